@@ -1,0 +1,1 @@
+"""The HTTP edge: commands write, queries read, and neither knows the other."""

@@ -1,0 +1,1 @@
+"""Write endpoints: validate, decide, append, answer with a receipt."""

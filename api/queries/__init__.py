@@ -1,0 +1,1 @@
+"""Read endpoints: serve documents from the cache or the read models."""

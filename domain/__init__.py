@@ -1,0 +1,1 @@
+"""The rules of the shop: commands, events, refusals, and the pure functions between them. Standard library only."""

@@ -1,0 +1,66 @@
+"""All configuration, read once from the environment. The server URLs carry no prefix; everything else is ``WEIR_*``."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AliasChoices, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _url(name: str) -> AliasChoices:
+    return AliasChoices(name.lower(), name)
+
+
+class Settings(BaseSettings):
+    """What a process needs to know. Frozen; secrets hide themselves in reprs and logs."""
+
+    model_config = SettingsConfigDict(env_prefix="WEIR_", frozen=True, extra="ignore", populate_by_name=True)
+
+    database_url: SecretStr = Field(SecretStr("postgresql://localhost/weir"), validation_alias=_url("DATABASE_URL"))
+    database_read_url: SecretStr | None = Field(None, validation_alias=_url("DATABASE_READ_URL"))
+    database_direct_url: SecretStr | None = Field(None, validation_alias=_url("DATABASE_DIRECT_URL"))
+    redis_url: SecretStr = Field(SecretStr("redis://localhost:6379/0"), validation_alias=_url("REDIS_URL"))
+    arq_redis_url: SecretStr | None = Field(None, validation_alias=_url("ARQ_REDIS_URL"))
+
+    pgbouncer: bool = Field(False, description="DATABASE_URL goes through PgBouncer in transaction mode")
+    pool_size: int = Field(8, ge=1, le=200, description="pooled Postgres connections per process")
+    shards: int = Field(8, ge=1, le=64, description="slices of the log; fixed when the log is created")
+
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    health_port: int = Field(0, ge=0, le=65535, description="a worker's health and metrics port; 0 picks a free one")
+    public_url: str = "http://localhost:8000"
+    allowed_hosts: tuple[str, ...] = ("*",)
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "console"] = "json"
+    rate_limits: Literal["on", "off"] = "on"
+
+    admin_email: str | None = None
+    admin_password: SecretStr | None = None
+    access_token_seconds: int = Field(900, ge=1, le=900)
+    token_issuer: str = "weir"
+    payment_webhook_secret: SecretStr | None = Field(None, description="whsec_<base64>")
+
+    smtp_url: SecretStr = Field(SecretStr("smtp://localhost:1025"), description="smtp[s]://[user:password@]host:port")
+    mail_from: str = "Weir <shop@weir.example>"
+    mail_max_attempts: int = Field(12, ge=1, le=100)
+
+    order_payment_minutes: int = Field(30, ge=1, le=60 * 24 * 30)
+    append_timeout: float = Field(1.5, gt=0, le=30, description="seconds until an append is given up")
+    append_batch: int = Field(256, ge=1, le=2000, description="most requests that share one commit")
+    cache_seconds: int = Field(300, ge=1, description="a cached document's life in Redis")
+    l1_entries: int = Field(20_000, ge=0, description="documents kept in each API process")
+    lease_seconds: float = Field(5.0, ge=1, le=60, description="a silent worker loses its shards after this")
+    stream_length: int = Field(20_000, ge=100, description="entries kept per Redis stream")
+    drain_seconds: float = Field(10.0, ge=0, le=300)
+    data_dir: Path = Path(".weir")
+
+    @property
+    def jobs_url(self) -> SecretStr:
+        """The Redis that arq uses: its own URL, or the shared one."""
+        return self.arq_redis_url or self.redis_url
+
+    @property
+    def direct_url(self) -> SecretStr:
+        """Postgres without a pooler between, for migrations and long work."""
+        return self.database_direct_url or self.database_url

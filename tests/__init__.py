@@ -1,0 +1,1 @@
+"""What Weir promises, as sentences."""

@@ -1,0 +1,1 @@
+"""Through HTTP, relay, workers and back."""

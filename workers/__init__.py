@@ -1,0 +1,1 @@
+"""The background processes: relay, projections, reactions and tasks."""
