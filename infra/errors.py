@@ -1,0 +1,71 @@
+"""What can go wrong outside the rules, named for the client's sake; one table in ``api`` maps each to a problem."""
+
+from uuid import UUID
+
+
+class OutcomeUnknown(Exception):
+    """The answer to a commit was lost: the command may or may not have been stored. Repeat it with the same key."""
+
+
+class Unavailable(Exception):
+    """A server that the request needs cannot be reached in time. Nothing was stored."""
+
+
+class TooBusy(Exception):
+    """The stream is written to so hard that the command lost every race it was allowed. Nothing was stored."""
+
+
+class VersionMismatch(Exception):
+    """The stream is not at the version that ``If-Match`` names."""
+
+    def __init__(self, expected: int, actual: int) -> None:
+        super().__init__(f"expected version {expected}, found {actual}")
+        self.expected = expected
+        self.actual = actual
+
+
+class IdempotencyKeyReused(Exception):
+    """The key was used before with another route or body."""
+
+
+class IdempotencyKeyInFlight(Exception):
+    """A command with this key is being carried out right now."""
+
+
+class NotYetVisible(Exception):
+    """The read model has not reached the write that the consistency token proves, within the allowed wait."""
+
+    def __init__(self, retry_after: int = 1) -> None:
+        super().__init__("the write is not visible yet")
+        self.retry_after = retry_after
+
+
+class NotFound(Exception):
+    """There is no such thing, or it is somebody else's."""
+
+
+class UnknownSchema(Exception):
+    """The database's schema is not the one that this release was built for."""
+
+    def __init__(self, found: str | None, expected: str) -> None:
+        super().__init__(f"schema is at {found or 'nothing'}, this release needs {expected}: run `weir migrate`")
+        self.found = found
+        self.expected = expected
+
+
+class Fenced(Exception):
+    """Another worker has taken over the lease; whatever this one was about to write was not written."""
+
+    def __init__(self, consumer: str, shard: int) -> None:
+        super().__init__(f"{consumer}/{shard} has a new owner")
+        self.consumer = consumer
+        self.shard = shard
+
+
+class StreamMissing(Exception):
+    """A stream that the command needs has no events."""
+
+    def __init__(self, category: str, entity_id: UUID) -> None:
+        super().__init__(f"no {category} {entity_id}")
+        self.category = category
+        self.entity_id = entity_id
