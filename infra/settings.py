@@ -16,7 +16,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="WEIR_", frozen=True, extra="ignore", populate_by_name=True)
 
-    database_url: SecretStr = Field(SecretStr("postgresql://localhost/weir"), validation_alias=_url("DATABASE_URL"))
+    database_url: SecretStr = Field(
+        SecretStr("postgresql://localhost/weir"), validation_alias=_url("DATABASE_URL")
+    )
     database_read_url: SecretStr | None = Field(None, validation_alias=_url("DATABASE_READ_URL"))
     database_direct_url: SecretStr | None = Field(None, validation_alias=_url("DATABASE_DIRECT_URL"))
     redis_url: SecretStr = Field(SecretStr("redis://localhost:6379/0"), validation_alias=_url("REDIS_URL"))
@@ -28,7 +30,9 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
-    health_port: int = Field(0, ge=0, le=65535, description="a worker's health and metrics port; 0 picks a free one")
+    health_port: int = Field(
+        0, ge=0, le=65535, description="a worker's health and metrics port; 0 picks a free one"
+    )
     public_url: str = "http://localhost:8000"
     allowed_hosts: tuple[str, ...] = ("*",)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -41,7 +45,9 @@ class Settings(BaseSettings):
     token_issuer: str = "weir"
     payment_webhook_secret: SecretStr | None = Field(None, description="whsec_<base64>")
 
-    smtp_url: SecretStr = Field(SecretStr("smtp://localhost:1025"), description="smtp[s]://[user:password@]host:port")
+    smtp_url: SecretStr = Field(
+        SecretStr("smtp://localhost:1025"), description="smtp[s]://[user:password@]host:port"
+    )
     mail_from: str = "Weir <shop@weir.example>"
     mail_max_attempts: int = Field(12, ge=1, le=100)
 
