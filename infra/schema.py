@@ -27,7 +27,8 @@ def _config() -> Config:
 def newest() -> str:
     """The revision that this release was built for."""
     head = ScriptDirectory.from_config(_config()).get_current_head()
-    assert head is not None
+    if head is None:
+        raise RuntimeError("this installation carries no migrations")
     return head
 
 

@@ -42,7 +42,7 @@ class Settings(BaseSettings):
     admin_email: str | None = None
     admin_password: SecretStr | None = None
     access_token_seconds: int = Field(900, ge=1, le=900)
-    token_issuer: str = "weir"
+    token_issuer: str = "weir"  # noqa: S105
     payment_webhook_secret: SecretStr | None = Field(None, description="whsec_<base64>")
 
     smtp_url: SecretStr = Field(
