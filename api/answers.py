@@ -1,0 +1,65 @@
+"""What the edge sends: an answer in its final bytes, and the receipt that a write is answered with."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import orjson
+from starlette.types import Send
+
+JSON = (b"content-type", b"application/json")
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Answer(NamedTuple):
+    """A whole response. ``headers`` are lower-case and lack ``content-length``; it may be shared between requests."""
+
+    status: int
+    headers: Headers
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """Proof of a write: ``{"id", "version", "position"}`` and what ``extra`` adds to it.
+
+    ``token`` becomes ``Consistency-Token``, ``version`` the ``ETag``; ``location`` is set when something was made.
+    A receipt may stand for an earlier command with the same idempotency key (``replayed``).
+    """
+
+    id: UUID
+    version: int
+    position: int
+    token: str = ""
+    location: str | None = None
+    replayed: bool = False
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def answer(self, status: int) -> Answer:
+        """The response: the body with ``extra`` beside the three fields, and the headers that clients build on."""
+        body = {"id": self.id, "version": self.version, "position": self.position, **self.extra}
+        headers = [JSON, (b"etag", b'"%d"' % self.version)]
+        if self.token:
+            headers.append((b"consistency-token", self.token.encode("ascii")))
+        if self.location is not None:
+            headers.append((b"location", self.location.encode("ascii")))
+        if self.replayed:
+            headers.append((b"idempotency-replayed", b"true"))
+        return Answer(status, headers, orjson.dumps(body))
+
+
+def json_answer(value: object, status: int = 200, headers: Headers | None = None) -> Answer:
+    """``value`` as JSON; Decimals must already be strings."""
+    return Answer(status, [JSON, *(headers or ())], orjson.dumps(value))
+
+
+async def send_answer(send: Send, answer: Answer, request_id: bytes) -> None:
+    """Send it whole, with its length and the request id."""
+    status, headers, body = answer
+    own = [*headers, (b"x-request-id", request_id)]
+    if status not in (204, 304):
+        own.append((b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": status, "headers": own})
+    await send({"type": "http.response.body", "body": body})

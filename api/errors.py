@@ -1,0 +1,176 @@
+"""Every refusal as a problem document (RFC 9457): one table of codes, one way from exceptions to answers."""
+
+import socket
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import asyncpg
+import orjson
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from redis import exceptions as redis
+from starlette.exceptions import HTTPException
+
+from api.answers import Answer, Headers
+from api.validation import findings, findings_of
+from domain.errors import Refusal
+from infra import errors as infra
+
+PROBLEM_JSON: Final = (b"content-type", b"application/problem+json")
+
+
+class Kind(NamedTuple):
+    """How a code is told to clients. ``detail`` is what is said when the cause has nothing more exact to say."""
+
+    status: int
+    title: str
+    detail: str
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+_CHALLENGE = ((b"www-authenticate", b'Bearer realm="weir"'),)
+_SOON = ((b"retry-after", b"1"),)
+
+STATUS: Final[Mapping[str, Kind]] = {
+    # the request cannot be read
+    "malformed-request": Kind(400, "Malformed request", "The request cannot be understood."),
+    "malformed-header": Kind(400, "Malformed header", "A header does not have the form it must have."),
+    "malformed-json": Kind(400, "Malformed JSON", "The body is not strict JSON."),
+    "unexpected-body": Kind(400, "Unexpected body", "This route takes no body."),
+    "request-timeout": Kind(408, "Request timeout", "The body did not arrive in time.", ((b"connection", b"close"),)),
+    "content-too-large": Kind(413, "Content too large", "The body is larger than this route allows."),
+    "uri-too-long": Kind(414, "URI too long", "The target of the request is too long."),
+    "unsupported-media-type": Kind(415, "Unsupported media type", "This route does not take that kind of body."),
+    "headers-too-large": Kind(431, "Headers too large", "The headers are larger than allowed."),
+    "invalid": Kind(422, "Invalid", "Some fields are not acceptable."),
+    # who asks
+    "unauthenticated": Kind(401, "Unauthenticated", "Valid credentials are needed.", _CHALLENGE),
+    "invalid-credentials": Kind(401, "Invalid credentials", "The name or the password is wrong.", _CHALLENGE),
+    "token-reused": Kind(401, "Token reused", "This token was used before; its family is revoked.", _CHALLENGE),
+    "invalid-signature": Kind(401, "Invalid signature", "The signature is wrong or too old.", _CHALLENGE),
+    "insufficient-scope": Kind(403, "Insufficient scope", "The credentials do not reach this far."),
+    "too-many-requests": Kind(429, "Too many requests", "The rate limit is used up.", _SOON),
+    # where to
+    "not-found": Kind(404, "Not found", "There is no such thing here."),
+    "method-not-allowed": Kind(405, "Method not allowed", "This path does not take that method."),
+    # conditions
+    "version-mismatch": Kind(412, "Version mismatch", "The thing has changed since that version."),
+    "idempotency-key-reused": Kind(422, "Idempotency key reused", "The key was used with another route or body."),
+    "idempotency-key-in-flight": Kind(409, "Idempotency key in flight", "The first request still runs.", _SOON),
+    # the rules
+    "already-taken": Kind(409, "Already taken", "Another one holds it."),
+    "out-of-stock": Kind(409, "Out of stock", "There is not enough in stock."),
+    # the house
+    "internal": Kind(500, "Internal error", "Something went wrong on this side. The request id finds it in the logs."),
+    "outcome-unknown": Kind(
+        503,
+        "Outcome unknown",
+        "The answer to the commit was lost. Repeat the request with the same Idempotency-Key to learn what happened.",
+        _SOON,
+    ),
+    "not-yet-visible": Kind(503, "Not yet visible", "The write has not reached this read model yet.", _SOON),
+    "unavailable": Kind(503, "Unavailable", "A server that this needs does not answer. Nothing was stored.", _SOON),
+    "too-busy": Kind(503, "Too busy", "Too many writers at once. Nothing was stored.", _SOON),
+}
+
+CODES: Final[Mapping[type[Exception], str]] = {
+    infra.OutcomeUnknown: "outcome-unknown",
+    infra.Unavailable: "unavailable",
+    infra.TooBusy: "too-busy",
+    infra.VersionMismatch: "version-mismatch",
+    infra.IdempotencyKeyReused: "idempotency-key-reused",
+    infra.IdempotencyKeyInFlight: "idempotency-key-in-flight",
+    infra.NotYetVisible: "not-yet-visible",
+    infra.NotFound: "not-found",
+    infra.StreamMissing: "not-found",
+    ConnectionError: "unavailable",
+    TimeoutError: "unavailable",
+    socket.gaierror: "unavailable",
+    asyncpg.PostgresConnectionError: "unavailable",
+    asyncpg.CannotConnectNowError: "unavailable",
+    asyncpg.OperatorInterventionError: "unavailable",
+    asyncpg.InsufficientResourcesError: "unavailable",
+    redis.ConnectionError: "unavailable",
+    redis.TimeoutError: "unavailable",
+}
+
+_BY_STATUS: Final = {
+    401: "unauthenticated",
+    403: "insufficient-scope",
+    404: "not-found",
+    405: "method-not-allowed",
+    408: "request-timeout",
+    413: "content-too-large",
+    415: "unsupported-media-type",
+    422: "invalid",
+    429: "too-many-requests",
+    503: "unavailable",
+}
+
+
+class Problem(Exception):
+    """A refusal by the edge itself. ``code`` is a key of ``STATUS``; ``detail`` must not repeat input."""
+
+    def __init__(
+        self,
+        code: str,
+        detail: str | None = None,
+        *,
+        errors: Sequence[Mapping[str, str]] = (),
+        headers: Sequence[tuple[bytes, bytes]] | None = None,
+    ) -> None:
+        self.code = code
+        self.kind = STATUS.get(code) or Kind(409, code.replace("-", " ").capitalize(), "The rules forbid it.")
+        self.detail = detail or self.kind.detail
+        self.errors = errors
+        self.headers = self.kind.headers if headers is None else headers
+        super().__init__(f"{code}: {self.detail}")
+
+
+def problem_of(error: Exception) -> Problem:
+    """The problem that stands for an exception; ``internal`` for one that nobody foresaw."""
+    match error:
+        case Problem():
+            return error
+        case Refusal():
+            return _of_refusal(error)
+        case ValidationError():
+            return Problem("invalid", errors=findings_of(error))
+        case RequestValidationError():
+            return Problem("invalid", errors=findings(error.errors()))
+        case HTTPException():
+            return _of_http(error)
+        case infra.NotYetVisible():
+            return Problem("not-yet-visible", headers=((b"retry-after", b"%d" % error.retry_after),))
+    return Problem(next((CODES[kind] for kind in type(error).__mro__ if kind in CODES), "internal"))
+
+
+def problem_answer(problem: Problem, request_id: str) -> Answer:
+    """The problem in bytes."""
+    kind, code = problem.kind, problem.code
+    document: dict[str, Any] = {
+        "type": f"/problems/{code}",
+        "title": kind.title,
+        "status": kind.status,
+        "detail": problem.detail,
+        "code": code,
+        "request_id": request_id,
+    }
+    if problem.errors:
+        document["errors"] = problem.errors
+    headers: Headers = [PROBLEM_JSON, *problem.headers]
+    return Answer(kind.status, headers, orjson.dumps(document))
+
+
+def _of_refusal(refusal: Refusal) -> Problem:
+    if refusal.pointer is None:
+        return Problem(refusal.code, refusal.detail)
+    finding = {"pointer": refusal.pointer, "code": refusal.code, "detail": refusal.detail}
+    return Problem(refusal.code, refusal.detail, errors=[finding])
+
+
+def _of_http(error: HTTPException) -> Problem:
+    """The framework's own refusals; its texts are left out because they may repeat input."""
+    code = _BY_STATUS.get(error.status_code, "malformed-request" if error.status_code < 500 else "internal")
+    named = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in (error.headers or {}).items()]
+    return Problem(code, headers=named or None)

@@ -1,0 +1,219 @@
+"""The strict edge: how much of a body is read, of which kind, how long that may take, and what counts as JSON."""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, Final, TypeVar
+
+import orjson
+from starlette.types import Message, Receive
+
+from api.errors import Problem
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+DEEPEST: Final = 32
+LINGER_BYTES: Final = 8 * MIB
+LINGER_SECONDS: Final = 2.0
+
+_JSON_TYPES: Final = frozenset({b"application/json"})
+_FORM_TYPES: Final = frozenset({b"application/x-www-form-urlencoded"})
+_DIGITS_TO_ZERO: Final = bytes.maketrans(b"123456789", b"000000000")
+_LONG_NUMBER: Final = b"0" * 19
+_SMALLEST, _LARGEST = -(2**63), 2**64 - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BodyPolicy:
+    """What a route takes: media types, bytes, and seconds for all of it. ``stream`` leaves reading to the endpoint."""
+
+    media: frozenset[bytes]
+    limit: int = MIB
+    seconds: float = 10.0
+    stream: bool = False
+
+
+NOTHING: Final = BodyPolicy(media=frozenset(), limit=0)
+JSON_BODY: Final = BodyPolicy(media=_JSON_TYPES)
+FORM_BODY: Final = BodyPolicy(media=_FORM_TYPES, limit=64 * KIB)
+
+
+class ClientGone(Exception):
+    """The client hung up before its request was complete."""
+
+
+def accepts(*media: str, limit: int = MIB, seconds: float = 10.0, stream: bool = False) -> Callable[[F], F]:
+    """Mark an endpoint as taking other bodies than JSON of 1 MiB: its media types, its limit, its time."""
+    policy = BodyPolicy(media=frozenset(m.encode("ascii") for m in media), limit=limit, seconds=seconds, stream=stream)
+
+    def mark(endpoint: F) -> F:
+        endpoint.__dict__["body_policy"] = policy
+        return endpoint
+
+    return mark
+
+
+async def read_body(headers: Mapping[bytes, bytes], receive: Receive, policy: BodyPolicy) -> bytes:
+    """The whole body, counted as it comes, whatever ``Content-Length`` says.
+
+    Raises :class:`~api.errors.Problem` (400, 408, 413, 415) and :class:`ClientGone`.
+    """
+    if not declares_body(headers):
+        return b""
+    check_head(headers, policy)
+    try:
+        async with asyncio.timeout(policy.seconds):
+            return await _collect(receive, policy.limit)
+    except TimeoutError:
+        raise Problem("request-timeout") from None
+
+
+def declares_body(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether the head announces a body (RFC 9112 section 6)."""
+    length = headers.get(b"content-length")
+    return (length is not None and length != b"0") or b"transfer-encoding" in headers
+
+
+def check_head(headers: Mapping[bytes, bytes], policy: BodyPolicy) -> None:
+    """Refuse by the head alone what needs no reading."""
+    if not policy.media:
+        raise Problem("unexpected-body")
+    if headers.get(b"content-encoding", b"identity") != b"identity":
+        raise Problem("unsupported-media-type", "Encoded bodies are not taken.")
+    if not _is_media(headers.get(b"content-type", b""), policy.media):
+        raise Problem("unsupported-media-type")
+    length = headers.get(b"content-length", b"0")
+    if not length.isdigit():
+        raise Problem("malformed-request")
+    if int(length[:20]) > policy.limit:
+        raise Problem("content-too-large")
+
+
+def _is_media(value: bytes, media: frozenset[bytes]) -> bool:
+    """The media type, whatever its case; the only charset is UTF-8, other parameters are of no concern."""
+    if value in media:
+        return True
+    essence, *parameters = value.lower().split(b";")
+    charsets = [p.strip() for p in parameters if p.strip().startswith(b"charset=")]
+    return essence.strip() in media and all(c in (b"charset=utf-8", b'charset="utf-8"') for c in charsets)
+
+
+async def _collect(receive: Receive, limit: int) -> bytes:
+    message = await _part(receive)
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body", False):
+        return _within(body, limit)
+    parts, size = [body], len(body)
+    while message.get("more_body", False):
+        _within(b"", limit - size)
+        message = await _part(receive)
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+    return _within(b"".join(parts), limit)
+
+
+def _within(body: bytes, limit: int) -> bytes:
+    if len(body) > limit:
+        raise Problem("content-too-large")
+    return body
+
+
+async def _part(receive: Receive) -> Message:
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise ClientGone
+    return message
+
+
+def counted(receive: Receive, policy: BodyPolicy) -> Receive:
+    """``receive`` for an endpoint that reads in parts: the same limit on bytes, and the time for each wait."""
+    left = policy.limit
+
+    async def counting() -> Message:
+        nonlocal left
+        try:
+            async with asyncio.timeout(policy.seconds):
+                message = await receive()
+        except TimeoutError:
+            raise Problem("request-timeout") from None
+        left -= len(message.get("body", b""))
+        if left < 0:
+            raise Problem("content-too-large")
+        return message
+
+    return counting
+
+
+def check_json(body: bytes) -> None:
+    """Refuse what is not strict JSON.
+
+    UTF-8 without BOM, no NaN or Infinity, no duplicate key, no lone surrogate, no NUL, depth <= 32, integers within
+    64 bit, nothing behind the document. Raises :class:`~api.errors.Problem` ``malformed-json``.
+    """
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise Problem("malformed-json", f"The body is not JSON at line {error.lineno}, column {error.colno}.") from None
+    if _is_suspect(body, value):
+        _check_closely(body)
+
+
+def _is_suspect(body: bytes, value: object) -> bool:
+    """False only if the body surely breaks none of the rules that orjson does not know.
+
+    A duplicate key leaves the written-back document with fewer colons than the body. An escaped colon or NUL needs a
+    ``\\u``, an integer beyond 64 bit nineteen digits, and each level of depth a bracket.
+    """
+    return (
+        b"\\u" in body
+        or body.count(b":") != orjson.dumps(value).count(b":")
+        or body.count(b"{") + body.count(b"[") > DEEPEST
+        or _LONG_NUMBER in body.translate(_DIGITS_TO_ZERO)
+    )
+
+
+def _check_closely(body: bytes) -> None:
+    """The slow and literal check; only bodies that might break a rule come here."""
+    try:
+        value = json.loads(body, object_pairs_hook=_unique, parse_int=_bounded)
+    except RecursionError:
+        raise Problem("malformed-json", "The body is nested too deeply.") from None
+    _walk(value)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise Problem("malformed-json", "A key stands twice in one object.")
+    return members
+
+
+def _bounded(digits: str) -> int:
+    if len(digits) > 20 or not _SMALLEST <= int(digits) <= _LARGEST:
+        raise Problem("malformed-json", "An integer is beyond 64 bit.")
+    return int(digits)
+
+
+def _walk(value: object) -> None:
+    """Depth and NUL, without recursion."""
+    level: list[object] = [value]
+    for _ in range(DEEPEST + 1):
+        if any(isinstance(v, str) and "\0" in v for v in level):
+            raise Problem("malformed-json", "A string contains NUL.")
+        level = [inner for outer in level for inner in _inside(outer)]
+        if not level:
+            return
+    raise Problem("malformed-json", "The body is nested too deeply.")
+
+
+def _inside(value: object) -> Iterable[object]:
+    match value:
+        case dict():
+            return chain(value.keys(), value.values())
+        case list():
+            return value
+    return ()
