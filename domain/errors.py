@@ -21,3 +21,21 @@ class AlreadyTaken(Refusal):
     """A unique key, such as an email or a sku, is held by another stream."""
 
     code = "already-taken"
+
+
+class AlreadyExists(Refusal):
+    """The command would make a thing that is there already."""
+
+    code = "already-exists"
+
+
+class DoesNotExist(Refusal):
+    """The command speaks to a thing that was never made."""
+
+    code = "not-found"
+
+
+class InvalidValue(Refusal):
+    """A value is outside what the shop can hold; ``pointer`` names it."""
+
+    code = "invalid-value"

@@ -39,5 +39,5 @@ class Recorded:
 
 
 def shard_of(entity_id: UUID, shards: int) -> int:
-    """The shard of an entity, 0 to ``shards - 1``; all streams of one entity share it, in every process and for ever."""
+    """The shard of an entity, 0 to ``shards - 1``, for ever the same; all streams of one entity share it."""
     return int.from_bytes(blake2b(entity_id.bytes, digest_size=8).digest(), "big") % shards

@@ -1,0 +1,77 @@
+"""Every event under the name it is stored by. A name is chosen once and never changed, moved or used again."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+from domain.accounts import AccountActivated, AccountDeactivated, AccountRegistered, AccountRolesChanged
+from domain.catalogue import (
+    ProductAdded,
+    ProductDescribed,
+    ProductDiscontinued,
+    ProductRepriced,
+    ProductSkuChanged,
+)
+from domain.inventory import (
+    StockReceived,
+    StockReleased,
+    StockReserved,
+    StockReturned,
+    StockSold,
+    StockWithdrawn,
+)
+from domain.messages import Event
+from domain.orders import (
+    OrderCancelled,
+    OrderCompleted,
+    OrderOverpaid,
+    OrderPaid,
+    OrderPaymentFailed,
+    OrderPlaced,
+    OrderRefunded,
+    OrderShipped,
+)
+
+Upcaster: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventType:
+    """How one event is stored.
+
+    ``upcasters[n]`` makes the payload of version ``n + 1`` from that of version ``n``; there is one for each version
+    below the newest. A field added with a default needs neither a new version nor an upcaster.
+    """
+
+    cls: type[Event]
+    version: int = 1
+    upcasters: Mapping[int, Upcaster] = field(default_factory=dict)
+
+
+EVENTS: Final[Mapping[str, EventType]] = {
+    "account.registered": EventType(cls=AccountRegistered),
+    "account.activated": EventType(cls=AccountActivated),
+    "account.deactivated": EventType(cls=AccountDeactivated),
+    "account.roles_changed": EventType(cls=AccountRolesChanged),
+    "product.added": EventType(cls=ProductAdded),
+    "product.repriced": EventType(cls=ProductRepriced),
+    "product.described": EventType(cls=ProductDescribed),
+    "product.sku_changed": EventType(cls=ProductSkuChanged),
+    "product.discontinued": EventType(cls=ProductDiscontinued),
+    "stock.received": EventType(cls=StockReceived),
+    "stock.withdrawn": EventType(cls=StockWithdrawn),
+    "stock.reserved": EventType(cls=StockReserved),
+    "stock.released": EventType(cls=StockReleased),
+    "stock.sold": EventType(cls=StockSold),
+    "stock.returned": EventType(cls=StockReturned),
+    "order.placed": EventType(cls=OrderPlaced),
+    "order.paid": EventType(cls=OrderPaid),
+    "order.payment_failed": EventType(cls=OrderPaymentFailed),
+    "order.overpaid": EventType(cls=OrderOverpaid),
+    "order.shipped": EventType(cls=OrderShipped),
+    "order.completed": EventType(cls=OrderCompleted),
+    "order.cancelled": EventType(cls=OrderCancelled),
+    "order.refunded": EventType(cls=OrderRefunded),
+}
+
+NAMES: Final[Mapping[type[Event], str]] = {kind.cls: name for name, kind in EVENTS.items()}

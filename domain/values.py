@@ -1,0 +1,59 @@
+"""Plain values as people and clients send them: their bounds, and the normal form under which two spellings are one."""
+
+import re
+from decimal import Decimal
+from typing import Final
+from unicodedata import normalize
+
+from domain.errors import InvalidValue
+
+MOST_PIECES: Final = 1_000_000
+MOST_DIGITS_OF_A_RATE: Final = 6
+
+# Postgres cannot store NUL in text, and a lone surrogate is not text at all: both must stop before the log.
+_FORBIDDEN: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+_LINE_BREAKS: Final = re.compile(r"[\t\n\r\x85\u2028\u2029]")
+
+
+def text(value: str, pointer: str, *, longest: int, blank: bool = False) -> str:
+    """Return the text of one or more lines, of at most ``longest`` characters; only ``blank`` text may be empty."""
+    if len(value) > longest:
+        raise InvalidValue(f"must have at most {longest} characters", pointer=pointer)
+    if _FORBIDDEN.search(value):
+        raise InvalidValue("must not contain control characters", pointer=pointer)
+    if not blank and not value.strip():
+        raise InvalidValue("must not be blank", pointer=pointer)
+    return value
+
+
+def line(value: str, pointer: str, *, longest: int, blank: bool = False) -> str:
+    """Return the text of a single line."""
+    if _LINE_BREAKS.search(value):
+        raise InvalidValue("must be a single line", pointer=pointer)
+    return text(value, pointer, longest=longest, blank=blank)
+
+
+def quantity(value: int, pointer: str) -> int:
+    """Return a number of pieces, 1 to 1,000,000."""
+    if not 1 <= value <= MOST_PIECES:
+        raise InvalidValue(f"must be from 1 to {MOST_PIECES}", pointer=pointer)
+    return value
+
+
+def rate(value: Decimal, pointer: str) -> Decimal:
+    """Return a share of the price: ``0.19`` is 19 %. From 0 to 1, with at most six decimals."""
+    if not value.is_finite() or not 0 <= value <= 1:
+        raise InvalidValue("must be from 0 to 1", pointer=pointer)
+    exponent = value.as_tuple().exponent
+    if isinstance(exponent, int) and -exponent > MOST_DIGITS_OF_A_RATE:
+        raise InvalidValue(f"must have at most {MOST_DIGITS_OF_A_RATE} decimals", pointer=pointer)
+    return value
+
+
+def normal_form(value: str) -> str:
+    """Return the spelling that all spellings of one name share: NFKC, case folded.
+
+    Folding can undo the composition (``ǰ``), so it is composed again: the result is its own normal form.
+    """
+    folded = normalize("NFKC", value.strip()).casefold()
+    return normalize("NFKC", normalize("NFKC", folded).casefold())

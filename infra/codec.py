@@ -1,0 +1,221 @@
+"""Events to JSON bytes and back, by the registry's names and versions.
+
+Writing is orjson's own walk over dataclasses. Reading is compiled once per event class into a few closures that
+convert only what JSON cannot hold (ids, times, decimals, nested parts) and take the parsed object as the event's own.
+"""
+
+from collections.abc import Callable
+from dataclasses import MISSING, fields, is_dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import Enum
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, Final, NamedTuple, TypeAlias, Union, get_args, get_origin, get_type_hints
+from uuid import UUID, SafeUUID
+
+import orjson
+
+from domain.messages import Event
+from domain.registry import EVENTS, NAMES, EventType
+
+Fields: TypeAlias = dict[str, Any]
+Convert: TypeAlias = Callable[[Any], Any]
+Shape: TypeAlias = tuple[str, int, tuple[str, ...]]
+
+_OPTIONS: Final = orjson.OPT_UTC_Z
+_AT_UTC: Final = timedelta(0)
+_SHAPES: Final[dict[type[Event], Shape]] = {}
+
+_new: Final = object.__new__
+_set_int: Final = UUID.__dict__["int"].__set__
+_set_is_safe: Final = UUID.__dict__["is_safe"].__set__
+
+
+class Encoded(NamedTuple):
+    """An event as it is stored: its name, the version of its shape, and its JSON."""
+
+    type: str
+    schema_version: int
+    data: bytes
+
+
+class UnknownEventType(Exception):
+    """This release knows no such event, or not this version of it: a newer release wrote it. Never skip it."""
+
+    def __init__(self, type: str, schema_version: int) -> None:
+        super().__init__(f"{type} version {schema_version}")
+        self.type = type
+        self.schema_version = schema_version
+
+
+class MalformedEvent(Exception):
+    """The stored payload is not of the shape that its name and version promise."""
+
+
+def encode(event: Event) -> Encoded:
+    """Write the event in its newest version.
+
+    Raises:
+        ValueError: a time is not in UTC; an event must not depend on where it was written.
+    """
+    name, version, moments = _SHAPES.get(type(event)) or _shape(type(event))
+    for moment in moments:
+        at = getattr(event, moment)
+        if at is not None and at.utcoffset() != _AT_UTC:
+            raise ValueError(f"{name}: {moment} is not in UTC")
+    return Encoded(name, version, orjson.dumps(event, _plain, _OPTIONS))
+
+
+def decode(type: str, schema_version: int, data: bytes | memoryview | str) -> Event:
+    """Read a stored event of any version ever written.
+
+    Raises:
+        UnknownEventType: the name, or a version above the newest known here.
+        MalformedEvent: a field is missing or is not what it should be.
+    """
+    return decode_fields(type, schema_version, orjson.loads(data))
+
+
+def decode_fields(type: str, schema_version: int, data: Fields) -> Event:
+    """Read an event whose JSON is parsed already. ``data`` is used up: it becomes the event."""
+    read = _reader(type, schema_version)
+    try:
+        event: Event = read(data)
+    except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+        raise MalformedEvent(f"{type} version {schema_version}: {error!r}") from error
+    return event
+
+
+@cache
+def _reader(type: str, schema_version: int) -> Convert:
+    kind = EVENTS.get(type)
+    if kind is None or not 1 <= schema_version <= kind.version:
+        raise UnknownEventType(type, schema_version)
+    build = _builder(kind.cls)
+    return build if schema_version == kind.version else _upcasting(kind, schema_version, build)
+
+
+def _upcasting(kind: EventType, stored: int, build: Convert) -> Convert:
+    steps = [kind.upcasters[version] for version in range(stored, kind.version)]
+
+    def read(data: Fields) -> Any:
+        for step in steps:
+            data = step(data)
+        return build(data)
+
+    return read
+
+
+def _shape(cls: type[Event]) -> Shape:
+    name = NAMES[cls]
+    hints = get_type_hints(cls)
+    moments = tuple(each.name for each in fields(cls) if datetime in (hints[each.name], *get_args(hints[each.name])))
+    shape = _SHAPES[cls] = (name, EVENTS[name].version, moments)
+    return shape
+
+
+def _plain(value: Any) -> str:
+    """What orjson leaves to us. A driver's own kind of UUID is one too, so that ids may come from a row."""
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    if isinstance(value, UUID):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} cannot be stored in an event")
+
+
+def _builder(cls: type[Any]) -> Convert:
+    """A function that makes a ``cls`` of its parsed JSON object.
+
+    The object becomes the instance's ``__dict__``: an order of two lines would else cost some forty calls of
+    ``object.__setattr__``, which is how frozen dataclasses initialise themselves.
+    """
+    hints = get_type_hints(cls)
+    converters = {each.name: _converter(hints[each.name]) for each in fields(cls)}
+    names = frozenset(converters)
+    conversions = tuple((name, convert) for name, convert in converters.items() if convert is not _as_it_is)
+    place = next(base.__dict__["__dict__"].__set__ for base in cls.__mro__ if "__dict__" in base.__dict__)
+    fit = _fitter(cls, converters)
+
+    def build(data: Fields) -> Any:
+        if data.keys() == names:
+            for name, convert in conversions:
+                data[name] = convert(data[name])
+        else:
+            data = fit(data)
+        made = _new(cls)
+        place(made, data)
+        return made
+
+    return build
+
+
+def _fitter(cls: type[Any], converters: dict[str, Convert]) -> Convert:
+    """The slow way, for a payload of another release: fills in fields added with a default, drops those not known here.
+
+    Both occur while releases overlap, and the first for ever after.
+    """
+    defaults = {each.name: each.default for each in fields(cls) if each.default is not MISSING}
+
+    def fit(data: Fields) -> Fields:
+        return {name: convert(data[name]) if name in data else defaults[name] for name, convert in converters.items()}
+
+    return fit
+
+
+def _converter(hint: Any) -> Convert:
+    """How a value of the type is made from what JSON holds."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is tuple and arguments[1:] == (...,):
+        return _tuple_of(_converter(arguments[0]))
+    if origin in (Union, UnionType):
+        return _optional(hint, [part for part in arguments if part is not NoneType])
+    if not isinstance(hint, type):
+        raise TypeError(f"{hint} cannot be read back")
+    if is_dataclass(hint):
+        return _builder(hint)
+    if issubclass(hint, Enum):
+        return _member(hint)
+    return _SCALARS[hint]
+
+
+def _tuple_of(convert: Convert) -> Convert:
+    if convert is _as_it_is:
+        return tuple
+    return lambda values: tuple([convert(value) for value in values])
+
+
+def _member(kind: type[Enum]) -> Convert:
+    members = {member.value: member for member in kind}
+    return members.__getitem__
+
+
+def _optional(hint: Any, parts: list[Any]) -> Convert:
+    if len(parts) != 1:
+        raise TypeError(f"{hint} is of two kinds and cannot be read back")
+    convert = _converter(parts[0])
+    if convert is _as_it_is:
+        return convert
+    return lambda value: None if value is None else convert(value)
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _uuid(value: str) -> UUID:
+    """Twice as fast as ``UUID(value)``, which accepts many spellings; the log has one."""
+    made = _new(UUID)
+    _set_int(made, int(value.replace("-", ""), 16))
+    _set_is_safe(made, SafeUUID.unknown)
+    return made
+
+
+_SCALARS: Final[dict[Any, Convert]] = {
+    str: _as_it_is,
+    int: _as_it_is,
+    bool: _as_it_is,
+    UUID: _uuid,
+    Decimal: Decimal,
+    datetime: datetime.fromisoformat,
+}
