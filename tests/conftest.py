@@ -1,0 +1,107 @@
+"""Real servers for the tests: one PostgreSQL and one Valkey per test process, a fresh migrated database per test."""
+
+import asyncio
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+from pydantic import SecretStr
+from redis.asyncio import Redis
+
+from infra.embedded import Postgres, StartFailed, Valkey
+from infra.schema import migrate
+from infra.settings import Settings
+
+SHARDS = 4
+_TEMPLATE = "weir_template"
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+class Servers:
+    """The running servers, and the databases made in them."""
+
+    def __init__(self, directory: Path) -> None:
+        # Tests that claim durability start a server of their own; these claim none, and run several times as fast.
+        self.postgres = Postgres(directory, durable=False)
+        self.valkey = Valkey(directory)
+        self._numbers = itertools.count(1)
+
+    async def start(self) -> None:
+        await asyncio.gather(self.postgres.start(), self.valkey.start())
+        await self._execute(f"CREATE DATABASE {_TEMPLATE}")
+        await migrate(SecretStr(self._url(_TEMPLATE)), shards=SHARDS)
+
+    async def stop(self) -> None:
+        await asyncio.gather(self.postgres.stop(), self.valkey.stop())
+
+    async def create_database(self) -> str:
+        """A new database with the newest schema and a log of its own. Returns its URL."""
+        name = f"test_{next(self._numbers)}"
+        await self._execute(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE}")
+        connection = await asyncpg.connect(self._url(name))
+        try:
+            await connection.execute("UPDATE log_head SET log_id = gen_random_uuid()")
+        finally:
+            await connection.close()
+        return self._url(name)
+
+    async def drop_database(self, url: str) -> None:
+        await self._execute(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")
+
+    async def clear_valkey(self) -> None:
+        async with Redis.from_url(self.valkey.url) as redis:
+            await redis.flushall()
+
+    def _url(self, name: str) -> str:
+        return f"{self.postgres.url.rpartition('/')[0]}/{name}"
+
+    async def _execute(self, statement: str) -> None:
+        connection = await asyncpg.connect(self.postgres.url)
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """PostgreSQL and Valkey for this test process. Where they cannot start: failure in CI, skipped elsewhere."""
+    running = Servers(tmp_path_factory.mktemp("servers"))
+    try:
+        asyncio.run(running.start())
+    except StartFailed as failure:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(failure))
+    yield running
+    asyncio.run(running.stop())
+
+
+@pytest.fixture
+def database_url(servers: Servers) -> Iterator[str]:
+    """A fresh database with the newest schema, for this test alone."""
+    url = asyncio.run(servers.create_database())
+    yield url
+    asyncio.run(servers.drop_database(url))
+
+
+@pytest.fixture
+def redis_url(servers: Servers) -> str:
+    """An empty Valkey."""
+    asyncio.run(servers.clear_valkey())
+    return servers.valkey.url
+
+
+@pytest.fixture
+def settings(database_url: str, redis_url: str, tmp_path: Path) -> Settings:
+    """What a process under test is told: fresh servers, free ports, and nothing from the developer's environment."""
+    return Settings.model_validate(
+        {"database_url": database_url, "redis_url": redis_url, "shards": SHARDS, "port": 0, "data_dir": tmp_path}
+    )
