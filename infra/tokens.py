@@ -1,0 +1,160 @@
+"""Access tokens: ES256 JWTs of at most fifteen minutes, and the memory of those already verified.
+
+RFC 9068 says what stands in them (``typ: at+jwt`` and the required claims), RFC 8725 what a verifier must insist on.
+"""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+from uuid import UUID, uuid4
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+
+from infra.keys import KeyRing
+
+ALGORITHM: Final = "ES256"
+TYPE: Final = "at+jwt"
+AUDIENCE: Final = "weir-api"
+LONGEST_LIFE: Final = 900
+LEEWAY_SECONDS: Final = 5
+"""How far the clocks of two API hosts may differ."""
+LONGEST_TOKEN: Final = 4096
+REMEMBERED: Final = 20_000
+CLAIMS: Final = ["iss", "aud", "sub", "jti", "iat", "exp", "scope"]
+
+_MALFORMED: Final = (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError)
+
+
+class KeySource(Protocol):
+    """Where signing keys come from: :class:`infra.keys.Keys`."""
+
+    async def ring(self) -> KeyRing:
+        """The keys in use."""
+
+    async def public(self, kid: str) -> EllipticCurvePublicKey | None:
+        """The key of that id, if it is in use."""
+
+
+class InvalidToken(Exception):
+    """The token is not one that this system issued and that is still good. It never says which check failed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Principal:
+    """Who is asking, proven by an access token, and what they may do. ``expires_at`` is in Unix seconds."""
+
+    account_id: UUID
+    scopes: frozenset[str]
+    token_id: str
+    expires_at: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Issued:
+    """A new access token, as the token endpoint hands it out."""
+
+    token: str
+    expires_in: int
+    scope: str
+
+    def __repr__(self) -> str:
+        return f"Issued(expires_in={self.expires_in}, scope={self.scope!r})"
+
+
+class Tokens:
+    """Issues and verifies access tokens. A token is checked by cryptography once per process and then remembered."""
+
+    def __init__(self, keys: KeySource, *, issuer: str, seconds: int) -> None:
+        self._keys = keys
+        self._issuer = issuer
+        self._seconds = min(seconds, LONGEST_LIFE)
+        self._verified: dict[str, Principal] = {}
+
+    async def issue(self, account_id: UUID, scopes: Iterable[str]) -> Issued:
+        """A token that speaks for the account."""
+        now = int(time.time())
+        scope = " ".join(sorted(scopes))
+        claims = {
+            "iss": self._issuer,
+            "aud": AUDIENCE,
+            "sub": str(account_id),
+            "jti": str(uuid4()),
+            "iat": now,
+            "exp": now + self._seconds,
+            "scope": scope,
+        }
+        key = (await self._keys.ring()).signing
+        token = jwt.encode(claims, key.private, ALGORITHM, headers={"typ": TYPE, "kid": key.kid})
+        return Issued(token=token, expires_in=self._seconds, scope=scope)
+
+    def remembered(self, token: str) -> Principal | None:
+        """Who a token speaks for, if this process has verified it before: a look-up, no cryptography."""
+        principal = self._verified.get(token)
+        if principal is None or principal.expires_at > time.time():
+            return principal
+        del self._verified[token]
+        return None
+
+    async def verify(self, token: str) -> Principal:
+        """Who the token speaks for.
+
+        Raises :class:`InvalidToken`, or :class:`~infra.errors.Unavailable` where the keys cannot be read.
+        """
+        if (known := self.remembered(token)) is not None:
+            return known
+        principal = await self._check(token)
+        if len(self._verified) >= REMEMBERED:
+            self._forget()
+        self._verified[token] = principal
+        return principal
+
+    async def _check(self, token: str) -> Principal:
+        if len(token) > LONGEST_TOKEN:
+            raise InvalidToken
+        try:
+            key = await self._keys.public(_key_id(token))
+            if key is None:
+                raise InvalidToken
+            claims = jwt.decode(
+                token,
+                key,
+                algorithms=[ALGORITHM],
+                audience=AUDIENCE,
+                issuer=self._issuer,
+                leeway=LEEWAY_SECONDS,
+                options={"require": CLAIMS, "strict_aud": True},
+            )
+            return _principal(claims)
+        except _MALFORMED:
+            raise InvalidToken from None
+
+    def _forget(self) -> None:
+        """Makes room: what has expired goes, and if that is not enough, the older half."""
+        now = time.time()
+        live = [(token, principal) for token, principal in self._verified.items() if principal.expires_at > now]
+        self._verified = dict(live[-REMEMBERED // 2 :])
+
+
+def _key_id(token: str) -> str:
+    """The id of the key that the header names; everything else in the header must be exactly what we write."""
+    header = jwt.get_unverified_header(token)
+    if header.keys() != {"alg", "typ", "kid"} or header["typ"] != TYPE or header["alg"] != ALGORITHM:
+        raise InvalidToken
+    kid: str = header["kid"]
+    return kid
+
+
+def _principal(claims: dict[str, Any]) -> Principal:
+    issued, expires, scope = claims["iat"], claims["exp"], claims["scope"]
+    if not isinstance(scope, str):
+        raise InvalidToken
+    if type(issued) is not int or type(expires) is not int or not 0 < expires - issued <= LONGEST_LIFE:
+        raise InvalidToken
+    return Principal(
+        account_id=UUID(claims["sub"]),
+        scopes=frozenset(scope.split()),
+        token_id=claims["jti"],
+        expires_at=expires,
+    )

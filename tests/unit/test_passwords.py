@@ -1,0 +1,101 @@
+"""Passwords: what is accepted, and that a hash is checked without telling who exists."""
+
+import asyncio
+import time
+
+import pytest
+
+from domain.errors import InvalidValue
+from infra.errors import Unavailable
+from infra.passwords import Cost, Passwords, accepted
+
+pytestmark = pytest.mark.anyio
+
+CHEAP = Cost(memory_kib=64, passes=1)
+COMPOSED, DECOMPOSED = "caf\u00e9 au lait", "cafe\u0301 au lait"
+
+
+async def test_a_password_fits_its_own_hash_and_no_other() -> None:
+    hashing = Passwords(CHEAP)
+    stored = await hashing.hash_password("correct horse")
+    assert await hashing.verify_password(stored, "correct horse")
+    assert not await hashing.verify_password(stored, "correct horsf")
+
+
+async def test_a_hash_says_argon2id_with_the_cost_that_owasp_asks_for() -> None:
+    stored = await Passwords().hash_password("correct horse")
+    assert stored.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+
+
+async def test_two_hashes_of_one_password_differ() -> None:
+    hashing = Passwords(CHEAP)
+    assert await hashing.hash_password("correct horse") != await hashing.hash_password("correct horse")
+
+
+async def test_one_password_typed_on_two_keyboards_is_one_password() -> None:
+    hashing = Passwords(CHEAP)
+    stored = await hashing.hash_password(COMPOSED)
+    assert await hashing.verify_password(stored, DECOMPOSED)
+
+
+async def test_nobody_has_a_password_not_even_the_one_that_stands_in() -> None:
+    hashing = Passwords(CHEAP)
+    assert not await hashing.verify_password(None, "correct horse")
+    assert not await hashing.verify_password(None, "nobody has this password")
+
+
+async def test_what_is_no_hash_fits_no_password() -> None:
+    assert not await Passwords(CHEAP).verify_password("plain text", "plain text")
+
+
+async def test_text_that_utf8_cannot_hold_fits_no_hash_and_breaks_nothing() -> None:
+    hashing = Passwords(CHEAP)
+    stored = await hashing.hash_password("correct horse")
+    assert not await hashing.verify_password(stored, "\ud800")
+
+
+async def test_an_unknown_user_costs_what_a_known_one_does() -> None:
+    hashing = Passwords()
+    stored = await hashing.hash_password("correct horse")
+    await hashing.verify_password(None, "warm up")
+    known = [await _seconds(hashing, stored) for _ in range(7)]
+    unknown = [await _seconds(hashing, None) for _ in range(7)]
+    assert 0.5 < min(unknown) / min(known) < 2
+
+
+async def _seconds(hashing: Passwords, stored: str | None) -> float:
+    start = time.perf_counter()
+    await hashing.verify_password(stored, "wrong password")
+    return time.perf_counter() - start
+
+
+@pytest.mark.parametrize("password", ["1234567", "", "x" * 1025, "passwor\ud800d"])
+def test_too_short_too_long_and_unwritable_passwords_are_refused(password: str) -> None:
+    with pytest.raises(InvalidValue) as refusal:
+        accepted(password)
+    assert refusal.value.pointer == "/password"
+    assert not password or password not in refusal.value.detail
+
+
+@pytest.mark.parametrize("password", ["12345678", "x" * 1024, "e\u0301" * 1024])
+def test_the_bounds_themselves_are_accepted_counted_in_composed_characters(password: str) -> None:
+    assert 8 <= len(accepted(password)) <= 1024
+
+
+async def test_the_event_loop_goes_on_while_passwords_are_hashed() -> None:
+    hashing = Passwords(threads=1)
+    turns = 0
+    logins = asyncio.gather(*(hashing.verify_password(None, "x") for _ in range(4)))
+    while not logins.done():
+        turns += 1
+        await asyncio.sleep(0)
+    assert turns > 50
+
+
+async def test_a_login_that_would_queue_too_long_is_told_to_come_back() -> None:
+    hashing = Passwords(Cost(memory_kib=65_536, passes=4), threads=1, patience=0)
+    first = asyncio.ensure_future(hashing.hash_password("correct horse"))
+    await asyncio.sleep(0)
+    with pytest.raises(Unavailable):
+        await hashing.verify_password(None, "x")
+    assert (await first).startswith("$argon2id$")
