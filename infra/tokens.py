@@ -42,7 +42,7 @@ class InvalidToken(Exception):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Principal:
+class Access:
     """Who is asking, proven by an access token, and what they may do. ``expires_at`` is in Unix seconds."""
 
     account_id: UUID
@@ -70,7 +70,7 @@ class Tokens:
         self._keys = keys
         self._issuer = issuer
         self._seconds = min(seconds, LONGEST_LIFE)
-        self._verified: dict[str, Principal] = {}
+        self._verified: dict[str, Access] = {}
 
     async def issue(self, account_id: UUID, scopes: Iterable[str]) -> Issued:
         """A token that speaks for the account."""
@@ -89,28 +89,28 @@ class Tokens:
         token = jwt.encode(claims, key.private, ALGORITHM, headers={"typ": TYPE, "kid": key.kid})
         return Issued(token=token, expires_in=self._seconds, scope=scope)
 
-    def remembered(self, token: str) -> Principal | None:
+    def remembered(self, token: str) -> Access | None:
         """Who a token speaks for, if this process has verified it before: a look-up, no cryptography."""
-        principal = self._verified.get(token)
-        if principal is None or principal.expires_at > time.time():
-            return principal
+        access = self._verified.get(token)
+        if access is None or access.expires_at > time.time():
+            return access
         del self._verified[token]
         return None
 
-    async def verify(self, token: str) -> Principal:
+    async def verify(self, token: str) -> Access:
         """Who the token speaks for.
 
         Raises :class:`InvalidToken`, or :class:`~infra.errors.Unavailable` where the keys cannot be read.
         """
         if (known := self.remembered(token)) is not None:
             return known
-        principal = await self._check(token)
+        access = await self._check(token)
         if len(self._verified) >= REMEMBERED:
             self._forget()
-        self._verified[token] = principal
-        return principal
+        self._verified[token] = access
+        return access
 
-    async def _check(self, token: str) -> Principal:
+    async def _check(self, token: str) -> Access:
         if len(token) > LONGEST_TOKEN:
             raise InvalidToken
         try:
@@ -126,14 +126,14 @@ class Tokens:
                 leeway=LEEWAY_SECONDS,
                 options={"require": CLAIMS, "strict_aud": True},
             )
-            return _principal(claims)
+            return _access(claims)
         except _MALFORMED:
             raise InvalidToken from None
 
     def _forget(self) -> None:
         """Makes room: what has expired goes, and if that is not enough, the older half."""
         now = time.time()
-        live = [(token, principal) for token, principal in self._verified.items() if principal.expires_at > now]
+        live = [(token, access) for token, access in self._verified.items() if access.expires_at > now]
         self._verified = dict(live[-REMEMBERED // 2 :])
 
 
@@ -146,13 +146,13 @@ def _key_id(token: str) -> str:
     return kid
 
 
-def _principal(claims: dict[str, Any]) -> Principal:
+def _access(claims: dict[str, Any]) -> Access:
     issued, expires, scope = claims["iat"], claims["exp"], claims["scope"]
     if not isinstance(scope, str):
         raise InvalidToken
     if type(issued) is not int or type(expires) is not int or not 0 < expires - issued <= LONGEST_LIFE:
         raise InvalidToken
-    return Principal(
+    return Access(
         account_id=UUID(claims["sub"]),
         scopes=frozenset(scope.split()),
         token_id=claims["jti"],

@@ -132,9 +132,9 @@ ATTACKS: dict[str, Callable[[], str]] = {
 async def test_a_token_that_we_issued_says_who_and_what() -> None:
     mint = tokens()
     issued = await mint.issue(ACCOUNT, {"orders:write", "orders:read"})
-    principal = await tokens().verify(issued.token)
-    assert principal.account_id == ACCOUNT
-    assert principal.scopes == {"orders:read", "orders:write"}
+    access = await tokens().verify(issued.token)
+    assert access.account_id == ACCOUNT
+    assert access.scopes == {"orders:read", "orders:write"}
     assert (issued.expires_in, issued.scope) == (900, "orders:read orders:write")
 
 
@@ -181,9 +181,9 @@ async def test_a_refused_token_is_not_remembered() -> None:
 async def test_the_memory_of_tokens_is_bounded() -> None:
     verifier = tokens()
     token = signed(claims())
-    principal = await verifier.verify(token)
+    access = await verifier.verify(token)
     for number in range(REMEMBERED):
-        verifier._verified[str(number)] = principal
+        verifier._verified[str(number)] = access
     await verifier.verify(signed(claims()))
     assert len(verifier._verified) <= REMEMBERED
 
