@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
-from starlette.types import Send
 
 JSON = (b"content-type", b"application/json")
 
@@ -53,13 +52,3 @@ class Receipt:
 def json_answer(value: object, status: int = 200, headers: Headers | None = None) -> Answer:
     """``value`` as JSON; Decimals must already be strings."""
     return Answer(status, [JSON, *(headers or ())], orjson.dumps(value))
-
-
-async def send_answer(send: Send, answer: Answer, request_id: bytes) -> None:
-    """Send it whole, with its length and the request id."""
-    status, headers, body = answer
-    own = [*headers, (b"x-request-id", request_id)]
-    if status not in (204, 304):
-        own.append((b"content-length", b"%d" % len(body)))
-    await send({"type": "http.response.start", "status": status, "headers": own})
-    await send({"type": "http.response.body", "body": body})

@@ -52,12 +52,14 @@ class RequestContext:
 class Exchange:
     """The edge's own notes on a request in flight; ``headers`` holds each header once."""
 
-    __slots__ = ("body", "context", "headers", "request_id")
+    __slots__ = ("body", "code", "context", "headers", "read", "request_id")
 
     def __init__(self, request_id: str, headers: Mapping[bytes, bytes]) -> None:
         self.request_id = request_id
         self.headers = headers
         self.body = b""
+        self.read = False
+        self.code: str | None = None
         self.context: RequestContext | None = None
 
 

@@ -37,7 +37,7 @@ STATUS: Final[Mapping[str, Kind]] = {
     "malformed-header": Kind(400, "Malformed header", "A header does not have the form it must have."),
     "malformed-json": Kind(400, "Malformed JSON", "The body is not strict JSON."),
     "unexpected-body": Kind(400, "Unexpected body", "This route takes no body."),
-    "request-timeout": Kind(408, "Request timeout", "The body did not arrive in time.", ((b"connection", b"close"),)),
+    "request-timeout": Kind(408, "Request timeout", "The body did not arrive in time."),
     "content-too-large": Kind(413, "Content too large", "The body is larger than this route allows."),
     "uri-too-long": Kind(414, "URI too long", "The target of the request is too long."),
     "unsupported-media-type": Kind(415, "Unsupported media type", "This route does not take that kind of body."),

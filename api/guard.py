@@ -148,6 +148,32 @@ def counted(receive: Receive, policy: BodyPolicy) -> Receive:
     return counting
 
 
+async def drained(headers: Mapping[bytes, bytes], receive: Receive) -> bool:
+    """Read away a body that was refused unread, so that the client gets to see the answer; False if it is too much.
+
+    Closing on a client that still sends would reset the connection under the answer (RFC 9112 section 9.6).
+    """
+    if not declares_body(headers):
+        return True
+    length = headers.get(b"content-length", b"0")
+    if b"expect" in headers or not length.isdigit() or int(length[:20]) > LINGER_BYTES:
+        return False
+    try:
+        async with asyncio.timeout(LINGER_SECONDS):
+            await _collect_nothing(receive)
+    except (TimeoutError, Problem, ClientGone):
+        return False
+    return True
+
+
+async def _collect_nothing(receive: Receive) -> None:
+    left, message = LINGER_BYTES, await _part(receive)
+    while message.get("more_body", False):
+        left -= len(message.get("body", b""))
+        _within(b"", left)
+        message = await _part(receive)
+
+
 def check_json(body: bytes) -> None:
     """Refuse what is not strict JSON.
 

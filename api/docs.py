@@ -1,0 +1,123 @@
+"""The OpenAPI document and its page: FastAPI's description of the routes, and what the edge adds to each of them."""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.openapi.docs import get_swagger_ui_html
+
+from api.answers import Answer, json_answer
+from api.endpoint import BODY_METHODS, router
+from api.errors import STATUS
+
+METADATA: Final[dict[str, Any]] = {
+    "title": "Weir",
+    "version": "0.1.0",
+    "summary": "An event-driven shop: commands are events, reads are documents.",
+    "openapi_url": None,
+    "docs_url": None,
+    "redoc_url": None,
+    "redirect_slashes": False,
+    "openapi_tags": [
+        {"name": "accounts", "description": "Who shops here."},
+        {"name": "catalogue", "description": "What is sold, and how much of it there is."},
+        {"name": "orders", "description": "What was ordered, paid, shipped."},
+        {"name": "events", "description": "The log itself."},
+        {"name": "operations", "description": "How the house is doing."},
+    ],
+}
+
+_ANYWHERE: Final = (400, 401, 403, 404, 405, 414, 422, 429, 431, 500, 503)
+_WITH_BODY: Final = (408, 409, 412, 413, 415)
+
+_PROBLEM: Final = {
+    "title": "Problem",
+    "description": "RFC 9457. `code` is stable; values of the request are never repeated.",
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "code", "request_id"],
+    "properties": {
+        "type": {"type": "string", "examples": ["/problems/out-of-stock"]},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "code": {"type": "string", "enum": sorted(STATUS)},
+        "request_id": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["pointer", "code", "detail"],
+                "properties": {name: {"type": "string"} for name in ("pointer", "code", "detail")},
+            },
+        },
+    },
+}
+
+routes = router(tags=["operations"])
+
+
+@routes.get("/openapi.json", include_in_schema=False)
+async def openapi_document(request: Request) -> Answer:
+    """The description of every route."""
+    return json_answer(request.app.openapi())
+
+
+@routes.get("/docs", include_in_schema=False)
+async def swagger_page(_request: Request) -> Answer:
+    """The same to look at and try."""
+    page = get_swagger_ui_html(openapi_url="/openapi.json", title="Weir")
+    return Answer(200, [(b"content-type", b"text/html; charset=utf-8")], bytes(page.body))
+
+
+def describe(app: FastAPI) -> FastAPI:
+    """Make the application's description tell what the edge does to every route."""
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = plain()
+            document.setdefault("components", {}).setdefault("schemas", {})["Problem"] = _PROBLEM
+            for method, operation in _operations(document):
+                _describe(method, operation)
+        return app.openapi_schema or plain()
+
+    app.openapi = openapi  # type: ignore[method-assign]
+    return app
+
+
+def _operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path in document["paths"].values():
+        yield from ((method.upper(), operation) for method, operation in path.items())
+
+
+def _describe(method: str, operation: dict[str, Any]) -> None:
+    writes = method in BODY_METHODS
+    problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    responses = operation["responses"]
+    for status in (*_ANYWHERE, *(_WITH_BODY if writes else ())):
+        titles = [kind.title for kind in STATUS.values() if kind.status == status]
+        responses[str(status)] = {"description": " · ".join(titles), "content": problem}
+    operation.setdefault("parameters", []).extend(_WRITE_HEADERS if writes else _READ_HEADERS)
+
+
+def _header(name: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "in": "header", "required": False, "description": description, "schema": schema}
+
+
+_WRITE_HEADERS: Final = (
+    _header(
+        "Idempotency-Key",
+        "Repeating it gives the first answer again.",
+        {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+    ),
+    _header("If-Match", "Only if the thing is at this version.", {"type": "string", "pattern": '^"[1-9][0-9]{0,17}"$'}),
+)
+_READ_HEADERS: Final = (
+    _header(
+        "Consistency-Token",
+        "The answer includes the write whose receipt carried it.",
+        {"type": "string", "minLength": 1, "maxLength": 1024, "pattern": "^[!-~]+$"},
+    ),
+    _header("Prefer", "`wait=<seconds>`: how long to wait for that write.", {"type": "string"}),
+    _header("If-None-Match", "304 if it still has this ETag.", {"type": "string"}),
+)

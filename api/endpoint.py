@@ -1,0 +1,279 @@
+"""Endpoints as the edge runs them: FastAPI reads the signature once, and a plan made from it serves every request.
+
+FastAPI's own handler opens three exit stacks, parses the body with the standard library and solves dependencies by
+recursion at each request. A plan does the same for what endpoints here use: path, query, header and cookie
+parameters, one body model, and dependencies that are plain or async functions (plain ones run on the event loop and
+must not block). What a plan cannot do is refused when the application is built, never half done.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from fastapi import APIRouter, FastAPI, params
+from fastapi._compat import ModelField
+from fastapi.dependencies.models import Dependant
+from fastapi.dependencies.utils import get_typed_return_annotation, request_params_to_args
+from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
+from fastapi.security import SecurityScopes
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import PydanticUndefined
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import WebSocketRoute
+
+from api.answers import JSON, Answer, Receipt, json_answer
+from api.errors import Problem
+from api.guard import FORM_BODY, JSON_BODY, NOTHING, BodyPolicy, check_json
+from api.routing import Respond, Target
+from api.schemas import NoBody, ReceiptDocument
+from api.validation import findings, findings_of
+
+MOST_FORM_FIELDS: Final = 50
+BODY_METHODS: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+
+ParseBody = Callable[[bytes], Any]
+
+
+class Route(APIRoute):
+    """A route that the edge serves by a plan. What an endpoint returns is documented, not run through a model again."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        returned = get_typed_return_annotation(endpoint)
+        if inspect.isclass(returned) and issubclass(returned, Receipt):
+            options["response_model"] = ReceiptDocument
+        elif returned is Answer and not isinstance(options.get("response_model"), type):
+            options["response_model"] = None
+        super().__init__(path, endpoint, **options)
+
+
+def router(prefix: str = "", *, tags: Sequence[str] = ()) -> APIRouter:
+    """A router whose routes the edge can serve."""
+    return APIRouter(prefix=prefix, tags=list(tags), route_class=Route, redirect_slashes=False)
+
+
+def targets(app: FastAPI) -> Iterator[tuple[str, Target]]:
+    """Every HTTP route of the application with its plan, as ``(method, target)``."""
+    for context in iter_route_contexts(app.routes):
+        if isinstance(context.original_route, WebSocketRoute):
+            continue
+        if not isinstance(context.original_route, Route):
+            raise TypeError(f"{context.path}: make its router with api.endpoint.router")
+        target = _target(context)
+        yield from ((method, target) for method in context.methods or ())
+
+
+def _target(context: RouteContext) -> Target:
+    dependant: Dependant = context.dependant
+    template = context.path_format or ""
+    names = tuple(part[1:-1] for part in template.split("/") if part.startswith("{"))
+    policy, body = _body(dependant, context)
+    respond = plan(dependant, body, context.status_code or 200)
+    return Target(template=template, names=names, policy=policy, respond=respond)
+
+
+@dataclass(frozen=True, slots=True)
+class _Body:
+    """How a body becomes the endpoint's argument ``name``; ``None`` for an endpoint without one."""
+
+    name: str | None
+    parse: ParseBody
+
+
+def _body(dependant: Dependant, context: RouteContext) -> tuple[BodyPolicy, _Body | None]:
+    marked: BodyPolicy | None = getattr(context.endpoint, "body_policy", None)
+    fields = dependant.body_params
+    if len(fields) > 1 or any(getattr(field.field_info, "embed", None) for field in fields):
+        raise TypeError(f"{context.path}: one model for the whole body")
+    if fields:
+        field, form = fields[0], isinstance(fields[0].field_info, params.Form)
+        parser = (form_parser if form else json_parser)(field.field_info.annotation, field.get_default())
+        return marked or (FORM_BODY if form else JSON_BODY), _Body(field.name, parser)
+    if marked is not None:
+        return marked, None
+    if not BODY_METHODS.isdisjoint(context.methods or ()):
+        return JSON_BODY, _Body(None, json_parser(NoBody, None))
+    return NOTHING, None
+
+
+def json_parser(annotation: Any, default: Any) -> ParseBody:
+    """From bytes to a model, strictly; ``default`` stands for an empty body, ``PydanticUndefined`` refuses one."""
+    validate = TypeAdapter(annotation).validator.validate_json
+
+    def parse(body: bytes) -> Any:
+        if not body:
+            return _instead_of_nothing(default)
+        check_json(body)
+        try:
+            return validate(body, strict=True)
+        except ValidationError as error:
+            raise Problem("invalid", errors=findings_of(error)) from None
+
+    return parse
+
+
+def form_parser(annotation: Any, default: Any) -> ParseBody:
+    """From ``application/x-www-form-urlencoded`` to a model. No field may come twice (RFC 6749 section 3.2)."""
+    validate = TypeAdapter(annotation).validator.validate_python
+
+    def parse(body: bytes) -> Any:
+        if not body:
+            return _instead_of_nothing(default)
+        try:
+            return validate(_form_fields(body))
+        except ValidationError as error:
+            raise Problem("invalid", errors=findings_of(error)) from None
+
+    return parse
+
+
+def _form_fields(body: bytes) -> dict[str, str]:
+    try:
+        pairs = parse_qsl(
+            body.decode("utf-8"), keep_blank_values=True, errors="strict", max_num_fields=MOST_FORM_FIELDS
+        )
+    except ValueError:  # not UTF-8, or too many fields
+        raise Problem("malformed-request", "The form cannot be read.") from None
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise Problem("malformed-request", "A field of the form stands there twice.")
+    if any("\0" in text for pair in pairs for text in pair):
+        raise Problem("malformed-request", "A field of the form contains NUL.")
+    return fields
+
+
+def _instead_of_nothing(default: Any) -> Any:
+    if default is PydanticUndefined:
+        raise Problem("invalid", errors=[{"pointer": "", "code": "missing", "detail": "A body is needed."}])
+    return default
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Step:
+    """One call of a plan: which earlier results, parameters and constants it takes, and whether to await it."""
+
+    call: Callable[..., Any]
+    awaits: bool
+    results: tuple[tuple[str, int], ...]
+    requests: tuple[str, ...]
+    constants: tuple[tuple[str, Any], ...]
+    path: Sequence[ModelField]
+    others: tuple[tuple[Sequence[ModelField], Callable[[Request], Any]], ...]
+
+    def arguments(self, request: Request, results: Sequence[Any]) -> dict[str, Any]:
+        """The keyword arguments. Raises ``invalid`` for parameters that are not acceptable."""
+        values: dict[str, Any] = dict(self.constants)
+        for name, index in self.results:
+            values[name] = results[index]
+        for name in self.requests:
+            values[name] = request
+        if self.path or self.others:
+            self._read_parameters(request, values)
+        return values
+
+    def _read_parameters(self, request: Request, values: dict[str, Any]) -> None:
+        errors: list[Any] = []
+        for field in self.path:
+            values[field.name], wrong = field.validate(request.path_params[field.alias], loc=("path", field.alias))
+            errors.extend(wrong)
+        for fields, read in self.others:
+            found, wrong = request_params_to_args(fields, read(request))
+            values.update(found)
+            errors.extend(wrong)
+        if errors:
+            raise Problem("invalid", errors=findings(errors))
+
+
+def plan(dependant: Dependant, body: _Body | None, status: int) -> Respond:
+    """A function that answers a request to the endpoint behind ``dependant``: dependencies, parameters, body, call."""
+    *steps, endpoint = _Planner().steps_of(dependant)
+    if not endpoint.awaits:
+        raise TypeError(f"{dependant.path}: an endpoint is an async function")
+
+    async def respond(request: Request, raw: bytes) -> Answer | Response:
+        results: list[Any] = []
+        for step in steps:
+            result = step.call(**step.arguments(request, results))
+            results.append(await result if step.awaits else result)
+        arguments = endpoint.arguments(request, results)
+        if body is not None:
+            value = body.parse(raw)
+            if body.name is not None:
+                arguments[body.name] = value
+        return answer_of(await endpoint.call(**arguments), status)
+
+    return respond
+
+
+def answer_of(result: Any, status: int) -> Answer | Response:
+    """What an endpoint returned, as a response: a receipt, an answer, a response, a model, JSON values, or nothing."""
+    match result:
+        case Receipt():
+            return result.answer(status)
+        case Answer() | Response():
+            return result
+        case None:
+            return Answer(204, [])
+        case BaseModel():
+            return Answer(status, [JSON], result.model_dump_json().encode("utf-8"))
+    return json_answer(result, status)
+
+
+class _Planner:
+    """Puts a tree of dependencies into the order of calls; what is asked for twice is called once."""
+
+    def __init__(self) -> None:
+        self._steps: list[_Step] = []
+        self._known: dict[tuple[Any, tuple[str, ...]], int] = {}
+
+    def steps_of(self, dependant: Dependant) -> list[_Step]:
+        """All calls, the endpoint's last."""
+        self._steps.append(self._step(dependant))
+        return self._steps
+
+    def _index(self, dependant: Dependant) -> int:
+        key = (dependant.call, _scopes(dependant))
+        if dependant.use_cache and key in self._known:
+            return self._known[key]
+        if dependant.body_params:
+            raise TypeError(f"{dependant.path}: only the endpoint itself takes the body")
+        self._steps.append(self._step(dependant))
+        return self._known.setdefault(key, len(self._steps) - 1)
+
+    def _step(self, dependant: Dependant) -> _Step:
+        _refuse_the_unsupported(dependant)
+        results = [(child.name, self._index(child)) for child in dependant.dependencies]
+        readers = (
+            (dependant.query_params, lambda request: request.query_params),
+            (dependant.header_params, lambda request: request.headers),
+            (dependant.cookie_params, lambda request: request.cookies),
+        )
+        assert dependant.call is not None  # noqa: S101
+        scopes = dependant.security_scopes_param_name
+        return _Step(
+            call=dependant.call,
+            awaits=_is_async(dependant.call),
+            results=tuple((name, index) for name, index in results if name is not None),
+            requests=tuple(filter(None, (dependant.request_param_name, dependant.http_connection_param_name))),
+            constants=((scopes, SecurityScopes(list(_scopes(dependant)))),) if scopes else (),
+            path=dependant.path_params,
+            others=tuple((fields, read) for fields, read in readers if fields),
+        )
+
+
+def _scopes(dependant: Dependant) -> tuple[str, ...]:
+    return (*(dependant.parent_oauth_scopes or ()), *(dependant.own_oauth_scopes or ()))
+
+
+def _refuse_the_unsupported(dependant: Dependant) -> None:
+    call = dependant.call
+    generator = inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call)
+    special = dependant.background_tasks_param_name or dependant.response_param_name or dependant.websocket_param_name
+    if generator or special or dependant.concurrency is not None:
+        raise TypeError(f"{dependant.path}: {call!r} asks for what a plan does not do (see api.endpoint)")
+
+
+def _is_async(call: Callable[..., Any]) -> bool:
+    return inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(type(call).__call__)

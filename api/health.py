@@ -1,0 +1,51 @@
+"""Whether the process lives, whether it can work, how each part does, and its metrics."""
+
+from typing import Annotated
+
+from fastapi import Depends
+from prometheus_client import CollectorRegistry
+
+from api.answers import Answer
+from api.deps import opened
+from api.endpoint import router
+from infra import health
+from infra.health import Component, Page
+
+routes = router(tags=["operations"])
+
+
+class Components(tuple[Component, ...]):
+    """What the process leans on, as the lifespan has opened it."""
+
+
+Parts = Annotated[Components, Depends(opened(Components))]
+Registry = Annotated[CollectorRegistry, Depends(opened(CollectorRegistry))]
+
+
+@routes.get("/health/live")
+async def is_live() -> Answer:
+    """The process answers."""
+    return _answer(health.live())
+
+
+@routes.get("/health/ready")
+async def is_ready(parts: Parts) -> Answer:
+    """200 if the process can do its work, else 503 with what is missing."""
+    return _answer(await health.ready(parts))
+
+
+@routes.get("/health")
+async def report(parts: Parts) -> Answer:
+    """Every component with its status and the milliseconds its check took."""
+    return _answer(await health.health(parts))
+
+
+@routes.get("/metrics")
+async def scrape(registry: Registry) -> Answer:
+    """Prometheus' text format."""
+    return _answer(health.metrics(registry))
+
+
+def _answer(page: Page) -> Answer:
+    status, media, body = page
+    return Answer(status, [(b"content-type", media), (b"cache-control", b"no-store")], body)
