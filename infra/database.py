@@ -16,7 +16,7 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Pooled: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
-CONNECT_SECONDS = 1.5
+CONNECT_SECONDS = 1.0
 """How long a new connection may take before the server counts as down."""
 
 UNREACHABLE = (
@@ -64,7 +64,7 @@ def options(url: SecretStr, *, pgbouncer: bool = False) -> dict[str, Any]:
 async def connect(url: SecretStr, *, pgbouncer: bool = False) -> Connection:
     """A connection of one's own. Raises :class:`~infra.errors.Unavailable` when the server cannot be reached."""
     try:
-        connection = await asyncpg.connect(**options(url, pgbouncer=pgbouncer))
+        connection: Connection = await asyncpg.connect(**options(url, pgbouncer=pgbouncer))
         await prepare(connection)
     except (*UNREACHABLE, ssl.SSLError) as error:
         raise Unavailable("Postgres cannot be reached") from error

@@ -1,36 +1,29 @@
 -- The one way into the log: many requests, one lock, one commit, one verdict per request.
 --
--- A request r_* is all or nothing. It owns the next r_parts[i] rows of p_* (streams with the version it expects and
--- the number of events it adds; 0 = it only relies on that version), the next r_events[i] rows of e_* and the next
--- r_claims[i] rows of c_*. r_key is null where the client sent no idempotency key; r_store is false where the key is
--- only looked up (the answer will be a refusal, and refusals are not stored).
+-- `batch` is one document, because a hundred array parameters cost client and server more than the inserts do:
+--   requests  [{parts, events, claims: how many of the lists below are its own, in order,
+--               principal?, key?, fingerprint?, outcome?, store?}]
+--   parts     [{stream, expected, added}]     expected: the version the stream must be at; added 0: only relied on
+--   events    [{stream, version, category, shard, type, schema, data, metadata}]
+--   claims    [{scope, digest, stream, released}]
+--   keyed     whether any request has a key; writing: whether any adds events or stores a key
+-- A request is all or nothing. `store` false: its key is only looked up (refusals are not stored).
 --
--- Verdicts: when every request is good, ONE row (0, 'stored', base): event k of the call has position base + k.
+-- Verdicts: when every request is good, ONE row (0, 'all', base): the k-th event of the batch has position base + k.
 -- Otherwise one row per request: 'stored' (position of its last event), 'conflict', 'taken' (detail: index of the
--- claim within the request), 'replayed' (detail: the stored outcome, with its fingerprint).
-CREATE FUNCTION append_events(
-    r_principal text[], r_key text[], r_fingerprint bytea[], r_outcome jsonb[], r_store boolean[],
-    r_parts integer[], r_events integer[], r_claims integer[],
-    p_stream uuid[], p_expected integer[], p_count integer[],
-    e_stream uuid[], e_version integer[], e_category text[], e_shard smallint[], e_type text[],
-    e_schema smallint[], e_data jsonb[], e_metadata jsonb[],
-    c_scope text[], c_digest bytea[], c_stream uuid[], c_released boolean[]
-) RETURNS TABLE (request integer, verdict text, at bigint, detail jsonb)
-LANGUAGE plpgsql SET lock_timeout = '1s' AS $$
+-- claim within the request), 'replayed' (detail: the stored outcome and its fingerprint).
+CREATE FUNCTION append_events(batch jsonb)
+RETURNS TABLE (request integer, verdict text, at bigint, detail jsonb)
+LANGUAGE plpgsql SET lock_timeout = '1s' SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
-    total    CONSTANT integer := cardinality(e_stream);
-    keyed    CONSTANT boolean := EXISTS (SELECT FROM unnest(r_key) k WHERE k IS NOT NULL);
-    writing  CONSTANT boolean := total > 0 OR true = ANY (r_store);
-    claiming CONSTANT boolean := cardinality(c_scope) > 0;
+    total    CONSTANT integer := jsonb_array_length(batch -> 'events');
+    keyed    CONSTANT boolean := (batch -> 'keyed')::boolean;
+    claiming CONSTANT boolean := jsonb_array_length(batch -> 'claims') > 0;
+    writing  CONSTANT boolean := (batch -> 'writing')::boolean;
     now_     CONSTANT timestamptz := clock_timestamp();
     base     bigint;
     good     boolean;
-    poisoned uuid[] := '{}';
-    p0 integer := 0;  e0 integer := 0;  c0 integer := 0;
-    p1 integer;  e1 integer;  c1 integer;
-    stored   record;
-    bad      integer;
 BEGIN
     -- From here to the commit nothing else can append, so whatever is checked below stays true.
     -- A call that stores nothing reads one snapshot instead and holds up nobody.
@@ -45,113 +38,149 @@ BEGIN
         SELECT FROM (
             SELECT p.stream, p.expected,
                    lag(p.expected + p.added) OVER (PARTITION BY p.stream ORDER BY p.place) AS left_behind
-            FROM unnest(p_stream, p_expected, p_count) WITH ORDINALITY AS p (stream, expected, added, place)
+            FROM ROWS FROM (jsonb_to_recordset(batch -> 'parts') AS (stream uuid, expected integer, added integer))
+                 WITH ORDINALITY AS p (stream, expected, added, place)
         ) q
         WHERE q.expected <> coalesce(q.left_behind, (
             SELECT e.version FROM events e WHERE e.stream_id = q.stream ORDER BY e.version DESC LIMIT 1), 0)
     ) INTO good;
     IF good AND keyed THEN
         SELECT NOT EXISTS (
-            SELECT FROM unnest(r_principal, r_key) AS r (principal, key)
+            SELECT FROM jsonb_to_recordset(batch -> 'requests') AS r (principal text, key text)
             JOIN commands c ON c.principal = r.principal AND c.key = r.key)
           AND (SELECT count(*) = count(DISTINCT (principal, key))
-               FROM unnest(r_principal, r_key) AS r (principal, key) WHERE key IS NOT NULL) INTO good;
+               FROM jsonb_to_recordset(batch -> 'requests') AS r (principal text, key text) WHERE key IS NOT NULL)
+        INTO good;
     END IF;
     IF good AND claiming THEN
         SELECT NOT EXISTS (
-            SELECT FROM unnest(c_scope, c_digest, c_stream) AS n (scope, digest, stream)
-            JOIN claims c ON c.scope = n.scope AND c.key_digest = n.digest
-            WHERE c.stream_id <> n.stream)
-          AND NOT true = ANY (c_released)
+            SELECT FROM jsonb_to_recordset(batch -> 'claims') AS n (scope text, digest bytea, stream uuid, released boolean)
+            LEFT JOIN claims c ON c.scope = n.scope AND c.key_digest = n.digest
+            WHERE n.released OR c.stream_id <> n.stream)
           AND (SELECT count(*) = count(DISTINCT (scope, digest))
-               FROM unnest(c_scope, c_digest) AS n (scope, digest)) INTO good;
+               FROM jsonb_to_recordset(batch -> 'claims') AS n (scope text, digest bytea))
+        INTO good;
     END IF;
-
-    IF good THEN
-        IF total > 0 THEN
-            INSERT INTO events
-            SELECT base + e.place, e.stream, e.version, e.category, e.shard, e.type, e.schema, e.data, e.metadata, now_
-            FROM unnest(e_stream, e_version, e_category, e_shard, e_type, e_schema, e_data, e_metadata)
-                 WITH ORDINALITY AS e (stream, version, category, shard, type, schema, data, metadata, place);
-        END IF;
-        IF claiming THEN
-            INSERT INTO claims SELECT * FROM unnest(c_scope, c_digest, c_stream) ON CONFLICT DO NOTHING;
-        END IF;
-        IF keyed THEN
-            INSERT INTO commands
-            SELECT r.principal, r.key, r.fingerprint, r.outcome, base + r.upto, now_
-            FROM (SELECT *, sum(added) OVER (ORDER BY place) AS upto
-                  FROM unnest(r_principal, r_key, r_fingerprint, r_outcome, r_store, r_events)
-                       WITH ORDINALITY AS x (principal, key, fingerprint, outcome, store, added, place)) r
-            WHERE r.key IS NOT NULL AND r.store;
-        END IF;
-        RETURN QUERY SELECT 0, 'stored', base, NULL::jsonb;
+    IF NOT good THEN
+        RETURN QUERY SELECT * FROM append_one_by_one(batch, base, now_);
         RETURN;
     END IF;
 
-    -- One by one: a request that fails takes down those behind it that were decided on what it would have left,
-    -- and nobody else. Versions alone cannot tell: another process may have filled the very version it expected.
-    FOR i IN 1 .. cardinality(r_parts) LOOP
-        p1 := p0 + r_parts[i];  e1 := e0 + r_events[i];  c1 := c0 + r_claims[i];
-        verdict := NULL;  detail := NULL;  request := i - 1;  at := NULL;
-        IF r_key[i] IS NOT NULL THEN
-            SELECT * INTO stored FROM commands c WHERE c.principal = r_principal[i] AND c.key = r_key[i];
+    IF total > 0 THEN
+        INSERT INTO events
+        SELECT base + e.place, e.stream, e.version, e.category, e.shard, e.type, e.schema, e.data, e.metadata, now_
+        FROM ROWS FROM (jsonb_to_recordset(batch -> 'events') AS (
+                 stream uuid, version integer, category text, shard smallint, type text, schema smallint,
+                 data jsonb, metadata jsonb))
+             WITH ORDINALITY AS e (stream, version, category, shard, type, schema, data, metadata, place);
+    END IF;
+    IF claiming THEN
+        INSERT INTO claims
+        SELECT * FROM jsonb_to_recordset(batch -> 'claims') AS n (scope text, digest bytea, stream uuid)
+        ON CONFLICT DO NOTHING;
+    END IF;
+    IF keyed THEN
+        INSERT INTO commands
+        SELECT r.principal, r.key, r.fingerprint, r.outcome, base + r.upto, now_
+        FROM (SELECT *, sum(events) OVER (ORDER BY place) AS upto
+              FROM ROWS FROM (jsonb_to_recordset(batch -> 'requests') AS (
+                       principal text, key text, fingerprint bytea, outcome jsonb, store boolean, events integer))
+                   WITH ORDINALITY AS x (principal, key, fingerprint, outcome, store, events, place)) r
+        WHERE r.key IS NOT NULL AND r.store;
+    END IF;
+    RETURN QUERY SELECT 0, 'all', base, NULL::jsonb;
+END
+$$;
+
+-- The same, one request after the other, for a batch in which something is amiss. A request that fails takes down
+-- those behind it that were decided on what it would have left, and nobody else. Versions alone cannot tell these:
+-- another process may have filled the very version that they expect.
+CREATE FUNCTION append_one_by_one(batch jsonb, base bigint, now_ timestamptz)
+RETURNS TABLE (request integer, verdict text, at bigint, detail jsonb)
+LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+    all_parts  CONSTANT jsonb[] := ARRAY (SELECT jsonb_array_elements(batch -> 'parts'));
+    all_events CONSTANT jsonb[] := ARRAY (SELECT jsonb_array_elements(batch -> 'events'));
+    all_claims CONSTANT jsonb[] := ARRAY (SELECT jsonb_array_elements(batch -> 'claims'));
+    parts    jsonb;
+    added    jsonb;
+    claimed  jsonb;
+    poisoned uuid[] := '{}';
+    p integer := 0;
+    e integer := 0;
+    c integer := 0;
+    taken    integer;
+    known    record;
+    r        record;
+BEGIN
+    FOR r IN
+        SELECT * FROM ROWS FROM (jsonb_to_recordset(batch -> 'requests') AS (
+            parts integer, events integer, claims integer,
+            principal text, key text, fingerprint bytea, outcome jsonb, store boolean))
+        WITH ORDINALITY AS x (parts, events, claims, principal, key, fingerprint, outcome, store, place)
+        ORDER BY place
+    LOOP
+        parts := to_jsonb(all_parts[p + 1 : p + r.parts]);       p := p + r.parts;
+        added := to_jsonb(all_events[e + 1 : e + r.events]);     e := e + r.events;
+        claimed := to_jsonb(all_claims[c + 1 : c + r.claims]);   c := c + r.claims;
+        request := r.place - 1;  verdict := NULL;  at := NULL;  detail := NULL;
+
+        IF r.key IS NOT NULL THEN
+            SELECT * INTO known FROM commands k WHERE k.principal = r.principal AND k.key = r.key;
             IF FOUND THEN
                 verdict := 'replayed';
-                at := stored.position;
-                detail := jsonb_build_object('outcome', stored.outcome, 'fingerprint', encode(stored.fingerprint, 'hex'));
+                at := known.position;
+                detail := jsonb_build_object('outcome', known.outcome, 'fingerprint', encode(known.fingerprint, 'hex'));
             END IF;
         END IF;
         IF verdict IS NULL AND EXISTS (
-            SELECT FROM unnest(p_stream[p0 + 1 : p1], p_expected[p0 + 1 : p1]) AS p (stream, expected)
-            WHERE p.stream = ANY (poisoned) OR p.expected <> coalesce((
-                SELECT e.version FROM events e WHERE e.stream_id = p.stream ORDER BY e.version DESC LIMIT 1), 0))
+            SELECT FROM jsonb_to_recordset(parts) AS n (stream uuid, expected integer)
+            WHERE n.stream = ANY (poisoned) OR n.expected <> coalesce((
+                SELECT v.version FROM events v WHERE v.stream_id = n.stream ORDER BY v.version DESC LIMIT 1), 0))
         THEN
             verdict := 'conflict';
         END IF;
-        IF verdict IS NULL AND r_claims[i] > 0 THEN
-            SELECT min(n.place) INTO bad
-            FROM unnest(c_scope[c0 + 1 : c1], c_digest[c0 + 1 : c1], c_stream[c0 + 1 : c1], c_released[c0 + 1 : c1])
+        IF verdict IS NULL AND r.claims > 0 THEN
+            SELECT min(n.place) - 1 INTO taken
+            FROM ROWS FROM (jsonb_to_recordset(claimed) AS (scope text, digest bytea, stream uuid, released boolean))
                  WITH ORDINALITY AS n (scope, digest, stream, released, place)
-            JOIN claims c ON c.scope = n.scope AND c.key_digest = n.digest
-            WHERE NOT n.released AND c.stream_id <> n.stream;
-            IF bad IS NOT NULL THEN
+            JOIN claims k ON k.scope = n.scope AND k.key_digest = n.digest
+            WHERE NOT n.released AND k.stream_id <> n.stream;
+            IF taken IS NOT NULL THEN
                 verdict := 'taken';
-                detail := to_jsonb(bad - 1);
+                detail := to_jsonb(taken);
             END IF;
         END IF;
-        IF verdict IS NULL THEN
-            INSERT INTO events
-            SELECT base + e.place, e.stream, e.version, e.category, e.shard, e.type, e.schema, e.data, e.metadata, now_
-            FROM unnest(e_stream[e0 + 1 : e1], e_version[e0 + 1 : e1], e_category[e0 + 1 : e1], e_shard[e0 + 1 : e1],
-                        e_type[e0 + 1 : e1], e_schema[e0 + 1 : e1], e_data[e0 + 1 : e1], e_metadata[e0 + 1 : e1])
-                 WITH ORDINALITY AS e (stream, version, category, shard, type, schema, data, metadata, place);
-            base := base + r_events[i];
-            IF r_claims[i] > 0 THEN
-                DELETE FROM claims c
-                USING unnest(c_scope[c0 + 1 : c1], c_digest[c0 + 1 : c1], c_stream[c0 + 1 : c1], c_released[c0 + 1 : c1])
-                      AS n (scope, digest, stream, released)
-                WHERE n.released AND c.scope = n.scope AND c.key_digest = n.digest AND c.stream_id = n.stream;
-                INSERT INTO claims
-                SELECT n.scope, n.digest, n.stream
-                FROM unnest(c_scope[c0 + 1 : c1], c_digest[c0 + 1 : c1], c_stream[c0 + 1 : c1], c_released[c0 + 1 : c1])
-                     AS n (scope, digest, stream, released)
-                WHERE NOT n.released ON CONFLICT DO NOTHING;
-            END IF;
-            IF r_key[i] IS NOT NULL AND r_store[i] THEN
-                INSERT INTO commands VALUES (r_principal[i], r_key[i], r_fingerprint[i], r_outcome[i], base, now_);
-            END IF;
-            verdict := 'stored';
-            at := base;
-        ELSE
-            SELECT poisoned || coalesce(array_agg(p.stream), '{}') INTO poisoned
-            FROM unnest(p_stream[p0 + 1 : p1], p_count[p0 + 1 : p1]) AS p (stream, added) WHERE p.added > 0;
+        IF verdict IS NOT NULL THEN
+            SELECT poisoned || coalesce(array_agg(n.stream), '{}') INTO poisoned
+            FROM jsonb_to_recordset(parts) AS n (stream uuid, added integer) WHERE n.added > 0;
+            RETURN NEXT;
+            CONTINUE;
         END IF;
-        p0 := p1;  e0 := e1;  c0 := c1;
+
+        INSERT INTO events
+        SELECT base + n.place, n.stream, n.version, n.category, n.shard, n.type, n.schema, n.data, n.metadata, now_
+        FROM ROWS FROM (jsonb_to_recordset(added) AS (
+                 stream uuid, version integer, category text, shard smallint, type text, schema smallint,
+                 data jsonb, metadata jsonb))
+             WITH ORDINALITY AS n (stream, version, category, shard, type, schema, data, metadata, place);
+        base := base + r.events;
+        DELETE FROM claims k
+        USING jsonb_to_recordset(claimed) AS n (scope text, digest bytea, stream uuid, released boolean)
+        WHERE n.released AND k.scope = n.scope AND k.key_digest = n.digest AND k.stream_id = n.stream;
+        INSERT INTO claims
+        SELECT n.scope, n.digest, n.stream
+        FROM jsonb_to_recordset(claimed) AS n (scope text, digest bytea, stream uuid, released boolean)
+        WHERE NOT n.released
+        ON CONFLICT DO NOTHING;
+        IF r.key IS NOT NULL AND r.store THEN
+            INSERT INTO commands VALUES (r.principal, r.key, r.fingerprint, r.outcome, base, now_);
+        END IF;
+        verdict := 'stored';
+        at := base;
         RETURN NEXT;
     END LOOP;
-    IF writing THEN
-        UPDATE log_head SET position = base;
-    END IF;
+    UPDATE log_head SET position = base WHERE position <> base;
 END
 $$;

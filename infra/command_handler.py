@@ -1,0 +1,315 @@
+"""Carries out commands: load, decide, append, and decide again when somebody else was faster.
+
+A hot stream runs at batch speed because the next command is decided on the state that the events in flight will
+leave (:class:`~infra.work.Tip`), long before their commit. Nothing is answered before it: an acceptance waits for its
+own events, and a refusal asks the log to confirm the versions it was decided on, in the same batches as everyone else.
+So a *no* is as true as a *yes*, even where the tip was guessed or another process has written meanwhile.
+"""
+
+import asyncio
+import random
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from domain.errors import AlreadyTaken, Refusal
+from infra.database import Database
+from infra.errors import IdempotencyKeyInFlight, IdempotencyKeyReused, NotFound, TooBusy, VersionMismatch
+from infra.event_store import (
+    Appended,
+    Appender,
+    AppendRequest,
+    ClaimTaken,
+    Conflict,
+    IdempotencyKey,
+    Part,
+    Replayed,
+    load_streams,
+)
+from infra.work import Draft, Target, Tip, Work
+
+Refused = Refusal | NotFound | VersionMismatch
+Decide = Callable[[Work], None]
+
+COMMAND_SECONDS = 1.8
+"""How long a command may lose races before its client is told to come back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandContext:
+    """Who commands, on whose behalf, and under which conditions.
+
+    ``principal`` owns the idempotency key. ``fingerprint`` (32 bytes) tells two requests under one key apart.
+    """
+
+    principal: str
+    actor: str | None = None
+    correlation: str | None = None
+    causation: str | None = None
+    traceparent: str | None = None
+    idempotency_key: str | None = None
+    fingerprint: bytes = b""
+    if_match: int | None = None
+
+    def metadata(self) -> bytes:
+        """The JSON that goes with every event."""
+        known = {
+            "actor": self.actor,
+            "correlation": self.correlation,
+            "causation": self.causation,
+            "traceparent": self.traceparent,
+        }
+        return orjson.dumps({name: value for name, value in known.items() if value is not None})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """A command carried out.
+
+    ``positions`` are the last position written in each shard; ``answer`` goes out with the receipt.
+    """
+
+    id: UUID
+    version: int
+    position: int
+    positions: dict[int, int]
+    answer: dict[str, Any] = field(default_factory=dict)
+    replayed: bool = False
+
+
+class CommandHandler:
+    """The write side of one process. Keeps the tips of the streams it worked on last, ``tips`` of them at most."""
+
+    def __init__(self, database: Database, appender: Appender, *, shards: int, tips: int = 20_000) -> None:
+        self._database = database
+        self._appender = appender
+        self._shards = shards
+        self._most_tips = tips
+        self._tips: OrderedDict[tuple[str, UUID], Tip] = OrderedDict()
+        self._loading: dict[tuple[str, UUID], asyncio.Task[None]] = {}
+        self._keys_in_flight: set[tuple[str, str]] = set()
+
+    async def handle(self, target: Target, command: Any, context: CommandContext) -> Outcome:
+        """Carry out one command on one stream that exists.
+
+        Raises what :meth:`carry_out` raises.
+        """
+        decider, entity_id = target
+
+        def decide(work: Work) -> None:
+            work.existing(decider, entity_id)
+            work.execute(decider, entity_id, command)
+
+        return await self.carry_out([target], decide, context)
+
+    async def carry_out(
+        self, targets: Sequence[Target], decide: Decide, context: CommandContext, *, new: int = 0
+    ) -> Outcome:
+        """Carry out a unit of work over ``targets``, all or nothing; the first ``new`` of them are streams to begin.
+
+        Raises:
+            Refusal: the rules forbid it; confirmed by the log, nothing stored.
+            NotFound, VersionMismatch: likewise.
+            IdempotencyKeyReused, IdempotencyKeyInFlight: the key is not for this request, or not yet free.
+            TooBusy: too many races lost in :data:`COMMAND_SECONDS`. Nothing stored.
+            Unavailable: Postgres is away. Nothing stored.
+            OutcomeUnknown: the answer to the commit was lost.
+        """
+        if context.idempotency_key is None:
+            return await self._until_decided(targets, decide, context, new)
+        key = (context.principal, context.idempotency_key)
+        if key in self._keys_in_flight:
+            raise IdempotencyKeyInFlight
+        self._keys_in_flight.add(key)
+        try:
+            return await self._until_decided(targets, decide, context, new)
+        finally:
+            self._keys_in_flight.discard(key)
+
+    async def _until_decided(
+        self, targets: Sequence[Target], decide: Decide, context: CommandContext, new: int
+    ) -> Outcome:
+        started = monotonic()
+        lost = 0
+        while True:
+            tips = self._known(targets, new) or await self._loaded(targets, new)
+            outcome = await self._attempt(tips, decide, context)
+            if outcome is not None:
+                return outcome
+            lost += 1
+            if monotonic() - started > COMMAND_SECONDS:
+                raise TooBusy(f"lost {lost} races")
+            if lost > 1:
+                # Another process writes to the same stream: step aside for a random moment, so that one of us wins.
+                await asyncio.sleep(random.uniform(0, min(0.001 * 2**lost, 0.05)))  # noqa: S311
+
+    async def _attempt(self, tips: Sequence[Tip], decide: Decide, context: CommandContext) -> Outcome | None:
+        """One decision and the log's verdict on it; None when it has to be decided again."""
+        work, refused = _decided(tips, decide, context)
+        drafts = work.drafts
+        parts = [draft.premise() for draft in drafts] if refused else [draft.part() for draft in drafts]
+        request = AppendRequest(
+            parts,
+            context.metadata(),
+            [] if refused else [claim for draft in drafts for claim in draft.claims],
+            _key(context, drafts, parts, work.answer, store=refused is None),
+            [draft.tip for draft in drafts],
+        )
+        if refused is None:
+            for draft in drafts:
+                draft.advance()
+        match await self._appender.append(request):
+            case Appended() if refused is not None:
+                self._forget([draft for draft in drafts if draft.tip.version == 0])
+                raise refused
+            case Appended(position=position):
+                return self._outcome(drafts, parts, position, work.answer)
+            case Replayed() as replayed:
+                self._forget(drafts)
+                return _replay(replayed, context)
+            case ClaimTaken(claim=claim):
+                self._forget(drafts)
+                raise AlreadyTaken(f"this {claim.scope} is already taken", pointer=claim.pointer)
+            case Conflict():
+                self._forget(drafts)
+                return None
+
+    def _outcome(
+        self, drafts: Sequence[Draft], parts: Sequence[Part], position: int, answer: dict[str, Any]
+    ) -> Outcome:
+        primary = drafts[0].tip
+        version = parts[0].expected + len(parts[0].events)
+        positions: dict[int, int] = {}
+        for shard, behind in _layout(parts):
+            positions[shard] = max(position - behind, positions.get(shard, 0))
+        last = position - sum([len(part.events) for part in parts])
+        for draft, part in zip(drafts, parts, strict=True):
+            if part.events:
+                last += len(part.events)
+                draft.tip.position = max(last, draft.tip.position)
+                self._tips.setdefault((draft.tip.decider.category, draft.tip.entity_id), draft.tip)
+        if not positions:
+            position = primary.position
+            positions = {primary.shard: position}
+        return Outcome(id=primary.entity_id, version=version, position=position, positions=positions, answer=answer)
+
+    def _known(self, targets: Sequence[Target], new: int) -> list[Tip] | None:
+        """The tips of all targets, if this process has them: then nothing is awaited between here and the append."""
+        tips = [Tip(target, self._shards) for target in targets[:new]]
+        for decider, entity_id in targets[new:]:
+            tip = self._tips.get((decider.category, entity_id))
+            if tip is None or tip.broken:
+                return None
+            self._tips.move_to_end((decider.category, entity_id))
+            tips.append(tip)
+        return tips
+
+    async def _loaded(self, targets: Sequence[Target], new: int) -> list[Tip]:
+        """The tips of all targets, from the log where need be; each stream is read once however many want it."""
+        while (tips := self._known(targets, new)) is None:
+            missing = [target for target in targets[new:] if self._stale(target)]
+            unread = [target for target in missing if _name(target) not in self._loading]
+            if unread:
+                task = asyncio.create_task(self._load(unread))
+                for target in unread:
+                    self._loading[_name(target)] = task
+            await asyncio.gather(*[asyncio.shield(self._loading[_name(target)]) for target in missing])
+        return tips
+
+    def _stale(self, target: Target) -> bool:
+        tip = self._tips.get(_name(target))
+        return tip is None or tip.broken
+
+    async def _load(self, targets: Sequence[Target]) -> None:
+        try:
+            tips = [Tip(target, self._shards) for target in targets]
+            history = await load_streams(self._database, [tip.stream_id for tip in tips])
+            for tip in tips:
+                for past in history[tip.stream_id]:
+                    tip.state = tip.decider.evolve(tip.state, past.event)
+                    tip.version, tip.position = past.version, past.position
+                self._keep(tip)
+        finally:
+            for target in targets:
+                self._loading.pop(_name(target), None)
+
+    def _keep(self, tip: Tip) -> None:
+        self._tips[tip.decider.category, tip.entity_id] = tip
+        while len(self._tips) > self._most_tips:
+            self._tips.popitem(last=False)
+
+    def _forget(self, drafts: Sequence[Draft]) -> None:
+        """The tips did not hold; the next decision reads them anew."""
+        for draft in drafts:
+            name = (draft.tip.decider.category, draft.tip.entity_id)
+            if self._tips.get(name) is draft.tip:
+                del self._tips[name]
+
+
+def _name(target: Target) -> tuple[str, UUID]:
+    return target[0].category, target[1]
+
+
+def _decided(tips: Sequence[Tip], decide: Decide, context: CommandContext) -> tuple[Work, Refused | None]:
+    work = Work(tips)
+    try:
+        if context.if_match is not None and context.if_match != tips[0].version:
+            raise VersionMismatch(context.if_match, tips[0].version)
+        decide(work)
+    except (Refusal, NotFound, VersionMismatch) as refused:
+        return work, refused
+    return work, None
+
+
+def _layout(parts: Sequence[Part]) -> list[tuple[int, int]]:
+    """For each part with events: its shard, and how many of the request's events come after its last one."""
+    layout = []
+    behind = sum([len(part.events) for part in parts])
+    for part in parts:
+        behind -= len(part.events)
+        if part.events:
+            layout.append((part.shard, behind))
+    return layout
+
+
+def _key(
+    context: CommandContext, drafts: Sequence[Draft], parts: Sequence[Part], answer: dict[str, Any], *, store: bool
+) -> IdempotencyKey | None:
+    if context.idempotency_key is None:
+        return None
+    tip = drafts[0].tip
+    layout: list[tuple[int, int | None]] = [*_layout(parts)] or [(tip.shard, None)]
+    outcome = {
+        "id": tip.entity_id,
+        "version": tip.version + len(parts[0].events),
+        "layout": layout,
+        "position": tip.position,
+        "answer": answer,
+    }
+    return IdempotencyKey(context.principal, context.idempotency_key, context.fingerprint, orjson.dumps(outcome), store)
+
+
+def _replay(replayed: Replayed, context: CommandContext) -> Outcome:
+    if replayed.fingerprint != context.fingerprint:
+        raise IdempotencyKeyReused
+    outcome = orjson.loads(replayed.outcome)
+    position: int = replayed.position
+    positions: dict[int, int] = {}
+    for shard, behind in outcome["layout"]:
+        at = outcome["position"] if behind is None else position - behind
+        positions[shard] = max(at, positions.get(shard, 0))
+    if outcome["layout"][0][1] is None:
+        position = outcome["position"]
+    return Outcome(
+        id=UUID(outcome["id"]),
+        version=outcome["version"],
+        position=position,
+        positions=positions,
+        answer=outcome["answer"],
+        replayed=True,
+    )

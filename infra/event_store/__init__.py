@@ -1,0 +1,38 @@
+"""The write side of the log.
+
+::
+
+    AppendRequest ──▶ Appender.append ──┐  collected while the batch before is in flight
+    AppendRequest ──▶ Appender.append ──┼──▶ one call of append_events(): one lock, one commit
+    AppendRequest ──▶ Appender.append ──┘            │
+                                                     ▼
+                       Appended │ Conflict │ ClaimTaken │ Replayed      one verdict per request
+"""
+
+from infra.event_store.appender import Appender
+from infra.event_store.history import load_streams
+from infra.event_store.requests import (
+    Appended,
+    AppendRequest,
+    ClaimChange,
+    ClaimTaken,
+    Conflict,
+    IdempotencyKey,
+    Part,
+    Replayed,
+    Verdict,
+)
+
+__all__ = [
+    "AppendRequest",
+    "Appended",
+    "Appender",
+    "ClaimChange",
+    "ClaimTaken",
+    "Conflict",
+    "IdempotencyKey",
+    "Part",
+    "Replayed",
+    "Verdict",
+    "load_streams",
+]

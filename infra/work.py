@@ -1,0 +1,114 @@
+"""What a unit of work is decided on: the tips of its streams, drafts over them, and the events that come of it."""
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+from uuid import UUID
+
+from domain.decider import Decider, no_claims
+from domain.messages import shard_of
+from infra.claims import digest
+from infra.codec import encode
+from infra.errors import NotFound
+from infra.event_store import ClaimChange, Part
+
+C = TypeVar("C")
+E = TypeVar("E")
+S = TypeVar("S")
+
+Target = tuple[Decider[Any, Any, Any], UUID]
+"""A stream by its rules and the id of its entity."""
+
+
+class Tip:
+    """The newest state of a stream that this process knows, with the events it has sent but not seen committed.
+
+    ``broken`` once any of those was not stored: nothing may be decided on this tip any more, and whatever was decided
+    on it must be decided again. ``position`` is that of the stream's last committed event, as far as known here.
+    """
+
+    __slots__ = ("broken", "decider", "entity_id", "position", "shard", "state", "stream_id", "version")
+
+    def __init__(self, target: Target, shards: int) -> None:
+        self.decider, self.entity_id = target
+        self.stream_id = self.decider.stream_id(self.entity_id)
+        self.shard = shard_of(self.entity_id, shards)
+        self.state: Any = self.decider.initial
+        self.version = 0
+        self.position = 0
+        self.broken = False
+
+
+class Draft:
+    """A tip with the events that this work would add to it."""
+
+    __slots__ = ("claims", "events", "state", "tip")
+
+    def __init__(self, tip: Tip) -> None:
+        self.tip = tip
+        self.state = tip.state
+        self.events: list[Any] = []
+        self.claims: list[ClaimChange] = []
+
+    def add(self, events: Sequence[Any]) -> None:
+        """Fold events that were just decided."""
+        decider = self.tip.decider
+        for event in events:
+            if decider.claims is not no_claims:
+                self.claims += [self._change(claim) for claim in decider.claims(self.state, event)]
+            self.state = decider.evolve(self.state, event)
+            self.events.append(event)
+
+    def _change(self, claim: Any) -> ClaimChange:
+        key = digest(claim.scope, claim.key)
+        return ClaimChange(claim.scope, key, self.tip.stream_id, claim.released, claim.pointer)
+
+    def part(self) -> Part:
+        """The draft as the event store takes it."""
+        tip = self.tip
+        encoded = [encode(event) for event in self.events]
+        return Part(tip.stream_id, tip.decider.category, tip.shard, tip.version, encoded)
+
+    def premise(self) -> Part:
+        """Nothing to add: the decision only relies on the stream being at this version."""
+        return Part(self.tip.stream_id, self.tip.decider.category, self.tip.shard, self.tip.version)
+
+    def advance(self) -> None:
+        """Let the next decision build on these events before they are committed."""
+        self.tip.state = self.state
+        self.tip.version += len(self.events)
+
+
+class Work:
+    """One attempt at a unit of work. It only computes, and it may be run again from newer tips: keep it pure.
+
+    ``answer`` takes fields for the receipt beside its id, version and position; they are kept with the outcome.
+    """
+
+    def __init__(self, tips: Sequence[Tip]) -> None:
+        self._drafts = {(tip.decider.category, tip.entity_id): Draft(tip) for tip in tips}
+        self.answer: dict[str, Any] = {}
+
+    def state(self, decider: Decider[Any, Any, S], entity_id: UUID) -> S:
+        """The state that the stream would have now. The stream must have been declared with the work."""
+        state: S = self._drafts[decider.category, entity_id].state
+        return state
+
+    def existing(self, decider: Decider[Any, Any, S], entity_id: UUID) -> S:
+        """The same, of a stream that has events. Raises :class:`~infra.errors.NotFound`."""
+        draft = self._drafts[decider.category, entity_id]
+        if draft.tip.version == 0 and not draft.events:
+            raise NotFound
+        state: S = draft.state
+        return state
+
+    def execute(self, decider: Decider[C, E, S], entity_id: UUID, command: C) -> Sequence[E]:
+        """Decide a command on one of the streams; answers the new events. Raises what the rules raise."""
+        draft = self._drafts[decider.category, entity_id]
+        events = decider.decide(command, draft.state)
+        draft.add(events)
+        return events
+
+    @property
+    def drafts(self) -> Sequence[Draft]:
+        """In the order in which the streams were declared: the first one's version goes into the receipt."""
+        return list(self._drafts.values())
