@@ -1,0 +1,143 @@
+"""Reading the log: who it is, how far it has come, and its events in order, from Postgres or from a stream entry."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, TypeAlias
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+from domain.messages import Recorded
+from infra.codec import decode, decode_fields
+
+Session: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+"""A connection of one's own, or one lent by the pool."""
+
+_EVENT: Final = (
+    "position, stream_id, version, category, shard, type, schema_version, data, metadata, recorded_at FROM events"
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Log:
+    """Which log this is, and into how many shards it is sliced. Both are fixed when it is created."""
+
+    log_id: UUID
+    shards: int
+
+
+class Entry:
+    """An event on its way to its consumers, decoded once, by the first that wants it.
+
+    ``prev`` is the position before it in its shard: what tells a reader that it has missed nothing.
+    """
+
+    __slots__ = ("_decoded", "_source", "position", "prev", "shard", "stream_id", "type")
+
+    def __init__(self, source: Any, position: int, prev: int, shard: int, stream_id: UUID, type: str) -> None:
+        self._source = source
+        self._decoded: Recorded | None = None
+        self.position = position
+        self.prev = prev
+        self.shard = shard
+        self.stream_id = stream_id
+        self.type = type
+
+    def recorded(self) -> Recorded:
+        """The event itself. Raises what :func:`infra.codec.decode` raises, again at each call."""
+        if self._decoded is None:
+            source = self._source
+            self._decoded = recorded(source) if isinstance(source, asyncpg.Record) else _from_stream(source)
+        return self._decoded
+
+
+def entry(body: bytes) -> Entry:
+    """The entry that the relay published."""
+    fields = orjson.loads(body)
+    return Entry(fields, fields["p"], fields["v"], fields["h"], UUID(fields["s"]), fields["t"])
+
+
+def _from_stream(fields: dict[str, Any]) -> Recorded:
+    return Recorded(
+        position=fields["p"],
+        stream_id=UUID(fields["s"]),
+        version=fields["n"],
+        category=fields["c"],
+        shard=fields["h"],
+        type=fields["t"],
+        schema_version=fields["u"],
+        # Decoding uses its input up; a copy keeps the entry whole for the next try.
+        data=decode_fields(fields["t"], fields["u"], dict(fields["d"])),
+        metadata=fields["m"],
+        recorded_at=datetime.fromisoformat(fields["r"]),
+    )
+
+
+def recorded(row: asyncpg.Record) -> Recorded:
+    """The event in a row of the log."""
+    return Recorded(
+        position=row[0],
+        stream_id=row[1],
+        version=row[2],
+        category=row[3],
+        shard=row[4],
+        type=row[5],
+        schema_version=row[6],
+        data=decode(row[5], row[6], row[7]),
+        metadata=orjson.loads(row[8]),
+        recorded_at=row[9],
+    )
+
+
+def _entries(rows: Iterable[asyncpg.Record], after: int) -> list[Entry]:
+    """Entries of consecutive rows, each linked to the one before it."""
+    linked = []
+    for row in rows:
+        linked.append(Entry(row, row[0], after, row[4], row[1], row[5]))
+        after = row[0]
+    return linked
+
+
+async def identify(session: Session) -> Log:
+    """Which log this database holds. Raises ``LookupError`` where ``weir migrate`` has never run."""
+    row = await session.fetchrow("SELECT log_id, shards FROM log_head")
+    if row is None:
+        raise LookupError("the log has no head")
+    return Log(log_id=UUID(bytes=row["log_id"].bytes), shards=row["shards"])
+
+
+async def read_shard(session: Session, shard: int, after: int, limit: int) -> list[Entry]:
+    """The next events of a shard, at most ``limit``; fewer mean that there are no more."""
+    statement = f"SELECT {_EVENT} WHERE shard = $1 AND position > $2 ORDER BY position LIMIT $3"
+    return _entries(await session.fetch(statement, shard, after, limit), after)
+
+
+async def read_log(session: Session, after: int, limit: int) -> list[Entry]:
+    """The next events of the whole log. Their ``prev`` is the position before them in the log, not in their shard."""
+    statement = f"SELECT {_EVENT} WHERE position > $1 ORDER BY position LIMIT $2"
+    return _entries(await session.fetch(statement, after, limit), after)
+
+
+async def read_stream(session: Session, stream_id: UUID, first: int, last: int) -> list[Entry]:
+    """A stream's events with positions from ``first`` to ``last``."""
+    statement = f"SELECT {_EVENT} WHERE stream_id = $1 AND position BETWEEN $2 AND $3 ORDER BY version"
+    return _entries(await session.fetch(statement, stream_id, first, last), 0)
+
+
+async def shard_heads(session: Session, shards: Sequence[int], upto: int | None = None) -> dict[int, int]:
+    """The last position of each shard (0: none), of the whole log or of its part up to a position."""
+    rows = await session.fetch(
+        "SELECT s AS shard, coalesce((SELECT position FROM events e WHERE e.shard = s AND position <= $2 "
+        "ORDER BY position DESC LIMIT 1), 0) AS position FROM unnest($1::smallint[]) AS s",
+        shards,
+        2**63 - 1 if upto is None else upto,
+    )
+    return {row["shard"]: row["position"] for row in rows}
+
+
+async def log_head(session: Session) -> int:
+    """The last position of the log. Every position up to it is readable."""
+    position: int = await session.fetchval("SELECT position FROM log_head")
+    return position

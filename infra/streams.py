@@ -1,0 +1,92 @@
+"""Redis: how clients are made, what the keys of one log are called, and the wire form of commands."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from pydantic import SecretStr
+from redis.asyncio import Connection, ConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+CONNECT_SECONDS: Final = 1.0
+ANSWER_SECONDS: Final = 1.0
+"""How long Redis may take to answer before it counts as away. It is a fast path: waiting for it longer is slower."""
+
+AWAY: Final = (RedisConnectionError, RedisTimeoutError, OSError, TimeoutError)
+"""What a caller sees when Redis is away, restarting or too slow."""
+
+BROKEN: Final = (RedisError, OSError, TimeoutError)
+"""All of ``AWAY``, and a server that answers but refuses: loading, out of memory, read-only, of another version."""
+
+
+def open_redis(url: SecretStr, *, answer_seconds: float = ANSWER_SECONDS) -> Redis:
+    """A client with its own pool, connected on first use; bytes in both directions. The caller closes it."""
+    client: Redis = Redis.from_url(
+        url.get_secret_value(),
+        socket_connect_timeout=CONNECT_SECONDS,
+        socket_timeout=answer_seconds,
+        retry=Retry(NoBackoff(), 1),
+        health_check_interval=0,
+    )
+    return client
+
+
+async def open_connection(url: SecretStr, *, answer_seconds: float = ANSWER_SECONDS) -> Connection:
+    """One connection of one's own, for raw commands. Raises one of ``BROKEN``; the caller disconnects it."""
+    pool = ConnectionPool.from_url(
+        url.get_secret_value(), socket_connect_timeout=CONNECT_SECONDS, socket_timeout=answer_seconds
+    )
+    connection: Connection = pool.make_connection()  # type: ignore[no-untyped-call]
+    await connection.connect()  # type: ignore[no-untyped-call]
+    return connection
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keys:
+    """The names that one log uses in Redis. Another log in the same server (a restored copy, a test) has others."""
+
+    prefix: str
+
+    @classmethod
+    def of(cls, log_id: UUID) -> "Keys":
+        """The names for a log."""
+        return cls(prefix=f"weir:{log_id.hex[:8]}:")
+
+    def events(self, shard: int) -> str:
+        """The stream of a shard: entry ``<position>-0`` for each of its events."""
+        return f"{self.prefix}events:{{{shard}}}"
+
+    @property
+    def doorbell(self) -> str:
+        """The channel that is rung after an append."""
+        return f"{self.prefix}doorbell"
+
+    @property
+    def applied(self) -> str:
+        """The channel that tells how far consumers have come, after the cache was refreshed."""
+        return f"{self.prefix}applied"
+
+    @property
+    def jobs(self) -> str:
+        """arq's queue."""
+        return f"{self.prefix}jobs"
+
+    def cached(self, projection: str, generation: int, key: str) -> str:
+        """A cached document."""
+        return f"{self.prefix}c:{projection}:{generation}:{key}"
+
+
+def pack(*arguments: str | bytes) -> bytes:
+    """One command in RESP, the Redis wire protocol: an array of bulk strings."""
+    return b"*%d\r\n" % len(arguments) + bulks(arguments)
+
+
+def bulks(arguments: Iterable[str | bytes]) -> bytes:
+    """The arguments of a command as RESP bulk strings."""
+    parts = [argument.encode() if isinstance(argument, str) else argument for argument in arguments]
+    return b"".join([b"$%d\r\n%b\r\n" % (len(part), part) for part in parts])

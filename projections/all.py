@@ -1,0 +1,10 @@
+"""The table of all read models. A new one is a file beside this one and a line here."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from projections.declaration import Projection
+from projections.order_summary import ORDER_SUMMARY
+from projections.product_card import PRODUCT_CARD
+
+PROJECTIONS: Final[Mapping[str, Projection[Any]]] = {each.name: each for each in (ORDER_SUMMARY, PRODUCT_CARD)}

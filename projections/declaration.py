@@ -1,0 +1,105 @@
+"""What a read model is: a pure fold over events, per key, and the table it is kept in. Who runs it is not said here."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
+
+import orjson
+
+from domain.messages import Event, Recorded
+from domain.registry import NAMES
+from infra.codec import dumps, reader
+
+__all__ = ["Column", "Projection", "Row", "RowMissing", "amend", "known"]
+
+
+class Row(Protocol):
+    """A row of a read model: a frozen dataclass whose fields, in their order, are the document that is served."""
+
+    @property
+    def version(self) -> int:
+        """The version that receipts and ``ETag`` speak of: that of the stream which the document is about."""
+
+
+R = TypeVar("R", bound=Row)
+
+
+class Column(NamedTuple, Generic[R]):
+    """A value of the row that lists filter and sort by, kept beside the document under an SQL type."""
+
+    name: str
+    type: str
+    value: Callable[[R], Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Projection(Generic[R]):
+    """A read model.
+
+    ``key`` names the row that an event touches. Its events must all be in one shard, that is: be of one entity.
+    ``project`` makes the next row of the row so far (None: there is none) and an event; None deletes it. It must depend
+    on nothing else, or a rebuilt read model would differ from the live one.
+    A new ``version`` means: rows folded by older code are wrong, fold them anew.
+    """
+
+    name: str
+    version: int
+    row: type[R]
+    handles: frozenset[type[Event]]
+    key: Callable[[Recorded], str]
+    project: Callable[[R | None, Recorded], R | None]
+    columns: Sequence[Column[R]] = ()
+    indexes: Sequence[str] = ()
+
+    @cached_property
+    def types(self) -> frozenset[str]:
+        """The stored names of the events that it folds."""
+        return frozenset(NAMES[kind] for kind in self.handles)
+
+    @cached_property
+    def contexts(self) -> frozenset[str]:
+        """The first parts of those names. An unknown event of another context cannot concern it."""
+        return frozenset(name.partition(".")[0] for name in self.types)
+
+    @cached_property
+    def _read(self) -> Callable[[Any], R]:
+        return reader(self.row)
+
+    def document(self, row: R) -> bytes:
+        """The row as it is served: JSON, times in RFC 3339 with ``Z``, money and rates as exact strings."""
+        return dumps(row)
+
+    def load(self, document: bytes) -> R:
+        """The row that wrote the document."""
+        return self._read(orjson.loads(document))
+
+    def table(self, generation: int) -> str:
+        """Where a generation of it is kept."""
+        return f"rm_{self.name}_{generation}"
+
+
+class RowMissing(Exception):
+    """The event changes a row that was never made."""
+
+
+def known(row: R | None, event: Recorded) -> R:
+    """The row, which must be there for this event."""
+    if row is None:
+        raise RowMissing(f"{event.type} at {event.position} has no row to change")
+    return row
+
+
+if TYPE_CHECKING:
+    from dataclasses import replace as amend
+else:
+
+    def amend(row, /, **changes):
+        """``dataclasses.replace`` for rows, at a tenth of its price: a replay folds a hundred thousand events a second.
+
+        The copy keeps the order of the fields, and with it that of the document.
+        """
+        made = object.__new__(type(row))
+        made.__dict__.update(row.__dict__)
+        made.__dict__.update(changes)
+        return made

@@ -1,0 +1,71 @@
+"""Generations of read models: their tables, the pointer to the one that is served, and the checkpoints of each."""
+
+from typing import Any, Final
+
+import asyncpg
+
+from infra.log import Session
+from projections.all import PROJECTIONS
+from projections.declaration import Projection
+
+FIRST: Final = 1
+
+
+async def install(session: Session) -> None:
+    """Lays down the first generation of every read model that has none; what is there already is left alone."""
+    async with session.transaction():
+        # Two `weir migrate` at once: the second waits here, and then finds all done.
+        await session.execute("LOCK TABLE projections IN SHARE ROW EXCLUSIVE MODE")
+        there = {row["name"] for row in await session.fetch("SELECT name FROM projections")}
+        for projection in PROJECTIONS.values():
+            if projection.name not in there:
+                await _lay_down(session, projection)
+
+
+async def _lay_down(session: Session, projection: Projection[Any]) -> None:
+    name = projection.name
+    await session.execute("INSERT INTO projections (name, live_generation) VALUES ($1, $2)", name, FIRST)
+    await session.execute(
+        "INSERT INTO generations (projection, generation, code_version, state, finished_at) "
+        "VALUES ($1, $2, $3, 'live', now())",
+        name,
+        FIRST,
+        projection.version,
+    )
+    await create_table(session, projection, FIRST)
+    await create_indexes(session, projection, FIRST)
+    await session.execute(
+        "INSERT INTO checkpoints (consumer, generation, shard) "
+        "SELECT $1, $2, shard FROM log_head, generate_series(0, shards - 1) AS shard",
+        name,
+        FIRST,
+    )
+
+
+async def create_table(session: Session, projection: Projection[Any], generation: int) -> None:
+    """Makes the table of a generation, without what only readers need: rows are copied in faster that way.
+
+    ``position`` is that of the last event in the row, ``document`` the answer as it is sent (``json`` keeps its bytes).
+    """
+    columns = "".join(f", {column.name} {column.type}" for column in projection.columns)
+    await session.execute(
+        f"CREATE TABLE {projection.table(generation)} (key text PRIMARY KEY, position bigint NOT NULL, "
+        f"version integer NOT NULL, document json NOT NULL{columns}) WITH (fillfactor = 80)"
+    )
+
+
+async def create_indexes(session: Session, projection: Projection[Any], generation: int) -> None:
+    """Makes the indexes that lists need."""
+    for definition in projection.indexes:
+        await session.execute(f"CREATE INDEX ON {projection.table(generation)} {definition}")
+
+
+async def live_generation(session: Session, name: str) -> int:
+    """The generation that is served. Raises ``KeyError`` for a read model that was never installed."""
+    found: asyncpg.Record | None = await session.fetchrow(
+        "SELECT live_generation FROM projections WHERE name = $1", name
+    )
+    if found is None:
+        raise KeyError(name)
+    generation: int = found["live_generation"]
+    return generation

@@ -1,0 +1,166 @@
+"""The read model of one product: what the catalogue says of it and what the inventory holds.
+
+A product and its stock are two streams of one entity, and so in one shard: one owner folds both into one row.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Final
+from uuid import UUID
+
+from domain.catalogue import (
+    ProductAdded,
+    ProductDescribed,
+    ProductDiscontinued,
+    ProductRepriced,
+    ProductSkuChanged,
+)
+from domain.inventory import (
+    StockReceived,
+    StockReleased,
+    StockReserved,
+    StockReturned,
+    StockSold,
+    StockWithdrawn,
+)
+from domain.messages import Recorded
+from domain.money import Money
+from projections.declaration import Column, Projection, amend, known
+
+
+class ProductStatus(StrEnum):
+    """Whether the product can be ordered."""
+
+    ACTIVE = "active"
+    DISCONTINUED = "discontinued"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProductCard:
+    """The product document. ``version`` is the product's own: its stock is another stream, with versions of its own."""
+
+    id: UUID
+    sku: str
+    name: str
+    description: str
+    price: Money
+    tax_rate: Decimal
+    category: str | None
+    tags: tuple[str, ...]
+    stock_available: int
+    status: ProductStatus
+    image_url: str | None
+    sold: int
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+
+def project(row: ProductCard | None, event: Recorded) -> ProductCard | None:
+    """The card after the event of either stream.
+
+    Order is promised within a stream only, so each stream changes what the other does not.
+    """
+    if isinstance(event.data, ProductAdded):
+        return _added(event.data, event)
+    card = known(row, event)
+    now = max(card.updated_at, event.recorded_at)
+    match event.data:
+        case StockReceived(quantity=pieces) | StockReleased(quantity=pieces):
+            return amend(card, stock_available=card.stock_available + pieces, updated_at=now)
+        case StockReserved(quantity=pieces) | StockWithdrawn(quantity=pieces):
+            return amend(card, stock_available=card.stock_available - pieces, updated_at=now)
+        case StockSold(quantity=pieces):
+            return amend(card, sold=card.sold + pieces, updated_at=now)
+        case StockReturned(quantity=pieces):
+            return amend(card, stock_available=card.stock_available + pieces, sold=card.sold - pieces, updated_at=now)
+        case _:
+            return _changed(card, event, now)
+
+
+def _changed(card: ProductCard, event: Recorded, now: datetime) -> ProductCard:
+    version = event.version
+    match event.data:
+        case ProductRepriced(price=price):
+            return amend(card, version=version, updated_at=now, price=price)
+        case ProductDescribed() as said:
+            return amend(
+                card,
+                version=version,
+                updated_at=now,
+                name=said.name,
+                description=said.description,
+                category=said.category,
+                tags=said.tags,
+                tax_rate=said.tax_rate,
+            )
+        case ProductSkuChanged(sku=sku):
+            return amend(card, version=version, updated_at=now, sku=sku)
+        case ProductDiscontinued():
+            return amend(card, version=version, updated_at=now, status=ProductStatus.DISCONTINUED)
+        case _:
+            return amend(card, version=version, updated_at=now)
+
+
+def _added(added: ProductAdded, event: Recorded) -> ProductCard:
+    return ProductCard(
+        id=added.product_id,
+        sku=added.sku,
+        name=added.name,
+        description=added.description,
+        price=added.price,
+        tax_rate=added.tax_rate,
+        category=added.category,
+        tags=added.tags,
+        stock_available=0,
+        status=ProductStatus.ACTIVE,
+        image_url=None,
+        sold=0,
+        version=event.version,
+        created_at=event.recorded_at,
+        updated_at=event.recorded_at,
+    )
+
+
+PRODUCT_CARD: Final = Projection[ProductCard](
+    name="product_card",
+    version=1,
+    row=ProductCard,
+    handles=frozenset(
+        {
+            ProductAdded,
+            ProductRepriced,
+            ProductDescribed,
+            ProductSkuChanged,
+            ProductDiscontinued,
+            StockReceived,
+            StockWithdrawn,
+            StockReserved,
+            StockReleased,
+            StockSold,
+            StockReturned,
+        }
+    ),
+    key=lambda event: str(event.data.product_id),  # type: ignore[attr-defined]
+    project=project,
+    columns=(
+        Column("name", "text", lambda card: card.name),
+        Column("category", "text", lambda card: card.category),
+        Column("tags", "text[]", lambda card: card.tags),
+        Column("price", "numeric", lambda card: card.price.amount),
+        Column("stock_available", "bigint", lambda card: card.stock_available),
+        Column("sold", "bigint", lambda card: card.sold),
+        Column("status", "text", lambda card: card.status.value),
+        Column("created_at", "timestamptz", lambda card: card.created_at),
+    ),
+    indexes=(
+        "(name, key)",
+        "(price, key)",
+        "(created_at DESC, key DESC)",
+        "(sold DESC, key DESC)",
+        "(category, name, key)",
+        "USING gin (tags)",
+    ),
+)

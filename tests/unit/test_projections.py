@@ -1,0 +1,285 @@
+"""The read models as folds: which documents come of which events."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import orjson
+import pytest
+
+from domain.catalogue import (
+    ProductAdded,
+    ProductDescribed,
+    ProductDiscontinued,
+    ProductRepriced,
+    ProductSkuChanged,
+)
+from domain.inventory import (
+    StockReceived,
+    StockReleased,
+    StockReserved,
+    StockReturned,
+    StockSold,
+    StockWithdrawn,
+)
+from domain.messages import Event, Recorded
+from domain.money import Money
+from domain.orders import (
+    Address,
+    CancelledBy,
+    OrderCancelled,
+    OrderCompleted,
+    OrderLine,
+    OrderOverpaid,
+    OrderPaid,
+    OrderPaymentFailed,
+    OrderPlaced,
+    OrderRefunded,
+    OrderShipped,
+    OrderStatus,
+)
+from domain.registry import EVENTS, NAMES
+from projections.all import PROJECTIONS
+from projections.declaration import Projection, RowMissing
+from projections.order_summary import ORDER_SUMMARY
+from projections.product_card import PRODUCT_CARD
+
+ORDER = UUID("01939d9e-0000-7000-8000-000000000001")
+CUSTOMER = UUID("01939d9e-0000-7000-8000-000000000002")
+PRODUCT = UUID("01939d9e-0000-7000-8000-000000000003")
+START = datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=UTC)
+EUR = "EUR"
+
+NAMES_OF_ORDER: dict[str, Any] = {"order_id": ORDER, "order_no": "W-2026-00000001", "customer_id": CUSTOMER}
+LINES = (
+    OrderLine(
+        product_id=PRODUCT,
+        sku="TEA-1",
+        name="Tea",
+        quantity=3,
+        unit_price=Money(amount=Decimal("19.90"), currency=EUR),
+        tax_rate=Decimal("0.19"),
+    ),
+)
+PLACED = OrderPlaced(
+    **NAMES_OF_ORDER,
+    lines=LINES,
+    subtotal=Money(amount=Decimal("59.70"), currency=EUR),
+    tax=Money(amount=Decimal("11.34"), currency=EUR),
+    total=Money(amount=Decimal("71.04"), currency=EUR),
+    shipping_address=Address(name="Ada", line1="1 Mill Lane", city="Cambridge", country="GB"),
+    expires_at=START + timedelta(minutes=30),
+)
+PAID = OrderPaid(**NAMES_OF_ORDER, payment_id="pay-1", amount=PLACED.total, lines=LINES)
+SHIPPED = OrderShipped(**NAMES_OF_ORDER, carrier="DHL", tracking_no="00340")
+ADDED = ProductAdded(
+    product_id=PRODUCT,
+    sku="TEA-1",
+    sku_key="tea-1",
+    name="Tea",
+    description="Black",
+    price=Money(amount=Decimal("19.90"), currency=EUR),
+    tax_rate=Decimal("0.19"),
+    category="drinks",
+    tags=("black", "loose"),
+)
+
+
+def record(event: Event, position: int, version: int) -> Recorded:
+    name = NAMES[type(event)]
+    return Recorded(
+        position=position,
+        stream_id=ORDER,
+        version=version,
+        category=name.partition(".")[0],
+        shard=0,
+        type=name,
+        schema_version=EVENTS[name].version,
+        data=event,
+        metadata={},
+        recorded_at=START + timedelta(seconds=position),
+    )
+
+
+def fold(projection: Projection[Any], *events: Event) -> Any:
+    row = None
+    for number, event in enumerate(events, start=1):
+        row = projection.project(row, record(event, number, number))
+    return row
+
+
+def document(projection: Projection[Any], *events: Event) -> dict[str, Any]:
+    parsed: dict[str, Any] = orjson.loads(projection.document(fold(projection, *events)))
+    return parsed
+
+
+def test_a_placed_order_is_served_with_its_lines_and_sums() -> None:
+    assert document(ORDER_SUMMARY, PLACED) == {
+        "id": str(ORDER),
+        "order_no": "W-2026-00000001",
+        "customer_id": str(CUSTOMER),
+        "status": "pending",
+        "items": [
+            {
+                "product_id": str(PRODUCT),
+                "sku": "TEA-1",
+                "name": "Tea",
+                "quantity": 3,
+                "unit_price": {"amount": "19.90", "currency": "EUR"},
+                "line_total": {"amount": "59.70", "currency": "EUR"},
+            }
+        ],
+        "subtotal": {"amount": "59.70", "currency": "EUR"},
+        "tax": {"amount": "11.34", "currency": "EUR"},
+        "total": {"amount": "71.04", "currency": "EUR"},
+        "shipping_address": {
+            "name": "Ada",
+            "line1": "1 Mill Lane",
+            "city": "Cambridge",
+            "country": "GB",
+            "line2": None,
+            "postal_code": None,
+            "region": None,
+        },
+        "tracking": None,
+        "placed_at": "2026-03-01T12:00:01.250000Z",
+        "paid_at": None,
+        "shipped_at": None,
+        "done_at": None,
+        "cancelled_at": None,
+        "version": 1,
+    }
+
+
+def test_a_completed_order_tells_when_each_step_was_taken() -> None:
+    done = document(ORDER_SUMMARY, PLACED, PAID, SHIPPED, OrderCompleted(**NAMES_OF_ORDER))
+    assert done["status"] == "done"
+    assert done["tracking"] == {"carrier": "DHL", "tracking_no": "00340"}
+    assert [done["paid_at"], done["shipped_at"], done["done_at"]] == [
+        "2026-03-01T12:00:02.250000Z",
+        "2026-03-01T12:00:03.250000Z",
+        "2026-03-01T12:00:04.250000Z",
+    ]
+    assert done["version"] == 4
+
+
+@pytest.mark.parametrize(
+    ("event", "status"),
+    [
+        (OrderCancelled(**NAMES_OF_ORDER, by=CancelledBy.CUSTOMER, reason=None, lines=LINES), "cancelled"),
+        (OrderPaymentFailed(**NAMES_OF_ORDER, payment_id="pay-1"), "pending"),
+        (
+            OrderOverpaid(**NAMES_OF_ORDER, payment_id="pay-2", amount=PLACED.total, was=OrderStatus.PENDING),
+            "pending",
+        ),
+        (
+            OrderRefunded(
+                **NAMES_OF_ORDER,
+                payment_id="pay-1",
+                amount=PLACED.total,
+                reason=None,
+                was=OrderStatus.PAID,
+                lines=LINES,
+            ),
+            "refunded",
+        ),
+    ],
+)
+def test_every_event_moves_the_version_that_receipts_speak_of(event: Event, status: str) -> None:
+    order = document(ORDER_SUMMARY, PLACED, event)
+    assert (order["status"], order["version"]) == (status, 2)
+
+
+def test_a_product_card_joins_the_catalogue_and_the_stock() -> None:
+    identity: dict[str, Any] = {"product_id": PRODUCT, "order_id": ORDER}
+    card = document(
+        PRODUCT_CARD,
+        ADDED,
+        StockReceived(product_id=PRODUCT, quantity=50, reason="delivery"),
+        StockReserved(**identity, quantity=4),
+        StockSold(**identity, quantity=3),
+        StockReleased(**identity, quantity=1),
+        StockReturned(**identity, quantity=1),
+        StockWithdrawn(product_id=PRODUCT, quantity=7, reason="broken"),
+    )
+    assert card == {
+        "id": str(PRODUCT),
+        "sku": "TEA-1",
+        "name": "Tea",
+        "description": "Black",
+        "price": {"amount": "19.90", "currency": "EUR"},
+        "tax_rate": "0.19",
+        "category": "drinks",
+        "tags": ["black", "loose"],
+        "stock_available": 50 - 4 + 1 + 1 - 7,
+        "status": "active",
+        "image_url": None,
+        "sold": 2,
+        "version": 1,
+        "created_at": "2026-03-01T12:00:01.250000Z",
+        "updated_at": "2026-03-01T12:00:07.250000Z",
+    }
+
+
+def test_a_product_card_follows_its_catalogue_events() -> None:
+    card = document(
+        PRODUCT_CARD,
+        ADDED,
+        ProductRepriced(product_id=PRODUCT, price=Money(amount=Decimal("21.00"), currency=EUR)),
+        ProductDescribed(
+            product_id=PRODUCT,
+            name="Green tea",
+            description="Sencha",
+            category=None,
+            tags=(),
+            tax_rate=Decimal("0.07"),
+        ),
+        ProductSkuChanged(product_id=PRODUCT, sku="TEA-2", sku_key="tea-2"),
+        ProductDiscontinued(product_id=PRODUCT),
+    )
+    assert card["price"] == {"amount": "21.00", "currency": "EUR"}
+    assert (card["name"], card["description"], card["category"]) == ("Green tea", "Sencha", None)
+    assert (card["tags"], card["tax_rate"], card["sku"]) == ([], "0.07", "TEA-2")
+    assert (card["status"], card["version"]) == ("discontinued", 5)
+
+
+def test_a_stock_event_does_not_move_the_version_of_the_product() -> None:
+    received = StockReceived(product_id=PRODUCT, quantity=50, reason="delivery")
+    row = PRODUCT_CARD.project(fold(PRODUCT_CARD, ADDED), record(received, 2, 17))
+    assert row is not None
+    assert row.version == 1
+
+
+@pytest.mark.parametrize(
+    ("projection", "events"),
+    [
+        (ORDER_SUMMARY, (PLACED,)),
+        (ORDER_SUMMARY, (PLACED, PAID, SHIPPED, OrderCompleted(**NAMES_OF_ORDER))),
+        (PRODUCT_CARD, (ADDED, StockReceived(product_id=PRODUCT, quantity=1, reason="delivery"))),
+    ],
+)
+def test_a_row_read_back_from_its_document_is_the_row(projection: Projection[Any], events: tuple[Event, ...]) -> None:
+    row = fold(projection, *events)
+    again = projection.load(projection.document(row))
+    assert again == row
+    assert projection.document(again) == projection.document(row)
+
+
+@pytest.mark.parametrize(
+    ("projection", "event"), [(ORDER_SUMMARY, PAID), (PRODUCT_CARD, ProductDiscontinued(product_id=PRODUCT))]
+)
+def test_an_event_without_the_row_that_it_changes_is_refused(projection: Projection[Any], event: Event) -> None:
+    with pytest.raises(RowMissing):
+        projection.project(None, record(event, 1, 1))
+
+
+def test_every_read_model_is_in_the_table_under_its_name() -> None:
+    assert {name: each.name for name, each in PROJECTIONS.items()} == {name: name for name in PROJECTIONS}
+
+
+@pytest.mark.parametrize(("projection", "contexts"), [(ORDER_SUMMARY, {"order"}), (PRODUCT_CARD, {"product", "stock"})])
+def test_a_read_model_handles_every_event_of_its_contexts(projection: Projection[Any], contexts: set[str]) -> None:
+    known = {kind.cls for name, kind in EVENTS.items() if name.partition(".")[0] in contexts}
+    assert projection.contexts == contexts
+    assert projection.handles == known
