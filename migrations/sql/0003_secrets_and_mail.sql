@@ -19,6 +19,7 @@ CREATE TABLE mail_recipients (
 );
 
 -- One row per (event, kind, recipient): the truth about a mail. Jobs only wake the sender.
+-- `sending`: claimed by attempt number `attempts` until due_at; past that its sender has died and nobody knows more.
 -- `unknown`: the server's answer to DATA was lost; it is sent again with the same Message-ID.
 CREATE TABLE mail_ledger (
     mail_id         uuid        PRIMARY KEY,
@@ -27,6 +28,7 @@ CREATE TABLE mail_ledger (
     recipient       text        NOT NULL,
     context         jsonb       NOT NULL,
     message_id      text        NOT NULL,
+    correlation     text,
     state           text        NOT NULL DEFAULT 'due'
                     CHECK (state IN ('due', 'sending', 'unknown', 'sent', 'refused', 'failed')),
     attempts        integer     NOT NULL DEFAULT 0,
