@@ -17,21 +17,21 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="WEIR_", frozen=True, extra="ignore", populate_by_name=True)
 
     database_url: SecretStr = Field(
-        SecretStr("postgresql://localhost/weir"), validation_alias=_url("DATABASE_URL")
+        default=SecretStr("postgresql://localhost/weir"), validation_alias=_url("DATABASE_URL")
     )
-    database_read_url: SecretStr | None = Field(None, validation_alias=_url("DATABASE_READ_URL"))
-    database_direct_url: SecretStr | None = Field(None, validation_alias=_url("DATABASE_DIRECT_URL"))
-    redis_url: SecretStr = Field(SecretStr("redis://localhost:6379/0"), validation_alias=_url("REDIS_URL"))
-    arq_redis_url: SecretStr | None = Field(None, validation_alias=_url("ARQ_REDIS_URL"))
+    database_read_url: SecretStr | None = Field(default=None, validation_alias=_url("DATABASE_READ_URL"))
+    database_direct_url: SecretStr | None = Field(default=None, validation_alias=_url("DATABASE_DIRECT_URL"))
+    redis_url: SecretStr = Field(default=SecretStr("redis://localhost:6379/0"), validation_alias=_url("REDIS_URL"))
+    arq_redis_url: SecretStr | None = Field(default=None, validation_alias=_url("ARQ_REDIS_URL"))
 
-    pgbouncer: bool = Field(False, description="DATABASE_URL goes through PgBouncer in transaction mode")
-    pool_size: int = Field(8, ge=1, le=200, description="pooled Postgres connections per process")
-    shards: int = Field(8, ge=1, le=64, description="slices of the log; fixed when the log is created")
+    pgbouncer: bool = Field(default=False, description="DATABASE_URL goes through PgBouncer in transaction mode")
+    pool_size: int = Field(default=8, ge=1, le=200, description="pooled Postgres connections per process")
+    shards: int = Field(default=8, ge=1, le=64, description="slices of the log; fixed when the log is created")
 
     host: str = "127.0.0.1"
-    port: int = Field(8000, ge=0, le=65535)
+    port: int = Field(default=8000, ge=0, le=65535)
     health_port: int = Field(
-        0, ge=0, le=65535, description="a worker's health and metrics port; 0 picks a free one"
+        default=0, ge=0, le=65535, description="a worker's health and metrics port; 0 picks a free one"
     )
     public_url: str = "http://localhost:8000"
     allowed_hosts: tuple[str, ...] = ("*",)
@@ -41,24 +41,24 @@ class Settings(BaseSettings):
 
     admin_email: str | None = None
     admin_password: SecretStr | None = None
-    access_token_seconds: int = Field(900, ge=1, le=900)
+    access_token_seconds: int = Field(default=900, ge=1, le=900)
     token_issuer: str = "weir"  # noqa: S105
-    payment_webhook_secret: SecretStr | None = Field(None, description="whsec_<base64>")
+    payment_webhook_secret: SecretStr | None = Field(default=None, description="whsec_<base64>")
 
     smtp_url: SecretStr = Field(
-        SecretStr("smtp://localhost:1025"), description="smtp[s]://[user:password@]host:port"
+        default=SecretStr("smtp://localhost:1025"), description="smtp[s]://[user:password@]host:port"
     )
     mail_from: str = "Weir <shop@weir.example>"
-    mail_max_attempts: int = Field(12, ge=1, le=100)
+    mail_max_attempts: int = Field(default=12, ge=1, le=100)
 
-    order_payment_minutes: int = Field(30, ge=1, le=60 * 24 * 30)
-    append_timeout: float = Field(1.5, gt=0, le=30, description="seconds until an append is given up")
-    append_batch: int = Field(256, ge=1, le=2000, description="most requests that share one commit")
-    cache_seconds: int = Field(300, ge=1, description="a cached document's life in Redis")
-    l1_entries: int = Field(20_000, ge=0, description="documents kept in each API process")
-    lease_seconds: float = Field(5.0, ge=1, le=60, description="a silent worker loses its shards after this")
-    stream_length: int = Field(20_000, ge=100, description="entries kept per Redis stream")
-    drain_seconds: float = Field(10.0, ge=0, le=300)
+    order_payment_minutes: int = Field(default=30, ge=1, le=60 * 24 * 30)
+    append_timeout: float = Field(default=1.5, gt=0, le=30, description="seconds until an append is given up")
+    append_batch: int = Field(default=256, ge=1, le=2000, description="most requests that share one commit")
+    cache_seconds: int = Field(default=300, ge=1, description="a cached document's life in Redis")
+    l1_entries: int = Field(default=20_000, ge=0, description="documents kept in each API process")
+    lease_seconds: float = Field(default=5.0, ge=1, le=60, description="a silent worker loses its shards after this")
+    stream_length: int = Field(default=20_000, ge=100, description="entries kept per Redis stream")
+    drain_seconds: float = Field(default=10.0, ge=0, le=300)
     data_dir: Path = Path(".weir")
 
     @property
