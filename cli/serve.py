@@ -3,10 +3,16 @@
 import signal
 from types import FrameType
 
+import typer
 import uvicorn
 
 from api.main import create_app
 from infra.settings import Settings
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``weir serve``."""
+    app.command("serve", help="Run the HTTP API.")(lambda: serve())
 
 
 def serve(settings: Settings | None = None) -> None:

@@ -34,9 +34,15 @@ class Servers:
         self._numbers = itertools.count(1)
 
     async def start(self) -> None:
-        await asyncio.gather(self.postgres.start(), self.valkey.start())
-        await self._execute(f"CREATE DATABASE {_TEMPLATE}")
-        await migrate(SecretStr(self._url(_TEMPLATE)), shards=SHARDS)
+        """Start both and migrate the template. Raises StartFailed, with nothing left running."""
+        try:
+            await self.valkey.start()
+            await self.postgres.start()
+            await self._execute(f"CREATE DATABASE {_TEMPLATE}")
+            await migrate(SecretStr(self._url(_TEMPLATE)), shards=SHARDS)
+        except BaseException:
+            await self.stop()
+            raise
 
     async def stop(self) -> None:
         await asyncio.gather(self.postgres.stop(), self.valkey.stop())

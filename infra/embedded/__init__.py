@@ -10,7 +10,7 @@
       log/        what the servers say     the same
 """
 
-from infra.embedded.ports import free_port, is_free
+from infra.embedded.ports import free_port, free_ports, is_free
 from infra.embedded.postgres import Postgres
 from infra.embedded.private_file import sync_directory, write_private
 from infra.embedded.process import Launch, Process, StartFailed, clear_orphan
@@ -24,6 +24,7 @@ __all__ = [
     "Valkey",
     "clear_orphan",
     "free_port",
+    "free_ports",
     "is_free",
     "sync_directory",
     "write_private",

@@ -27,6 +27,14 @@ def free_port() -> int:
     raise OSError(f"no free port between {_LOWEST} and {_LOWEST + width}")
 
 
+def free_ports(count: int) -> list[int]:
+    """As many free ports, no two the same."""
+    ports: set[int] = set()
+    while len(ports) < count:
+        ports.add(free_port())
+    return list(ports)
+
+
 async def on_free_port(start: Callable[[int], Awaitable[None]]) -> int:
     """Start a server on a port that is free, on another one if somebody was quicker. Returns the port."""
     for _ in range(_ATTEMPTS):

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import asyncpg
+
 from infra.embedded.identity import ForeignDirectory, Identity, give, private_home
 from infra.embedded.leftovers import end_servers, servers_in
 from infra.embedded.ports import on_free_port
@@ -41,6 +43,7 @@ _INITDB = (
     "--builtin-locale=C.UTF-8",
     "--no-instructions",
 )
+_MAJOR = "18"
 _FAST, _IMMEDIATE = signal.SIGINT, signal.SIGQUIT
 
 
@@ -106,14 +109,25 @@ class Postgres:
             self._program = reachable(postgres_release(), self._directory, self._identity)
         except (ForeignDirectory, Unreachable) as refusal:
             raise StartFailed(self.name, str(refusal)) from None
+        self._refuse_other_release()
         await self._end_leftovers()
+        try:
+            await self._create_and_start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _create_and_start(self) -> None:
         if not self._data.exists():
             await self._create_cluster()
         if self._port:
             await self._start_server(self._port)
         else:
             self._port = await on_free_port(self._start_server)
-        await self._create_database()
+        try:
+            await self._create_database()
+        except (OSError, asyncpg.PostgresError) as error:
+            raise StartFailed(self.name, f"it does not let us in: {error}") from error
 
     async def stop(self) -> None:
         """Fast shutdown; immediate shutdown where that takes too long. Both lose nothing that was committed."""
@@ -136,6 +150,12 @@ class Postgres:
             stop=((_FAST, 20.0), (_IMMEDIATE, 5.0)),
             orphaned=_FAST,
         )
+
+    def _refuse_other_release(self) -> None:
+        """A server of another major version could not read the files, and says so less clearly."""
+        marker = self._data / "PG_VERSION"
+        if marker.exists() and (made_by := marker.read_text().strip()) != _MAJOR:
+            raise StartFailed(self.name, f"{self._data} is of PostgreSQL {made_by}, this release runs {_MAJOR}")
 
     async def _end_leftovers(self) -> None:
         """End what an earlier run left on these files, and forget its pid where that now is somebody else's."""
@@ -163,9 +183,9 @@ class Postgres:
         initdb = str(self._program.with_name("initdb"))
         sync = () if self._durable else ("--no-sync",)
         argv = (initdb, "--pgdata", _data_argument(draft, self._identity), *_INITDB, *sync)
-        process = Process.spawn(self._launch(argv, draft))
-        if await process.exited() != 0:
-            raise StartFailed(self.name, process.last_words())
+        self._process = Process.spawn(self._launch(argv, draft))
+        if await self._process.exited() != 0:
+            raise StartFailed(self.name, self._process.last_words())
         draft.rename(self._data)
         sync_directory(self._home)
 
@@ -189,8 +209,6 @@ class Postgres:
 
     async def _create_database(self) -> None:
         """The owner and the database, unless they are there."""
-        import asyncpg
-
         connection = await asyncpg.connect(self.admin_url, timeout=self._start_seconds)
         try:
             if not await connection.fetchval("SELECT count(*) FROM pg_roles WHERE rolname = 'weir'"):

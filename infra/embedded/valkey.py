@@ -79,10 +79,14 @@ class Valkey:
         except (ForeignDirectory, Unreachable) as refusal:
             raise StartFailed(self.name, str(refusal)) from None
         await clear_orphan(self._directory / "run" / "valkey.pid")
-        if self._port:
-            await self._start_server(self._port)
-        else:
-            self._port = await on_free_port(self._start_server)
+        try:
+            if self._port:
+                await self._start_server(self._port)
+            else:
+                self._port = await on_free_port(self._start_server)
+        except BaseException:
+            await self.stop()
+            raise
 
     async def stop(self) -> None:
         """Ask, then kill."""

@@ -1,0 +1,136 @@
+"""Web pages over a directory of ``.eml`` files: a list, a message, its HTML in a sandbox, its source. Read-only."""
+
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from email import policy
+from email.message import EmailMessage
+from email.parser import BytesParser
+from pathlib import Path
+
+from jinja2 import Environment
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+_NAME = re.compile(r"[0-9A-Za-z.-]+\.eml")
+_SHOWN = 200
+_HEADERS = ("From", "To", "Subject", "Date", "Message-ID")
+_PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-src 'self'"
+# What came by mail is a stranger's: no script, no request to anywhere, an origin of its own.
+_MAIL_POLICY = "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+_LAYOUT = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Mailbox</title><style>
+body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
+table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.3rem .6rem;border-bottom:1px solid #ddd}
+pre{white-space:pre-wrap;background:#f6f6f6;padding:1rem}iframe{width:100%;height:32rem;border:1px solid #ddd}
+</style></head><body>"""
+_PAGES = Environment(autoescape=True)
+_LIST = _PAGES.from_string(
+    _LAYOUT
+    + """<h1>Mailbox</h1><table><tr><th>Received</th><th>To</th><th>Subject</th></tr>
+{% for mail in mails %}<tr><td>{{ mail.received }}</td><td>{{ mail.to }}</td>
+<td><a href="/message/{{ mail.name }}">{{ mail.subject or "(no subject)" }}</a></td></tr>{% endfor %}
+</table>{% if not mails %}<p>No mail yet.</p>{% endif %}</body></html>"""
+)
+_MESSAGE = _PAGES.from_string(
+    _LAYOUT
+    + """<p><a href="/">Mailbox</a> · <a href="/message/{{ name }}/raw">source</a></p>
+<table>{% for header, value in headers %}<tr><th>{{ header }}</th><td>{{ value }}</td></tr>{% endfor %}</table>
+{% if html %}<h2>HTML</h2><iframe sandbox src="/message/{{ name }}/html" title="HTML part"></iframe>{% endif %}
+{% if text %}<h2>Text</h2><pre>{{ text }}</pre>{% endif %}</body></html>"""
+)
+
+
+def create_mailbox(directory: Path) -> Starlette:
+    """The pages. Answers only to names of this machine, so that no web site can read the mail through the browser."""
+    mailbox = _Mailbox(directory)
+    return Starlette(
+        routes=[
+            Route("/", mailbox.list),
+            Route("/message/{name}", mailbox.message),
+            Route("/message/{name}/html", mailbox.html),
+            Route("/message/{name}/raw", mailbox.raw),
+            Route("/health/live", _well),
+            Route("/health/ready", _well),
+        ],
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1"])],
+    )
+
+
+class _Mailbox:
+    """The endpoints. They read files, so they are plain functions, which run in threads."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def list(self, _request: Request) -> Response:
+        return _page(_LIST.render(mails=list(self._newest())))
+
+    def message(self, request: Request) -> Response:
+        mail = self._parsed(request)
+        headers = [(name, _clean(mail[name])) for name in _HEADERS if mail[name]]
+        html, text = _part(mail, "html"), _part(mail, "plain")
+        return _page(_MESSAGE.render(name=request.path_params["name"], headers=headers, html=html, text=text))
+
+    def html(self, request: Request) -> Response:
+        return HTMLResponse(_part(self._parsed(request), "html"), headers={"Content-Security-Policy": _MAIL_POLICY})
+
+    def raw(self, request: Request) -> Response:
+        source = self._file(request).read_bytes()
+        return PlainTextResponse(source, headers={"X-Content-Type-Options": "nosniff"})
+
+    def _newest(self) -> Iterator[dict[str, str]]:
+        for path in sorted(self._directory.glob("*.eml"), reverse=True)[:_SHOWN]:
+            mail = _parse(path, headers_only=True)
+            received = datetime.fromtimestamp(path.stat().st_mtime).astimezone().isoformat(" ", "seconds")
+            yield {
+                "name": path.name,
+                "received": received,
+                "to": _clean(mail["To"]),
+                "subject": _clean(mail["Subject"]),
+            }
+
+    def _parsed(self, request: Request) -> EmailMessage:
+        return _parse(self._file(request))
+
+    def _file(self, request: Request) -> Path:
+        name: str = request.path_params["name"]
+        path = self._directory / name
+        if not _NAME.fullmatch(name) or not path.is_file():
+            raise HTTPException(404)
+        return path
+
+
+def _page(content: str) -> Response:
+    return HTMLResponse(content, headers={"Content-Security-Policy": _PAGE_POLICY})
+
+
+def _parse(path: Path, *, headers_only: bool = False) -> EmailMessage:
+    with path.open("rb") as file:
+        return BytesParser(policy=policy.default).parse(file, headersonly=headers_only)
+
+
+def _part(mail: EmailMessage, kind: str) -> str:
+    """The body of that kind as text; empty if there is none."""
+    body = mail.get_body(preferencelist=(kind,))
+    payload = body.get_payload(decode=True) if body else b""
+    if body is None or not isinstance(payload, bytes):
+        return ""
+    try:
+        return payload.decode(body.get_content_charset("utf-8"), errors="replace")
+    except LookupError:  # a charset that nobody knows
+        return payload.decode("latin-1")
+
+
+def _clean(value: object) -> str:
+    """A header as text that can be encoded, whatever bytes it was made of."""
+    return str(value or "").encode(errors="replace").decode()
+
+
+def _well(_request: Request) -> Response:
+    return PlainTextResponse("ok")

@@ -1,0 +1,92 @@
+"""``weir mailsink``: takes mail by SMTP, keeps each message as a file before it says 250, shows them in a browser."""
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+import uvicorn
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from cli.mailbox import create_mailbox
+from infra.embedded import sync_directory
+
+_HELP = "Take mail by SMTP, keep each message as a file, show them in a browser."
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``weir mailsink``."""
+    app.command("mailsink", help=_HELP)(mailsink)
+
+
+def mailsink(
+    directory: Annotated[Path, typer.Option("--dir", help="where the messages go")] = Path(".weir/mail"),
+    host: Annotated[str, typer.Option(help="the address to listen on")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="the SMTP port")] = 1025,
+    http_port: Annotated[int, typer.Option(help="the mailbox's port")] = 8025,
+) -> None:
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    logging.getLogger("mail.log").setLevel(logging.ERROR)
+    previous = {name: signal.signal(name, _ignore) for name in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        asyncio.run(receive(directory, host=host, port=port, http_port=http_port))
+    finally:
+        for name, handler in previous.items():
+            signal.signal(name, handler)
+
+
+async def receive(directory: Path, *, host: str, port: int, http_port: int) -> None:
+    """Serve SMTP and the mailbox until SIGTERM or SIGINT."""
+    loop = asyncio.get_running_loop()
+    sink = Sink(directory)
+    smtp = await loop.create_server(
+        lambda: SMTP(sink, hostname="localhost", enable_SMTPUTF8=True, loop=loop), host, port
+    )
+    async with smtp:
+        config = uvicorn.Config(create_mailbox(directory), host=host, port=http_port, log_config=None, access_log=False)
+        await uvicorn.Server(config).serve()
+
+
+class Sink:
+    """Keeps every message it is given. Named by arrival, so that the names sort by it."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802 (the hook's name)
+        """Answer 250 once the message would survive a power cut; a passing failure if it cannot be kept."""
+        try:
+            name = await asyncio.to_thread(self._keep, envelope)
+        except OSError as error:
+            return f"452 4.3.1 not kept: {error.strerror}"
+        return f"250 2.0.0 kept as {name}"
+
+    def _keep(self, envelope: Envelope) -> str:
+        name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{secrets.token_hex(3)}.eml"
+        draft = self._directory / f".{name}.new"
+        try:
+            with draft.open("wb") as file:
+                file.write(_trace(envelope) + (envelope.original_content or b""))
+                file.flush()
+                os.fsync(file.fileno())
+            draft.rename(self._directory / name)
+        finally:
+            draft.unlink(missing_ok=True)
+        sync_directory(self._directory)
+        return name
+
+
+def _trace(envelope: Envelope) -> bytes:
+    """What the envelope said, which the message itself need not repeat."""
+    recipients = ", ".join(envelope.rcpt_tos)
+    return f"Return-Path: <{envelope.mail_from}>\r\nX-Envelope-To: {recipients}\r\n".encode(errors="replace")
+
+
+def _ignore(_signal: int, _frame: FrameType | None) -> None:
+    """uvicorn raises the signal again when it has drained; it has been obeyed by then."""

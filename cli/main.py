@@ -1,0 +1,61 @@
+"""The ``weir`` command: a table of its commands, each loaded only when it is the one that was asked for."""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from typing import NamedTuple
+
+import typer
+
+
+class Entry(NamedTuple):
+    """A command or group: the module whose ``register(app)`` adds it, and its line in the help."""
+
+    module: str
+    help: str
+
+
+COMMANDS = {
+    "up": Entry("cli.up", "Start everything on this machine, until Ctrl-C."),
+    "demo": Entry("cli.demo", "Start everything and run the main job before your eyes."),
+    "serve": Entry("cli.serve", "Run the HTTP API."),
+    "worker": Entry("cli.worker", "Run background workers: relay, projections, tasks, or all."),
+    "migrate": Entry("cli.migrate", "Bring the database's schema up to date."),
+    "replay": Entry("cli.replay", "Rebuild a read model from the log."),
+    "parked": Entry("cli.parked", "List, retry or skip streams that a poison event has parked."),
+    "mailsink": Entry("cli.mailsink", "Take mail by SMTP, keep each message as a file, show them in a browser."),
+    "bench": Entry("cli.bench", "Measure, side by side with others, on this machine."),
+}
+
+
+def build(arguments: Sequence[str]) -> typer.Typer:
+    """The application for one call: the command it names in full, the others by their line of help alone."""
+    app = typer.Typer(name="weir", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+    app.callback()(_weir)
+    asked = next((argument for argument in arguments if not argument.startswith("-")), None)
+    for name, entry in COMMANDS.items():
+        if find_spec(entry.module) is None:
+            continue
+        if name == asked:
+            import_module(entry.module).register(app)
+        else:
+            app.command(name, help=entry.help)(_unloaded)
+    return app
+
+
+def main() -> None:
+    """The console script."""
+    build(sys.argv[1:])()
+
+
+def _weir() -> None:
+    """An event-driven shop backend: nothing lost, nothing doubled, every read model rebuilt while it serves."""
+
+
+def _unloaded() -> None:
+    raise RuntimeError("this command is named in the help only")
+
+
+if __name__ == "__main__":
+    main()

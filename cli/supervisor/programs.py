@@ -1,0 +1,117 @@
+"""The table of Weir's own processes, and what they are told by environment."""
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from pathlib import Path
+
+from infra.embedded import free_ports
+
+WEIR = (sys.executable, "-P", "-m", "cli.main")
+"""The ``weir`` command of this very installation, wherever the caller stands."""
+
+_ELSEWHERE = ("DATABASE_READ_URL", "DATABASE_DIRECT_URL", "ARQ_REDIS_URL", "WEIR_PGBOUNCER", "WEIR_HEALTH_PORT")
+_DRAIN_SECONDS = 10.0
+
+
+class Stage(IntEnum):
+    """When a program is started. Stopping goes the other way."""
+
+    BESIDE = 1
+    """With the servers."""
+    BEFORE = 2
+    """Once, to its end, before the rest."""
+    MAIN = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """One process: its name, its command, what it is told beyond the rest, and where it says that it is ready."""
+
+    name: str
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    ready_url: str | None = None
+    stage: Stage = Stage.MAIN
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wiring:
+    """Who listens where. Secrets hide themselves in its repr."""
+
+    directory: Path
+    database_url: str = field(repr=False)
+    redis_url: str = field(repr=False)
+    host: str
+    api_port: int
+    smtp_port: int
+    mailbox_port: int
+    workers: int
+    secrets: Mapping[str, str] = field(repr=False)
+
+    @property
+    def api_url(self) -> str:
+        return f"http://127.0.0.1:{self.api_port}"
+
+    @property
+    def mailbox_url(self) -> str:
+        return f"http://127.0.0.1:{self.mailbox_port}"
+
+    @property
+    def mail_dir(self) -> Path:
+        return self.directory / "mail"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The whole environment of a process of this stack: the caller's, less what leads elsewhere, and this."""
+        inherited = {name: value for name, value in os.environ.items() if name not in _ELSEWHERE}
+        return {
+            "WEIR_PUBLIC_URL": self.api_url,
+            **inherited,
+            **self.secrets,
+            "DATABASE_URL": self.database_url,
+            "REDIS_URL": self.redis_url,
+            "WEIR_HOST": self.host,
+            "WEIR_PORT": str(self.api_port),
+            "WEIR_SMTP_URL": f"smtp://127.0.0.1:{self.smtp_port}",
+            "WEIR_DATA_DIR": str(self.directory),
+            "PYTHONUNBUFFERED": "1",
+        }
+
+
+def weir_programs(wiring: Wiring) -> tuple[Program, ...]:
+    """What ``weir up`` runs: the commands that compose.yaml runs, one container each."""
+    relay, *ports = free_ports(1 + 2 * wiring.workers)
+    return (
+        _mailsink(wiring),
+        Program(name="migrate", argv=(*WEIR, "migrate"), stage=Stage.BEFORE),
+        Program(name="api", argv=(*WEIR, "serve"), ready_url=f"{wiring.api_url}/health/ready"),
+        _worker("relay", "relay", relay),
+        *(_worker(_numbered("projections", n), "projections", ports.pop()) for n in range(wiring.workers)),
+        *(_worker(_numbered("tasks", n), "tasks", ports.pop()) for n in range(wiring.workers)),
+    )
+
+
+def _mailsink(wiring: Wiring) -> Program:
+    smtp, http = str(wiring.smtp_port), str(wiring.mailbox_port)
+    return Program(
+        name="mailsink",
+        argv=(*WEIR, "mailsink", "--port", smtp, "--http-port", http, "--dir", str(wiring.mail_dir)),
+        ready_url=f"{wiring.mailbox_url}/health/ready",
+        stage=Stage.BESIDE,
+    )
+
+
+def _worker(name: str, kind: str, port: int) -> Program:
+    return Program(
+        name=name,
+        argv=(*WEIR, "worker", kind),
+        env={"WEIR_HEALTH_PORT": str(port)},
+        ready_url=f"http://127.0.0.1:{port}/health/ready",
+    )
+
+
+def _numbered(name: str, index: int) -> str:
+    return name if index == 0 else f"{name}-{index + 1}"

@@ -1,0 +1,204 @@
+"""The whole system on one machine: servers, mail sink, schema, API and workers, in that order; and back."""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+from cli.supervisor.child import Backoff, Child, Startable
+from cli.supervisor.console import Level, Report, silent
+from cli.supervisor.credentials import credentials
+from cli.supervisor.lock import DirectoryLock
+from cli.supervisor.logs import Judge, LogTail, judge_nothing, judge_postgres, judge_program
+from cli.supervisor.programs import Program, Stage, Wiring, weir_programs
+from cli.supervisor.runner import Runner
+from infra.embedded import Postgres, StartFailed, Valkey, clear_orphan, free_port, free_ports, is_free
+
+_FOLLOW_SECONDS = 0.25
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a stack is made of. ``port`` is the API's; 0 takes a free one. ``programs`` makes the table of processes."""
+
+    directory: Path
+    host: str = "127.0.0.1"
+    port: int = 0
+    workers: int = 1
+    programs: Callable[[Wiring], Sequence[Program]] = weir_programs
+    postgres_settings: Mapping[str, str] = field(default_factory=dict)
+    backoff: Backoff = field(default_factory=Backoff)
+    ready_seconds: float = 60.0
+    drain_seconds: float = 15.0
+
+
+class Stack:
+    """Everything running, between entry and exit. Entry waits until all are ready; exit until all are gone.
+
+    Raises StartFailed from entry, with nothing left running. Its children die with the thread that entered it.
+    """
+
+    def __init__(self, options: Options, report: Report = silent) -> None:
+        self._options = options
+        self._report = report
+        self._directory = options.directory.resolve()
+        self._lock = DirectoryLock(self._directory)
+        self._groups: list[Sequence[Child]] = []
+        self._keepers: list[asyncio.Task[None]] = []
+        self._tails: list[LogTail] = []
+        self._wiring: Wiring | None = None
+
+    async def __aenter__(self) -> "Stack":
+        try:
+            await self._start()
+        except BaseException:
+            await self._stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        await self._stop()
+
+    @property
+    def wiring(self) -> Wiring:
+        """Who listens where: URLs, the mail directory, and the environment for further processes of this stack."""
+        if self._wiring is None:
+            raise StartFailed("weir", "the stack has not been entered")
+        return self._wiring
+
+    @property
+    def api_url(self) -> str:
+        return self.wiring.api_url
+
+    @property
+    def mail_dir(self) -> Path:
+        return self.wiring.mail_dir
+
+    @property
+    def database_url(self) -> str:
+        return self.wiring.database_url
+
+    @property
+    def redis_url(self) -> str:
+        return self.wiring.redis_url
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return self.wiring.environment
+
+    def child(self, name: str) -> Child:
+        """A kept process by its name: ``postgres``, ``valkey``, or one of the table. Raises KeyError."""
+        return {child.name: child for group in self._groups for child in group}[name]
+
+    async def kill(self, name: str, sign: signal.Signals = signal.SIGKILL) -> None:
+        """Signal one child's process. It is restarted, like after any other end."""
+        await self.child(name).kill(sign)
+
+    async def restarted(self, name: str, timeout: float = 30.0) -> None:
+        """Wait until the successor of a killed child is ready. Raises TimeoutError."""
+        await self.child(name).restarted(timeout)
+
+    def down(self, name: str) -> AbstractAsyncContextManager[None]:
+        """One child killed and kept down, until the exit, which waits until it is ready again."""
+        return self.child(name).down()
+
+    async def watch(self) -> None:
+        """Wait for as long as all goes its way. Raises what keeps a keeper from its work."""
+        await asyncio.gather(*self._keepers)
+
+    async def _start(self) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        self._lock.take()
+        if self._options.port and not is_free(self._options.port, self._options.host):
+            raise StartFailed("weir", f"port {self._options.port} is taken")
+        await _all(clear_orphan(pidfile) for pidfile in _program_pidfiles(self._directory))
+        self._keepers.append(asyncio.create_task(self._follow_logs()))
+        await self._start_servers()
+        await self._start_programs(self._options.programs(self.wiring))
+
+    async def _start_servers(self) -> None:
+        postgres = Postgres(self._directory, settings=self._options.postgres_settings)
+        valkey = Valkey(self._directory)
+        await self._keep([self._child(postgres, judge_postgres)], [self._child(valkey, judge_nothing)])
+        smtp_port, mailbox_port = free_ports(2)
+        self._wiring = Wiring(
+            directory=self._directory,
+            database_url=postgres.url,
+            redis_url=valkey.url,
+            host=self._options.host,
+            api_port=self._options.port or free_port(),
+            smtp_port=smtp_port,
+            mailbox_port=mailbox_port,
+            workers=self._options.workers,
+            secrets=credentials(self._directory),
+        )
+
+    async def _start_programs(self, programs: Sequence[Program]) -> None:
+        def staged(stage: Stage) -> list[Runner]:
+            return [self._runner(program) for program in programs if program.stage is stage]
+
+        await self._keep([self._child(runner, judge_program) for runner in staged(Stage.BESIDE)])
+        for runner in staged(Stage.BEFORE):
+            await runner.run()
+        await self._keep([self._child(runner, judge_program) for runner in staged(Stage.MAIN)])
+
+    def _runner(self, program: Program) -> Runner:
+        return Runner(
+            program,
+            self._directory,
+            self.environment,
+            ready_seconds=self._options.ready_seconds,
+            drain_seconds=self._options.drain_seconds,
+        )
+
+    def _child(self, subject: Startable, judge: Judge) -> Child:
+        log = self._directory / "log" / f"{subject.name}.log"
+        self._tails.append(LogTail(subject.name, log, judge, self._report))
+        return Child(subject, self._options.backoff, self._report)
+
+    async def _keep(self, *groups: Sequence[Child]) -> None:
+        """Start those children side by side, and keep them from then on. Groups are stopped in the opposite order."""
+        self._groups.extend(groups)
+        children = [child for group in groups for child in group]
+        await _all(child.start() for child in children)
+        for child in children:
+            self._report(child.name, f"ready, pid {child.pid}", Level.INFO)
+            self._keepers.append(asyncio.create_task(child.keep(), name=child.name))
+
+    async def _follow_logs(self) -> None:
+        while True:
+            self._show_logs()
+            await asyncio.sleep(_FOLLOW_SECONDS)
+
+    def _show_logs(self) -> None:
+        for tail in self._tails:
+            tail.follow()
+
+    async def _stop(self) -> None:
+        for keeper in self._keepers:
+            keeper.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+        self._keepers.clear()
+        try:
+            for group in reversed(self._groups):
+                await _all(child.stop() for child in group)
+        finally:
+            self._show_logs()
+            self._lock.release()
+
+
+async def _all(tasks: Iterable[Awaitable[object]]) -> None:
+    """Let each come to its own end, then raise the first failure, if any."""
+    for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome
+
+
+def _program_pidfiles(directory: Path) -> list[Path]:
+    """All but the servers', which know better how to end what is left of them."""
+    return [path for path in (directory / "run").glob("*.pid") if path.stem not in (Postgres.name, Valkey.name)]
