@@ -12,11 +12,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import orjson
 
+from domain.decider import Decider
 from domain.errors import AlreadyTaken, Refusal
 from infra.database import Database
 from infra.errors import IdempotencyKeyInFlight, IdempotencyKeyReused, NotFound, TooBusy, VersionMismatch
@@ -32,6 +33,8 @@ from infra.event_store import (
     load_streams,
 )
 from infra.work import Draft, Target, Tip, Work
+
+S = TypeVar("S")
 
 Refused = Refusal | NotFound | VersionMismatch
 Decide = Callable[[Work], None]
@@ -95,14 +98,10 @@ class CommandHandler:
         self._keys_in_flight: set[tuple[str, str]] = set()
 
     async def handle(self, target: Target, command: Any, context: CommandContext) -> Outcome:
-        """Carry out one command on one stream that exists.
-
-        Raises what :meth:`carry_out` raises.
-        """
+        """Carry out one command on one stream. Raises what :meth:`carry_out` raises."""
         decider, entity_id = target
 
         def decide(work: Work) -> None:
-            work.existing(decider, entity_id)
             work.execute(decider, entity_id, command)
 
         return await self.carry_out([target], decide, context)
@@ -130,6 +129,19 @@ class CommandHandler:
             return await self._until_decided(targets, decide, context, new)
         finally:
             self._keys_in_flight.discard(key)
+
+    async def peek(self, decider: Decider[Any, Any, S], entity_id: UUID) -> S:
+        """A state of the stream as this process knows it, perhaps an old one: good for what never changes in it.
+
+        Raises :class:`~infra.errors.NotFound` for a stream without events.
+        """
+        targets = [(decider, entity_id)]
+        tip = (self._known(targets, 0) or await self._loaded(targets, 0))[0]
+        if tip.version == 0:
+            self._tips.pop((decider.category, entity_id), None)
+            raise NotFound
+        state: S = tip.state
+        return state
 
     async def _until_decided(
         self, targets: Sequence[Target], decide: Decide, context: CommandContext, new: int

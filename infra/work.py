@@ -8,7 +8,6 @@ from domain.decider import Decider, no_claims
 from domain.messages import shard_of
 from infra.claims import digest
 from infra.codec import encode
-from infra.errors import NotFound
 from infra.event_store import ClaimChange, Part
 
 C = TypeVar("C")
@@ -91,14 +90,6 @@ class Work:
     def state(self, decider: Decider[Any, Any, S], entity_id: UUID) -> S:
         """The state that the stream would have now. The stream must have been declared with the work."""
         state: S = self._drafts[decider.category, entity_id].state
-        return state
-
-    def existing(self, decider: Decider[Any, Any, S], entity_id: UUID) -> S:
-        """The same, of a stream that has events. Raises :class:`~infra.errors.NotFound`."""
-        draft = self._drafts[decider.category, entity_id]
-        if draft.tip.version == 0 and not draft.events:
-            raise NotFound
-        state: S = draft.state
         return state
 
     def execute(self, decider: Decider[C, E, S], entity_id: UUID, command: C) -> Sequence[E]:

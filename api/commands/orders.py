@@ -1,0 +1,194 @@
+"""An order's life: placing it takes stock in the same append, cancelling gives it back."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Final
+from uuid import UUID
+
+from fastapi import Depends
+from pydantic import Field
+
+from api.answers import Receipt
+from api.auth import require
+from api.commands.sender import Commands, Sender
+from api.context import Principal
+from api.deps import opened
+from api.endpoint import router
+from api.ids import new_id
+from api.schemas import Body, Line
+from domain.catalogue import PRODUCTS
+from domain.errors import AlreadyTaken
+from domain.fulfilment import StockMove, order_line, stock_moves
+from domain.inventory import INVENTORY, OutOfStock
+from domain.orders import (
+    MOST_LINES,
+    ORDERS,
+    Address,
+    CancelledBy,
+    CancelOrder,
+    CompleteOrder,
+    OrderCommand,
+    OrderPlaced,
+    PlaceOrder,
+    RefundOrder,
+    ShipOrder,
+    order_number,
+)
+from domain.values import MOST_PIECES
+from infra.command_handler import Outcome
+from infra.errors import NotFound
+from infra.settings import Settings
+from infra.work import Target, Work
+
+routes = router(tags=["orders"])
+
+MANAGE: Final = "orders:manage"
+NUMBER_TRIES: Final = 5
+
+Buyer = Annotated[Principal, Depends(require("orders:write"))]
+Manager = Annotated[Principal, Depends(require(MANAGE))]
+
+
+class Item(Body):
+    """So many pieces of a product."""
+
+    product_id: UUID
+    quantity: int = Field(ge=1, le=MOST_PIECES)
+
+
+class AddressBody(Body):
+    """Where the parcel goes; ``country`` is ISO 3166-1 alpha-2."""
+
+    name: Line
+    line1: Line
+    city: Line
+    country: str = Field(pattern=r"^[A-Z]{2}$")
+    line2: Line | None = None
+    postal_code: Line | None = None
+    region: Line | None = None
+
+
+class OrderBody(Body):
+    """What is ordered; each product once."""
+
+    items: list[Item] = Field(min_length=1, max_length=MOST_LINES)
+    shipping_address: AddressBody | None = None
+
+
+class CancelBody(Body):
+    """Why; for the order's history."""
+
+    reason: Annotated[str, Field(max_length=500)] | None = None
+
+
+class ShipBody(Body):
+    """Who carries the parcel, and its number there."""
+
+    carrier: Line
+    tracking_no: Line
+
+
+@routes.post("/v1/orders", status_code=201)
+async def place_order(
+    body: OrderBody, commands: Commands, buyer: Buyer, settings: Annotated[Settings, Depends(opened(Settings))]
+) -> Receipt:
+    """Place an order and take its stock, all or nothing. An item that is short is named, and nothing is reserved."""
+    expires_at = datetime.now(UTC) + timedelta(minutes=settings.order_payment_minutes)
+    for _ in range(NUMBER_TRIES):
+        try:
+            return await _place(body, commands, buyer.id, expires_at)
+        except AlreadyTaken:
+            # Two orders drew the same number. It is drawn from the id: take another id.
+            continue
+    raise AlreadyTaken("no free order number was found")
+
+
+async def _place(body: OrderBody, commands: Sender, customer_id: UUID, expires_at: datetime) -> Receipt:
+    order_id = new_id()
+    order_no = order_number(order_id, expires_at.year)
+    address = Address(**body.shipping_address.model_dump()) if body.shipping_address else None
+
+    def decide(work: Work) -> None:
+        lines = [
+            order_line(work.state(PRODUCTS, item.product_id), item.quantity, f"/items/{place}")
+            for place, item in enumerate(body.items)
+        ]
+        command = PlaceOrder(
+            order_id=order_id,
+            order_no=order_no,
+            customer_id=customer_id,
+            lines=tuple(lines),
+            expires_at=expires_at,
+            shipping_address=address,
+        )
+        (placed,) = work.execute(ORDERS, order_id, command)
+        for place, move in enumerate(stock_moves(placed)):
+            _take(work, move, f"/items/{place}")
+        if isinstance(placed, OrderPlaced):
+            total = {"amount": str(placed.total.amount), "currency": placed.total.currency}
+            work.answer = {"order_no": order_no, "total": total, "expires_at": _rfc3339(expires_at)}
+
+    products = [item.product_id for item in body.items]
+    targets: list[Target] = [(ORDERS, order_id)]
+    targets += [(INVENTORY, product_id) for product_id in products]
+    targets += [(PRODUCTS, product_id) for product_id in products]
+    return await commands.carry_out(targets, decide, new=1, location=_location)
+
+
+@routes.post("/v1/orders/{order_id}/cancel")
+async def cancel_order(order_id: UUID, commands: Commands, buyer: Buyer, body: CancelBody | None = None) -> Receipt:
+    """Cancel an order that waits for its payment; its stock is free again."""
+    staff = MANAGE in buyer.scopes
+    command = CancelOrder(by=CancelledBy.STAFF if staff else CancelledBy.CUSTOMER, reason=body.reason if body else None)
+    return await change_order(commands, order_id, command, owner=None if staff else buyer.id)
+
+
+@routes.post("/v1/orders/{order_id}/ship")
+async def ship_order(order_id: UUID, body: ShipBody, commands: Commands, _: Manager) -> Receipt:
+    """The parcel is with the carrier."""
+    return await commands.handle((ORDERS, order_id), ShipOrder(carrier=body.carrier, tracking_no=body.tracking_no))
+
+
+@routes.post("/v1/orders/{order_id}/complete")
+async def complete_order(order_id: UUID, commands: Commands, _: Manager) -> Receipt:
+    """The parcel has arrived."""
+    return await commands.handle((ORDERS, order_id), CompleteOrder())
+
+
+@routes.post("/v1/orders/{order_id}/refund")
+async def refund_order(order_id: UUID, commands: Commands, _: Manager, body: CancelBody | None = None) -> Receipt:
+    """Give the money back; pieces that have not left the house are free again."""
+    return await change_order(commands, order_id, RefundOrder(reason=body.reason if body else None))
+
+
+async def change_order(
+    commands: Sender, order_id: UUID, command: OrderCommand, *, owner: UUID | None = None
+) -> Receipt:
+    """A command on an order together with what it moves in the stock. Another ``owner``'s order is not found."""
+    order = await commands.handler.peek(ORDERS, order_id)
+    if order is None or (owner is not None and order.customer_id != owner):
+        raise NotFound
+
+    def decide(work: Work) -> None:
+        for event in work.execute(ORDERS, order_id, command):
+            for move in stock_moves(event):
+                work.execute(INVENTORY, move.product_id, move)
+
+    # What was ordered never changes, so an old state is good enough to tell whose stock may move.
+    stock: list[Target] = [(INVENTORY, line.product_id) for line in order.lines]
+    return await commands.carry_out([(ORDERS, order_id), *stock], decide)
+
+
+def _take(work: Work, move: StockMove, pointer: str) -> None:
+    try:
+        work.execute(INVENTORY, move.product_id, move)
+    except OutOfStock as short:
+        short.pointer = pointer
+        raise
+
+
+def _rfc3339(at: datetime) -> str:
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _location(outcome: Outcome) -> str:
+    return f"/v1/orders/{outcome.id}"

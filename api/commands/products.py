@@ -1,0 +1,166 @@
+"""Changing the catalogue and the stock."""
+
+from decimal import Decimal
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import Depends
+from pydantic import Field
+
+from api.answers import Receipt
+from api.auth import require
+from api.commands.sender import Commands
+from api.context import Principal
+from api.endpoint import router
+from api.ids import new_id
+from api.schemas import Body, MoneyBody
+from domain.catalogue import (
+    LONGEST_CATEGORY,
+    LONGEST_DESCRIPTION,
+    LONGEST_NAME,
+    LONGEST_SKU,
+    LONGEST_TAG,
+    MOST_TAGS,
+    PRODUCTS,
+    AddProduct,
+    ChangeSku,
+    DescribeProduct,
+    DiscontinueProduct,
+    RepriceProduct,
+)
+from domain.errors import DoesNotExist
+from domain.inventory import INVENTORY, LONGEST_REASON, ChangeStock
+from domain.money import Money
+from domain.values import MOST_PIECES
+from infra.command_handler import Outcome
+from infra.work import Target, Work
+
+routes = router(tags=["catalogue"])
+
+Catalogue = Annotated[Principal, Depends(require("catalogue:write"))]
+
+Sku = Annotated[str, Field(min_length=1, max_length=LONGEST_SKU)]
+Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
+Description = Annotated[str, Field(max_length=LONGEST_DESCRIPTION)]
+TaxRate = Annotated[Decimal, Field(ge=0, le=1, decimal_places=6, description="a share: 0.19 is 19 %")]
+Category = Annotated[str, Field(min_length=1, max_length=LONGEST_CATEGORY)]
+Tags = Annotated[list[Annotated[str, Field(min_length=1, max_length=LONGEST_TAG)]], Field(max_length=MOST_TAGS)]
+
+
+class ProductBody(Body):
+    """A new product. ``stock`` is how many pieces are there from the start."""
+
+    sku: Sku
+    name: Name
+    price: MoneyBody
+    description: Description = ""
+    tax_rate: TaxRate = Decimal(0)
+    category: Category | None = None
+    tags: Tags = Field(default_factory=list)
+    stock: int = Field(0, ge=0, le=MOST_PIECES)
+
+
+class ProductChanges(Body):
+    """What is to change; a field that is left out stays as it is."""
+
+    sku: Sku = ""
+    name: Name = ""
+    price: MoneyBody | None = None
+    description: Description = ""
+    tax_rate: TaxRate = Decimal(0)
+    category: Category | None = None
+    tags: Tags = Field(default_factory=list)
+
+
+class StockBody(Body):
+    """Pieces that came in (``change`` > 0) or are gone (< 0)."""
+
+    change: int = Field(ge=-MOST_PIECES, le=MOST_PIECES)
+    reason: str = Field(min_length=1, max_length=LONGEST_REASON)
+
+
+@routes.post("/v1/products", status_code=201)
+async def add_product(body: ProductBody, commands: Commands, _: Catalogue) -> Receipt:
+    """Put a product on sale, with its first stock. A taken sku is ``already-taken``."""
+    product_id = new_id()
+    command = AddProduct(
+        product_id=product_id,
+        sku=body.sku,
+        name=body.name,
+        price=money(body.price, "/price"),
+        description=body.description,
+        tax_rate=body.tax_rate,
+        category=body.category,
+        tags=tuple(body.tags),
+    )
+
+    def decide(work: Work) -> None:
+        work.execute(PRODUCTS, product_id, command)
+        if body.stock:
+            first = ChangeStock(product_id=product_id, change=body.stock, reason="first stock")
+            work.execute(INVENTORY, product_id, first)
+
+    targets: list[Target] = [(PRODUCTS, product_id), (INVENTORY, product_id)]
+    return await commands.carry_out(targets, decide, new=2, location=_location)
+
+
+@routes.patch("/v1/products/{product_id}")
+async def change_product(product_id: UUID, body: ProductChanges, commands: Commands, _: Catalogue) -> Receipt:
+    """Change what is said about a product, what it costs, or its sku: all of it or nothing."""
+    changes = _changes(body)
+
+    def decide(work: Work) -> None:
+        _existing(work, product_id)
+        for command in changes:
+            work.execute(PRODUCTS, product_id, command)
+
+    return await commands.carry_out([(PRODUCTS, product_id)], decide)
+
+
+@routes.post("/v1/products/{product_id}/stock")
+async def change_stock(product_id: UUID, body: StockBody, commands: Commands, _: Catalogue) -> Receipt:
+    """Count pieces in or out. Below zero is ``out-of-stock``."""
+    command = ChangeStock(product_id=product_id, change=body.change, reason=body.reason)
+
+    def decide(work: Work) -> None:
+        _existing(work, product_id)
+        work.execute(INVENTORY, product_id, command)
+
+    return await commands.carry_out([(PRODUCTS, product_id), (INVENTORY, product_id)], decide)
+
+
+@routes.delete("/v1/products/{product_id}")
+async def discontinue_product(product_id: UUID, commands: Commands, _: Catalogue) -> Receipt:
+    """Stop selling a product. It stays readable."""
+    return await commands.handle((PRODUCTS, product_id), DiscontinueProduct())
+
+
+def money(body: MoneyBody, pointer: str) -> Money:
+    """Money from the wire; raises what :meth:`Money.parse` raises."""
+    return Money.parse(body.amount, body.currency, pointer)
+
+
+def _changes(body: ProductChanges) -> list[Any]:
+    given = {name: getattr(body, name) for name in body.model_fields_set}
+    commands: list[Any] = []
+    if "sku" in given:
+        commands.append(ChangeSku(sku=given["sku"]))
+    if given.get("price") is not None:
+        commands.append(RepriceProduct(price=money(given["price"], "/price")))
+    described: dict[str, Any] = {
+        name: given[name] for name in ("name", "description", "category", "tax_rate") if name in given
+    }
+    if "tags" in given:
+        described["tags"] = tuple(given["tags"])
+    if described:
+        commands.append(DescribeProduct(**described))
+    return commands
+
+
+def _existing(work: Work, product_id: UUID) -> None:
+    if work.state(PRODUCTS, product_id) is None:
+        raise DoesNotExist("there is no such product")
+
+
+def _location(outcome: Outcome) -> str:
+    return f"/v1/products/{outcome.id}"

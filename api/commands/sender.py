@@ -1,0 +1,81 @@
+"""From an HTTP request to the command handler and back to a receipt: who asks, under which key and condition."""
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+
+from api.answers import Receipt
+from api.context import RequestContext
+from api.deps import Context, opened
+from infra.command_handler import CommandContext, CommandHandler, Decide, Outcome
+from infra.consistency import encode
+from infra.work import Target
+
+ANONYMOUS = "anonymous"
+
+
+class Sender:
+    """Sends the commands of one request."""
+
+    __slots__ = ("_context", "_handler")
+
+    def __init__(self, handler: CommandHandler, context: CommandContext) -> None:
+        self._handler = handler
+        self._context = context
+
+    @property
+    def handler(self) -> CommandHandler:
+        """For what needs no receipt, such as looking at a state."""
+        return self._handler
+
+    async def handle(self, target: Target, command: Any) -> Receipt:
+        """One command on one stream."""
+        return receipt(await self._handler.handle(target, command, self._context))
+
+    async def carry_out(
+        self,
+        targets: Sequence[Target],
+        decide: Decide,
+        *,
+        new: int = 0,
+        location: Callable[[Outcome], str] | None = None,
+    ) -> Receipt:
+        """A unit of work over several streams, the first ``new`` of which it begins."""
+        outcome = await self._handler.carry_out(targets, decide, self._context, new=new)
+        return receipt(outcome, location(outcome) if location else None)
+
+
+def command_context(context: RequestContext, actor: str | None = None) -> CommandContext:
+    """The conditions of a request as the command handler takes them."""
+    principal = str(context.principal.id) if context.principal else None
+    return CommandContext(
+        principal=principal or actor or ANONYMOUS,
+        actor=principal or actor,
+        correlation=context.request_id,
+        traceparent=context.traceparent,
+        idempotency_key=context.idempotency_key,
+        fingerprint=context.fingerprint or b"",
+        if_match=context.if_match,
+    )
+
+
+def receipt(outcome: Outcome, location: str | None = None) -> Receipt:
+    """The receipt of what was carried out."""
+    return Receipt(
+        id=outcome.id,
+        version=outcome.version,
+        position=outcome.position,
+        token=encode(outcome.positions),
+        location=location,
+        replayed=outcome.replayed,
+        extra=outcome.answer,
+    )
+
+
+def sender(request: Request, context: Context) -> Sender:
+    """A dependency; it comes after the one that says who asks."""
+    return Sender(opened(CommandHandler)(request), command_context(context))
+
+
+Commands = Annotated[Sender, Depends(sender)]
