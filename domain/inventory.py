@@ -9,6 +9,7 @@ more than is promised can be neither released nor sold.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, TypeAlias, assert_never
 from uuid import UUID, uuid5
 
@@ -193,6 +194,7 @@ def evolve(stock: Stock, event: StockEvent) -> Stock:
             assert_never(event)
 
 
+@lru_cache(maxsize=65_536)
 def stream_id(product_id: UUID) -> UUID:
     """The stream of a product's stock: its own, beside the product's, found from the product alone."""
     return uuid5(_NAMESPACE, f"inventory:{product_id}")

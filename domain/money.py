@@ -128,14 +128,18 @@ def minor_digits(currency: str, pointer: str = "") -> int:
 
 def price(money: Money, pointer: str) -> Money:
     """Return the money in the form in which prices are kept: known currency, exact, from 0 to below 10¹²."""
-    if not money.amount.is_finite():
+    amount, unit = money.amount, _UNIT[minor_digits(money.currency, pointer)]
+    if amount.same_quantum(unit) and not amount.is_signed() and amount < LIMIT:
+        return money
+    if not amount.is_finite():
         raise InvalidAmount("must be a number", pointer=f"{pointer}/amount")
-    return Money.parse(f"{money.amount:f}", money.currency, pointer)
+    return Money.parse(f"{amount:f}", money.currency, pointer)
 
 
 def total(parts: Iterable[Money], currency: str) -> Money:
     """The sum of the parts, zero of ``currency`` if there are none."""
     result = Money.zero(currency)
+    amount = result.amount
     for part in parts:
-        result = result + part
-    return result
+        amount = _EXACT.add(amount, result._same(part))
+    return Money(amount=amount, currency=currency)

@@ -1,6 +1,7 @@
 """Plain values as people and clients send them: their bounds, and the normal form under which two spellings are one."""
 
 import re
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
 from unicodedata import normalize
@@ -8,7 +9,8 @@ from unicodedata import normalize
 from domain.errors import InvalidValue
 
 MOST_PIECES: Final = 1_000_000
-MOST_DIGITS_OF_A_RATE: Final = 6
+
+_FINEST_RATE: Final = Decimal("0.000001")
 
 # Postgres cannot store NUL in text, and a lone surrogate is not text at all: both must stop before the log.
 _FORBIDDEN: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
@@ -41,19 +43,26 @@ def quantity(value: int, pointer: str) -> int:
 
 
 def rate(value: Decimal, pointer: str) -> Decimal:
-    """Return a share of the price: ``0.19`` is 19 %. From 0 to 1, with at most six decimals."""
+    """Return a share of the price, from 0 to 1 with at most six decimals: ``0.19`` is 19 %."""
     if not value.is_finite() or not 0 <= value <= 1:
         raise InvalidValue("must be from 0 to 1", pointer=pointer)
-    exponent = value.as_tuple().exponent
-    if isinstance(exponent, int) and -exponent > MOST_DIGITS_OF_A_RATE:
-        raise InvalidValue(f"must have at most {MOST_DIGITS_OF_A_RATE} decimals", pointer=pointer)
-    return value
+    if value.quantize(_FINEST_RATE) != value:
+        raise InvalidValue("must have at most six decimals", pointer=pointer)
+    return value.normalize()
+
+
+def instant(value: datetime, pointer: str) -> datetime:
+    """Return the moment in UTC. A time without its zone is no moment."""
+    if value.utcoffset() is None:
+        raise InvalidValue("must name its time zone", pointer=pointer)
+    return value.astimezone(UTC)
 
 
 def normal_form(value: str) -> str:
     """Return the spelling that all spellings of one name share: NFKC, case folded.
 
-    Folding can undo the composition (``ǰ``), so it is composed again: the result is its own normal form.
+    Folding can undo the composition (``ǰ``) and composing can make spaces (``¸``), so both are done twice and the
+    ends are cut last: the result is its own normal form.
     """
-    folded = normalize("NFKC", value.strip()).casefold()
-    return normalize("NFKC", normalize("NFKC", folded).casefold())
+    folded = normalize("NFKC", value).casefold()
+    return normalize("NFKC", normalize("NFKC", folded).casefold()).strip()

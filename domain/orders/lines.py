@@ -77,9 +77,13 @@ class Totals:
 def totals(lines: Sequence[OrderLine]) -> Totals:
     """Add up checked lines: net, tax rounded per line, and both together."""
     currency = lines[0].unit_price.currency
-    subtotal = total((line.line_total for line in lines), currency)
-    tax = total((line.tax for line in lines), currency)
-    return Totals(subtotal=subtotal, tax=tax, total=subtotal + tax)
+    nets = [line.line_total for line in lines]
+    subtotal = total(nets, currency)
+    tax = total((net.tax(line.tax_rate) for net, line in zip(nets, lines, strict=True)), currency)
+    due = subtotal + tax
+    if due.amount >= LIMIT:
+        raise InvalidAmount("the total is too large", pointer="/items")
+    return Totals(subtotal=subtotal, tax=tax, total=due)
 
 
 def checked_lines(lines: Sequence[OrderLine]) -> tuple[OrderLine, ...]:
@@ -92,8 +96,6 @@ def checked_lines(lines: Sequence[OrderLine]) -> tuple[OrderLine, ...]:
         if item.product_id in seen:
             raise DuplicateItem("the product is in the order already", pointer=f"/items/{place}/product_id")
         seen.add(item.product_id)
-    if totals(lines).total.amount >= LIMIT:
-        raise InvalidAmount("the total is too large", pointer="/items")
     return tuple(lines)
 
 

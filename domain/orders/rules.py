@@ -36,7 +36,7 @@ from domain.orders.messages import (
     RefundOrder,
     ShipOrder,
 )
-from domain.values import line
+from domain.values import instant, line
 
 LONGEST_TEXT: Final = 200
 LONGEST_REASON: Final = 500
@@ -138,7 +138,7 @@ def _place(command: PlaceOrder, order: Order | None) -> Sequence[OrderEvent]:
             tax=sums.tax,
             total=sums.total,
             shipping_address=checked_address(command.shipping_address),
-            expires_at=command.expires_at,
+            expires_at=instant(command.expires_at, "/expires_at"),
         )
     ]
 
