@@ -1,0 +1,131 @@
+"""Letters: what a mail looks like on the wire, and that nothing a customer typed can bend it."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from email import message_from_bytes
+from email.message import EmailMessage
+from email.policy import default
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from jinja2 import UndefinedError
+
+import workers
+from infra.mail_ledger import Claimed
+from tests.unit.test_reactions import PLACED, SHIPPED
+from workers.letters import SUBJECTS, compose, domain_of, wire_address
+from workers.reactions import react
+
+SENDER = "Weir <shop@weir.example>"
+CONFIRMATION, NOTICE = (
+    Claimed(
+        mail_id=UUID(int=number),
+        kind=due.kind,
+        recipient="ada@example.com",
+        context={**due.context, "username": "ada"},
+        message_id=f"<{UUID(int=number).hex}@weir.example>",
+        correlation="req-42",
+        attempts=1,
+        created_at=datetime(2026, 3, 1, 12, 0, tzinfo=UTC),
+    )
+    for number, (due,) in enumerate((react(PLACED), react(SHIPPED)))
+)
+
+
+def read(mail: Claimed) -> EmailMessage:
+    parsed = message_from_bytes(compose(mail, SENDER).message, policy=default)
+    assert isinstance(parsed, EmailMessage)
+    return parsed
+
+
+def text(mail: Claimed, form: str = "plain") -> str:
+    body = read(mail).get_body((form,))
+    assert body is not None
+    content: str = body.get_content()
+    return content
+
+
+def test_a_confirmation_tells_what_was_ordered_and_what_it_costs() -> None:
+    for form in ("plain", "html"):
+        content = text(CONFIRMATION, form)
+        for part in ("W-2026-7K3M9QXA", "ada", "Green tea", "TEA-1", "4.10 EUR", "12.30 EUR", "0.86 EUR", "13.16 EUR"):
+            assert part in content
+        assert "01 March 2026, 12:30 UTC" in content
+        assert "89073 Ulm" in content
+
+
+def test_a_shipping_notice_tells_carrier_and_tracking_number() -> None:
+    for form in ("plain", "html"):
+        content = text(NOTICE, form)
+        assert all(part in content for part in ("W-2026-7K3M9QXA", "DHL", "JD01460003"))
+
+
+def test_a_mail_says_who_wrote_it_when_and_why() -> None:
+    message = read(CONFIRMATION)
+    assert message["From"] == "Weir <shop@weir.example>"
+    assert message["To"] == "ada@example.com"
+    assert message["Subject"] == "Your order W-2026-7K3M9QXA"
+    assert message["Date"].datetime == datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+    assert message["Message-ID"] == CONFIRMATION.message_id
+    assert message["Auto-Submitted"] == "auto-generated"
+    assert message["X-Request-ID"] == "req-42"
+    assert message.get_content_type() == "multipart/alternative"
+
+
+def test_the_same_row_gives_the_same_bytes_at_every_attempt() -> None:
+    assert compose(CONFIRMATION, SENDER) == compose(replace(CONFIRMATION, attempts=9), SENDER)
+
+
+def test_lines_end_as_smtp_wants_them_and_none_is_too_long() -> None:
+    lines = compose(CONFIRMATION, SENDER).message.split(b"\r\n")
+    assert not any(b"\n" in line or b"\r" in line for line in lines)
+    assert max(len(line) for line in lines) <= 998
+
+
+def test_a_name_with_markup_in_it_stays_a_name() -> None:
+    context = {**CONFIRMATION.context, "lines": [{**CONFIRMATION.context["lines"][0], "name": "<script>x</script>"}]}
+    mail = replace(CONFIRMATION, context=context)
+    assert "&lt;script&gt;" in text(mail, "html")
+    assert "<script>" not in text(mail, "html")
+    assert "<script>" in text(mail)
+
+
+@pytest.mark.parametrize("breach", ["\r\n", "\n", "\r"])
+def test_a_line_break_never_makes_a_header(breach: str) -> None:
+    with pytest.raises(ValueError, match="Header"):
+        compose(replace(NOTICE, context={**NOTICE.context, "order_no": f"W-1{breach}Bcc: eve@example.com"}), SENDER)
+
+
+def test_a_correlation_with_a_line_break_never_makes_a_header() -> None:
+    with pytest.raises(ValueError, match="Header"):
+        compose(replace(NOTICE, correlation="x\r\nBcc: eve@example.com"), SENDER)
+
+
+def test_a_template_that_asks_for_what_is_not_there_fails_instead_of_leaving_a_blank() -> None:
+    with pytest.raises(UndefinedError):
+        compose(replace(NOTICE, context={"order_no": "W-1", "username": "ada"}), SENDER)
+
+
+def test_a_mail_without_a_correlation_has_no_such_header() -> None:
+    assert read(replace(NOTICE, correlation=None))["X-Request-ID"] is None
+
+
+def test_a_domain_beyond_ascii_travels_in_its_ascii_form() -> None:
+    assert wire_address("ada@bücher.example") == "ada@xn--bcher-kva.example"
+    assert compose(replace(NOTICE, recipient="ada@bücher.example"), SENDER).recipient.isascii()
+
+
+def test_a_local_part_beyond_ascii_stays_as_it_is() -> None:
+    envelope = compose(replace(NOTICE, recipient="jörg@example.com"), SENDER)
+    assert envelope.recipient == "jörg@example.com"
+    assert "jörg@example.com".encode() in envelope.message
+
+
+def test_our_message_ids_speak_for_the_domain_of_the_sender() -> None:
+    assert domain_of(SENDER) == "weir.example"
+
+
+def test_every_kind_of_mail_has_its_two_templates_and_no_template_is_left_over() -> None:
+    names = {path.name for path in (Path(workers.__file__).parent / "templates").iterdir()}
+    assert names == {f"{kind}.{form}" for kind in SUBJECTS for form in ("txt", "html")} | {"layout.html"}

@@ -1,0 +1,76 @@
+"""What follows from events: a table from event to reactions, each a pure function that says which mails are due.
+
+A reaction tells everything that its mail needs, so that the sender asks nobody.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+from uuid import UUID
+
+from domain.messages import Event
+from domain.orders import OrderLine, OrderPlaced, OrderShipped
+
+
+@dataclass(frozen=True, kw_only=True)
+class MailDue:
+    """A mail to an account. ``context`` is plain JSON: amounts and times are text already."""
+
+    kind: str
+    account_id: UUID
+    context: dict[str, Any]
+
+
+Reaction: TypeAlias = Callable[[Any], Sequence[MailDue]]
+"""Takes the event that it stands beside in the table, and no other."""
+
+
+def confirm_order(order: OrderPlaced) -> Sequence[MailDue]:
+    """The customer gets what was ordered, what it costs, and until when it can be paid."""
+    context = {
+        "order_no": order.order_no,
+        "lines": [_line(line) for line in order.lines],
+        "subtotal": str(order.subtotal),
+        "tax": str(order.tax),
+        "total": str(order.total),
+        "expires_at": order.expires_at.isoformat(),
+        "shipping_address": _address(order),
+    }
+    return [MailDue(kind="order_confirmation", account_id=order.customer_id, context=context)]
+
+
+def announce_shipment(order: OrderShipped) -> Sequence[MailDue]:
+    """The customer gets the carrier and the tracking number."""
+    context = {"order_no": order.order_no, "carrier": order.carrier, "tracking_no": order.tracking_no}
+    return [MailDue(kind="shipping_notice", account_id=order.customer_id, context=context)]
+
+
+REACTIONS: Final[Mapping[type[Event], tuple[Reaction, ...]]] = {
+    OrderPlaced: (confirm_order,),
+    OrderShipped: (announce_shipment,),
+}
+
+
+def react(event: Event) -> list[MailDue]:
+    """All mails that are due because of the event."""
+    return [mail for reaction in REACTIONS.get(type(event), ()) for mail in reaction(event)]
+
+
+def _line(line: OrderLine) -> dict[str, Any]:
+    return {
+        "sku": line.sku,
+        "name": line.name,
+        "quantity": line.quantity,
+        "unit_price": str(line.unit_price),
+        "line_total": str(line.line_total),
+    }
+
+
+def _address(order: OrderPlaced) -> list[str]:
+    """The address line by line, as it would stand on a parcel."""
+    address = order.shipping_address
+    if address is None:
+        return []
+    place = " ".join(part for part in (address.postal_code, address.city) if part)
+    parts = (address.name, address.line1, address.line2, place, address.region, address.country)
+    return [part for part in parts if part]
