@@ -1,11 +1,13 @@
 """What endpoints ask for: the request's context, and whatever the process has opened, by type."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar, cast
 
 from fastapi import Depends, Request
 
 from api.context import EXCHANGE, Exchange, RequestContext, context_of
+from api.routing import HotRead
 
 T = TypeVar("T")
 
@@ -25,6 +27,14 @@ class Resources:
 
     def __contains__(self, kind: type) -> bool:
         return kind in self._opened
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """What the process has opened, by type, and the reads that it answers from bytes, by route template."""
+
+    resources: Mapping[type, Any]
+    hot: Mapping[str, HotRead] = field(default_factory=dict)
 
 
 def opened(kind: type[T]) -> Callable[[Request], T]:

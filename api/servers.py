@@ -1,0 +1,93 @@
+"""What the API process opens when it starts, and closes in reverse order when it ends."""
+
+import asyncio
+import random
+from collections.abc import Awaitable
+from contextlib import AsyncExitStack
+from time import monotonic
+from typing import Final, cast
+
+from prometheus_client import CollectorRegistry
+from redis.asyncio import Redis
+
+from api.deps import Opened
+from api.health import Components
+from infra import schema
+from infra.command_handler import CommandHandler
+from infra.database import Database
+from infra.doorbell import Doorbell
+from infra.errors import Unavailable
+from infra.event_store import Appender
+from infra.health import Component
+from infra.keys import Keys as SigningKeys
+from infra.log import Log, identify
+from infra.passwords import Passwords
+from infra.settings import Settings
+from infra.streams import Keys, open_redis
+from infra.tokens import Tokens
+
+PATIENCE_SECONDS: Final = 30.0
+"""How long a starting process waits for Postgres before it gives up and leaves it to its supervisor."""
+
+
+async def open_servers(stack: AsyncExitStack, settings: Settings, _registry: CollectorRegistry) -> Opened:
+    """Everything that endpoints ask for with ``opened(kind)``."""
+    database = Database(settings)
+    stack.push_async_callback(database.close)
+    log = await known_log(database)
+    redis = open_redis(settings.redis_url)
+    stack.push_async_callback(redis.aclose)
+    handler = await _write_side(stack, settings, database, log)
+    signing_keys = SigningKeys(database)
+    return Opened(
+        resources={
+            Components: Components(_components(database, redis)),
+            Database: database,
+            Log: log,
+            CommandHandler: handler,
+            SigningKeys: signing_keys,
+            Tokens: Tokens(signing_keys, issuer=settings.token_issuer, seconds=settings.access_token_seconds),
+            Passwords: Passwords(),
+        }
+    )
+
+
+async def known_log(database: Database) -> Log:
+    """The log behind the database, once Postgres answers and its schema is this release's.
+
+    Raises :class:`~infra.errors.UnknownSchema`, or :class:`~infra.errors.Unavailable` after :data:`PATIENCE_SECONDS`.
+    """
+    deadline = monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            await schema.check(database)
+            async with database.acquire() as connection:
+                return await identify(connection)
+        except Unavailable:
+            if monotonic() > deadline:
+                raise
+            await asyncio.sleep(random.uniform(0.1, 0.5))  # noqa: S311
+
+
+async def _write_side(stack: AsyncExitStack, settings: Settings, database: Database, log: Log) -> CommandHandler:
+    """The command handler over the appender over the doorbell."""
+    doorbell = Doorbell(settings.redis_url, Keys.of(log.log_id).doorbell)
+    stack.push_async_callback(doorbell.close)
+    appender = Appender(
+        database, timeout=settings.append_timeout, largest_batch=settings.append_batch, on_stored=doorbell.ring
+    )
+    stack.push_async_callback(appender.close)
+    return CommandHandler(database, appender, shards=log.shards)
+
+
+def _components(database: Database, redis: Redis) -> tuple[Component, ...]:
+    async def postgres() -> None:
+        await database.fetchrow("SELECT 1")
+
+    async def valkey() -> None:
+        await cast(Awaitable[bool], redis.ping())
+
+    return (
+        Component(name="postgres", check=postgres),
+        Component(name="redis", check=valkey, needed=False),
+    )
