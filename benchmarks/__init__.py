@@ -1,0 +1,1 @@
+"""What Weir is measured against, and how: run with ``make bench`` or ``weir bench``."""

@@ -1,0 +1,1 @@
+"""One file per measure; ``all.py`` lists them in the order of the results."""

@@ -1,0 +1,9 @@
+"""Every measure, in the order of the results."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from benchmarks.measure import Measure
+from benchmarks.measures import appends
+
+MEASURES: Final[Sequence[Measure]] = (appends.WITH_MANY, appends.WITH_ONE)

@@ -1,0 +1,119 @@
+"""Child processes of the bench: programs that end with an answer, and servers that run while a measure needs them."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from benchmarks.http_client import Broken, Client, request
+from benchmarks.options import ROOT
+
+_START_SECONDS = 60.0
+_STOP_SECONDS = 15.0
+_INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR")
+
+
+class Failed(Exception):
+    """A program of the bench ended badly; the message ends with what it said."""
+
+
+def environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """A clean environment: no setting of the developer's shell reaches a side."""
+    return {name: os.environ[name] for name in _INHERITED if name in os.environ} | dict(extra)
+
+
+async def output_of(command: Sequence[str], *, timeout: float, env: Mapping[str, str] | None = None) -> str:
+    """What the program prints, in a clean environment unless one is given.
+
+    Raises :class:`Failed` if it fails or takes longer than ``timeout`` seconds.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        cwd=ROOT,
+        env=env or environment({}),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(timeout):
+            output, errors = await process.communicate()
+    except TimeoutError:
+        raise Failed(f"{' '.join(command[1:3])} took more than {timeout:.0f} s") from None
+    finally:
+        await stop(process)
+    if process.returncode:
+        raise Failed(f"{' '.join(command[1:3])} ended with {process.returncode}:\n{errors.decode()[-2000:]}")
+    return output.decode()
+
+
+@asynccontextmanager
+async def running(
+    command: Sequence[str], extra: Mapping[str, str], log: Path
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """The program, running until the block is left; what it says goes to a file, as in production it goes to a pipe."""
+    with log.open("ab") as sink:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            cwd=ROOT,
+            env=environment(extra),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=sink,
+            stderr=sink,
+        )
+    try:
+        yield process
+    finally:
+        await stop(process)
+
+
+@asynccontextmanager
+async def serving(
+    command: Sequence[str], extra: Mapping[str, str], log: Path, *, port: int, path: str
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """The same for an HTTP server, given when it answers 200 to a GET of ``path``."""
+    async with running(command, extra, log) as process:
+        await answers(process, port, path, log)
+        yield process
+
+
+async def answers(process: asyncio.subprocess.Process, port: int, path: str, log: Path) -> None:
+    """Wait until the server answers 200. Raises :class:`Failed` if it ends first or takes too long."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_START_SECONDS):
+            while process.returncode is None:
+                if await _answers(port, path):
+                    return
+                await asyncio.sleep(0.1)
+    raise Failed(f"no server answered on port {port}:\n{_end_of(log)}")
+
+
+def _end_of(log: Path) -> str:
+    return log.read_text(errors="replace")[-2000:]
+
+
+async def _answers(port: int, path: str) -> bool:
+    try:
+        client = await Client.connect("127.0.0.1", port)
+    except OSError:
+        return False
+    try:
+        status, _, _ = await client.ask(request("GET", path, {}))
+    except (Broken, OSError):
+        return False
+    finally:
+        client.close()
+    return status == 200
+
+
+async def stop(process: asyncio.subprocess.Process) -> None:
+    """Ask the process to end, then end it."""
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        if process.returncode is not None:
+            return
+        with suppress(ProcessLookupError):
+            process.send_signal(sign)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), _STOP_SECONDS)
