@@ -2,8 +2,9 @@
 
 import asyncio
 import signal
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -38,26 +39,32 @@ def up(
 
 
 async def run(options: Options, console: Console) -> int:
-    """Run a stack until SIGINT, SIGTERM or SIGHUP. Returns the exit code: 1 if it did not start or stay."""
-    running = asyncio.create_task(_keep(options, console))
+    """Run a stack until it is told to stop. Returns the exit code."""
+    return await until_stopped(_keep(options, console), console.report)
+
+
+async def until_stopped(work: Coroutine[Any, Any, int], report: Report) -> int:
+    """Do the work until it ends or SIGINT, SIGTERM or SIGHUP comes. Returns the exit code: 1 if it failed."""
+    running = asyncio.create_task(work)
     loop = asyncio.get_running_loop()
-    for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(sign, _stop, running, console.report)
+    for sign in _stopping_signals():
+        loop.add_signal_handler(sign, _stop, running, report)
     try:
-        await running
+        return await running
     except asyncio.CancelledError:
-        console.report("weir", "stopped", Level.INFO)
+        report("weir", "stopped", Level.INFO)
         return 0
     except (StartFailed, OSError) as failure:
-        console.report("weir", str(failure), Level.ERROR)
+        report("weir", str(failure), Level.ERROR)
     return 1
 
 
-async def _keep(options: Options, console: Console) -> None:
+async def _keep(options: Options, console: Console) -> int:
     console.report("weir", f"starting in {options.directory.absolute()}", Level.INFO)
     async with Stack(options, console.report) as stack:
         console.links(places(stack))
         await stack.watch()
+    return 1
 
 
 def places(stack: Stack) -> dict[str, str]:
@@ -72,7 +79,13 @@ def places(stack: Stack) -> dict[str, str]:
     }
 
 
-def _stop(running: asyncio.Task[None], report: Report) -> None:
+def _stopping_signals() -> list[signal.Signals]:
+    """SIGHUP among them, unless ``nohup`` has asked to live on without a terminal."""
+    detached = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [signal.SIGINT, signal.SIGTERM, *([] if detached else [signal.SIGHUP])]
+
+
+def _stop(running: asyncio.Task[int], report: Report) -> None:
     """Once: a second Ctrl-C must not cut short the ordered stop, which is bounded."""
     if not running.cancelling():
         report("weir", "stopping", Level.INFO)

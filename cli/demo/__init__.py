@@ -1,0 +1,73 @@
+"""``weir demo``: everything started, the main job done before your eyes, and the verdict."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import httpx2
+import typer
+
+from cli.demo.journey import Failed, Journey, Shop
+from cli.demo.view import showing
+from cli.supervisor import Console, Level, Options, Stack
+from cli.up import places, until_stopped
+from infra.embedded import is_free
+from infra.settings import Settings
+
+_HELP = "Start everything and run the main job before your eyes."
+_PORT = 8000
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``weir demo``."""
+    app.command("demo", help=_HELP)(demo)
+
+
+def demo(
+    once: Annotated[bool, typer.Option(help="end after the journey, with its verdict as exit code")] = False,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="the API's port; 8000, or a free one")] = None,
+    data_dir: Annotated[Path, typer.Option(help="where everything is kept")] = Path(".weir/demo"),
+) -> None:
+    settings = Settings()
+    options = Options(directory=data_dir, host=settings.host, port=_port(port, settings.host))
+    raise typer.Exit(asyncio.run(until_stopped(_run(options, Console(), once=once), Console().report)))
+
+
+async def _run(options: Options, console: Console, *, once: bool) -> int:
+    console.report("weir", f"starting in {options.directory.absolute()}", Level.INFO)
+    async with Stack(options, console.report) as stack:
+        passed = await _travel(_shop(stack), console)
+        console.links(places(stack))
+        if not once:
+            console.report("weir", "serving until Ctrl-C", Level.INFO)
+            await stack.watch()
+    return 0 if passed else 1
+
+
+async def _travel(shop: Shop, console: Console) -> bool:
+    async with httpx2.AsyncClient(base_url=shop.api_url, timeout=15) as client:
+        try:
+            with showing() as show:
+                async for step in Journey(shop, client).steps():
+                    show(step)
+        except (Failed, httpx2.HTTPError) as failure:
+            console.report("demo", f"FAIL: {failure}", Level.ERROR)
+            return False
+    console.report("demo", "PASS: ordered, paid, shipped, mailed, and read back from the cache", Level.INFO)
+    return True
+
+
+def _shop(stack: Stack) -> Shop:
+    return Shop(
+        api_url=stack.api_url,
+        mail_dir=stack.mail_dir,
+        admin_email=stack.environment["WEIR_ADMIN_EMAIL"],
+        admin_password=stack.environment["WEIR_ADMIN_PASSWORD"],
+        webhook_secret=stack.environment["WEIR_PAYMENT_WEBHOOK_SECRET"],
+    )
+
+
+def _port(wanted: int | None, host: str) -> int:
+    if wanted is not None:
+        return wanted
+    return _PORT if is_free(_PORT, host) else 0

@@ -1,0 +1,30 @@
+"""``weir migrate``: the schema, and the first generation of each read model."""
+
+import asyncio
+
+import typer
+
+from infra import schema
+from infra.database import connect
+from infra.settings import Settings
+from projections.generations import install
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``weir migrate``."""
+    app.command("migrate", help="Bring the database's schema up to date.")(migrate)
+
+
+def migrate() -> None:
+    revision = asyncio.run(_migrate(Settings()))
+    typer.echo(f"the schema is at {revision}")
+
+
+async def _migrate(settings: Settings) -> str:
+    revision = await schema.migrate(settings.direct_url, shards=settings.shards)
+    connection = await connect(settings.direct_url)
+    try:
+        await install(connection)
+    finally:
+        await connection.close()
+    return revision
