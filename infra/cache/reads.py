@@ -1,0 +1,203 @@
+"""The read side of one process: it knows which generations are served, hears what changes, and fetches documents."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, Final, TypeVar
+from uuid import UUID
+
+import asyncpg
+import structlog
+
+from domain.messages import shard_of
+from infra.cache.batches import Batches
+from infra.cache.channel import Channel
+from infra.cache.documents import Documents, GenerationGone
+from infra.cache.frames import Document
+from infra.cache.link import CacheAway
+from infra.cache.remote import NOTHING, Held, Place, RemoteCache
+from infra.cache.watch import Watch
+from infra.consistency import LOG, Needs, Part, Sight, Visibility
+from infra.database import Database
+from infra.errors import NotYetVisible, Unavailable
+from infra.log import Log
+from infra.settings import Settings
+from infra.streams import Keys
+
+V = TypeVar("V")
+
+LOOK_SECONDS: Final = 0.1
+"""How long Redis may take; after that Postgres is asked, and Redis left alone until it answers again."""
+
+LARGEST_LOAD: Final = 256
+LOADS: Final = 2
+MOST_WAITING: Final = 2_000
+READY_SECONDS: Final = 1.0
+
+Loaded = Document | GenerationGone | None
+
+
+class Reads:
+    """Documents by key for the endpoints of a process.
+
+    Redis away: documents come from Postgres, at most ``LOADS`` statements at a time, each for all who ask meanwhile.
+    Postgres away: what is cached is still served. Both are asked within bounds, and writes need neither.
+    """
+
+    def __init__(self, settings: Settings, database: Database, log: Log) -> None:
+        keys = Keys.of(log.log_id)
+        self._shards = log.shards
+        self._database = database
+        self._capacity = settings.l1_entries
+        self.documents: dict[str, Documents[Any]] = {}
+        self.visibility = Visibility()
+        self.remote = RemoteCache(settings.redis_url, keys, seconds=settings.cache_seconds, answer_seconds=LOOK_SECONDS)
+        self.channel = Channel(settings.redis_url, keys, self)
+        self.watch = Watch(database, self.visibility, self._distrust)
+        self._loads: Batches[Place, Loaded] = Batches(
+            self._load_all, size=LARGEST_LOAD, flights=LOADS, waiting=MOST_WAITING
+        )
+
+    def model(self, name: str, present: Callable[[Document], V]) -> Documents[V]:
+        """The documents of a read model, presented by ``present``. To be asked for before the process serves."""
+        documents = Documents(name, present, source=self, capacity=self._capacity)
+        self.documents[name] = documents
+        return documents
+
+    def generation(self, projection: str) -> int:
+        """The one that is served. Raises Unavailable as long as Postgres has not said so."""
+        generation = self.watch.generations.get(projection)
+        if generation is None:
+            raise Unavailable(f"{projection} is not there yet")
+        return generation
+
+    def needs_of(self, entity_id: UUID, needs: Needs) -> Needs:
+        """What a token asks of a single entity: at most the position of its own shard."""
+        shard = shard_of(entity_id, self._shards)
+        return {shard: needs[shard]} if shard in needs else {}
+
+    async def see(self, projection: str, needs: Needs, seconds: float) -> Sight:
+        """Waits until the read model has come as far as ``needs`` asks: TOLD, or STORED if the caches may be behind.
+
+        Raises NotYetVisible after ``seconds``.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._see(projection, needs)
+        except TimeoutError:
+            raise NotYetVisible from None
+
+    async def _see(self, projection: str, needs: Needs) -> Sight:
+        while True:
+            generation = self.generation(projection)
+            if needs and Part(projection, generation, LOG) in self.watch.parts:
+                needs = {LOG: max(needs.values())}
+            sights = [await self._reach(Part(projection, generation, shard), needs[shard]) for shard in needs]
+            if Sight.MOVED not in sights:
+                return Sight.STORED if Sight.STORED in sights else Sight.TOLD
+
+    async def _reach(self, part: Part, position: int) -> Sight:
+        if not self.channel.up:
+            self.watch.hurry()
+        return await self.visibility.reach(part, position)
+
+    def place(self, projection: str, key: str) -> Place:
+        """Where the document lies."""
+        return Place(projection, self.generation(projection), key)
+
+    async def look(self, place: Place) -> Held:
+        """What Redis holds, unless it is away or may be behind."""
+        if place.projection in self.watch.late:
+            return NOTHING
+        try:
+            return await self.remote.look(place)
+        except CacheAway:
+            return NOTHING
+
+    def fill(self, place: Place, held: Held, document: Document | None) -> None:
+        """Brings to Redis what it lacked."""
+        self.remote.fill(place, held, document)
+
+    async def load(self, place: Place) -> Document | None:
+        """What Postgres holds."""
+        loaded = await self._loads.ask(place)
+        if isinstance(loaded, GenerationGone):
+            raise loaded
+        return loaded
+
+    async def _load_all(self, places: list[Place]) -> Sequence[Loaded]:
+        found: dict[Place, Loaded] = {}
+        for projection, generation in {place[:2] for place in places}:
+            keys = [place.key for place in places if place[:2] == (projection, generation)]
+            found.update(await self._load_some(projection, generation, keys))
+        return [found.get(place) for place in places]
+
+    async def _load_some(self, projection: str, generation: int, keys: Sequence[str]) -> dict[Place, Loaded]:
+        statement = (
+            f"SELECT key, position, version, document FROM rm_{projection}_{generation} "  # noqa: S608
+            "WHERE key = ANY($1::text[])"
+        )
+        try:
+            rows = await self._database.fetch(statement, keys)
+        except asyncpg.UndefinedTableError:
+            await self.watch.look(self.channel)
+            return {Place(projection, generation, key): GenerationGone() for key in keys}
+        return {Place(projection, generation, row[0]): Document(row[1], row[2], row[3]) for row in rows}
+
+    def opened(self) -> None:
+        """News reaches us."""
+        for documents in self.documents.values():
+            documents.local.open()
+        self.watch.hurry()
+
+    def lost(self) -> None:
+        """News may be missed."""
+        for documents in self.documents.values():
+            documents.local.shut()
+        self.watch.hurry()
+
+    def announced(self, message: Mapping[str, Any]) -> None:
+        """News: rows that have changed, and how far their consumer is. Drops what is older before it wakes anybody."""
+        if "switch" in message:
+            self.watch.hurry()
+            return
+        part = Part(message["c"], message["g"], message["h"])
+        if self.watch.generations.get(part.projection) != part.generation:
+            return
+        documents = self.documents.get(part.projection)
+        if documents is not None:
+            for key, position in message["k"]:
+                documents.local.told(key, position)
+        self.visibility.told(part, message["p"])
+
+    def _distrust(self, projection: str) -> None:
+        documents = self.documents.get(projection)
+        if documents is not None:
+            documents.local.clear()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["Reads"]:
+        """Keeps the connections while inside; on the way in waits a moment, so that the first reads are fast ones."""
+        keepers = (self.remote.link.keep, self.channel.keep, partial(self.watch.keep, self.channel))
+        tasks = [asyncio.create_task(_kept(keeper)) for keeper in keepers]
+        try:
+            await asyncio.gather(self.remote.link.ready(READY_SECONDS), self.watch.ready(READY_SECONDS))
+            yield self
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(self.remote.close(), self._loads.close())
+            await asyncio.gather(*(documents.close() for documents in self.documents.values()))
+
+
+async def _kept(keeper: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Runs a keeper, and again if it fails in a way that it did not foresee: to stop listening is no option."""
+    while True:
+        try:
+            await keeper()
+        except Exception:
+            structlog.get_logger().exception("read side keeper failed")
+        await asyncio.sleep(random.uniform(0.5, 1.0))  # noqa: S311

@@ -1,0 +1,121 @@
+"""What Postgres says once a second: which generations are served, how far they are, and whether news has reached us."""
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Final
+
+import asyncpg
+import structlog
+
+from infra.cache.channel import Channel
+from infra.consistency import Part, Visibility
+from infra.database import Database
+from infra.errors import Unavailable
+
+INTERVAL: Final = 1.0
+HURRIED: Final = 0.05
+"""Between two looks while somebody waits and no announcements reach us. All who wait share them."""
+
+CHECK_SECONDS: Final = 2.0
+
+_STATE: Final = (
+    "SELECT p.name, p.live_generation, c.shard, c.position, c.refreshed FROM projections p "
+    "LEFT JOIN checkpoints c ON c.consumer = p.name AND c.generation = p.live_generation"
+)
+
+
+class Watch:
+    """Compares what was announced with what is committed, so that lost news is noticed and not just hoped against.
+
+    ``generations`` says which one of each read model is served. A projection is ``late`` while something committed a
+    look ago has not been announced: its consumer has died or cannot reach Redis, so the caches may hold older rows,
+    and reads go past them.
+    """
+
+    def __init__(self, database: Database, visibility: Visibility, distrust: Callable[[str], None]) -> None:
+        self._database = database
+        self._visibility = visibility
+        self._distrust = distrust
+        self._committed: dict[Part, int] = {}
+        self._hurry = asyncio.Event()
+        self._looked = asyncio.Event()
+        self.generations: dict[str, int] = {}
+        self.parts: frozenset[Part] = frozenset()
+        self.late: frozenset[str] = frozenset()
+
+    def hurry(self) -> None:
+        """Look now rather than in a second."""
+        self._hurry.set()
+
+    async def keep(self, channel: Channel) -> None:
+        """Looks again and again until cancelled."""
+        while True:
+            self._hurry.clear()
+            try:
+                await self.look(channel)
+            except (Unavailable, asyncpg.PostgresError) as error:
+                structlog.get_logger().warning("read models cannot be watched", error=str(error))
+            await self._pause(channel)
+
+    async def _pause(self, channel: Channel) -> None:
+        blind = self._visibility.waiting and not channel.up
+        try:
+            async with asyncio.timeout((HURRIED if blind else INTERVAL) * random.uniform(0.8, 1.0)):  # noqa: S311
+                await self._hurry.wait()
+        except TimeoutError:
+            return
+        if blind:  # everyone who waits hurries us; one look after the other is fast enough
+            await asyncio.sleep(HURRIED)
+
+    async def look(self, channel: Channel) -> None:
+        """Reads the state once and draws the conclusions. Raises Unavailable."""
+        try:
+            async with asyncio.timeout(CHECK_SECONDS):
+                rows = await self._database.fetch(_STATE)
+        except TimeoutError as error:
+            raise Unavailable("Postgres does not answer") from error
+        for name, generation in {(row["name"], row["live_generation"]) for row in rows}:
+            self._serve(name, generation)
+        parts = {Part(row[0], row[1], row[2]): (row[3], row[4]) for row in rows if row[2] is not None}
+        self.parts = frozenset(parts)
+        if await channel.fence():
+            self._compare(parts)
+        else:
+            for part, (position, _) in parts.items():
+                self._visibility.stored(part, position)
+        self._looked.set()
+
+    async def ready(self, seconds: float) -> bool:
+        """Waits for the first look; False if it has not succeeded in time."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._looked.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _serve(self, name: str, generation: int) -> None:
+        before = self.generations.get(name)
+        if before != generation:
+            self.generations[name] = generation
+            self._distrust(name)
+            if before is not None:
+                self._visibility.moved(name, before)
+
+    def _compare(self, parts: dict[Part, tuple[int, int]]) -> None:
+        """After a fence: whatever consumers had announced when Postgres was asked has been heard by now."""
+        late = set()
+        for part, (position, refreshed) in parts.items():
+            if refreshed > self._visibility.position(part):
+                # Told before we listened, or lost on the way. Redis is up to date, what we hold may not be.
+                self._distrust(part.projection)
+                self._visibility.told(part, refreshed)
+            due = self._committed.get(part, 0)
+            if due > self._visibility.position(part):
+                late.add(part.projection)
+                self._visibility.stored(part, due)
+            self._committed[part] = position
+        for projection in late:
+            self._distrust(projection)
+        self.late = frozenset(late)
