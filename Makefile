@@ -31,9 +31,12 @@ check: install
 bench: install
 	$(BIN)/weir bench $(ARGS)
 
-lock:                    ## write requirements.lock anew from pyproject.toml
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	  --no-annotate --extra dev pyproject.toml -o requirements.lock
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	--no-annotate pyproject.toml
+
+lock:                    ## write the locks anew from pyproject.toml: all of it, and what a server's image needs
+	$(LOCK) --extra local --extra dev -o requirements.lock
+	$(LOCK) --constraint requirements.lock -o deploy/requirements.lock
 
 clean:
 	rm -rf $(VENV) .weir build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
