@@ -14,7 +14,9 @@ def _url(name: str) -> AliasChoices:
 class Settings(BaseSettings):
     """What a process needs to know. Frozen; secrets hide themselves in reprs and logs."""
 
-    model_config = SettingsConfigDict(env_prefix="WEIR_", frozen=True, extra="ignore", populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix="WEIR_", frozen=True, extra="ignore", populate_by_name=True, env_ignore_empty=True
+    )
 
     database_url: SecretStr = Field(
         default=SecretStr("postgresql://localhost/weir"), validation_alias=_url("DATABASE_URL")
