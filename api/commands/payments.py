@@ -14,8 +14,8 @@ from pydantic import Field, SecretStr
 from api.answers import Receipt
 from api.commands.orders import change_order
 from api.commands.products import money
-from api.commands.sender import Sender, command_context
-from api.deps import Context, RawBody, opened
+from api.commands.sender import Sender
+from api.deps import RawBody, opened
 from api.endpoint import router
 from api.errors import Problem
 from api.schemas import Body, MoneyBody
@@ -84,11 +84,9 @@ def signed(
 
 
 @routes.post("/v1/webhooks/payments")
-async def payment(
-    request: Request, body: PaymentBody, context: Context, _: Annotated[None, Depends(signed)]
-) -> Receipt:
+async def payment(request: Request, body: PaymentBody, _: Annotated[None, Depends(signed)]) -> Receipt:
     """A payment came, or failed. The same payment twice is one event; a wrong amount is refused."""
-    commands = Sender(opened(CommandHandler)(request), command_context(context, ACTOR))
+    commands = Sender(opened(CommandHandler)(request), request.scope, ACTOR)
     if body.status == "failed":
         return await change_order(commands, body.order_id, FailPayment(payment_id=body.payment_id))
     command = PayOrder(payment_id=body.payment_id, amount=money(body.amount, "/amount"))

@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
+from starlette.types import Scope
 
 from api.answers import Receipt
-from api.context import RequestContext
-from api.deps import Context, opened
+from api.context import RequestContext, context_of
+from api.deps import opened
 from infra.command_handler import CommandContext, CommandHandler, Decide, Outcome
 from infra.consistency import encode
 from infra.work import Target
@@ -16,13 +17,17 @@ ANONYMOUS = "anonymous"
 
 
 class Sender:
-    """Sends the commands of one request."""
+    """Sends the commands of one request, in the name of whom it turns out to come from.
 
-    __slots__ = ("_context", "_handler")
+    ``actor`` stands for a client that is not an account.
+    """
 
-    def __init__(self, handler: CommandHandler, context: CommandContext) -> None:
+    __slots__ = ("_actor", "_handler", "_scope")
+
+    def __init__(self, handler: CommandHandler, scope: Scope, actor: str | None = None) -> None:
         self._handler = handler
-        self._context = context
+        self._scope = scope
+        self._actor = actor
 
     @property
     def handler(self) -> CommandHandler:
@@ -31,7 +36,7 @@ class Sender:
 
     async def handle(self, target: Target, command: Any) -> Receipt:
         """One command on one stream."""
-        return receipt(await self._handler.handle(target, command, self._context))
+        return receipt(await self._handler.handle(target, command, self._context()))
 
     async def carry_out(
         self,
@@ -42,8 +47,12 @@ class Sender:
         location: Callable[[Outcome], str] | None = None,
     ) -> Receipt:
         """A unit of work over several streams, the first ``new`` of which it begins."""
-        outcome = await self._handler.carry_out(targets, decide, self._context, new=new)
+        outcome = await self._handler.carry_out(targets, decide, self._context(), new=new)
         return receipt(outcome, location(outcome) if location else None)
+
+    def _context(self) -> CommandContext:
+        # Read when the command goes out and not before: who asks is found out by another dependency of the endpoint.
+        return command_context(context_of(self._scope), self._actor)
 
 
 def command_context(context: RequestContext, actor: str | None = None) -> CommandContext:
@@ -73,9 +82,9 @@ def receipt(outcome: Outcome, location: str | None = None) -> Receipt:
     )
 
 
-def sender(request: Request, context: Context) -> Sender:
-    """A dependency; it comes after the one that says who asks."""
-    return Sender(opened(CommandHandler)(request), command_context(context))
+def sender(request: Request) -> Sender:
+    """A dependency."""
+    return Sender(opened(CommandHandler)(request), request.scope)
 
 
 Commands = Annotated[Sender, Depends(sender)]
