@@ -8,7 +8,6 @@ So a *no* is as true as a *yes*, even where the tip was guessed or another proce
 
 import asyncio
 import random
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
@@ -30,8 +29,8 @@ from infra.event_store import (
     IdempotencyKey,
     Part,
     Replayed,
-    load_streams,
 )
+from infra.tips import Tips
 from infra.work import Draft, Target, Tip, Work
 
 S = TypeVar("S")
@@ -89,12 +88,8 @@ class CommandHandler:
     """The write side of one process. Keeps the tips of the streams it worked on last, ``tips`` of them at most."""
 
     def __init__(self, database: Database, appender: Appender, *, shards: int, tips: int = 20_000) -> None:
-        self._database = database
         self._appender = appender
-        self._shards = shards
-        self._most_tips = tips
-        self._tips: OrderedDict[tuple[str, UUID], Tip] = OrderedDict()
-        self._loading: dict[tuple[str, UUID], asyncio.Task[None]] = {}
+        self._tips = Tips(database, shards=shards, most=tips)
         self._keys_in_flight: set[tuple[str, str]] = set()
 
     async def handle(self, target: Target, command: Any, context: CommandContext) -> Outcome:
@@ -136,9 +131,9 @@ class CommandHandler:
         Raises :class:`~infra.errors.NotFound` for a stream without events.
         """
         targets = [(decider, entity_id)]
-        tip = (self._known(targets, 0) or await self._loaded(targets, 0))[0]
+        (tip,) = self._tips.known(targets) or await self._tips.loaded(targets)
         if tip.version == 0:
-            self._tips.pop((decider.category, entity_id), None)
+            self._tips.forget([tip])
             raise NotFound
         state: S = tip.state
         return state
@@ -149,7 +144,10 @@ class CommandHandler:
         started = monotonic()
         lost = 0
         while True:
-            tips = self._known(targets, new) or await self._loaded(targets, new)
+            # With every tip at hand nothing is awaited between here and the append.
+            old = self._tips.known(targets[new:])
+            tips = [self._tips.begun(target) for target in targets[:new]]
+            tips += await self._tips.loaded(targets[new:]) if old is None else old
             outcome = await self._attempt(tips, decide, context)
             if outcome is not None:
                 return outcome
@@ -177,18 +175,18 @@ class CommandHandler:
                 draft.advance()
         match await self._appender.append(request):
             case Appended() if refused is not None:
-                self._forget([draft for draft in drafts if draft.tip.version == 0])
+                self._tips.forget([tip for tip in tips if tip.version == 0])
                 raise refused
             case Appended(position=position):
                 return self._outcome(drafts, parts, position, work.answer)
             case Replayed() as replayed:
-                self._forget(drafts)
+                self._tips.forget(tips)
                 return _replay(replayed, context)
             case ClaimTaken(claim=claim):
-                self._forget(drafts)
+                self._tips.forget(tips)
                 raise AlreadyTaken(f"this {claim.scope} is already taken", pointer=claim.pointer)
             case Conflict():
-                self._forget(drafts)
+                self._tips.forget(tips)
                 return None
 
     def _outcome(
@@ -204,67 +202,11 @@ class CommandHandler:
             if part.events:
                 last += len(part.events)
                 draft.tip.position = max(last, draft.tip.position)
-                self._tips.setdefault((draft.tip.decider.category, draft.tip.entity_id), draft.tip)
+                self._tips.keep(draft.tip)
         if not positions:
             position = primary.position
             positions = {primary.shard: position}
         return Outcome(id=primary.entity_id, version=version, position=position, positions=positions, answer=answer)
-
-    def _known(self, targets: Sequence[Target], new: int) -> list[Tip] | None:
-        """The tips of all targets, if this process has them: then nothing is awaited between here and the append."""
-        tips = [Tip(target, self._shards) for target in targets[:new]]
-        for decider, entity_id in targets[new:]:
-            tip = self._tips.get((decider.category, entity_id))
-            if tip is None or tip.broken:
-                return None
-            self._tips.move_to_end((decider.category, entity_id))
-            tips.append(tip)
-        return tips
-
-    async def _loaded(self, targets: Sequence[Target], new: int) -> list[Tip]:
-        """The tips of all targets, from the log where need be; each stream is read once however many want it."""
-        while (tips := self._known(targets, new)) is None:
-            missing = [target for target in targets[new:] if self._stale(target)]
-            unread = [target for target in missing if _name(target) not in self._loading]
-            if unread:
-                task = asyncio.create_task(self._load(unread))
-                for target in unread:
-                    self._loading[_name(target)] = task
-            await asyncio.gather(*[asyncio.shield(self._loading[_name(target)]) for target in missing])
-        return tips
-
-    def _stale(self, target: Target) -> bool:
-        tip = self._tips.get(_name(target))
-        return tip is None or tip.broken
-
-    async def _load(self, targets: Sequence[Target]) -> None:
-        try:
-            tips = [Tip(target, self._shards) for target in targets]
-            history = await load_streams(self._database, [tip.stream_id for tip in tips])
-            for tip in tips:
-                for past in history[tip.stream_id]:
-                    tip.state = tip.decider.evolve(tip.state, past.event)
-                    tip.version, tip.position = past.version, past.position
-                self._keep(tip)
-        finally:
-            for target in targets:
-                self._loading.pop(_name(target), None)
-
-    def _keep(self, tip: Tip) -> None:
-        self._tips[tip.decider.category, tip.entity_id] = tip
-        while len(self._tips) > self._most_tips:
-            self._tips.popitem(last=False)
-
-    def _forget(self, drafts: Sequence[Draft]) -> None:
-        """The tips did not hold; the next decision reads them anew."""
-        for draft in drafts:
-            name = (draft.tip.decider.category, draft.tip.entity_id)
-            if self._tips.get(name) is draft.tip:
-                del self._tips[name]
-
-
-def _name(target: Target) -> tuple[str, UUID]:
-    return target[0].category, target[1]
 
 
 def _decided(tips: Sequence[Tip], decide: Decide, context: CommandContext) -> tuple[Work, Refused | None]:

@@ -1,0 +1,130 @@
+"""The tips of the streams that a process worked on last, and how the others are read: many in one statement."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Sequence
+from uuid import UUID
+
+from infra.database import Database
+from infra.event_store import load_streams
+from infra.work import Target, Tip
+
+Name = tuple[str, UUID]
+
+LARGEST_LOAD = 500
+"""Most streams that are read by one statement."""
+
+
+class _Load:
+    """Streams that are read together, and the future of all who wait for one of them."""
+
+    __slots__ = ("done", "targets")
+
+    def __init__(self) -> None:
+        self.targets: dict[Name, Target] = {}
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+
+class Tips:
+    """At most ``most`` tips. Streams asked for while a read is in flight share the next one."""
+
+    def __init__(self, database: Database, *, shards: int, most: int) -> None:
+        self._database = database
+        self._shards = shards
+        self._most = most
+        self._tips: OrderedDict[Name, Tip] = OrderedDict()
+        self._loads: dict[Name, _Load] = {}
+        self._filling: _Load | None = None
+        self._reading: asyncio.Task[None] | None = None
+
+    def begun(self, target: Target) -> Tip:
+        """The tip of a stream that is not there yet."""
+        return Tip(target, self._shards)
+
+    def known(self, targets: Sequence[Target]) -> list[Tip] | None:
+        """The tips of all targets, if all are here and hold."""
+        tips = []
+        for decider, entity_id in targets:
+            name = (decider.category, entity_id)
+            tip = self._tips.get(name)
+            if tip is None or tip.broken:
+                return None
+            self._tips.move_to_end(name)
+            tips.append(tip)
+        return tips
+
+    async def loaded(self, targets: Sequence[Target]) -> list[Tip]:
+        """The tips of all targets, from the log where need be. A stream without events has a tip at version 0.
+
+        Raises what reading the log raises.
+        """
+        while (tips := self.known(targets)) is None:
+            loads = {self._load_of(target) for target in targets if self._is_missing(target)}
+            if self._reading is None:
+                self._reading = asyncio.create_task(self._read_all())
+            for load in loads:
+                # Shielded: one who gives up must not take the others' answer away.
+                await asyncio.shield(load.done)
+        return tips
+
+    def keep(self, tip: Tip) -> None:
+        """Remember a tip that has been stored, unless a newer reading is here."""
+        self._tips.setdefault((tip.decider.category, tip.entity_id), tip)
+        self._shed()
+
+    def forget(self, tips: Sequence[Tip]) -> None:
+        """These did not hold; the next decision reads them anew."""
+        for tip in tips:
+            name = (tip.decider.category, tip.entity_id)
+            if self._tips.get(name) is tip:
+                del self._tips[name]
+
+    def _is_missing(self, target: Target) -> bool:
+        tip = self._tips.get(_name(target))
+        return tip is None or tip.broken
+
+    def _load_of(self, target: Target) -> _Load:
+        name = _name(target)
+        load = self._loads.get(name)
+        if load is None:
+            if self._filling is None or len(self._filling.targets) >= LARGEST_LOAD:
+                self._filling = _Load()
+            load = self._loads[name] = self._filling
+            load.targets[name] = target
+        return load
+
+    async def _read_all(self) -> None:
+        try:
+            while self._loads:
+                load = next(iter(self._loads.values()))
+                if load is self._filling:
+                    self._filling = None
+                await self._read(load)
+        finally:
+            self._reading = None
+
+    async def _read(self, load: _Load) -> None:
+        try:
+            tips = [Tip(target, self._shards) for target in load.targets.values()]
+            history = await load_streams(self._database, [tip.stream_id for tip in tips])
+            for tip in tips:
+                for past in history[tip.stream_id]:
+                    tip.state = tip.decider.evolve(tip.state, past.event)
+                    tip.version, tip.position = past.version, past.position
+                self._tips[tip.decider.category, tip.entity_id] = tip
+            load.done.set_result(None)
+        except Exception as error:
+            load.done.set_exception(error)
+            load.done.exception()  # all who waited may have given up
+        finally:
+            for name in load.targets:
+                del self._loads[name]
+        self._shed()
+
+    def _shed(self) -> None:
+        while len(self._tips) > self._most:
+            self._tips.popitem(last=False)
+
+
+def _name(target: Target) -> Name:
+    return target[0].category, target[1]
