@@ -5,7 +5,7 @@
 
 from cli.supervisor.child import Backoff, Child
 from cli.supervisor.console import Console, Level, Report
-from cli.supervisor.programs import Program, Wiring, weir_programs
+from cli.supervisor.programs import Program, Stage, Wiring, weir_programs
 from cli.supervisor.stack import Options, Stack
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Program",
     "Report",
     "Stack",
+    "Stage",
     "Wiring",
     "weir_programs",
 ]

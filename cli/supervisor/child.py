@@ -1,7 +1,6 @@
 """Keeps one child alive: when it ends, says so, waits a little longer each time, and starts it again."""
 
 import asyncio
-import contextlib
 import secrets
 import signal
 import time
@@ -83,9 +82,9 @@ class Child:
         """Restart it whenever it ends, for as long as this is not cancelled."""
         while True:
             began = time.monotonic()
-            code = await self._subject.process.exited()
+            await self._subject.process.exited()
             self._failures = 0 if time.monotonic() - began > self._backoff.calm else self._failures
-            await self._start_again(f"ended by {_ending(code)}")
+            await self._start_again(f"ended by {self._subject.process.ending()}")
 
     async def stop(self) -> None:
         """Stop the process, by its own patience."""
@@ -123,16 +122,10 @@ class Child:
             await self._wanted.wait()
             try:
                 await self.start()
-            except (StartFailed, OSError) as failure:
+            except StartFailed as failure:
+                reason = failure.summary
+            except OSError as failure:
                 reason = str(failure)
             else:
                 self._report(self.name, f"ready again, pid {self.pid}", Level.INFO)
                 return
-
-
-def _ending(code: int) -> str:
-    if code >= 0:
-        return f"exit code {code}"
-    with contextlib.suppress(ValueError):
-        return signal.Signals(-code).name
-    return f"signal {-code}"

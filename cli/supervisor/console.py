@@ -1,5 +1,6 @@
 """What the supervisor says, and how: colours at a terminal, plain lines elsewhere."""
 
+import contextlib
 import sys
 from collections.abc import Callable
 from enum import IntEnum
@@ -35,12 +36,16 @@ class Console:
         """Print each line of the message behind the name."""
         for line in message.splitlines():
             text = Text(f"{name:<{_NAME_WIDTH}}", style=self._colour(name))
-            self._terminal.print(text.append("| ", style="dim").append(line, style=_STYLES[level]))
+            self._print(text.append("| ", style="dim").append(line, style=_STYLES[level]))
 
     def links(self, places: dict[str, str]) -> None:
         """Print where things are to be found."""
         for label, place in places.items():
-            self._terminal.print(Text(f"  {label:<{_NAME_WIDTH}}", style="bold").append(place, style="underline"))
+            self._print(Text(f"  {label:<{_NAME_WIDTH}}", style="bold").append(place, style="underline"))
+
+    def _print(self, text: Text) -> None:
+        with contextlib.suppress(OSError):  # a terminal that has gone away must not stop an ordered stop
+            self._terminal.print(text)
 
     def _colour(self, name: str) -> str:
         return self._colours.setdefault(name, _NAME_COLOURS[len(self._colours) % len(_NAME_COLOURS)])

@@ -1,5 +1,6 @@
 """Follows the children's log files: shows what matters on the console, and keeps the files from filling the disk."""
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable
@@ -49,7 +50,8 @@ class LogTail:
 
     def _start_over(self) -> None:
         """Keep one old file. Lines written between copy and cut are lost: better than a full disk."""
-        shutil.copyfile(self._path, self._path.with_suffix(".old.log"))
+        with contextlib.suppress(OSError):  # where even the copy finds no room, the cut matters all the more
+            shutil.copyfile(self._path, self._path.with_suffix(".old.log"))
         os.truncate(self._path, 0)
         self._offset = 0
 

@@ -12,6 +12,9 @@ from infra.embedded import free_ports
 WEIR = (sys.executable, "-P", "-m", "cli.main")
 """The ``weir`` command of this very installation, wherever the caller stands."""
 
+MARK = "WEIR_STACK"
+"""The variable by which a process of a stack is known."""
+
 _ELSEWHERE = ("DATABASE_READ_URL", "DATABASE_DIRECT_URL", "ARQ_REDIS_URL", "WEIR_PGBOUNCER", "WEIR_HEALTH_PORT")
 _DRAIN_SECONDS = 10.0
 
@@ -49,6 +52,7 @@ class Wiring:
     smtp_port: int
     mailbox_port: int
     workers: int
+    mark: str = field(repr=False)
     secrets: Mapping[str, str] = field(repr=False)
 
     @property
@@ -77,6 +81,7 @@ class Wiring:
             "WEIR_PORT": str(self.api_port),
             "WEIR_SMTP_URL": f"smtp://127.0.0.1:{self.smtp_port}",
             "WEIR_DATA_DIR": str(self.directory),
+            MARK: self.mark,
             "PYTHONUNBUFFERED": "1",
         }
 

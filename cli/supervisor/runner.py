@@ -62,7 +62,7 @@ class Runner:
         finally:
             await self._process.stop()
         if code != 0:
-            raise StartFailed(self.name, f"exit code {code}\n{self._process.last_words()}")
+            raise StartFailed(self.name, f"it ended by {self._process.ending()}", self._process.last_words())
 
     async def stop(self) -> None:
         """Let it drain, then kill."""

@@ -1,6 +1,7 @@
 """The whole system on one machine: servers, mail sink, schema, API and workers, in that order; and back."""
 
 import asyncio
+import secrets
 import signal
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -13,16 +14,19 @@ from cli.supervisor.console import Level, Report, silent
 from cli.supervisor.credentials import credentials
 from cli.supervisor.lock import DirectoryLock
 from cli.supervisor.logs import Judge, LogTail, judge_nothing, judge_postgres, judge_program
-from cli.supervisor.programs import Program, Stage, Wiring, weir_programs
+from cli.supervisor.programs import MARK, Program, Stage, Wiring, weir_programs
 from cli.supervisor.runner import Runner
-from infra.embedded import Postgres, StartFailed, Valkey, clear_orphan, free_port, free_ports, is_free
+from infra.embedded import Postgres, StartFailed, Valkey, end_marked, free_port, free_ports, is_free, write_private
 
 _FOLLOW_SECONDS = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What a stack is made of. ``port`` is the API's; 0 takes a free one. ``programs`` makes the table of processes."""
+    """What a stack is made of. ``port`` is the API's; 0 takes a free one. ``programs`` makes the table of processes.
+
+    ``durable=False`` gives up fsync, for tests that claim nothing about power cuts.
+    """
 
     directory: Path
     host: str = "127.0.0.1"
@@ -30,6 +34,7 @@ class Options:
     workers: int = 1
     programs: Callable[[Wiring], Sequence[Program]] = weir_programs
     postgres_settings: Mapping[str, str] = field(default_factory=dict)
+    durable: bool = True
     backoff: Backoff = field(default_factory=Backoff)
     ready_seconds: float = 60.0
     drain_seconds: float = 15.0
@@ -114,15 +119,22 @@ class Stack:
     async def _start(self) -> None:
         self._directory.mkdir(parents=True, exist_ok=True)
         self._lock.take()
+        await end_marked(MARK, self._mark())
         if self._options.port and not is_free(self._options.port, self._options.host):
             raise StartFailed("weir", f"port {self._options.port} is taken")
-        await _all(clear_orphan(pidfile) for pidfile in _program_pidfiles(self._directory))
         self._keepers.append(asyncio.create_task(self._follow_logs()))
         await self._start_servers()
         await self._start_programs(self._options.programs(self.wiring))
 
+    def _mark(self) -> str:
+        """What the environment of every process of this directory carries, so that none is ever overlooked."""
+        path = self._directory / "mark"
+        if not path.exists():
+            write_private(path, secrets.token_hex(16))
+        return path.read_text()
+
     async def _start_servers(self) -> None:
-        postgres = Postgres(self._directory, settings=self._options.postgres_settings)
+        postgres = Postgres(self._directory, settings=self._options.postgres_settings, durable=self._options.durable)
         valkey = Valkey(self._directory)
         await self._keep([self._child(postgres, judge_postgres)], [self._child(valkey, judge_nothing)])
         smtp_port, mailbox_port = free_ports(2)
@@ -135,6 +147,7 @@ class Stack:
             smtp_port=smtp_port,
             mailbox_port=mailbox_port,
             workers=self._options.workers,
+            mark=self._mark(),
             secrets=credentials(self._directory),
         )
 
@@ -197,8 +210,3 @@ async def _all(tasks: Iterable[Awaitable[object]]) -> None:
     for outcome in await asyncio.gather(*tasks, return_exceptions=True):
         if isinstance(outcome, BaseException):
             raise outcome
-
-
-def _program_pidfiles(directory: Path) -> list[Path]:
-    """All but the servers', which know better how to end what is left of them."""
-    return [path for path in (directory / "run").glob("*.pid") if path.stem not in (Postgres.name, Valkey.name)]

@@ -10,10 +10,11 @@
       log/        what the servers say     the same
 """
 
+from infra.embedded.leftovers import end_marked
 from infra.embedded.ports import free_port, free_ports, is_free
 from infra.embedded.postgres import Postgres
 from infra.embedded.private_file import sync_directory, write_private
-from infra.embedded.process import Launch, Process, StartFailed, clear_orphan
+from infra.embedded.process import Launch, Process, StartFailed
 from infra.embedded.valkey import Valkey
 
 __all__ = [
@@ -22,7 +23,7 @@ __all__ = [
     "Process",
     "StartFailed",
     "Valkey",
-    "clear_orphan",
+    "end_marked",
     "free_port",
     "free_ports",
     "is_free",

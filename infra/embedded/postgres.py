@@ -32,7 +32,7 @@ _SETTINGS = {
     "log_min_messages": "warning",
     "log_checkpoints": "off",
 }
-_VOLATILE = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+_VOLATILE = {"fsync": "off", "full_page_writes": "off"}
 _INITDB = (
     "--username=postgres",
     "--pwfile=../password",
@@ -185,7 +185,7 @@ class Postgres:
         argv = (initdb, "--pgdata", _data_argument(draft, self._identity), *_INITDB, *sync)
         self._process = Process.spawn(self._launch(argv, draft))
         if await self._process.exited() != 0:
-            raise StartFailed(self.name, self._process.last_words())
+            raise StartFailed(self.name, "its files could not be made", self._process.last_words())
         draft.rename(self._data)
         sync_directory(self._home)
 

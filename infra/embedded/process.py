@@ -32,10 +32,11 @@ class _Memory(TypedDict):
 
 
 class StartFailed(Exception):
-    """A program did not start, or was not ready in time. The message carries its last words."""
+    """A program did not start, or was not ready in time. The message ends with its last words, the summary does not."""
 
-    def __init__(self, name: str, reason: str) -> None:
-        super().__init__(f"{name} did not start: {reason}")
+    def __init__(self, name: str, reason: str, last_words: str = "") -> None:
+        self.summary = f"{name} did not start: {reason}"
+        super().__init__("\n".join(filter(None, (self.summary, last_words))))
         self.name = name
 
 
@@ -64,16 +65,19 @@ class Process:
     The child dies with the *thread* that called ``spawn``: call it from one that lives as long as the child should.
     """
 
-    def __init__(self, launch: Launch, popen: subprocess.Popen[bytes]) -> None:
+    def __init__(self, launch: Launch, popen: subprocess.Popen[bytes], log_start: int) -> None:
         self._launch = launch
         self._popen = popen
+        self._log_start = log_start
 
     @classmethod
     def spawn(cls, launch: Launch) -> "Process":
         """Start the program in a session of its own, so that a Ctrl-C at the terminal reaches the parent alone."""
         if sys.platform != "linux":
             raise StartFailed(launch.name, "the embedded servers need Linux; elsewhere, start from compose.yaml")
+        launch.pidfile.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _append(launch.log) as log:
+            log_start = log.tell()
             popen = subprocess.Popen(  # noqa: S603 (the program is ours)
                 launch_command(launch.argv, launch.run_as, launch.orphaned),
                 cwd=launch.cwd,
@@ -83,9 +87,15 @@ class Process:
                 stderr=log,
                 start_new_session=True,
             )
-        process = cls(launch, popen)
-        _remember(launch, popen.pid)
-        process._feed()
+        process = cls(launch, popen, log_start)
+        try:
+            _remember(launch, popen.pid)
+        except OSError:
+            popen.kill()
+            popen.wait()
+            raise
+        finally:
+            process._feed()
         return process
 
     @property
@@ -131,16 +141,23 @@ class Process:
             async with asyncio.timeout(seconds):
                 while not await ready():
                     if self.returncode is not None:
-                        raise StartFailed(self._launch.name, self.last_words())
+                        raise StartFailed(self._launch.name, f"it ended by {self.ending()}", self.last_words())
                     await asyncio.sleep(_READY_POLL)
         except TimeoutError:
             await self.stop()
-            raise StartFailed(self._launch.name, f"not ready after {seconds} s\n{self.last_words()}") from None
+            raise StartFailed(self._launch.name, f"not ready after {seconds} s", self.last_words()) from None
+
+    def ending(self) -> str:
+        """How it ended, in words."""
+        code = self.returncode
+        if code is None or code >= 0:
+            return f"exit code {code}"
+        return signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
 
     def last_words(self) -> str:
-        """The end of the log."""
+        """The end of what this very process has left in the log."""
         with self._launch.log.open("rb") as log:
-            log.seek(max(0, log.seek(0, os.SEEK_END) - _LAST_WORDS))
+            log.seek(max(self._log_start, log.seek(0, os.SEEK_END) - _LAST_WORDS))
             return log.read().decode(errors="replace").strip()
 
     def _feed(self) -> None:
@@ -211,7 +228,6 @@ def _append(log: Path) -> BinaryIO:
 
 def _remember(launch: Launch, pid: int) -> None:
     """Write the pidfile whole, so that it is never read in part."""
-    launch.pidfile.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     stop = [(int(sign), seconds) for sign, seconds in launch.stop]
     memory = _Memory(pid=pid, started=started_at(pid), stop=stop)
     draft = launch.pidfile.with_suffix(".new")

