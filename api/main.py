@@ -12,6 +12,9 @@ from api.commands import accounts, auth, orders, payments, products
 from api.deps import RESOURCES, Opened, Resources
 from api.endpoint import targets
 from api.middleware import Edge
+from api.queries import events
+from api.queries import orders as order_reads
+from api.queries import products as product_reads
 from api.routing import Table
 from api.servers import open_servers
 from infra.metrics import RequestMetrics, new_registry
@@ -24,6 +27,9 @@ ROUTERS: tuple[APIRouter, ...] = (
     products.routes,
     orders.routes,
     payments.routes,
+    product_reads.routes,
+    order_reads.routes,
+    events.routes,
     health.routes,
     docs.routes,
 )

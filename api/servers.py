@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 
 from api.deps import Opened
 from api.health import Components
+from api.queries.side import open_reads
 from infra import schema
 from infra.command_handler import CommandHandler
 from infra.database import Database
@@ -30,7 +31,7 @@ PATIENCE_SECONDS: Final = 30.0
 """How long a starting process waits for Postgres before it gives up and leaves it to its supervisor."""
 
 
-async def open_servers(stack: AsyncExitStack, settings: Settings, _registry: CollectorRegistry) -> Opened:
+async def open_servers(stack: AsyncExitStack, settings: Settings, registry: CollectorRegistry) -> Opened:
     """Everything that endpoints ask for with ``opened(kind)``."""
     database = Database(settings)
     stack.push_async_callback(database.close)
@@ -39,6 +40,7 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, _registry: Col
     stack.push_async_callback(redis.aclose)
     handler = await _write_side(stack, settings, database, log)
     signing_keys = SigningKeys(database)
+    reads = await open_reads(stack, settings, registry, database, log)
     return Opened(
         resources={
             Components: Components(_components(database, redis)),
@@ -48,7 +50,9 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, _registry: Col
             SigningKeys: signing_keys,
             Tokens: Tokens(signing_keys, issuer=settings.token_issuer, seconds=settings.access_token_seconds),
             Passwords: Passwords(),
-        }
+            **reads.resources,
+        },
+        hot=reads.hot,
     )
 
 

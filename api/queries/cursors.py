@@ -1,0 +1,50 @@
+"""Where a list goes on: a position in one sort of one filter, opaque to clients and useless for any other list."""
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as NotBase64
+from collections.abc import Mapping
+from hashlib import blake2b
+from typing import Any, Final
+
+import orjson
+
+from infra.log import Log
+
+LONGEST: Final = 2048
+_DIGEST: Final = 8
+
+
+class InvalidCursor(ValueError):
+    """This cursor was not given out for this list."""
+
+
+def encode(list_id: bytes, place: list[Any]) -> str:
+    """The cursor behind ``place``, a few JSON values, in the list that ``list_id`` tells from all others."""
+    payload = orjson.dumps(place)
+    return urlsafe_b64encode(_digest(list_id, payload) + payload).rstrip(b"=").decode("ascii")
+
+
+def decode(list_id: bytes, text: str, kinds: tuple[type, ...]) -> list[Any]:
+    """The place behind a cursor, of values of these kinds. Raises :class:`InvalidCursor`."""
+    try:
+        raw = urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
+        digest, payload = raw[:_DIGEST], raw[_DIGEST:]
+        if digest != _digest(list_id, payload):
+            raise InvalidCursor
+        place = orjson.loads(payload)
+    except (UnicodeEncodeError, NotBase64, orjson.JSONDecodeError):
+        raise InvalidCursor from None
+    if not isinstance(place, list) or tuple(map(type, place)) != kinds:
+        raise InvalidCursor
+    return place
+
+
+def list_id(log: Log, name: str, conditions: Mapping[str, Any]) -> bytes:
+    """What makes a list the list it is: log, name, sort, filters, and whose it is; not the size of its pages."""
+    told = {name: str(value) for name, value in conditions.items() if value is not None}
+    return orjson.dumps([log.log_id, name, told], option=orjson.OPT_SORT_KEYS)
+
+
+def _digest(list_id: bytes, payload: bytes) -> bytes:
+    """Nobody outside knows the log's id: a cursor with a good digest is one of ours and needs no more checks."""
+    return blake2b(payload, key=blake2b(list_id, digest_size=32).digest(), digest_size=_DIGEST).digest()

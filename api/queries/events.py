@@ -1,0 +1,131 @@
+"""Reading the log itself: every event in its order, or those of one stream. Always up to the last commit."""
+
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+import asyncpg
+import orjson
+from fastapi import Depends, Request
+from fastapi import Query as QueryParams
+from pydantic import AwareDatetime, BaseModel, Field
+
+from api.answers import Answer
+from api.auth import require
+from api.context import Principal
+from api.deps import opened
+from api.endpoint import router
+from api.queries import cursors
+from api.queries.pages import Page, PageParams, Pages, page_answer, read_cursor
+from api.queries.presented import PRIVATE
+from infra.errors import NotFound
+from infra.log import Log
+
+routes = router(tags=["events"])
+
+SPAN: Final = 20_000
+"""How many positions one request looks at in search of events that pass its filters."""
+
+_LAST: Final = 2**63 - 1
+_COLUMNS: Final = "position, stream_id, version, category, type, data, metadata, recorded_at"
+
+Auditor = Annotated[Principal, Depends(require("events:read"))]
+Asked = Annotated[Pages, Depends(opened(Pages))]
+Reading = Annotated[Log, Depends(opened(Log))]
+Name = Annotated[str, Field(max_length=100)]
+
+
+class EventDocument(BaseModel):
+    """An event as it was recorded. ``position`` counts the log, ``version`` the stream."""
+
+    position: int
+    stream_id: UUID
+    version: int
+    category: str
+    type: str
+    data: dict[str, Any]
+    metadata: dict[str, Any]
+    recorded_at: AwareDatetime
+
+
+class EventFilters(PageParams):
+    """Which events. With filters a page may be short and yet have a ``next``: a request looks at a bounded span."""
+
+    after: int = Field(0, ge=0, le=_LAST, description="only events behind this position")
+    category: Name | None = None
+    type: Name | None = None
+
+    @property
+    def filtered(self) -> bool:
+        """Whether events are passed over."""
+        return self.category is not None or self.type is not None
+
+
+@routes.get("/v1/events", response_model=Page[EventDocument])
+async def list_events(
+    request: Request, _: Auditor, filters: Annotated[EventFilters, QueryParams()], pages: Asked, log: Reading
+) -> Answer:
+    """The log from a position on, in order and without holes."""
+    list_id = cursors.list_id(log, "events", {"category": filters.category, "type": filters.type})
+    after = read_cursor(list_id, filters.cursor, (int,))[0] if filters.cursor else filters.after
+    rows = await pages.ask(
+        f"SELECT {_COLUMNS} FROM events WHERE position > $1 AND position <= $2 "  # noqa: S608
+        "AND ($3::text IS NULL OR category = $3) AND ($4::text IS NULL OR type = $4) ORDER BY position LIMIT $5",
+        after,
+        min(after + SPAN, _LAST) if filters.filtered else _LAST,
+        filters.category,
+        filters.type,
+        filters.limit + 1,
+    )
+    last = await _last_looked_at(pages, rows, after, filters)
+    cursor = None if last is None else cursors.encode(list_id, [last])
+    return page_answer(request, [_document(row) for row in rows[: filters.limit]], cursor, PRIVATE)
+
+
+async def _last_looked_at(pages: Pages, rows: list[asyncpg.Record], after: int, filters: EventFilters) -> int | None:
+    """The position behind which the next page begins; None if this is the last for now."""
+    if len(rows) > filters.limit:
+        position: int = rows[filters.limit - 1]["position"]
+        return position
+    if not filters.filtered:
+        return None
+    (head,) = await pages.ask("SELECT position FROM log_head")
+    end = after + SPAN
+    return end if end < head["position"] else None
+
+
+class StreamPage(PageParams):
+    """Which part of the stream."""
+
+
+@routes.get("/v1/streams/{stream_id}/events", response_model=Page[EventDocument])
+async def list_stream(
+    request: Request,
+    stream_id: UUID,
+    _: Auditor,
+    params: Annotated[StreamPage, QueryParams()],
+    pages: Asked,
+    log: Reading,
+) -> Answer:
+    """All events of one stream, from version 1 on."""
+    list_id = cursors.list_id(log, "stream", {"stream_id": stream_id})
+    after = read_cursor(list_id, params.cursor, (int,))[0] if params.cursor else 0
+    rows = await pages.ask(
+        f"SELECT {_COLUMNS} FROM events WHERE stream_id = $1 AND version > $2 ORDER BY version LIMIT $3",  # noqa: S608
+        stream_id,
+        after,
+        params.limit + 1,
+    )
+    if not rows and not after:
+        raise NotFound
+    shown = rows[: params.limit]
+    cursor = cursors.encode(list_id, [shown[-1]["version"]]) if len(rows) > params.limit else None
+    return page_answer(request, [_document(row) for row in shown], cursor, PRIVATE)
+
+
+def _document(row: asyncpg.Record) -> bytes:
+    """An event as JSON, around data and metadata that are JSON already."""
+    fields = dict(row)
+    for name in ("data", "metadata"):
+        fields[name] = orjson.Fragment(fields[name])
+    fields["stream_id"] = str(fields["stream_id"])  # the driver's UUID is a class of its own
+    return orjson.dumps(fields, option=orjson.OPT_UTC_Z)

@@ -1,0 +1,71 @@
+"""A document as it is answered: the response made once for all who may see it, or 304 for who has it already."""
+
+from typing import Final, NamedTuple
+from uuid import UUID
+
+import orjson
+from fastapi import Request
+
+from api.answers import JSON, Answer
+from api.context import EXCHANGE, Exchange, RequestContext, malformed_header
+from infra.cache import Document
+from infra.consistency import InvalidToken, Needs, decode
+
+PUBLIC: Final = (b"cache-control", b"public, no-cache")
+PRIVATE: Final = (b"cache-control", b"private, no-cache")
+"""Both may be kept and must be asked about again each time, which an ETag makes cheap."""
+
+
+class Presented(NamedTuple):
+    """A document's answers. ``owner`` is whose it is, for documents that are not everybody's."""
+
+    etag: bytes
+    answer: Answer
+    unchanged: Answer
+    owner: UUID | None = None
+
+    def to(self, if_none_match: bytes | None) -> Answer:
+        """The document, or 304 for a client that has it (RFC 9110 section 13.1.2)."""
+        if if_none_match is None or not matches(if_none_match, self.etag):
+            return self.answer
+        return self.unchanged
+
+
+def matches(if_none_match: bytes, etag: bytes) -> bool:
+    """Weak comparison against a list of entity tags, or against ``*``."""
+    if if_none_match in (etag, b"*"):
+        return True
+    return any(tag.strip().removeprefix(b"W/") == etag for tag in if_none_match.split(b","))
+
+
+def presented(document: Document, etag: bytes, caching: tuple[bytes, bytes], owner: UUID | None = None) -> Presented:
+    """The answers for a document."""
+    headers = [(b"etag", etag), caching]
+    return Presented(etag, Answer(200, [JSON, *headers], document.body), Answer(304, headers), owner)
+
+
+def product(document: Document) -> Presented:
+    """For everybody. The stock changes without a new version of the product, so the tag names the position, too."""
+    return presented(document, b'"%d-%d"' % (document.version, document.position), PUBLIC)
+
+
+def order(document: Document) -> Presented:
+    """For its customer, and for staff."""
+    customer = UUID(orjson.loads(document.body)["customer_id"])
+    return presented(document, b'"%d"' % document.version, PRIVATE, customer)
+
+
+def needs_of(context: RequestContext) -> Needs:
+    """What the request's token asks for. Raises :class:`~api.errors.Problem` ``malformed-header`` for a false one."""
+    if context.consistency_token is None:
+        return {}
+    try:
+        return decode(context.consistency_token)
+    except InvalidToken:
+        raise malformed_header(b"consistency-token") from None
+
+
+def if_none_match(request: Request) -> bytes | None:
+    """The request's condition, if it has one."""
+    exchange: Exchange = request.scope[EXCHANGE]
+    return exchange.headers.get(b"if-none-match")

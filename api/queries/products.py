@@ -1,0 +1,80 @@
+"""Reading the catalogue."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Final, Literal
+from uuid import UUID
+
+from fastapi import Depends, Request
+from fastapi import Query as QueryParams
+from pydantic import Field
+
+from api.answers import Answer
+from api.deps import Context, opened
+from api.endpoint import router
+from api.queries import cursors
+from api.queries.pages import Page, PageParams, Pages, Query, Sort, page_answer, page_of
+from api.queries.presented import PUBLIC, if_none_match, needs_of
+from api.queries.side import PRODUCTS, Products
+from domain.catalogue import LONGEST_CATEGORY, LONGEST_TAG
+from infra.log import Log
+from projections.product_card import ProductCard
+
+routes = router(tags=["catalogue"])
+
+SORTS: Final[Mapping[str, Sort]] = {
+    "name": Sort(column="name"),
+    "price": Sort(column="price", read=Decimal),
+    "-price": Sort(column="price", read=Decimal, descending=True),
+    "newest": Sort(column="created_at", read=datetime.fromisoformat, write=datetime.isoformat, descending=True),
+}
+
+Amount = Annotated[Decimal, Field(ge=0, max_digits=16, allow_inf_nan=False)]
+
+
+class ProductFilters(PageParams):
+    """Which products, in which order. Discontinued ones are not listed."""
+
+    category: Annotated[str, Field(max_length=LONGEST_CATEGORY)] | None = None
+    tag: Annotated[str, Field(max_length=LONGEST_TAG)] | None = None
+    min_price: Amount | None = Field(None, description="the least amount, whatever the currency")
+    max_price: Amount | None = Field(None, description="the greatest amount, whatever the currency")
+    in_stock: bool | None = None
+    sort: Literal["name", "price", "-price", "newest"] = "name"
+
+
+@routes.get("/v1/products", response_model=Page[ProductCard])
+async def list_products(
+    request: Request,
+    context: Context,
+    filters: Annotated[ProductFilters, QueryParams()],
+    pages: Annotated[Pages, Depends(opened(Pages))],
+    log: Annotated[Log, Depends(opened(Log))],
+) -> Answer:
+    """The products on sale, page by page."""
+    query = _query(log, filters)
+    rows = await pages.fetch(query, filters.limit, needs_of(context), context.wait)
+    return page_answer(request, *page_of(query, rows, filters.limit), PUBLIC)
+
+
+@routes.get("/v1/products/{product_id}", response_model=ProductCard)
+async def read_product(
+    request: Request, context: Context, product_id: UUID, products: Annotated[Products, Depends(opened(Products))]
+) -> Answer:
+    """One product, discontinued or not."""
+    found = await products.find(product_id, context)
+    return found.to(if_none_match(request))
+
+
+def _query(log: Log, filters: ProductFilters) -> Query:
+    list_id = cursors.list_id(log, PRODUCTS, filters.model_dump(exclude={"limit", "cursor"}))
+    query = Query(projection=PRODUCTS, sort=SORTS[filters.sort], list_id=list_id)
+    query.conditions.append("status = 'active'")
+    query.where("category = {}", filters.category)
+    query.where("tags @> ARRAY[{}]::text[]", filters.tag)
+    query.where("price >= {}", filters.min_price)
+    query.where("price <= {}", filters.max_price)
+    query.where("(stock_available > 0) = {}", filters.in_stock)
+    query.after(filters.cursor)
+    return query

@@ -1,0 +1,103 @@
+"""The read side as the API process opens it: read models that are served by key, and reads answered from bytes."""
+
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from typing import Any, Final
+from uuid import UUID
+
+from prometheus_client import CollectorRegistry
+from starlette.types import Scope
+
+from api.answers import Answer
+from api.context import RequestContext, context_of
+from api.deps import Opened
+from api.queries import presented
+from api.queries.pages import Pages
+from api.queries.presented import Presented, needs_of
+from infra.cache import Documents, ReadMetrics, Reads
+from infra.consistency import Sight
+from infra.database import Database
+from infra.errors import NotFound
+from infra.log import Log
+from infra.settings import Settings
+
+PRODUCTS: Final = "product_card"
+ORDERS: Final = "order_summary"
+
+
+class Shelf:
+    """One read model's documents, found for a request: as fresh as its token asks."""
+
+    __slots__ = ("_reads", "documents")
+
+    def __init__(self, reads: Reads, documents: Documents[Presented]) -> None:
+        self._reads = reads
+        self.documents = documents
+
+    async def find(self, entity_id: UUID, context: RequestContext) -> Presented:
+        """The document. Raises NotFound, NotYetVisible and Unavailable."""
+        key, found = str(entity_id), None
+        needs = self._reads.needs_of(entity_id, needs_of(context))
+        if needs and await self._reads.see(self.documents.name, needs, context.wait) is Sight.STORED:
+            found = await self.documents.past_caches(key)
+        else:
+            found = await self.documents.get(key)
+        if found is None:
+            raise NotFound
+        return found
+
+
+class Products(Shelf):
+    """The product documents."""
+
+    __slots__ = ()
+
+
+class Orders(Shelf):
+    """The order documents."""
+
+    __slots__ = ()
+
+
+class HotProduct:
+    """GET of one product: the memory of this process knows it, or Redis and Postgres are asked without an endpoint."""
+
+    __slots__ = ("_now", "_products")
+
+    def __init__(self, products: Products) -> None:
+        self._products = products
+        self._now = products.documents.now
+
+    def now(self, args: tuple[str, ...], headers: Mapping[bytes, bytes], scope: Scope) -> Answer | None:  # noqa: ARG002
+        """From memory, unless a token asks for a certain write."""
+        if b"consistency-token" in headers:
+            return None
+        found = self._now(args[0])
+        return None if found is None else found.to(headers.get(b"if-none-match"))
+
+    async def soon(self, args: tuple[str, ...], headers: Mapping[bytes, bytes], scope: Scope) -> Answer | None:
+        """From wherever it is. What is no id is left to the endpoint to refuse."""
+        try:
+            product_id = UUID(args[0])
+        except ValueError:
+            return None
+        found = await self._products.find(product_id, context_of(scope))
+        return found.to(headers.get(b"if-none-match"))
+
+
+async def open_reads(
+    stack: AsyncExitStack, settings: Settings, registry: CollectorRegistry, database: Database, log: Log
+) -> Opened:
+    """Opens the read side until the stack is closed."""
+    reads = Reads(settings, database, log)
+    products = Products(reads, reads.model(PRODUCTS, presented.product))
+    orders = Orders(reads, reads.model(ORDERS, presented.order))
+    await stack.enter_async_context(reads.running())
+    ReadMetrics(registry, reads)
+    resources: Mapping[type, Any] = {
+        Reads: reads,
+        Products: products,
+        Orders: orders,
+        Pages: Pages(database, reads, at_once=max(1, settings.pool_size // 2)),
+    }
+    return Opened(resources=resources, hot={"/v1/products/{product_id}": HotProduct(products)})
