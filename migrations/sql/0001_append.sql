@@ -14,24 +14,34 @@
 -- claim within the request), 'replayed' (detail: the stored outcome and its fingerprint).
 CREATE FUNCTION append_events(batch jsonb)
 RETURNS TABLE (request integer, verdict text, at bigint, detail jsonb)
-LANGUAGE plpgsql SET lock_timeout = '1s' SET plan_cache_mode = force_generic_plan AS $$
+LANGUAGE plpgsql
+SET lock_timeout = '1s'
+-- Plans are made once per session, perhaps while the tables are still empty: only those that look rows up by index
+-- stay right as the log grows.
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+AS $$
 #variable_conflict use_column
 DECLARE
     total    CONSTANT integer := jsonb_array_length(batch -> 'events');
     keyed    CONSTANT boolean := (batch -> 'keyed')::boolean;
     claiming CONSTANT boolean := jsonb_array_length(batch -> 'claims') > 0;
     writing  CONSTANT boolean := (batch -> 'writing')::boolean;
-    now_     CONSTANT timestamptz := clock_timestamp();
+    now_     timestamptz;
     base     bigint;
     good     boolean;
 BEGIN
     -- From here to the commit nothing else can append, so whatever is checked below stays true.
-    -- A call that stores nothing reads one snapshot instead and holds up nobody.
+    -- A call that stores nothing takes no lock and holds up nobody. Each of its checks reads a newer snapshot than the
+    -- one before, which does no harm: versions first, then keys, and neither ever goes back.
     IF writing THEN
         UPDATE log_head SET position = position + total RETURNING position - total INTO base;
     ELSE
         SELECT position INTO base FROM log_head;
     END IF;
+    now_ := clock_timestamp();
 
     -- All at once: each part expects what the part before it on the same stream leaves, or what the log holds.
     SELECT NOT EXISTS (
@@ -113,6 +123,7 @@ DECLARE
     taken    integer;
     known    record;
     r        record;
+    claim    record;
 BEGIN
     FOR r IN
         SELECT * FROM ROWS FROM (jsonb_to_recordset(batch -> 'requests') AS (
@@ -142,15 +153,31 @@ BEGIN
             verdict := 'conflict';
         END IF;
         IF verdict IS NULL AND r.claims > 0 THEN
-            SELECT min(n.place) - 1 INTO taken
-            FROM ROWS FROM (jsonb_to_recordset(claimed) AS (scope text, digest bytea, stream uuid, released boolean))
-                 WITH ORDINALITY AS n (scope, digest, stream, released, place)
-            JOIN claims k ON k.scope = n.scope AND k.key_digest = n.digest
-            WHERE NOT n.released AND k.stream_id <> n.stream;
-            IF taken IS NOT NULL THEN
+            BEGIN
+                FOR claim IN
+                    SELECT * FROM ROWS FROM (jsonb_to_recordset(claimed) AS (
+                        scope text, digest bytea, stream uuid, released boolean))
+                    WITH ORDINALITY AS x (scope, digest, stream, released, place)
+                    ORDER BY place
+                LOOP
+                    taken := claim.place - 1;
+                    IF claim.released THEN
+                        DELETE FROM claims k
+                        WHERE k.scope = claim.scope AND k.key_digest = claim.digest AND k.stream_id = claim.stream;
+                    ELSE
+                        INSERT INTO claims VALUES (claim.scope, claim.digest, claim.stream) ON CONFLICT DO NOTHING;
+                        PERFORM FROM claims k
+                        WHERE k.scope = claim.scope AND k.key_digest = claim.digest AND k.stream_id = claim.stream;
+                        IF NOT FOUND THEN
+                            RAISE unique_violation;
+                        END IF;
+                    END IF;
+                END LOOP;
+            EXCEPTION WHEN unique_violation THEN
+                -- What the request took and gave back before this one is undone with the block.
                 verdict := 'taken';
                 detail := to_jsonb(taken);
-            END IF;
+            END;
         END IF;
         IF verdict IS NOT NULL THEN
             SELECT poisoned || coalesce(array_agg(n.stream), '{}') INTO poisoned
@@ -166,14 +193,6 @@ BEGIN
                  data jsonb, metadata jsonb))
              WITH ORDINALITY AS n (stream, version, category, shard, type, schema, data, metadata, place);
         base := base + r.events;
-        DELETE FROM claims k
-        USING jsonb_to_recordset(claimed) AS n (scope text, digest bytea, stream uuid, released boolean)
-        WHERE n.released AND k.scope = n.scope AND k.key_digest = n.digest AND k.stream_id = n.stream;
-        INSERT INTO claims
-        SELECT n.scope, n.digest, n.stream
-        FROM jsonb_to_recordset(claimed) AS n (scope text, digest bytea, stream uuid, released boolean)
-        WHERE NOT n.released
-        ON CONFLICT DO NOTHING;
         IF r.key IS NOT NULL AND r.store THEN
             INSERT INTO commands VALUES (r.principal, r.key, r.fingerprint, r.outcome, base, now_);
         END IF;
@@ -181,6 +200,8 @@ BEGIN
         at := base;
         RETURN NEXT;
     END LOOP;
-    UPDATE log_head SET position = base WHERE position <> base;
+    -- The numbers of what was turned down are given back. Only a call that holds the head may: under another one the
+    -- head has moved on meanwhile.
+    UPDATE log_head SET position = base WHERE position <> base AND (batch -> 'writing')::boolean;
 END
 $$;
