@@ -16,6 +16,7 @@ REPLY_SECONDS: Final = 10.0
 IDLE_SECONDS: Final = 20.0
 """An unused connection is closed after this; servers close theirs after some minutes."""
 SHUTTING_DOWN: Final = 421
+SILENCE: Final = "no reply in time"
 
 _PORTS: Final = {"smtp": 25, "starttls": 587, "smtps": 465}
 _OURS_TO_FIX: Final = frozenset({530, 534, 535, 538})
@@ -103,7 +104,7 @@ class Mailer:
             async with asyncio.timeout_at(deadline):
                 return await self._offer(envelope, progress, deadline)
         except TimeoutError:
-            return progress.lost("no reply in time")
+            return progress.lost(SILENCE)
 
     async def _offer(self, envelope: Envelope, progress: _Progress, deadline: float) -> Result:
         while True:
@@ -112,6 +113,8 @@ class Mailer:
                 client = kept or await self._connect()
                 with _closed_on_error(client):
                     await self._converse(client, envelope, progress, deadline)
+            except TimeoutError:
+                return progress.lost(SILENCE)
             except (SMTPException, OSError) as error:
                 if kept is not None and not progress.in_data and _is_disconnection(error):
                     continue  # the server had tired of a connection that lay idle: the next is younger, or new

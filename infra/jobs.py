@@ -1,0 +1,53 @@
+"""arq as this project uses it: its own Redis URL, JSON instead of pickle, ids as arguments, nothing kept of results.
+
+A job is a wake-up and never the truth: losing all of Redis loses no work, and running one twice does none twice.
+"""
+
+from typing import Any, Final, TypeAlias
+
+import orjson
+from arq.connections import ArqRedis
+from pydantic import SecretStr
+from redis.asyncio import BlockingConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import FullJitterBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from infra.streams import CONNECT_SECONDS
+
+Jobs: TypeAlias = ArqRedis
+
+ANSWER_SECONDS: Final = 2.0
+CONNECTIONS: Final = 16
+EXPIRES_MS: Final = 600_000
+"""A job that nobody has started for ten minutes is dropped; the sweep makes a new one if its work is still due."""
+
+
+def open_jobs(url: SecretStr, queue: str) -> Jobs:
+    """arq's client, connected on first use. The caller closes it.
+
+    ``OSError`` must be among the errors that are retried: a Redis that restarts refuses connections with it, and an arq
+    worker ends on the first error that comes through.
+    """
+    pool = BlockingConnectionPool.from_url(
+        url.get_secret_value(),
+        max_connections=CONNECTIONS,
+        timeout=ANSWER_SECONDS,
+        socket_connect_timeout=CONNECT_SECONDS,
+        socket_timeout=ANSWER_SECONDS,
+        retry=Retry(FullJitterBackoff(cap=0.5, base=0.05), 5),
+        retry_on_error=[RedisConnectionError, RedisTimeoutError, OSError],
+    )
+    return ArqRedis(
+        pool_or_conn=pool,
+        job_serializer=serialize,
+        job_deserializer=orjson.loads,
+        default_queue_name=queue,
+        expires_extra_ms=EXPIRES_MS,
+    )
+
+
+def serialize(job: dict[str, Any]) -> bytes:
+    """A job as JSON; refuses whatever is not plain, such as an exception."""
+    return orjson.dumps(job)

@@ -1,0 +1,366 @@
+"""The sender against a mail server of every temper: nothing lost, nothing doubled that could be helped."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
+
+from infra import mail_ledger
+from infra.database import Database
+from infra.errors import Unavailable
+from infra.mail_ledger import Entry
+from infra.mailer import Accepted, Deferred, Envelope, Mailer, Refused, Unknown
+from infra.settings import Settings
+from tests.smtp_stub import SmtpStub, Turn, smtp_stub
+from tests.wire import wire_to
+from workers.mail import LEASE_SECONDS, MailMetrics, Post, backoff
+
+pytestmark = pytest.mark.anyio
+
+LOG_ID = UUID("01890000-0000-7000-8000-00000000beef")
+NOTICE = {"order_no": "W-1", "username": "ada", "carrier": "DHL", "tracking_no": "JD0146"}
+
+
+@dataclass(kw_only=True)
+class Office:
+    """A sender with its ledger and its mail server."""
+
+    database: Database
+    settings: Settings
+    stub: SmtpStub
+    stack: AsyncExitStack
+
+    def post(self, *, database: Database | None = None, **changed: Any) -> Post:
+        """One worker's sender."""
+        settings = self.settings.model_copy(update=changed)
+        mailer = Mailer(SecretStr(self.stub.url), helo="weir.example")
+        self.stack.push_async_callback(mailer.close)
+        return Post(database or self.database, mailer, settings, MailMetrics(CollectorRegistry()))
+
+    async def write(self, position: int = 1, **changed: Any) -> UUID:
+        """A mail that is due; answers its id."""
+        entry: dict[str, Any] = {
+            "position": position,
+            "kind": "shipping_notice",
+            "recipient": "ada@example.com",
+            "context": NOTICE,
+            "correlation": "req-42",
+        }
+        async with self.database.acquire() as connection:
+            (mail_id,) = await mail_ledger.write(connection, LOG_ID, "weir.example", [Entry(**{**entry, **changed})])
+        return mail_id
+
+    async def row(self, mail_id: UUID) -> dict[str, Any]:
+        found = await self.database.fetchrow("SELECT * FROM mail_ledger WHERE mail_id = $1", mail_id)
+        assert found is not None
+        return dict(found)
+
+    async def let_time_pass(self) -> None:
+        """As if every wait and every lease were over."""
+        await self.database.execute("UPDATE mail_ledger SET due_at = now()")
+
+
+@pytest.fixture
+async def office(settings: Settings) -> AsyncIterator[Office]:
+    async with AsyncExitStack() as stack, smtp_stub() as stub:
+        database = Database(settings)
+        stack.push_async_callback(database.close)
+        yield Office(database=database, settings=settings, stub=stub, stack=stack)
+
+
+async def test_a_mail_that_is_due_is_sent_and_written_down_as_sent(office: Office) -> None:
+    mail_id = await office.write()
+    assert await office.post().deliver(mail_id) == "sent"
+    row = await office.row(mail_id)
+    assert (row["state"], row["attempts"], row["last_error"]) == ("sent", 1, None)
+    assert row["sent_at"] is not None
+    (delivery,) = office.stub.taken
+    assert delivery.recipient == "ada@example.com"
+    assert delivery.message["Message-ID"] == row["message_id"] == f"<{mail_id.hex}@weir.example>"
+    assert delivery.message["X-Request-ID"] == "req-42"
+
+
+async def test_a_mail_that_was_sent_is_not_sent_again(office: Office) -> None:
+    mail_id = await office.write()
+    post = office.post()
+    await post.deliver(mail_id)
+    await office.let_time_pass()
+    assert await post.deliver(mail_id) is None
+    assert len(office.stub.seen) == 1
+
+
+async def test_the_same_mail_written_down_twice_is_one_mail(office: Office) -> None:
+    first = await office.write()
+    async with office.database.acquire() as connection:
+        entry = Entry(position=1, kind="shipping_notice", recipient="ada@example.com", context=NOTICE, correlation=None)
+        assert await mail_ledger.write(connection, LOG_ID, "weir.example", [entry]) == []
+    assert mail_ledger.mail_id(LOG_ID, entry) == first
+    assert len(await office.database.fetch("SELECT FROM mail_ledger")) == 1
+
+
+async def test_two_workers_never_send_one_mail_at_once(office: Office) -> None:
+    mail_id = await office.write()
+    hold = asyncio.Event()
+    office.stub.turns.append(turn := Turn(hold=hold))
+    first = asyncio.create_task(office.post().deliver(mail_id))
+    await turn.has_message.wait()
+    assert await office.post().deliver(mail_id) is None
+    hold.set()
+    assert await first == "sent"
+    assert len(office.stub.seen) == 1
+
+
+async def test_of_many_workers_that_start_together_one_sends(office: Office) -> None:
+    mail_id = await office.write()
+    outcomes = await asyncio.gather(*(office.post().deliver(mail_id) for _ in range(8)))
+    assert sorted(outcomes, key=str) == [None] * 7 + ["sent"]
+    assert len(office.stub.seen) == 1
+
+
+async def test_a_server_that_is_busy_gets_the_mail_later(office: Office) -> None:
+    mail_id = await office.write()
+    post = office.post()
+    office.stub.turns.append(Turn(rcpt="450 busy"))
+    assert await post.deliver(mail_id) == "due"
+    row = await office.row(mail_id)
+    assert (row["state"], row["last_error"]) == ("due", "SMTP 450")
+    assert await post.deliver(mail_id) is None, "not before its time"
+    await office.let_time_pass()
+    assert await post.deliver(mail_id) == "sent"
+    assert (await office.row(mail_id))["attempts"] == 2
+
+
+@pytest.mark.parametrize(
+    "turn", [Turn(mail="550 no"), Turn(rcpt="550 no"), Turn(data="554 no"), Turn(end="554 no")], ids=str
+)
+async def test_a_mail_that_the_server_will_never_take_is_not_offered_again(office: Office, turn: Turn) -> None:
+    mail_id = await office.write()
+    office.stub.turns.append(turn)
+    post = office.post()
+    assert await post.deliver(mail_id) == "refused"
+    await office.let_time_pass()
+    assert await post.deliver(mail_id) is None
+    assert office.stub.taken == []
+
+
+async def test_a_refused_login_refuses_no_mail(office: Office) -> None:
+    mail_id = await office.write()
+    office.stub.turns.append(Turn(mail="530 authentication required"))
+    assert await office.post().deliver(mail_id) == "due"
+
+
+async def test_a_server_that_is_away_gets_the_mail_later(office: Office) -> None:
+    mail_id = await office.write()
+    post = office.post()
+    await office.stub.stop()
+    assert await post.deliver(mail_id) == "due"
+    await office.stub.start()
+    await office.let_time_pass()
+    assert await post.deliver(mail_id) == "sent"
+
+
+@pytest.mark.parametrize("turn", [Turn(mail=None), Turn(rcpt=None)], ids=["at MAIL", "at RCPT"])
+async def test_a_connection_lost_before_the_message_means_that_nothing_was_sent(office: Office, turn: Turn) -> None:
+    mail_id = await office.write()
+    office.stub.turns.append(turn)
+    assert await office.post().deliver(mail_id) == "due"
+
+
+async def test_a_reply_that_is_lost_leaves_the_mail_unknown_and_the_same_message_goes_again(office: Office) -> None:
+    mail_id = await office.write()
+    post = office.post()
+    office.stub.turns.append(Turn(end=None))
+    assert await post.deliver(mail_id) == "unknown"
+    await office.let_time_pass()
+    assert await post.deliver(mail_id) == "sent"
+    lost, taken = office.stub.seen
+    assert lost.content == taken.content
+    assert lost.message["Message-ID"] == taken.message["Message-ID"]
+
+
+async def test_the_mail_of_a_worker_killed_between_data_and_250_is_sent_again_after_its_lease(office: Office) -> None:
+    mail_id = await office.write()
+    office.stub.turns.append(turn := Turn(hold=asyncio.Event()))
+    killed = asyncio.create_task(office.post().deliver(mail_id))
+    await turn.has_message.wait()
+    killed.cancel()
+    await asyncio.wait({killed})
+    row = await office.row(mail_id)
+    assert row["state"] == "sending"
+    survivor = office.post()
+    assert await survivor.deliver(mail_id) is None, "the lease still holds"
+    left = await office.database.fetchrow("SELECT extract(epoch FROM $1 - now())::float AS seconds", row["due_at"])
+    assert left is not None
+    assert 0 < left["seconds"] <= LEASE_SECONDS
+    await office.let_time_pass()
+    assert await survivor.deliver(mail_id) == "sent"
+    first, second = office.stub.seen
+    assert first.message["Message-ID"] == second.message["Message-ID"]
+
+
+async def test_a_worker_that_comes_back_after_its_lease_changes_nothing_any_more(office: Office) -> None:
+    mail_id = await office.write()
+    hold = asyncio.Event()
+    office.stub.turns.append(turn := Turn(hold=hold, end="450 busy"))
+    paused = asyncio.create_task(office.post().deliver(mail_id))
+    await turn.has_message.wait()
+    await office.let_time_pass()
+    assert await office.post().deliver(mail_id) == "sent"
+    hold.set()
+    assert await paused == "due"
+    assert (await office.row(mail_id))["state"] == "sent"
+
+
+async def test_after_its_last_attempt_a_mail_has_failed(office: Office) -> None:
+    mail_id = await office.write()
+    post = office.post(mail_max_attempts=2)
+    office.stub.turns.extend([Turn(rcpt="450 busy"), Turn(rcpt="450 busy")])
+    assert await post.deliver(mail_id) == "due"
+    await office.let_time_pass()
+    assert await post.deliver(mail_id) == "failed"
+    await office.let_time_pass()
+    assert await post.deliver(mail_id) is None
+
+
+async def test_a_mail_that_kills_every_sender_is_given_up(office: Office) -> None:
+    mail_id = await office.write()
+    await office.database.execute("UPDATE mail_ledger SET state = 'sending', attempts = 2")
+    assert await office.post(mail_max_attempts=2).deliver(mail_id) == "failed"
+    assert office.stub.seen == []
+
+
+async def test_a_mail_that_cannot_be_composed_stops_no_other_and_is_not_lost(office: Office) -> None:
+    broken, whole = await office.write(1, context={"order_no": "W-1"}), await office.write(2)
+    post = office.post()
+    assert await post.deliver(broken) == "due"
+    assert (await office.row(broken))["last_error"] == "compose: UndefinedError"
+    assert await post.deliver(whole) == "sent"
+
+
+async def test_a_mail_of_a_kind_that_only_a_newer_release_knows_waits(office: Office) -> None:
+    mail_id = await office.write(kind="birthday_greeting")
+    assert await office.post().deliver(mail_id) == "due"
+
+
+async def test_what_went_wrong_is_written_down_without_names(office: Office) -> None:
+    mail_id = await office.write()
+    office.stub.turns.append(Turn(rcpt="550 ada@example.com is unknown here"))
+    await office.post().deliver(mail_id)
+    assert (await office.row(mail_id))["last_error"] == "SMTP 550"
+
+
+async def test_a_mail_sent_while_postgres_is_away_is_written_down_when_it_is_back(office: Office) -> None:
+    mail_id = await office.write()
+    hold = asyncio.Event()
+    office.stub.turns.append(turn := Turn(hold=hold))
+    async with wire_to(office.settings.database_url.get_secret_value()) as wire:
+        database = Database(office.settings.model_copy(update={"database_url": SecretStr(wire.url)}))
+        office.stack.push_async_callback(database.close)
+        sending = asyncio.create_task(office.post(database=database).deliver(mail_id))
+        await turn.has_message.wait()
+        await wire.cut()
+        hold.set()
+        with pytest.raises(Unavailable):
+            await database.fetchrow("SELECT 1")
+        assert not sending.done()
+        await wire.mend()
+        assert await sending == "sent"
+    assert (await office.row(mail_id))["state"] == "sent"
+
+
+async def test_mails_in_a_row_share_a_connection(office: Office) -> None:
+    mails = [await office.write(position) for position in range(1, 6)]
+    post = office.post()
+    for mail_id in mails:
+        assert await post.deliver(mail_id) == "sent"
+    assert office.stub.connections == 1
+
+
+async def test_a_burst_opens_no_more_connections_than_mails_are_sent_at_once(office: Office) -> None:
+    mails = [await office.write(position) for position in range(1, 101)]
+    post = office.post()
+    assert set(await asyncio.gather(*map(post.deliver, mails))) == {"sent"}
+    assert len({delivery.message["Message-ID"] for delivery in office.stub.taken}) == 100
+    assert office.stub.connections <= 16
+
+
+async def test_a_connection_that_the_server_closed_meanwhile_costs_no_attempt(office: Office) -> None:
+    first, second = await office.write(1), await office.write(2)
+    post = office.post()
+    assert await post.deliver(first) == "sent"
+    office.stub.hang_up()
+    assert await post.deliver(second) == "sent"
+    assert (await office.row(second))["attempts"] == 1
+
+
+async def test_a_connection_that_the_server_shuts_with_421_costs_no_attempt(office: Office) -> None:
+    first, second = await office.write(1), await office.write(2)
+    post = office.post()
+    assert await post.deliver(first) == "sent"
+    office.stub.turns.append(Turn(mail="421 idle too long"))
+    assert await post.deliver(second) == "sent"
+    assert office.stub.connections == 2
+
+
+ENVELOPE = Envelope(sender="shop@weir.example", recipient="ada@example.com", message=b"Subject: x\r\n\r\nx\r\n")
+
+
+async def test_no_message_is_begun_after_the_deadline() -> None:
+    async with smtp_stub() as stub:
+        mailer = Mailer(SecretStr(stub.url), helo="weir.example")
+        late = await mailer.send(ENVELOPE, deadline=asyncio.get_running_loop().time())
+        assert late == Deferred(reason="no reply in time")
+        assert stub.seen == []
+        await mailer.close()
+
+
+async def test_a_process_that_was_stopped_past_the_deadline_does_not_begin_the_message() -> None:
+    async with smtp_stub() as stub:
+        mailer = Mailer(SecretStr(stub.url), helo="weir.example")
+        stub.turns.append(Turn(freeze=0.4))
+        late = await mailer.send(ENVELOPE, deadline=asyncio.get_running_loop().time() + 0.3)
+        assert late == Deferred(reason="no reply in time")
+        assert stub.seen == []
+        await mailer.close()
+
+
+async def test_a_server_that_never_answers_is_given_up_at_the_deadline() -> None:
+    async with smtp_stub() as stub:
+        mailer = Mailer(SecretStr(stub.url), helo="weir.example")
+        stub.turns.append(Turn(hold=asyncio.Event()))
+        result = await mailer.send(ENVELOPE, deadline=asyncio.get_running_loop().time() + 0.3)
+        assert result == Unknown(reason="no reply in time")
+        await mailer.close()
+
+
+async def test_a_taken_and_a_refused_mail_are_told_apart() -> None:
+    async with smtp_stub() as stub:
+        mailer = Mailer(SecretStr(stub.url), helo="weir.example")
+        stub.turns.extend([Turn(), Turn(rcpt="553 no")])
+        until = asyncio.get_running_loop().time() + 5
+        assert await mailer.send(ENVELOPE, deadline=until) == Accepted()
+        assert await mailer.send(ENVELOPE, deadline=until) == Refused(reason="SMTP 553")
+        await mailer.close()
+
+
+@pytest.mark.parametrize("url", ["http://localhost", "smtp://", "localhost:25"])
+def test_a_mail_server_that_is_no_mail_server_is_refused_at_once(url: str) -> None:
+    with pytest.raises(ValueError, match="WEIR_SMTP_URL"):
+        Mailer(SecretStr(url), helo="weir.example")
+
+
+def test_waits_grow_to_an_hour_and_differ() -> None:
+    waits = [backoff(attempt) for attempt in range(1, 100)]
+    assert 1 <= waits[0] <= 2
+    assert all(1800 <= wait <= 3600 for wait in waits[10:])
+    assert len({backoff(5) for _ in range(20)}) > 1
+
+
+async def test_a_mail_that_is_not_in_the_ledger_is_nobodys(office: Office) -> None:
+    assert await office.post().deliver(uuid4()) is None

@@ -1,0 +1,163 @@
+"""The sender: claims a mail in the ledger, offers it to the server, and writes down what came of it.
+
+Jobs only say which row to look at. A job that is lost is made again by the sweep; one that comes twice finds the row
+claimed or done.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+from uuid import UUID
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from infra.database import Database
+from infra.errors import Unavailable
+from infra.jobs import Jobs
+from infra.mail_ledger import Claimed, Settled, claim, due, settle
+from infra.mailer import Accepted, Deferred, Mailer, Refused, Result, Unknown
+from infra.settings import Settings
+from infra.telemetry import REQUEST_ID
+from workers.letters import compose
+
+AT_ONCE: Final = 16
+"""Mails in conversation at once, and so connections to the server; many servers allow one client fifty."""
+CONVERSATION_SECONDS: Final = 15.0
+LEASE_SECONDS: Final = 30.0
+"""How long a claim holds. Longer than a conversation, or two workers could be sending one mail."""
+SETTLE_SECONDS: Final = 90.0
+"""How long the outcome of a conversation is carried to a Postgres that is away: forgetting it would double the mail."""
+SWEEP_LIMIT: Final = 500
+GIVEN_UP_SECONDS: Final = 10.0
+LONGEST_WAIT: Final = 3600.0
+
+_log = structlog.get_logger("weir.mail")
+
+
+class MailMetrics:
+    """What the sender did, by kind and outcome; how long servers took; what lies due."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.settled = Counter("weir_mails", "Attempts by outcome.", ("kind", "state"), registry=registry)
+        self.seconds = Histogram("weir_mail_send_seconds", "Conversations with the mail server.", registry=registry)
+        self.due = Gauge("weir_mails_due", "Mails due at the last sweep, at most its limit.", registry=registry)
+
+
+class Post:
+    """Sends mails of the ledger. One per process."""
+
+    def __init__(self, database: Database, mailer: Mailer, settings: Settings, metrics: MailMetrics) -> None:
+        self._database = database
+        self._mailer = mailer
+        self._sender = settings.mail_from
+        self._most_attempts = settings.mail_max_attempts
+        self._metrics = metrics
+        self._at_once = asyncio.Semaphore(AT_ONCE)
+
+    async def deliver(self, mail_id: UUID) -> Settled | None:
+        """One attempt at a mail, if it is due and nobody else's; answers how it ended.
+
+        Raises :class:`~infra.errors.Unavailable` when Postgres is away. A mail that was offered before that stays
+        claimed until its lease ends.
+        """
+        async with self._at_once:
+            until = asyncio.get_running_loop().time() + CONVERSATION_SECONDS
+            mail = await claim(self._database, mail_id, lease_seconds=LEASE_SECONDS)
+            if mail is None:
+                return None
+            REQUEST_ID.set(mail.correlation or "")
+            result = await self._attempt(mail, until)
+        return await self._settle(mail, result)
+
+    async def sweep(self, jobs: Jobs) -> int:
+        """Wakes the sender for what is due, however it was forgotten; answers how many rows it found.
+
+        While the queue is long, those rows are in it already.
+        """
+        if await jobs.zcard(jobs.default_queue_name) >= SWEEP_LIMIT:
+            return 0
+        mails = await due(self._database, SWEEP_LIMIT)
+        self._metrics.due.set(len(mails))
+        await wake(jobs, mails)
+        return len(mails)
+
+    async def _attempt(self, mail: Claimed, until: float) -> Result:
+        if mail.attempts > self._most_attempts:
+            return Deferred(reason="its sender died every time")
+        try:
+            envelope = compose(mail, self._sender)
+        except Exception as error:  # a broken template or row must neither stop the others nor be lost
+            _log.exception("mail cannot be composed", mail_id=str(mail.mail_id), kind=mail.kind)
+            return Deferred(reason=f"compose: {type(error).__name__}")
+        with self._metrics.seconds.time():
+            return await self._mailer.send(envelope, deadline=until)
+
+    async def _settle(self, mail: Claimed, result: Result) -> Settled:
+        state, reason = self._state_after(mail, result)
+        wait = backoff(mail.attempts) if state in ("due", "unknown") else 0.0
+        async with asyncio.timeout(SETTLE_SECONDS):
+            while True:
+                try:
+                    mine = await settle(self._database, mail, state, error=reason, wait_seconds=wait)
+                    break
+                except Unavailable:
+                    await asyncio.sleep(random.uniform(0.05, 0.3))  # noqa: S311
+        self._metrics.settled.labels(mail.kind, state).inc()
+        level = _log.info if state == "sent" else _log.warning
+        level(
+            "mail",
+            mail_id=str(mail.mail_id),
+            kind=mail.kind,
+            state=state,
+            attempt=mail.attempts,
+            reason=reason,
+            **({} if mine else {"late": True}),
+        )
+        return state
+
+    def _state_after(self, mail: Claimed, result: Result) -> tuple[Settled, str | None]:
+        exhausted = mail.attempts >= self._most_attempts
+        match result:
+            case Accepted():
+                return "sent", None
+            case Refused(reason=reason):
+                return "refused", reason
+            case Deferred(reason=reason):
+                return "failed" if exhausted else "due", reason
+            case Unknown(reason=reason):
+                return "failed" if exhausted else "unknown", reason
+
+
+def backoff(attempts: int) -> float:
+    """Seconds until the next attempt: 2, 6, 18, … up to an hour, less a random part that spreads them."""
+    return min(2 * 3.0 ** min(attempts - 1, 10), LONGEST_WAIT) * random.uniform(0.5, 1)  # noqa: S311
+
+
+async def wake(jobs: Jobs, mails: Sequence[tuple[UUID, int]]) -> None:
+    """Enqueues a job for each mail, with the number of attempts behind it.
+
+    arq refuses a job whose id is queued or running, so a mail has one at a time. But the job of a worker that was
+    killed counts as running for minutes: after :data:`GIVEN_UP_SECONDS` the mail gets another id.
+    """
+    bucket = int(time.time() / GIVEN_UP_SECONDS)
+    for start in range(0, len(mails), AT_ONCE):
+        await asyncio.gather(*(_enqueue(jobs, *mail, bucket) for mail in mails[start : start + AT_ONCE]))
+
+
+async def _enqueue(jobs: Jobs, mail_id: UUID, attempts: int, bucket: int) -> None:
+    await jobs.enqueue_job("send_mail", str(mail_id), _job_id=f"mail:{mail_id}:{attempts}:{bucket}")
+
+
+async def send_mail(ctx: dict[str, Any], mail_id: str) -> None:
+    """The job: one attempt at one mail."""
+    post: Post = ctx["post"]
+    await post.deliver(UUID(mail_id))
+
+
+async def sweep_mail(ctx: dict[str, Any]) -> None:
+    """The job that finds what no job was made for, or whose job was lost."""
+    post: Post = ctx["post"]
+    await post.sweep(ctx["redis"])
