@@ -20,7 +20,7 @@ REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 
 _KEY = re.compile(rb"[\x21-\x7e]{1,255}")
 _TOKEN = re.compile(rb"[\x21-\x7e]{1,1024}")
-_ETAG = re.compile(rb'"([1-9][0-9]{0,17})"')
+_ETAG = re.compile(rb'"([1-9][0-9]{0,17})(?:-[0-9]{1,18})?"')
 _TRACEPARENT = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _WAIT = re.compile(rb"(?:^|[,;\s])wait\s*=\s*\"?([0-9]{1,6})")
 
@@ -124,7 +124,7 @@ def _traceparent(value: bytes | None) -> str | None:
 
 
 def _version(value: bytes | None) -> int | None:
-    """``"<version>"``; ``*`` asks for no particular one."""
+    """``"<version>"``, or a document's tag, which begins with it; ``*`` asks for no particular one."""
     if value is None or value == b"*":
         return None
     match = _ETAG.fullmatch(value)

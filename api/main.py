@@ -8,13 +8,15 @@ from fastapi import APIRouter, FastAPI
 from prometheus_client import CollectorRegistry
 
 from api import docs, health
-from api.commands import accounts, auth, orders, payments, products
+from api.commands import accounts, auth, payments
+from api.commands import orders as order_commands
+from api.commands import products as product_commands
 from api.deps import RESOURCES, Opened, Resources
 from api.endpoint import targets
 from api.middleware import Edge
 from api.queries import events
-from api.queries import orders as order_reads
-from api.queries import products as product_reads
+from api.queries import orders as order_queries
+from api.queries import products as product_queries
 from api.routing import Table
 from api.servers import open_servers
 from infra.metrics import RequestMetrics, new_registry
@@ -24,11 +26,11 @@ from infra.telemetry import AccessLog, logging_to
 ROUTERS: tuple[APIRouter, ...] = (
     accounts.routes,
     auth.routes,
-    products.routes,
-    orders.routes,
+    product_commands.routes,
+    product_queries.routes,
+    order_commands.routes,
+    order_queries.routes,
     payments.routes,
-    product_reads.routes,
-    order_reads.routes,
     events.routes,
     health.routes,
     docs.routes,
