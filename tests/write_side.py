@@ -1,0 +1,133 @@
+"""The write side of one process, opened for a test, and the requests that tests make of it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import reduce
+from hashlib import sha256
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from domain.decider import Decider
+from infra.claims import digest
+from infra.codec import Encoded
+from infra.command_handler import CommandContext, CommandHandler
+from infra.database import Connection, Database, prepare
+from infra.event_store import (
+    Appender,
+    AppendRequest,
+    ClaimChange,
+    IdempotencyKey,
+    Part,
+    Verdict,
+    load_streams,
+)
+from infra.settings import Settings
+from tests.conftest import SHARDS
+
+HAPPENED = Encoded("thing.happened", 1, b"{}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriteSide:
+    """What one process has: a pool, one appender, one command handler."""
+
+    database: Database
+    appender: Appender
+    commands: CommandHandler
+
+
+@asynccontextmanager
+async def write_side(
+    url: str, *, timeout: float = 1.5, largest_batch: int = 256, tips: int = 20_000, **more: Any
+) -> AsyncIterator[WriteSide]:
+    """A write side on the database at ``url``. Two of them are to each other as two processes are."""
+    async with AsyncExitStack() as stack:
+        database = Database(Settings.model_validate({"database_url": url, "pool_size": 4}))
+        stack.push_async_callback(database.close)
+        appender = Appender(database, timeout=timeout, largest_batch=largest_batch, **more)
+        stack.push_async_callback(appender.close)
+        commands = CommandHandler(database, appender, shards=SHARDS, tips=tips)
+        yield WriteSide(database=database, appender=appender, commands=commands)
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[Connection]:
+    """A connection beside those of the write side."""
+    connection: Connection = await asyncpg.connect(url)
+    try:
+        await prepare(connection)
+        yield connection
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def head_held(url: str) -> AsyncIterator[Connection]:
+    """While inside, nobody else can append; the connection that holds the head is given, in its transaction."""
+    async with connected(url) as connection, connection.transaction():
+        await connection.execute("SELECT FROM log_head FOR UPDATE")
+        yield connection
+
+
+async def somebody_waits(connection: Connection) -> bool:
+    """Whether a statement waits for a lock; one that does has been sent, and is not done."""
+    found: bool = await connection.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
+    return found
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 5.0) -> None:
+    """Returns when the condition holds; fails when it does not in time."""
+    async with asyncio.timeout(seconds):
+        while not await condition():  # noqa: ASYNC110 - what is waited for happens in another process
+            await asyncio.sleep(0.005)
+
+
+def context(key: str | None = None, body: str = "", **conditions: Any) -> CommandContext:
+    """A tester's command; ``body`` stands for the request that the key belongs to."""
+    fingerprint = sha256(body.encode()).digest()
+    return CommandContext(principal="tester", idempotency_key=key, fingerprint=fingerprint, **conditions)
+
+
+def events(number: int) -> Sequence[Encoded]:
+    return [HAPPENED] * number
+
+
+def part(stream: UUID, expected: int, added: int = 1) -> Part:
+    """``added`` events on the stream at version ``expected``; none: it is only relied on."""
+    return Part(stream, "thing", stream.int % SHARDS, expected, events(added))
+
+
+def request(*parts: Part, **more: Any) -> AppendRequest:
+    """A request, all or nothing."""
+    return AppendRequest(parts, **more)
+
+
+def take(stream: UUID, key: str, *, released: bool = False, scope: str = "email") -> ClaimChange:
+    """The stream takes a unique key, or gives it back."""
+    return ClaimChange(scope, digest(scope, key), stream, released, f"/{scope}")
+
+
+def release(stream: UUID, key: str) -> ClaimChange:
+    """The stream gives the key back."""
+    return take(stream, key, released=True)
+
+
+def idempotency(key: str, body: str = "", *, outcome: bytes = b"{}", store: bool = True) -> IdempotencyKey:
+    """A client's key for a request."""
+    return IdempotencyKey("tester", key, sha256(body.encode()).digest(), outcome, store)
+
+
+async def in_one_batch(appender: Appender, *requests: AppendRequest) -> list[Verdict]:
+    """The verdicts on requests that arrive within one turn of the loop: they share a batch, in this order."""
+    return await asyncio.gather(*[appender.append(each) for each in requests])
+
+
+async def state_of(database: Database, decider: Decider[Any, Any, Any], entity_id: UUID) -> Any:
+    """The state that the committed events of a stream make."""
+    stream = decider.stream_id(entity_id)
+    history = (await load_streams(database, [stream]))[stream]
+    return reduce(decider.evolve, [past.event for past in history], decider.initial)
