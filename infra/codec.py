@@ -4,7 +4,7 @@ Writing is orjson's own walk over dataclasses. Reading is compiled once per even
 convert only what JSON cannot hold (ids, times, decimals, nested parts) and take the parsed object as the event's own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -17,7 +17,7 @@ from uuid import UUID, SafeUUID
 import orjson
 
 from domain.messages import Event
-from domain.registry import EVENTS, NAMES, EventType
+from domain.registry import EVENTS, NAMES, EventType, Upcaster
 
 Fields: TypeAlias = dict[str, Any]
 Convert: TypeAlias = Callable[[Any], Any]
@@ -73,9 +73,13 @@ def decode(type: str, schema_version: int, data: bytes | memoryview | str) -> Ev
 
     Raises:
         UnknownEventType: the name, or a version above the newest known here.
-        MalformedEvent: a field is missing or is not what it should be.
+        MalformedEvent: it is not JSON, or a field is missing or is not what it should be.
     """
-    return decode_fields(type, schema_version, orjson.loads(data))
+    try:
+        parsed = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise MalformedEvent(f"{type} version {schema_version}: {error}") from error
+    return decode_fields(type, schema_version, parsed)
 
 
 def decode_fields(type: str, schema_version: int, data: Fields) -> Event:
@@ -98,18 +102,22 @@ def reader(cls: type[Any]) -> Convert:
     return _builder(cls)
 
 
+def versioned_reader(kind: EventType, stored: int) -> Convert:
+    """A function that makes the event of its parsed JSON object of the ``stored`` version, through the upcasters."""
+    build = _builder(kind.cls)
+    steps = [kind.upcasters[version] for version in range(stored, kind.version)]
+    return _upcasting(steps, build) if steps else build
+
+
 @cache
 def _reader(type: str, schema_version: int) -> Convert:
     kind = EVENTS.get(type)
     if kind is None or not 1 <= schema_version <= kind.version:
         raise UnknownEventType(type, schema_version)
-    build = _builder(kind.cls)
-    return build if schema_version == kind.version else _upcasting(kind, schema_version, build)
+    return versioned_reader(kind, schema_version)
 
 
-def _upcasting(kind: EventType, stored: int, build: Convert) -> Convert:
-    steps = [kind.upcasters[version] for version in range(stored, kind.version)]
-
+def _upcasting(steps: Sequence[Upcaster], build: Convert) -> Convert:
     def read(data: Fields) -> Any:
         for step in steps:
             data = step(data)

@@ -1,0 +1,198 @@
+"""Events to JSON and back, exactly, across releases."""
+
+from dataclasses import dataclass, is_dataclass
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from enum import Enum, StrEnum
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+from uuid import UUID
+
+import orjson
+import pytest
+from asyncpg.pgproto import pgproto
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from domain.messages import Event
+from domain.money import MINOR_DIGITS, Money
+from domain.registry import EVENTS, NAMES, EventType
+from infra.codec import MalformedEvent, UnknownEventType, decode, decode_fields, encode, reader, versioned_reader
+from tests.builders import ORDER_ID, order_cancelled, order_paid, order_placed, order_shipped, product_added
+from tests.golden.expected import EXPECTED
+
+
+@st.composite
+def moneys(draw: st.DrawFn) -> Money:
+    currency = draw(st.sampled_from(["EUR", "JPY", "KWD"]))
+    minor = draw(st.integers(min_value=0, max_value=10**12))
+    return Money(amount=Decimal(minor).scaleb(-MINOR_DIGITS[currency]), currency=currency)
+
+
+SCALARS: dict[Any, st.SearchStrategy[Any]] = {
+    str: st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
+    int: st.integers(min_value=-(2**53), max_value=2**53),
+    bool: st.booleans(),
+    UUID: st.uuids(),
+    Decimal: st.decimals(min_value=0, max_value=1, places=6),
+    datetime: st.datetimes(min_value=datetime(1970, 1, 1), timezones=st.just(UTC)).map(  # noqa: DTZ001
+        lambda at: at.replace(fold=0)
+    ),
+    Money: moneys(),
+    NoneType: st.none(),
+}
+
+
+def any_of(hint: Any) -> st.SearchStrategy[Any]:
+    """Any value of a type that an event may hold."""
+    if hint in SCALARS:
+        return SCALARS[hint]
+    if get_origin(hint) is tuple:
+        return st.lists(any_of(get_args(hint)[0]), max_size=2).map(tuple)
+    if get_origin(hint) is UnionType:
+        return st.one_of([any_of(part) for part in get_args(hint)])
+    if issubclass(hint, Enum):
+        return st.sampled_from(hint)
+    assert isinstance(hint, type)
+    assert is_dataclass(hint)
+    return st.builds(hint, **{name: any_of(part) for name, part in get_type_hints(hint).items()})
+
+
+CLASSES = {cls: any_of(cls) for cls in NAMES}
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=NAMES.get)
+def test_every_event_is_read_as_it_was_written(cls: type[Event]) -> None:
+    @settings(max_examples=8)
+    @given(CLASSES[cls])
+    def holds(event: Event) -> None:
+        back = decode(*encode(event))
+        assert back == event
+        assert repr(back) == repr(event)
+        assert encode(back).data == encode(event).data
+
+    holds()
+
+
+def test_an_event_is_stored_under_its_name_in_its_newest_version() -> None:
+    stored = encode(order_shipped())
+    assert (stored.type, stored.schema_version) == ("order.shipped", 1)
+    assert orjson.loads(stored.data)["carrier"] == "DHL"
+
+
+def test_the_json_is_plain() -> None:
+    stored = orjson.loads(encode(order_placed()).data)
+    assert stored["order_id"] == str(ORDER_ID)
+    assert stored["expires_at"] == "2026-11-22T12:30:00Z"
+    assert stored["total"] == {"amount": "47.36", "currency": "EUR"}
+    assert stored["lines"][0]["tax_rate"] == "0.19"
+    assert orjson.loads(encode(order_cancelled()).data)["by"] == "customer"
+
+
+def test_a_decimal_is_written_without_an_exponent() -> None:
+    for written, stored in (("1E+3", "1000"), ("1E-7", "0.0000001"), ("0E-7", "0.0000000")):
+        event = product_added(price=Money(amount=Decimal(written), currency="EUR"))
+        assert orjson.loads(encode(event).data)["price"]["amount"] == stored
+
+
+def test_an_id_may_come_from_a_row_of_the_driver() -> None:
+    event = order_shipped(order_id=pgproto.UUID(str(ORDER_ID)))
+    assert encode(event) == encode(order_shipped())
+
+
+def test_ids_are_read_as_plain_uuids() -> None:
+    back = decode(*encode(order_shipped()))
+    assert type(back.order_id) is UUID  # type: ignore[attr-defined]
+    assert back.order_id.is_safe is UUID(int=0).is_safe  # type: ignore[attr-defined]
+    assert {back.order_id: 1}[ORDER_ID] == 1  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("zone", [None, timezone(timedelta(hours=2))])
+def test_a_time_that_is_not_utc_is_not_stored(zone: timezone | None) -> None:
+    with pytest.raises(ValueError, match="expires_at is not in UTC"):
+        encode(order_placed(expires_at=datetime(2026, 11, 22, tzinfo=zone)))
+
+
+def test_what_json_cannot_hold_is_not_stored() -> None:
+    with pytest.raises(TypeError):
+        encode(order_shipped(carrier=b"DHL"))
+
+
+@pytest.mark.parametrize(
+    ("name", "version"), [("order.teleported", 1), ("order.shipped", 2), ("order.shipped", 0), ("", 1)]
+)
+def test_an_unknown_name_or_version_is_not_guessed(name: str, version: int) -> None:
+    with pytest.raises(UnknownEventType) as unknown:
+        decode(name, version, b"{}")
+    assert (unknown.value.type, unknown.value.schema_version) == (name, version)
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_a_missing_field_is_malformed(name: str) -> None:
+    payload = orjson.loads(encode(EXPECTED[name, EVENTS[name].version]).data)
+    for field in payload:
+        with pytest.raises(MalformedEvent):
+            decode_fields(name, EVENTS[name].version, {key: payload[key] for key in payload if key != field})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("order_id", "not an id"),
+        ("order_id", 7),
+        ("expires_at", "yesterday"),
+        ("total", {"amount": "x", "currency": "EUR"}),
+        ("total", None),
+        ("lines", 5),
+        ("lines", [{}]),
+    ],
+)
+def test_a_value_of_another_kind_is_malformed(field: str, value: object) -> None:
+    payload = orjson.loads(encode(order_placed()).data)
+    with pytest.raises(MalformedEvent):
+        decode_fields("order.placed", 1, payload | {field: value})
+
+
+@pytest.mark.parametrize("payload", [b"", b"{", b"[]", b"null", b"7", b'"x"'])
+def test_what_is_no_json_object_is_malformed(payload: bytes) -> None:
+    with pytest.raises(MalformedEvent):
+        decode("order.shipped", 1, payload)
+
+
+def test_a_field_that_a_newer_release_added_is_left_out() -> None:
+    payload = orjson.loads(encode(order_paid()).data)
+    payload["gift"] = True
+    payload["lines"][0]["colour"] = "blue"
+    assert decode_fields("order.paid", 1, payload) == order_paid()
+
+
+class Colour(StrEnum):
+    RED = "red"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pot(Event):
+    colour: Colour = Colour.RED
+    size: int = 4
+
+
+def test_a_field_added_with_a_default_is_filled_in() -> None:
+    read = reader(Pot)
+    assert read({}) == Pot()
+    assert read({"size": 6}) == Pot(size=6)
+    assert read({"size": 6, "colour": "red", "lid": True}) == Pot(size=6)
+
+
+def _sized(payload: dict[str, Any]) -> dict[str, Any]:
+    return {"colour": payload["colour"], "cups": payload["cups"] * 2}
+
+
+def _renamed(payload: dict[str, Any]) -> dict[str, Any]:
+    return {"colour": payload["colour"], "size": payload["cups"]}
+
+
+def test_upcasters_lead_from_each_stored_version_to_the_newest() -> None:
+    kind = EventType(cls=Pot, version=3, upcasters={1: _sized, 2: _renamed})
+    assert versioned_reader(kind, 1)({"colour": "red", "cups": 2}) == Pot(size=4)
+    assert versioned_reader(kind, 2)({"colour": "red", "cups": 3}) == Pot(size=3)
+    assert versioned_reader(kind, 3)({"colour": "red", "size": 5}) == Pot(size=5)

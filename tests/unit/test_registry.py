@@ -1,0 +1,88 @@
+"""Every event has one name for ever, and every payload ever stored can still be read."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import fields
+from importlib import import_module
+from inspect import getmembers, isclass
+from pathlib import Path
+from pkgutil import walk_packages
+from re import fullmatch
+from typing import Any
+
+import orjson
+import pytest
+
+import domain
+from domain.accounts import ACCOUNTS
+from domain.catalogue import PRODUCTS
+from domain.decider import Decider
+from domain.inventory import INVENTORY
+from domain.messages import Event
+from domain.orders import ORDERS
+from domain.registry import EVENTS, NAMES
+from infra.codec import decode, encode
+from tests.golden.expected import EXPECTED
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "events"
+VERSIONS = [(name, version) for name, kind in EVENTS.items() for version in range(1, kind.version + 1)]
+
+
+def _modules() -> Iterator[object]:
+    for found in walk_packages(domain.__path__, "domain."):
+        yield import_module(found.name)
+
+
+def _declared() -> set[type[Event]]:
+    """Every event class of the domain, save those that others build upon."""
+    classes = {found for module in _modules() for _, found in getmembers(module, isclass)}
+    return {found for found in classes if issubclass(found, Event) and not found.__subclasses__()}
+
+
+def _golden(name: str, version: int) -> Path:
+    return GOLDEN / f"{name}.v{version}.json"
+
+
+def test_every_event_is_registered_once() -> None:
+    assert Counter(kind.cls for kind in EVENTS.values()) == Counter(_declared())
+    assert len(NAMES) == len(EVENTS)
+
+
+def test_a_name_says_context_and_past_tense() -> None:
+    for name in EVENTS:
+        assert fullmatch(r"[a-z]+\.[a-z]+(_[a-z]+)*", name)
+        assert name.endswith("ed") or name in {"order.paid", "stock.sold", "stock.withdrawn", "order.overpaid"}
+
+
+def test_every_version_below_the_newest_has_its_upcaster() -> None:
+    for name, kind in EVENTS.items():
+        assert sorted(kind.upcasters) == list(range(1, kind.version)), name
+
+
+def test_every_event_of_every_version_has_a_golden_payload_and_no_golden_name_is_gone() -> None:
+    assert {path.name for path in GOLDEN.iterdir()} == {_golden(*each).name for each in VERSIONS}
+    assert EXPECTED.keys() == set(VERSIONS)
+
+
+@pytest.mark.parametrize(("name", "version"), VERSIONS)
+def test_a_golden_payload_is_read_as_the_event_it_was(name: str, version: int) -> None:
+    assert decode(name, version, _golden(name, version).read_bytes()) == EXPECTED[name, version]
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_the_newest_golden_payload_holds_exactly_the_fields_of_today(name: str) -> None:
+    kind = EVENTS[name]
+    payload = orjson.loads(_golden(name, kind.version).read_bytes())
+    assert payload.keys() == {field.name for field in fields(kind.cls)}
+    assert payload == orjson.loads(encode(EXPECTED[name, kind.version]).data)
+
+
+def test_each_category_writes_under_its_own_context() -> None:
+    contexts: dict[str, Decider[Any, Any, Any]] = {
+        "account": ACCOUNTS,
+        "product": PRODUCTS,
+        "stock": INVENTORY,
+        "order": ORDERS,
+    }
+    assert {name.partition(".")[0] for name in EVENTS} == contexts.keys()
+    assert len({decider.category for decider in contexts.values()}) == len(contexts)
