@@ -4,7 +4,9 @@ import re
 from collections.abc import Iterator
 from datetime import datetime
 from email import policy
-from email.message import EmailMessage
+from email.errors import HeaderParseError
+from email.header import decode_header, make_header
+from email.message import Message
 from email.parser import BytesParser
 from pathlib import Path
 
@@ -95,7 +97,7 @@ class _Mailbox:
                 "subject": _clean(mail["Subject"]),
             }
 
-    def _parsed(self, request: Request) -> EmailMessage:
+    def _parsed(self, request: Request) -> Message:
         return _parse(self._file(request))
 
     def _file(self, request: Request) -> Path:
@@ -110,26 +112,36 @@ def _page(content: str) -> Response:
     return HTMLResponse(content, headers={"Content-Security-Policy": _PAGE_POLICY})
 
 
-def _parse(path: Path, *, headers_only: bool = False) -> EmailMessage:
+def _parse(path: Path, *, headers_only: bool = False) -> Message:
+    """Headers stay as they came: the parser that understands them raises on some that are broken."""
     with path.open("rb") as file:
-        return BytesParser(policy=policy.default).parse(file, headersonly=headers_only)
+        return BytesParser(policy=policy.compat32).parse(file, headersonly=headers_only)
 
 
-def _part(mail: EmailMessage, kind: str) -> str:
-    """The body of that kind as text; empty if there is none."""
-    body = mail.get_body(preferencelist=(kind,))
-    payload = body.get_payload(decode=True) if body else b""
-    if body is None or not isinstance(payload, bytes):
-        return ""
+def _part(mail: Message, kind: str) -> str:
+    """The first part of that kind that is no attachment, as text; empty if there is none."""
+    for part in mail.walk():
+        payload = part.get_payload(decode=True)
+        if part.get_content_type() == f"text/{kind}" and not part.get_filename() and isinstance(payload, bytes):
+            return _decoded(payload, part.get_content_charset("utf-8"))
+    return ""
+
+
+def _decoded(payload: bytes, charset: str) -> str:
     try:
-        return payload.decode(body.get_content_charset("utf-8"), errors="replace")
+        return payload.decode(charset, errors="replace")
     except LookupError:  # a charset that nobody knows
         return payload.decode("latin-1")
 
 
 def _clean(value: object) -> str:
-    """A header as text that can be encoded, whatever bytes it was made of."""
-    return str(value or "").encode(errors="replace").decode()
+    """A header in words that can be encoded, whatever bytes it was made of."""
+    raw = str(value or "")
+    try:
+        words = str(make_header(decode_header(raw)))
+    except (LookupError, ValueError, HeaderParseError):
+        words = raw
+    return words.encode(errors="replace").decode()
 
 
 def _well(_request: Request) -> Response:

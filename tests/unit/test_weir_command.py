@@ -1,0 +1,21 @@
+"""The ``weir`` command knows all its commands and loads none but the one that is asked for."""
+
+import subprocess
+import sys
+from importlib.util import find_spec
+
+from cli.main import COMMANDS, build
+
+
+def registered(*arguments: str) -> dict[str | None, str | None]:
+    return {command.name: command.help for command in build(arguments).registered_commands}
+
+
+def test_the_help_names_every_command_that_is_installed_by_its_line_in_the_table() -> None:
+    installed = {name: entry.help for name, entry in COMMANDS.items() if find_spec(entry.module)}
+    assert registered("--help") == installed
+
+
+def test_the_help_loads_no_command() -> None:
+    script = "import sys; from cli.main import build; build(['--help']); sys.exit('cli.up' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False, timeout=30).returncode == 0
