@@ -86,8 +86,9 @@ def key_ring(rows: Sequence[tuple[str, str]]) -> KeyRing:
 class Keys:
     """One process's view of the key ring, read on first need and again when a token names an unknown key."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, reload_seconds: float = RELOAD_SECONDS) -> None:
         self._database = database
+        self._reload_seconds = reload_seconds
         self._ring: KeyRing | None = None
         self._read_at = 0.0
         self._reading = asyncio.Lock()
@@ -109,7 +110,7 @@ class Keys:
 
     async def _read_again(self) -> KeyRing:
         async with self._reading:
-            if asyncio.get_running_loop().time() - self._read_at > RELOAD_SECONDS or self._ring is None:
+            if asyncio.get_running_loop().time() - self._read_at >= self._reload_seconds or self._ring is None:
                 self._ring = await self._read()
             return self._ring
 

@@ -15,7 +15,8 @@ from uuid import UUID, uuid5
 
 import orjson
 
-from infra.database import Database, Pooled
+from infra.database import Database
+from infra.log import Session
 
 State: TypeAlias = Literal["due", "sending", "unknown", "sent", "refused", "failed"]
 Settled: TypeAlias = Literal["due", "unknown", "sent", "refused", "failed"]
@@ -51,13 +52,13 @@ def mail_id(log_id: UUID, entry: Entry) -> UUID:
     return uuid5(log_id, f"{entry.position}:{entry.kind}:{entry.recipient}")
 
 
-async def write(connection: Pooled, log_id: UUID, domain: str, entries: Sequence[Entry]) -> list[UUID]:
+async def write(session: Session, log_id: UUID, domain: str, entries: Sequence[Entry]) -> list[UUID]:
     """Writes mails down as due, in the caller's transaction; one that stands there already is left as it is.
 
     Answers the ids of those that are new. ``domain`` is the right side of their Message-IDs.
     """
     ids = [mail_id(log_id, entry) for entry in entries]
-    rows = await connection.fetch(
+    rows = await session.fetch(
         "INSERT INTO mail_ledger (mail_id, position, kind, recipient, context, correlation, message_id)"
         " SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::jsonb[], $6::text[], $7::text[])"
         " ON CONFLICT DO NOTHING RETURNING mail_id",

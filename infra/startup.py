@@ -1,0 +1,38 @@
+"""What every process does first: wait for Postgres for a while, insist on its schema, and learn which log it serves."""
+
+import asyncio
+import random
+from typing import Final
+
+import structlog
+
+from infra import schema
+from infra.database import Database
+from infra.errors import Unavailable
+from infra.log import Log, identify
+
+PATIENCE_SECONDS: Final = 30.0
+"""How long a starting process waits for Postgres before it gives up and leaves it to its supervisor."""
+
+_log = structlog.get_logger("weir.startup")
+
+
+async def known_log(database: Database, *, patience: float = PATIENCE_SECONDS) -> Log:
+    """The log behind the database, once Postgres answers and its schema is this release's.
+
+    Raises :class:`~infra.errors.UnknownSchema`, or :class:`~infra.errors.Unavailable` after ``patience`` seconds.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + patience
+    pause = 0.1
+    while True:
+        try:
+            await schema.check(database)
+            async with database.acquire() as session:
+                return await identify(session)
+        except Unavailable:
+            if loop.time() > deadline:
+                raise
+            _log.warning("waiting for Postgres")
+            await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311
+            pause = min(pause * 2, 2.0)

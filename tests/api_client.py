@@ -1,0 +1,46 @@
+"""The API in this process: its lifespan run as a server would run it, and a client that needs no socket."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx2
+from starlette.types import Message
+
+from api.main import create_app
+from api.middleware import Edge
+from infra.settings import Settings
+
+
+@asynccontextmanager
+async def lifespan(app: Edge) -> AsyncIterator[dict[str, Any]]:
+    """Starts the application and stops it at the end; gives the state that its requests must carry."""
+    to_app: asyncio.Queue[Message] = asyncio.Queue()
+    from_app: asyncio.Queue[Message] = asyncio.Queue()
+    state: dict[str, Any] = {}
+    running = asyncio.create_task(app({"type": "lifespan", "state": state}, to_app.get, from_app.put))
+    try:
+        await to_app.put({"type": "lifespan.startup"})
+        started = await from_app.get()
+        assert started["type"] == "lifespan.startup.complete", started
+        yield state
+        await to_app.put({"type": "lifespan.shutdown"})
+        assert (await from_app.get())["type"] == "lifespan.shutdown.complete"
+    finally:
+        running.cancel()
+        await asyncio.wait({running})
+
+
+@asynccontextmanager
+async def api_client(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client of an API process of its own."""
+    app = create_app(settings)
+    async with lifespan(app) as state:
+
+        async def with_state(scope: Any, receive: Any, send: Any) -> None:
+            await app({**scope, "state": dict(state)}, receive, send)
+
+        transport = httpx2.ASGITransport(app=with_state)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://weir.test") as client:
+            yield client
