@@ -2,10 +2,9 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from starlette.types import Scope
@@ -16,8 +15,7 @@ EXCHANGE: Final = "weir.exchange"
 DEFAULT_WAIT: Final = 2.0
 LONGEST_WAIT: Final = 10.0
 
-REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
-
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _KEY = re.compile(rb"[\x21-\x7e]{1,255}")
 _TOKEN = re.compile(rb"[\x21-\x7e]{1,1024}")
 _ETAG = re.compile(rb'"([1-9][0-9]{0,17})(?:-[0-9]{1,18})?"')
@@ -52,15 +50,24 @@ class RequestContext:
 class Exchange:
     """The edge's own notes on a request in flight; ``headers`` holds each header once."""
 
-    __slots__ = ("body", "code", "context", "headers", "read", "request_id")
+    __slots__ = ("body", "code", "context", "headers", "principal", "read", "request_id")
 
-    def __init__(self, request_id: str, headers: Mapping[bytes, bytes]) -> None:
-        self.request_id = request_id
+    def __init__(self, headers: Mapping[bytes, bytes], next_id: Callable[[], str]) -> None:
+        given = headers.get(b"x-request-id")
+        taken = given is not None and _REQUEST_ID.fullmatch(given) is not None
+        self.request_id = given.decode("ascii") if given and taken else next_id()
         self.headers = headers
         self.body = b""
         self.read = False
         self.code: str | None = None
         self.context: RequestContext | None = None
+        self.principal: Principal | None = None
+
+    def notes(self) -> dict[str, Any] | None:
+        """What the request's log line should tell beyond the usual."""
+        if self.code is None and self.principal is None:
+            return None
+        return {"code": self.code, "principal": self.principal and str(self.principal.id)}
 
 
 def context_of(scope: Scope) -> RequestContext:
@@ -74,34 +81,36 @@ def context_of(scope: Scope) -> RequestContext:
     return exchange.context
 
 
-def identify(scope: Scope, principal: Principal) -> RequestContext:
+def identify(scope: Scope, principal: Principal) -> None:
     """Note who asks. Everything that takes the context later sees it."""
     exchange: Exchange = scope[EXCHANGE]
-    exchange.context = replace(context_of(scope), principal=principal)
-    return exchange.context
+    exchange.principal = principal
+    if exchange.context is not None:
+        exchange.context = replace(exchange.context, principal=principal)
 
 
 def _read_context(scope: Scope, exchange: Exchange) -> RequestContext:
-    headers = exchange.headers
-    key = _visible(headers, b"idempotency-key", _KEY)
+    """Most requests lack most of these headers, hence the checks before the calls."""
+    get = exchange.headers.get
+    key, token = get(b"idempotency-key"), get(b"consistency-token")
+    tag, none_match = get(b"if-match"), get(b"if-none-match")
+    trace, prefer = get(b"traceparent"), get(b"prefer")
     client = scope.get("client")
     return RequestContext(
         request_id=exchange.request_id,
         source=client[0] if client else "",
-        traceparent=_traceparent(headers.get(b"traceparent")),
-        idempotency_key=key,
-        fingerprint=_fingerprint(scope, exchange.body) if key else None,
-        if_match=_version(headers.get(b"if-match")),
-        if_none_match=_text(headers.get(b"if-none-match")),
-        consistency_token=_visible(headers, b"consistency-token", _TOKEN),
-        wait=_wait(headers.get(b"prefer")),
+        traceparent=None if trace is None else _traceparent(trace),
+        idempotency_key=None if key is None else _visible(key, b"idempotency-key", _KEY),
+        fingerprint=None if key is None else _fingerprint(scope, exchange.body),
+        if_match=None if tag is None else _version(tag),
+        if_none_match=None if none_match is None else none_match.decode("latin-1"),
+        consistency_token=None if token is None else _visible(token, b"consistency-token", _TOKEN),
+        wait=DEFAULT_WAIT if prefer is None else _wait(prefer),
+        principal=exchange.principal,
     )
 
 
-def _visible(headers: Mapping[bytes, bytes], name: bytes, form: re.Pattern[bytes]) -> str | None:
-    value = headers.get(name)
-    if value is None:
-        return None
+def _visible(value: bytes, name: bytes, form: re.Pattern[bytes]) -> str:
     if not form.fullmatch(value):
         raise malformed_header(name)
     return value.decode("ascii")
@@ -112,20 +121,14 @@ def malformed_header(name: bytes) -> Problem:
     return Problem("malformed-header", f"The {name.decode('ascii').title()} header does not have its proper form.")
 
 
-def _text(value: bytes | None) -> str | None:
-    return None if value is None else value.decode("latin-1")
-
-
-def _traceparent(value: bytes | None) -> str | None:
+def _traceparent(value: bytes) -> str | None:
     """A malformed traceparent is ignored, as W3C Trace Context asks."""
-    if value is None or not _TRACEPARENT.fullmatch(value):
-        return None
-    return value.decode("ascii")
+    return value.decode("ascii") if _TRACEPARENT.fullmatch(value) else None
 
 
-def _version(value: bytes | None) -> int | None:
+def _version(value: bytes) -> int | None:
     """``"<version>"``, or a document's tag, which begins with it; ``*`` asks for no particular one."""
-    if value is None or value == b"*":
+    if value == b"*":
         return None
     match = _ETAG.fullmatch(value)
     if match is None:
@@ -133,14 +136,14 @@ def _version(value: bytes | None) -> int | None:
     return int(match[1])
 
 
-def _wait(value: bytes | None) -> float:
+def _wait(value: bytes) -> float:
     """``Prefer: wait=<seconds>`` (RFC 7240); what cannot be read is no preference."""
-    match = None if value is None else _WAIT.search(value)
+    match = _WAIT.search(value)
     return DEFAULT_WAIT if match is None else min(float(match[1]), LONGEST_WAIT)
 
 
 def _fingerprint(scope: Scope, body: bytes) -> bytes:
-    """Tells two requests under one key apart: method, path, query and body, with lengths so that parts cannot shift."""
-    path, query = scope["path"].encode("utf-8", "surrogatepass"), scope["query_string"]
-    head = b"%s %d %d " % (scope["method"].encode("ascii"), len(path), len(query))
-    return hashlib.sha256(b"".join((head, path, query, body))).digest()
+    """Tells two requests under one key apart. A raw path has no space in it, nor a query a line end."""
+    path = scope.get("raw_path") or scope["path"].encode("utf-8", "surrogatepass")
+    head = b"%b %b?%b\n" % (scope["method"].encode("ascii"), path, scope["query_string"])
+    return hashlib.sha256(head + body).digest()

@@ -4,11 +4,11 @@ For each request it makes or takes the id, finds the route, answers hot reads fr
 policy, runs the endpoint, turns whatever goes wrong into a problem, counts, and writes one log line.
 """
 
-import re
-from collections.abc import Mapping
-from random import Random
+import os
+from collections.abc import Iterator, Mapping
+from itertools import count
 from time import perf_counter, time_ns
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from starlette.requests import Request
@@ -41,7 +41,6 @@ SINGLE: Final = frozenset(
     }
 )
 
-_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _log = structlog.get_logger("weir.edge")
 
 
@@ -53,7 +52,7 @@ class Edge:
         self._table = table
         self._metrics = metrics
         self._access: AccessLog | None = None
-        self._random = Random()  # noqa: S311 - request ids name requests, they guard nothing
+        self._next_id = request_ids().__next__
 
     def log_to(self, access: AccessLog | None) -> None:
         """Where each request's line goes from now on."""
@@ -65,63 +64,62 @@ class Edge:
             target.hot = hot.get(target.template) if method == "GET" else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            await self._http(scope, receive, send)
-        else:
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
-
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+            return
         started = perf_counter()
-        headers = dict(scope["headers"])
-        request_id = self._request_id(headers.get(b"x-request-id"))
-        REQUEST_ID.set(request_id)
-        scope["app"] = self._app
-        exchange = scope[EXCHANGE] = Exchange(request_id, headers)
-        reply = Reply(send, request_id)
+        exchange = Exchange(dict(scope["headers"]), self._next_id)
+        reply = Reply(send, exchange.request_id)
         template, targets, args = self._table.find(scope["path"])
-        self._metrics.in_flight += 1
         try:
-            _check_target(scope, headers)
-            target = method_of(targets, scope["method"])
-            await reply.give(await _answer(target, args, exchange, scope, receive), scope, receive)
+            # What memory can answer is answered before anything else is looked at.
+            target = targets.get(scope["method"])
+            answer = target.hot.now(args, exchange.headers, scope) if target and target.hot else None
+            if answer is None:
+                await self._serve(targets, args, exchange, reply, scope, receive)
+            else:
+                await reply.give(answer)
         except ClientGone:
             reply.status = CLIENT_GONE
         except Exception as error:
-            await _refuse(error, exchange, reply, scope, receive)
+            await _refuse(error, exchange, reply, receive)
         finally:
-            self._metrics.in_flight -= 1
             self._note(scope, template, reply.status or 500, perf_counter() - started, exchange)
 
-    def _request_id(self, given: bytes | None) -> str:
-        """The client's id if it keeps the form, else one of ours, ordered by time as UUIDv7 is (RFC 9562)."""
-        if given is not None and _REQUEST_ID.fullmatch(given):
-            return given.decode("ascii")
-        bits = self._random.getrandbits(74)
-        head, tail = 0x7000 | bits >> 62, 0x8000000000000000 | bits & 0x3FFFFFFFFFFFFFFF
-        digits = f"{time_ns() // 1_000_000:012x}{head:04x}{tail:016x}"
-        return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+    async def _serve(
+        self,
+        targets: dict[str, Target],
+        args: tuple[str, ...],
+        exchange: Exchange,
+        reply: "Reply",
+        scope: Scope,
+        receive: Receive,
+    ) -> None:
+        """Check, read, run, answer."""
+        REQUEST_ID.set(exchange.request_id)
+        scope["app"] = self._app
+        scope[EXCHANGE] = exchange
+        self._metrics.in_flight += 1
+        try:
+            _check_target(scope, exchange.headers)
+            target = method_of(targets, scope["method"])
+            answer = await _answer(target, args, exchange, scope, receive)
+            if isinstance(answer, Answer):
+                await reply.give(answer)
+            else:
+                await answer(scope, receive, reply)
+        finally:
+            self._metrics.in_flight -= 1
 
     def _note(self, scope: Scope, template: str, status: int, seconds: float, exchange: Exchange) -> None:
         """Count the request and write its line."""
         method = scope["method"]
-        known = method if method in METHODS else "other"
-        self._metrics.observe(known, template, status, seconds)
-        if self._access is None:
-            return
-        client, context = scope.get("client"), exchange.context
-        fields: dict[str, Any] = {
-            "method": method,
-            "path": scope["path"],
-            "route": template,
-            "ms": round(seconds * 1000, 3),
-            "request_id": exchange.request_id,
-            "source": client[0] if client else "",
-        }
-        if exchange.code is not None:
-            fields["code"] = exchange.code
-        if context is not None and context.principal is not None:
-            fields["principal"] = context.principal.id
-        self._access.request(status, fields)
+        self._metrics.observe(method if method in METHODS else "other", template, status, seconds)
+        if self._access is not None:
+            source = scope.get("client") or ("",)
+            self._access.request(
+                status, seconds, method, scope["path"], template, source[0], exchange.request_id, exchange.notes()
+            )
 
 
 class Reply:
@@ -134,17 +132,13 @@ class Reply:
         self._request_id = (b"x-request-id", request_id.encode("ascii"))
         self.status = 0
 
-    async def give(self, answer: Answer | Response, scope: Scope, receive: Receive) -> None:
-        """Send a whole answer, or let a response send itself."""
-        if not isinstance(answer, Answer):
-            await answer(scope, receive, self)
-            return
-        status, headers, body = answer
+    async def give(self, answer: Answer) -> None:
+        """Send a whole answer."""
+        self.status, headers, body = answer
         headers = [*headers, self._request_id]
-        if status not in (204, 304):
+        if self.status not in (204, 304):
             headers.append((b"content-length", b"%d" % len(body)))
-        self.status = status
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._send({"type": "http.response.start", "status": self.status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body})
 
     async def __call__(self, message: Message) -> None:
@@ -152,6 +146,15 @@ class Reply:
             self.status = message["status"]
             message = {**message, "headers": [*message["headers"], self._request_id]}
         await self._send(message)
+
+
+def request_ids() -> Iterator[str]:
+    """Ids in the form of UUIDv7 (RFC 9562): when the process began, random bits, and a count behind them."""
+    bits = int.from_bytes(os.urandom(9), "big")
+    head = f"{time_ns() // 1_000_000:012x}{0x7000 | bits & 0xFFF:04x}{0x8000 | bits >> 12 & 0x3FFF:04x}"
+    head = f"{head[:8]}-{head[8:12]}-{head[12:16]}-{head[16:]}-"
+    for number in count(bits >> 32):
+        yield f"{head}{number:012x}"
 
 
 def _check_target(scope: Scope, headers: Mapping[bytes, bytes]) -> None:
@@ -176,13 +179,12 @@ def _check_repeated(names: list[bytes]) -> None:
 async def _answer(
     target: Target, args: tuple[str, ...], exchange: Exchange, scope: Scope, receive: Receive
 ) -> Answer | Response:
-    """From the hot read if there is one that knows, else from the endpoint."""
-    hot, headers = target.hot, exchange.headers
-    if hot is not None:
-        answer = hot.now(args, headers, scope) or await hot.soon(args, headers, scope)
+    """From the hot read if it finds out, else from the endpoint."""
+    headers, policy = exchange.headers, target.policy
+    if target.hot is not None:
+        answer = await target.hot.soon(args, headers, scope)
         if answer is not None:
             return answer
-    policy = target.policy
     if policy.stream:
         check_head(headers, policy)
         receive = counted(receive, policy)
@@ -193,7 +195,7 @@ async def _answer(
     return await target.respond(Request(scope, receive), exchange.body)
 
 
-async def _refuse(error: Exception, exchange: Exchange, reply: Reply, scope: Scope, receive: Receive) -> None:
+async def _refuse(error: Exception, exchange: Exchange, reply: Reply, receive: Receive) -> None:
     """Turn whatever went wrong into a problem, once; a response already begun can only be broken off."""
     problem = problem_of(error)
     exchange.code = problem.code
@@ -205,4 +207,4 @@ async def _refuse(error: Exception, exchange: Exchange, reply: Reply, scope: Sco
     answer = problem_answer(problem, exchange.request_id)
     if not (exchange.read or await drained(exchange.headers, receive)):
         answer.headers.append((b"connection", b"close"))
-    await reply.give(answer, scope, receive)
+    await reply.give(answer)

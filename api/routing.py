@@ -1,7 +1,7 @@
 """The edge's own table of routes: it walks a path's segments to the full template and the endpoint behind it."""
 
 import re
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -59,6 +59,10 @@ class _Node:
         return self.literals.setdefault(segment, _Node())
 
 
+Found = tuple[str, dict[str, Target], tuple[str, ...]]
+"""A route's template, its targets by method, and the arguments in the path."""
+
+
 class Table:
     """All routes of the process. A literal segment wins over a parameter."""
 
@@ -66,6 +70,18 @@ class Table:
         self._root = _Node()
         for method, target in routes:
             self._add(method, target)
+        self._static: dict[str, Found] = {}
+        self._last: dict[str, tuple[str, dict[str, Target]]] = {}
+        for node in self._nodes():
+            self._shorten(node)
+
+    def _shorten(self, node: "_Node") -> None:
+        """Most paths have no argument, or one at the end: those are found in one step, the rest by walking."""
+        front, _, last = node.template.rpartition("/")
+        if "{" not in node.template:
+            self._static[node.template] = (node.template, node.targets, ())
+        elif "{" not in front and last.startswith("{"):
+            self._last[front] = (node.template, node.targets)
 
     def _add(self, method: str, target: Target) -> None:
         node = self._root
@@ -78,17 +94,28 @@ class Table:
         node.template = target.template
         node.targets[method] = target
 
-    def find(self, path: str) -> tuple[str, dict[str, Target], tuple[str, ...]]:
+    def find(self, path: str) -> Found:
         """The template of ``path`` (``unmatched`` if none), its targets by method, and the arguments in the path."""
+        if (found := self._static.get(path)) is not None:
+            return found
+        front, _, last = path.rpartition("/")
+        if last and (place := self._last.get(front)) is not None:
+            return (*place, (last,))
         args: list[str] = []
         node = _descend(self._root, path.split("/"), 0, args)
         return (UNMATCHED, {}, ()) if node is None else (node.template, node.targets, tuple(args))
 
     def targets(self) -> Iterable[tuple[str, Target]]:
         """Every method with its target."""
+        for node in self._nodes():
+            yield from node.targets.items()
+
+    def _nodes(self) -> Iterator["_Node"]:
+        """Every node that is a route's end."""
         nodes = [self._root]
         for node in nodes:
-            yield from node.targets.items()
+            if node.targets:
+                yield node
             nodes.extend(node.literals.values())
             nodes.extend([node.parameter] if node.parameter else [])
 

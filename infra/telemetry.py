@@ -22,8 +22,13 @@ REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 
 FLUSH_SECONDS: Final = 0.1
 MOST_LINES: Final = 50_000
+LINES_AT_ONCE: Final = 64
 CLOSE_SECONDS: Final = 2.0
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+
+
+Unrendered = tuple[Callable[[Any], bytes], Any]
+"""How to make the line, and of what."""
 
 
 class LogWriter:
@@ -36,7 +41,7 @@ class LogWriter:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._waiting: deque[bytes] = deque()
+        self._waiting: deque[bytes | Unrendered] = deque()
         self._writing = threading.Lock()
         self._wake = threading.Event()
         self._closing = threading.Event()
@@ -47,8 +52,8 @@ class LogWriter:
         """Start the thread."""
         self._thread.start()
 
-    def line(self, line: bytes) -> None:
-        """Write ``line`` within ``FLUSH_SECONDS``. It needs no newline."""
+    def line(self, line: "bytes | Unrendered") -> None:
+        """Write ``line`` within ``FLUSH_SECONDS``. It needs no newline; it may be rendered no sooner than then."""
         if len(self._waiting) >= MOST_LINES:
             self.dropped += 1
             return
@@ -56,7 +61,7 @@ class LogWriter:
         if not self._wake.is_set():
             self._wake.set()
 
-    def urgent(self, line: bytes) -> None:
+    def urgent(self, line: "bytes | Unrendered") -> None:
         """Write ``line``, and all before it, now."""
         self._waiting.append(line)
         self.flush()
@@ -64,9 +69,11 @@ class LogWriter:
     def flush(self) -> None:
         """Write what is waiting."""
         with self._writing:
-            count = len(self._waiting)
-            if count:
-                _write(self._descriptor, b"\n".join([self._waiting.popleft() for _ in range(count)]) + b"\n")
+            while self._waiting:
+                # In small parts: rendering holds the interpreter, each write lets the event loop have it back.
+                count = min(len(self._waiting), LINES_AT_ONCE)
+                lines = [self._waiting.popleft() for _ in range(count)]
+                _write(self._descriptor, b"".join([_rendered(line) + b"\n" for line in lines]))
 
     def close(self) -> None:
         """Write the rest and end the thread; a stalled reader is not waited for."""
@@ -82,6 +89,10 @@ class LogWriter:
             self._wake.clear()
             self.flush()
         self.flush()
+
+
+def _rendered(line: bytes | Unrendered) -> bytes:
+    return line if isinstance(line, bytes) else line[0](line[1])
 
 
 def _write(descriptor: int, data: bytes) -> None:
@@ -173,7 +184,10 @@ def _traceback(error: Any) -> str:
 
 
 def _json(event: MutableMapping[str, Any]) -> bytes:
-    return orjson.dumps(event, default=repr, option=orjson.OPT_NON_STR_KEYS)
+    try:
+        return orjson.dumps(event, default=repr, option=orjson.OPT_NON_STR_KEYS)
+    except TypeError:  # a lone surrogate, a circle, an integer beyond 64 bit: no reason to lose the line
+        return orjson.dumps({name: repr(value) for name, value in event.items()})
 
 
 def _console(event: MutableMapping[str, Any]) -> bytes:
@@ -199,20 +213,33 @@ def timestamp(now: float) -> str:
 
 
 class AccessLog:
-    """One line per request, errors at once and the rest soon."""
+    """One line per request, errors at once and the rest soon. Rendering is left to the writer's thread."""
 
     def __init__(self, writer: LogWriter, settings: Settings) -> None:
         self._writer = writer
         self._render = _json if settings.log_format == "json" else _console
         self._quiet = _LEVELS[settings.log_level] > logging.INFO
 
-    def request(self, status: int, fields: dict[str, Any]) -> None:
-        """``fields`` are method, path, route and what else is worth a line; never headers, queries or bodies."""
-        failed = status >= 500
-        if self._quiet and not failed:
-            return
-        level = "error" if failed else "info"
-        line = self._render(
-            {"time": timestamp(time.time()), "level": level, "event": "request", "status": status, **fields}
-        )
-        (self._writer.urgent if failed else self._writer.line)(line)
+    def request(self, *row: Any) -> None:
+        """``status, seconds, method, path, route, source, request id, notes``; never headers, queries or bodies."""
+        failed = row[0] >= 500
+        if failed:
+            self._writer.urgent((self._line, (time.time(), row)))
+        elif not self._quiet:
+            self._writer.line((self._line, (time.time(), row)))
+
+    def _line(self, row: tuple[float, tuple[Any, ...]]) -> bytes:
+        now, (status, seconds, method, path, route, source, request_id, notes) = row
+        event = {
+            "time": timestamp(now),
+            "level": "error" if status >= 500 else "info",
+            "event": "request",
+            "request_id": request_id,
+            "status": status,
+            "ms": int(seconds * 1e6) / 1e3,
+            "method": method,
+            "path": path,
+            "route": route,
+            "source": source,
+        }
+        return self._render({**event, **notes} if notes else event)
