@@ -24,6 +24,7 @@ FLUSH_SECONDS: Final = 0.1
 MOST_LINES: Final = 50_000
 LINES_AT_ONCE: Final = 64
 CLOSE_SECONDS: Final = 2.0
+PATIENCE_SECONDS: Final = 0.25
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
 
@@ -34,9 +35,9 @@ Unrendered = tuple[Callable[[Any], bytes], Any]
 class LogWriter:
     """Lines for one file descriptor, gathered and written by a thread of its own.
 
-    ``line`` costs an append. ``urgent`` writes what is waiting and then the line before it returns: an error is in the
-    file even if the process dies next. If the reader of the descriptor stalls, ordinary lines beyond ``MOST_LINES``
-    are dropped and counted; urgent ones never.
+    ``line`` costs an append. ``urgent`` returns when the line and all before it are written: an error is in the file
+    even if the process dies next. If the reader of the descriptor stalls, ordinary lines beyond ``MOST_LINES`` are
+    dropped and counted; urgent ones never.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -44,6 +45,8 @@ class LogWriter:
         self._waiting: deque[bytes | Unrendered] = deque()
         self._writing = threading.Lock()
         self._wake = threading.Event()
+        self._hurry = threading.Event()
+        self._written = threading.Event()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self.dropped = 0
@@ -62,9 +65,15 @@ class LogWriter:
             self._wake.set()
 
     def urgent(self, line: "bytes | Unrendered") -> None:
-        """Write ``line``, and all before it, now."""
+        """Write ``line``, and all before it, now; a stalled reader holds up the caller for ``PATIENCE_SECONDS``."""
         self._waiting.append(line)
-        self.flush()
+        if not self._thread.is_alive():
+            self.flush()
+            return
+        self._written.clear()
+        self._hurry.set()
+        self._wake.set()
+        self._written.wait(PATIENCE_SECONDS)
 
     def flush(self) -> None:
         """Write what is waiting."""
@@ -78,6 +87,7 @@ class LogWriter:
     def close(self) -> None:
         """Write the rest and end the thread; a stalled reader is not waited for."""
         self._closing.set()
+        self._hurry.set()
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join(CLOSE_SECONDS)
@@ -85,9 +95,11 @@ class LogWriter:
     def _run(self) -> None:
         while not self._closing.is_set():
             self._wake.wait()
-            self._closing.wait(FLUSH_SECONDS)
+            self._hurry.wait(FLUSH_SECONDS)
             self._wake.clear()
+            self._hurry.clear()
             self.flush()
+            self._written.set()
         self.flush()
 
 
