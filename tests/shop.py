@@ -1,0 +1,96 @@
+"""The API as its clients see it: a real server on a free port, accounts made with a token each, and a few habits."""
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+import httpx2
+import uvicorn
+from pydantic import SecretStr
+
+from api.main import create_app
+from api.scopes import scopes_of
+from domain.accounts import Role
+from infra.database import Database
+from infra.keys import Keys
+from infra.settings import Settings
+from infra.tokens import Tokens
+
+SECRET: Final = "whsec_" + base64.b64encode(b"a secret of the tests, 32 bytes!").decode()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Client:
+    """Somebody at the door. ``id`` is the account; ``headers`` are its credentials."""
+
+    http: httpx2.AsyncClient
+    id: UUID
+    headers: Mapping[str, str]
+
+    async def send(self, method: str, path: str, body: Any = None, **headers: str) -> httpx2.Response:
+        """One request; header names with ``_`` for ``-``."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self.http.request(method, path, json=body, headers={**self.headers, **named})
+
+    async def post(self, path: str, body: Any = None, **headers: str) -> httpx2.Response:
+        """A command."""
+        return await self.send("POST", path, body, **headers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shop:
+    """A running API on the database of the test."""
+
+    http: httpx2.AsyncClient
+    database: Database
+    tokens: Tokens
+
+    async def client(self, *roles: Role) -> Client:
+        """Somebody with these roles; a customer if none are named."""
+        account_id = uuid4()
+        issued = await self.tokens.issue(account_id, scopes_of(roles or (Role.CUSTOMER,)))
+        return Client(http=self.http, id=account_id, headers={"Authorization": f"Bearer {issued.token}"})
+
+    async def product(self, stock: int = 50, price: str = "10.00") -> str:
+        """The id of a new product."""
+        staff = await self.client(Role.STAFF)
+        money = {"amount": price, "currency": "EUR"}
+        answer = await staff.post(
+            "/v1/products", {"sku": uuid4().hex, "name": "Kettle", "price": money, "stock": stock}
+        )
+        return str(answer.json()["id"])
+
+    async def stored(self) -> tuple[int, ...]:
+        """How much there is of all that a command can store."""
+        row = await self.database.fetchrow(
+            "SELECT (SELECT position FROM log_head), (SELECT count(*) FROM events), (SELECT count(*) FROM claims),"
+            " (SELECT count(*) FROM commands), (SELECT count(*) FROM credentials)"
+        )
+        return tuple(row or ())
+
+
+@asynccontextmanager
+async def shop(settings: Settings) -> AsyncIterator[Shop]:
+    """The API, served until the end of the block."""
+    settings = settings.model_copy(update={"payment_webhook_secret": SecretStr(SECRET)})
+    server = uvicorn.Server(uvicorn.Config(create_app(settings), port=0, log_config=None, access_log=False))
+    serving = asyncio.create_task(server.serve())
+    try:
+        while not server.started:
+            await asyncio.wait([serving], timeout=0.01)
+            if serving.done():
+                serving.result()
+                raise RuntimeError("the API did not start")
+        port = server.servers[0].sockets[0].getsockname()[1]
+        database = Database(settings)
+        tokens = Tokens(Keys(database), issuer=settings.token_issuer, seconds=settings.access_token_seconds)
+        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20) as http:
+            yield Shop(http=http, database=database, tokens=tokens)
+        await database.close()
+    finally:
+        server.should_exit = True
+        await serving
