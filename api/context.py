@@ -67,7 +67,7 @@ class Exchange:
         """What the request's log line should tell beyond the usual."""
         if self.code is None and self.principal is None:
             return None
-        return {"code": self.code, "principal": self.principal and str(self.principal.id)}
+        return {"code": self.code, "principal": self.principal and self.principal.id}
 
 
 def context_of(scope: Scope) -> RequestContext:

@@ -77,6 +77,8 @@ def describe(app: FastAPI) -> FastAPI:
         if app.openapi_schema is None:
             document = plain()
             document.setdefault("components", {}).setdefault("schemas", {})["Problem"] = _PROBLEM
+            for unused in ("HTTPValidationError", "ValidationError"):
+                document["components"]["schemas"].pop(unused, None)
             for method, operation in _operations(document):
                 _describe(method, operation)
         return app.openapi_schema or plain()

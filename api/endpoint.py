@@ -215,7 +215,7 @@ def answer_of(result: Any, status: int) -> Answer | Response:
         case Answer() | Response():
             return result
         case None:
-            return Answer(204, [])
+            return Answer(204 if status == 200 else status, [])
         case BaseModel():
             return Answer(status, [JSON], result.model_dump_json().encode("utf-8"))
     return json_answer(result, status)

@@ -59,7 +59,21 @@ STATUS: Final[Mapping[str, Kind]] = {
     "idempotency-key-in-flight": Kind(409, "Idempotency key in flight", "The first request still runs.", _SOON),
     # the rules
     "already-taken": Kind(409, "Already taken", "Another one holds it."),
+    "already-exists": Kind(409, "Already exists", "It was made before."),
+    "not-for-sale": Kind(409, "Not for sale", "The product is discontinued."),
     "out-of-stock": Kind(409, "Out of stock", "There is not enough in stock."),
+    "stock-mismatch": Kind(409, "Stock mismatch", "The order and its stock disagree."),
+    "mixed-currencies": Kind(409, "Mixed currencies", "An order is in one currency."),
+    "order-not-open": Kind(409, "Order not open", "The order no longer waits for its payment."),
+    "order-not-paid": Kind(409, "Order not paid", "The order is not paid."),
+    "order-not-shipped": Kind(409, "Order not shipped", "The order is not shipped."),
+    "payment-mismatch": Kind(409, "Payment mismatch", "The payment is not the order's total."),
+    "invalid-value": Kind(422, "Invalid value", "A value is outside what the shop can hold."),
+    "invalid-amount": Kind(422, "Invalid amount", "The amount is not one of its currency."),
+    "unknown-currency": Kind(422, "Unknown currency", "ISO 4217 knows no such currency."),
+    "currency-mismatch": Kind(422, "Currency mismatch", "Amounts of two currencies do not mix."),
+    "duplicate-item": Kind(422, "Duplicate item", "A product may be in an order once."),
+    "unknown-product": Kind(422, "Unknown product", "The item names no product of the catalogue."),
     # the house
     "internal": Kind(500, "Internal error", "Something went wrong on this side. The request id finds it in the logs."),
     "outcome-unknown": Kind(
@@ -163,10 +177,10 @@ def problem_answer(problem: Problem, request_id: str) -> Answer:
 
 
 def _of_refusal(refusal: Refusal) -> Problem:
-    if refusal.pointer is None:
-        return Problem(refusal.code, refusal.detail)
-    finding = {"pointer": refusal.pointer, "code": refusal.code, "detail": refusal.detail}
-    return Problem(refusal.code, refusal.detail, errors=[finding])
+    problem = Problem(refusal.code, refusal.detail)
+    if refusal.pointer is not None or problem.kind.status == 422:
+        problem.errors = [{"pointer": refusal.pointer or "", "code": refusal.code, "detail": refusal.detail}]
+    return problem
 
 
 def _of_http(error: HTTPException) -> Problem:

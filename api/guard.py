@@ -251,21 +251,23 @@ def _bounded(digits: str) -> int:
 
 
 def _walk(value: object) -> None:
-    """Depth and NUL, without recursion."""
+    """Depth and NUL, level by level instead of by recursion."""
     level: list[object] = [value]
     for _ in range(DEEPEST + 1):
-        if any(isinstance(v, str) and "\0" in v for v in level):
-            raise Problem("malformed-json", "A string contains NUL.")
-        level = [inner for outer in level for inner in _inside(outer)]
-        if not level:
+        for text in level:
+            if isinstance(text, str):
+                _check_text(text)
+        containers = [v for v in level if isinstance(v, dict | list)]
+        if not containers:
             return
+        level = [inner for container in containers for inner in _inside(container)]
     raise Problem("malformed-json", "The body is nested too deeply.")
 
 
-def _inside(value: object) -> Iterable[object]:
-    match value:
-        case dict():
-            return chain(value.keys(), value.values())
-        case list():
-            return value
-    return ()
+def _inside(container: dict[Any, Any] | list[Any]) -> Iterable[object]:
+    return chain(container.keys(), container.values()) if isinstance(container, dict) else container
+
+
+def _check_text(text: str) -> None:
+    if "\0" in text:
+        raise Problem("malformed-json", "A string contains NUL.")

@@ -11,7 +11,7 @@ from time import perf_counter, time_ns
 from typing import Final
 
 import structlog
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -65,7 +65,7 @@ class Edge:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self._other(scope, receive, send)
             return
         started = perf_counter()
         exchange = Exchange(dict(scope["headers"]), self._next_id)
@@ -79,12 +79,19 @@ class Edge:
                 await self._serve(targets, args, exchange, reply, scope, receive)
             else:
                 await reply.give(answer)
-        except ClientGone:
+        except (ClientGone, ClientDisconnect):
             reply.status = CLIENT_GONE
         except Exception as error:
             await _refuse(error, exchange, reply, receive)
         finally:
             self._note(scope, template, reply.status or 500, perf_counter() - started, exchange)
+
+    async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """WebSockets have a request id and a context like any request; what they say is their own affair."""
+        if scope["type"] == "websocket":
+            scope[EXCHANGE] = exchange = Exchange(dict(scope["headers"]), self._next_id)
+            REQUEST_ID.set(exchange.request_id)
+        await self._app(scope, receive, send)
 
     async def _serve(
         self,
@@ -199,12 +206,14 @@ async def _refuse(error: Exception, exchange: Exchange, reply: Reply, receive: R
     """Turn whatever went wrong into a problem, once; a response already begun can only be broken off."""
     problem = problem_of(error)
     exchange.code = problem.code
-    if problem.kind.status >= 500:
-        trace = error if problem.code == "internal" else None
-        _log.error("failed", code=problem.code, cause=repr(error), exc_info=trace)
+    if problem.code == "internal":
+        _log.error("failed", code=problem.code, exc_info=error)
+    elif problem.kind.status >= 500:
+        _log.warning("failed", code=problem.code, cause=repr(error.__cause__ or error))
     if reply.status:
         return
     answer = problem_answer(problem, exchange.request_id)
-    if not (exchange.read or await drained(exchange.headers, receive)):
+    slow = problem.code == "request-timeout"
+    if slow or not (exchange.read or await drained(exchange.headers, receive)):
         answer.headers.append((b"connection", b"close"))
     await reply.give(answer)

@@ -225,7 +225,7 @@ def timestamp(now: float) -> str:
 
 
 class AccessLog:
-    """One line per request, errors at once and the rest soon. Rendering is left to the writer's thread."""
+    """One line per request: what went wrong here at once, the rest soon. Rendering is left to the writer's thread."""
 
     def __init__(self, writer: LogWriter, settings: Settings) -> None:
         self._writer = writer
@@ -234,10 +234,9 @@ class AccessLog:
 
     def request(self, *row: Any) -> None:
         """``status, seconds, method, path, route, source, request id, notes``; never headers, queries or bodies."""
-        failed = row[0] >= 500
-        if failed:
+        if row[0] == 500:
             self._writer.urgent((self._line, (time.time(), row)))
-        elif not self._quiet:
+        elif row[0] > 500 or not self._quiet:
             self._writer.line((self._line, (time.time(), row)))
 
     def _line(self, row: tuple[float, tuple[Any, ...]]) -> bytes:
