@@ -125,7 +125,7 @@ def username_key(username: str) -> str:
     There is no ``@`` in it, because people sign in with either name: nobody may be called like another's address.
     """
     key = normal_form(line(username, "/username", longest=LONGEST_USERNAME))
-    if not key or not all(letter.isalnum() or letter in "._-" for letter in key):
+    if not all(letter.isalnum() or letter in "._-" for letter in key):
         raise InvalidValue("may have letters, digits, '.', '_' and '-'", pointer="/username")
     return key
 

@@ -33,8 +33,8 @@ LIMIT: Final = Decimal(10) ** 12
 _UNIT: Final = {digits: Decimal(1).scaleb(-digits) for digits in set(MINOR_DIGITS.values())}
 _AMOUNT: Final = re.compile(r"(?:0|[1-9][0-9]{0,11})(?:\.([0-9]+))?", re.ASCII)
 
-# The default context keeps 28 digits: a price times a million pieces times a tax rate can need 29, and a sum that was
-# rounded before it is rounded is a wrong sum.
+# Not the thread's context, which anybody may set: a product that was rounded before it is rounded is a wrong one. The
+# largest needs 28 digits: 16 of the price, six more for a million pieces, six for the tax rate.
 _EXACT: Final = Context(prec=64, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation, DivisionByZero, Overflow])
 
 
@@ -128,12 +128,15 @@ def minor_digits(currency: str, pointer: str = "") -> int:
 
 def price(money: Money, pointer: str) -> Money:
     """Return the money in the form in which prices are kept: known currency, exact, from 0 to below 10¹²."""
-    amount, unit = money.amount, _UNIT[minor_digits(money.currency, pointer)]
-    if amount.same_quantum(unit) and not amount.is_signed() and amount < LIMIT:
+    amount, digits = money.amount, minor_digits(money.currency, pointer)
+    if not amount.is_finite() or amount.is_signed() or amount >= LIMIT:
+        raise InvalidAmount("must be from 0 to below 1000000000000", pointer=f"{pointer}/amount")
+    if amount.same_quantum(_UNIT[digits]):
         return money
-    if not amount.is_finite():
-        raise InvalidAmount("must be a number", pointer=f"{pointer}/amount")
-    return Money.parse(f"{amount:f}", money.currency, pointer)
+    kept = amount.quantize(_UNIT[digits], context=_EXACT)
+    if kept != amount:
+        raise InvalidAmount(f"must have at most {digits} decimals", pointer=f"{pointer}/amount")
+    return Money(amount=kept, currency=money.currency)
 
 
 def total(parts: Iterable[Money], currency: str) -> Money:

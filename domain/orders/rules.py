@@ -42,8 +42,6 @@ LONGEST_TEXT: Final = 200
 LONGEST_REASON: Final = 500
 LONGEST_PAYMENT_ID: Final = 255
 
-_REFUNDABLE: Final = frozenset({OrderStatus.PAID, OrderStatus.SHIPPED, OrderStatus.DONE})
-
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
@@ -194,7 +192,7 @@ def _end(command: CancelOrder | ExpireOrder, order: Order) -> Sequence[OrderEven
 def _refund(command: RefundOrder, order: Order) -> Sequence[OrderEvent]:
     if order.status is OrderStatus.REFUNDED:
         return []
-    if order.status not in _REFUNDABLE or order.payment_id is None:
+    if order.payment_id is None:
         raise OrderNotPaid(f"the order is {order.status}")
     return [
         OrderRefunded(

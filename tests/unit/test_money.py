@@ -137,6 +137,11 @@ def test_the_largest_order_line_is_exact_to_the_last_digit() -> None:
     assert str(net.tax(Decimal("0.999999")).amount) == "999998999999990000.01"
 
 
+def test_a_tax_is_rounded_once_however_many_digits_it_has() -> None:
+    net = Money(amount=Decimal("224167529349847331.66"), currency="EUR")
+    assert str(net.tax(Decimal("0.087277")).amount) == "19564669459066625.57"
+
+
 def test_the_callers_decimal_context_changes_nothing() -> None:
     with localcontext() as context:
         context.prec = 3
@@ -144,6 +149,12 @@ def test_the_callers_decimal_context_changes_nothing() -> None:
         assert euros("123456.78").times(3).tax(Decimal("0.19")) == euros("70370.36")
         assert price(Money(amount=Decimal("123456.7"), currency="EUR"), "/price") == euros("123456.70")
     assert getcontext().prec == 28
+
+
+@pytest.mark.parametrize("written", ["1E+999999", "1E-999999", "-0.00", "sNaN", "1.001"])
+def test_a_price_of_any_size_is_refused_as_quickly(written: str) -> None:
+    with pytest.raises(InvalidAmount):
+        price(Money(amount=Decimal(written), currency="EUR"), "/price")
 
 
 def test_a_price_that_is_not_written_out_is_written_out() -> None:
@@ -176,7 +187,7 @@ def test_pieces_and_sums_are_exact(one: Money, other: Money, pieces: int) -> Non
     assert (one + other).times(pieces) == one.times(pieces) + other.times(pieces)
 
 
-@given(st.decimals(allow_nan=True, allow_infinity=True))
+@given(st.decimals(allow_nan=True, allow_infinity=True) | st.decimals(min_value=0, max_value=10**12, places=2))
 def test_a_price_is_either_refused_or_in_its_one_form(amount: Decimal) -> None:
     try:
         kept = price(Money(amount=amount, currency="EUR"), "/price")

@@ -220,6 +220,11 @@ def test_an_unknown_order_can_only_be_placed(command: OrderCommand) -> None:
         ({"lines": (order_line(quantity=0),)}, InvalidValue, "/items/0/quantity"),
         ({"lines": (order_line(quantity=1_000_001),)}, InvalidValue, "/items/0/quantity"),
         ({"lines": (order_line(tax_rate=Decimal(2)),)}, InvalidValue, "/items/0/tax_rate"),
+        (
+            {"lines": (order_line(unit_price=Money(amount=Decimal("0.001"), currency="EUR")),)},
+            InvalidAmount,
+            "/items/0/unit_price/amount",
+        ),
         ({"lines": (order_line(unit_price=euros("999999999999.99"), quantity=2),)}, InvalidAmount, "/items"),
         (
             {
