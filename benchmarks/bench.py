@@ -15,6 +15,7 @@ from benchmarks.figures import Figures, heard
 from benchmarks.load import Load
 from benchmarks.options import Options
 from benchmarks.processes import output_of, serving
+from benchmarks.shop import ADMIN_EMAIL, ADMIN_PASSWORD
 from benchmarks.task import Task
 from infra.embedded import free_port
 from infra.schema import migrate
@@ -71,6 +72,22 @@ class Bench:
         path = self.scratch / f"load-{next(self._numbers)}.json"
         load.write(path)
         return await self._heard("benchmarks.load", str(path), load.seconds)
+
+    @asynccontextmanager
+    async def weir_server(self, database: str) -> AsyncIterator[int]:
+        """``weir serve``, one process, as it is deployed but for rate limits. Gives its port."""
+        port = free_port()
+        environment = {
+            "DATABASE_URL": database,
+            "REDIS_URL": self.redis,
+            "WEIR_PORT": str(port),
+            "WEIR_RATE_LIMITS": "off",
+            "WEIR_ADMIN_EMAIL": ADMIN_EMAIL,
+            "WEIR_ADMIN_PASSWORD": ADMIN_PASSWORD,
+        }
+        command = (str(self.python), "-m", "cli.main", "serve")
+        async with serving(command, environment, self.scratch / "serve.log", port=port, path="/health/ready"):
+            yield port
 
     @asynccontextmanager
     async def peer_server(self, app: str, *, database: str) -> AsyncIterator[int]:

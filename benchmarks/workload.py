@@ -1,10 +1,12 @@
 """The same work for both sides: orders of two items over a catalogue of 1,000 products, as event, body or document."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import cycle
 from random import Random
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID, uuid5
+
+Basket: TypeAlias = Sequence[UUID]
 
 PRODUCTS = 1_000
 ITEMS = 2
@@ -23,18 +25,18 @@ def sku(product_id: UUID) -> str:
     return f"SKU-{product_id.hex[:12].upper()}"
 
 
-def baskets(count: int, seed: int = 1) -> list[list[UUID]]:
-    """``count`` choices of two different products, the same in every process."""
-    chance, catalogue = Random(seed), product_ids()
+def baskets(count: int, catalogue: Sequence[UUID]) -> list[Basket]:
+    """``count`` choices of two different products of the catalogue; the same choices in every process."""
+    chance = Random(1)
     return [chance.sample(catalogue, ITEMS) for _ in range(count)]
 
 
 def orders(count: int = PRODUCTS) -> Callable[[], dict[str, Any]]:
     """A function that deals placed orders as plain JSON values (about 900 bytes), made beforehand and dealt in turn."""
-    return cycle([order_placed(number, basket) for number, basket in enumerate(baskets(count))]).__next__
+    return cycle([order_placed(number, basket) for number, basket in enumerate(baskets(count, product_ids()))]).__next__
 
 
-def order_placed(number: int, basket: list[UUID]) -> dict[str, Any]:
+def order_placed(number: int, basket: Basket) -> dict[str, Any]:
     """What Weir's ``order.placed`` carries, as plain JSON values."""
     return {
         "order_id": str(uuid5(_NAMESPACE, f"order {number}")),

@@ -4,6 +4,6 @@ from collections.abc import Sequence
 from typing import Final
 
 from benchmarks.measure import Measure
-from benchmarks.measures import appends
+from benchmarks.measures import appends, commands, orders
 
-MEASURES: Final[Sequence[Measure]] = (appends.WITH_MANY, appends.WITH_ONE)
+MEASURES: Final[Sequence[Measure]] = (appends.WITH_MANY, appends.WITH_ONE, commands.HOT_STREAM, orders.PLACING)

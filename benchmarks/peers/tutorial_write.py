@@ -81,7 +81,9 @@ Session = Annotated[AsyncSession, Depends(_session)]
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    engine = create_async_engine(os.environ["DATABASE_URL"].replace("postgresql:", "postgresql+asyncpg:"), pool_size=20)
+    url = os.environ["DATABASE_URL"].replace("postgresql:", "postgresql+asyncpg:")
+    # No overflow: connections beyond the pool are closed after use, and opening them anew would cost far more.
+    engine = create_async_engine(url, pool_size=20, max_overflow=0)
     async with engine.begin() as connection:
         await connection.run_sync(Base.metadata.create_all)
     app.state.sessions = async_sessionmaker(engine, expire_on_commit=False)
