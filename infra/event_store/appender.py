@@ -58,6 +58,13 @@ class Appender:
         Raises :class:`~infra.errors.Unavailable` or :class:`~infra.errors.TooBusy` when certainly nothing was stored,
         and :class:`~infra.errors.OutcomeUnknown` when the answer to the commit was lost.
         """
+        return await self.enqueue(request)
+
+    def enqueue(self, request: AppendRequest) -> "asyncio.Future[Verdict]":
+        """The same in two steps: once this returns the request has its place, and others may build on its events.
+
+        Raises :class:`~infra.errors.TooBusy`; the rest comes with the future.
+        """
         if len(self._waiting) >= MOST_WAITING:
             raise TooBusy(f"{MOST_WAITING} commands are waiting already")
         future: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
@@ -65,7 +72,7 @@ class Appender:
         if self._sending is None:
             # A task of its own: a client that hangs up must not cancel the commit of its neighbours.
             self._sending = asyncio.create_task(self._send_all())
-        return await future
+        return future
 
     async def close(self) -> None:
         """Waits for what is in flight, then closes the connection."""
@@ -164,7 +171,8 @@ def document(requests: Sequence[AppendRequest]) -> bytes:
             "parts": parts,
             "events": events,
             "claims": claims,
-        }
+        },
+        default=str,  # the driver's own kind of UUID: an id may come from a row
     )
 
 

@@ -64,7 +64,7 @@ class AppendRequest:
 
     def __post_init__(self) -> None:
         self.size = sum([len(part.events) for part in self.parts])
-        self.writes = self.size > 0 or (self.key is not None and self.key.store)
+        self.writes = self.size > 0 or bool(self.claims) or (self.key is not None and self.key.store)
 
 
 @dataclass(slots=True)
