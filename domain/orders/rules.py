@@ -8,7 +8,7 @@ from uuid import UUID
 
 from domain.decider import Claim, Decider
 from domain.errors import AlreadyExists, DoesNotExist
-from domain.money import Money
+from domain.money import Money, price
 from domain.orders.lines import OrderLine, checked_address, checked_lines, totals
 from domain.orders.messages import (
     CancelledBy,
@@ -143,13 +143,14 @@ def _place(command: PlaceOrder, order: Order | None) -> Sequence[OrderEvent]:
 
 def _pay(command: PayOrder, order: Order) -> Sequence[OrderEvent]:
     payment_id = line(command.payment_id, "/payment_id", longest=LONGEST_PAYMENT_ID)
+    amount = price(command.amount, "/amount")
     if payment_id in order.payments:
         return []
     if order.status is not OrderStatus.PENDING:
-        return [OrderOverpaid(payment_id=payment_id, amount=command.amount, was=order.status, **_names(order))]
-    if command.amount != order.total:
+        return [OrderOverpaid(payment_id=payment_id, amount=amount, was=order.status, **_names(order))]
+    if amount != order.total:
         raise PaymentMismatch("the payment is not the order's total", pointer="/amount")
-    return [OrderPaid(payment_id=payment_id, amount=command.amount, lines=order.lines, **_names(order))]
+    return [OrderPaid(payment_id=payment_id, amount=amount, lines=order.lines, **_names(order))]
 
 
 def _fail_payment(command: FailPayment, order: Order) -> Sequence[OrderEvent]:

@@ -117,6 +117,11 @@ def test_a_late_payment_of_a_cancelled_order_is_recorded_once() -> None:
     orders.given(PLACED, CANCELLED, owed).when(late).then_nothing()
 
 
+def test_a_payment_that_is_no_amount_of_its_currency_is_refused() -> None:
+    odd = pay_order(payment_id="pay-2", amount=Money(amount=Decimal("1.001"), currency="EUR"))
+    orders.given(PLACED, CANCELLED).when(odd).then_refused(InvalidAmount, pointer="/amount/amount")
+
+
 def test_money_owed_back_leaves_the_order_as_it_is() -> None:
     state = orders.given(PLACED, PAID, overpaid(OrderStatus.PAID)).state
     assert state is not None
