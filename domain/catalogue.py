@@ -260,10 +260,9 @@ def _describe(command: DescribeProduct, product: Product) -> Sequence[ProductEve
 
 
 def _change_sku(sku: str, product: Product) -> Sequence[ProductEvent]:
-    key = sku_key(sku)
     if sku == product.sku:
         return []
-    return [ProductSkuChanged(product_id=product.product_id, sku=sku, sku_key=key)]
+    return [ProductSkuChanged(product_id=product.product_id, sku=sku, sku_key=sku_key(sku))]
 
 
 def _or(wanted: T | Keep, present: T) -> T:
@@ -286,8 +285,7 @@ def _tags(tags: tuple[str, ...]) -> tuple[str, ...]:
     """The tags in their order, each once."""
     if len(tags) > MOST_TAGS:
         raise InvalidValue(f"may have at most {MOST_TAGS} tags", pointer="/tags")
-    checked = (line(tag, f"/tags/{place}", longest=LONGEST_TAG) for place, tag in enumerate(tags))
-    return tuple(dict.fromkeys(checked))
+    return tuple(dict.fromkeys(line(tag, f"/tags/{place}", longest=LONGEST_TAG) for place, tag in enumerate(tags)))
 
 
 def _known(product: Product | None) -> Product:
