@@ -11,9 +11,10 @@ from rich.console import Console
 
 from benchmarks.bench import Bench
 from benchmarks.calibration import calibrate
+from benchmarks.databases import Databases
 from benchmarks.environment import peers_python
 from benchmarks.machine import description
-from benchmarks.measure import Measure, Result
+from benchmarks.measure import Measure
 from benchmarks.measures.all import MEASURES
 from benchmarks.options import ROOT, Options
 from benchmarks.report import write
@@ -65,10 +66,10 @@ async def _run(options: Options, measures: Sequence[Measure], screen: Screen) ->
 async def _measured(
     options: Options, measures: Sequence[Measure], screen: Screen, running: Servers, peers: Path, scratch: Path
 ) -> bool:
+    databases = Databases(running, events=options.events)
     bench = Bench(
         options=options,
-        database=running.database,
-        admin=running.admin,
+        databases=databases,
         redis=running.redis,
         python=Path(sys.executable),
         peers_python=peers,
@@ -78,7 +79,10 @@ async def _measured(
     screen.facts(facts)
     generator = await calibrate(bench)
     screen.say(f"load generator: {generator.client_us:.1f} µs of CPU per request, {generator.rate:,.0f} requests/s")
-    results: list[Result] = [await play(measure, bench, screen) for measure in measures]
+    try:
+        results = [await play(measure, bench, screen) for measure in measures]
+    finally:
+        await databases.close()
     screen.verdicts(results)
     if options.output is not None:
         options.output.write_text(write(options, facts, results, generator))

@@ -5,10 +5,12 @@ import os
 import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from enum import Enum
 from pathlib import Path
 
 from benchmarks.http_client import Broken, Client, request
 from benchmarks.options import ROOT
+from benchmarks.waiting import until
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 15.0
@@ -82,12 +84,22 @@ async def serving(
 async def answers(process: asyncio.subprocess.Process, port: int, path: str, log: Path) -> None:
     """Wait until the server answers 200. Raises :class:`Failed` if it ends first or takes too long."""
     with suppress(TimeoutError):
-        async with asyncio.timeout(_START_SECONDS):
-            while process.returncode is None:
-                if await _answers(port, path):
-                    return
-                await asyncio.sleep(0.1)
+        if await until(lambda: _settled(process, port, path), seconds=_START_SECONDS) is _Settled.ANSWERS:
+            return
     raise Failed(f"no server answered on port {port}:\n{_end_of(log)}")
+
+
+class _Settled(Enum):
+    """How starting a server came out."""
+
+    ANSWERS = 1
+    ENDED = 2
+
+
+async def _settled(process: asyncio.subprocess.Process, port: int, path: str) -> _Settled | None:
+    if process.returncode is not None:
+        return _Settled.ENDED
+    return _Settled.ANSWERS if await _answers(port, path) else None
 
 
 def _end_of(log: Path) -> str:

@@ -28,7 +28,7 @@ async def _round(
 ) -> None:
     for name, lap in sides.items():
         screen.lap(measure.name, name, number + 1, bench.options.rounds)
-        await bench.settle()
+        await bench.databases.checkpoint()
         figures = await lap(number)
         played[name].append(figures)
         screen.lapped(measure, name, number + 1, figures)

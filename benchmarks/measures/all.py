@@ -4,6 +4,15 @@ from collections.abc import Sequence
 from typing import Final
 
 from benchmarks.measure import Measure
-from benchmarks.measures import appends, commands, orders
+from benchmarks.measures import appends, commands, orders, products, relay, replay, visible
 
-MEASURES: Final[Sequence[Measure]] = (appends.WITH_MANY, appends.WITH_ONE, commands.HOT_STREAM, orders.PLACING)
+MEASURES: Final[Sequence[Measure]] = (
+    appends.WITH_MANY,
+    appends.WITH_ONE,
+    commands.HOT_STREAM,
+    orders.PLACING,
+    products.READING,
+    relay.PUBLISHING,
+    replay.REBUILDING,
+    visible.BECOMING,
+)

@@ -15,7 +15,7 @@ _PLAIN = "asyncpg INSERT"
 
 @asynccontextmanager
 async def _opened(bench: Bench, *, writers: int) -> AsyncIterator[Mapping[str, Lap]]:
-    async with bench.fresh_database(migrated=True) as ours, bench.fresh_database(migrated=False) as theirs:
+    async with bench.databases.fresh(migrated=True) as ours, bench.databases.fresh(migrated=False) as theirs:
 
         def side(module: str, database: str, **extra: object) -> Lap:
             async def lap(_number: int) -> Figures:

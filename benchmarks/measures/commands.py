@@ -13,7 +13,7 @@ _SPREAD = f"Weir, {_WRITERS} streams"
 
 @asynccontextmanager
 async def _opened(bench: Bench) -> AsyncIterator[Mapping[str, Lap]]:
-    async with bench.fresh_database(migrated=True) as database:
+    async with bench.databases.fresh(migrated=True) as database:
 
         def side(streams: int) -> Lap:
             async def lap(_number: int) -> Figures:

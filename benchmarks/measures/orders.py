@@ -19,8 +19,8 @@ _REQUESTS = 5_000
 @asynccontextmanager
 async def _opened(bench: Bench) -> AsyncIterator[Mapping[str, Lap]]:
     async with (
-        bench.fresh_database(migrated=True) as database,
-        bench.fresh_database(migrated=False) as peer_database,
+        bench.databases.fresh(migrated=True) as database,
+        bench.databases.fresh(migrated=False) as peer_database,
         bench.weir_server(database) as port,
         bench.peer_server("tutorial_write", database=peer_database) as peer_port,
     ):
@@ -32,7 +32,7 @@ async def _opened(bench: Bench) -> AsyncIterator[Mapping[str, Lap]]:
         def side(port: int, requests: list[str]) -> Lap:
             async def lap(number: int) -> Figures:
                 load = Load(port=port, requests=requests, expect=201, seconds=bench.options.seconds, run=number)
-                return await bench.load(load)
+                return await bench.client("benchmarks.load", load)
 
             return lap
 

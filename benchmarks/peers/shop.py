@@ -1,5 +1,6 @@
 """An event-sourced order written as the documentation of the Python ``eventsourcing`` library shows."""
 
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -11,17 +12,30 @@ from eventsourcing.domain import Aggregate, event
 class Order(Aggregate):
     """One order; its events carry what Weir's carry."""
 
-    @event("Placed")
+    @dataclass(frozen=True)
+    class Placed(Aggregate.Created):
+        placed: dict[str, Any]
+
+    @dataclass(frozen=True)
+    class Paid(Aggregate.Event):
+        payment_id: str
+
+    @dataclass(frozen=True)
+    class Shipped(Aggregate.Event):
+        carrier: str
+        tracking_no: str
+
+    @event(Placed)
     def __init__(self, placed: dict[str, Any]) -> None:
         self.placed = placed
         self.status = "pending"
 
-    @event("Paid")
+    @event(Paid)
     def pay(self, payment_id: str) -> None:
         self.status = "paid"
         self.payment_id = payment_id
 
-    @event("Shipped")
+    @event(Shipped)
     def ship(self, carrier: str, tracking_no: str) -> None:
         self.status = "shipped"
         self.tracking = (carrier, tracking_no)

@@ -5,6 +5,7 @@ It does less than Weir's: no leader, no shards, no links between entries, nothin
 
 import asyncio
 from time import perf_counter
+from typing import Any
 
 import asyncpg
 import uvloop
@@ -52,7 +53,7 @@ async def _relay(connection: asyncpg.Connection, redis: Redis, most: int, end: f
     return count
 
 
-def _fields(row: asyncpg.Record) -> dict[str, str | int]:
+def _fields(row: asyncpg.Record) -> dict[Any, Any]:
     return {
         "position": row["position"],
         "stream_id": str(row["stream_id"]),

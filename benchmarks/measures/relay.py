@@ -1,0 +1,86 @@
+"""From the log into Redis: ``weir worker relay`` against a page of rows and a pipeline."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from time import perf_counter
+from uuid import UUID
+
+import asyncpg
+from pydantic import SecretStr
+from redis.asyncio import Redis
+
+from benchmarks.bench import Bench
+from benchmarks.databases import SHARDS
+from benchmarks.figures import Figures
+from benchmarks.measure import WEIR, Bar, Lap, Measure
+from benchmarks.processes import Failed
+from benchmarks.waiting import until
+from infra.streams import Keys, open_redis
+
+_PIPELINE = "SELECT page + pipelined XADD"
+_LOOK_SECONDS = 0.02
+_START_SECONDS = 30.0
+
+
+@asynccontextmanager
+async def _opened(bench: Bench) -> AsyncIterator[Mapping[str, Lap]]:
+    database = await bench.databases.long_log()
+    async with _as_if_new(database) as log_id:
+        streams = [Keys.of(log_id).events(shard) for shard in range(SHARDS)]
+
+        async def ours(_number: int) -> Figures:
+            async with open_redis(SecretStr(bench.redis)) as redis:
+                await redis.delete(*streams)
+                async with bench.weir_worker("relay", database):
+                    figures = await _watched(redis, streams, bench)
+                await redis.delete(*streams)
+            return figures
+
+        async def theirs(_number: int) -> Figures:
+            extra = {"events": bench.options.events}
+            return await bench.lap("benchmarks.peers.xadd_relay", database=database, extra=extra)
+
+        yield {WEIR: ours, _PIPELINE: theirs}
+
+
+@asynccontextmanager
+async def _as_if_new(database: str) -> AsyncIterator[UUID]:
+    """A relay that finds empty streams publishes only the end of a long log, consumers having Postgres for the rest.
+
+    With the head put back, all of it is new to it. Gives the log's id.
+    """
+    connection = await asyncpg.connect(database)
+    try:
+        head = await connection.fetchval("SELECT position FROM log_head")
+        log_id = await connection.fetchval("UPDATE log_head SET position = 0 RETURNING log_id")
+        yield log_id
+        await connection.execute("UPDATE log_head SET position = $1", head)
+    finally:
+        await connection.close()
+
+
+async def _watched(redis: Redis, streams: list[str], bench: Bench) -> Figures:
+    """How fast the newest entry moves, from the first that is seen until the lap or the log is over."""
+    first = await until(lambda: _newest(redis, streams), seconds=_START_SECONDS, every=_LOOK_SECONDS)
+    start = now = perf_counter()
+    last = first
+    while now - start < bench.options.seconds and last < bench.options.events // 3 * 3:
+        await asyncio.sleep(_LOOK_SECONDS)
+        last, now = await _newest(redis, streams), perf_counter()
+    if last == first:
+        raise Failed("the relay stood still")
+    return Figures(rate=(last - first) / (now - start), count=last - first, seconds=now - start)
+
+
+async def _newest(redis: Redis, streams: list[str]) -> int:
+    tails = [await redis.xrevrange(stream, count=1) for stream in streams]
+    return max((int(entry_id.partition(b"-")[0]) for tail in tails for entry_id, _ in tail), default=0)
+
+
+PUBLISHING = Measure(
+    name="relay",
+    unit="events/s",
+    open=_opened,
+    bars=(Bar(what="relay, events into Redis streams", against=_PIPELINE, ratio=1.5),),
+)
