@@ -25,7 +25,7 @@ EXPIRES_MS: Final = 600_000
 
 
 def open_jobs(url: SecretStr, queue: str) -> Jobs:
-    """arq's client, connected on first use. The caller closes it.
+    """arq's client, connected on first use. The caller closes it with :func:`close_jobs`.
 
     ``OSError`` must be among the errors that are retried: a Redis that restarts refuses connections with it, and an arq
     worker ends on the first error that comes through.
@@ -46,6 +46,11 @@ def open_jobs(url: SecretStr, queue: str) -> Jobs:
         default_queue_name=queue,
         expires_extra_ms=EXPIRES_MS,
     )
+
+
+async def close_jobs(jobs: Jobs) -> None:
+    """Closes the client with its connections; its own ``aclose`` would leave those of a pool that it was given."""
+    await jobs.aclose(close_connection_pool=True)
 
 
 def serialize(job: dict[str, Any]) -> bytes:

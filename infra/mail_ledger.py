@@ -23,7 +23,7 @@ Settled: TypeAlias = Literal["due", "unknown", "sent", "refused", "failed"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class Mail:
     """A mail to be written down. ``context`` is all that its template needs, and no secret."""
 
     position: int
@@ -47,27 +47,27 @@ class Claimed:
     created_at: datetime
 
 
-def mail_id(log_id: UUID, entry: Entry) -> UUID:
+def mail_id(log_id: UUID, mail: Mail) -> UUID:
     """The same mail of the same log has the same id, however often it is written down."""
-    return uuid5(log_id, f"{entry.position}:{entry.kind}:{entry.recipient}")
+    return uuid5(log_id, f"{mail.position}:{mail.kind}:{mail.recipient}")
 
 
-async def write(session: Session, log_id: UUID, domain: str, entries: Sequence[Entry]) -> list[UUID]:
+async def write(session: Session, log_id: UUID, domain: str, mails: Sequence[Mail]) -> list[UUID]:
     """Writes mails down as due, in the caller's transaction; one that stands there already is left as it is.
 
     Answers the ids of those that are new. ``domain`` is the right side of their Message-IDs.
     """
-    ids = [mail_id(log_id, entry) for entry in entries]
+    ids = [mail_id(log_id, mail) for mail in mails]
     rows = await session.fetch(
         "INSERT INTO mail_ledger (mail_id, position, kind, recipient, context, correlation, message_id)"
         " SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::jsonb[], $6::text[], $7::text[])"
         " ON CONFLICT DO NOTHING RETURNING mail_id",
         ids,
-        [entry.position for entry in entries],
-        [entry.kind for entry in entries],
-        [entry.recipient for entry in entries],
-        [orjson.dumps(entry.context) for entry in entries],
-        [entry.correlation for entry in entries],
+        [mail.position for mail in mails],
+        [mail.kind for mail in mails],
+        [mail.recipient for mail in mails],
+        [orjson.dumps(mail.context) for mail in mails],
+        [mail.correlation for mail in mails],
         [f"<{id.hex}@{domain}>" for id in ids],
     )
     return [row["mail_id"] for row in rows]

@@ -46,6 +46,7 @@ class SmtpStub:
         self.turns: deque[Turn] = deque()
         self.seen: list[Delivery] = []
         self.connections = 0
+        self._grown = asyncio.Condition()
         self._server: asyncio.Server | None = None
         self._port = 0
         self._writers: set[asyncio.StreamWriter] = set()
@@ -57,6 +58,12 @@ class SmtpStub:
     @property
     def taken(self) -> list[Delivery]:
         return [delivery for delivery in self.seen if delivery.answered == "250 taken"]
+
+    async def received(self, count: int, seconds: float = 10) -> list[Delivery]:
+        """The messages read so far, once there are that many."""
+        async with asyncio.timeout(seconds), self._grown:
+            await self._grown.wait_for(lambda: len(self.seen) >= count)
+            return self.seen
 
     async def start(self) -> None:
         """Listen; again on the same port after ``stop``."""
@@ -109,6 +116,8 @@ class SmtpStub:
         content = (await reader.readuntil(b"\r\n.\r\n"))[:-3]
         self.seen.append(Delivery(recipient=recipient, content=content, answered=turn.end))
         turn.has_message.set()
+        async with self._grown:
+            self._grown.notify_all()
         if turn.hold is not None:
             await turn.hold.wait()
         if turn.end is None:

@@ -2,76 +2,29 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
-from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from infra import mail_ledger
 from infra.database import Database
 from infra.errors import Unavailable
-from infra.mail_ledger import Entry
+from infra.mail_ledger import Mail
 from infra.mailer import Accepted, Deferred, Envelope, Mailer, Refused, Unknown
 from infra.settings import Settings
-from tests.smtp_stub import SmtpStub, Turn, smtp_stub
+from tests.mail_office import LOG_ID, NOTICE, Office, mail_office
+from tests.smtp_stub import Turn, smtp_stub
 from tests.wire import wire_to
-from workers.mail import LEASE_SECONDS, MailMetrics, Post, backoff
+from workers.mail import LEASE_SECONDS, backoff
 
 pytestmark = pytest.mark.anyio
-
-LOG_ID = UUID("01890000-0000-7000-8000-00000000beef")
-NOTICE = {"order_no": "W-1", "username": "ada", "carrier": "DHL", "tracking_no": "JD0146"}
-
-
-@dataclass(kw_only=True)
-class Office:
-    """A sender with its ledger and its mail server."""
-
-    database: Database
-    settings: Settings
-    stub: SmtpStub
-    stack: AsyncExitStack
-
-    def post(self, *, database: Database | None = None, **changed: Any) -> Post:
-        """One worker's sender."""
-        settings = self.settings.model_copy(update=changed)
-        mailer = Mailer(SecretStr(self.stub.url), helo="weir.example")
-        self.stack.push_async_callback(mailer.close)
-        return Post(database or self.database, mailer, settings, MailMetrics(CollectorRegistry()))
-
-    async def write(self, position: int = 1, **changed: Any) -> UUID:
-        """A mail that is due; answers its id."""
-        entry: dict[str, Any] = {
-            "position": position,
-            "kind": "shipping_notice",
-            "recipient": "ada@example.com",
-            "context": NOTICE,
-            "correlation": "req-42",
-        }
-        async with self.database.acquire() as connection:
-            (mail_id,) = await mail_ledger.write(connection, LOG_ID, "weir.example", [Entry(**{**entry, **changed})])
-        return mail_id
-
-    async def row(self, mail_id: UUID) -> dict[str, Any]:
-        found = await self.database.fetchrow("SELECT * FROM mail_ledger WHERE mail_id = $1", mail_id)
-        assert found is not None
-        return dict(found)
-
-    async def let_time_pass(self) -> None:
-        """As if every wait and every lease were over."""
-        await self.database.execute("UPDATE mail_ledger SET due_at = now()")
 
 
 @pytest.fixture
 async def office(settings: Settings) -> AsyncIterator[Office]:
-    async with AsyncExitStack() as stack, smtp_stub() as stub:
-        database = Database(settings)
-        stack.push_async_callback(database.close)
-        yield Office(database=database, settings=settings, stub=stub, stack=stack)
+    async with mail_office(settings) as opened:
+        yield opened
 
 
 async def test_a_mail_that_is_due_is_sent_and_written_down_as_sent(office: Office) -> None:
@@ -98,9 +51,9 @@ async def test_a_mail_that_was_sent_is_not_sent_again(office: Office) -> None:
 async def test_the_same_mail_written_down_twice_is_one_mail(office: Office) -> None:
     first = await office.write()
     async with office.database.acquire() as connection:
-        entry = Entry(position=1, kind="shipping_notice", recipient="ada@example.com", context=NOTICE, correlation=None)
-        assert await mail_ledger.write(connection, LOG_ID, "weir.example", [entry]) == []
-    assert mail_ledger.mail_id(LOG_ID, entry) == first
+        mail = Mail(position=1, kind="shipping_notice", recipient="ada@example.com", context=NOTICE, correlation=None)
+        assert await mail_ledger.write(connection, LOG_ID, "weir.example", [mail]) == []
+    assert mail_ledger.mail_id(LOG_ID, mail) == first
     assert len(await office.database.fetch("SELECT FROM mail_ledger")) == 1
 
 

@@ -1,0 +1,70 @@
+"""A sender with its ledger and its mail server, for tests that send mail."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
+
+from infra import mail_ledger
+from infra.database import Database
+from infra.mail_ledger import Mail
+from infra.mailer import Mailer
+from infra.settings import Settings
+from tests.smtp_stub import SmtpStub, smtp_stub
+from workers.mail import MailMetrics, Post
+
+LOG_ID = UUID("01890000-0000-7000-8000-00000000beef")
+NOTICE = {"order_no": "W-1", "username": "ada", "carrier": "DHL", "tracking_no": "JD0146"}
+
+
+@dataclass(kw_only=True)
+class Office:
+    """A sender with its ledger and its mail server."""
+
+    database: Database
+    settings: Settings
+    stub: SmtpStub
+    stack: AsyncExitStack
+
+    def post(self, *, database: Database | None = None, **changed: Any) -> Post:
+        """One worker's sender."""
+        settings = self.settings.model_copy(update=changed)
+        mailer = Mailer(settings.smtp_url, helo="weir.example")
+        self.stack.push_async_callback(mailer.close)
+        return Post(database or self.database, mailer, settings, MailMetrics(CollectorRegistry()))
+
+    async def write(self, position: int = 1, **changed: Any) -> UUID:
+        """A mail that is due; answers its id."""
+        mail: dict[str, Any] = {
+            "position": position,
+            "kind": "shipping_notice",
+            "recipient": "ada@example.com",
+            "context": NOTICE,
+            "correlation": "req-42",
+        }
+        async with self.database.acquire() as connection:
+            (mail_id,) = await mail_ledger.write(connection, LOG_ID, "weir.example", [Mail(**{**mail, **changed})])
+        return mail_id
+
+    async def row(self, mail_id: UUID) -> dict[str, Any]:
+        found = await self.database.fetchrow("SELECT * FROM mail_ledger WHERE mail_id = $1", mail_id)
+        assert found is not None
+        return dict(found)
+
+    async def let_time_pass(self) -> None:
+        """As if every wait and every lease were over."""
+        await self.database.execute("UPDATE mail_ledger SET due_at = now()")
+
+
+@asynccontextmanager
+async def mail_office(settings: Settings) -> AsyncIterator[Office]:
+    """An office whose settings lead to its mail server."""
+    async with AsyncExitStack() as stack, smtp_stub() as stub:
+        database = Database(settings)
+        stack.push_async_callback(database.close)
+        settings = settings.model_copy(update={"smtp_url": SecretStr(stub.url)})
+        yield Office(database=database, settings=settings, stub=stub, stack=stack)
