@@ -45,9 +45,7 @@ async def prepare(connection: Any) -> None:
     await connection.set_type_codec(
         "jsonb", schema="pg_catalog", encoder=_jsonb_in, decoder=_jsonb_out, format="binary"
     )
-    await connection.set_type_codec(
-        "json", schema="pg_catalog", encoder=bytes, decoder=bytes, format="binary"
-    )
+    await connection.set_type_codec("json", schema="pg_catalog", encoder=bytes, decoder=bytes, format="binary")
 
 
 async def _keep_session(_connection: Any) -> None:
@@ -63,10 +61,14 @@ def options(url: SecretStr, *, pgbouncer: bool = False) -> dict[str, Any]:
 
 async def connect(url: SecretStr, *, pgbouncer: bool = False) -> Connection:
     """A connection of one's own. Raises :class:`~infra.errors.Unavailable` when the server cannot be reached."""
+    connection: Connection | None = None
     try:
-        connection: Connection = await asyncpg.connect(**options(url, pgbouncer=pgbouncer))
-        await prepare(connection)
+        async with asyncio.timeout(CONNECT_SECONDS):
+            connection = await asyncpg.connect(**options(url, pgbouncer=pgbouncer))
+            await prepare(connection)
     except (*UNREACHABLE, ssl.SSLError) as error:
+        if connection is not None:
+            connection.terminate()
         raise Unavailable("Postgres cannot be reached") from error
     return connection
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from infra.database import Database
+from infra.errors import Unavailable
 from infra.event_store import load_streams
 from infra.work import Target, Tip
 
@@ -34,6 +35,7 @@ class Tips:
         self._most = most
         self._tips: OrderedDict[Name, Tip] = OrderedDict()
         self._loads: dict[Name, _Load] = {}
+        self._suspects: set[Name] = set()
         self._filling: _Load | None = None
         self._reading: asyncio.Task[None] | None = None
 
@@ -86,6 +88,9 @@ class Tips:
     def _load_of(self, target: Target) -> _Load:
         name = _name(target)
         load = self._loads.get(name)
+        if load is None and name in self._suspects:
+            load = self._loads[name] = _Load()
+            load.targets[name] = target
         if load is None:
             if self._filling is None or len(self._filling.targets) >= LARGEST_LOAD:
                 self._filling = _Load()
@@ -107,19 +112,30 @@ class Tips:
         try:
             tips = [Tip(target, self._shards) for target in load.targets.values()]
             history = await load_streams(self._database, [tip.stream_id for tip in tips])
+            # Before these come in, not after: who waits for them has not seen them yet.
+            self._shed()
             for tip in tips:
                 for past in history[tip.stream_id]:
                     tip.state = tip.decider.evolve(tip.state, past.event)
                     tip.version, tip.position = past.version, past.position
                 self._tips[tip.decider.category, tip.entity_id] = tip
             load.done.set_result(None)
+            self._suspects -= load.targets.keys()
         except Exception as error:
-            load.done.set_exception(error)
-            load.done.exception()  # all who waited may have given up
+            self._fail(load, error)
         finally:
             for name in load.targets:
                 del self._loads[name]
-        self._shed()
+
+    def _fail(self, load: _Load, error: Exception) -> None:
+        if len(load.targets) > 1 and not isinstance(error, Unavailable):
+            # One of these cannot be read, and who wants another must not suffer for it: next time each by itself.
+            self._suspects |= load.targets.keys()
+            load.done.set_result(None)
+            return
+        self._suspects -= load.targets.keys()
+        load.done.set_exception(error)
+        load.done.exception()  # all who waited may have given up
 
     def _shed(self) -> None:
         while len(self._tips) > self._most:

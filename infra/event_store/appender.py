@@ -24,6 +24,9 @@ REFUSED_BEFORE_COMMIT = (
 )
 """Answers after which the server has certainly stored nothing."""
 
+CANNOT_BE_HELD = (asyncpg.DataError, asyncpg.ProgramLimitExceededError, orjson.JSONEncodeError)
+"""What a batch fails with when one of its requests holds what JSON or Postgres cannot: a NUL, half a surrogate pair."""
+
 MOST_WAITING = 10_000
 """More requests than this in one process are turned away, so that a queue cannot grow without end."""
 
@@ -49,6 +52,7 @@ class Appender:
         self._largest_batch = largest_batch
         self._on_stored = on_stored
         self._waiting: list[Waiting] = []
+        self._alone = 0
         self._sending: asyncio.Task[None] | None = None
         self._connection: Connection | None = None
 
@@ -92,8 +96,10 @@ class Appender:
 
     def _next_batch(self) -> list[Waiting]:
         """The next requests in their order, less those that gave up or whose ground has gone: these decide again."""
-        taken = self._waiting[: self._largest_batch]
-        del self._waiting[: self._largest_batch]
+        size = 1 if self._alone else self._largest_batch
+        self._alone = max(0, self._alone - 1)
+        taken = self._waiting[:size]
+        del self._waiting[:size]
         batch: list[Waiting] = []
         for waiting in taken:
             request, future = waiting
@@ -109,11 +115,15 @@ class Appender:
         requests = [request for request, _ in batch]
         try:
             verdicts = await self._call(requests)
+        except CANNOT_BE_HELD as error:
+            self._find_fault(batch, error)
+            return
         except Exception as error:
             _fail(batch, error)
             # The server is away or hangs. Who came meanwhile has waited long enough, and nothing of theirs was sent.
             _fail(self._waiting, Unavailable("Postgres cannot be reached"))
             self._waiting.clear()
+            self._alone = 0
             return
         # Verdicts are given in order and at once; a failed request breaks its premises before anyone wakes.
         for (request, future), verdict in zip(batch, verdicts, strict=True):
@@ -122,6 +132,14 @@ class Appender:
             _give(future, verdict)
         if any(isinstance(v, Appended) and r.size for r, v in zip(requests, verdicts, strict=True)):
             self._on_stored()
+
+    def _find_fault(self, batch: list[Waiting], error: Exception) -> None:
+        """Nothing of the batch was stored, because of one of them: send them once more, each alone."""
+        if len(batch) == 1:
+            _fail(batch, error)
+            return
+        self._waiting[:0] = batch
+        self._alone = len(batch)
 
     async def _call(self, requests: Sequence[AppendRequest]) -> list[Verdict]:
         connection = await self._connected()
