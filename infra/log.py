@@ -45,6 +45,12 @@ class Entry:
         self.stream_id = stream_id
         self.type = type
 
+    @property
+    def recorded_at(self) -> datetime:
+        """When it was appended."""
+        source = self._source
+        return source["recorded_at"] if isinstance(source, asyncpg.Record) else datetime.fromisoformat(source["r"])
+
     def recorded(self) -> Recorded:
         """The event itself. Raises what :func:`infra.codec.decode` raises, again at each call."""
         if self._decoded is None:

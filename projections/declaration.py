@@ -40,12 +40,14 @@ class Projection(Generic[R]):
     ``key`` names the row that an event touches. Its events must all be in one shard, that is: be of one entity.
     ``project`` makes the next row of the row so far (None: there is none) and an event; None deletes it. It must depend
     on nothing else, or a rebuilt read model would differ from the live one.
+    ``begins`` are the events that make a row whatever was there: for them nothing has to be loaded.
     A new ``version`` means: rows folded by older code are wrong, fold them anew.
     """
 
     name: str
     version: int
     row: type[R]
+    begins: frozenset[type[Event]]
     handles: frozenset[type[Event]]
     key: Callable[[Recorded], str]
     project: Callable[[R | None, Recorded], R | None]

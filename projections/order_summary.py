@@ -122,6 +122,7 @@ ORDER_SUMMARY: Final = Projection[OrderSummary](
     name="order_summary",
     version=1,
     row=OrderSummary,
+    begins=frozenset({OrderPlaced}),
     handles=frozenset(
         {
             OrderPlaced,

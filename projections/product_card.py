@@ -128,6 +128,7 @@ PRODUCT_CARD: Final = Projection[ProductCard](
     name="product_card",
     version=1,
     row=ProductCard,
+    begins=frozenset({ProductAdded}),
     handles=frozenset(
         {
             ProductAdded,

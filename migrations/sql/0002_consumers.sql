@@ -47,6 +47,7 @@ CREATE TABLE checkpoints (
 ) WITH (fillfactor = 20);
 
 -- A stream set aside in one consumer, from its first failing event on. The rest flows.
+-- `unknown`: the release at work does not know the event; the first owner that does takes the stream up again.
 CREATE TABLE parked (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     consumer   text        NOT NULL,
@@ -56,6 +57,7 @@ CREATE TABLE parked (
     position   bigint      NOT NULL,
     event_type text        NOT NULL,
     error      text        NOT NULL,
+    unknown    boolean     NOT NULL DEFAULT false,
     attempts   integer     NOT NULL DEFAULT 1,
     parked_at  timestamptz NOT NULL DEFAULT now(),
     UNIQUE (consumer, generation, stream_id)

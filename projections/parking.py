@@ -1,0 +1,218 @@
+"""Streams set aside: an event that one consumer cannot take stops its own stream there, and nothing else.
+
+While a stream is parked its later events are skipped, so a retry applies them all, from the failing one up to where the
+consumer stands, in one transaction that locks the checkpoint: the owner's next move waits for it, and is then fenced,
+because what it remembers of the stream is no longer true.
+"""
+
+# ruff: noqa: S608 -- the names of columns are put into statements here, and nothing else
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, TypeAlias
+from uuid import UUID
+
+import asyncpg
+
+from domain.registry import EVENTS
+from infra.leases import Place
+from infra.log import Entry, Session, read_stream
+from projections.all import PROJECTIONS
+from projections.runtime.consumer import is_poison
+from projections.runtime.folding import Parking, describe, fold
+from projections.runtime.table import Table
+
+_COLUMNS: Final = (
+    "id, consumer, generation, shard, stream_id, position, event_type, error, unknown, attempts, parked_at"
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parked:
+    """A parked stream: where it stopped, in which consumer, and why."""
+
+    id: int
+    consumer: str
+    generation: int
+    shard: int
+    stream_id: UUID
+    position: int
+    event_type: str
+    error: str
+    unknown: bool
+    attempts: int
+    parked_at: datetime
+
+
+class NotParked(Exception):
+    """There is no such parked stream (any more)."""
+
+
+Apply: TypeAlias = Callable[[Session, Parked, Sequence[Entry]], Awaitable[Parking | None]]
+"""Applies a stream's events in the caller's transaction; answers the one that failed, if any, and why. Those before it
+are applied then, and none after it."""
+
+
+async def write(session: Session, consumer: str, generation: int, parkings: Sequence[Parking]) -> None:
+    """Parks streams, in the caller's transaction."""
+    await session.executemany(
+        "INSERT INTO parked (consumer, generation, shard, stream_id, position, event_type, error, unknown) "
+        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (consumer, generation, stream_id) DO NOTHING",
+        [
+            (consumer, generation, each.shard, each.stream_id, each.position, each.type, _text(error), unknown)
+            for each, error, unknown in parkings
+        ],
+    )
+
+
+async def parked_streams(session: Session, place: Place) -> set[UUID]:
+    """The streams of a shard that are set aside."""
+    rows = await session.fetch(
+        "SELECT stream_id FROM parked WHERE consumer = $1 AND generation = $2 AND ($3 = -1 OR shard = $3)", *place
+    )
+    return {row[0] for row in rows}
+
+
+async def listed(session: Session) -> list[Parked]:
+    """All parked streams, the longest parked first; those of generations that are no longer served do not count."""
+    rows = await session.fetch(
+        f"SELECT {_COLUMNS} FROM parked LEFT JOIN projections p ON p.name = consumer "
+        "WHERE generation = coalesce(p.live_generation, 0) ORDER BY id"
+    )
+    return [Parked(**row) for row in rows]
+
+
+async def retry(session: Session, parked_id: int, others: Mapping[str, Apply] | None = None) -> Parked | None:
+    """Applies a parked stream from its failing event on. Answers None, or how it is parked still.
+
+    ``others`` knows how to apply to consumers that are no read models. Raises :class:`NotParked`.
+    """
+    return await _take_up(session, parked_id, skipping=False, apply=_appliers(others))
+
+
+async def skip(session: Session, parked_id: int, others: Mapping[str, Apply] | None = None) -> Parked | None:
+    """The same without the failing event, which the consumer will never have seen."""
+    return await _take_up(session, parked_id, skipping=True, apply=_appliers(others))
+
+
+async def release_known(session: Session, place: Place, others: Mapping[str, Apply] | None = None) -> bool:
+    """Takes up the streams of a shard that waited for a release that knows their event, if this is one.
+
+    For the owner of the shard, before it remembers anything of it. Answers whether there were any.
+    """
+    rows = await session.fetch(
+        "SELECT id, event_type FROM parked WHERE consumer = $1 AND generation = $2 AND ($3 = -1 OR shard = $3) "
+        "AND unknown",
+        *place,
+    )
+    due = [row["id"] for row in rows if row["event_type"] in EVENTS]
+    for parked_id in due:
+        await _take_up(session, parked_id, skipping=False, apply=_appliers(others), keep_owner=True)
+    return bool(due)
+
+
+async def refreshed(session: Session, place: Place) -> int:
+    """How far the cache has followed a checkpoint."""
+    position: int = await session.fetchval(
+        "SELECT refreshed FROM checkpoints WHERE consumer = $1 AND generation = $2 AND shard = $3", *place
+    )
+    return position
+
+
+async def _take_up(
+    session: Session, parked_id: int, *, skipping: bool, apply: Mapping[str, Apply], keep_owner: bool = False
+) -> Parked | None:
+    try:
+        async with session.transaction():
+            parked, position = await _locked(session, parked_id)
+            entries = await read_stream(session, parked.stream_id, parked.position + skipping, position)
+            failed = await apply[parked.consumer](session, parked, entries)
+            await _fence_owner(session, parked, keep_owner)
+            return await _settled(session, parked, failed)
+    except asyncpg.PostgresError as error:
+        if not is_poison(error):
+            raise
+        return await _still(session, parked_id, describe(error))
+
+
+async def _locked(session: Session, parked_id: int) -> tuple[Parked, int]:
+    """The parked stream and its consumer's position, which stays where it is until the transaction ends.
+
+    The checkpoint is locked before the parked row, as its owner does.
+    """
+    position = await session.fetchval(
+        "SELECT c.position FROM checkpoints c JOIN parked p USING (consumer, generation) "
+        "WHERE p.id = $1 AND c.shard IN (p.shard, -1) FOR UPDATE OF c",
+        parked_id,
+    )
+    row = await session.fetchrow(f"SELECT {_COLUMNS} FROM parked WHERE id = $1 FOR UPDATE", parked_id)
+    if row is None or position is None:
+        raise NotParked(parked_id)
+    return Parked(**row), position
+
+
+async def _fence_owner(session: Session, parked: Parked, keep_owner: bool) -> None:
+    """Has the owner start anew, and the cache brought up from before the failing event."""
+    await session.execute(
+        "UPDATE checkpoints SET refreshed = least(refreshed, $4 - 1), "
+        "epoch = epoch + ($5::boolean)::integer, owner = CASE WHEN $5 THEN NULL ELSE owner END "
+        "WHERE consumer = $1 AND generation = $2 AND shard IN ($3, -1)",
+        parked.consumer,
+        parked.generation,
+        parked.shard,
+        parked.position,
+        not keep_owner,
+    )
+
+
+async def _settled(session: Session, parked: Parked, failed: Parking | None) -> Parked | None:
+    if failed is None:
+        await session.execute("DELETE FROM parked WHERE id = $1", parked.id)
+        return None
+    row = await session.fetchrow(
+        "UPDATE parked p SET position = $2, event_type = $3, error = $4, unknown = $5, attempts = attempts + 1 "
+        f"WHERE id = $1 RETURNING {_COLUMNS}",
+        parked.id,
+        failed.entry.position,
+        failed.entry.type,
+        _text(failed.error),
+        failed.unknown,
+    )
+    return Parked(**row) if row else None
+
+
+async def _still(session: Session, parked_id: int, error: str) -> Parked | None:
+    """Postgres refuses what the events lead to: nothing was applied."""
+    row = await session.fetchrow(
+        f"UPDATE parked SET error = $2, attempts = attempts + 1 WHERE id = $1 RETURNING {_COLUMNS}",
+        parked_id,
+        _text(error),
+    )
+    return Parked(**row) if row else None
+
+
+def _appliers(others: Mapping[str, Apply] | None) -> Mapping[str, Apply]:
+    return {**dict.fromkeys(PROJECTIONS, _apply_to_rows), **(others or {})}
+
+
+async def _apply_to_rows(session: Session, parked: Parked, entries: Sequence[Entry]) -> Parking | None:
+    projection = PROJECTIONS[parked.consumer]
+    table: Table[Any] = Table(projection, parked.generation)
+    handled = [entry for entry in entries if entry.type in projection.types or entry.type not in EVENTS]
+    rows = await table.load(session, {key for entry in handled if (key := _key(parked.consumer, entry))})
+    folded = fold(projection, rows, set(), handled)
+    await table.put(session, folded.written)
+    return folded.parkings[0] if folded.parkings else None
+
+
+def _key(projection: str, entry: Entry) -> str | None:
+    try:
+        return PROJECTIONS[projection].key(entry.recorded())
+    except Exception:
+        return None
+
+
+def _text(error: str) -> str:
+    """Postgres keeps no NUL in text."""
+    return error.replace("\0", "\\0")

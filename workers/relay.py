@@ -1,0 +1,179 @@
+"""The relay: one leader carries the log into the Redis streams as it grows; the others stand by.
+
+It may stop, lose Redis or be doubled at any moment. Entries have the log's positions for ids, so Redis itself refuses
+what is there already, and consumers fill from Postgres whatever is missing.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+import asyncpg
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from pydantic import SecretStr
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from infra.database import Database
+from infra.errors import Unavailable
+from infra.leases import Leader
+from infra.log import Log, log_head
+from infra.publishing import Page, Publisher, read_page
+from infra.settings import Settings
+from infra.startup import known_log
+from infra.streams import BROKEN, Keys, pack
+from infra.wire import Wire
+
+LEASE: Final = "relay"
+IDLE_SECONDS: Final = 0.05
+"""How often it looks without being rung for: the doorbell is only a hint, and may be lost with Redis."""
+FIRST_PAUSE: Final = 0.05
+LONGEST_PAUSE: Final = 2.0
+
+_log = structlog.get_logger("weir.relay")
+
+
+class RelayMetrics:
+    """What the relay has done."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.published = Counter("weir_relay_published", "Events written into streams.", registry=registry)
+        self.lag = Gauge("weir_relay_lag_events", "Events of the log that are not in the streams.", registry=registry)
+        self.leading = Gauge("weir_relay_leading", "1 where this process is the leader.", registry=registry)
+
+
+class _Deposed(Exception):
+    """Another process leads now."""
+
+
+class Relay:
+    """A relay in one process."""
+
+    def __init__(
+        self, database: Database, redis_url: SecretStr, log: Log, settings: Settings, metrics: RelayMetrics
+    ) -> None:
+        self.leader = Leader(database, LEASE, settings.lease_seconds)
+        self.publisher = Publisher(Keys.of(log.log_id), length=settings.stream_length)
+        self._database = database
+        self._url = redis_url
+        self._log = log
+        self._lease_seconds = settings.lease_seconds
+        self._metrics = metrics
+        self._bell = asyncio.Event()
+        self._resumed = 0
+        self._pause = FIRST_PAUSE
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Leads or stands by until ``stop``, then resigns. Survives any loss of Postgres or Redis."""
+        stopping = asyncio.create_task(self._last_bell(stop))
+        try:
+            while not stop.is_set():
+                await self._lead_or_wait(stop)
+        finally:
+            stopping.cancel()
+        await self._resign()
+
+    async def _lead_or_wait(self, stop: asyncio.Event) -> None:
+        try:
+            if await self.leader.lead():
+                await self._lead(stop)
+            else:
+                await self._wait(self._lease_seconds / 5)
+        except _Deposed:
+            _log.warning("another relay leads")
+        except (Unavailable, asyncpg.PostgresError, *BROKEN) as error:
+            _log.warning("relay waits", error=f"{type(error).__name__}: {error}")
+            self._bell.clear()
+            await self._wait(self._pause)
+            self._pause = min(self._pause * 2, LONGEST_PAUSE)
+        finally:
+            self._metrics.leading.set(0)
+
+    async def _lead(self, stop: asyncio.Event) -> None:
+        async with self._wires() as (wire, bell):
+            # A leader that only lost its connections goes on where it was; one that is new looks where that is.
+            if self._resumed != self.leader.epoch:
+                async with self._database.acquire() as session:
+                    await self.publisher.resume(session, wire, self._log.shards)
+                self._resumed = self.leader.epoch
+                _log.info("relay leads", epoch=self.leader.epoch, cursor=self.publisher.cursor)
+            self._metrics.leading.set(1)
+            while not stop.is_set():
+                if not bell.up:
+                    raise RedisConnectionError("the doorbell was lost")
+                await self._renew()
+                if not await self._carry(wire):
+                    self._pause = FIRST_PAUSE
+                    await self._wait(IDLE_SECONDS)
+
+    async def _renew(self) -> None:
+        if self.leader.due:
+            if not await self.leader.lead():
+                raise _Deposed
+            async with self._database.acquire() as session:
+                self._metrics.lag.set(await log_head(session) - self.publisher.cursor)
+
+    async def _carry(self, wire: Wire) -> bool:
+        """Publishes a page, and while it is on its way has the next one read; answers whether there is more to do."""
+        self._bell.clear()
+        page = await self._read(self.publisher.cursor)
+        while page.rows:
+            following = asyncio.create_task(self._read(page.last)) if page.full else None
+            try:
+                self._metrics.published.inc(await self.publisher.publish(wire, page))
+                page = await following if following else Page([])
+            finally:
+                if following:
+                    following.cancel()
+                    await asyncio.gather(following, return_exceptions=True)
+            if self.leader.due:
+                return True
+        return self._bell.is_set()
+
+    async def _read(self, after: int) -> Page:
+        async with self._database.acquire() as session:
+            return await read_page(session, after)
+
+    @asynccontextmanager
+    async def _wires(self) -> AsyncIterator[tuple[Wire, Wire]]:
+        """The connection that is written to, and beside it one that listens for the doorbell."""
+        bell = await Wire.connect(self._url, on_push=lambda _: self._bell.set())
+        try:
+            await bell.ask_one(pack("SUBSCRIBE", Keys.of(self._log.log_id).doorbell))
+            wire = await Wire.connect(self._url)
+            try:
+                yield wire, bell
+            finally:
+                wire.close()
+        finally:
+            bell.close()
+
+    async def _wait(self, seconds: float) -> None:
+        """Until the bell rings, or so long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds * random.uniform(0.8, 1.0)):  # noqa: S311
+                await self._bell.wait()
+
+    async def _last_bell(self, stop: asyncio.Event) -> None:
+        """So that nothing is waited for any more."""
+        await stop.wait()
+        self._bell.set()
+
+    async def _resign(self) -> None:
+        if self.leader.epoch:
+            try:
+                await self.leader.resign()
+            except (Unavailable, asyncpg.PostgresError) as error:
+                _log.warning("the lease runs out by itself", error=str(error))
+
+
+async def run_relay(settings: Settings, registry: CollectorRegistry, stop: asyncio.Event) -> None:
+    """Relays until ``stop``."""
+    database = Database(settings)
+    try:
+        log = await known_log(database)
+        await Relay(database, settings.redis_url, log, settings, RelayMetrics(registry)).run(stop)
+    finally:
+        await database.close()
