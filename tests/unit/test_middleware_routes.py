@@ -1,0 +1,133 @@
+"""How the edge finds its routes, which of them it refuses to serve, and how they are described."""
+
+from typing import Any
+
+import pytest
+from fastapi import BackgroundTasks, Depends, FastAPI
+
+from api.answers import Answer
+from api.endpoint import router, targets
+from api.guard import NOTHING
+from api.routing import UNMATCHED, Table, Target
+from api.schemas import Body
+from tests.sample_edge import SampleEdge, sample_edge
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def sample() -> SampleEdge:
+    return sample_edge()
+
+
+def _target(template: str) -> Target:
+    async def respond(_request: Any, _body: bytes) -> Answer:
+        return Answer(200, [])
+
+    names = tuple(part[1:-1] for part in template.split("/") if part.startswith("{"))
+    return Target(template=template, names=names, policy=NOTHING, respond=respond)
+
+
+@pytest.mark.parametrize(
+    ("path", "template", "args"),
+    [
+        ("/a", "/a", ()),
+        ("/a/b", "/a/b", ()),
+        ("/a/c", "/a/{x}", ("c",)),
+        ("/a/b/d", "/a/b/d", ()),
+        ("/a/b/e", "/a/{x}/e", ("b",)),
+        ("/a/c/e", "/a/{x}/e", ("c",)),
+        ("/a/c/f", "/a/{x}/{y}", ("c", "f")),
+        ("/a/", UNMATCHED, ()),
+        ("/a/c/", UNMATCHED, ()),
+        ("/a//e", UNMATCHED, ()),
+        ("/a/c/f/g", UNMATCHED, ()),
+        ("a", UNMATCHED, ()),
+    ],
+)
+def test_a_path_is_walked_to_its_full_template(path: str, template: str, args: tuple[str, ...]) -> None:
+    templates = ["/a", "/a/b", "/a/{x}", "/a/b/d", "/a/{x}/e", "/a/{x}/{y}"]
+    table = Table([("GET", _target(one)) for one in templates])
+    found, _, arguments = table.find(path)
+    assert (found, arguments) == (template, args)
+
+
+@pytest.mark.parametrize("template", ["/a/{x}.json", "/a/{x:path}", "/a/b{x}"])
+def test_a_parameter_is_a_whole_segment(template: str) -> None:
+    with pytest.raises(ValueError, match="whole segment"):
+        Table([("GET", _target(template))])
+
+
+def test_a_route_may_not_be_there_twice() -> None:
+    with pytest.raises(ValueError, match="twice"):
+        Table([("GET", _target("/a/{x}")), ("GET", _target("/a/{y}"))])
+
+
+class One(Body):
+    """A body."""
+
+
+async def _yields() -> Any:
+    yield 1
+
+
+async def two_bodies(a: One, b: One) -> None:
+    """Two."""
+
+
+async def in_the_background(tasks: BackgroundTasks) -> None:
+    """Later."""
+
+
+async def with_a_generator(thing: Any = Depends(_yields)) -> None:
+    """Needs closing."""
+
+
+def not_async() -> None:
+    """Blocks."""
+
+
+@pytest.mark.parametrize("endpoint", [two_bodies, in_the_background, with_a_generator, not_async])
+def test_what_a_plan_cannot_do_is_refused_when_the_application_is_built(endpoint: Any) -> None:
+    routes = router()
+    routes.post("/x")(endpoint)
+    app = FastAPI()
+    app.include_router(routes)
+    with pytest.raises(TypeError):
+        dict(targets(app))
+
+
+def test_a_route_that_the_edge_cannot_serve_is_refused_too() -> None:
+    with pytest.raises(TypeError, match=r"api\.endpoint\.router"):
+        dict(targets(FastAPI()))
+
+
+async def test_every_route_documents_its_problems(sample: SampleEdge) -> None:
+    document = (await sample.send("GET", "/openapi.json")).json
+    assert document["info"]["title"] == "Weir"
+    operations = [(m, o) for path in document["paths"].values() for m, o in path.items()]
+    assert len(operations) == 12
+    for method, operation in operations:
+        needed = {"400", "401", "403", "404", "405", "422", "429", "500", "503"}
+        writes = {"408", "409", "412", "413", "415"} if method in ("post", "put") else set()
+        assert needed | writes <= operation["responses"].keys()
+        problem = operation["responses"]["422"]["content"]["application/problem+json"]["schema"]
+        assert problem == {"$ref": "#/components/schemas/Problem"}
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+
+
+async def test_a_body_and_its_receipt_are_documented(sample: SampleEdge) -> None:
+    document = (await sample.send("GET", "/openapi.json")).json
+    ship = document["paths"]["/v1/orders/{order_id}/ship"]["post"]
+    body = ship["requestBody"]["content"]["application/json"]["schema"]
+    receipt = ship["responses"]["200"]["content"]["application/json"]["schema"]
+    schemas = document["components"]["schemas"]
+    assert schemas[body["$ref"].rpartition("/")[2]]["additionalProperties"] is False
+    assert set(schemas[receipt["$ref"].rpartition("/")[2]]["properties"]) == {"id", "version", "position"}
+    assert {"Idempotency-Key", "If-Match"} <= {parameter["name"] for parameter in ship["parameters"]}
+
+
+async def test_the_docs_are_a_page(sample: SampleEdge) -> None:
+    reply = await sample.send("GET", "/docs")
+    assert (reply.status, reply.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert b"/openapi.json" in reply.body
