@@ -91,8 +91,10 @@ def open_folder() -> Iterator[Path]:
 
 @pytest.fixture
 def stranger() -> Iterator[subprocess.Popen[bytes]]:
-    """A process that has nothing to do with us."""
-    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as process:
+    """A process that has nothing to do with us, but is of the user that the server runs as: others it would ignore."""
+    user = NOBODY if os.geteuid() == 0 else None
+    groups: list[int] | None = None if user is None else []
+    with subprocess.Popen(["/bin/sleep", "600"], user=user, group=user, extra_groups=groups) as process:
         yield process
         process.kill()
 
@@ -181,7 +183,6 @@ async def test_a_pid_that_now_belongs_to_a_stranger_does_not_hinder_the_start(
         postgres.process.send(signal.SIGKILL)
         await postgres.process.exited()
     marker = tmp_path / "postgres" / "data" / "postmaster.pid"
-    # The stranger must be one that PostgreSQL takes seriously: a process of the user that it runs as.
     leftover = marker.read_text().split("\n")
     marker.write_text("\n".join([str(stranger.pid), *leftover[1:]]))
     (tmp_path / "run" / "postgres.pid").write_text(f'{{"pid": {stranger.pid}, "started": "earlier", "stop": []}}')

@@ -1,5 +1,6 @@
 """The mail sink: what it says 250 to is a file, and what a stranger has written stays harmless in the browser."""
 
+import os
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -44,7 +45,7 @@ async def running(folder: Path) -> AsyncIterator[Sink]:
     sink = Sink(directory=folder / "mail", smtp_port=smtp, url=f"http://127.0.0.1:{http}")
     options = ("--port", str(smtp), "--http-port", str(http), "--dir", str(sink.directory))
     program = Program(name="mailsink", argv=(*WEIR, "mailsink", *options), ready_url=f"{sink.url}/health/ready")
-    runner = Runner(program, folder, {}, ready_seconds=30, drain_seconds=5)
+    runner = Runner(program, folder, os.environ, ready_seconds=30, drain_seconds=5)
     await runner.start()
     try:
         yield sink
@@ -142,7 +143,8 @@ async def test_a_broken_mail_is_shown_as_well_as_it_can_be(tmp_path: Path) -> No
 async def test_only_mails_can_be_read(tmp_path: Path) -> None:
     async with running(tmp_path) as sink, httpx2.AsyncClient(base_url=sink.url) as browser:
         (tmp_path / "secrets.json").write_text("{}")
-        for name in ("missing.eml", "..%2Fsecrets.json", "%2Fetc%2Fpasswd", ".eml", "a%00.eml"):
+        (sink.directory / ".draft.new").write_text("half a mail")
+        for name in (".draft.new", "missing.eml", "..%2Fsecrets.json", "%2Fetc%2Fpasswd", ".eml", "a%00.eml"):
             assert (await browser.get(f"/message/{name}/raw")).status_code == 404, name
 
 
