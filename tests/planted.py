@@ -25,7 +25,7 @@ NO_VERSIONS = (
 NO_CLAIMS = (
     ("WHERE n.released OR c.stream_id <> n.stream)", "WHERE n.released)"),
     ("(SELECT count(*) = count(DISTINCT (scope, digest))", "(SELECT true OR count(*) = 0"),
-    ("WHERE NOT n.released AND k.stream_id <> n.stream;", "WHERE false;"),
+    ("IF NOT FOUND THEN", "IF false THEN"),
 )
 """Without looking whether a key is taken."""
 

@@ -25,8 +25,8 @@ from infra.event_store import (
     Verdict,
     load_streams,
 )
+from infra.log import identify
 from infra.settings import Settings
-from tests.conftest import SHARDS
 
 HAPPENED = Encoded("thing.happened", 1, b"{}")
 
@@ -50,7 +50,9 @@ async def write_side(
         stack.push_async_callback(database.close)
         appender = Appender(database, timeout=timeout, largest_batch=largest_batch, **more)
         stack.push_async_callback(appender.close)
-        commands = CommandHandler(database, appender, shards=SHARDS, tips=tips)
+        async with database.acquire() as connection:
+            log = await identify(connection)
+        commands = CommandHandler(database, appender, shards=log.shards, tips=tips)
         yield WriteSide(database=database, appender=appender, commands=commands)
 
 
@@ -98,7 +100,7 @@ def events(number: int) -> Sequence[Encoded]:
 
 def part(stream: UUID, expected: int, added: int = 1) -> Part:
     """``added`` events on the stream at version ``expected``; none: it is only relied on."""
-    return Part(stream, "thing", stream.int % SHARDS, expected, events(added))
+    return Part(stream, "thing", stream.int % 4, expected, events(added))
 
 
 def request(*parts: Part, **more: Any) -> AppendRequest:

@@ -1,12 +1,10 @@
 """The batched append: order without holes, one verdict per request, claims, bounded waits, and who spoils whom."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import pytest
 
-from infra.errors import Unavailable
 from infra.event_store import Appended, ClaimTaken, Conflict, Replayed
 from infra.event_store.appender import APPEND, document
 from tests import planted
@@ -23,22 +21,9 @@ from tests.write_side import (
     request,
     somebody_waits,
     take,
-    write_side,
 )
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def ours(database_url: str) -> AsyncIterator[WriteSide]:
-    async with write_side(database_url) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def theirs(database_url: str) -> AsyncIterator[WriteSide]:
-    async with write_side(database_url) as opened:
-        yield opened
 
 
 # --- Verdicts: each request for itself -------------------------------------------------------------------------------
@@ -280,23 +265,3 @@ async def test_two_streams_of_one_request_cannot_take_the_same_key(ours: WriteSi
     both = request(part(a, 0), part(b, 0), claims=[take(a, "tea-1"), take(b, "tea-1")])
     assert await ours.appender.append(both) == ClaimTaken(take(b, "tea-1"))
     assert await _holders(database_url) == {}
-
-
-# --- Waiting is bounded, and giving up hurts nobody ------------------------------------------------------------------
-
-
-async def test_a_head_that_stays_locked_is_unavailable_in_time_and_stores_nothing(
-    ours: WriteSide, database_url: str
-) -> None:
-    loop = asyncio.get_running_loop()
-    async with head_held(database_url) as holder:
-        started = loop.time()
-        early = asyncio.create_task(ours.appender.append(request(part(uuid4(), 0))))
-        await eventually(lambda: somebody_waits(holder))
-        late = asyncio.create_task(ours.appender.append(request(part(uuid4(), 0))))
-        with pytest.raises(Unavailable):
-            await early
-        with pytest.raises(Unavailable):
-            await late
-        assert loop.time() - started < 2
-    assert await ours.appender.append(request(part(uuid4(), 0))) == Appended(1)

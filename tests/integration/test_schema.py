@@ -1,0 +1,74 @@
+"""The schema: brought up to date once, by however many at the same time, and refused where it is not known."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+from pydantic import SecretStr
+
+from infra.database import Database
+from infra.errors import UnknownSchema
+from infra.schema import check, migrate, newest
+from infra.settings import Settings
+from tests.conftest import SHARDS, Servers
+from tests.write_side import connected
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def empty(servers: Servers) -> AsyncIterator[str]:
+    """A database without any schema."""
+    admin = await asyncpg.connect(servers.postgres.url)
+    try:
+        await admin.execute("CREATE DATABASE bare")
+        yield f"{servers.postgres.url.rpartition('/')[0]}/bare"
+        await admin.execute("DROP DATABASE bare WITH (FORCE)")
+    finally:
+        await admin.close()
+
+
+async def checked(url: str) -> None:
+    database = Database(Settings.model_validate({"database_url": url}))
+    try:
+        await check(database)
+    finally:
+        await database.close()
+
+
+async def test_an_empty_database_is_refused_and_told_what_to_do(empty: str) -> None:
+    with pytest.raises(UnknownSchema, match="run `weir migrate`") as refused:
+        await checked(empty)
+    assert (refused.value.found, refused.value.expected) == (None, newest())
+
+
+async def test_a_migrated_database_is_welcome(empty: str) -> None:
+    assert await migrate(SecretStr(empty), shards=SHARDS) == newest()
+    await checked(empty)
+
+
+@pytest.mark.parametrize("revision", ["0000", "9999"])
+async def test_a_schema_of_another_release_is_refused(database_url: str, revision: str) -> None:
+    async with connected(database_url) as connection:
+        await connection.execute("UPDATE alembic_version SET version_num = $1", revision)
+    with pytest.raises(UnknownSchema) as refused:
+        await checked(database_url)
+    assert refused.value.found == revision
+
+
+async def test_migrating_again_changes_nothing_not_even_the_number_of_shards(empty: str) -> None:
+    await migrate(SecretStr(empty), shards=4)
+    async with connected(empty) as connection:
+        before = await connection.fetchrow("SELECT * FROM log_head")
+        await migrate(SecretStr(empty), shards=8)
+        assert await connection.fetchrow("SELECT * FROM log_head") == before
+
+
+async def test_four_who_migrate_at_once_do_it_once(empty: str) -> None:
+    done = await asyncio.gather(*[migrate(SecretStr(empty), shards=number) for number in (1, 2, 3, 4)])
+    assert done == [newest()] * 4
+    async with connected(empty) as connection:
+        assert await connection.fetchval("SELECT count(*) FROM log_head") == 1
+        assert await connection.fetchval("SELECT count(*) FROM alembic_version") == 1
+        assert await connection.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 0
