@@ -3,11 +3,17 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
-from infra.cache import Document, Reads, Refresher
+import asyncpg
+
+from infra.cache import Document, Documents, Reads, Refresher
+from infra.cache.remote import Place
+from infra.consistency import Sight
 from infra.database import Database
 from infra.log import Log, identify
 from infra.settings import Settings
+from tests.write_side import eventually
 
 NAME = "thing"
 SHARD = 0
@@ -86,9 +92,53 @@ async def lay_down(database: Database, generation: int = 1) -> None:
     )
 
 
+class CountingDatabase(Database):
+    """Counts statements, and how many were under way at once."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.statements: list[str] = []
+        self.most_at_once = 0
+        self._at_once = 0
+
+    async def fetch(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
+        self.statements.append(statement)
+        self._at_once += 1
+        self.most_at_once = max(self.most_at_once, self._at_once)
+        try:
+            return await super().fetch(statement, *arguments)
+        finally:
+            self._at_once -= 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reader:
+    """A process that reads."""
+
+    reads: Reads
+    database: CountingDatabase
+
+    @property
+    def things(self) -> Documents[str]:
+        return self.reads.documents[NAME]
+
+    async def get(self, key: str) -> str | None:
+        return await self.things.get(key)
+
+    async def fresh(self, key: str, position: int, seconds: float = 5) -> str | None:
+        """As an endpoint reads for a token that names this position."""
+        if await self.reads.see(NAME, {SHARD: position}, seconds) is Sight.STORED:
+            return await self.things.past_caches(key)
+        return await self.things.get(key)
+
+    async def filled(self) -> None:
+        """Returns when everything that was sent to Redis so far has been done: calls on one link keep their order."""
+        await self.reads.remote.look(Place(NAME, 0, "nothing"))
+
+
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """A process that reads and a consumer that writes, on the same servers."""
+    """A consumer that writes, and processes that read, on the same servers."""
 
     settings: Settings
     database: Database
@@ -96,17 +146,23 @@ class World:
     consumer: Consumer
 
     @asynccontextmanager
-    async def reads(self, settings: Settings | None = None) -> AsyncIterator[Reads]:
-        """Another reading process."""
-        own = settings or self.settings
-        database = Database(own)
+    async def reader(self, **urls: str) -> AsyncIterator[Reader]:
+        """Another reading process; ``urls`` may lead it elsewhere (``redis_url``, ``database_url``)."""
+        own = Settings.model_validate({**self.settings.model_dump(), **urls})
+        database = CountingDatabase(own)
         try:
             reads = Reads(own, database, self.log)
             reads.model(NAME, present)
             async with reads.running():
-                yield reads
+                await eventually(lambda: settled(reads), 5)
+                yield Reader(reads=reads, database=database)
         finally:
             await database.close()
+
+
+async def settled(reads: Reads) -> bool:
+    """Whether the process knows its generations, and hears what is announced if it can."""
+    return bool(reads.watch.generations)
 
 
 @asynccontextmanager
@@ -118,11 +174,7 @@ async def world(settings: Settings) -> AsyncIterator[World]:
         async with database.acquire() as connection:
             log = await identify(connection)
         async with Refresher(settings, log).running() as refresher:
-            yield World(
-                settings=settings,
-                database=database,
-                log=log,
-                consumer=Consumer(database=database, refresher=refresher),
-            )
+            consumer = Consumer(database=database, refresher=refresher)
+            yield World(settings=settings, database=database, log=log, consumer=consumer)
     finally:
         await database.close()

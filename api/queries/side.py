@@ -36,15 +36,17 @@ class Shelf:
 
     async def find(self, entity_id: UUID, context: RequestContext) -> Presented:
         """The document. Raises NotFound, NotYetVisible and Unavailable."""
-        key, found = str(entity_id), None
         needs = self._reads.needs_of(entity_id, needs_of(context))
         if needs and await self._reads.see(self.documents.name, needs, context.wait) is Sight.STORED:
-            found = await self.documents.past_caches(key)
-        else:
-            found = await self.documents.get(key)
-        if found is None:
-            raise NotFound
-        return found
+            return there(await self.documents.past_caches(str(entity_id)))
+        return there(await self.documents.get(str(entity_id)))
+
+
+def there(found: Presented | None) -> Presented:
+    """What was found. Raises NotFound if it is nothing."""
+    if found is None:
+        raise NotFound
+    return found
 
 
 class Products(Shelf):
@@ -81,7 +83,10 @@ class HotProduct:
             product_id = UUID(args[0])
         except ValueError:
             return None
-        found = await self._products.find(product_id, context_of(scope))
+        if b"consistency-token" in headers:
+            found = await self._products.find(product_id, context_of(scope))
+        else:
+            found = there(await self._products.documents.get(str(product_id)))
         return found.to(headers.get(b"if-none-match"))
 
 

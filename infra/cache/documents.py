@@ -1,8 +1,7 @@
 """One read model's documents: from this process, from Redis, or from Postgres, whichever is the first to know."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Generic, Protocol, TypeVar
@@ -74,9 +73,7 @@ class Documents(Generic[V]):
 
     async def past_caches(self, key: str) -> V | None:
         """The document as Postgres has it now, for a read that the caches may be too old for. Raises Unavailable."""
-        async with _bounded():
-            document = await self._again_if_moved(key, self._load)
-        return self._ready(document)
+        return self._ready(await self._in_time(key, self._load))
 
     def _begin(self, key: str) -> "asyncio.Task[V | None]":
         fetch = asyncio.create_task(self._fetch(key))
@@ -92,12 +89,18 @@ class Documents(Generic[V]):
             fetch.exception()  # all who asked may have left; then nobody needs to hear of it
 
     async def _fetch(self, key: str) -> V | None:
-        async with _bounded():
-            document = await self._again_if_moved(key, self._look_and_load)
+        document = await self._in_time(key, self._look_and_load)
         value = self._ready(document)
         if document is not None and value is not None:
             self.local.keep(key, document.position, value, len(document.body))
         return value
+
+    async def _in_time(self, key: str, fetch: Callable[[Place], Awaitable[Document | None]]) -> Document | None:
+        try:
+            async with asyncio.timeout(FETCH_SECONDS):
+                return await self._again_if_moved(key, fetch)
+        except TimeoutError as error:
+            raise Unavailable("the read models do not answer") from error
 
     async def _again_if_moved(self, key: str, fetch: Callable[[Place], Awaitable[Document | None]]) -> Document | None:
         try:
@@ -131,12 +134,3 @@ class Documents(Generic[V]):
         for fetch in (fetches := list(self._fetches)):
             fetch.cancel()
         await asyncio.gather(*fetches, return_exceptions=True)
-
-
-@asynccontextmanager
-async def _bounded() -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(FETCH_SECONDS):
-            yield
-    except TimeoutError as error:
-        raise Unavailable("the read models do not answer") from error

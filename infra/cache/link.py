@@ -8,7 +8,7 @@ from typing import Any, Final
 import structlog
 from pydantic import SecretStr
 from redis.asyncio import Connection
-from redis.exceptions import ResponseError
+from redis.exceptions import OutOfMemoryError, ResponseError
 
 from infra.cache.scripts import SCRIPTS
 from infra.streams import BROKEN, open_connection, pack
@@ -16,7 +16,6 @@ from infra.streams import BROKEN, open_connection, pack
 FIRST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 2.0
 GREETING_SECONDS: Final = 1.0
-_DEGRADED: Final = ("OOM",)
 
 
 class CacheAway(Exception):
@@ -81,7 +80,7 @@ class Link:
     def _judge(self, connection: Connection, replies: list[Any]) -> None:
         """A full server still answers what it holds; any other refusal (read-only, no script) ends the link."""
         refusals = [reply for reply in replies if isinstance(reply, ResponseError)]
-        if any(not str(refusal).startswith(_DEGRADED) for refusal in refusals):
+        if any(not isinstance(refusal, OutOfMemoryError) for refusal in refusals):
             self._break(connection)
         else:
             self._pause = FIRST_PAUSE

@@ -57,9 +57,13 @@ class LocalCache(Generic[V]):
             del self._fetches[key]
 
     def told(self, key: str, position: int) -> None:
-        """News: the row is at ``position``. What is older goes; whoever asks from now on needs a new fetch."""
+        """News: the row is at ``position``. Whoever asks from now on needs a new fetch.
+
+        What is as old as the news goes, too: a row may be written again without a later event, when a stream that was
+        parked is taken up.
+        """
         entry = self._entries.get(key)
-        if entry is not None and entry[0] < position:
+        if entry is not None and entry[0] <= position:
             del self._entries[key]
         self._fetches.pop(key, None)
 

@@ -1,0 +1,267 @@
+"""The documents in Redis: only ever replaced by newer ones, whatever order things happen in."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import cast
+from uuid import uuid4
+
+import pytest
+from pydantic import SecretStr
+from redis.asyncio import Redis
+
+from infra.cache import CacheAway, Document
+from infra.cache.remote import Place, RemoteCache
+from infra.streams import Keys
+from tests.write_side import eventually
+
+pytestmark = pytest.mark.anyio
+
+A = Place("thing", 1, "a")
+ONE, TWO, THREE = (Document(n, n, b'{"is":%d}' % n) for n in (1, 2, 3))
+
+
+@asynccontextmanager
+async def opened(url: str, keys: Keys) -> AsyncIterator[RemoteCache]:
+    cache = RemoteCache(SecretStr(url), keys, seconds=60, answer_seconds=0.1)
+    keeper = asyncio.create_task(cache.link.keep())
+    try:
+        assert await cache.link.ready(5)
+        yield cache
+    finally:
+        keeper.cancel()
+        await asyncio.wait({keeper})
+        await cache.close()
+
+
+@pytest.fixture
+def keys() -> Keys:
+    return Keys.of(uuid4())
+
+
+@pytest.fixture
+async def reader(redis_url: str, keys: Keys) -> AsyncIterator[RemoteCache]:
+    async with opened(redis_url, keys) as cache:
+        yield cache
+
+
+@pytest.fixture
+async def consumer(redis_url: str, keys: Keys) -> AsyncIterator[RemoteCache]:
+    async with opened(redis_url, keys) as cache:
+        yield cache
+
+
+@pytest.fixture
+async def valkey(redis_url: str) -> AsyncIterator[Redis]:
+    async with Redis.from_url(redis_url) as client:
+        yield client
+
+
+async def held(cache: RemoteCache, place: Place = A) -> Document | None:
+    return (await cache.look(place)).document
+
+
+async def filled(cache: RemoteCache) -> None:
+    """Returns when all that was sent before is done."""
+    await cache.look(Place("thing", 1, "nothing"))
+
+
+async def only_key(valkey: Redis) -> bytes:
+    (key,) = [key async for key in valkey.scan_iter("*:thing:1:a")]
+    found: bytes = key
+    return found
+
+
+async def test_an_older_document_never_replaces_a_newer_one(consumer: RemoteCache) -> None:
+    assert await consumer.refresh([(A, TWO)]) == 1
+    assert await consumer.refresh([(A, ONE)]) == 0
+    assert await held(consumer) == TWO
+    assert await consumer.refresh([(A, THREE)]) == 1
+    assert await held(consumer) == THREE
+
+
+async def test_positions_are_compared_as_numbers(consumer: RemoteCache) -> None:
+    nine, ten = Document(9, 1, b"{}"), Document(10, 1, b"{}")
+    await consumer.refresh([(A, ten), (A, nine)])
+    assert await held(consumer) == ten
+    large, larger = Document(2**53 - 2, 1, b"{}"), Document(2**53 - 1, 1, b"{}")
+    await consumer.refresh([(A, larger), (A, large)])
+    assert await held(consumer) == larger
+
+
+async def test_a_document_written_again_at_its_position_is_replaced(consumer: RemoteCache) -> None:
+    again = Document(2, 2, b'{"is":"as it should be"}')
+    await consumer.refresh([(A, TWO), (A, again)])
+    assert await held(consumer) == again
+
+
+async def test_what_a_document_contains_does_not_disturb_its_frame(consumer: RemoteCache) -> None:
+    odd = Document(5, 7, b'{"name":"9|9|?\\u0000\r\n$5|"}')
+    await consumer.refresh([(A, odd)])
+    assert await held(consumer) == odd
+
+
+async def test_a_reader_that_misses_may_fill(reader: RemoteCache) -> None:
+    missed = await reader.look(A)
+    assert missed.mark
+    reader.fill(A, missed, ONE)
+    assert await held(reader) == ONE
+
+
+async def test_only_the_first_that_misses_may_fill(reader: RemoteCache, consumer: RemoteCache) -> None:
+    first, second = await reader.look(A), await consumer.look(A)
+    assert first.mark
+    assert not second.mark
+    consumer.fill(A, second, ONE)
+    await filled(consumer)
+    assert await held(reader) is None
+
+
+async def test_a_slow_fill_does_not_replace_what_was_refreshed_meanwhile(
+    reader: RemoteCache, consumer: RemoteCache
+) -> None:
+    missed = await reader.look(A)
+    await consumer.refresh([(A, TWO)])
+    reader.fill(A, missed, ONE)
+    assert await held(reader) == TWO
+
+
+async def test_a_slow_fill_does_not_take_the_place_of_a_newer_document_that_was_evicted(
+    reader: RemoteCache, consumer: RemoteCache, valkey: Redis
+) -> None:
+    missed = await reader.look(A)
+    await consumer.refresh([(A, TWO)])
+    await valkey.delete(await only_key(valkey))
+    reader.fill(A, missed, ONE)
+    await filled(reader)
+    assert not await valkey.keys("*:thing:1:a")
+
+
+async def test_a_slow_fill_does_not_use_the_mark_of_another(
+    reader: RemoteCache, consumer: RemoteCache, valkey: Redis
+) -> None:
+    slow = await reader.look(A)
+    await valkey.delete(await only_key(valkey))
+    quick = await consumer.look(A)
+    reader.fill(A, slow, ONE)
+    await filled(reader)
+    assert await held(reader) is None
+    consumer.fill(A, quick, TWO)
+    assert await held(consumer) == TWO
+
+
+async def test_a_fill_from_before_a_wipe_is_not_taken(reader: RemoteCache, valkey: Redis) -> None:
+    missed = await reader.look(A)
+    await valkey.flushall()
+    reader.fill(A, missed, ONE)
+    await filled(reader)
+    assert not await valkey.keys("*:thing:1:a")
+
+
+async def test_who_found_nothing_gives_the_mark_back(reader: RemoteCache) -> None:
+    reader.fill(A, await reader.look(A), None)
+    assert (await reader.look(A)).mark
+
+
+async def test_a_mark_does_not_last(reader: RemoteCache, valkey: Redis) -> None:
+    await reader.look(A)
+    assert 0 < await valkey.pttl(await only_key(valkey)) <= 1000
+
+
+async def test_a_deleted_row_keeps_older_documents_out(reader: RemoteCache, consumer: RemoteCache) -> None:
+    missed = await reader.look(A)
+    await consumer.refresh([(A, Document(2, 0, b""))])
+    reader.fill(A, missed, ONE)
+    await consumer.refresh([(A, ONE)])
+    found = await held(reader)
+    assert found is not None
+    assert (found.position, found.body) == (2, b"")
+
+
+async def test_documents_do_not_last_and_do_not_end_together(consumer: RemoteCache, valkey: Redis) -> None:
+    await consumer.refresh([(Place("thing", 1, str(n)), ONE) for n in range(50)])
+    lives = {await valkey.pttl(key) async for key in valkey.scan_iter("*:thing:1:*")}
+    assert max(lives) <= 60_000
+    assert max(lives) - min(lives) > 1_000
+
+
+async def test_generations_do_not_see_each_other(consumer: RemoteCache) -> None:
+    await consumer.refresh([(A, ONE)])
+    assert await held(consumer, A._replace(generation=2)) is None
+
+
+async def test_more_than_a_batch_is_refreshed_whole(consumer: RemoteCache) -> None:
+    places = [Place("thing", 1, str(n)) for n in range(1_000)]
+    assert await consumer.refresh([(place, ONE) for place in places]) == 1_000
+    assert [await held(consumer, place) for place in (places[0], places[-1])] == [ONE, ONE]
+
+
+async def test_the_memory_of_an_earlier_server_is_not_read(reader: RemoteCache, consumer: RemoteCache) -> None:
+    await consumer.refresh([(A, ONE)])
+    # What a restart from an old snapshot, or a replica promoted without the last writes, looks like: the same keys
+    # under a server that is another run.
+    reader.link.era = "another0"
+    missed = await reader.look(A)
+    assert missed.document is None
+    assert missed.mark
+
+
+async def test_a_server_that_hangs_is_given_up_soon_and_taken_up_again(
+    reader: RemoteCache, consumer: RemoteCache, valkey: Redis
+) -> None:
+    await consumer.refresh([(A, ONE)])
+    await valkey.client_pause(600)
+    started = asyncio.get_running_loop().time()
+    with pytest.raises(CacheAway):
+        await reader.look(A)
+    assert asyncio.get_running_loop().time() - started < 0.4
+    assert not reader.link.up
+    with pytest.raises(CacheAway):
+        await reader.look(A)
+    assert await reader.link.ready(5)
+    assert await held(reader) == ONE
+
+
+async def test_a_full_server_still_answers_what_it_holds(
+    reader: RemoteCache, consumer: RemoteCache, valkey: Redis
+) -> None:
+    await consumer.refresh([(A, ONE)])
+    before = await valkey.config_get("maxmemory*")
+    try:
+        await valkey.config_set("maxmemory-policy", "noeviction")
+        await valkey.config_set("maxmemory", "1")
+        assert await held(reader) == ONE
+        missed = await reader.look(Place("thing", 1, "b"))
+        assert (missed.document, missed.mark) == (None, b"")
+        with pytest.raises(CacheAway):
+            await consumer.refresh([(A, TWO)])
+        assert reader.link.up
+    finally:
+        for name in ("maxmemory", "maxmemory-policy"):
+            await valkey.config_set(name, before[name])
+
+
+async def test_a_server_that_became_a_replica_is_left(consumer: RemoteCache, valkey: Redis) -> None:
+    refuse = cast(Callable[..., Awaitable[object]], valkey.replicaof)
+    await refuse("127.0.0.1", "1")
+    try:
+        with pytest.raises(CacheAway):
+            await consumer.refresh([(A, ONE)])
+        assert not consumer.link.up
+    finally:
+        await refuse("NO", "ONE")
+    assert await consumer.link.ready(5)
+    assert await consumer.refresh([(A, ONE)]) == 1
+
+
+async def test_a_server_that_forgot_the_scripts_is_told_again(consumer: RemoteCache, valkey: Redis) -> None:
+    await valkey.script_flush()
+
+    async def refreshed() -> bool:
+        try:
+            return await consumer.refresh([(A, ONE)]) == 1
+        except CacheAway:
+            return False
+
+    assert not await refreshed()
+    await eventually(refreshed)
