@@ -24,11 +24,12 @@ _JSON: Final = b"application/json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Component:
-    """Something that a process leans on. Without a ``needed`` one the process is not ready."""
+    """Something that a process leans on. Without a ``needed`` one the process is not ready. A check ends in time."""
 
     name: str
     check: Check
     needed: bool = True
+    seconds: float = CHECK_SECONDS
 
 
 def live() -> Page:
@@ -66,7 +67,7 @@ async def _report(component: Component) -> dict[str, Any]:
     """Errors are named by their class alone: their texts may carry addresses and names."""
     started = perf_counter()
     try:
-        async with asyncio.timeout(CHECK_SECONDS):
+        async with asyncio.timeout(component.seconds):
             told = dict(await component.check() or {})
         status = "ok"
     except Exception as error:

@@ -127,7 +127,7 @@ def logging_to(settings: Settings, descriptor: int = 1) -> Iterator[LogWriter]:
     render = _json if settings.log_format == "json" else _console
     handler = _StandardHandler(writer, render)
     root, level = logging.getLogger(), _LEVELS[settings.log_level]
-    before = (root.handlers[:], root.level)
+    before, configured = (root.handlers[:], root.level), structlog.get_config()
     root.handlers, root.level = [handler], level
     structlog.configure(
         processors=[structlog.contextvars.merge_contextvars, _stamp, _Emit(writer, render)],
@@ -139,7 +139,7 @@ def logging_to(settings: Settings, descriptor: int = 1) -> Iterator[LogWriter]:
         yield writer
     finally:
         root.handlers, root.level = before
-        structlog.reset_defaults()
+        structlog.configure(**configured)
         writer.close()
 
 

@@ -1,0 +1,168 @@
+"""Log lines: whole, in order, in the file when it matters, and never at the expense of the event loop."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+
+from infra.settings import Settings
+from infra.telemetry import MOST_LINES, PATIENCE_SECONDS, REQUEST_ID, AccessLog, LogWriter, logging_to, timestamp
+
+SETTINGS = Settings.model_validate({"log_level": "info"})
+ROW: tuple[Any, ...] = (200, 0.0015, "GET", "/v1/orders/7", "/v1/orders/{order_id}", "192.0.2.1", "r-1", None)
+
+
+@pytest.fixture
+def log_file(tmp_path: Path) -> Iterator[tuple[int, Path]]:
+    path = tmp_path / "log"
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    yield descriptor, path
+    os.close(descriptor)
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_bytes().splitlines()]
+
+
+def test_every_kind_of_line_comes_out_in_order_and_with_its_request(log_file: tuple[int, Path]) -> None:
+    descriptor, path = log_file
+    token = REQUEST_ID.set("r-1")
+    with logging_to(SETTINGS, descriptor) as writer:
+        structlog.get_logger("weir").info("started", shards=4)
+        AccessLog(writer, SETTINGS).request(*ROW)
+        logging.getLogger("uvicorn.error").warning("strange %s", "thing")
+        structlog.get_logger("weir").debug("too quiet to be heard")
+    REQUEST_ID.reset(token)
+    started, request, strange = lines(path)
+    assert (started["event"], started["shards"], started["request_id"]) == ("started", 4, "r-1")
+    assert (strange["event"], strange["level"], strange["logger"]) == ("strange thing", "warning", "uvicorn.error")
+    assert request.pop("time").endswith("Z")
+    assert request == {
+        "level": "info",
+        "event": "request",
+        "request_id": "r-1",
+        "status": 200,
+        "ms": 1.5,
+        "method": "GET",
+        "path": "/v1/orders/7",
+        "route": "/v1/orders/{order_id}",
+        "source": "192.0.2.1",
+    }
+
+
+def test_an_error_is_in_the_file_before_the_call_returns_and_so_is_all_before_it(log_file: tuple[int, Path]) -> None:
+    descriptor, path = log_file
+    with logging_to(SETTINGS, descriptor) as writer:
+        AccessLog(writer, SETTINGS).request(*ROW)
+        try:
+            raise ZeroDivisionError("by nothing")
+        except ZeroDivisionError:
+            structlog.get_logger("weir").exception("failed")
+        request, failed = lines(path)
+        assert request["event"] == "request"
+        assert "ZeroDivisionError: by nothing" in failed["traceback"]
+        AccessLog(writer, SETTINGS).request(500, *ROW[1:])
+        assert lines(path)[-1]["level"] == "error"
+
+
+def test_an_ordinary_line_does_not_wait_for_another() -> None:
+    reading, writing = os.pipe()
+    with logging_to(SETTINGS, writing) as writer:
+        AccessLog(writer, SETTINGS).request(*ROW)
+        assert json.loads(os.read(reading, 4096))["event"] == "request"
+    os.close(reading)
+    os.close(writing)
+
+
+@pytest.mark.parametrize("path", ["/a\nb", '/"}{', "/\x00", "/\ud800", "/" + "x" * 9000])
+def test_no_path_can_forge_or_break_a_line(log_file: tuple[int, Path], path: str) -> None:
+    descriptor, file = log_file
+    with logging_to(SETTINGS, descriptor) as writer:
+        AccessLog(writer, SETTINGS).request(*ROW[:3], path, *ROW[4:])
+    (line,) = lines(file)
+    assert line["path"] in (path, repr(path))
+
+
+def test_what_cannot_be_rendered_as_json_is_still_logged(log_file: tuple[int, Path]) -> None:
+    descriptor, path = log_file
+    with logging_to(SETTINGS, descriptor):
+        structlog.get_logger("weir").info("odd", big=2**70, thing=object(), keys={1: 2})
+    (line,) = lines(path)
+    assert line["big"] == repr(2**70)
+
+
+def test_people_get_a_line_they_can_read(log_file: tuple[int, Path]) -> None:
+    descriptor, path = log_file
+    settings = SETTINGS.model_copy(update={"log_format": "console"})
+    with logging_to(settings, descriptor) as writer:
+        AccessLog(writer, settings).request(*ROW)
+    assert b"info     request  request_id=r-1 status=200 ms=1.5 method=GET path=/v1/orders/7" in path.read_bytes()
+
+
+def test_a_quiet_log_still_tells_what_failed(log_file: tuple[int, Path]) -> None:
+    descriptor, path = log_file
+    settings = SETTINGS.model_copy(update={"log_level": "error"})
+    with logging_to(settings, descriptor) as writer:
+        access = AccessLog(writer, settings)
+        for status in (200, 404, 500, 503):
+            access.request(status, *ROW[1:])
+    assert [line["status"] for line in lines(path)] == [500, 503]
+
+
+def test_a_reader_that_stalls_holds_nobody_up_for_long_and_loses_no_error() -> None:
+    reading, writing = os.pipe()
+    writer = LogWriter(writing)
+    writer.start()
+    try:
+        started = time.monotonic()
+        for _ in range(MOST_LINES + 5000):
+            writer.line(b"x" * 100)
+        writer.urgent(b"the error")
+        assert time.monotonic() - started < PATIENCE_SECONDS + 3
+        assert writer.dropped > 0
+        read = b""
+        while not read.endswith(b"the error\n"):
+            read += os.read(reading, 1 << 20)
+    finally:
+        writer.close()
+        os.close(reading)
+        os.close(writing)
+
+
+def test_a_reader_that_is_gone_is_no_reason_to_fail() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    writer = LogWriter(writing)
+    writer.start()
+    writer.urgent(b"nobody hears this")
+    writer.close()
+    os.close(writing)
+
+
+def test_a_line_survives_kill_9_once_it_was_an_error(tmp_path: Path) -> None:
+    program = """
+import os, signal, structlog
+from infra.settings import Settings
+from infra.telemetry import logging_to
+with logging_to(Settings.model_validate({})):
+    structlog.get_logger("weir").info("before")
+    structlog.get_logger("weir").error("last words")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    with (tmp_path / "out").open("wb") as out:
+        subprocess.run([sys.executable, "-c", program], stdout=out, timeout=30, check=False)
+    assert [line["event"] for line in lines(tmp_path / "out")] == ["before", "last words"]
+
+
+def test_times_are_rfc_3339_to_the_millisecond() -> None:
+    assert timestamp(0.0) == "1970-01-01T00:00:00.000Z"
+    assert timestamp(1795309383.9999) == "2026-11-22T01:03:03.999Z"
+    assert timestamp(1795309384.0) == "2026-11-22T01:03:04.000Z"
