@@ -10,6 +10,7 @@ from typing import Final, cast
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
+from api.bootstrap import ensure_admin
 from api.deps import Opened
 from api.health import Components
 from api.queries.side import open_reads
@@ -40,6 +41,8 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
     stack.push_async_callback(redis.aclose)
     handler = await _write_side(stack, settings, database, log)
     signing_keys = SigningKeys(database)
+    passwords = Passwords()
+    await ensure_admin(settings, database, handler, passwords)
     reads = await open_reads(stack, settings, registry, database, log)
     return Opened(
         resources={
@@ -49,7 +52,7 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
             CommandHandler: handler,
             SigningKeys: signing_keys,
             Tokens: Tokens(signing_keys, issuer=settings.token_issuer, seconds=settings.access_token_seconds),
-            Passwords: Passwords(),
+            Passwords: passwords,
             **reads.resources,
         },
         hot=reads.hot,
