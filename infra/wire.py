@@ -20,19 +20,26 @@ class Wire(asyncio.Protocol):
     """One connection, one question at a time. A reply costs a list append instead of a trip through the event loop.
 
     The client library connects, with all that a URL can ask for (TLS, passwords, a database); then this protocol takes
-    its socket over. What nobody asked for (messages of a subscription) goes to ``on_push``.
+    its socket over. What nobody asked for (messages of a subscription) goes to ``on_push``; ``on_lost`` is told of the
+    connection's end, whoever ended it.
     """
 
-    def __init__(self, on_push: Callable[[Any], None] | None = None) -> None:
+    def __init__(self, on_push: Callable[[Any], None] | None = None, on_lost: Callable[[], None] | None = None) -> None:
         self._reader = hiredis.Reader()
         self._replies: list[Any] = []
         self._wanted = 0
         self._answer: asyncio.Future[list[Any]] | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._on_push = on_push
+        self._on_lost = on_lost
 
     @classmethod
-    async def connect(cls, url: SecretStr, on_push: Callable[[Any], None] | None = None) -> "Wire":
+    async def connect(
+        cls,
+        url: SecretStr,
+        on_push: Callable[[Any], None] | None = None,
+        on_lost: Callable[[], None] | None = None,
+    ) -> "Wire":
         """A connection that is ready for commands. Raises one of ``BROKEN``."""
         connection = await open_connection(url)
         # Taken out of it, or it would close the socket when it is collected. No public way leads there; the release is
@@ -40,7 +47,7 @@ class Wire(asyncio.Protocol):
         writer, connection._writer, connection._reader = connection._writer, None, None
         if writer is None:
             raise RedisConnectionError("closed while connecting")
-        wire = cls(on_push)
+        wire = cls(on_push, on_lost)
         wire._writer = writer
         writer.transport.set_protocol(wire)
         return wire
@@ -76,6 +83,11 @@ class Wire(asyncio.Protocol):
             raise ResponseError(str(reply))
         return reply
 
+    def send(self, commands: bytes) -> None:
+        """Sends packed commands to which nobody waits for a reply: what comes back goes to ``on_push``."""
+        if self._writer is not None:
+            self._writer.transport.write(commands)
+
     def data_received(self, data: bytes) -> None:
         """Called by the event loop."""
         try:
@@ -98,6 +110,8 @@ class Wire(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the event loop."""
         self._fail(RedisConnectionError("the connection was lost") if exc is None else exc)
+        if self._on_lost is not None:
+            self._on_lost()
 
     def _fail(self, error: Exception) -> None:
         self.close()

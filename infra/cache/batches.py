@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
+from infra.endings import end
 from infra.errors import Unavailable
 
 Q = TypeVar("Q")
@@ -72,10 +73,7 @@ class Batches(Generic[Q, A]):
         """Fails what waits and ends what is under way."""
         _fail(list(self._queue), Unavailable("the process is closing"))
         self._queue.clear()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*self._tasks)
 
 
 def _fail(batch: Sequence[tuple[Q, "asyncio.Future[A]"]], error: Exception) -> None:

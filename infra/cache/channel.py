@@ -9,16 +9,18 @@ from typing import Any, Final, Protocol
 import orjson
 import structlog
 from pydantic import SecretStr
-from redis.asyncio import Connection
 
-from infra.streams import BROKEN, Keys, open_connection, pack
+from infra.streams import BROKEN, Keys, pack
+from infra.wire import Wire
 
 QUIET_SECONDS: Final = 1.0
-"""After so long without a message the other end is asked whether it is there."""
+"""How often the other end is asked whether it is there."""
 
 ANSWER_SECONDS: Final = 1.0
 FIRST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 2.0
+
+_log = structlog.get_logger("weir.cache")
 
 
 class Listener(Protocol):
@@ -38,90 +40,84 @@ class Channel:
         self._url = url
         self._topic = keys.applied
         self._listener = listener
-        self._connection: Connection | None = None
+        self._wire: Wire | None = None
         self._numbers = count(1)
-        self._fences: dict[bytes, asyncio.Future[None]] = {}
+        self._fences: dict[bytes, asyncio.Future[bool]] = {}
 
     @property
     def up(self) -> bool:
         """Whether announcements reach us."""
-        return self._connection is not None
+        return self._wire is not None
 
     async def fence(self) -> bool:
-        """Waits until everything announced before this call was heard; False if the channel was lost meanwhile.
+        """Waits until everything announced before this call was heard; False if the channel is not there or was lost.
 
         A ping travels behind the messages that Redis sent before it, so its pong says that they have all arrived.
         """
-        connection = self._connection
-        if connection is None:
+        if self._wire is None:
             return False
         name = b"%d" % next(self._numbers)
-        fence = self._fences[name] = asyncio.get_running_loop().create_future()
+        fence: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._fences[name] = fence
+        self._wire.send(pack("PING", name))
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                await connection.send_packed_command(pack("PING", name), check_health=False)
-                await fence
-        except BROKEN:
+                return await fence
+        except TimeoutError:
             return False
         finally:
             self._fences.pop(name, None)
-        return True
 
     async def keep(self) -> None:
         """Subscribes and listens, and again after every loss, until cancelled."""
         pause = FIRST_PAUSE
         while True:
+            lost = asyncio.Event()
             try:
-                connection = await open_connection(self._url, answer_seconds=ANSWER_SECONDS)
-            except BROKEN:
-                pass
+                wire = await Wire.connect(self._url, self._hear, lost.set)
+                await wire.ask(pack("SUBSCRIBE", self._topic), 1)
+            except BROKEN as error:
+                _log.warning("announcements away", error=str(error))
             else:
-                if await self._listen(connection):
-                    pause = FIRST_PAUSE
+                pause = FIRST_PAUSE
+                await self._listen(wire, lost)
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
             pause = min(pause * 2, LONGEST_PAUSE)
 
-    async def _listen(self, connection: Connection) -> bool:
-        """Hears until the connection breaks; answers whether the subscription was ever confirmed."""
-        confirmed = False
+    async def _listen(self, wire: Wire, lost: asyncio.Event) -> None:
+        """Until the connection ends, or its other end does not answer any more."""
+        self._wire = wire
+        self._listener.opened()
         try:
-            await connection.send_packed_command(pack("SUBSCRIBE", self._topic), check_health=False)
-            await connection.read_response(disable_decoding=True)
-            confirmed, self._connection = True, connection
-            self._listener.opened()
-            await self._hear(connection)
-        except (*BROKEN, ValueError, LookupError, TypeError) as error:
-            structlog.get_logger().warning("announcements lost", error=str(error))
+            while not lost.is_set() and await self.fence():
+                await _within(QUIET_SECONDS, lost)
         finally:
-            self._connection = None
-            if confirmed:
-                self._listener.lost()
-                self._release_fences()
-            await connection.disconnect(nowait=True)
-        return confirmed
+            self._wire = None
+            wire.close()
+            self._listener.lost()
+            for fence in self._fences.values():
+                if not fence.done():
+                    fence.set_result(False)
 
-    async def _hear(self, connection: Connection) -> None:
-        """Takes one message after another. A server that stays silent after a question is gone."""
-        silent = False
-        while True:
-            heard = await connection.read_response(disable_decoding=True, timeout=QUIET_SECONDS)
-            if heard is not None:
-                silent = False
-                self._take(heard)
-            elif silent:
-                raise TimeoutError("no answer to a ping")
-            else:
-                silent = True
-                await connection.send_packed_command(pack("PING", b"there"), check_health=False)
+    def _hear(self, heard: Any) -> None:
+        """Takes one message. One that cannot be read is as bad as one that was missed: it ends the connection."""
+        try:
+            self._take(heard)
+        except (ValueError, LookupError, TypeError) as error:
+            _log.warning("announcement not understood", error=str(error))
+            if self._wire is not None:
+                self._wire.close()
 
     def _take(self, heard: list[bytes]) -> None:
         if heard[0] == b"message":
             self._listener.announced(orjson.loads(heard[2]))
         elif heard[0] == b"pong" and (fence := self._fences.get(heard[1])) is not None and not fence.done():
-            fence.set_result(None)
+            fence.set_result(True)
 
-    def _release_fences(self) -> None:
-        for fence in self._fences.values():
-            if not fence.done():
-                fence.set_exception(ConnectionError("announcements lost"))
-                fence.exception()
+
+async def _within(seconds: float, event: asyncio.Event) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return

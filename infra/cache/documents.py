@@ -9,6 +9,7 @@ from typing import Final, Generic, Protocol, TypeVar
 from infra.cache.frames import Document
 from infra.cache.local import LocalCache
 from infra.cache.remote import Held, Place
+from infra.endings import end
 from infra.errors import Unavailable
 
 V = TypeVar("V")
@@ -131,6 +132,4 @@ class Documents(Generic[V]):
 
     async def close(self) -> None:
         """Ends the fetches under way."""
-        for fetch in (fetches := list(self._fetches)):
-            fetch.cancel()
-        await asyncio.gather(*fetches, return_exceptions=True)
+        await end(*self._fetches)

@@ -2,20 +2,21 @@
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import structlog
+from hiredis import ReplyError
 from pydantic import SecretStr
-from redis.asyncio import Connection
-from redis.exceptions import OutOfMemoryError, ResponseError
 
 from infra.cache.scripts import SCRIPTS
-from infra.streams import BROKEN, open_connection, pack
+from infra.streams import BROKEN, pack
+from infra.wire import Wire
 
 FIRST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 2.0
-GREETING_SECONDS: Final = 1.0
+
+_log = structlog.get_logger("weir.cache")
 
 
 class CacheAway(Exception):
@@ -36,16 +37,15 @@ class Link:
     def __init__(self, url: SecretStr, *, answer_seconds: float) -> None:
         self._url = url
         self._answer_seconds = answer_seconds
-        self._connection: Connection | None = None
+        self._wire: Wire | None = None
         self._pause = FIRST_PAUSE
-        self._broken = asyncio.Event()
         self._up = asyncio.Event()
         self.era = ""
 
     @property
     def up(self) -> bool:
         """Whether there is a connection."""
-        return self._connection is not None
+        return self._wire is not None
 
     async def ready(self, seconds: float) -> bool:
         """Waits until there is a connection; False if there is none in time."""
@@ -57,86 +57,74 @@ class Link:
         return True
 
     async def exchange(self, commands: Sequence[bytes]) -> list[Any]:
-        """Sends packed commands and answers one reply for each; a refusal is a ResponseError in its place.
+        """Sends packed commands and answers one reply for each; a refusal is a ``ReplyError`` in its place.
 
         Raises :class:`CacheAway`. Callers take turns: one exchange at a time.
         """
-        connection = self._connection
-        if connection is None:
+        wire = self._wire
+        if wire is None:
             raise CacheAway
         try:
-            async with asyncio.timeout(self._answer_seconds):
-                await connection.send_packed_command([b"".join(commands)], check_health=False)
-                replies = [await _reply(connection) for _ in commands]
+            replies = await wire.ask(b"".join(commands), len(commands), self._answer_seconds)
         except BROKEN as error:
-            self._break(connection)
+            self._break(wire)
             raise CacheAway from error
         except asyncio.CancelledError:
-            self._break(connection)
+            self._break(wire)
             raise
-        self._judge(connection, replies)
+        self._judge(wire, replies)
         return replies
 
-    def _judge(self, connection: Connection, replies: list[Any]) -> None:
+    def _judge(self, wire: Wire, replies: list[Any]) -> None:
         """A full server still answers what it holds; any other refusal (read-only, no script) ends the link."""
-        refusals = [reply for reply in replies if isinstance(reply, ResponseError)]
-        if any(not isinstance(refusal, OutOfMemoryError) for refusal in refusals):
-            self._break(connection)
+        if any(isinstance(reply, ReplyError) and not str(reply).startswith("OOM") for reply in replies):
+            self._break(wire)
         else:
             self._pause = FIRST_PAUSE
 
-    def _break(self, connection: Connection) -> None:
-        if self._connection is connection:
-            self._connection = None
+    def _break(self, wire: Wire) -> None:
+        if self._wire is wire:
+            self._wire = None
             self._up.clear()
-            self._broken.set()
+        wire.close()
 
     async def keep(self) -> None:
         """Connects, and connects again whenever the link breaks, until cancelled."""
         while True:
-            connection = await self._greeted()
-            if connection is not None:
-                await self._while_up(connection)
+            lost = asyncio.Event()
+            wire = await self._greeted(lost.set)
+            if wire is not None:
+                await self._hold(wire, lost)
             await asyncio.sleep(self._pause * random.uniform(0.5, 1.0))  # noqa: S311
             self._pause = min(self._pause * 2, LONGEST_PAUSE)
 
-    async def _while_up(self, connection: Connection) -> None:
-        self._broken.clear()
-        self._connection = connection
+    async def _hold(self, wire: Wire, lost: asyncio.Event) -> None:
+        self._wire = wire
         self._up.set()
         try:
-            await self._broken.wait()
+            await lost.wait()
         finally:
-            self._connection = None
-            self._up.clear()
-            await connection.disconnect(nowait=True)
+            self._break(wire)
 
-    async def _greeted(self) -> Connection | None:
+    async def _greeted(self, on_lost: Callable[[], None]) -> Wire | None:
         """A connection whose server knows the scripts and has said which run it is; None if there is no such server."""
         try:
-            connection = await open_connection(self._url, answer_seconds=GREETING_SECONDS)
+            wire = await Wire.connect(self._url, on_lost=on_lost)
+            self.era = await _greet(wire)
         except BROKEN as error:
-            structlog.get_logger().warning("cache away", error=str(error))
+            _log.warning("cache away", error=str(error))
             return None
-        try:
-            async with asyncio.timeout(GREETING_SECONDS):
-                self.era = await _greet(connection)
-        except BROKEN as error:
-            structlog.get_logger().warning("cache away", error=str(error))
-            await connection.disconnect(nowait=True)
-            return None
-        except asyncio.CancelledError:
-            await connection.disconnect(nowait=True)
-            raise
-        return connection
+        return wire
 
 
-async def _greet(connection: Connection) -> str:
+async def _greet(wire: Wire) -> str:
     commands = [pack("SCRIPT", "LOAD", script.source) for script in SCRIPTS]
-    await connection.send_packed_command([b"".join(commands), pack("INFO", "server")], check_health=False)
-    for _ in SCRIPTS:
-        await connection.read_response(disable_decoding=True)
-    return run_of(await connection.read_response(disable_decoding=True))
+    *_, info = replies = await wire.ask(b"".join([*commands, pack("INFO", "server")]), len(commands) + 1)
+    refused = [reply for reply in replies if isinstance(reply, ReplyError)]
+    if refused:
+        wire.close()
+        raise ConnectionError(str(refused[0]))
+    return run_of(info)
 
 
 def run_of(info: bytes) -> str:
@@ -145,10 +133,3 @@ def run_of(info: bytes) -> str:
         if line.startswith(b"run_id:"):
             return line[7:15].decode("ascii")
     return ""
-
-
-async def _reply(connection: Connection) -> Any:
-    try:
-        return await connection.read_response(disable_decoding=True)
-    except ResponseError as refusal:
-        return refusal

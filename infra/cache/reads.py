@@ -21,6 +21,7 @@ from infra.cache.remote import NOTHING, Held, Place, RemoteCache
 from infra.cache.watch import Watch
 from infra.consistency import LOG, Needs, Part, Sight, Visibility
 from infra.database import Database
+from infra.endings import end
 from infra.errors import NotYetVisible, Unavailable
 from infra.log import Log
 from infra.settings import Settings
@@ -186,9 +187,7 @@ class Reads:
             await asyncio.gather(self.remote.link.ready(READY_SECONDS), self.watch.ready(READY_SECONDS))
             yield self
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end(*tasks)
             await asyncio.gather(self.remote.close(), self._loads.close())
             await asyncio.gather(*(documents.close() for documents in self.documents.values()))
 

@@ -9,6 +9,7 @@ import orjson
 
 from infra.cache.frames import Document
 from infra.cache.remote import Place, RemoteCache
+from infra.endings import end
 from infra.log import Log
 from infra.settings import Settings
 from infra.streams import Keys
@@ -52,6 +53,5 @@ class Refresher:
             await self._remote.link.ready(READY_SECONDS)
             yield self
         finally:
-            keeper.cancel()
-            await asyncio.gather(keeper, return_exceptions=True)
+            await end(keeper)
             await self._remote.close()

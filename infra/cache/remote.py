@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final, NamedTuple
 
+from hiredis import ReplyError
 from pydantic import SecretStr
-from redis.exceptions import ResponseError
 
 from infra.cache.batches import Batches
 from infra.cache.frames import LEASED, Document, framed, unframed
@@ -93,7 +93,7 @@ class RemoteCache:
             raise CacheAway from error
         if held is None:
             return Held(mark=mark)
-        if isinstance(held, ResponseError) or held.startswith(LEASED):
+        if isinstance(held, ReplyError) or held.startswith(LEASED):
             return NOTHING
         return Held(document=unframed(held))
 
@@ -125,7 +125,7 @@ class RemoteCache:
             reply = await self._calls.ask(_News(self._topic, message))
         except Unavailable as error:
             raise CacheAway from error
-        if isinstance(reply, ResponseError):
+        if isinstance(reply, ReplyError):
             raise CacheAway from reply
 
     def _refreshing(self, place: Place, document: Document) -> _Call:

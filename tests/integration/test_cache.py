@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 
 from infra.cache import CacheAway, Document
 from infra.cache.remote import Place, RemoteCache
+from infra.endings import end
 from infra.streams import Keys
 from tests.write_side import eventually
 
@@ -29,8 +30,7 @@ async def opened(url: str, keys: Keys) -> AsyncIterator[RemoteCache]:
         assert await cache.link.ready(5)
         yield cache
     finally:
-        keeper.cancel()
-        await asyncio.wait({keeper})
+        await end(keeper)
         await cache.close()
 
 

@@ -1,0 +1,22 @@
+"""Ending tasks for certain."""
+
+import asyncio
+from typing import Any
+
+PATIENCE_SECONDS = 0.1
+
+
+async def end(*tasks: "asyncio.Task[Any]") -> None:
+    """Cancels tasks until they have ended; what they raise is theirs.
+
+    Once is not always enough: before Python 3.12 ``asyncio.wait_for``, by which the Redis client connects, loses a
+    cancellation that comes together with the result (python/cpython#86296).
+    """
+    pending = {task for task in tasks if not task.done()}
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=PATIENCE_SECONDS)
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()
