@@ -3,189 +3,20 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from decimal import Decimal
-from enum import Enum
-from typing import Annotated, Any, Final
-from uuid import UUID
+from typing import Any
 
 import orjson
-from fastapi import Depends, FastAPI, Form, Query, Request
+from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
-from pydantic import Field
-from starlette.responses import Response, StreamingResponse
-from starlette.types import Message
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import docs
-from api.answers import Answer, Receipt
-from api.context import EXCHANGE, Principal, identify
-from api.deps import RESOURCES, Context, RawBody, Resources, opened
-from api.endpoint import router, targets
-from api.errors import Problem
-from api.guard import accepts
+from api.deps import RESOURCES, Resources
+from api.endpoint import targets
 from api.middleware import Edge
 from api.routing import Table
-from api.schemas import Body, Params
 from infra.metrics import RequestMetrics
-
-ORDER_ID: Final = "0192f1a0-7b1e-7c3a-9f00-000000000001"
-
-
-class Carrier(Enum):
-    """Who carries."""
-
-    POST = "post"
-    BIKE = "bike"
-
-
-class ShipBody(Body):
-    """A bit of everything."""
-
-    carrier: Carrier
-    pieces: int = Field(ge=1, le=1000)
-    weight: Decimal | None = Field(None, max_digits=8, decimal_places=3)
-    at: datetime | None = None
-    parts: list[UUID] = Field(default_factory=list, max_length=3)
-    note: str | None = Field(None, max_length=100)
-    fragile: bool = False
-
-
-class Login(Params):
-    """A form."""
-
-    username: str
-    password: str
-
-
-class Filters(Params):
-    """A query."""
-
-    limit: int = Field(20, ge=1, le=100)
-    tag: str | None = None
-
-
-class Warehouse:
-    """Stands for what the process has opened: it raises what it is told to, and counts its visits."""
-
-    def __init__(self) -> None:
-        self.error: Exception | None = None
-        self.visits = 0
-
-    def visit(self) -> None:
-        self.visits += 1
-        if self.error is not None:
-            raise self.error
-
-
-def who(request: Request, context: Context) -> Principal:
-    """A dependency that asks for another one."""
-    if b"authorization" not in request.scope[EXCHANGE].headers:
-        raise Problem("unauthenticated")
-    principal = Principal(id=UUID(int=len(context.request_id)), scopes=frozenset({"ship"}))
-    identify(request.scope, principal)
-    return principal
-
-
-async def visited(warehouse: Annotated[Warehouse, Depends(opened(Warehouse))]) -> Warehouse:
-    """An async dependency."""
-    warehouse.visit()
-    return warehouse
-
-
-Who = Annotated[Principal, Depends(who)]
-House = Annotated[Warehouse, Depends(visited)]
-
-routes = router("/v1/orders", tags=["orders"])
-
-
-@routes.post("/{order_id}/ship")
-async def ship_order(order_id: UUID, body: ShipBody, house: House, context: Context) -> Receipt:
-    """Ship it."""
-    return Receipt(
-        id=order_id,
-        version=3,
-        position=41,
-        token="tok",
-        extra={"pieces": body.pieces, "key": context.idempotency_key, "if_match": context.if_match},
-    )
-
-
-@routes.post("", status_code=201)
-async def place_order(body: ShipBody, house: House, principal: Who) -> Receipt:
-    """Place it."""
-    return Receipt(id=principal.id, version=1, position=7, location="/v1/orders/x", replayed=True)
-
-
-@routes.post("/{order_id}/complete")
-async def complete_order(order_id: UUID, house: House, context: Context) -> Receipt:
-    """No body."""
-    fingerprint = context.fingerprint.hex() if context.fingerprint else None
-    return Receipt(id=order_id, version=4, position=42, extra={"fingerprint": fingerprint})
-
-
-@routes.post("/{order_id}/cancel")
-async def cancel_order(order_id: UUID, house: House, body: ShipBody | None = None) -> None:
-    """An optional body, and nothing to say."""
-
-
-@routes.get("/popular")
-async def popular() -> dict[str, str]:
-    """A literal beside a parameter."""
-    return {"it": "is popular"}
-
-
-@routes.get("/{order_id}")
-async def read_order(order_id: UUID, house: House) -> Answer:
-    """A document."""
-    return Answer(200, [(b"content-type", b"application/json")], orjson.dumps({"id": order_id}))
-
-
-@routes.get("")
-async def list_orders(filters: Annotated[Filters, Query()], house: House) -> Filters:
-    """A list; the model itself is answered."""
-    return filters
-
-
-@routes.get("/{order_id}/events")
-async def order_events(order_id: UUID) -> Response:
-    """A stream that breaks off if the id is odd."""
-
-    async def parts() -> Any:
-        yield b"one"
-        if order_id.int % 2:
-            raise RuntimeError("broken")
-        yield b"two"
-
-    return StreamingResponse(parts())
-
-
-other = router("/v1")
-
-
-@other.post("/auth/token")
-async def sign_in(form: Annotated[Login, Form()], house: House) -> dict[str, str]:
-    """A form."""
-    return {"name": form.username}
-
-
-@other.put("/image")
-@accepts("image/png", "image/webp", limit=2048)
-async def put_image(body: RawBody, house: House) -> dict[str, int]:
-    """Bytes of another kind."""
-    return {"size": len(body)}
-
-
-@other.post("/slow")
-@accepts("application/json", seconds=0.05)
-async def slow(body: ShipBody, house: House) -> None:
-    """Little time."""
-
-
-@other.post("/import", status_code=202)
-@accepts("text/csv", limit=4096, seconds=0.05, stream=True)
-async def import_products(request: Request, house: House) -> dict[str, int]:
-    """Read in parts."""
-    return {"size": sum([len(part) async for part in request.stream()])}
+from tests.sample_routes import Warehouse, other, routes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -296,3 +127,14 @@ def assert_problem(reply: Reply, status: int, code: str) -> None:
     assert reply.headers["content-type"] == "application/problem+json"
     assert reply.json["request_id"] == reply.headers["x-request-id"]
     assert int(reply.headers["content-length"]) == len(reply.body)
+
+
+def with_state(sample: SampleEdge) -> ASGIApp:
+    """The edge for a server that runs no lifespan: each request finds what stands behind it."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            scope["state"] = {RESOURCES: Resources({Warehouse: sample.warehouse})}
+            await sample.edge(scope, receive, send)
+
+    return app

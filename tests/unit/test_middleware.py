@@ -12,7 +12,8 @@ from api.middleware import request_ids
 from api.routing import UNMATCHED
 from domain.errors import AlreadyTaken
 from infra.errors import OutcomeUnknown
-from tests.sample_edge import ORDER_ID, SampleEdge, assert_problem, sample_edge
+from tests.sample_edge import SampleEdge, assert_problem, sample_edge
+from tests.sample_routes import ORDER_ID
 
 pytestmark = pytest.mark.anyio
 

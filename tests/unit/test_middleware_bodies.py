@@ -5,7 +5,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.sample_edge import ORDER_ID, SampleEdge, assert_problem, sample_edge
+from tests.sample_edge import SampleEdge, assert_problem, sample_edge
+from tests.sample_routes import ORDER_ID
 
 pytestmark = pytest.mark.anyio
 

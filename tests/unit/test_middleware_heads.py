@@ -8,7 +8,8 @@ import pytest
 
 from api.context import EXCHANGE, LONGEST_WAIT, Exchange, Principal, context_of, identify
 from api.middleware import LONGEST_HEADERS, request_ids
-from tests.sample_edge import ORDER_ID, SampleEdge, assert_problem, sample_edge
+from tests.sample_edge import SampleEdge, assert_problem, sample_edge
+from tests.sample_routes import ORDER_ID
 
 pytestmark = pytest.mark.anyio
 
