@@ -1,0 +1,139 @@
+"""A line to Postgres that can be cut at the worst moment, stalled, and taken away."""
+
+import asyncio
+from asyncio import StreamReader, StreamWriter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+from urllib.parse import urlsplit
+
+APPEND: Final = b'"requests":['
+"""Stands in every batch that an appender sends, and in nothing else."""
+
+_DONE: Final = b"Z\x00\x00\x00\x05I"
+"""ReadyForQuery, outside a transaction: what was asked for is committed."""
+
+
+class _Line:
+    """One connection: what the client says to the server, and what the server answers."""
+
+    def __init__(self, client: StreamWriter, server: StreamWriter) -> None:
+        self.ends = (client, server)
+        self.answer: bytearray | None = None
+
+    def cut(self) -> None:
+        for end in self.ends:
+            end.transport.abort()
+
+
+class Proxy:
+    """Stands before a server. Faults are armed one at a time and hit the next batch that is appended through it."""
+
+    def __init__(self, url: str) -> None:
+        self._url = urlsplit(url)
+        self._server: asyncio.Server | None = None
+        self._lines: set[_Line] = set()
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self._stall_at: bytes | None = None
+        self._next = ""
+        self.hits = 0
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        """The server's URL, by way of this proxy."""
+        userinfo = self._url.netloc.rpartition("@")[0]
+        return self._url._replace(netloc=f"{userinfo}@127.0.0.1:{self.port}").geturl()
+
+    def lose_the_next_answer(self) -> None:
+        """The next batch reaches the server and is committed; then the line breaks, before the answer arrives."""
+        self._next = "answer"
+
+    def lose_the_next_request(self) -> None:
+        """The line breaks before the next batch reaches the server."""
+        self._next = "request"
+
+    def stall(self) -> None:
+        """Nothing moves any more, either way, though all connections stay open and new ones are taken."""
+        self._flowing.clear()
+
+    def stall_at(self, words: bytes) -> None:
+        """The same, from the moment in which a client says these words."""
+        self._stall_at = words
+
+    def resume(self) -> None:
+        """Everything that was held back moves on."""
+        self._stall_at = None
+        self._flowing.set()
+
+    async def close(self) -> None:
+        """Cuts all lines; new ones are refused."""
+        if self._server is not None:
+            self._server.close()
+        for line in list(self._lines):
+            line.cut()
+        self._flowing.set()
+        while self._lines:  # noqa: ASYNC110 - until each has noticed
+            await asyncio.sleep(0)
+
+    async def open(self) -> None:
+        """Takes connections, at the same port as before."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def _serve(self, client: StreamReader, to_client: StreamWriter) -> None:
+        await self._flowing.wait()
+        server, to_server = await asyncio.open_connection(self._url.hostname, self._url.port)
+        line = _Line(to_client, to_server)
+        self._lines.add(line)
+        try:
+            async with asyncio.TaskGroup() as both:
+                both.create_task(self._ask(line, client, to_server))
+                both.create_task(self._answer(line, server, to_client))
+        finally:
+            line.cut()
+            self._lines.discard(line)
+
+    async def _ask(self, line: _Line, client: StreamReader, to_server: StreamWriter) -> None:
+        while data := await _read(client):
+            if APPEND in data and self._next:
+                fault, self._next = self._next, ""
+                self.hits += 1
+                if fault == "request":
+                    break
+                line.answer = bytearray()
+            if self._stall_at is not None and self._stall_at in data:
+                self.stall()
+            await self._flowing.wait()
+            to_server.write(data)
+        if line.answer is None:
+            line.cut()
+
+    async def _answer(self, line: _Line, server: StreamReader, to_client: StreamWriter) -> None:
+        while data := await _read(server):
+            await self._flowing.wait()
+            if line.answer is None:
+                to_client.write(data)
+                continue
+            line.answer += data
+            if line.answer.endswith(_DONE):
+                break
+        line.cut()
+
+
+async def _read(reader: StreamReader) -> bytes:
+    with suppress(ConnectionError):
+        return await reader.read(1 << 20)
+    return b""
+
+
+@asynccontextmanager
+async def proxy_before(url: str) -> AsyncIterator[Proxy]:
+    """A proxy that takes connections to the server of ``url``."""
+    proxy = Proxy(url)
+    await proxy.open()
+    try:
+        yield proxy
+    finally:
+        await proxy.close()
