@@ -28,6 +28,8 @@ UNREACHABLE = (
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.InterfaceError,
+    # The driver's own confusion about a line that broke in the middle of an exchange.
+    asyncpg.InternalClientError,
 )
 """What a caller sees when Postgres is away, restarting or full; a bad statement is not among these."""
 
@@ -61,14 +63,10 @@ def options(url: SecretStr, *, pgbouncer: bool = False) -> dict[str, Any]:
 
 async def connect(url: SecretStr, *, pgbouncer: bool = False) -> Connection:
     """A connection of one's own. Raises :class:`~infra.errors.Unavailable` when the server cannot be reached."""
-    connection: Connection | None = None
     try:
-        async with asyncio.timeout(CONNECT_SECONDS):
-            connection = await asyncpg.connect(**options(url, pgbouncer=pgbouncer))
-            await prepare(connection)
+        connection: Connection = await asyncpg.connect(**options(url, pgbouncer=pgbouncer))
+        await prepare(connection)
     except (*UNREACHABLE, ssl.SSLError) as error:
-        if connection is not None:
-            connection.terminate()
         raise Unavailable("Postgres cannot be reached") from error
     return connection
 

@@ -1,0 +1,137 @@
+"""Customers who keep ordering and paying while things are killed, and who remember every answer they got."""
+
+import asyncio
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import urlencode
+from uuid import uuid4
+
+import httpx2
+
+from cli.demo.journey import sign
+from cli.supervisor import Stack
+
+STOCK: Final = 1_000_000
+PATIENCE: Final = 60.0
+THINKING: Final = 0.1
+"""Seconds between a customer's orders: the load is steady, so that there is something to lose at every moment."""
+UNCERTAIN: Final = frozenset({408, 429, 500, 502, 503, 504})
+
+
+@dataclass(kw_only=True)
+class Acknowledged:
+    """What was answered 2xx: order ids by what was done with them."""
+
+    placed: list[str] = field(default_factory=list)
+    paid: list[str] = field(default_factory=list)
+    shipped: list[str] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
+
+
+class Shoppers:
+    """``count`` customers of a running stack. Whatever is not answered for certain is asked again with the same key."""
+
+    def __init__(self, stack: Stack, http: httpx2.AsyncClient, count: int) -> None:
+        self._stack = stack
+        self._http = http
+        self._count = count
+        self._open = asyncio.Event()
+        self.acknowledged = Acknowledged()
+        self.products: list[str] = []
+        self.unexpected: list[str] = []
+
+    async def enter(self) -> None:
+        """Sign in and stock the shelves."""
+        environment = self._stack.environment
+        self._admin = await self._sign_in(environment["WEIR_ADMIN_EMAIL"], environment["WEIR_ADMIN_PASSWORD"])
+        self._customers = [await self._customer() for _ in range(self._count)]
+        for _ in range(3):
+            body = {
+                "sku": uuid4().hex,
+                "name": "Kettle",
+                "price": {"amount": "9.99", "currency": "EUR"},
+                "stock": STOCK,
+            }
+            self.products.append((await self._command("/v1/products", body, self._admin))["id"])
+
+    async def shop(self) -> None:
+        """Order, pay, and every third time ship, until told to stop; what was begun is finished."""
+        self._open.set()
+        async with asyncio.TaskGroup() as group:
+            for customer in self._customers:
+                group.create_task(self._shop(customer))
+
+    def stop(self) -> None:
+        """No new orders."""
+        self._open.clear()
+
+    async def document(self, path: str) -> dict[str, Any]:
+        """What the API serves, to the admin."""
+        answer = await self._http.get(path, headers=self._admin)
+        assert answer.status_code == 200, answer.text
+        document: dict[str, Any] = answer.json()
+        return document
+
+    async def _shop(self, customer: Mapping[str, str]) -> None:
+        done = self.acknowledged
+        while self._open.is_set():
+            items = [{"product_id": secrets.choice(self.products), "quantity": 1 + secrets.randbelow(3)}]
+            order = await self._command("/v1/orders", {"items": items}, customer)
+            done.placed.append(order["id"])
+            await self._pay(order)
+            done.paid.append(order["id"])
+            if len(done.paid) % 3 == 0:
+                parcel = {"carrier": "Post", "tracking_no": secrets.token_hex(4)}
+                await self._command(f"/v1/orders/{order['id']}/ship", parcel, self._admin)
+                done.shipped.append(order["id"])
+            await asyncio.sleep(THINKING)
+
+    async def _pay(self, order: Mapping[str, Any]) -> None:
+        payment = {
+            "order_id": order["id"],
+            "payment_id": f"pay_{order['id']}",
+            "amount": order["total"],
+            "status": "succeeded",
+        }
+        body = json.dumps(payment).encode()
+        secret = self._stack.environment["WEIR_PAYMENT_WEBHOOK_SECRET"]
+        headers = {"Content-Type": "application/json", **sign(secret, body)}
+        await self._until_certain("/v1/webhooks/payments", body, headers)
+
+    async def _command(self, path: str, body: Any, who: Mapping[str, str]) -> dict[str, Any]:
+        key = {"Idempotency-Key": secrets.token_hex(12), "Content-Type": "application/json"}
+        return await self._until_certain(path, json.dumps(body).encode(), {**who, **key})
+
+    async def _until_certain(self, path: str, body: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                try:
+                    answer = await self._http.post(path, content=body, headers=headers)
+                except httpx2.TransportError:
+                    await asyncio.sleep(0.05)
+                    continue
+                if 200 <= answer.status_code < 300:
+                    receipt: dict[str, Any] = answer.json()
+                    self.acknowledged.positions.append(receipt["position"])
+                    return receipt
+                if answer.status_code not in UNCERTAIN and "in-flight" not in answer.text:
+                    raise AssertionError(f"{path} answered {answer.status_code}: {answer.text}")
+                if answer.status_code == 500:
+                    self.unexpected.append(answer.text)
+                await asyncio.sleep(0.05)
+
+    async def _customer(self) -> dict[str, str]:
+        name, password = uuid4().hex, secrets.token_urlsafe(12)
+        body = {"email": f"{name}@example.com", "username": name, "password": password}
+        await self._command("/v1/accounts", body, {})
+        return await self._sign_in(name, password)
+
+    async def _sign_in(self, name: str, password: str) -> dict[str, str]:
+        form = urlencode({"grant_type": "password", "username": name, "password": password}).encode()
+        kind = {"Content-Type": "application/x-www-form-urlencoded"}
+        answer = await self._http.post("/v1/auth/token", content=form, headers=kind)
+        assert answer.status_code == 200, answer.text
+        return {"Authorization": f"Bearer {answer.json()['access_token']}"}
