@@ -63,7 +63,7 @@ class Bench:
         return await self._heard(module, str(path), orders.seconds)
 
     async def weir(self, *arguments: str, database: str) -> None:
-        """Run a ``weir`` command to its end. Raises :class:`~benchmarks.processes.Failed`."""
+        """Run a ``weir`` command to its end. Raises :class:`~benchmarks.failure.Failed`."""
         await output_of(self._weir(*arguments), timeout=_COMMAND_SECONDS, env=environment(self._told(database)))
 
     @asynccontextmanager

@@ -30,7 +30,7 @@ class UnknownMeasure(Exception):
 def run(options: Options, console: Console) -> bool:
     """Play the measures, show and record the results. Returns whether every bar was cleared.
 
-    Raises :class:`UnknownMeasure`, or :class:`~benchmarks.processes.Failed` when a side cannot be run.
+    Raises :class:`UnknownMeasure`, or :class:`~benchmarks.failure.Failed` when a side cannot be run.
     """
     return asyncio.run(_run(options, chosen(options.only), Screen(console)))
 

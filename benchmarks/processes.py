@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from enum import Enum
 from pathlib import Path
 
+from benchmarks.failure import Failed
 from benchmarks.http_client import Broken, Client, request
 from benchmarks.options import ROOT
 from benchmarks.waiting import until
@@ -15,10 +16,6 @@ from benchmarks.waiting import until
 _START_SECONDS = 60.0
 _STOP_SECONDS = 15.0
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR")
-
-
-class Failed(Exception):
-    """A program of the bench ended badly; the message ends with what it said."""
 
 
 def environment(extra: Mapping[str, str]) -> dict[str, str]:
@@ -83,10 +80,9 @@ async def serving(
 
 async def answers(process: asyncio.subprocess.Process, port: int, path: str, log: Path) -> None:
     """Wait until the server answers 200. Raises :class:`Failed` if it ends first or takes too long."""
-    with suppress(TimeoutError):
-        if await until(lambda: _settled(process, port, path), seconds=_START_SECONDS) is _Settled.ANSWERS:
-            return
-    raise Failed(f"no server answered on port {port}:\n{_end_of(log)}")
+    what = f"a server's start (see {log})"
+    if await until(lambda: _settled(process, port, path), seconds=_START_SECONDS, what=what) is _Settled.ENDED:
+        raise Failed(f"a server ended at its start:\n{_end_of(log)}")
 
 
 class _Settled(Enum):

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from benchmarks import workload
+from benchmarks.failure import Failed
 from benchmarks.http_client import Client, request
 
 ADMIN_EMAIL = "admin@bench.example"
@@ -16,10 +17,6 @@ ADMIN_PASSWORD = "a long enough pass phrase"
 _CUSTOMER_EMAIL = "customer@bench.example"
 _STOCK = 1_000_000
 _HANDS = 8
-
-
-class Unexpected(Exception):
-    """The API answered otherwise than its contract says; the message holds the answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +39,7 @@ class Shop:
 
 
 async def stocked(port: int, *, admin: str = ADMIN_EMAIL, password: str = ADMIN_PASSWORD) -> Shop:
-    """Put the catalogue on sale and sign a customer in. Raises :class:`Unexpected`."""
+    """Put the catalogue on sale and sign a customer in. Raises :class:`Failed`."""
     staff = await _token(port, admin, password)
     products = list(workload.product_ids())
     shares = [products[hand::_HANDS] for hand in range(_HANDS)]
@@ -96,6 +93,6 @@ async def _ask(
 ) -> dict[str, Any]:
     status, _, answer = await client.ask(request(method, path, dict(headers), body))
     if status != expected:
-        raise Unexpected(f"{method} {path} answered {status}: {answer.decode()[:500]}")
+        raise Failed(f"{method} {path} answered {status}: {answer.decode()[:500]}")
     document: dict[str, Any] = json.loads(answer)
     return document

@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from infra.embedded import StartFailed
+
 _ROOT = Path(__file__).resolve().parent.parent
 
 Only = Annotated[list[str] | None, typer.Option(help="Play only this measure; may be given several times.")]
@@ -40,9 +42,9 @@ def bench(
     if not (_ROOT / "benchmarks" / "main.py").exists():
         raise typer.BadParameter("the benchmarks come with the source, not with an installed package")
     sys.path.insert(0, str(_ROOT))
+    from benchmarks.failure import Failed
     from benchmarks.main import UnknownMeasure, run
     from benchmarks.options import Options
-    from benchmarks.processes import Failed
 
     options = Options.of(
         only=only or (),
@@ -57,7 +59,7 @@ def bench(
     console = Console()
     try:
         cleared = run(options, console)
-    except (UnknownMeasure, Failed) as failure:
+    except (UnknownMeasure, Failed, StartFailed) as failure:
         console.print(str(failure), style="red", highlight=False, markup=False)
         raise typer.Exit(2) from None
     raise typer.Exit(0 if cleared else 1)

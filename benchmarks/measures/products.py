@@ -53,7 +53,7 @@ async def _readable(shop: Shop) -> None:
         return not missing
 
     try:
-        await until(look, seconds=_READABLE_SECONDS)
+        await until(look, seconds=_READABLE_SECONDS, what="making the products readable")
     finally:
         client.close()
 

@@ -12,9 +12,9 @@ from redis.asyncio import Redis
 
 from benchmarks.bench import Bench
 from benchmarks.databases import SHARDS
+from benchmarks.failure import Failed
 from benchmarks.figures import Figures
 from benchmarks.measure import WEIR, Bar, Lap, Measure
-from benchmarks.processes import Failed
 from benchmarks.waiting import until
 from infra.streams import Keys, open_redis
 
@@ -62,7 +62,9 @@ async def _as_if_new(database: str) -> AsyncIterator[UUID]:
 
 async def _watched(redis: Redis, streams: list[str], bench: Bench) -> Figures:
     """How fast the newest entry moves, from the first that is seen until the lap or the log is over."""
-    first = await until(lambda: _newest(redis, streams), seconds=_START_SECONDS, every=_LOOK_SECONDS)
+    first = await until(
+        lambda: _newest(redis, streams), seconds=_START_SECONDS, every=_LOOK_SECONDS, what="the relay's start"
+    )
     start = now = perf_counter()
     last = first
     while now - start < bench.options.seconds and last < bench.options.events // 3 * 3:
