@@ -1,0 +1,158 @@
+"""`weir serve` as a process of its own: what it opens it closes, what it has begun it finishes, it goes when told."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from api.deps import Opened
+from api.main import assemble
+from infra.settings import Settings
+from tests.api_client import lifespan
+from tests.serving import connected
+from tests.write_side import eventually
+
+pytestmark = pytest.mark.anyio
+
+BODY = b'{"email": 1}'
+HEAD = b"POST /v1/accounts HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(
+    BODY
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """A running process, its port, and its log."""
+
+    process: asyncio.subprocess.Process
+    port: int
+    log: Path
+
+    async def stop(self, seconds: float = 15) -> int:
+        """Its exit code after SIGTERM."""
+        self.process.send_signal(signal.SIGTERM)
+        return await asyncio.wait_for(self.process.wait(), seconds)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+async def is_listening(port: int) -> bool:
+    try:
+        async with connected(port):
+            return True
+    except ConnectionError:
+        return False
+
+
+@asynccontextmanager
+async def served(settings: Settings, log: Path, **more: str) -> AsyncIterator[Served]:
+    port = free_port()
+    environment = {
+        **os.environ,
+        "DATABASE_URL": settings.database_url.get_secret_value(),
+        "REDIS_URL": settings.redis_url.get_secret_value(),
+        "WEIR_PORT": str(port),
+        **more,
+    }
+    with log.open("wb") as out:
+        program = "from cli.serve import serve; serve()"
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", program, stdout=out, stderr=out, env=environment
+        )
+    try:
+
+        async def up() -> bool:
+            return process.returncode is not None or await is_listening(port)
+
+        await eventually(up, 60)
+        assert process.returncode is None
+        yield Served(process=process, port=port, log=log)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def test_what_has_begun_is_answered_before_the_process_goes(settings: Settings, tmp_path: Path) -> None:
+    async with served(settings, tmp_path / "log") as running, connected(running.port) as line:
+        await line.say(HEAD, BODY[:3])
+        head, _ = await asyncio.wait_for(_ask_live(running.port), 10)
+        assert head.startswith(b"http/1.1 200")
+        stopping = asyncio.create_task(running.stop())
+
+        async def deaf() -> bool:
+            return not await is_listening(running.port)
+
+        await eventually(deaf, 10)
+        head, body = await line.ask(BODY[3:])
+        assert head.startswith(b"http/1.1 422")
+        assert b"connection: close" in head
+        assert json.loads(body)["errors"]
+        assert await stopping == 0
+    lines = [json.loads(line) for line in running.log.read_text().splitlines()]
+    requests = [line for line in lines if line["event"] == "request"]
+    assert [line["status"] for line in requests] == [200, 422]
+    assert all(line["level"] == "info" for line in lines), lines
+
+
+async def _ask_live(port: int) -> tuple[bytes, bytes]:
+    async with connected(port) as line:
+        return await line.ask(b"GET /health/live HTTP/1.1\r\nHost: t\r\n\r\n")
+
+
+async def test_what_does_not_end_is_not_waited_for_beyond_the_drain(settings: Settings, tmp_path: Path) -> None:
+    async with (
+        served(settings, tmp_path / "log", WEIR_DRAIN_SECONDS="1") as running,
+        connected(running.port) as line,
+    ):
+        await line.say(HEAD, BODY[:3])
+        await _ask_live(running.port)
+        started = asyncio.get_running_loop().time()
+        assert await running.stop() == 0
+        assert asyncio.get_running_loop().time() - started < 6
+
+
+class Ledger:
+    """Notes what is opened and closed."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    async def open(self, stack: AsyncExitStack, settings: Settings, _: CollectorRegistry) -> Opened:
+        self.notes.append("open")
+        stack.callback(self.notes.append, "close")
+        if settings.port == 1:
+            raise ConnectionError("no server")
+        return Opened(resources={Ledger: self})
+
+
+async def test_the_lifespan_opens_and_closes_everything() -> None:
+    ledger = Ledger()
+    app = assemble(Settings.model_validate({}), [], ledger.open)
+    assert ledger.notes == []
+    async with lifespan(app):
+        assert ledger.notes == ["open"]
+    assert ledger.notes == ["open", "close"]
+
+
+async def test_a_start_that_fails_closes_what_it_had_opened() -> None:
+    ledger = Ledger()
+    app = assemble(Settings.model_validate({"port": 1}), [], ledger.open)
+    with pytest.raises(AssertionError, match=r"lifespan\.startup\.failed"):
+        async with lifespan(app):
+            raise AssertionError("it started")
+    assert ledger.notes == ["open", "close"]
