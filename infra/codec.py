@@ -102,6 +102,12 @@ def reader(cls: type[Any]) -> Convert:
     return _builder(cls)
 
 
+def converters(cls: type[Any]) -> dict[str, Convert]:
+    """How each field of a dataclass is made from what JSON holds of it."""
+    hints = get_type_hints(cls)
+    return {each.name: _converter(hints[each.name]) for each in fields(cls)}
+
+
 def versioned_reader(kind: EventType, stored: int) -> Convert:
     """A function that makes the event of its parsed JSON object of the ``stored`` version, through the upcasters."""
     build = _builder(kind.cls)
@@ -150,12 +156,11 @@ def _builder(cls: type[Any]) -> Convert:
     The object becomes the instance's ``__dict__``: an order of two lines would else cost some forty calls of
     ``object.__setattr__``, which is how frozen dataclasses initialise themselves.
     """
-    hints = get_type_hints(cls)
-    converters = {each.name: _converter(hints[each.name]) for each in fields(cls)}
-    count = len(converters)
-    conversions = tuple((name, convert) for name, convert in converters.items() if convert is not _as_it_is)
+    by_field = converters(cls)
+    count = len(by_field)
+    conversions = tuple((name, convert) for name, convert in by_field.items() if convert is not _as_it_is)
     place = next(base.__dict__["__dict__"].__set__ for base in cls.__mro__ if "__dict__" in base.__dict__)
-    fit = _fitter(cls, converters)
+    fit = _fitter(cls, by_field)
 
     def build(data: Fields) -> Any:
         # Within a version fields are only ever added, so a payload with as many fields has the same ones.

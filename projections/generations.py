@@ -49,13 +49,14 @@ async def create_table(session: Session, projection: Projection[Any], generation
     """
     columns = "".join(f", {column.name} {column.type}" for column in projection.columns)
     await session.execute(
-        f"CREATE TABLE {projection.table(generation)} (key text PRIMARY KEY, position bigint NOT NULL, "
+        f"CREATE TABLE {projection.table(generation)} (key text NOT NULL, position bigint NOT NULL, "
         f"version integer NOT NULL, document json NOT NULL{columns}) WITH (fillfactor = 80)"
     )
 
 
 async def create_indexes(session: Session, projection: Projection[Any], generation: int) -> None:
-    """Makes the indexes that lists need."""
+    """Makes the primary key and the indexes that lists need."""
+    await session.execute(f"ALTER TABLE {projection.table(generation)} ADD PRIMARY KEY (key)")
     for definition in projection.indexes:
         await session.execute(f"CREATE INDEX ON {projection.table(generation)} {definition}")
 

@@ -20,7 +20,7 @@ from domain.orders import (
     OrderShipped,
     OrderStatus,
 )
-from projections.declaration import Column, Projection, amend, known
+from projections.declaration import By, Column, Projection, amend, known, make
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ def project(row: OrderSummary | None, event: Recorded) -> OrderSummary | None:
         case OrderPaid():
             return amend(order, version=version, status=OrderStatus.PAID, paid_at=now)
         case OrderShipped(carrier=carrier, tracking_no=number):
-            tracking = Tracking(carrier=carrier, tracking_no=number)
+            tracking = make(Tracking, carrier=carrier, tracking_no=number)
             return amend(order, version=version, status=OrderStatus.SHIPPED, tracking=tracking, shipped_at=now)
         case OrderCompleted():
             return amend(order, version=version, status=OrderStatus.DONE, done_at=now)
@@ -87,7 +87,8 @@ def project(row: OrderSummary | None, event: Recorded) -> OrderSummary | None:
 
 
 def _placed(placed: OrderPlaced, event: Recorded) -> OrderSummary:
-    return OrderSummary(
+    return make(
+        OrderSummary,
         id=placed.order_id,
         order_no=placed.order_no,
         customer_id=placed.customer_id,
@@ -108,7 +109,8 @@ def _placed(placed: OrderPlaced, event: Recorded) -> OrderSummary:
 
 
 def _item(line: OrderLine) -> Item:
-    return Item(
+    return make(
+        Item,
         product_id=line.product_id,
         sku=line.sku,
         name=line.name,
@@ -135,7 +137,7 @@ ORDER_SUMMARY: Final = Projection[OrderSummary](
             OrderRefunded,
         }
     ),
-    key=lambda event: str(event.data.order_id),  # type: ignore[attr-defined]
+    key=By("order_id"),
     project=project,
     columns=(
         Column("customer_id", "uuid", lambda order: order.customer_id),

@@ -199,7 +199,7 @@ def _appliers(others: Mapping[str, Apply] | None) -> Mapping[str, Apply]:
 async def _apply_to_rows(session: Session, parked: Parked, entries: Sequence[Entry]) -> Parking | None:
     projection = PROJECTIONS[parked.consumer]
     table: Table[Any] = Table(projection, parked.generation)
-    handled = [entry for entry in entries if entry.type in projection.types or entry.type not in EVENTS]
+    handled = [entry for entry in entries if projection.concerns(entry.type)]
     rows = await table.load(session, {key for entry in handled if (key := _key(parked.consumer, entry))})
     folded = fold(projection, rows, set(), handled)
     await table.put(session, folded.written)

@@ -27,7 +27,7 @@ from domain.inventory import (
 )
 from domain.messages import Recorded
 from domain.money import Money
-from projections.declaration import Column, Projection, amend, known
+from projections.declaration import By, Column, Projection, amend, known, make
 
 
 class ProductStatus(StrEnum):
@@ -105,7 +105,8 @@ def _changed(card: ProductCard, event: Recorded, now: datetime) -> ProductCard:
 
 
 def _added(added: ProductAdded, event: Recorded) -> ProductCard:
-    return ProductCard(
+    return make(
+        ProductCard,
         id=added.product_id,
         sku=added.sku,
         name=added.name,
@@ -144,7 +145,7 @@ PRODUCT_CARD: Final = Projection[ProductCard](
             StockReturned,
         }
     ),
-    key=lambda event: str(event.data.product_id),  # type: ignore[attr-defined]
+    key=By("product_id"),
     project=project,
     columns=(
         Column("name", "text", lambda card: card.name),

@@ -106,7 +106,17 @@ class Consumer(Protocol[C]):
         """
 
 
-def fence(consumer: Consumer[Any], steps: Sequence[Step]) -> tuple[Any, ...]:
+class Named(Protocol):
+    """What a checkpoint belongs to."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def generation(self) -> int: ...
+
+
+def fence(consumer: Named, steps: Sequence[Step]) -> tuple[Any, ...]:
     """The first seven parameters of a statement that contains ``MOVED``."""
     for step in steps:
         step.lease.noted = step.lease.refreshed
@@ -121,7 +131,7 @@ def fence(consumer: Consumer[Any], steps: Sequence[Step]) -> tuple[Any, ...]:
     )
 
 
-async def move(session: Session, consumer: Consumer[Any], steps: Sequence[Step]) -> set[int]:
+async def move(session: Session, consumer: Named, steps: Sequence[Step]) -> set[int]:
     """Moves the checkpoints; answers the shards that were not fenced.
 
     For those who write with statements of their own, in the same transaction.

@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar
 from infra.cache import Document
 from infra.log import Session
 from projections.declaration import Projection, Row
-from projections.runtime.consumer import MOVED, Consumer, Step, fence
+from projections.runtime.consumer import MOVED, Named, Step, fence
 from projections.runtime.folding import Kept, Written
 
 R = TypeVar("R", bound=Row)
@@ -35,7 +35,7 @@ class Table(Generic[R]):
         return {row[0]: Document(row[1], row[2], row[3]) for row in rows}
 
     async def advance(
-        self, session: Session, consumer: Consumer[Any], steps: Sequence[Step], rows: Mapping[int, Sequence[Written]]
+        self, session: Session, consumer: Named, steps: Sequence[Step], rows: Mapping[int, Sequence[Written]]
     ) -> set[int]:
         """One statement, one round trip: moves the checkpoints, and writes the rows of those shards that moved.
 

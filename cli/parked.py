@@ -1,0 +1,94 @@
+"""``weir parked``: streams that a poison event has set aside in one consumer."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Annotated, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from infra import schema
+from infra.database import Database, connect
+from infra.errors import Unavailable, UnknownSchema
+from infra.log import Session, identify
+from infra.settings import Settings
+from projections import parking
+from projections.parking import Apply, NotParked, Parked
+from workers.letters import domain_of
+from workers.reactor import NAME as REACTIONS
+from workers.reactor import applier
+
+T = TypeVar("T")
+
+Number = Annotated[int, typer.Argument(help="The number that `weir parked list` shows.")]
+TakeUp = Callable[[Session, int, dict[str, Apply]], Awaitable[Parked | None]]
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``weir parked``."""
+    group = typer.Typer(no_args_is_help=True, help="List, retry or skip streams that a poison event has parked.")
+    group.command("list")(list_parked)
+    group.command("retry")(retry)
+    group.command("skip")(skip)
+    app.add_typer(group, name="parked")
+
+
+def list_parked() -> None:
+    """Show what is parked, the longest parked first."""
+    parked = _run(lambda session, _: parking.listed(session))
+    table = Table("id", "consumer", "stream", "position", "event", "since", "attempts", "error")
+    for each in parked:
+        since = f"{each.parked_at:%Y-%m-%d %H:%M:%S}Z"
+        row = (each.id, each.consumer, each.stream_id, each.position, each.event_type, since, each.attempts, each.error)
+        table.add_row(*(str(cell) for cell in row))
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=240)
+    console.print(table if parked else "nothing is parked")
+
+
+def retry(number: Number) -> None:
+    """Apply the stream from its failing event on, after the cause was mended."""
+    _take_up(number, parking.retry)
+
+
+def skip(number: Number) -> None:
+    """Apply the stream without its failing event. The consumer will never have seen that one."""
+    _take_up(number, parking.skip)
+
+
+def _take_up(number: int, how: TakeUp) -> None:
+    try:
+        still = _run(lambda session, appliers: how(session, number, appliers))
+    except NotParked:
+        typer.echo(f"nothing is parked as {number}", err=True)
+        raise typer.Exit(1) from None
+    if still is None:
+        typer.echo(f"{number} is taken up again")
+        return
+    typer.echo(f"{number} is parked still, at {still.position} ({still.event_type}): {still.error}", err=True)
+    raise typer.Exit(1)
+
+
+def _run(work: Callable[[Session, dict[str, Apply]], Awaitable[T]]) -> T:
+    """Does it on a connection of its own, if the database is one that this release knows."""
+    try:
+        return asyncio.run(_connected(Settings(), work))
+    except (Unavailable, UnknownSchema) as error:
+        typer.echo(f"nothing was changed: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+async def _connected(settings: Settings, work: Callable[[Session, dict[str, Apply]], Awaitable[T]]) -> T:
+    database = Database(settings)
+    try:
+        await schema.check(database)
+    finally:
+        await database.close()
+    session = await connect(settings.direct_url)
+    try:
+        log = await identify(session)
+        return await work(session, {REACTIONS: applier(log, domain_of(settings.mail_from))})
+    finally:
+        await session.close()

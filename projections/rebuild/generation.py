@@ -1,0 +1,87 @@
+"""Beginning a rebuild: the next generation's table and its row in the books, after what an earlier attempt has left."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import asyncpg
+
+from infra.log import Session, log_head
+from projections.declaration import Projection
+from projections.generations import create_table, live_generation
+
+_TRY: Final = "SELECT pg_try_advisory_lock(hashtextextended('weir:rebuild:' || $1, 0))"
+_LOCK_SECONDS: Final = "2s"
+
+
+class Busy(Exception):
+    """Another rebuild of this read model is going on."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Building:
+    """A generation that is being built from the log up to ``head``, beside the ``live`` one."""
+
+    projection: Projection[Any]
+    generation: int
+    live: int
+    head: int
+    shards: tuple[int, ...]
+
+
+async def begin(session: Session, projection: Projection[Any]) -> Building:
+    """Lays down the next generation.
+
+    ``session`` holds the right to rebuild until it is closed: keep it open, and do not go through a pooler. Raises
+    :class:`Busy` where another holds it.
+    """
+    if not await session.fetchval(_TRY, projection.name):
+        raise Busy(projection.name)
+    await drop(session, projection, "state = 'building'")
+    live = await live_generation(session, projection.name)
+    async with session.transaction():
+        generation: int = await session.fetchval(
+            "INSERT INTO generations (projection, generation, code_version, state) SELECT $1, max(generation) + 1, $2, "
+            "'building' FROM generations WHERE projection = $1 RETURNING generation",
+            projection.name,
+            projection.version,
+        )
+        await create_table(session, projection, generation)
+    shards = await session.fetchval("SELECT shards FROM log_head")
+    head = await log_head(session)
+    return Building(projection=projection, generation=generation, live=live, head=head, shards=tuple(range(shards)))
+
+
+async def drop(session: Session, projection: Projection[Any], condition: str, *arguments: Any) -> list[int]:
+    """Drops generations that nobody is served by, with all that belongs to them; answers which.
+
+    A table that is being read just now is waited for, but not long: the next rebuild drops it.
+    """
+    rows = await session.fetch(
+        f"SELECT generation FROM generations WHERE projection = $1 AND state <> 'live' AND {condition} "  # noqa: S608
+        "ORDER BY generation",
+        projection.name,
+        *arguments,
+    )
+    dropped = []
+    for (generation,) in rows:
+        try:
+            async with session.transaction():
+                await _drop_one(session, projection, generation)
+        except asyncpg.LockNotAvailableError:
+            continue
+        dropped.append(generation)
+    return dropped
+
+
+async def _drop_one(session: Session, projection: Projection[Any], generation: int) -> None:
+    await session.execute(f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}'")
+    await session.execute(f"DROP TABLE IF EXISTS {projection.table(generation)}")
+    for table in ("parked", "checkpoints"):
+        await session.execute(
+            f"DELETE FROM {table} WHERE consumer = $1 AND generation = $2",  # noqa: S608
+            projection.name,
+            generation,
+        )
+    await session.execute(
+        "DELETE FROM generations WHERE projection = $1 AND generation = $2", projection.name, generation
+    )
