@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import asyncpg
@@ -13,7 +13,6 @@ from infra.consistency import Sight
 from infra.database import Database
 from infra.log import Log, identify
 from infra.settings import Settings
-from tests.write_side import eventually
 
 NAME = "thing"
 SHARD = 0
@@ -145,24 +144,26 @@ class World:
     log: Log
     consumer: Consumer
 
+    def in_generation(self, generation: int) -> Consumer:
+        """The consumer of another generation."""
+        return replace(self.consumer, generation=generation)
+
     @asynccontextmanager
-    async def reader(self, **urls: str) -> AsyncIterator[Reader]:
-        """Another reading process; ``urls`` may lead it elsewhere (``redis_url``, ``database_url``)."""
-        own = Settings.model_validate({**self.settings.model_dump(), **urls})
+    async def reader(self, *, settled: bool = True, **changes: str) -> AsyncIterator[Reader]:
+        """Another reading process; ``changes`` to its settings may lead it elsewhere.
+
+        If it is to be ``settled``, it knows what is served before it is used.
+        """
+        own = Settings.model_validate({**self.settings.model_dump(), **changes})
         database = CountingDatabase(own)
         try:
             reads = Reads(own, database, self.log)
             reads.model(NAME, present)
             async with reads.running():
-                await eventually(lambda: settled(reads), 5)
+                assert not settled or await reads.watch.ready(5)
                 yield Reader(reads=reads, database=database)
         finally:
             await database.close()
-
-
-async def settled(reads: Reads) -> bool:
-    """Whether the process knows its generations, and hears what is announced if it can."""
-    return bool(reads.watch.generations)
 
 
 @asynccontextmanager

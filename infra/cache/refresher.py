@@ -45,6 +45,13 @@ class Refresher:
             orjson.dumps({"c": projection, "g": generation, "h": shard, "p": position, "k": keys})
         )
 
+    async def announce_switch(self, projection: str, generation: int) -> None:
+        """Tells that another generation is served, after the pointer has moved. Raises CacheAway.
+
+        Whoever does not hear it sees the pointer within a second.
+        """
+        await self._remote.publish(orjson.dumps({"switch": projection, "g": generation}))
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Refresher"]:
         """Keeps the connection while inside."""

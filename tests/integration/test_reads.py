@@ -1,0 +1,381 @@
+"""A reading process: what it serves, what it drops, and what it does while a server is away."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from uuid import UUID
+
+import pytest
+from redis.asyncio import Redis
+
+from infra.errors import NotYetVisible, Unavailable
+from infra.settings import Settings
+from tests.read_models import NAME, Reader, World, lay_down, world
+from tests.wire import Wire, wire_to
+from tests.write_side import eventually
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def shop(settings: Settings) -> AsyncIterator[World]:
+    async with world(settings) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def reader(shop: World) -> AsyncIterator[Reader]:
+    async with shop.reader() as opened:
+        yield opened
+
+
+@pytest.fixture
+async def valkey(redis_url: str) -> AsyncIterator[Redis]:
+    async with Redis.from_url(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+async def to_redis(redis_url: str) -> AsyncIterator[Wire]:
+    async with wire_to(redis_url) as wire:
+        yield wire
+
+
+@pytest.fixture
+async def to_postgres(database_url: str) -> AsyncIterator[Wire]:
+    async with wire_to(database_url) as wire:
+        yield wire
+
+
+async def hears(reader: Reader) -> bool:
+    return reader.reads.channel.up
+
+
+async def hears_nothing(reader: Reader) -> bool:
+    return not reader.reads.channel.up
+
+
+async def serves(reader: Reader, key: str, body: str) -> bool:
+    try:
+        return await reader.get(key) == body
+    except Unavailable:
+        return False
+
+
+async def keeps(reader: Reader, key: str) -> bool:
+    """Reads, and says whether it was kept here."""
+    await reader.get(key)
+    return reader.things.now(key) is not None
+
+
+# What is served
+
+
+async def test_a_document_comes_from_postgres_then_redis_then_from_here(shop: World, reader: Reader) -> None:
+    await shop.consumer.commit("a", 1, '"one"')
+    assert await reader.get("a") == '"one"'
+    await reader.filled()
+    async with shop.reader() as other:
+        assert await other.get("a") == '"one"'
+        assert (other.things.tally.remote, other.things.tally.stored) == (1, 0)
+    assert await reader.get("a") == '"one"'
+    tally = reader.things.tally
+    assert (tally.stored, tally.remote, tally.local) == (1, 0, 1)
+
+
+async def test_what_is_not_there_is_nothing(reader: Reader) -> None:
+    assert await reader.get("nowhere") is None
+
+
+async def test_what_consumers_announce_is_served_from_then_on(shop: World, reader: Reader) -> None:
+    for position in range(1, 6):
+        await shop.consumer.write("a", position, f'"{position}"')
+        assert await reader.fresh("a", position) == f'"{position}"'
+
+
+async def test_a_deleted_row_is_gone(shop: World, reader: Reader) -> None:
+    await shop.consumer.write("a", 1, '"one"')
+    assert await reader.get("a") == '"one"'
+    change = await shop.consumer.delete("a", 2)
+    await shop.consumer.refresh(change)
+    await shop.consumer.announce(change)
+    assert await reader.fresh("a", 2) is None
+
+
+async def test_the_memory_of_a_process_is_bounded(shop: World) -> None:
+    for position in range(1, 6):
+        await shop.consumer.write(str(position), position, f'"{position}"')
+    async with shop.reader(l1_entries="3") as reader:
+        for position in range(1, 6):
+            assert await reader.get(str(position)) == f'"{position}"'
+        assert len(reader.things.local) == 3
+
+
+# Waiting for one's own writes
+
+
+async def test_a_token_is_waited_for_by_push_and_asks_nobody(shop: World, reader: Reader) -> None:
+    await shop.consumer.write("a", 1, '"one"')
+    await reader.fresh("a", 1)
+    change = await shop.consumer.commit("a", 2, '"two"')
+    asked = len(reader.database.statements)
+    started = asyncio.get_running_loop().time()
+    waiting = [asyncio.create_task(reader.fresh("a", 2)) for _ in range(50)]
+    await reader.reads.channel.fence()  # a trip to Redis and back: all of them wait by now
+    assert not any(task.done() for task in waiting)
+    await shop.consumer.refresh(change)
+    await shop.consumer.announce(change)
+    assert await asyncio.gather(*waiting) == ['"two"'] * 50
+    # The one statement that may have been sent is the watch's, once a second, whether anybody waits or not.
+    looks = 1 + int((asyncio.get_running_loop().time() - started) / 0.8)
+    assert len(reader.database.statements) - asked <= looks
+    assert reader.things.tally.stored == 0
+
+
+async def test_a_write_that_does_not_become_visible_is_told_in_time(shop: World, reader: Reader) -> None:
+    started = asyncio.get_running_loop().time()
+    with pytest.raises(NotYetVisible):
+        await reader.fresh("a", 99, seconds=0.2)
+    assert 0.2 <= asyncio.get_running_loop().time() - started < 1
+    assert not reader.reads.visibility.waiting
+
+
+async def test_who_does_not_want_to_wait_is_answered_at_once(shop: World, reader: Reader) -> None:
+    await shop.consumer.write("a", 1, '"one"')
+    await reader.fresh("a", 1)
+    assert await reader.fresh("a", 1, seconds=0) == '"one"'
+    with pytest.raises(NotYetVisible):
+        await reader.fresh("a", 2, seconds=0)
+
+
+async def test_what_was_announced_before_this_process_listened_is_visible(shop: World) -> None:
+    await shop.consumer.write("a", 7, '"seven"')
+    async with shop.reader() as late:
+        assert await late.fresh("a", 7, seconds=2) == '"seven"'
+
+
+async def test_other_shards_are_not_waited_for(shop: World, reader: Reader) -> None:
+    await shop.consumer.write("a", 5, '"five"')
+    needs = {0: 5, 1: 6}
+    entity = next(iter_entities(reader, shard=0))
+    assert reader.reads.needs_of(entity, needs) == {0: 5}
+    with pytest.raises(NotYetVisible):
+        await reader.reads.see(NAME, needs, 0.1)
+
+
+def iter_entities(reader: Reader, *, shard: int) -> Iterator[UUID]:
+    return (UUID(int=n) for n in range(1000) if reader.reads.needs_of(UUID(int=n), {shard: 1}))
+
+
+# News that does not come
+
+
+async def test_an_announcement_that_was_lost_is_noticed(shop: World, reader: Reader) -> None:
+    await shop.consumer.write("a", 1, '"one"')
+    assert await reader.fresh("a", 1) == '"one"'
+    await shop.consumer.refresh(await shop.consumer.commit("a", 2, '"two"'))  # and no announcement
+
+    assert await reader.get("a") == '"one"'
+    await eventually(lambda: serves(reader, "a", '"two"'))
+    assert await reader.fresh("a", 2) == '"two"'
+
+
+async def test_a_consumer_that_dies_between_commit_and_refresh_leaves_nobody_with_old_documents(
+    shop: World, reader: Reader
+) -> None:
+    await shop.consumer.write("a", 1, '"one"')
+    assert await reader.fresh("a", 1) == '"one"'
+    change = await shop.consumer.commit("a", 2, '"two"')
+    assert await reader.fresh("a", 2) == '"two"'
+
+    await eventually(lambda: serves(reader, "a", '"two"'))
+    assert NAME in reader.reads.watch.late
+    # Its successor refreshes and announces the same rows, and the caches are used again.
+    await shop.consumer.refresh(change)
+    await shop.consumer.announce(change)
+
+    async def trusted() -> bool:
+        return NAME not in reader.reads.watch.late
+
+    await eventually(trusted)
+    assert await reader.get("a") == '"two"'
+
+
+async def test_announcements_of_another_generation_are_not_ours(shop: World, reader: Reader) -> None:
+    await shop.consumer.write("a", 1, '"one"')
+    assert await reader.fresh("a", 1) == '"one"'
+    await shop.consumer.refresher.announce(NAME, 9, 0, 100, [("a", 100)])
+    await reader.reads.channel.fence()
+    assert reader.things.now("a") == '"one"'
+    with pytest.raises(NotYetVisible):
+        await reader.fresh("a", 100, seconds=0)
+
+
+async def test_an_announcement_that_makes_no_sense_costs_a_reconnection_and_no_more(
+    shop: World, reader: Reader, valkey: Redis
+) -> None:
+    await shop.consumer.write("a", 1, '"one"')
+    assert await reader.fresh("a", 1) == '"one"'
+    (topic,) = await valkey.pubsub_channels("*:applied")
+    await valkey.publish(topic, b"{")
+    await eventually(lambda: hears_nothing(reader))
+    assert len(reader.things.local) == 0
+    await eventually(lambda: hears(reader))
+    await shop.consumer.write("a", 2, '"two"')
+    assert await reader.fresh("a", 2) == '"two"'
+
+
+# The push channel lost
+
+
+async def test_nothing_is_kept_here_while_no_news_comes(shop: World, to_redis: Wire) -> None:
+    await shop.consumer.write("a", 1, '"one"')
+    async with shop.reader(redis_url=to_redis.url) as reader:
+        assert await reader.fresh("a", 1) == '"one"'
+        assert reader.things.now("a") == '"one"'
+        await to_redis.cut()
+        await eventually(lambda: hears_nothing(reader))
+        await shop.consumer.write("a", 2, '"two"')
+        assert await reader.get("a") == '"two"'
+        assert len(reader.things.local) == 0
+        await to_redis.mend()
+        await eventually(lambda: keeps(reader, "a"))
+        assert reader.things.now("a") == '"two"'
+
+
+async def test_without_news_a_token_is_waited_for_by_one_who_looks_for_all(shop: World, to_redis: Wire) -> None:
+    async with shop.reader(redis_url=to_redis.url) as reader:
+        await to_redis.cut()
+        await eventually(lambda: hears_nothing(reader))
+        started, asked = asyncio.get_running_loop().time(), len(reader.database.statements)
+        waiting = [asyncio.create_task(reader.fresh("a", 3)) for _ in range(50)]
+
+        async def looked() -> bool:
+            return len(reader.database.statements) - asked >= 3
+
+        await eventually(looked)
+        assert not any(task.done() for task in waiting)
+        await shop.consumer.commit("a", 3, '"three"')
+        assert await asyncio.gather(*waiting) == ['"three"'] * 50
+        looks = 3 + int((asyncio.get_running_loop().time() - started) / 0.04)
+        assert len(reader.database.statements) - asked <= looks
+        assert reader.things.tally.remote == 0
+
+
+# Redis away
+
+
+async def test_a_process_starts_and_serves_without_redis(shop: World, to_redis: Wire) -> None:
+    await shop.consumer.commit("a", 1, '"one"')
+    await to_redis.cut()
+    async with shop.reader(redis_url=to_redis.url) as reader:
+        assert await reader.get("a") == '"one"'
+        await to_redis.mend()
+        await eventually(lambda: keeps(reader, "a"))
+        assert await reader.reads.remote.link.ready(5)
+
+
+async def test_without_redis_many_readers_share_few_statements(shop: World, to_redis: Wire) -> None:
+    await to_redis.cut()
+    for position in range(1, 101):
+        await shop.consumer.commit(str(position), position, f'"{position}"')
+    async with shop.reader(redis_url=to_redis.url) as reader:
+        before = len(reader.database.statements)
+        found = await asyncio.gather(*[reader.get(str(1 + n % 100)) for n in range(1_500)])
+        assert found == [f'"{1 + n % 100}"' for n in range(1_500)]
+        assert len(reader.database.statements) - before <= 6
+        assert reader.database.most_at_once <= 3
+
+
+async def test_a_redis_that_hangs_holds_a_read_up_for_a_moment_only(shop: World, reader: Reader, valkey: Redis) -> None:
+    await shop.consumer.write("a", 1, '"one"')
+    await valkey.client_pause(800)
+    started = asyncio.get_running_loop().time()
+    assert await reader.get("a") == '"one"'
+    assert asyncio.get_running_loop().time() - started < 0.6
+
+
+async def test_a_wiped_redis_loses_nothing(shop: World, reader: Reader, valkey: Redis) -> None:
+    await shop.consumer.write("a", 1, '"one"')
+    await shop.consumer.write("b", 2, '"two"')
+    assert await reader.fresh("a", 2) == '"one"'
+    await valkey.flushall()
+    assert [await reader.get(key) for key in ("a", "b")] == ['"one"', '"two"']
+    await reader.filled()
+    async with shop.reader() as other:
+        assert await other.get("b") == '"two"'
+        assert other.things.tally.remote == 1
+    await shop.consumer.write("a", 3, '"three"')
+    assert await reader.fresh("a", 3) == '"three"'
+
+
+# Postgres away
+
+
+async def test_what_is_cached_is_served_without_postgres(shop: World, to_postgres: Wire) -> None:
+    await shop.consumer.write("here", 1, '"one"')
+    await shop.consumer.write("in redis", 2, '"two"')
+    await shop.consumer.commit("nowhere", 3, '"three"')
+    async with shop.reader(database_url=to_postgres.url) as reader:
+        assert await reader.get("here") == '"one"'
+        await to_postgres.cut()
+        assert await reader.get("here") == '"one"'
+        await eventually(lambda: serves(reader, "in redis", '"two"'))
+        started = asyncio.get_running_loop().time()
+        with pytest.raises(Unavailable):
+            await reader.get("nowhere")
+        assert asyncio.get_running_loop().time() - started < 2.5
+        await shop.consumer.write("here", 4, '"four"')
+        await eventually(lambda: serves(reader, "here", '"four"'))
+        await to_postgres.mend()
+        await eventually(lambda: serves(reader, "nowhere", '"three"'))
+
+
+async def test_without_postgres_a_new_process_says_that_it_knows_nothing(shop: World, to_postgres: Wire) -> None:
+    await to_postgres.cut()
+    async with shop.reader(database_url=to_postgres.url, settled=False) as reader:
+        with pytest.raises(Unavailable):
+            await reader.get("a")
+
+
+# Generations
+
+
+async def switch(shop: World, generation: int) -> None:
+    await shop.database.execute("UPDATE projections SET live_generation = $2 WHERE name = $1", NAME, generation)
+
+
+async def test_a_switch_is_noticed_and_nothing_of_the_old_generation_is_served(shop: World, reader: Reader) -> None:
+    await shop.consumer.write("a", 1, '"old"')
+    assert await reader.fresh("a", 1) == '"old"'
+    await lay_down(shop.database, 2)
+    await shop.in_generation(2).commit("a", 1, '"new"')
+    await switch(shop, 2)
+    await shop.consumer.refresher.announce_switch(NAME, 2)
+
+    await eventually(lambda: serves(reader, "a", '"new"'))
+    assert reader.reads.generation(NAME) == 2
+
+
+async def test_a_generation_that_was_dropped_is_not_missed(shop: World, reader: Reader) -> None:
+    await shop.consumer.commit("a", 1, '"old"')
+    await lay_down(shop.database, 2)
+    await shop.in_generation(2).commit("a", 1, '"new"')
+    await switch(shop, 2)
+    await shop.database.execute(f"DROP TABLE rm_{NAME}_1")
+    assert await reader.get("a") == '"new"'
+
+
+async def test_who_waits_across_a_switch_waits_for_the_new_generation(shop: World, reader: Reader) -> None:
+    waiting = asyncio.create_task(reader.fresh("a", 5))
+    await reader.reads.channel.fence()
+    await lay_down(shop.database, 2)
+    await switch(shop, 2)
+    reader.reads.watch.hurry()
+
+    async def noticed() -> bool:
+        return reader.reads.generation(NAME) == 2
+
+    await eventually(noticed)
+    assert not waiting.done()
+    await shop.in_generation(2).write("a", 5, '"five"')
+    assert await waiting == '"five"'
