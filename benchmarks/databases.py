@@ -11,7 +11,9 @@ from pydantic import SecretStr
 
 from benchmarks.log import write_log
 from benchmarks.servers import Servers
+from infra.database import connect
 from infra.schema import migrate
+from projections.generations import install
 
 SHARDS = 8
 
@@ -55,11 +57,21 @@ class Databases:
         await _execute(self._servers.database, f"CREATE DATABASE {name}")
         url = urlunsplit(urlsplit(self._servers.database)._replace(path=f"/{name}"))
         if migrated:
-            await migrate(SecretStr(url), shards=SHARDS)
+            await _migrate(SecretStr(url))
         return url
 
     async def _drop(self, url: str) -> None:
         await _execute(self._servers.database, f"DROP DATABASE {urlsplit(url).path[1:]} WITH (FORCE)")
+
+
+async def _migrate(url: SecretStr) -> None:
+    """What ``weir migrate`` does."""
+    await migrate(url, shards=SHARDS)
+    connection = await connect(url)
+    try:
+        await install(connection)
+    finally:
+        await connection.close()
 
 
 async def _execute(url: str, statement: str) -> None:
