@@ -78,6 +78,6 @@ def judge_nothing(_line: str) -> None:
 
 
 def _in_words(entry: dict[str, object]) -> str:
-    entry.pop("timestamp", None)
+    entry.pop("time", None)
     event = str(entry.pop("event", ""))
     return " ".join([event, *(f"{name}={value}" for name, value in entry.items())])

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import signal
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -178,7 +178,7 @@ class Stack:
         """Start those children side by side, and keep them from then on. Groups are stopped in the opposite order."""
         self._groups.extend(groups)
         children = [child for group in groups for child in group]
-        await _all(child.start() for child in children)
+        await _start_all(children)
         for child in children:
             self._report(child.name, f"ready, pid {child.pid}", Level.INFO)
             self._keepers.append(asyncio.create_task(child.keep(), name=child.name))
@@ -197,16 +197,21 @@ class Stack:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
         self._keepers.clear()
-        try:
-            for group in reversed(self._groups):
-                await _all(child.stop() for child in group)
-        finally:
-            self._show_logs()
-            self._lock.release()
+        failures: list[BaseException] = []
+        for group in reversed(self._groups):
+            outcomes = await asyncio.gather(*(child.stop() for child in group), return_exceptions=True)
+            failures += [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+        self._show_logs()
+        self._lock.release()
+        if failures:
+            raise failures[0]
 
 
-async def _all(tasks: Iterable[Awaitable[object]]) -> None:
-    """Let each come to its own end, then raise the first failure, if any."""
-    for outcome in await asyncio.gather(*tasks, return_exceptions=True):
-        if isinstance(outcome, BaseException):
-            raise outcome
+async def _start_all(children: Iterable[Child]) -> None:
+    """Start them side by side; the first that fails ends the attempt."""
+    try:
+        async with asyncio.TaskGroup() as starting:
+            for child in children:
+                starting.create_task(child.start())
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
