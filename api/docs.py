@@ -99,13 +99,33 @@ def _describe(method: str, operation: dict[str, Any]) -> None:
     for status in (*_ANYWHERE, *(_WITH_BODY if writes else ())):
         titles = [kind.title for kind in STATUS.values() if kind.status == status]
         responses[str(status)] = {"description": " · ".join(titles), "content": problem}
+    if writes:
+        _describe_receipt(responses)
+    else:
+        responses["304"] = {"description": "Not modified: the client's copy is good."}
     operation.setdefault("parameters", []).extend(_WRITE_HEADERS if writes else _READ_HEADERS)
+
+
+def _describe_receipt(responses: dict[str, Any]) -> None:
+    for status in ("200", "201"):
+        if "Receipt" in str(responses.get(status)):
+            headers = _RECEIPT_HEADERS | ({"Location": _told("Where it is.")} if status == "201" else {})
+            responses[status]["headers"] = headers
+
+
+def _told(description: str) -> dict[str, Any]:
+    return {"description": description, "schema": {"type": "string"}}
 
 
 def _header(name: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:
     return {"name": name, "in": "header", "required": False, "description": description, "schema": schema}
 
 
+_RECEIPT_HEADERS: Final = {
+    "ETag": _told("The version, in quotes: what `If-Match` takes."),
+    "Consistency-Token": _told("Send it with a read that must include this write."),
+    "Idempotency-Replayed": _told("`true` if this is the answer of an earlier request with the same key."),
+}
 _WRITE_HEADERS: Final = (
     _header(
         "Idempotency-Key",

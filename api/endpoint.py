@@ -46,6 +46,8 @@ class Route(APIRoute):
             options["response_model"] = ReceiptDocument
         elif returned is Answer and not isinstance(options.get("response_model"), type):
             options["response_model"] = None
+        elif returned is None and options.get("status_code") is None:
+            options["status_code"] = 204
         super().__init__(path, endpoint, **options)
 
 
@@ -215,7 +217,7 @@ def answer_of(result: Any, status: int) -> Answer | Response:
         case Answer() | Response():
             return result
         case None:
-            return Answer(204 if status == 200 else status, [])
+            return Answer(status, [])
         case BaseModel():
             return Answer(status, [JSON], result.model_dump_json().encode("utf-8"))
     return json_answer(result, status)

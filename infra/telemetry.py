@@ -50,6 +50,7 @@ class LogWriter:
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self.dropped = 0
+        self._dropped_and_told = 0
 
     def start(self) -> None:
         """Start the thread."""
@@ -83,6 +84,11 @@ class LogWriter:
                 count = min(len(self._waiting), LINES_AT_ONCE)
                 lines = [self._waiting.popleft() for _ in range(count)]
                 _write(self._descriptor, b"".join([_rendered(line) + b"\n" for line in lines]))
+            lost = self.dropped - self._dropped_and_told
+            if lost:
+                self._dropped_and_told += lost
+                event = {"time": timestamp(time.time()), "level": "warning", "event": "log lines dropped"}
+                _write(self._descriptor, _json({**event, "count": lost}) + b"\n")
 
     def close(self) -> None:
         """Write the rest and end the thread; a stalled reader is not waited for."""

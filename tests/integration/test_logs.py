@@ -129,8 +129,11 @@ def test_a_reader_that_stalls_holds_nobody_up_for_long_and_loses_no_error() -> N
         assert time.monotonic() - started < PATIENCE_SECONDS + 3
         assert writer.dropped > 0
         read = b""
-        while not read.endswith(b"the error\n"):
+        while b"log lines dropped" not in read:
             read += os.read(reading, 1 << 20)
+        assert b"the error\n" in read
+        assert read.count(b"x" * 100) + writer.dropped == MOST_LINES + 5000
+        assert f'"count":{writer.dropped}'.encode() in read
     finally:
         writer.close()
         os.close(reading)

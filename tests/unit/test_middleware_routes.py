@@ -124,6 +124,10 @@ async def test_a_body_and_its_receipt_are_documented(sample: SampleEdge) -> None
     schemas = document["components"]["schemas"]
     assert schemas[body["$ref"].rpartition("/")[2]]["additionalProperties"] is False
     assert set(schemas[receipt["$ref"].rpartition("/")[2]]["properties"]) == {"id", "version", "position"}
+    assert {"ETag", "Consistency-Token", "Idempotency-Replayed"} == set(ship["responses"]["200"]["headers"])
+    cancel = document["paths"]["/v1/orders/{order_id}/cancel"]["post"]
+    assert "204" in cancel["responses"]
+    assert "200" not in cancel["responses"]
     assert {"Idempotency-Key", "If-Match"} <= {parameter["name"] for parameter in ship["parameters"]}
 
 
