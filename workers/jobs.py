@@ -121,22 +121,15 @@ async def _run(worker: Worker, stop: asyncio.Event, drain_seconds: float) -> Non
     stopping = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        # A worker in burst mode that has had its number of jobs waits for those that run, and returns. Its own close()
+        # would cancel them, and its loop in the middle of a transaction.
+        worker.burst, worker.max_burst_jobs = True, 0
+        await asyncio.wait({running}, timeout=drain_seconds)
         if running.done():
             running.result()
-        worker.allow_pick_jobs = False
-        await _finish(worker, drain_seconds)
     finally:
-        # arq's own close() would cancel jobs that have only just begun to drain.
         await _cancel([running, stopping, *worker.tasks.values()])
         await close_jobs(worker.pool)
-
-
-async def _finish(worker: Worker, seconds: float) -> None:
-    """Waits for the jobs that run, and for those that a poll in progress still starts."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + seconds
-    while (busy := [task for task in worker.tasks.values() if not task.done()]) and loop.time() < deadline:
-        await asyncio.wait(busy, timeout=deadline - loop.time())
 
 
 async def _cancel(tasks: list[asyncio.Task[Any]]) -> None:

@@ -34,7 +34,7 @@ async def run_projector(settings: Settings, registry: CollectorRegistry, stop: a
                 redis_url=settings.redis_url,
                 log=log,
                 lease_seconds=settings.lease_seconds,
-                metrics=RuntimeMetrics(registry),
+                metrics=RuntimeMetrics.shared(registry),
             )
             await host.run(stop)
     finally:

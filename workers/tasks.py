@@ -1,110 +1,48 @@
-"""The arq side of a tasks worker: its jobs, and how it starts, loses its Redis, and drains."""
+"""The tasks worker: it reacts to events, and does what follows from them in jobs."""
 
 import asyncio
-import random
-from typing import Any, Final
+from contextlib import AsyncExitStack
 
-import orjson
-import structlog
-from arq import cron, func
-from arq.worker import Worker
+from prometheus_client import CollectorRegistry
 
-from infra.jobs import open_jobs, serialize
+from infra.database import Database
+from infra.jobs import Jobs, close_jobs, open_jobs
+from infra.leases import WHOLE, Place
+from infra.log import Log
 from infra.settings import Settings
-from infra.streams import BROKEN
-from workers.mail import AT_ONCE, SETTLE_SECONDS, Post, send_mail, sweep_mail
-
-POLL_SECONDS: Final = 0.1
-"""arq polls its queue. its default of 0.5 s would cost every mail 0.25 s; this costs ten small reads a second."""
-MOST_JOBS: Final = 4 * AT_ONCE
-"""A poll starts no more than this, so that it bounds the rate too: 640 mails a second."""
-JOB_SECONDS: Final = SETTLE_SECONDS + 30
-SWEEP_EVERY: Final = 2
-CANCELLED_SECONDS: Final = 2.0
-
-_log = structlog.get_logger("weir.tasks")
+from infra.startup import known_log
+from infra.streams import Keys
+from projections.runtime.host import Host
+from projections.runtime.metrics import RuntimeMetrics
+from workers.jobs import open_post, run_jobs
+from workers.letters import domain_of
+from workers.reactor import NAME, Reacting
 
 
-def worker_options(settings: Settings, queue: str) -> dict[str, Any]:
-    """How arq runs our jobs. Of its results, retries and pickles none is used: the ledger knows all that matters.
+async def run_tasks(settings: Settings, registry: CollectorRegistry, stop: asyncio.Event) -> None:
+    """Reacts to events and runs jobs until ``stop``, then drains."""
+    async with AsyncExitStack() as stack:
+        database = Database(settings)
+        stack.push_async_callback(database.close)
+        log = await known_log(database)
+        queue = Keys.of(log.log_id).jobs
+        jobs = open_jobs(settings.jobs_url, queue)
+        stack.push_async_callback(close_jobs, jobs)
+        post = open_post(stack, settings, database, registry)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_host(settings, registry, database, log, jobs).run(stop))
+            group.create_task(run_jobs(settings, queue, post, stop))
 
-    Jobs of all queues in one Redis share their names, so a cron job must bear its queue's: two logs would else make one
-    between them.
-    """
-    sweep = cron(
-        sweep_mail,
-        name=f"{queue}:sweep_mail",
-        second=set(range(0, 60, SWEEP_EVERY)),
-        run_at_startup=True,
-        timeout=30,
+
+def _host(settings: Settings, registry: CollectorRegistry, database: Database, log: Log, jobs: Jobs) -> Host:
+    """What runs the reactions: one owner for the whole log, among all tasks workers."""
+    return Host(
+        {NAME: lambda _, metrics: Reacting(log, domain=domain_of(settings.mail_from), jobs=jobs, metrics=metrics)},
+        kind="tasks",
+        database=database,
+        redis_url=settings.redis_url,
+        log=log,
+        lease_seconds=settings.lease_seconds,
+        metrics=RuntimeMetrics.shared(registry),
+        standalone=[Place(NAME, 0, WHOLE)],
     )
-    return {
-        "functions": [func(send_mail, name="send_mail")],
-        "cron_jobs": [sweep],
-        "queue_name": queue,
-        "redis_pool": open_jobs(settings.jobs_url, queue),
-        "max_jobs": MOST_JOBS,
-        "job_timeout": JOB_SECONDS,
-        "keep_result": 0,
-        "poll_delay": POLL_SECONDS,
-        "health_check_interval": 15,
-        "job_serializer": serialize,
-        "job_deserializer": orjson.loads,
-        "log_results": False,
-    }
-
-
-async def run_jobs(settings: Settings, queue: str, post: Post, stop: asyncio.Event) -> None:
-    """Runs jobs until ``stop``, then finishes those it has begun.
-
-    An arq worker ends when Redis stays away; a new one takes its place, because this process has more to do than jobs.
-    """
-    while not stop.is_set():
-        worker = Worker(**worker_options(settings, queue), ctx={"post": post}, handle_signals=False)
-        try:
-            await _run(worker, stop, settings.drain_seconds)
-        except BROKEN as error:
-            _log.warning("jobs wait for Redis", error=type(error).__name__)
-            await _stopped(stop, random.uniform(0.5, 1.5))  # noqa: S311
-
-
-async def _stopped(stop: asyncio.Event, seconds: float) -> None:
-    """Waits for ``stop``, at most that long."""
-    try:
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    except TimeoutError:
-        pass
-
-
-async def _run(worker: Worker, stop: asyncio.Event, drain_seconds: float) -> None:
-    running = asyncio.create_task(worker.async_run())
-    stopping = asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if running.done():
-            running.result()
-        worker.allow_pick_jobs = False
-        await _finish(worker, drain_seconds)
-    finally:
-        # arq's own close() would cancel jobs that have only just begun to drain.
-        await _cancel([running, stopping, *worker.tasks.values()])
-        await worker.pool.close(close_connection_pool=True)
-
-
-async def _finish(worker: Worker, seconds: float) -> None:
-    """Waits for the jobs that run, and for those that a poll in progress still starts."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + seconds
-    while (busy := [task for task in worker.tasks.values() if not task.done()]) and loop.time() < deadline:
-        await asyncio.wait(busy, timeout=deadline - loop.time())
-
-
-async def _cancel(tasks: list[asyncio.Task[Any]]) -> None:
-    """Cancels what is left and lets it clean up; what went wrong in it is of no more interest."""
-    for task in tasks:
-        task.cancel()
-    done, _ = await asyncio.wait(tasks, timeout=CANCELLED_SECONDS)
-    for task in done:
-        if not task.cancelled():
-            task.exception()

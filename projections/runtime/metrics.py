@@ -1,5 +1,8 @@
 """Figures of the consumers in one process."""
 
+from typing import Final
+from weakref import WeakKeyDictionary
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _SECONDS = (0.001, 0.002, 0.003, 0.005, 0.008, 0.012, 0.02, 0.05, 0.1, 0.5, 1, 5, 30)
@@ -35,6 +38,13 @@ class RuntimeMetrics:
             "weir_streams_held", "Streams held because only a newer release knows an event.", by, registry=registry
         )
 
+    @classmethod
+    def shared(cls, registry: CollectorRegistry) -> "RuntimeMetrics":
+        """Those of a registry, made once: a process may run several hosts, and a figure can be registered once only."""
+        if registry not in _SHARED:
+            _SHARED[registry] = cls(registry)
+        return _SHARED[registry]
+
     def of(self, consumer: str) -> "ConsumerMetrics":
         """The figures of one consumer."""
         return ConsumerMetrics(self, consumer)
@@ -53,3 +63,6 @@ class ConsumerMetrics:
         self.fenced = metrics.fenced.labels(consumer)
         self.parked = metrics.parked.labels(consumer)
         self.unknown = metrics.unknown.labels(consumer)
+
+
+_SHARED: Final[WeakKeyDictionary[CollectorRegistry, RuntimeMetrics]] = WeakKeyDictionary()

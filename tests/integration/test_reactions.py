@@ -1,0 +1,186 @@
+"""From an event in the log to a mail in the box: once, whatever happens in between."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from domain.messages import Event, shard_of
+from infra.codec import Encoded, encode
+from infra.event_store import Appended, AppendRequest, Part
+from infra.log import identify
+from infra.settings import Settings
+from projections import parking
+from tests.builders import ACCOUNT_ID, ORDER_ID, OTHER_ORDER_ID, account_registered, order_placed, order_shipped
+from tests.conftest import SHARDS
+from tests.mail_office import Office, mail_office
+from tests.smtp_stub import Turn
+from tests.write_side import WriteSide, write_side
+from workers.reactor import NAME, applier
+from workers.tasks import run_tasks
+
+pytestmark = pytest.mark.anyio
+
+STRANGER = UUID("01890a5d-ac96-774b-bcce-b302099a80ff")
+
+
+@pytest.fixture
+async def office(settings: Settings) -> AsyncIterator[Office]:
+    async with mail_office(settings.model_copy(update={"lease_seconds": 1.0})) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def log(database_url: str) -> AsyncIterator[WriteSide]:
+    async with write_side(database_url) as opened:
+        yield opened
+
+
+async def append(log: WriteSide, stream: UUID, expected: int, *events: Event | Encoded) -> int:
+    """Writes events as a command with the request id ``req-7`` would; answers the position of the last."""
+    encoded = [encode(event) if isinstance(event, Event) else event for event in events]
+    part = Part(stream, encoded[0].type.partition(".")[0], shard_of(stream, SHARDS), expected, encoded)
+    verdict = await log.appender.append(AppendRequest([part], b'{"correlation":"req-7"}'))
+    assert isinstance(verdict, Appended)
+    return verdict.position
+
+
+@asynccontextmanager
+async def tasks(office: Office) -> AsyncIterator[None]:
+    """A tasks worker; it has drained when the block ends."""
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(run_tasks(office.settings, CollectorRegistry(), stop))
+        yield
+        stop.set()
+
+
+async def reached(office: Office, position: int) -> None:
+    """Returns when the consumer's checkpoint is there."""
+    async with asyncio.timeout(10):
+        while True:
+            row = await office.database.fetchrow("SELECT position FROM checkpoints WHERE consumer = $1", NAME)
+            if row is not None and row["position"] >= position:
+                return
+            await asyncio.sleep(0.01)
+
+
+async def ledger(office: Office) -> list[dict[str, Any]]:
+    return [dict(row) for row in await office.database.fetch("SELECT * FROM mail_ledger ORDER BY position")]
+
+
+async def test_a_placed_order_is_confirmed_and_a_shipped_one_announced(office: Office, log: WriteSide) -> None:
+    await append(log, ACCOUNT_ID, 0, account_registered())
+    async with tasks(office):
+        await append(log, ORDER_ID, 0, order_placed())
+        await office.stub.received(1)
+        await append(log, ORDER_ID, 1, order_shipped())
+        confirmation, notice = await office.stub.received(2)
+    assert confirmation.recipient == notice.recipient == "Ada@Example.org"
+    assert confirmation.message["Subject"] == "Your order W-2026-7K3M9QXA"
+    assert notice.message["Subject"] == "Your order W-2026-7K3M9QXA is on its way"
+    assert confirmation.message["X-Request-ID"] == "req-7"
+    assert [row["state"] for row in await ledger(office)] == ["sent", "sent"]
+
+
+async def test_what_was_written_while_no_worker_ran_is_mailed_when_one_comes(office: Office, log: WriteSide) -> None:
+    await append(log, ACCOUNT_ID, 0, account_registered())
+    await append(log, ORDER_ID, 0, order_placed(), order_shipped())
+    async with tasks(office):
+        await office.stub.received(2)
+
+
+async def test_reading_the_log_again_from_the_start_doubles_no_mail(office: Office, log: WriteSide) -> None:
+    await append(log, ACCOUNT_ID, 0, account_registered())
+    last = await append(log, ORDER_ID, 0, order_placed(), order_shipped())
+    async with tasks(office):
+        await office.stub.received(2)
+    await office.database.execute("UPDATE checkpoints SET position = 0 WHERE consumer = $1", NAME)
+    async with tasks(office):
+        await reached(office, last)
+    assert len(office.stub.seen) == 2
+    assert len(await ledger(office)) == 2
+
+
+async def test_two_workers_share_the_work_and_double_none_of_it(office: Office, log: WriteSide) -> None:
+    await append(log, ACCOUNT_ID, 0, account_registered())
+    async with tasks(office), tasks(office):
+        for number in range(1, 31):
+            await append(log, UUID(int=number), 0, order_placed(order_id=UUID(int=number)))
+        await office.stub.received(30)
+    assert len({delivery.message["Message-ID"] for delivery in office.stub.seen}) == 30
+    assert len(office.stub.seen) == 30
+
+
+async def test_the_next_worker_takes_over_where_the_last_one_stopped(office: Office, log: WriteSide) -> None:
+    await append(log, ACCOUNT_ID, 0, account_registered())
+    async with tasks(office):
+        await append(log, ORDER_ID, 0, order_placed())
+        await office.stub.received(1)
+    await append(log, ORDER_ID, 1, order_shipped())
+    async with tasks(office):
+        await office.stub.received(2)
+    assert len(office.stub.seen) == 2
+
+
+async def test_an_order_of_nobody_waits_and_is_mailed_when_it_is_taken_up_again(office: Office, log: WriteSide) -> None:
+    await append(log, ACCOUNT_ID, 0, account_registered())
+    await append(log, ORDER_ID, 0, order_placed(customer_id=STRANGER))
+    await append(log, OTHER_ORDER_ID, 0, order_placed(order_id=OTHER_ORDER_ID))
+    async with tasks(office):
+        await office.stub.received(1)
+        last = await append(log, STRANGER, 0, account_registered(account_id=STRANGER, email="late@example.org"))
+        await reached(office, last)
+        async with office.database.acquire() as session:
+            (parked,) = await parking.listed(session)
+            assert (parked.consumer, parked.stream_id) == (NAME, ORDER_ID)
+            known = {NAME: applier(await identify(session), "weir.example")}
+            assert await parking.retry(session, parked.id, known) is None
+        _, late = await office.stub.received(2)
+    assert late.recipient == "late@example.org"
+
+
+async def test_an_event_that_only_a_newer_release_knows_holds_its_stream_alone(office: Office, log: WriteSide) -> None:
+    await append(log, ACCOUNT_ID, 0, account_registered())
+    await append(log, ORDER_ID, 0, Encoded("order.gift_wrapped", 1, b"{}"), order_shipped())
+    await append(log, OTHER_ORDER_ID, 0, order_placed(order_id=OTHER_ORDER_ID))
+    async with tasks(office):
+        await office.stub.received(1)
+    async with office.database.acquire() as session:
+        (parked,) = await parking.listed(session)
+    assert (parked.stream_id, parked.event_type, parked.unknown) == (ORDER_ID, "order.gift_wrapped", True)
+
+
+async def test_a_ledger_row_and_its_checkpoint_are_one_commit(office: Office, log: WriteSide) -> None:
+    """A worker that dies between the two would lose the mail, or write it twice."""
+    await append(log, ACCOUNT_ID, 0, account_registered())
+    last = await append(log, ORDER_ID, 0, order_placed())
+    await office.database.execute(
+        "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no' USING ERRCODE = '57P03'; END $$"
+    )
+    await office.database.execute("CREATE TRIGGER no BEFORE INSERT ON mail_ledger FOR EACH ROW EXECUTE FUNCTION no()")
+    async with tasks(office):
+        async with asyncio.timeout(10):
+            while not await office.database.fetch("SELECT FROM workers"):  # noqa: ASYNC110 - it starts by itself
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.5)
+        assert (
+            await office.database.fetch("SELECT FROM checkpoints WHERE consumer = $1 AND position >= $2", NAME, last)
+            == []
+        )
+        await office.database.execute("DROP TRIGGER no ON mail_ledger")
+        await office.stub.received(1)
+
+
+async def test_the_server_may_refuse_one_mail_and_take_the_next(office: Office, log: WriteSide) -> None:
+    office.stub.turns.append(Turn(rcpt="550 no"))
+    await append(log, ACCOUNT_ID, 0, account_registered())
+    async with tasks(office):
+        await append(log, ORDER_ID, 0, order_placed())
+        await append(log, OTHER_ORDER_ID, 0, order_placed(order_id=OTHER_ORDER_ID))
+        await office.stub.received(1)
+    assert sorted(row["state"] for row in await ledger(office)) == ["refused", "sent"]

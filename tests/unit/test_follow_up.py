@@ -1,0 +1,104 @@
+"""What the reactions consumer makes of events before it touches a database."""
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+import orjson
+import pytest
+
+from domain.messages import Event
+from infra.codec import encode
+from infra.log import Entry, entry
+from tests.builders import (
+    ACCOUNT_ID,
+    ORDER_ID,
+    OTHER_ORDER_ID,
+    account_registered,
+    order_paid,
+    order_placed,
+    order_shipped,
+    product_added,
+)
+from workers.reactor import TYPES, Recipient, follow_up
+
+STRANGER = UUID("01890a5d-ac96-774b-bcce-b302099a80ff")
+ADA = Recipient(email="Ada@Example.org", username="Ada")
+
+
+def at(position: int, event: Event | tuple[str, bytes], stream: UUID = ORDER_ID) -> Entry:
+    """The event as the relay publishes it; or anything that calls itself an event."""
+    name, version, data = encode(event) if isinstance(event, Event) else (event[0], 1, event[1])
+    fields = {
+        "p": position,
+        "v": position - 1,
+        "s": stream,
+        "n": 1,
+        "c": name.partition(".")[0],
+        "h": 0,
+        "t": name,
+        "u": version,
+        "d": orjson.Fragment(data),
+        "m": {"correlation": f"req-{position}"},
+        "r": datetime(2026, 11, 22, tzinfo=UTC),
+    }
+    return entry(orjson.dumps(fields))
+
+
+def test_a_mail_goes_to_the_address_that_is_known_and_carries_its_cause() -> None:
+    result = follow_up([at(7, order_placed())], {ACCOUNT_ID: ADA}, set())
+    (mail,) = result.mails
+    assert (mail.position, mail.kind, mail.recipient) == (7, "order_confirmation", "Ada@Example.org")
+    assert mail.correlation == "req-7"
+    assert mail.context["username"] == "Ada"
+    assert result.recipients == {}
+
+
+def test_a_registration_and_an_order_in_one_batch_know_each_other() -> None:
+    result = follow_up([at(1, account_registered(), ACCOUNT_ID), at(2, order_placed())], {}, set())
+    assert result.recipients == {ACCOUNT_ID: ADA}
+    assert [mail.recipient for mail in result.mails] == ["Ada@Example.org"]
+
+
+def test_a_mail_goes_to_the_address_of_its_own_moment() -> None:
+    moved = account_registered(email="new@example.org")
+    events = [at(5, order_placed()), at(6, moved, ACCOUNT_ID), at(7, order_shipped(), OTHER_ORDER_ID)]
+    result = follow_up(events, {ACCOUNT_ID: ADA}, set())
+    assert [mail.recipient for mail in result.mails] == ["Ada@Example.org", "new@example.org"]
+
+
+def test_an_order_of_nobody_sets_its_own_stream_aside_and_no_other() -> None:
+    events = [
+        at(1, order_placed(customer_id=STRANGER)),
+        at(2, order_shipped(customer_id=STRANGER)),
+        at(3, order_placed(), OTHER_ORDER_ID),
+    ]
+    result = follow_up(events, {ACCOUNT_ID: ADA}, set())
+    assert [mail.position for mail in result.mails] == [3]
+    assert [(parked.entry.position, parked.unknown) for parked in result.parkings] == [(1, False)]
+    assert "RecipientUnknown" in result.parkings[0].error
+
+
+def test_an_event_that_only_a_newer_release_knows_holds_its_stream() -> None:
+    result = follow_up([at(1, ("order.gift_wrapped", b"{}")), at(2, order_shipped())], {ACCOUNT_ID: ADA}, set())
+    assert result.mails == []
+    assert [(parked.entry.position, parked.unknown) for parked in result.parkings] == [(1, True)]
+
+
+def test_a_malformed_event_sets_its_stream_aside() -> None:
+    result = follow_up([at(1, ("order.placed", b"{}"))], {}, set())
+    assert [parked.unknown for parked in result.parkings] == [False]
+
+
+def test_events_of_a_stream_that_is_parked_are_passed_over() -> None:
+    result = follow_up([at(9, order_shipped())], {ACCOUNT_ID: ADA}, {ORDER_ID})
+    assert (result.mails, result.parkings) == ([], [])
+
+
+@pytest.mark.parametrize("event", [order_paid(), product_added()])
+def test_other_events_make_nothing_due(event: Event) -> None:
+    result = follow_up([at(1, event)], {}, set())
+    assert (result.mails, result.recipients, result.parkings) == ([], {}, [])
+
+
+def test_the_consumer_wants_what_it_folds_and_what_it_reacts_to() -> None:
+    assert {"account.registered", "order.placed", "order.shipped"} == TYPES
