@@ -224,6 +224,14 @@ async def test_a_key_of_two_scopes_is_two_keys(ours: WriteSide) -> None:
     assert verdicts == [Appended(1), Appended(2)]
 
 
+async def test_a_key_given_back_is_free(ours: WriteSide, database_url: str) -> None:
+    a, b = uuid4(), uuid4()
+    await ours.appender.append(request(part(a, 0), claims=[take(a, "tea-1")]))
+    await ours.appender.append(request(part(a, 1), claims=[release(a, "tea-1")]))
+    assert await _holders(database_url) == {}
+    assert await ours.appender.append(request(part(b, 0), claims=[take(b, "tea-1")])) == Appended(3)
+
+
 async def test_a_key_given_back_can_be_taken_again_in_the_same_batch(ours: WriteSide, database_url: str) -> None:
     a, b = uuid4(), uuid4()
     await ours.appender.append(request(part(a, 0), claims=[take(a, "tea-1")]))

@@ -255,6 +255,14 @@ async def test_one_key_twice_in_one_batch_is_one_request(ours: WriteSide) -> Non
     assert verdicts == [Appended(1), again, again, Appended(2)]
 
 
+async def test_one_key_twice_in_one_batch_is_seen_where_nothing_else_is_amiss(ours: WriteSide) -> None:
+    verdicts = await in_one_batch(
+        ours.appender, *[request(part(uuid4(), 0), key=idempotency(key)) for key in ("j", "k", "k", "l")]
+    )
+    again = Replayed(idempotency("k").fingerprint, b"{}", 2)
+    assert verdicts == [Appended(1), Appended(2), again, Appended(3)]
+
+
 async def test_a_request_that_conflicts_leaves_its_key_to_the_next(ours: WriteSide, database_url: str) -> None:
     a = uuid4()
     verdicts = await in_one_batch(

@@ -1,0 +1,40 @@
+"""Streams read back: whole, in order, however long."""
+
+from uuid import uuid4
+
+import pytest
+
+from domain.inventory import INVENTORY, ReserveStock, StockReceived
+from infra.codec import UnknownEventType, encode
+from infra.event_store import Part, load_streams
+from infra.event_store.history import PAGE
+from tests.write_side import WriteSide, context, part, request
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_streams_longer_than_a_page_are_read_whole_and_each_in_order(ours: WriteSide) -> None:
+    lengths = {uuid4(): length for length in (PAGE - 1, 1, PAGE, 2, PAGE + 1)}
+    product = uuid4()
+    for stream, length in lengths.items():
+        received = [
+            encode(StockReceived(product_id=product, quantity=number, reason="x")) for number in range(1, length + 1)
+        ]
+        await ours.appender.append(request(Part(stream, "inventory", 0, 0, received)))
+    nobody = uuid4()
+    history = await load_streams(ours.database, [*lengths, nobody])
+    assert history.pop(nobody) == []
+    for stream, length in lengths.items():
+        assert [past.version for past in history[stream]] == list(range(1, length + 1))
+        assert [past.event.quantity for past in history[stream]] == list(range(1, length + 1))  # type: ignore[attr-defined]
+        assert [past.position - history[stream][0].position for past in history[stream]] == list(range(length))
+
+
+async def test_an_event_that_this_release_does_not_know_is_never_skipped(ours: WriteSide) -> None:
+    product = uuid4()
+    await ours.appender.append(request(part(INVENTORY.stream_id(product), 0)))
+    with pytest.raises(UnknownEventType):
+        await ours.commands.peek(INVENTORY, product)
+    command = ReserveStock(product_id=product, order_id=uuid4(), quantity=1)
+    with pytest.raises(UnknownEventType):
+        await ours.commands.handle((INVENTORY, product), command, context())
