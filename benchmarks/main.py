@@ -1,6 +1,7 @@
 """One run of the bench: environment, servers, every measure in turn, verdicts, record."""
 
 import asyncio
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,7 @@ from benchmarks.bench import Bench
 from benchmarks.calibration import calibrate
 from benchmarks.databases import Databases
 from benchmarks.environment import peers_python
+from benchmarks.failure import Failed
 from benchmarks.machine import description
 from benchmarks.measure import Measure
 from benchmarks.measures.all import MEASURES
@@ -30,9 +32,12 @@ class UnknownMeasure(Exception):
 def run(options: Options, console: Console) -> bool:
     """Play the measures, show and record the results. Returns whether every bar was cleared.
 
-    Raises :class:`UnknownMeasure`, or :class:`~benchmarks.failure.Failed` when a side cannot be run.
+    Raises :class:`UnknownMeasure`, or :class:`~benchmarks.failure.Failed` when a side cannot be run or SIGTERM came.
     """
-    return asyncio.run(_run(options, chosen(options.only), Screen(console)))
+    try:
+        return asyncio.run(_run(options, chosen(options.only), Screen(console)))
+    except asyncio.CancelledError:
+        raise Failed("stopped") from None
 
 
 def chosen(only: Sequence[str]) -> Sequence[Measure]:
@@ -57,6 +62,8 @@ def scratch() -> Iterator[Path]:
 
 
 async def _run(options: Options, measures: Sequence[Measure], screen: Screen) -> bool:
+    if task := asyncio.current_task():
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     peers = await peers_python(screen.say)
     with scratch() as folder:
         async with servers(options, folder / "servers") as running:

@@ -7,11 +7,13 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from enum import Enum
 from pathlib import Path
+from typing import BinaryIO
 
 from benchmarks.failure import Failed
 from benchmarks.http_client import Broken, Client, request
 from benchmarks.options import ROOT
 from benchmarks.waiting import until
+from infra.embedded.process import launch_command
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 15.0
@@ -28,14 +30,7 @@ async def output_of(command: Sequence[str], *, timeout: float, env: Mapping[str,
 
     Raises :class:`Failed` if it fails or takes longer than ``timeout`` seconds.
     """
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        cwd=ROOT,
-        env=env or environment({}),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
+    process = await _started(command, env or environment({}), asyncio.subprocess.PIPE, asyncio.subprocess.PIPE)
     try:
         async with asyncio.timeout(timeout):
             output, errors = await process.communicate()
@@ -48,20 +43,23 @@ async def output_of(command: Sequence[str], *, timeout: float, env: Mapping[str,
     return output.decode()
 
 
+async def _started(
+    command: Sequence[str], env: Mapping[str, str], stdout: int | BinaryIO, stderr: int | BinaryIO
+) -> asyncio.subprocess.Process:
+    """The program, started so that it ends with the bench, however that ends."""
+    launch = launch_command(tuple(command), None, signal.SIGTERM)
+    return await asyncio.create_subprocess_exec(
+        *launch, cwd=ROOT, env=env, stdin=asyncio.subprocess.DEVNULL, stdout=stdout, stderr=stderr
+    )
+
+
 @asynccontextmanager
 async def running(
     command: Sequence[str], extra: Mapping[str, str], log: Path
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """The program, running until the block is left; what it says goes to a file, as in production it goes to a pipe."""
     with log.open("ab") as sink:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            cwd=ROOT,
-            env=environment(extra),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=sink,
-            stderr=sink,
-        )
+        process = await _started(command, environment(extra), sink, sink)
     try:
         yield process
     finally:
