@@ -21,8 +21,9 @@ Judge = Callable[[str], tuple[str, Level] | None]
 class LogTail:
     """One log file, followed from its end. The child writes it itself, in append mode."""
 
-    def __init__(self, name: str, path: Path, judge: Judge, report: Report) -> None:
+    def __init__(self, name: str, path: Path, judge: Judge, report: Report, *, most_bytes: int = _MOST_BYTES) -> None:
         self._name = name
+        self._most_bytes = most_bytes
         self._path = path
         self._judge = judge
         self._report = report
@@ -40,7 +41,7 @@ class LogTail:
         *lines, self._rest = (self._rest + added).split(b"\n")
         for line in lines:
             self._show(line.decode(errors="replace"))
-        if self._offset > _MOST_BYTES:
+        if self._offset > self._most_bytes:
             self._start_over()
 
     def _show(self, line: str) -> None:
@@ -60,11 +61,10 @@ def judge_program(line: str) -> tuple[str, Level] | None:
     """Structured lines from warning upwards; all that is not structured, which is mostly a traceback."""
     if not line.strip():
         return None
-    try:
-        entry = orjson.loads(line)
-        level = _LEVELS.get(str(entry.pop("level", "info")).lower())
-    except (ValueError, AttributeError):
+    entry = _entry(line)
+    if entry is None:
         return line, Level.ERROR
+    level = _LEVELS.get(str(entry.pop("level", "info")).lower())
     return None if level is None else (_in_words(entry), level)
 
 
@@ -75,6 +75,14 @@ def judge_postgres(line: str) -> tuple[str, Level] | None:
 
 def judge_nothing(_line: str) -> None:
     """Show nothing: the server's end is reported by its keeper."""
+
+
+def _entry(line: str) -> dict[str, object] | None:
+    try:
+        entry = orjson.loads(line)
+    except ValueError:
+        return None
+    return entry if isinstance(entry, dict) else None
 
 
 def _in_words(entry: dict[str, object]) -> str:

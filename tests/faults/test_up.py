@@ -160,6 +160,17 @@ async def test_a_child_that_crashes_at_start_is_quoted_and_leaves_nothing(tmp_pa
     assert everything_of(tmp_path) == []
 
 
+async def test_the_first_that_fails_ends_the_start_without_waiting_for_the_slow(tmp_path: Path) -> None:
+    def table(wiring: Wiring) -> list[Program]:
+        return [stand_in("api", wiring.api_port, "unready"), stand_in("relay", free_port(), "crash")]
+
+    async with asyncio.timeout(PATIENCE):
+        with pytest.raises(StartFailed, match="relay did not start: it ended by exit code 1"):
+            async with Stack(replace(options(tmp_path), programs=table, ready_seconds=2 * PATIENCE)):
+                pass
+    assert everything_of(tmp_path) == []
+
+
 async def test_the_rest_is_not_started_before_what_runs_once_has_ended_well(tmp_path: Path) -> None:
     def table(wiring: Wiring) -> list[Program]:
         first = Program(name="first", argv=(sys.executable, "-c", "exit(3)"), stage=Stage.BEFORE)
