@@ -205,7 +205,7 @@ class Driver(Generic[C]):
     def _fill(self) -> None:
         """Has the missing events read for each lease that is behind, beside the work on the others."""
         for lease in self.leases.values():
-            if lease.inbox.behind and lease.shard not in self._fills:
+            if lease.inbox.behind() and lease.shard not in self._fills:
                 task = asyncio.create_task(self._read(lease))
                 self._fills[lease.shard] = task
                 task.add_done_callback(partial(self._filled, lease.shard))

@@ -1,6 +1,6 @@
 """Where a lease's events wait, in order: what the streams bring and what Postgres fills in are one queue."""
 
-from bisect import insort
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Final
@@ -21,12 +21,13 @@ class Inbox:
     events do not link up, the inbox is ``behind``, and the range is read from Postgres.
     """
 
-    __slots__ = ("_queue", "_target", "position", "wake", "whole")
+    __slots__ = ("_capacity", "_queue", "_target", "position", "wake", "whole")
 
-    def __init__(self, position: int, *, whole: bool, wake: Callable[[], None]) -> None:
+    def __init__(self, position: int, *, whole: bool, wake: Callable[[], None], capacity: int = CAPACITY) -> None:
         self.position = position
         self.whole = whole
         self.wake = wake
+        self._capacity = capacity
         self._queue: list[Entry] = []
         self._target = position
 
@@ -39,17 +40,17 @@ class Inbox:
             if not queue or entry.position > queue[-1].position:
                 queue.append(entry)
             else:
-                insort(queue, entry, key=_position)
+                _insert(queue, entry)
         if queue:
             self._target = max(self._target, queue[-1].position)
-            if len(queue) > CAPACITY:
+            if len(queue) > self._capacity:
                 queue.clear()
             self.wake()
 
     def supply(self, entries: Sequence[Entry], *, after: int) -> None:
         """Takes in what Postgres holds after ``after``. It is the truth: what contradicts it goes."""
         if not entries and after >= self.position:
-            if self.behind:
+            if self.behind():
                 self._queue.clear()
                 self._target = self.position
         elif entries:
@@ -68,7 +69,6 @@ class Inbox:
         """Whether there is anything that was not handed out yet."""
         return self._target > self.position
 
-    @property
     def behind(self) -> bool:
         """Whether the next event must come from Postgres."""
         self._skip()
@@ -98,3 +98,10 @@ class Inbox:
             gone += 1
         if gone:
             del self._queue[:gone]
+
+
+def _insert(queue: list[Entry], entry: Entry) -> None:
+    """An event that comes late takes its place, unless it has it already."""
+    place = bisect_left(queue, entry.position, key=_position)
+    if queue[place].position != entry.position:
+        queue.insert(place, entry)

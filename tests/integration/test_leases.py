@@ -1,0 +1,195 @@
+"""Leases in Postgres: one leader, fair shares, and epochs that end what a former owner still wants."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+import pytest
+
+from infra.database import Database
+from infra.leases import WHOLE, Grant, Leader, Membership, Place, plan
+from infra.settings import Settings
+from projections.generations import install
+from tests.write_side import connected, eventually
+
+pytestmark = pytest.mark.anyio
+
+SECONDS = 5.0
+CONSUMERS = ("order_summary", "product_card")
+
+
+@pytest.fixture
+async def database(settings: Settings) -> AsyncIterator[Database]:
+    async with connected(settings.database_url.get_secret_value()) as session:
+        await install(session)
+    database = Database(settings)
+    yield database
+    await database.close()
+
+
+@asynccontextmanager
+async def member(database: Database, kind: str = "projections", seconds: float = SECONDS) -> AsyncIterator[Membership]:
+    one = Membership(database, kind=kind, consumers=CONSUMERS, lease_seconds=seconds)
+    await one.enrol()
+    yield one
+
+
+async def turn(one: Membership) -> list[Grant]:
+    """A worker's regular turn: heartbeat, give back, take."""
+    standing = await one.beat()
+    steps = plan(one.worker_id, standing.others, standing.owners)
+    epochs = {place: epoch for place, (_, epoch) in standing.places.items()}
+    await one.release([(place, epochs[place], 0) for place in steps.release])
+    return await one.take_share() if steps.take else []
+
+
+async def owners(database: Database) -> dict[UUID | None, int]:
+    rows = await database.fetch("SELECT owner, count(*) FROM checkpoints GROUP BY owner")
+    return {row[0]: row[1] for row in rows}
+
+
+async def silence(database: Database, one: Membership, seconds: float = 60) -> None:
+    """The worker was last heard of so long ago."""
+    await database.execute(
+        "UPDATE workers SET heartbeat_at = now() - make_interval(secs => $2) WHERE worker_id = $1",
+        one.worker_id,
+        seconds,
+    )
+
+
+async def test_of_two_one_leads_and_the_epoch_names_it(database: Database) -> None:
+    ada, bob = Leader(database, "relay", SECONDS), Leader(database, "relay", SECONDS)
+    assert await ada.lead()
+    assert not await bob.lead()
+    assert (ada.epoch, bob.epoch) == (1, 0)
+
+
+async def test_a_leader_that_renews_keeps_its_epoch(database: Database) -> None:
+    ada = Leader(database, "relay", SECONDS)
+    await ada.lead()
+    assert not ada.due
+    assert await ada.lead()
+    assert ada.epoch == 1
+
+
+async def test_a_lease_that_ran_out_goes_to_another_under_a_new_epoch(database: Database) -> None:
+    ada, bob = Leader(database, "relay", SECONDS), Leader(database, "relay", SECONDS)
+    await ada.lead()
+    await database.execute("UPDATE leases SET expires_at = now() - interval '1 second'")
+    assert await bob.lead()
+    assert bob.epoch == 2
+    assert not await ada.lead()
+    assert ada.epoch == 0
+
+
+async def test_who_resigns_need_not_be_waited_for(database: Database) -> None:
+    ada, bob = Leader(database, "relay", SECONDS), Leader(database, "relay", SECONDS)
+    await ada.lead()
+    await ada.resign()
+    assert await bob.lead()
+
+
+async def test_of_many_at_once_one_leads(database: Database) -> None:
+    many = [Leader(database, "relay", SECONDS) for _ in range(8)]
+    assert sum(await asyncio.gather(*(each.lead() for each in many))) == 1
+
+
+async def test_workers_share_the_shards_evenly_and_whole(database: Database) -> None:
+    async with member(database) as ada, member(database) as bob:
+        for _ in range(3):
+            await turn(ada)
+            await turn(bob)
+        assert await owners(database) == {ada.worker_id: 4, bob.worker_id: 4}
+        rows = await database.fetch("SELECT shard, count(DISTINCT owner) FROM checkpoints GROUP BY shard")
+        assert all(row[1] == 1 for row in rows)
+
+
+async def test_two_that_take_at_once_take_nothing_twice(database: Database) -> None:
+    async with member(database) as ada, member(database) as bob:
+        grants = await asyncio.gather(ada.take_share(), bob.take_share())
+        taken = [grant.place for each in grants for grant in each]
+        assert len(taken) == len(set(taken)) == 8
+        assert await owners(database) == {ada.worker_id: 4, bob.worker_id: 4}
+
+
+async def test_what_a_silent_worker_had_goes_to_the_living_under_new_epochs(database: Database) -> None:
+    async with member(database) as ada, member(database) as bob:
+        before = await turn(ada)
+        await silence(database, ada)
+        epochs = {grant.place: grant.epoch for grant in await turn(bob)}
+        assert len(epochs) == 8
+        assert {epochs[grant.place] for grant in before} == {2}
+
+
+async def test_what_a_living_worker_has_is_left_alone(database: Database) -> None:
+    async with member(database) as ada, member(database) as bob:
+        grants = await turn(ada)
+        assert await bob.retake([grant.place for grant in grants]) == []
+
+
+async def test_workers_of_another_kind_do_not_count(database: Database) -> None:
+    async with member(database) as ada, member(database, kind="tasks"):
+        assert len(await turn(ada)) == 8
+
+
+async def test_what_is_given_back_can_be_taken_at_once(database: Database) -> None:
+    async with member(database) as ada, member(database) as bob:
+        grants = await turn(ada)
+        await ada.release([(grant.place, grant.epoch, 0) for grant in grants])
+        await ada.leave()
+        assert len(await turn(bob)) == 8
+
+
+async def test_nobody_gives_back_what_another_has_taken_over(database: Database) -> None:
+    async with member(database) as ada, member(database) as bob:
+        grants = await turn(ada)
+        await silence(database, ada)
+        await turn(bob)
+        await ada.release([(grant.place, grant.epoch, 0) for grant in grants])
+        assert await owners(database) == {bob.worker_id: 8}
+
+
+async def test_a_release_writes_down_how_far_the_cache_has_followed(database: Database) -> None:
+    async with member(database) as ada:
+        grant, *_ = await turn(ada)
+        await ada.note([(grant.place, grant.epoch, 17)])
+        await ada.note([(grant.place, grant.epoch - 1, 99)])
+        standing = await ada.retake([grant.place])
+        assert (standing[0].refreshed, standing[0].epoch) == (17, grant.epoch + 1)
+
+
+async def test_only_the_generation_that_is_served_is_shared_out(database: Database) -> None:
+    await database.execute("INSERT INTO checkpoints (consumer, generation, shard) VALUES ('order_summary', 2, 0)")
+    async with member(database) as ada:
+        assert {grant.place.generation for grant in await turn(ada)} == {1}
+        await database.execute("UPDATE projections SET live_generation = 2 WHERE name = 'order_summary'")
+        taken = await turn(ada)
+        assert [grant.place for grant in taken] == [Place("order_summary", 2, 0)]
+
+
+async def test_a_consumer_that_is_no_read_model_brings_its_checkpoint(database: Database) -> None:
+    place = Place("reactions", 0, WHOLE)
+    one = Membership(database, kind="tasks", consumers=["reactions"], lease_seconds=SECONDS)
+    await one.enrol([place])
+    await one.enrol([place])
+    assert [grant.place for grant in await turn(one)] == [place]
+
+
+async def test_the_long_dead_are_forgotten(database: Database) -> None:
+    async with member(database) as ada:
+        await silence(database, ada, 7200)
+        async with member(database) as bob:
+            rows = await database.fetch("SELECT worker_id FROM workers")
+            assert [row[0] for row in rows] == [bob.worker_id]
+
+
+async def test_a_worker_that_was_swept_out_comes_back_with_its_next_heartbeat(database: Database) -> None:
+    async with member(database) as ada:
+        await ada.leave()
+        await ada.beat()
+
+        async def known() -> bool:
+            return bool(await database.fetch("SELECT FROM workers WHERE worker_id = $1", ada.worker_id))
+
+        await eventually(known)
