@@ -1,11 +1,8 @@
 """What the API process opens when it starts, and closes in reverse order when it ends."""
 
-import asyncio
-import random
 from collections.abc import Awaitable
 from contextlib import AsyncExitStack
-from time import monotonic
-from typing import Final, cast
+from typing import cast
 
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
@@ -14,22 +11,18 @@ from api.bootstrap import ensure_admin
 from api.deps import Opened
 from api.health import Components
 from api.queries.side import open_reads
-from infra import schema
 from infra.command_handler import CommandHandler
 from infra.database import Database
 from infra.doorbell import Doorbell
-from infra.errors import Unavailable
 from infra.event_store import Appender
 from infra.health import Component
 from infra.keys import Keys as SigningKeys
-from infra.log import Log, identify
+from infra.log import Log
 from infra.passwords import Passwords
 from infra.settings import Settings
+from infra.startup import known_log
 from infra.streams import Keys, open_redis
 from infra.tokens import Tokens
-
-PATIENCE_SECONDS: Final = 30.0
-"""How long a starting process waits for Postgres before it gives up and leaves it to its supervisor."""
 
 
 async def open_servers(stack: AsyncExitStack, settings: Settings, registry: CollectorRegistry) -> Opened:
@@ -57,23 +50,6 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
         },
         hot=reads.hot,
     )
-
-
-async def known_log(database: Database) -> Log:
-    """The log behind the database, once Postgres answers and its schema is this release's.
-
-    Raises :class:`~infra.errors.UnknownSchema`, or :class:`~infra.errors.Unavailable` after :data:`PATIENCE_SECONDS`.
-    """
-    deadline = monotonic() + PATIENCE_SECONDS
-    while True:
-        try:
-            await schema.check(database)
-            async with database.acquire() as connection:
-                return await identify(connection)
-        except Unavailable:
-            if monotonic() > deadline:
-                raise
-            await asyncio.sleep(random.uniform(0.1, 0.5))  # noqa: S311
 
 
 async def _write_side(stack: AsyncExitStack, settings: Settings, database: Database, log: Log) -> CommandHandler:
