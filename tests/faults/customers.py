@@ -36,7 +36,7 @@ class Shoppers:
 
     def __init__(self, stack: Stack, http: httpx2.AsyncClient, count: int) -> None:
         self._stack = stack
-        self._http = http
+        self.http = http
         self._count = count
         self._open = asyncio.Event()
         self.acknowledged = Acknowledged()
@@ -55,7 +55,7 @@ class Shoppers:
                 "price": {"amount": "9.99", "currency": "EUR"},
                 "stock": STOCK,
             }
-            self.products.append((await self._command("/v1/products", body, self._admin))["id"])
+            self.products.append((await self._command("/v1/products", body, self._admin)).json()["id"])
 
     async def shop(self) -> None:
         """Order, pay, and every third time ship, until told to stop; what was begun is finished."""
@@ -70,7 +70,24 @@ class Shoppers:
 
     async def document(self, path: str) -> dict[str, Any]:
         """What the API serves, to the admin."""
-        answer = await self._http.get(path, headers=self._admin)
+        answer = await self.http.get(path, headers=self._admin)
+        assert answer.status_code == 200, answer.text
+        document: dict[str, Any] = answer.json()
+        return document
+
+    async def order(self) -> httpx2.Response:
+        """One try at an order by the first customer, whatever comes of it."""
+        headers = {**self._customers[0], "Idempotency-Key": secrets.token_hex(12)}
+        return await self.http.post("/v1/orders", json=self._basket(), headers=headers)
+
+    async def order_and_pay(self) -> httpx2.Response:
+        """One order by the first customer, paid; answers the receipt of the payment."""
+        return await self._buy(self._customers[0])
+
+    async def read_back(self, paid: httpx2.Response) -> dict[str, Any]:
+        """The order as it is after its payment, by the payment's token."""
+        headers = {**self._customers[0], "Consistency-Token": paid.headers["Consistency-Token"], "Prefer": "wait=10"}
+        answer = await self.http.get(f"/v1/orders/{paid.json()['id']}", headers=headers)
         assert answer.status_code == 200, answer.text
         document: dict[str, Any] = answer.json()
         return document
@@ -78,18 +95,24 @@ class Shoppers:
     async def _shop(self, customer: Mapping[str, str]) -> None:
         done = self.acknowledged
         while self._open.is_set():
-            items = [{"product_id": secrets.choice(self.products), "quantity": 1 + secrets.randbelow(3)}]
-            order = await self._command("/v1/orders", {"items": items}, customer)
-            done.placed.append(order["id"])
-            await self._pay(order)
-            done.paid.append(order["id"])
+            paid = await self._buy(customer)
             if len(done.paid) % 3 == 0:
-                parcel = {"carrier": "Post", "tracking_no": secrets.token_hex(4)}
-                await self._command(f"/v1/orders/{order['id']}/ship", parcel, self._admin)
-                done.shipped.append(order["id"])
+                order, parcel = paid.json()["id"], {"carrier": "Post", "tracking_no": secrets.token_hex(4)}
+                await self._command(f"/v1/orders/{order}/ship", parcel, self._admin)
+                done.shipped.append(order)
             await asyncio.sleep(THINKING)
 
-    async def _pay(self, order: Mapping[str, Any]) -> None:
+    async def _buy(self, customer: Mapping[str, str]) -> httpx2.Response:
+        order = (await self._command("/v1/orders", self._basket(), customer)).json()
+        self.acknowledged.placed.append(order["id"])
+        paid = await self._pay(order)
+        self.acknowledged.paid.append(order["id"])
+        return paid
+
+    def _basket(self) -> dict[str, Any]:
+        return {"items": [{"product_id": secrets.choice(self.products), "quantity": 1 + secrets.randbelow(3)}]}
+
+    async def _pay(self, order: Mapping[str, Any]) -> httpx2.Response:
         payment = {
             "order_id": order["id"],
             "payment_id": f"pay_{order['id']}",
@@ -99,24 +122,23 @@ class Shoppers:
         body = json.dumps(payment).encode()
         secret = self._stack.environment["WEIR_PAYMENT_WEBHOOK_SECRET"]
         headers = {"Content-Type": "application/json", **sign(secret, body)}
-        await self._until_certain("/v1/webhooks/payments", body, headers)
+        return await self._until_certain("/v1/webhooks/payments", body, headers)
 
-    async def _command(self, path: str, body: Any, who: Mapping[str, str]) -> dict[str, Any]:
+    async def _command(self, path: str, body: Any, who: Mapping[str, str]) -> httpx2.Response:
         key = {"Idempotency-Key": secrets.token_hex(12), "Content-Type": "application/json"}
         return await self._until_certain(path, json.dumps(body).encode(), {**who, **key})
 
-    async def _until_certain(self, path: str, body: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
+    async def _until_certain(self, path: str, body: bytes, headers: Mapping[str, str]) -> httpx2.Response:
         async with asyncio.timeout(PATIENCE):
             while True:
                 try:
-                    answer = await self._http.post(path, content=body, headers=headers)
+                    answer = await self.http.post(path, content=body, headers=headers)
                 except httpx2.TransportError:
                     await asyncio.sleep(0.05)
                     continue
                 if 200 <= answer.status_code < 300:
-                    receipt: dict[str, Any] = answer.json()
-                    self.acknowledged.positions.append(receipt["position"])
-                    return receipt
+                    self.acknowledged.positions.append(answer.json()["position"])
+                    return answer
                 if answer.status_code not in UNCERTAIN and "in-flight" not in answer.text:
                     raise AssertionError(f"{path} answered {answer.status_code}: {answer.text}")
                 if answer.status_code == 500:
@@ -132,6 +154,6 @@ class Shoppers:
     async def _sign_in(self, name: str, password: str) -> dict[str, str]:
         form = urlencode({"grant_type": "password", "username": name, "password": password}).encode()
         kind = {"Content-Type": "application/x-www-form-urlencoded"}
-        answer = await self._http.post("/v1/auth/token", content=form, headers=kind)
+        answer = await self.http.post("/v1/auth/token", content=form, headers=kind)
         assert answer.status_code == 200, answer.text
         return {"Authorization": f"Bearer {answer.json()['access_token']}"}

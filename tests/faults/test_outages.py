@@ -1,0 +1,47 @@
+"""A server is away for a while: what still works does, what does not says so in time."""
+
+from pathlib import Path
+from time import monotonic
+from uuid import uuid4
+
+import pytest
+
+from tests.faults.test_kills import a_shop, settled
+from tests.write_side import eventually
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_with_postgres_away_writes_say_so_in_two_seconds_and_cached_reads_answer(tmp_path: Path) -> None:
+    async with a_shop(tmp_path, customers=1) as (stack, shoppers):
+        path = f"/v1/products/{shoppers.products[0]}"
+
+        async def readable() -> bool:
+            return (await shoppers.http.get(path)).status_code == 200
+
+        await eventually(readable, 15)
+        before = (await shoppers.http.get(path)).json()
+        async with stack.down("postgres"):
+            for _ in range(3):
+                started = monotonic()
+                answer = await shoppers.order()
+                assert monotonic() - started < 2.0
+                assert answer.status_code == 503, answer.text
+                assert answer.json()["code"] in ("unavailable", "outcome-unknown")
+                assert answer.headers["Retry-After"]
+            assert (await shoppers.http.get(path)).json() == before
+            unknown = await shoppers.http.get(f"/v1/products/{uuid4()}")
+            assert unknown.status_code == 503
+        await shoppers.order_and_pay()
+        assert await settled(stack, shoppers) == []
+
+
+async def test_with_valkey_away_writes_succeed_and_reads_fall_back(tmp_path: Path) -> None:
+    async with a_shop(tmp_path, customers=1) as (stack, shoppers):
+        async with stack.down("valkey"):
+            receipt = await shoppers.order_and_pay()
+            document = await shoppers.read_back(receipt)
+            assert document["status"] == "paid"
+            assert (await shoppers.document(f"/v1/products/{shoppers.products[0]}"))["sku"]
+        await shoppers.order_and_pay()
+        assert await settled(stack, shoppers) == []
