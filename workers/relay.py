@@ -13,7 +13,6 @@ from typing import Final
 import asyncpg
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
-from pydantic import SecretStr
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from infra.database import Database
@@ -52,15 +51,22 @@ class Relay:
     """A relay in one process."""
 
     def __init__(
-        self, database: Database, redis_url: SecretStr, log: Log, settings: Settings, metrics: RelayMetrics
+        self,
+        database: Database,
+        log: Log,
+        settings: Settings,
+        metrics: RelayMetrics,
+        *,
+        idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self.leader = Leader(database, LEASE, settings.lease_seconds)
         self.publisher = Publisher(Keys.of(log.log_id), length=settings.stream_length)
         self._database = database
-        self._url = redis_url
+        self._url = settings.redis_url
+        self._idle_seconds = idle_seconds
         self._log = log
         self._lease_seconds = settings.lease_seconds
-        self._metrics = metrics
+        self.metrics = metrics
         self._bell = asyncio.Event()
         self._resumed = 0
         self._pause = FIRST_PAUSE
@@ -89,7 +95,7 @@ class Relay:
             await self._wait(self._pause)
             self._pause = min(self._pause * 2, LONGEST_PAUSE)
         finally:
-            self._metrics.leading.set(0)
+            self.metrics.leading.set(0)
 
     async def _lead(self, stop: asyncio.Event) -> None:
         async with self._wires() as (wire, bell):
@@ -99,21 +105,21 @@ class Relay:
                     await self.publisher.resume(session, wire, self._log.shards)
                 self._resumed = self.leader.epoch
                 _log.info("relay leads", epoch=self.leader.epoch, cursor=self.publisher.cursor)
-            self._metrics.leading.set(1)
+            self.metrics.leading.set(1)
             while not stop.is_set():
                 if not bell.up:
                     raise RedisConnectionError("the doorbell was lost")
                 await self._renew()
                 if not await self._carry(wire):
                     self._pause = FIRST_PAUSE
-                    await self._wait(IDLE_SECONDS)
+                    await self._wait(self._idle_seconds)
 
     async def _renew(self) -> None:
         if self.leader.due:
             if not await self.leader.lead():
                 raise _Deposed
             async with self._database.acquire() as session:
-                self._metrics.lag.set(await log_head(session) - self.publisher.cursor)
+                self.metrics.lag.set(await log_head(session) - self.publisher.cursor)
 
     async def _carry(self, wire: Wire) -> bool:
         """Publishes a page, and while it is on its way has the next one read; answers whether there is more to do."""
@@ -122,7 +128,7 @@ class Relay:
         while page.rows:
             following = asyncio.create_task(self._read(page.last)) if page.full else None
             try:
-                self._metrics.published.inc(await self.publisher.publish(wire, page))
+                self.metrics.published.inc(await self.publisher.publish(wire, page))
                 page = await following if following else Page([])
             finally:
                 if following:
@@ -174,6 +180,6 @@ async def run_relay(settings: Settings, registry: CollectorRegistry, stop: async
     database = Database(settings)
     try:
         log = await known_log(database)
-        await Relay(database, settings.redis_url, log, settings, RelayMetrics(registry)).run(stop)
+        await Relay(database, log, settings, RelayMetrics(registry)).run(stop)
     finally:
         await database.close()

@@ -1,0 +1,279 @@
+"""The relay: the log's events in the streams, once, in order and linked, whatever goes away in the meantime."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
+from redis.asyncio import Redis
+
+from infra.database import Database
+from infra.doorbell import Doorbell
+from infra.log import Entry, Log, entry, identify, read_shard
+from infra.publishing import LOOK_BACK, PAGE, Publisher, read_page
+from infra.settings import Settings
+from infra.streams import Keys
+from infra.wire import Wire
+from tests.event_logs import LogWriter, Shop, log_writer
+from tests.proxy import Proxy
+from tests.write_side import eventually
+from workers.relay import Relay, RelayMetrics
+
+pytestmark = pytest.mark.anyio
+
+
+class Scene:
+    """A log that is written to, the streams, and relays between them."""
+
+    def __init__(self, settings: Settings, database: Database, log: Log, writer: LogWriter, redis: Redis) -> None:
+        self.settings = settings
+        self.database = database
+        self.log = log
+        self.writer = writer
+        self.redis = redis
+        self.keys = Keys.of(log.log_id)
+        self.shop = Shop.of(1)
+
+    def relay(self, **changes: Any) -> Relay:
+        settings = self.settings.model_copy(update=changes)
+        return Relay(self.database, self.log, settings, RelayMetrics(CollectorRegistry()))
+
+    async def happens(self, count: int) -> int:
+        """Appends so many events; answers the last position."""
+        return (await self.writer.append(self.shop.happenings(count)))[-1]
+
+    async def stream(self, shard: int) -> list[Entry]:
+        return [entry(fields[b"e"]) for _, fields in await self.redis.xrange(self.keys.events(shard))]
+
+    async def published(self) -> set[int]:
+        return {each.position for shard in range(self.log.shards) for each in await self.stream(shard)}
+
+    async def arrives(self, position: int, seconds: float = 10) -> None:
+        """Waits until the event is in its stream."""
+
+        async def there() -> bool:
+            for shard in range(self.log.shards):
+                if await self.redis.xrange(self.keys.events(shard), f"{position}-0", f"{position}-0"):
+                    return True
+            return False
+
+        await eventually(there, seconds)
+
+    async def is_the_log(self, first: int = 1) -> None:
+        """From ``first`` on the streams hold the log's events, each once, in order, decoded alike and linked."""
+        for shard in range(self.log.shards):
+            async with self.database.acquire() as session:
+                stored = await read_shard(session, shard, 0, 100_000)
+            expected = [each for each in stored if each.position >= first]
+            streamed = await self.stream(shard)
+            assert [(e.position, e.prev, e.shard) for e in streamed] == [(e.position, e.prev, shard) for e in expected]
+            assert [each.recorded() for each in streamed] == [each.recorded() for each in expected]
+
+
+@pytest.fixture
+async def scene(settings: Settings) -> AsyncIterator[Scene]:
+    database, url = Database(settings), settings.database_url.get_secret_value()
+    async with log_writer(url) as writer, Redis.from_url(settings.redis_url.get_secret_value()) as redis:
+        async with database.acquire() as session:
+            log = await identify(session)
+        yield Scene(settings, database, log, writer, redis)
+    await database.close()
+
+
+@asynccontextmanager
+async def running(relay: Relay) -> AsyncIterator[Relay]:
+    stop = asyncio.Event()
+    task = asyncio.create_task(relay.run(stop))
+    try:
+        yield relay
+    finally:
+        stop.set()
+        await asyncio.wait_for(task, 10)
+
+
+@asynccontextmanager
+async def proxied(url: SecretStr) -> AsyncIterator[tuple[Proxy, SecretStr]]:
+    """A line to a server that can be cut, and the URL that leads over it."""
+    proxy = Proxy(url.get_secret_value())
+    await proxy.open()
+    try:
+        yield proxy, SecretStr(proxy.url)
+    finally:
+        await proxy.close()
+
+
+async def test_the_streams_hold_the_log_in_order_and_linked(scene: Scene) -> None:
+    await scene.happens(300)
+    async with running(scene.relay()):
+        await scene.arrives(await scene.happens(50))
+        await scene.is_the_log()
+
+
+async def test_more_than_a_page_is_carried_over(scene: Scene) -> None:
+    relay = scene.relay(stream_length=10_000)
+    async with running(relay):
+        await scene.arrives(await scene.happens(2 * PAGE + 17))
+        await scene.is_the_log()
+
+
+async def test_a_ring_at_the_door_is_enough_to_make_it_look(scene: Scene) -> None:
+    relay = Relay(scene.database, scene.log, scene.settings, RelayMetrics(CollectorRegistry()), idle_seconds=3600)
+    bell = Doorbell(scene.settings.redis_url, scene.keys.doorbell)
+    async with running(relay):
+        await scene.arrives(await scene.happens(1), 5)
+        await eventually(lambda: listens(scene))
+        last = await scene.happens(5)
+        bell.ring()
+        await scene.arrives(last, 5)
+    await bell.close()
+
+
+async def listens(scene: Scene) -> bool:
+    return bool((await scene.redis.pubsub_numsub(scene.keys.doorbell))[0][1])
+
+
+async def test_streams_are_kept_short(scene: Scene) -> None:
+    async with running(scene.relay(stream_length=100)):
+        await scene.arrives(await scene.happens(1_500))
+        lengths = [await scene.redis.xlen(scene.keys.events(shard)) for shard in range(scene.log.shards)]
+        assert all(100 <= length <= 250 for length in lengths)
+
+
+async def test_after_a_wipe_it_goes_on_and_the_links_show_what_is_missing(scene: Scene) -> None:
+    async with running(scene.relay()):
+        before = await scene.happens(100)
+        await scene.arrives(before)
+        await scene.redis.flushall()
+        await scene.arrives(await scene.happens(100))
+        await scene.is_the_log(before + 1)
+
+
+async def test_while_redis_is_away_nothing_is_lost(scene: Scene) -> None:
+    async with proxied(scene.settings.redis_url) as (proxy, url), running(scene.relay(redis_url=url)):
+        await scene.arrives(await scene.happens(100))
+        await proxy.close()
+        last = await scene.happens(100)
+        await proxy.open()
+        await scene.arrives(last)
+        await scene.is_the_log()
+
+
+async def test_a_redis_that_comes_back_empty_gets_what_is_new(scene: Scene) -> None:
+    async with proxied(scene.settings.redis_url) as (proxy, url), running(scene.relay(redis_url=url)):
+        before = await scene.happens(100)
+        await scene.arrives(before)
+        await proxy.close()
+        await scene.redis.flushall()
+        last = await scene.happens(100)
+        await proxy.open()
+        await scene.arrives(last)
+        await scene.is_the_log(before + 1)
+
+
+async def test_a_redis_that_does_not_answer_is_given_up(scene: Scene) -> None:
+    async with proxied(scene.settings.redis_url) as (proxy, url), running(scene.relay(redis_url=url)) as relay:
+        await scene.arrives(await scene.happens(10))
+        proxy.stall()
+        last = await scene.happens(10)
+        await eventually(lambda: given_up(relay), 10)
+        proxy.resume()
+        await scene.arrives(last)
+        await scene.is_the_log()
+
+
+async def given_up(relay: Relay) -> bool:
+    return relay.metrics.leading._value.get() == 0
+
+
+async def test_while_postgres_is_away_it_waits(scene: Scene) -> None:
+    async with proxied(scene.settings.database_url) as (proxy, url):
+        database = Database(scene.settings.model_copy(update={"database_url": url}))
+        relay = Relay(database, scene.log, scene.settings, RelayMetrics(CollectorRegistry()))
+        async with running(relay):
+            await scene.arrives(await scene.happens(10))
+            await proxy.close()
+            last = await scene.happens(10)
+            await proxy.open()
+            await scene.arrives(last)
+            await scene.is_the_log()
+        await database.close()
+
+
+async def test_a_full_redis_is_not_mistaken_for_one_that_has_it_all(scene: Scene) -> None:
+    async with running(scene.relay()) as relay:
+        await scene.arrives(await scene.happens(10))
+        limit = (await scene.redis.config_get("maxmemory"))["maxmemory"]
+        try:
+            await scene.redis.config_set("maxmemory", "1")
+            last = await scene.happens(10)
+
+            async def refused() -> bool:
+                return bool((await scene.redis.info("errorstats")).get("errorstat_OOM"))
+
+            await eventually(refused)
+            assert relay.publisher.cursor == 10
+        finally:
+            await scene.redis.config_set("maxmemory", limit)
+        await scene.arrives(last)
+        await scene.is_the_log()
+
+
+async def test_of_two_relays_one_leads_and_the_other_takes_over_at_once(scene: Scene) -> None:
+    async with running(scene.relay(lease_seconds=1)) as standby:
+        async with running(scene.relay(lease_seconds=1)) as other:
+            await scene.arrives(await scene.happens(20))
+            assert sorted([bool(standby.leader.epoch), bool(other.leader.epoch)]) == [False, True]
+        await scene.arrives(await scene.happens(20))
+        await scene.is_the_log()
+
+
+async def test_a_leader_that_slept_through_its_lease_doubles_nothing(scene: Scene) -> None:
+    sleeper, wire = Publisher(scene.keys, length=20_000), await Wire.connect(scene.settings.redis_url)
+    await scene.happens(30)
+    async with scene.database.acquire() as session:
+        page = await read_page(session, 0)
+    async with running(scene.relay()):
+        await scene.arrives(await scene.happens(30))
+        assert await sleeper.publish(wire, page) == 0
+        await scene.arrives(await scene.happens(30))
+    await scene.is_the_log()
+    wire.close()
+
+
+async def test_without_the_ids_of_the_log_a_second_relay_would_double_everything(scene: Scene) -> None:
+    last = await scene.happens(30)
+    async with running(scene.relay()):
+        await scene.arrives(last)
+    for each in await scene.stream(0):
+        await scene.redis.xadd(scene.keys.events(0), {"e": b'{"p":%d}' % each.position})
+    with pytest.raises((AssertionError, KeyError)):
+        await scene.is_the_log()
+
+
+async def test_a_new_relay_goes_on_behind_the_newest_entry(scene: Scene) -> None:
+    async with running(scene.relay()):
+        await scene.arrives(await scene.happens(100))
+    last = await scene.happens(100)
+    async with running(scene.relay()) as second:
+        await scene.arrives(last)
+        await scene.is_the_log()
+        assert second.metrics.published._value.get() == 100
+
+
+async def test_a_new_relay_does_not_publish_what_has_long_been_read_from_postgres(scene: Scene) -> None:
+    last = await scene.happens(LOOK_BACK + 500)
+    async with running(scene.relay()):
+        await scene.arrives(last)
+        assert min(await scene.published()) == 501
+        await scene.is_the_log(501)
+
+
+async def test_streams_of_a_log_that_was_restored_to_an_earlier_point_are_dropped(scene: Scene) -> None:
+    await scene.redis.xadd(scene.keys.events(0), {"e": b"{}"}, id="900-0")
+    last = await scene.happens(20)
+    async with running(scene.relay()):
+        await scene.arrives(last)
+        await scene.is_the_log()
