@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from benchmarks.environment import versions
 from benchmarks.servers import Servers
 
+_IDLE = 0.5
 _OURS = ("asyncpg", "fastapi", "orjson", "redis", "uvicorn", "uvloop")
 _THEIRS = ("eventsourcing", "psycopg", "fastapi", "pydantic", "sqlalchemy", "asyncpg", "redis", "uvicorn", "uvloop")
 
@@ -23,7 +24,7 @@ async def description(servers: Servers, directory: Path) -> Mapping[str, str]:
     """Facts by name, in the order in which they are to be shown."""
     return {
         "machine": f"{os.cpu_count()} cores, {_cpu_model()}, {_memory_gib():.0f} GiB, Linux {platform.release()}",
-        "load before": f"{os.getloadavg()[0]:.2f} (1 min)",
+        "load before": _load(),
         "one fdatasync": f"{_fdatasync_us(directory):.0f} µs (median of 200, 8 KiB)",
         "Python": sys.version.split()[0],
         "PostgreSQL": await _postgres(servers.database),
@@ -31,6 +32,12 @@ async def description(servers: Servers, directory: Path) -> Mapping[str, str]:
         "Weir with": ", ".join(f"{name} {version(name)}" for name in _OURS),
         "peers with": ", ".join(f"{name} {number}" for name, number in versions(_THEIRS).items()),
     }
+
+
+def _load() -> str:
+    load = os.getloadavg()[0]
+    busy = ": others are at work, expect the absolute figures to be low and the ratios to scatter"
+    return f"{load:.2f} (1 min){busy if load > _IDLE else ''}"
 
 
 def _cpu_model() -> str:

@@ -7,6 +7,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results.md"
+NOTES = ROOT / "benchmarks" / "notes.md"
+"""What profiles have shown; goes into the results."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from benchmarks.figures import Figures
 from benchmarks.measure import Bar, Result
-from benchmarks.options import Options
+from benchmarks.options import NOTES, Options
 
 _INTRODUCTION = """\
 # Results of `make bench`
@@ -58,6 +58,7 @@ def write(options: Options, facts: Mapping[str, str], results: Sequence[Result],
             "## Machine and versions\n",
             machine,
             _TERMS.format(client=generator.client_us, client_rate=generator.rate),
+            NOTES.read_text(),
             "## Every lap\n",
             _table(("measure", "side", "per second", "p50 ms", "p95 ms", "p99 ms", "max ms"), _laps(results)),
         )
