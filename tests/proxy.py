@@ -27,7 +27,10 @@ class _Line:
 
 
 class Proxy:
-    """Stands before a server. Faults are armed one at a time and hit the next batch that is appended through it."""
+    """Stands before a server. Faults are armed one at a time and hit the next batch that is appended through it.
+
+    ``hits`` counts the faults, ``answered`` the bytes that the server has said.
+    """
 
     def __init__(self, url: str) -> None:
         self._url = urlsplit(url)
@@ -38,6 +41,7 @@ class Proxy:
         self._stall_at: bytes | None = None
         self._next = ""
         self.hits = 0
+        self.answered = 0
         self.port = 0
 
     @property
@@ -112,6 +116,7 @@ class Proxy:
 
     async def _answer(self, line: _Line, server: StreamReader, to_client: StreamWriter) -> None:
         while data := await _read(server):
+            self.answered += len(data)
             await self._flowing.wait()
             if line.answer is None:
                 to_client.write(data)
