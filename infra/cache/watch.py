@@ -55,6 +55,8 @@ class Watch:
             try:
                 await self.look(channel)
             except (Unavailable, asyncpg.PostgresError) as error:
+                # There is no way past the caches now: what they hold is better than nothing.
+                self.late = frozenset()
                 structlog.get_logger().warning("read models cannot be watched", error=str(error))
             await self._pause(channel)
 

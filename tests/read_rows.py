@@ -1,0 +1,95 @@
+"""Rows of the shop's read models, written as its consumers would, without the way there."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Final
+from uuid import UUID
+
+from domain.money import Money
+from domain.orders import OrderStatus
+from infra.database import Database
+from projections.declaration import Projection
+from projections.generations import FIRST, install
+from projections.order_summary import ORDER_SUMMARY, OrderSummary
+from projections.product_card import PRODUCT_CARD, ProductCard, ProductStatus
+from projections.runtime.folding import Kept, written
+from projections.runtime.table import Table
+
+NOON: Final = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+def entity(number: int) -> UUID:
+    """The id of the thing with this number; they sort as their numbers do."""
+    return UUID(int=(0x019A << 112) | (7 << 76) | (2 << 62) | number)
+
+
+def product(number: int, *, price: str = "10.00", **changes: Any) -> ProductCard:
+    """A product; they are as old as their numbers are small."""
+    card = ProductCard(
+        id=entity(number),
+        sku=f"SKU-{number}",
+        name=f"Product {number:03}",
+        description="Good to have.",
+        price=Money(amount=Decimal(price), currency="EUR"),
+        tax_rate=Decimal("0.19"),
+        category=None,
+        tags=(),
+        stock_available=5,
+        status=ProductStatus.ACTIVE,
+        image_url=None,
+        sold=0,
+        version=1,
+        created_at=NOON + timedelta(seconds=number),
+        updated_at=NOON + timedelta(seconds=number),
+    )
+    return replace(card, **changes)
+
+
+def order(number: int, customer: UUID, **changes: Any) -> OrderSummary:
+    """An order, placed so many minutes after noon."""
+    euros = Money(amount=Decimal("10.00"), currency="EUR")
+    summary = OrderSummary(
+        id=entity(number),
+        order_no=f"W-2026-{number:08}",
+        customer_id=customer,
+        status=OrderStatus.PENDING,
+        items=(),
+        subtotal=euros,
+        tax=euros,
+        total=euros,
+        shipping_address=None,
+        tracking=None,
+        placed_at=NOON + timedelta(minutes=number),
+        paid_at=None,
+        shipped_at=None,
+        done_at=None,
+        cancelled_at=None,
+        version=1,
+    )
+    return replace(summary, **changes)
+
+
+async def put(database: Database, *rows: ProductCard | OrderSummary, position: int = 1) -> None:
+    """Writes the rows as of a position, in place of what was there."""
+    async with database.acquire() as session:
+        projections: tuple[Projection[Any], ...] = (PRODUCT_CARD, ORDER_SUMMARY)
+        for projection in projections:
+            own = [row for row in rows if isinstance(row, projection.row)]
+            await Table(projection, FIRST).put(session, _written(projection, own, position))
+
+
+def _written(projection: Projection[Any], rows: Sequence[Any], position: int) -> list[Any]:
+    return [written(projection, str(row.id), Kept(position, row)) for row in rows]
+
+
+async def remove(database: Database, *numbers: int) -> None:
+    """Takes products out."""
+    await database.execute("DELETE FROM rm_product_card_1 WHERE key = ANY($1)", [str(entity(n)) for n in numbers])
+
+
+async def lay_down(database: Database) -> None:
+    """The empty read models."""
+    async with database.acquire() as session:
+        await install(session)
