@@ -36,7 +36,7 @@ def demo(
 async def _run(options: Options, console: Console, *, once: bool) -> int:
     console.report("weir", f"starting in {options.directory.absolute()}", Level.INFO)
     async with Stack(options, console.report) as stack:
-        passed = await _travel(_shop(stack), console)
+        passed = await _travel(shop_of(stack), console)
         console.links(places(stack))
         if not once:
             console.report("weir", "serving until Ctrl-C", Level.INFO)
@@ -57,7 +57,8 @@ async def _travel(shop: Shop, console: Console) -> bool:
     return True
 
 
-def _shop(stack: Stack) -> Shop:
+def shop_of(stack: Stack) -> Shop:
+    """The running shop, as the journey sees it."""
     return Shop(
         api_url=stack.api_url,
         mail_dir=stack.mail_dir,

@@ -1,0 +1,45 @@
+"""The main job through the public API, with every process running; and a rebuild in the middle of it."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from cli.demo import shop_of
+from cli.demo.journey import Journey
+from cli.supervisor import Options, Stack
+from tests.faults import audit
+from tests.faults.test_kills import a_shop, settled
+from tests.write_side import connected
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_an_order_is_placed_paid_shipped_mailed_and_read_back(tmp_path: Path) -> None:
+    async with Stack(Options(directory=tmp_path)) as stack, httpx2.AsyncClient(base_url=stack.api_url) as http:
+        titles = [step.title async for step in Journey(shop_of(stack), http).steps()]
+    assert titles.count("mail in the box") == 2
+    facts = ["product.added", "stock.received", "order.placed", "stock.reserved"]
+    assert titles[-7:] == [*facts, "order.paid", "stock.sold", "order.shipped"]
+
+
+async def test_a_read_model_is_rebuilt_while_customers_order_and_read(tmp_path: Path) -> None:
+    async with a_shop(tmp_path, customers=3) as (stack, shoppers):
+        shopping = asyncio.create_task(shoppers.shop())
+        for projection in ("order_summary", "product_card"):
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "cli.main", "replay", projection, env=stack.environment
+            )
+            assert await asyncio.wait_for(process.wait(), 60) == 0
+            paid = await shoppers.order_and_pay()
+            assert (await shoppers.read_back(paid))["status"] == "paid"
+        shoppers.stop()
+        await shopping
+        assert await settled(stack, shoppers) == []
+        async with connected(stack.database_url) as connection:
+            served = await connection.fetch("SELECT name, live_generation FROM projections")
+            assert {tuple(row) for row in served} == {("order_summary", 2), ("product_card", 2)}
+            for order, document in (await audit.documents(connection, "order_summary")).items():
+                assert await shoppers.document(f"/v1/orders/{order}") == document
