@@ -1,0 +1,245 @@
+"""The consuming side of one or more processes, opened for a test."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from redis.asyncio import Redis
+
+from infra.cache import CacheAway, Document
+from infra.database import Database
+from infra.leases import WHOLE, Place
+from infra.log import Entry, Log, Session, identify
+from infra.settings import Settings
+from projections.all import PROJECTIONS
+from projections.declaration import Projection
+from projections.generations import install
+from projections.runtime.consumer import Lease, Step, move
+from projections.runtime.host import Factory, Host
+from projections.runtime.metrics import ConsumerMetrics, RuntimeMetrics
+from tests.event_logs import LogWriter, Shop, expected_rows, log_writer, stored_rows
+from tests.write_side import eventually
+from workers.projector import factories
+from workers.relay import Relay, RelayMetrics
+
+SHARDED, WHOLE_LOG = "sharded_recorder", "whole_recorder"
+
+
+@dataclass
+class Told:
+    """A cache that only remembers what it was told, and can be made to go away."""
+
+    away: bool = False
+    documents: dict[tuple[str, int, str], Document] = field(default_factory=dict)
+    news: list[tuple[str, int, int, int, list[tuple[str, int]]]] = field(default_factory=list)
+
+    async def refresh(self, projection: str, generation: int, documents: Sequence[tuple[str, Document]]) -> None:
+        self._reach()
+        for key, document in documents:
+            held = self.documents.get((projection, generation, key))
+            if held is None or held.position <= document.position:
+                self.documents[projection, generation, key] = document
+
+    async def announce(
+        self, projection: str, generation: int, shard: int, position: int, keys: Sequence[tuple[str, int]]
+    ) -> None:
+        self._reach()
+        for key, at in keys:
+            assert self.documents[projection, generation, key].position >= at, "announced before it was refreshed"
+        self.news.append((projection, generation, shard, position, list(keys)))
+
+    def _reach(self) -> None:
+        if self.away:
+            raise CacheAway
+
+
+class Recorder:
+    """A consumer that writes down every event that it is given, in the transaction of its checkpoint."""
+
+    generation = 0
+    linger = 0.01
+
+    def __init__(self, *, whole: bool, fenced: bool = True, pause: asyncio.Event | None = None) -> None:
+        self.name = WHOLE_LOG if whole else SHARDED
+        self.whole = whole
+        self.begun = asyncio.Event()
+        self._fenced = fenced
+        self._pause = pause
+
+    def wants(self, entry: Entry) -> bool:
+        return entry.type != "product.repriced"
+
+    async def advance(self, session: Session, steps: Sequence[Step]) -> Mapping[int, int]:
+        self.begun.set()
+        if self._pause is not None:
+            await self._pause.wait()
+        async with session.transaction():
+            moved = await move(session, self, steps)
+            written = [step for step in steps if step.lease.shard in moved or not self._fenced]
+            await session.executemany(
+                "INSERT INTO seen (consumer, shard, position) VALUES ($1, $2, $3)",
+                [(self.name, step.lease.shard, entry.position) for step in written for entry in step.entries],
+            )
+        return {step.lease.shard: step.upto for step in written}
+
+    async def park(self, _session: Session, _step: Step, error: str) -> Mapping[int, int]:
+        raise AssertionError(error)
+
+    async def follow(self, lease: Lease, upto: int, changes: Sequence[int] | None) -> None:
+        pass
+
+
+class Scene:
+    """A log that is written to, a relay, and processes that consume."""
+
+    def __init__(self, settings: Settings, database: Database, log: Log, writer: LogWriter, redis: Redis) -> None:
+        self.settings = settings
+        self.database = database
+        self.log = log
+        self.writer = writer
+        self.redis = redis
+        self.shop = Shop.of(2)
+        self.told = Told()
+
+    async def happens(self, count: int) -> int:
+        """Appends so many events; answers the last position."""
+        return (await self.writer.append(self.shop.happenings(count)))[-1]
+
+    @asynccontextmanager
+    async def relay(self, **changes: Any) -> AsyncIterator[Relay]:
+        settings = self.settings.model_copy(update=changes)
+        relay = Relay(self.database, self.log, settings, RelayMetrics(CollectorRegistry()))
+        async with _until_done(relay.run):
+            yield relay
+
+    @asynccontextmanager
+    async def process(
+        self, consumers: Mapping[str, Factory], kind: str = "tests", **changes: Any
+    ) -> AsyncIterator[Host]:
+        """A process that consumes, with a pool of its own."""
+        settings = self.settings.model_copy(update={"lease_seconds": 1.0, **changes})
+        database = Database(settings)
+        host = Host(
+            consumers,
+            kind=kind,
+            database=database,
+            redis_url=settings.redis_url,
+            log=self.log,
+            lease_seconds=settings.lease_seconds,
+            metrics=RuntimeMetrics(CollectorRegistry()),
+            standalone=_places(consumers, self.log.shards),
+        )
+        try:
+            async with _until_done(host.run):
+                yield host
+        finally:
+            await database.close()
+
+    @asynccontextmanager
+    async def projector(
+        self, projections: Mapping[str, Projection[Any]] = PROJECTIONS, **changes: Any
+    ) -> AsyncIterator[Host]:
+        """A process that runs read models, and tells ``told`` of their changes."""
+        async with AsyncExitStack() as stack:
+            database = Database(self.settings.model_copy(update=changes))
+            stack.push_async_callback(database.close)
+            made = factories(projections, database, self.told)
+            yield await stack.enter_async_context(self.process(made, "projections", **changes))
+
+    async def seen(self, consumer: str, shard: int) -> list[int]:
+        """What the recorder wrote down, in the order in which it did."""
+        rows = await self.database.fetch(
+            "SELECT position FROM seen WHERE consumer = $1 AND shard = $2 ORDER BY number", consumer, shard
+        )
+        return [row[0] for row in rows]
+
+    async def wanted(self, shard: int) -> list[int]:
+        """What a recorder should have written down by now."""
+        rows = await self.database.fetch(
+            "SELECT position FROM events WHERE (shard = $1 OR $1 = -1) AND type <> 'product.repriced' "
+            "ORDER BY position",
+            shard,
+        )
+        return [row[0] for row in rows]
+
+    async def all_seen(self, consumer: str, seconds: float = 10) -> None:
+        """Waits until the recorder's checkpoints are at the head, and sees that it wrote each event once, in order."""
+        shards = [WHOLE] if consumer == WHOLE_LOG else list(range(self.log.shards))
+        await self.reached(consumer, seconds)
+        for shard in shards:
+            assert await self.seen(consumer, shard) == await self.wanted(shard)
+
+    async def reached(self, consumer: str, seconds: float = 10) -> None:
+        """Waits until all checkpoints of the consumer are at the last event of their shard."""
+
+        async def there() -> bool:
+            rows = await self.database.fetch(
+                "SELECT c.position >= coalesce((SELECT max(position) FROM events e "
+                "WHERE e.shard = c.shard OR c.shard = -1), 0) "
+                "FROM checkpoints c LEFT JOIN projections p ON p.name = c.consumer "
+                "WHERE c.consumer = $1 AND c.generation = coalesce(p.live_generation, 0)",
+                consumer,
+            )
+            return bool(rows) and all(row[0] for row in rows)
+
+        await eventually(there, seconds)
+
+    async def kept(self, seconds: float = 10, generation: int = 1) -> None:
+        """Waits until the read models are at the head, and sees that they equal an independent fold of the log."""
+        for projection in PROJECTIONS.values():
+            await self.reached(projection.name, seconds)
+            expected = await expected_rows(self.writer.session, projection)
+            assert await stored_rows(self.writer.session, projection, generation) == expected
+
+
+def recorders(**made: Callable[[], Recorder]) -> dict[str, Factory]:
+    """Factories of recorders, as a process takes them."""
+    return {name: _recording(make) for name, make in made.items()}
+
+
+def _recording(make: Callable[[], Recorder]) -> Factory:
+    def factory(_generation: int, _metrics: ConsumerMetrics) -> Recorder:
+        return make()
+
+    return factory
+
+
+BOTH = recorders(
+    sharded_recorder=lambda: Recorder(whole=False),
+    whole_recorder=lambda: Recorder(whole=True),
+)
+
+
+def _places(consumers: Mapping[str, Factory], shards: int) -> list[Place]:
+    places = [Place(SHARDED, 0, shard) for shard in range(shards)] if SHARDED in consumers else []
+    return [*places, Place(WHOLE_LOG, 0, WHOLE)] if WHOLE_LOG in consumers else places
+
+
+@asynccontextmanager
+async def _until_done(run: Callable[[asyncio.Event], Any]) -> AsyncIterator[None]:
+    stop = asyncio.Event()
+    task = asyncio.create_task(run(stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await asyncio.wait_for(task, 10)
+
+
+@asynccontextmanager
+async def scene(settings: Settings) -> AsyncIterator[Scene]:
+    """A log with its read models laid down, and a place for recorders to write."""
+    database, url = Database(settings), settings.database_url.get_secret_value()
+    async with log_writer(url) as writer, Redis.from_url(settings.redis_url.get_secret_value()) as redis:
+        await install(writer.session)
+        await writer.session.execute(
+            "CREATE TABLE seen (number bigserial, consumer text, shard smallint, position bigint)"
+        )
+        log = await identify(writer.session)
+        try:
+            yield Scene(settings, database, log, writer, redis)
+        finally:
+            await database.close()
