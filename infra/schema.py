@@ -1,39 +1,35 @@
 """The schema's version: brought up to date by ``weir migrate``, checked by every process before it does anything."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import asyncpg
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from pydantic import SecretStr
-from sqlalchemy import Connection, text
-from sqlalchemy.ext.asyncio import create_async_engine
 
 import migrations
 from infra.database import Database
 from infra.errors import UnknownSchema
 
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+FOLDER = Path(migrations.__file__).parent
+
 MIGRATION_LOCK = 0x57454952
 """An advisory lock's number (the letters WEIR), so that two ``weir migrate`` do not run into each other."""
 
 
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
-    return config
-
-
 def newest() -> str:
-    """The revision that this release was built for."""
-    head = ScriptDirectory.from_config(_config()).get_current_head()
-    if head is None:
-        raise RuntimeError("this installation carries no migrations")
-    return head
+    """The revision that this release was built for: that of the last file in ``migrations/versions``."""
+    return max(path.name.partition("_")[0] for path in (FOLDER / "versions").glob("[0-9]*.py"))
 
 
-def _upgrade(connection: Connection) -> None:
-    config = _config()
+def _upgrade(connection: "Connection") -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(FOLDER))
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
 
@@ -43,6 +39,10 @@ async def migrate(url: SecretStr, *, shards: int) -> str:
 
     ``shards`` counts only for a new log: it is fixed when the log is created.
     """
+    # Here and not above: every process checks the schema, and these two would cost each of them a second at its start.
+    from sqlalchemy import text
+    from sqlalchemy.ext.asyncio import create_async_engine
+
     address = url.get_secret_value().replace("postgresql://", "postgresql+asyncpg://", 1)
     engine = create_async_engine(address, connect_args={"statement_cache_size": 0})
     try:
