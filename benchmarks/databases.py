@@ -61,7 +61,8 @@ class Databases:
         return url
 
     async def _drop(self, url: str) -> None:
-        await _execute(self._servers.database, f"DROP DATABASE {urlsplit(url).path[1:]} WITH (FORCE)")
+        # By the admin: a plain user may not end an autovacuum that is at work in it.
+        await _execute(self._servers.admin, f"DROP DATABASE {urlsplit(url).path[1:]} WITH (FORCE)")
 
 
 async def _migrate(url: SecretStr) -> None:

@@ -13,7 +13,7 @@ from infra.embedded import Postgres, Valkey
 
 @dataclass(frozen=True, kw_only=True)
 class Servers:
-    """The addresses of one PostgreSQL, fsync on, and one Valkey. ``admin`` may order a checkpoint."""
+    """The addresses of one PostgreSQL, fsync on, and one Valkey. ``admin`` may order checkpoints and end any session."""
 
     database: str
     admin: str
