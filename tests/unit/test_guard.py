@@ -86,9 +86,18 @@ async def test_a_client_that_hangs_up_is_no_error_of_ours() -> None:
         await read_body(CHUNKED, receiving(b"[", ends=False, hangs_up=True), SMALL)
 
 
-async def test_a_cancelled_reader_is_cancelled_and_not_timed_out() -> None:
-    reading = asyncio.create_task(read_body(CHUNKED, receiving(ends=False), JSON_BODY))
-    await asyncio.sleep(0.01)
+async def busy() -> Message:
+    """Gives way to others many times before it has something."""
+    for _ in range(1000):
+        await asyncio.sleep(0)
+    return {"type": "http.request", "body": b"[]"}
+
+
+@pytest.mark.parametrize("receive", [receiving(ends=False), busy], ids=["waiting", "giving way"])
+async def test_a_cancelled_reader_is_cancelled_and_not_timed_out(receive: Receive) -> None:
+    reading = asyncio.create_task(read_body(CHUNKED, receive, JSON_BODY))
+    for _ in range(5):
+        await asyncio.sleep(0)
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading
@@ -173,7 +182,10 @@ async def test_a_refused_body_is_read_away_so_that_the_answer_is_seen() -> None:
     "headers", [{**LENGTH, b"content-length": b"99999999"}, {**CHUNKED, b"expect": b"100-continue"}]
 )
 async def test_what_is_too_much_is_not_read_away(headers: dict[bytes, bytes]) -> None:
-    assert not await drained(headers, receiving(ends=False))
+    async def receive() -> Message:
+        raise AssertionError("it was read")
+
+    assert not await drained(headers, receive)
 
 
 async def test_a_client_that_is_gone_needs_no_reading() -> None:
