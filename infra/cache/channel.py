@@ -10,6 +10,7 @@ import orjson
 import structlog
 from pydantic import SecretStr
 
+from infra.cache.link import happens, run_of
 from infra.streams import BROKEN, Keys, pack
 from infra.wire import Wire
 
@@ -34,7 +35,10 @@ class Listener(Protocol):
 
 
 class Channel:
-    """A subscription to ``applied`` that never reconnects behind its listener's back."""
+    """A subscription to ``applied`` that never reconnects behind its listener's back.
+
+    ``era`` is the run of the server that it hears (see :class:`~infra.cache.link.Link`).
+    """
 
     def __init__(self, url: SecretStr, keys: Keys, listener: Listener) -> None:
         self._url = url
@@ -43,11 +47,17 @@ class Channel:
         self._wire: Wire | None = None
         self._numbers = count(1)
         self._fences: dict[bytes, asyncio.Future[bool]] = {}
+        self._up = asyncio.Event()
+        self.era = ""
 
     @property
     def up(self) -> bool:
         """Whether announcements reach us."""
         return self._wire is not None
+
+    async def ready(self, seconds: float) -> bool:
+        """Waits until announcements reach us; False if they do not in time."""
+        return await happens(self._up, seconds)
 
     async def fence(self) -> bool:
         """Waits until everything announced before this call was heard; False if the channel is not there or was lost.
@@ -75,7 +85,8 @@ class Channel:
             lost = asyncio.Event()
             try:
                 wire = await Wire.connect(self._url, self._hear, lost.set)
-                await wire.ask(pack("SUBSCRIBE", self._topic), 1)
+                info, _ = await wire.ask(pack("INFO", "server") + pack("SUBSCRIBE", self._topic), 2)
+                self.era = run_of(info)
             except BROKEN as error:
                 _log.warning("announcements away", error=str(error))
             else:
@@ -87,12 +98,14 @@ class Channel:
     async def _listen(self, wire: Wire, lost: asyncio.Event) -> None:
         """Until the connection ends, or its other end does not answer any more."""
         self._wire = wire
+        self._up.set()
         self._listener.opened()
         try:
             while not lost.is_set() and await self.fence():
-                await _within(QUIET_SECONDS, lost)
+                await happens(lost, QUIET_SECONDS)
         finally:
             self._wire = None
+            self._up.clear()
             wire.close()
             self._listener.lost()
             for fence in self._fences.values():
@@ -113,11 +126,3 @@ class Channel:
             self._listener.announced(orjson.loads(heard[2]))
         elif heard[0] == b"pong" and (fence := self._fences.get(heard[1])) is not None and not fence.done():
             fence.set_result(True)
-
-
-async def _within(seconds: float, event: asyncio.Event) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return

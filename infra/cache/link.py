@@ -49,12 +49,7 @@ class Link:
 
     async def ready(self, seconds: float) -> bool:
         """Waits until there is a connection; False if there is none in time."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._up.wait()
-        except TimeoutError:
-            return False
-        return True
+        return await happens(self._up, seconds)
 
     async def exchange(self, commands: Sequence[bytes]) -> list[Any]:
         """Sends packed commands and answers one reply for each; a refusal is a ``ReplyError`` in its place.
@@ -119,16 +114,27 @@ class Link:
 
 async def _greet(wire: Wire) -> str:
     commands = [pack("SCRIPT", "LOAD", script.source) for script in SCRIPTS]
-    *_, info = replies = await wire.ask(b"".join([*commands, pack("INFO", "server")]), len(commands) + 1)
-    refused = [reply for reply in replies if isinstance(reply, ReplyError)]
+    *loaded, info = await wire.ask(b"".join([*commands, pack("INFO", "server")]), len(commands) + 1)
+    refused = [reply for reply in loaded if isinstance(reply, ReplyError)]
     if refused:
         wire.close()
         raise ConnectionError(str(refused[0]))
     return run_of(info)
 
 
-def run_of(info: bytes) -> str:
-    """The first letters of the server's ``run_id``, new with every start."""
+async def happens(event: asyncio.Event, seconds: float) -> bool:
+    """Waits for the event; False if it does not happen in time."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await event.wait()
+    except TimeoutError:
+        return False
+
+
+def run_of(info: bytes | ReplyError) -> str:
+    """The first letters of the server's ``run_id``, new with every start; empty if it may not be asked."""
+    if isinstance(info, ReplyError):
+        return ""
     for line in info.splitlines():
         if line.startswith(b"run_id:"):
             return line[7:15].decode("ascii")

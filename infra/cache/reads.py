@@ -37,6 +37,8 @@ LOADS: Final = 2
 MOST_WAITING: Final = 2_000
 READY_SECONDS: Final = 1.0
 
+_log = structlog.get_logger("weir.cache")
+
 Loaded = Document | GenerationGone | None
 
 
@@ -110,12 +112,16 @@ class Reads:
 
     async def look(self, place: Place) -> Held:
         """What Redis holds, unless it is away or may be behind."""
-        if place.projection in self.watch.late:
+        if place.projection in self.watch.late or not self._hears_of_its_cache():
             return NOTHING
         try:
             return await self.remote.look(place)
         except CacheAway:
             return NOTHING
+
+    def _hears_of_its_cache(self) -> bool:
+        """Whether news comes from the very server that holds the documents, and not from the one that replaced it."""
+        return self.channel.up and self.channel.era == self.remote.link.era
 
     def fill(self, place: Place, held: Held, document: Document | None) -> None:
         """Brings to Redis what it lacked."""
@@ -184,7 +190,7 @@ class Reads:
         keepers = (self.remote.link.keep, self.channel.keep, partial(self.watch.keep, self.channel))
         tasks = [asyncio.create_task(_kept(keeper)) for keeper in keepers]
         try:
-            await asyncio.gather(self.remote.link.ready(READY_SECONDS), self.watch.ready(READY_SECONDS))
+            await asyncio.gather(*(each.ready(READY_SECONDS) for each in (self.remote.link, self.channel, self.watch)))
             yield self
         finally:
             await end(*tasks)
@@ -198,5 +204,5 @@ async def _kept(keeper: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:
             await keeper()
         except Exception:
-            structlog.get_logger().exception("read side keeper failed")
+            _log.exception("read side keeper failed")
         await asyncio.sleep(random.uniform(0.5, 1.0))  # noqa: S311

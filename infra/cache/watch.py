@@ -9,6 +9,7 @@ import asyncpg
 import structlog
 
 from infra.cache.channel import Channel
+from infra.cache.link import happens
 from infra.consistency import Part, Visibility
 from infra.database import Database
 from infra.errors import Unavailable
@@ -23,6 +24,9 @@ _STATE: Final = (
     "SELECT p.name, p.live_generation, c.shard, c.position, c.refreshed FROM projections p "
     "LEFT JOIN checkpoints c ON c.consumer = p.name AND c.generation = p.live_generation"
 )
+
+
+_log = structlog.get_logger("weir.cache")
 
 
 class Watch:
@@ -40,6 +44,7 @@ class Watch:
         self._committed: dict[Part, int] = {}
         self._hurry = asyncio.Event()
         self._looked = asyncio.Event()
+        self._looking = asyncio.Lock()
         self.generations: dict[str, int] = {}
         self.parts: frozenset[Part] = frozenset()
         self.late: frozenset[str] = frozenset()
@@ -57,26 +62,28 @@ class Watch:
             except (Unavailable, asyncpg.PostgresError) as error:
                 # There is no way past the caches now: what they hold is better than nothing.
                 self.late = frozenset()
-                structlog.get_logger().warning("read models cannot be watched", error=str(error))
+                _log.warning("read models cannot be watched", error=str(error))
             await self._pause(channel)
 
     async def _pause(self, channel: Channel) -> None:
         blind = self._visibility.waiting and not channel.up
-        try:
-            async with asyncio.timeout((HURRIED if blind else INTERVAL) * random.uniform(0.8, 1.0)):  # noqa: S311
-                await self._hurry.wait()
-        except TimeoutError:
-            return
-        if blind:  # everyone who waits hurries us; one look after the other is fast enough
+        hurried = await happens(self._hurry, (HURRIED if blind else INTERVAL) * random.uniform(0.8, 1.0))  # noqa: S311
+        if hurried and blind:  # everyone who waits hurries us; one look after the other is fast enough
             await asyncio.sleep(HURRIED)
 
     async def look(self, channel: Channel) -> None:
         """Reads the state once and draws the conclusions. Raises Unavailable."""
+        async with self._looking:  # in turn, or an older state could come in last
+            await self._conclude(await self._state(), channel)
+
+    async def _state(self) -> list[asyncpg.Record]:
         try:
             async with asyncio.timeout(CHECK_SECONDS):
-                rows = await self._database.fetch(_STATE)
+                return await self._database.fetch(_STATE)
         except TimeoutError as error:
             raise Unavailable("Postgres does not answer") from error
+
+    async def _conclude(self, rows: list[asyncpg.Record], channel: Channel) -> None:
         for name, generation in {(row["name"], row["live_generation"]) for row in rows}:
             self._serve(name, generation)
         parts = {Part(row[0], row[1], row[2]): (row[3], row[4]) for row in rows if row[2] is not None}
@@ -90,12 +97,7 @@ class Watch:
 
     async def ready(self, seconds: float) -> bool:
         """Waits for the first look; False if it has not succeeded in time."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._looked.wait()
-        except TimeoutError:
-            return False
-        return True
+        return await happens(self._looked, seconds)
 
     def _serve(self, name: str, generation: int) -> None:
         before = self.generations.get(name)

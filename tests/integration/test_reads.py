@@ -261,6 +261,14 @@ async def test_without_news_a_token_is_waited_for_by_one_who_looks_for_all(shop:
         assert reader.things.tally.remote == 0
 
 
+async def test_documents_are_not_taken_from_another_server_than_the_news(shop: World, reader: Reader) -> None:
+    await shop.consumer.write("a", 1, '"one"')
+    # What a failover looks like of which only one of the two connections has heard.
+    reader.reads.channel.era = "another0"
+    assert await reader.get("a") == '"one"'
+    assert (reader.things.tally.remote, reader.things.tally.stored) == (0, 1)
+
+
 # Redis away
 
 
@@ -314,7 +322,7 @@ async def test_a_wiped_redis_loses_nothing(shop: World, reader: Reader, valkey: 
 async def test_what_is_cached_is_served_without_postgres(shop: World, to_postgres: Wire) -> None:
     await shop.consumer.write("here", 1, '"one"')
     await shop.consumer.write("in redis", 2, '"two"')
-    await shop.consumer.commit("nowhere", 3, '"three"')
+    await shop.consumer.announce(await shop.consumer.commit("nowhere", 3, '"three"'))
     async with shop.reader(database_url=to_postgres.url) as reader:
         assert await reader.get("here") == '"one"'
         await to_postgres.cut()
@@ -335,6 +343,19 @@ async def test_without_postgres_a_new_process_says_that_it_knows_nothing(shop: W
     async with shop.reader(database_url=to_postgres.url, settled=False) as reader:
         with pytest.raises(Unavailable):
             await reader.get("a")
+
+
+async def test_without_postgres_what_may_be_old_is_better_than_nothing(shop: World, to_postgres: Wire) -> None:
+    await shop.consumer.write("a", 1, '"one"')
+    async with shop.reader(database_url=to_postgres.url) as reader:
+        await shop.consumer.commit("a", 2, '"two"')
+
+        async def late() -> bool:
+            return NAME in reader.reads.watch.late
+
+        await eventually(late)
+        await to_postgres.cut()
+        await eventually(lambda: serves(reader, "a", '"one"'))
 
 
 # Generations
