@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 from uuid import UUID
@@ -11,6 +11,7 @@ from uuid import UUID
 import orjson
 import pytest
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from infra.database import Database
 from infra.jobs import Jobs, close_jobs, open_jobs, serialize
@@ -18,6 +19,7 @@ from infra.settings import Settings
 from tests.mail_office import Office, mail_office
 from tests.smtp_stub import Turn
 from tests.wire import wire_to
+from tests.write_side import eventually
 from workers.jobs import MOST_JOBS, POLL_SECONDS, run_jobs, worker_options
 from workers.mail import wake
 
@@ -52,6 +54,10 @@ async def running(office: Office, **changed: Any) -> AsyncIterator[asyncio.Event
 
 async def states(office: Office) -> set[str]:
     return {row["state"] for row in await office.database.fetch("SELECT state FROM mail_ledger")}
+
+
+async def is_told(lines: Sequence[Mapping[str, Any]], event: str) -> bool:
+    return any(line["event"] == event for line in lines)
 
 
 async def test_a_mail_whose_sender_is_woken_is_sent(office: Office, jobs: Jobs) -> None:
@@ -151,8 +157,10 @@ async def test_a_worker_lives_through_the_loss_of_redis(office: Office) -> None:
         await stack.enter_async_context(running(office, redis_url=SecretStr(wire.url)))
         await office.write(1)
         await office.stub.received(1)
-        await wire.cut()
-        await office.write(2)
+        with capture_logs() as told:
+            await wire.cut()
+            await office.write(2)
+            await eventually(lambda: is_told(told, "jobs wait for Redis"), seconds=20)
         await wire.mend()
         await office.stub.received(2)
     assert await states(office) == {"sent"}

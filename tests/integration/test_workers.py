@@ -123,7 +123,8 @@ async def test_a_part_that_ends_unasked_has_failed(settings: Settings) -> None:
         return
 
     with pytest.raises(ExceptionGroup) as failure:
-        await run_parts([until_stopped, content], settings, CollectorRegistry(), asyncio.Event())
+        async with asyncio.timeout(5):
+            await run_parts([until_stopped, content], settings, CollectorRegistry(), asyncio.Event())
     assert failure.group_contains(PartEnded)
 
 
