@@ -38,15 +38,15 @@ class Batches(Generic[Q, A]):
             answer.set_exception(Unavailable("too many reads at once"))
             return answer
         self._queue.append((question, answer))
-        if not self._summoned and len(self._tasks) < self._flights:
+        if not self._summoned:
             self._summoned = True
             loop.call_soon(self._depart)
         return answer
 
     def _depart(self) -> None:
-        """Starts a batch with what was asked in this turn of the event loop."""
+        """Starts batches with what was asked up to this turn of the event loop, as many as may be under way."""
         self._summoned = False
-        if self._queue and len(self._tasks) < self._flights:
+        while self._queue and len(self._tasks) < self._flights:
             batch = [self._queue.popleft() for _ in range(min(self._size, len(self._queue)))]
             task = asyncio.create_task(self._fly(batch))
             self._tasks.add(task)
