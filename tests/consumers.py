@@ -190,9 +190,13 @@ class Scene:
     async def kept(self, seconds: float = 10, generation: int = 1) -> None:
         """Waits until the read models are at the head, and sees that they equal an independent fold of the log."""
         for projection in PROJECTIONS.values():
-            await self.reached(projection.name, seconds)
-            expected = await expected_rows(self.writer.session, projection)
-            assert await stored_rows(self.writer.session, projection, generation) == expected
+            await self.kept_by(projection, generation, seconds)
+
+    async def kept_by(self, projection: Projection[Any], generation: int = 1, seconds: float = 10) -> None:
+        """The same of one read model."""
+        await self.reached(projection.name, seconds)
+        expected = await expected_rows(self.writer.session, projection)
+        assert await stored_rows(self.writer.session, projection, generation) == expected
 
 
 def recorders(**made: Callable[[], Recorder]) -> dict[str, Factory]:

@@ -78,7 +78,7 @@ async def _folded(session: Session, building: Building, shard: int, report: Repo
     except Exception:
         # A row cannot be written: which event was it? The careful fold finds out, event by event.
         entries = [entry async for entry in _entries(session, shard, reached)]
-        concerned = (entry for entry in entries if building.projection.concerns(entry.type))
+        concerned = [entry for entry in entries if building.projection.concerns(entry.type)]
         return fold(building.projection, {}, set(), concerned)
 
 

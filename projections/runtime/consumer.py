@@ -29,7 +29,8 @@ class Lease:
     """A place that this process owns, as long as nobody has raised its epoch. All that is remembered hangs on it.
 
     ``position`` is what is committed, ``refreshed`` how far the cache followed, ``noted`` how much of that Postgres
-    knows. ``memory`` is the consumer's own, and empty after each new acquisition.
+    knows. ``memory`` is the consumer's own, and empty after each new acquisition. The first step of a lease may have no
+    events: it is for the consumer to remember what it must; ``opened`` from then on.
     """
 
     place: Place
@@ -40,6 +41,7 @@ class Lease:
     inbox: Inbox
     wanted: list[Entry] = field(default_factory=list)
     memory: Any = None
+    opened: bool = False
 
     @classmethod
     def of(cls, grant: Grant, inbox: Inbox) -> "Lease":

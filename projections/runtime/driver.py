@@ -67,6 +67,7 @@ class Driver(Generic[C]):
             self.leases[shard] = Lease.of(grant, inbox)
             self._feed.join(inbox, dict(heads) if shard == WHOLE else {shard: heads[shard]})
             inbox.aim(head if shard == WHOLE else heads[shard])
+        self._wake.set()
         self._count()
 
     def serve(self, consumer: Consumer[C]) -> None:
@@ -92,7 +93,7 @@ class Driver(Generic[C]):
 
     def look_up(self) -> None:
         """Sees to what no event would bring about: leases whose cache lags behind."""
-        self.trail.catch_up(self.leases.values())
+        self.trail.catch_up(lease for lease in self.leases.values() if lease.opened)
 
     async def run(self) -> None:
         """Works until cancelled."""
@@ -129,14 +130,15 @@ class Driver(Generic[C]):
             lease.wanted += [entry for entry in taken if self.consumer.wants(entry)]
             if len(taken) == BATCH:
                 self._wake.set()
-        moving = [lease for lease in self.leases.values() if lease.inbox.position > lease.position]
+        moving = [lease for lease in self.leases.values() if lease.inbox.position > lease.position or not lease.opened]
         now = asyncio.get_running_loop().time()
         if not moving:
             self._skipping_since = None
             return []
         if self._skipping_since is None:
             self._skipping_since = now
-        if not any(lease.wanted for lease in moving) and now < self._skipping_since + self.consumer.linger:
+        due = any(lease.wanted or not lease.opened for lease in moving)
+        if not due and now < self._skipping_since + self.consumer.linger:
             return []
         self._skipping_since = None
         steps = [Step(lease, lease.wanted, lease.inbox.position) for lease in moving]
@@ -183,7 +185,7 @@ class Driver(Generic[C]):
             lease = step.lease
             if lease.shard in changes:
                 followed.append(Followed(lease, lease.position, step.upto, changes[lease.shard]))
-                lease.position = step.upto
+                lease.position, lease.opened = step.upto, True
             else:
                 self._fenced(lease)
         self.trail.add(followed)

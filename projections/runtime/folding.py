@@ -1,6 +1,6 @@
 """The fold itself, pure: events and the rows so far to the rows that come of them, and what could not be folded."""
 
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -53,7 +53,7 @@ def written(projection: Projection[Any], key: str, kept: Kept) -> Written:
     return Written(key, kept.position, row.version, projection.document(row), values)
 
 
-def fold(projection: Projection[Any], rows: Mapping[str, Kept], parked: Set[UUID], entries: Iterable[Entry]) -> Folded:
+def fold(projection: Projection[Any], rows: Mapping[str, Kept], parked: Set[UUID], entries: Sequence[Entry]) -> Folded:
     """Folds the events over the rows, except those of parked streams. An event that fails parks its stream from there.
 
     A row that cannot be written is as bad as an event that cannot be folded, but it shows only at the end: then all is
@@ -72,7 +72,7 @@ def _fold(
     projection: Projection[Any],
     rows: Mapping[str, Kept],
     parked: Set[UUID],
-    entries: Iterable[Entry],
+    entries: Sequence[Entry],
     check: Callable[[Projection[Any], str, Kept], object],
 ) -> Folded:
     folded, aside = Folded(), set(parked)

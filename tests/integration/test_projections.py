@@ -162,6 +162,7 @@ async def test_a_poison_event_parks_its_stream_and_nothing_else(scene: Scene) ->
         )
         await scene.happens(50)
         await scene.reached("order_summary")
+        await scene.reached("product_card")
         assert ("order_summary", ORDER_ID, positions[2]) in await parked(scene)
         assert await status(scene, ORDER_ID) == "pending"
         assert await status(scene, other) == "pending"

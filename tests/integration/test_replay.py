@@ -1,0 +1,327 @@
+"""Rebuilding read models beside those that serve: the same rows, one switch, and nothing that readers could notice."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from cli.replay import register
+from domain.messages import Recorded
+from domain.orders import OrderPaid
+from infra.database import Connection
+from infra.settings import Settings
+from projections.all import PROJECTIONS
+from projections.declaration import Projection, amend
+from projections.order_summary import ORDER_SUMMARY, OrderSummary
+from projections.product_card import PRODUCT_CARD
+from projections.rebuild import Building, Busy, Switched, begin, build, finish
+from projections.rebuild.reading import UndeclaredMetadata
+from tests.builders import ORDER_ID, order_paid, order_placed, order_shipped
+from tests.consumers import Scene
+from tests.consumers import scene as opened
+from tests.event_logs import expected_rows, order, stored_rows
+from tests.integration.test_projections import failing
+from tests.write_side import connected, eventually
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def scene(settings: Settings) -> AsyncIterator[Scene]:
+    async with opened(settings) as scene:
+        yield scene
+
+
+@asynccontextmanager
+async def session(scene: Scene) -> AsyncIterator[Connection]:
+    async with connected(scene.settings.database_url.get_secret_value()) as connection:
+        yield connection
+
+
+async def built(connection: Connection, projection: Projection[Any]) -> Building:
+    building = await begin(connection, projection)
+    await build(connection, building, building.shards, lambda _events, _positions: None)
+    return building
+
+
+async def rebuilt(scene: Scene, projection: Projection[Any]) -> Switched:
+    async with session(scene) as connection:
+        return await finish(connection, await built(connection, projection))
+
+
+async def rows_of(scene: Scene, table: str) -> list[tuple[Any, ...]]:
+    """Every column of every row, the documents byte for byte."""
+    async with session(scene) as connection:
+        return [tuple(row) for row in await connection.fetch(f"SELECT * FROM {table} ORDER BY key")]
+
+
+async def live(scene: Scene, projection: Projection[Any]) -> int:
+    rows = await scene.database.fetch("SELECT live_generation FROM projections WHERE name = $1", projection.name)
+    generation: int = rows[0][0]
+    return generation
+
+
+@pytest.mark.parametrize("projection", PROJECTIONS.values(), ids=lambda projection: projection.name)
+@pytest.mark.parametrize("seed", range(4))
+async def test_a_rebuilt_read_model_equals_the_live_one_row_for_row(
+    scene: Scene, projection: Projection[Any], seed: int
+) -> None:
+    scene.shop.random.seed(seed)
+    async with scene.relay(), scene.projector():
+        for _ in range(6):
+            await scene.happens(60)
+        await scene.kept()
+    switched = await rebuilt(scene, projection)
+    assert (switched.generation, switched.retired) == (2, 1)
+    assert await rows_of(scene, projection.table(2)) == await rows_of(scene, projection.table(1))
+
+
+async def test_a_fold_that_looks_at_more_than_the_event_would_not_equal(scene: Scene) -> None:
+    calls = iter(range(10_000))
+
+    def project(row: OrderSummary | None, event: Recorded) -> OrderSummary | None:
+        after = ORDER_SUMMARY.project(row, event)
+        return amend(after, order_no=str(next(calls))) if after else None
+
+    impure: Projection[Any] = amend(ORDER_SUMMARY, project=project)
+    async with scene.relay(), scene.projector({"order_summary": impure}):
+        await scene.happens(100)
+        await scene.reached("order_summary")
+    await rebuilt(scene, impure)
+    assert await rows_of(scene, "rm_order_summary_2") != await rows_of(scene, "rm_order_summary_1")
+
+
+async def test_more_than_a_page_of_a_shard_is_folded(scene: Scene) -> None:
+    await scene.happens(6_000)
+    await rebuilt(scene, ORDER_SUMMARY)
+    expected = await expected_rows(scene.writer.session, ORDER_SUMMARY)
+    assert await stored_rows(scene.writer.session, ORDER_SUMMARY, 2) == expected
+
+
+async def test_consumers_go_over_to_the_new_generation_and_on(scene: Scene) -> None:
+    async with scene.relay(), scene.projector():
+        await scene.happens(200)
+        await scene.kept()
+        await rebuilt(scene, ORDER_SUMMARY)
+        await rebuilt(scene, PRODUCT_CARD)
+        await scene.happens(200)
+        await scene.kept(generation=2)
+
+
+async def test_under_load_nothing_is_missing_from_the_new_generation(scene: Scene) -> None:
+    async with scene.relay(), scene.projector():
+        await scene.happens(300)
+        done = asyncio.Event()
+
+        async def load() -> None:
+            while not done.is_set():
+                await scene.happens(7)
+
+        loading = asyncio.create_task(load())
+        for _ in range(3):
+            await rebuilt(scene, ORDER_SUMMARY)
+            await rebuilt(scene, PRODUCT_CARD)
+        done.set()
+        await loading
+        await scene.kept(generation=4, seconds=20)
+
+
+async def test_what_happens_between_building_and_switching_is_caught_up_with(scene: Scene) -> None:
+    async with scene.relay(), scene.projector(), session(scene) as connection:
+        await scene.happens(100)
+        await scene.kept()
+        building = await built(connection, ORDER_SUMMARY)
+        await scene.happens(500)
+        await scene.kept()
+        switched = await finish(connection, building)
+        assert switched.caught_up == 500
+        assert await rows_of(scene, "rm_order_summary_2") == await rows_of(scene, "rm_order_summary_1")
+
+
+async def test_readers_never_see_a_step_back(scene: Scene) -> None:
+    """The generation that the pointer names is never behind what it was before, in any shard."""
+    async with scene.relay(), scene.projector(), session(scene) as connection:
+        seen: dict[int, int] = {}
+        done = asyncio.Event()
+
+        async def watch() -> None:
+            while not done.is_set():
+                rows = await connection.fetch(
+                    "SELECT c.shard, c.position FROM projections p JOIN checkpoints c "
+                    "ON c.consumer = p.name AND c.generation = p.live_generation WHERE p.name = 'order_summary'"
+                )
+                for shard, position in rows:
+                    assert position >= seen.get(shard, 0)
+                    seen[shard] = position
+
+        watching = asyncio.create_task(watch())
+        for _ in range(3):
+            await scene.happens(100)
+            await rebuilt(scene, ORDER_SUMMARY)
+        done.set()
+        await watching
+        assert len(seen) == scene.log.shards
+
+
+async def test_until_the_switch_the_old_generation_serves(scene: Scene) -> None:
+    async with scene.relay(), scene.projector(), session(scene) as connection:
+        await scene.happens(100)
+        await scene.kept()
+        building = await built(connection, ORDER_SUMMARY)
+        assert await live(scene, ORDER_SUMMARY) == 1
+        await scene.happens(50)
+        await scene.kept()
+        await finish(connection, building)
+        assert await live(scene, ORDER_SUMMARY) == 2
+
+
+async def test_what_an_interrupted_rebuild_left_is_cleared_by_the_next(scene: Scene) -> None:
+    await scene.happens(100)
+    async with session(scene) as connection:
+        await built(connection, ORDER_SUMMARY)
+    switched = await rebuilt(scene, ORDER_SUMMARY)
+    rows = await scene.database.fetch("SELECT generation, state FROM generations WHERE projection = 'order_summary'")
+    assert {tuple(row) for row in rows} == {(1, "retired"), (switched.generation, "live")}
+
+
+async def test_only_one_rebuild_of_a_read_model_goes_on(scene: Scene) -> None:
+    async with session(scene) as one, session(scene) as other:
+        await begin(one, ORDER_SUMMARY)
+        with pytest.raises(Busy):
+            await begin(other, ORDER_SUMMARY)
+        await begin(other, PRODUCT_CARD)
+
+
+async def test_the_generation_before_is_kept_and_older_ones_go(scene: Scene) -> None:
+    await scene.happens(50)
+    for _ in range(3):
+        await rebuilt(scene, ORDER_SUMMARY)
+    rows = await scene.database.fetch("SELECT tablename FROM pg_tables WHERE tablename LIKE 'rm_order_summary%'")
+    assert {row[0] for row in rows} == {"rm_order_summary_3", "rm_order_summary_4"}
+    left = await scene.database.fetch("SELECT DISTINCT generation FROM checkpoints WHERE consumer = 'order_summary'")
+    assert {row[0] for row in left} == {3, 4}
+
+
+async def test_an_owner_of_the_old_generation_writes_nothing_after_the_switch(scene: Scene) -> None:
+    async with scene.relay(), scene.projector():
+        await scene.happens(100)
+        await scene.kept()
+        await rebuilt(scene, ORDER_SUMMARY)
+        before = await rows_of(scene, "rm_order_summary_1")
+        await scene.happens(200)
+        await scene.kept_by(ORDER_SUMMARY, 2)
+        assert await rows_of(scene, "rm_order_summary_1") == before
+
+
+async def test_a_poison_event_parks_its_stream_in_the_new_generation_too(scene: Scene) -> None:
+    broken = failing(OrderPaid, ValueError("broken"))
+    other = scene.shop.id()
+    await scene.writer.append(
+        [
+            order(ORDER_ID, order_placed()),
+            order(other, order_placed(order_id=other)),
+            order(ORDER_ID, order_paid()),
+            order(ORDER_ID, order_shipped()),
+        ]
+    )
+    switched = await rebuilt(scene, broken["order_summary"])
+    assert switched.parked == 1
+    rows = await stored_rows(scene.writer.session, ORDER_SUMMARY, 2)
+    assert {key: row[1]["status"] for key, row in rows.items()} == {str(ORDER_ID): "pending", str(other): "pending"}
+
+
+async def test_a_rebuild_with_the_fault_mended_leaves_nothing_parked(scene: Scene) -> None:
+    async with scene.relay(), scene.projector(failing(OrderPaid, ValueError("broken"))):
+        await scene.happens(200)
+        await scene.reached("order_summary")
+    assert await scene.database.fetch("SELECT FROM parked")
+    switched = await rebuilt(scene, ORDER_SUMMARY)
+    assert switched.parked == 0
+    expected = await expected_rows(scene.writer.session, ORDER_SUMMARY)
+    assert await stored_rows(scene.writer.session, ORDER_SUMMARY, 2) == expected
+
+
+async def test_a_row_that_cannot_be_written_parks_the_same_event_as_live(scene: Scene) -> None:
+    def project(row: OrderSummary | None, event: Recorded) -> OrderSummary | None:
+        after = ORDER_SUMMARY.project(row, event)
+        unwritable: Any = object()
+        return amend(after, order_no=unwritable) if after and isinstance(event.data, OrderPaid) else after
+
+    broken: Projection[Any] = amend(ORDER_SUMMARY, project=project)
+    async with scene.relay(), scene.projector({"order_summary": broken}):
+        await scene.happens(200)
+        await scene.reached("order_summary")
+    await rebuilt(scene, broken)
+    assert await rows_of(scene, "rm_order_summary_2") == await rows_of(scene, "rm_order_summary_1")
+    parked: Mapping[int, set[Any]] = {1: set(), 2: set()}
+    for row in await scene.database.fetch("SELECT generation, stream_id, position FROM parked"):
+        parked[row[0]].add((row[1], row[2]))
+    assert parked[1] == parked[2] != set()
+
+
+async def test_a_fold_that_looks_at_metadata_without_saying_so_is_refused(scene: Scene) -> None:
+    def project(row: OrderSummary | None, event: Recorded) -> OrderSummary | None:
+        assert event.metadata["actor"] == "test"
+        return ORDER_SUMMARY.project(row, event)
+
+    await scene.happens(50)
+    silent: Projection[Any] = amend(ORDER_SUMMARY, project=project)
+    with pytest.raises(UndeclaredMetadata):
+        await rebuilt(scene, silent)
+    await rebuilt(scene, amend(silent, metadata=True))
+    assert await live(scene, ORDER_SUMMARY) > 1
+
+
+async def test_a_server_in_another_time_zone_makes_the_same_documents(scene: Scene) -> None:
+    async with scene.relay(), scene.projector():
+        await scene.happens(100)
+        await scene.kept()
+    name = scene.settings.database_url.get_secret_value().rpartition("/")[2]
+    await scene.writer.session.execute(f"ALTER DATABASE {name} SET TimeZone = 'Asia/Kolkata'")
+    await rebuilt(scene, ORDER_SUMMARY)
+    assert await rows_of(scene, "rm_order_summary_2") == await rows_of(scene, "rm_order_summary_1")
+
+
+async def test_the_command_rebuilds_with_a_process_for_each_processor(scene: Scene) -> None:
+    async with scene.relay(), scene.projector():
+        await scene.happens(500)
+        await scene.kept()
+        process = await asyncio.create_subprocess_exec(
+            str(Path(sys.executable).with_name("weir")),
+            "replay",
+            "order_summary",
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env={
+                **os.environ,
+                "DATABASE_URL": scene.settings.database_url.get_secret_value(),
+                "REDIS_URL": scene.settings.redis_url.get_secret_value(),
+            },
+        )
+        said, _ = await asyncio.wait_for(process.communicate(), 60)
+        assert process.returncode == 0, said.decode()
+        assert "order_summary is served from generation 2 now" in said.decode()
+
+        async def adopted() -> bool:
+            rows = await scene.database.fetch("SELECT FROM checkpoints WHERE generation = 2 AND owner IS NULL")
+            return not rows
+
+        await eventually(adopted)
+        await scene.happens(100)
+        await scene.kept_by(ORDER_SUMMARY, 2)
+
+
+def test_the_command_knows_the_read_models_by_name() -> None:
+    app = typer.Typer()
+    register(app)
+    said = CliRunner().invoke(app, ["no_such_model"])
+    assert said.exit_code != 0
+    assert "order_summary" in said.output
