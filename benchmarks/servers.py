@@ -13,7 +13,7 @@ from infra.embedded import Postgres, Valkey
 
 @dataclass(frozen=True, kw_only=True)
 class Servers:
-    """The addresses of one PostgreSQL, fsync on, and one Valkey. ``admin`` may order checkpoints and end any session."""
+    """The addresses of one PostgreSQL, fsync on, and one Valkey. ``admin`` may order checkpoints and end sessions."""
 
     database: str
     admin: str
