@@ -7,9 +7,9 @@ from email.message import EmailMessage
 from email.policy import SMTP, SMTPUTF8
 from email.utils import format_datetime, parseaddr
 from functools import cache
-from typing import Final
+from typing import Any, Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
 
 from infra.mail_ledger import Claimed
 from infra.mailer import Envelope
@@ -27,10 +27,9 @@ def compose(mail: Claimed, sender: str) -> Envelope:
     Raises what Jinja raises for a template that asks for what the row does not have, and ``ValueError`` for a header
     that would be more than one line.
     """
-    name, address = parseaddr(sender)
     recipient = wire_address(mail.recipient)
     message = EmailMessage(policy=SMTP if recipient.isascii() else SMTPUTF8)
-    message["From"] = Address(display_name=name, addr_spec=address)
+    message["From"] = _from(sender)
     local, _, domain = recipient.rpartition("@")
     message["To"] = Address(username=local, domain=domain)
     message["Subject"] = _subject(mail)
@@ -42,7 +41,7 @@ def compose(mail: Claimed, sender: str) -> Envelope:
     message.set_content(_body(mail, "txt"), cte="quoted-printable")
     message.add_alternative(_body(mail, "html"), subtype="html", cte="quoted-printable")
     message.set_boundary(f"=_{mail.mail_id.hex}")
-    return Envelope(sender=address, recipient=recipient, message=message.as_bytes())
+    return Envelope(sender=parseaddr(sender)[1], recipient=recipient, message=message.as_bytes())
 
 
 def wire_address(email: str) -> str:
@@ -57,7 +56,19 @@ def domain_of(sender: str) -> str:
 
 
 def _subject(mail: Claimed) -> str:
-    return _environment().from_string(SUBJECTS[mail.kind]).render(mail.context)
+    return _subject_template(mail.kind).render(mail.context)
+
+
+@cache
+def _subject_template(kind: str) -> Template:
+    return _environment().from_string(SUBJECTS[kind])
+
+
+@cache
+def _from(sender: str) -> Any:
+    """The header, parsed once: parsing headers is most of what a mail costs."""
+    name, address = parseaddr(sender)
+    return SMTP.header_factory("From", str(Address(display_name=name, addr_spec=address)))
 
 
 def _body(mail: Claimed, form: str) -> str:
