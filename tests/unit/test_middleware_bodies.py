@@ -4,7 +4,11 @@ import json
 from collections.abc import Mapping
 
 import pytest
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
 
+from api.endpoint import json_parser
+from api.errors import Problem
 from tests.sample_edge import SampleEdge, assert_problem, sample_edge
 from tests.sample_routes import ORDER_ID
 
@@ -89,6 +93,20 @@ async def test_no_wrong_type_in_any_field_is_an_error_of_ours(sample: SampleEdge
     reply = await sample.post(SHIP, json.dumps(body).encode())
     assert reply.status in (200, 422)
     assert b"zq9" not in reply.body or reply.status == 200
+
+
+class Lax(BaseModel):
+    """A model that does not ask for strictness itself."""
+
+    pieces: int
+
+
+@pytest.mark.parametrize("body", [b'{"pieces": "1"}', b'{"pieces": true}', b'{"pieces": 1.0}'])
+def test_a_body_is_read_strictly_whatever_its_model_says(body: bytes) -> None:
+    parse = json_parser(Lax, PydanticUndefined)
+    assert parse(b'{"pieces": 1}') == Lax(pieces=1)
+    with pytest.raises(Problem):
+        parse(body)
 
 
 async def test_a_body_of_the_greatest_size_is_taken(sample: SampleEdge) -> None:
