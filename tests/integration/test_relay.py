@@ -185,7 +185,7 @@ async def test_a_redis_that_does_not_answer_is_given_up(scene: Scene) -> None:
 
 
 async def given_up(relay: Relay) -> bool:
-    return relay.metrics.leading._value.get() == 0
+    return bool(relay.metrics.leading._value.get() == 0)
 
 
 async def test_while_postgres_is_away_it_waits(scene: Scene) -> None:
