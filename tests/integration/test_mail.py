@@ -90,7 +90,9 @@ async def test_a_server_that_is_busy_gets_the_mail_later(office: Office) -> None
 
 
 @pytest.mark.parametrize(
-    "turn", [Turn(mail="550 no"), Turn(rcpt="550 no"), Turn(data="554 no"), Turn(end="554 no")], ids=str
+    "turn",
+    [Turn(mail="550 no"), Turn(rcpt="550 no"), Turn(data="554 no"), Turn(end="554 no")],
+    ids=["at MAIL", "at RCPT", "at DATA", "at its end"],
 )
 async def test_a_mail_that_the_server_will_never_take_is_not_offered_again(office: Office, turn: Turn) -> None:
     mail_id = await office.write()
