@@ -19,7 +19,7 @@ cores, for both sides alike: ratios travel to other machines, absolute figures d
 _TERMS = """\
 ## What is compared
 
-- **Appends**: one `order.placed` of two lines (about 900 bytes of JSON) in a new stream per append, durable when
+- **Appends**: one `order.placed` of two lines (about 700 bytes of JSON) in a new stream per append, durable when
   counted. `eventsourcing` runs one thread and one pooled connection per writer, as its documentation shows; its
   optional database functions are shown as well, without a bar, because with them it takes no table lock and no longer
   promises that a reader sees no gaps. Plain asyncpg inserts the same columns with positions from a sequence, and
