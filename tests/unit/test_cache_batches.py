@@ -86,7 +86,8 @@ async def test_a_question_too_many_is_refused_at_once() -> None:
     await turn()
     queued = [asked.ask(1), asked.ask(2)]
     with pytest.raises(Unavailable):
-        await asked.ask(3)
+        async with asyncio.timeout(5):
+            await asked.ask(3)
     answers.gate.set()
     assert await asyncio.gather(under_way, *queued) == [0, 2, 4]
 
