@@ -136,7 +136,8 @@ async def test_a_queue_that_is_full_turns_away_at_once_and_keeps_those_who_wait(
         first = asyncio.create_task(ours.appender.append(request(part(uuid4(), 0))))
         await eventually(lambda: somebody_waits(holder))
         kept = ours.appender.enqueue(request(part(a, 0), premises=[guess]))
-        queue = [ours.appender.enqueue(request(part(uuid4(), 0))) for _ in range(MOST_WAITING - 1)]
+        filler = request(part(uuid4(), 0))
+        queue = [ours.appender.enqueue(filler) for _ in range(MOST_WAITING - 1)]
         with pytest.raises(TooBusy):
             await ours.appender.append(request(part(a, 1), premises=[guess]))
         for waiting in queue:

@@ -273,12 +273,13 @@ async def test_a_command_turned_away_at_the_queue_leaves_no_trace_in_what_is_dec
     async with head_held(database_url) as holder:
         first = asyncio.create_task(ours.appender.append(request(part(uuid4(), 0))))
         await eventually(lambda: somebody_waits(holder))
-        queue = [ours.appender.enqueue(request(part(uuid4(), 0))) for _ in range(MOST_WAITING)]
+        filler = request(part(uuid4(), 0))
+        queue = [ours.appender.enqueue(filler) for _ in range(MOST_WAITING)]
         with pytest.raises(TooBusy):
             await change_stock(ours, product, 100)
         for waiting in queue:
             waiting.cancel()
-    await first
+    await asyncio.wait([first])
     # A stranger fills the very version that the delivery would have had.
     await reserve(theirs, product, 5)
     with pytest.raises(OutOfStock):
