@@ -83,6 +83,29 @@ def test_lines_end_as_smtp_wants_them_and_none_is_too_long() -> None:
     assert max(len(line) for line in lines) <= 998
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "x" * 500,
+        "tea \u2615 f\u00fcr J\u00f6rg",
+        "a=3D b",
+        "--=_weir",
+        "--=_weir--",
+        "=_weir",
+        ".",
+        "From me",
+        "trailing  ",
+    ],
+)
+def test_a_name_of_any_kind_arrives_as_it_was_and_breaks_no_part(name: str) -> None:
+    mail = replace(CONFIRMATION, context={**CONFIRMATION.context, "shipping_address": [name]})
+    assert f"    {name}" in text(mail).split("\r\n")
+    assert name in text(mail, "html")
+    assert len(list(read(mail).iter_parts())) == 2
+    assert max(len(line) for line in compose(mail, SENDER).message.split(b"\r\n")) <= 76
+    assert compose(mail, SENDER).message.isascii()
+
+
 def test_a_name_with_markup_in_it_stays_a_name() -> None:
     context = {**CONFIRMATION.context, "lines": [{**CONFIRMATION.context["lines"][0], "name": "<script>x</script>"}]}
     mail = replace(CONFIRMATION, context=context)
@@ -97,9 +120,10 @@ def test_a_line_break_never_makes_a_header(breach: str) -> None:
         compose(replace(NOTICE, context={**NOTICE.context, "order_no": f"W-1{breach}Bcc: eve@example.com"}), SENDER)
 
 
-def test_a_correlation_with_a_line_break_never_makes_a_header() -> None:
+@pytest.mark.parametrize("value", ["x\r\nBcc: eve@example.com", "x\n", "x\r", "x\r\n"])
+def test_a_correlation_with_a_line_break_never_makes_a_header(value: str) -> None:
     with pytest.raises(ValueError, match="Header"):
-        compose(replace(NOTICE, correlation="x\r\nBcc: eve@example.com"), SENDER)
+        compose(replace(NOTICE, correlation=value), SENDER)
 
 
 def test_a_template_that_asks_for_what_is_not_there_fails_instead_of_leaving_a_blank() -> None:
