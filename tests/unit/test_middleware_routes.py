@@ -1,9 +1,10 @@
 """How the edge finds its routes, which of them it refuses to serve, and how they are described."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from fastapi import BackgroundTasks, Depends, FastAPI
+from starlette.requests import Request
 
 from api.answers import Answer
 from api.endpoint import router, targets
@@ -87,13 +88,44 @@ def not_async() -> None:
     """Blocks."""
 
 
+class Counter:
+    """A dependency that counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __call__(self) -> int:
+        self.asked += 1
+        return self.asked
+
+
+async def test_a_dependency_that_is_asked_for_twice_is_called_once_for_each_request() -> None:
+    counter = Counter()
+
+    async def between(number: Annotated[int, Depends(counter)]) -> int:
+        return number
+
+    routes = router()
+
+    @routes.get("/x")
+    async def endpoint(one: Annotated[int, Depends(counter)], other: Annotated[int, Depends(between)]) -> Answer:
+        return Answer(200, [], b"%d %d" % (one, other))
+
+    app = FastAPI(openapi_url=None)
+    app.include_router(routes)
+    ((_, target),) = targets(app)
+    request = Request({"type": "http", "path_params": {}})
+    answers = [await target.respond(request, b"") for _ in range(2)]
+    assert [answer.body for answer in answers] == [b"1 1", b"2 2"]
+
+
 @pytest.mark.parametrize("endpoint", [two_bodies, in_the_background, with_a_generator, not_async])
 def test_what_a_plan_cannot_do_is_refused_when_the_application_is_built(endpoint: Any) -> None:
     routes = router()
     routes.post("/x")(endpoint)
-    app = FastAPI()
+    app = FastAPI(openapi_url=None)
     app.include_router(routes)
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match=r"one model|a plan does not do|an async function"):
         dict(targets(app))
 
 
