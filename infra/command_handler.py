@@ -29,6 +29,7 @@ from infra.event_store import (
     IdempotencyKey,
     Part,
     Replayed,
+    position_of,
 )
 from infra.tips import Tips
 from infra.work import Draft, Target, Tip, Work
@@ -88,6 +89,7 @@ class CommandHandler:
     """The write side of one process. Keeps the tips of the streams it worked on last, ``tips`` of them at most."""
 
     def __init__(self, database: Database, appender: Appender, *, shards: int, tips: int = 20_000) -> None:
+        self._database = database
         self._appender = appender
         self._tips = Tips(database, shards=shards, most=tips)
         self._keys_in_flight: set[tuple[str, str]] = set()
@@ -170,7 +172,7 @@ class CommandHandler:
             context.metadata(),
             [] if refused else [claim for draft in drafts for claim in draft.claims],
             _key(context, drafts, parts, work.answer, store=refused is None),
-            [draft.tip for draft in drafts],
+            drafts,
         )
         answer = self._appender.enqueue(request)
         if refused is None:
@@ -184,7 +186,7 @@ class CommandHandler:
                 return self._outcome(drafts, parts, position, work.answer)
             case Replayed() as replayed:
                 self._tips.forget(tips)
-                return _replay(replayed, context)
+                return await self._replay(replayed, tips[0].decider, context)
             case ClaimTaken(claim=claim):
                 self._tips.forget(tips)
                 raise AlreadyTaken(f"this {claim.scope} is already taken", pointer=claim.pointer)
@@ -200,16 +202,33 @@ class CommandHandler:
         positions: dict[int, int] = {}
         for shard, behind in _layout(parts):
             positions[shard] = max(position - behind, positions.get(shard, 0))
-        last = position - sum([len(part.events) for part in parts])
-        for draft, part in zip(drafts, parts, strict=True):
-            if part.events:
-                last += len(part.events)
-                draft.tip.position = max(last, draft.tip.position)
+        for draft in drafts:
+            if draft.events:
                 self._tips.keep(draft.tip)
         if not positions:
             position = primary.position
             positions = {primary.shard: position}
         return Outcome(id=primary.entity_id, version=version, position=position, positions=positions, answer=answer)
+
+    async def _replay(self, replayed: Replayed, decider: Decider[Any, Any, Any], context: CommandContext) -> Outcome:
+        """The outcome as it was told the first time."""
+        if replayed.fingerprint != context.fingerprint:
+            raise IdempotencyKeyReused
+        kept = orjson.loads(replayed.outcome)
+        entity_id, position = UUID(kept["id"]), replayed.position
+        if kept["layout"][0][1] is None:
+            position = await position_of(self._database, decider.stream_id(entity_id), kept["version"])
+        positions: dict[int, int] = {}
+        for shard, behind in kept["layout"]:
+            positions[shard] = max(position - (behind or 0), positions.get(shard, 0))
+        return Outcome(
+            id=entity_id,
+            version=kept["version"],
+            position=position,
+            positions=positions,
+            answer=kept["answer"],
+            replayed=True,
+        )
 
 
 def _decided(tips: Sequence[Tip], decide: Decide, context: CommandContext) -> tuple[Work, Refused | None]:
@@ -240,34 +259,13 @@ def _key(
     if context.idempotency_key is None:
         return None
     tip = drafts[0].tip
+    # A command without events stands where its stream does; that position is not known yet, but the version is.
     layout: list[tuple[int, int | None]] = [*_layout(parts)] or [(tip.shard, None)]
     outcome = {
         "id": tip.entity_id,
         "version": tip.version + len(parts[0].events),
         "layout": layout,
-        "position": tip.position,
         "answer": answer,
     }
     told = orjson.dumps(outcome, default=str)  # an id may be of the driver's own kind of UUID
     return IdempotencyKey(context.principal, context.idempotency_key, context.fingerprint, told, store)
-
-
-def _replay(replayed: Replayed, context: CommandContext) -> Outcome:
-    if replayed.fingerprint != context.fingerprint:
-        raise IdempotencyKeyReused
-    outcome = orjson.loads(replayed.outcome)
-    position: int = replayed.position
-    positions: dict[int, int] = {}
-    for shard, behind in outcome["layout"]:
-        at = outcome["position"] if behind is None else position - behind
-        positions[shard] = max(at, positions.get(shard, 0))
-    if outcome["layout"][0][1] is None:
-        position = outcome["position"]
-    return Outcome(
-        id=UUID(outcome["id"]),
-        version=outcome["version"],
-        position=position,
-        positions=positions,
-        answer=outcome["answer"],
-        replayed=True,
-    )

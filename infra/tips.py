@@ -75,10 +75,11 @@ class Tips:
         self._shed()
 
     def forget(self, tips: Sequence[Tip]) -> None:
-        """These did not hold; the next decision reads them anew."""
+        """These did not hold; before the next decision the log is asked for what is new."""
         for tip in tips:
             name = (tip.decider.category, tip.entity_id)
-            if self._tips.get(name) is tip:
+            tip.broken = True
+            if self._tips.get(name) is tip and not tip.settled[1]:
                 del self._tips[name]
 
     def _is_missing(self, target: Target) -> bool:
@@ -110,14 +111,13 @@ class Tips:
 
     async def _read(self, load: _Load) -> None:
         try:
-            tips = [Tip(target, self._shards) for target in load.targets.values()]
-            history = await load_streams(self._database, [tip.stream_id for tip in tips])
+            tips = [self._from_settled(name, target) for name, target in load.targets.items()]
+            known = {tip.stream_id: tip.version for tip in tips}
+            history = await load_streams(self._database, list(known), known)
             # Before these come in, not after: who waits for them has not seen them yet.
             self._shed()
             for tip in tips:
-                for past in history[tip.stream_id]:
-                    tip.state = tip.decider.evolve(tip.state, past.event)
-                    tip.version, tip.position = past.version, past.position
+                tip.learn(history[tip.stream_id])
                 self._tips[tip.decider.category, tip.entity_id] = tip
             load.done.set_result(None)
             self._suspects -= load.targets.keys()
@@ -126,6 +126,14 @@ class Tips:
         finally:
             for name in load.targets:
                 del self._loads[name]
+
+    def _from_settled(self, name: Name, target: Target) -> Tip:
+        """A new tip that knows what the old one knew for certain: of a long stream only what is new is read."""
+        tip = Tip(target, self._shards)
+        if (old := self._tips.get(name)) is not None:
+            tip.state, tip.version = old.settled
+            tip.position = old.position
+        return tip
 
     def _fail(self, load: _Load, error: Exception) -> None:
         if len(load.targets) > 1 and not isinstance(error, Unavailable):

@@ -8,7 +8,7 @@ from domain.decider import Decider, no_claims
 from domain.messages import shard_of
 from infra.claims import digest
 from infra.codec import encode
-from infra.event_store import ClaimChange, Part
+from infra.event_store import ClaimChange, Part, Past
 
 C = TypeVar("C")
 E = TypeVar("E")
@@ -22,10 +22,11 @@ class Tip:
     """The newest state of a stream that this process knows, with the events it has sent but not seen committed.
 
     ``broken`` once any of those was not stored: nothing may be decided on this tip any more, and whatever was decided
-    on it must be decided again. ``position`` is that of the stream's last committed event, as far as known here.
+    on it must be decided again. ``position`` is that of the stream's last committed event, as far as known here, and
+    ``settled`` the state and the version there: what a reading of the stream can go on from.
     """
 
-    __slots__ = ("broken", "decider", "entity_id", "position", "shard", "state", "stream_id", "version")
+    __slots__ = ("broken", "decider", "entity_id", "position", "settled", "shard", "state", "stream_id", "version")
 
     def __init__(self, target: Target, shards: int) -> None:
         self.decider, self.entity_id = target
@@ -34,19 +35,42 @@ class Tip:
         self.state: Any = self.decider.initial
         self.version = 0
         self.position = 0
+        self.settled: tuple[Any, int] = (self.state, 0)
         self.broken = False
+
+    def learn(self, history: Sequence[Past]) -> None:
+        """Fold events that were read from the log."""
+        for past in history:
+            self.state = self.decider.evolve(self.state, past.event)
+            self.version, self.position = past.version, past.position
+        self.settled = (self.state, self.version)
 
 
 class Draft:
-    """A tip with the events that this work would add to it."""
+    """A tip with the events that this work would add to it; what the event store calls the premise of a part."""
 
-    __slots__ = ("claims", "events", "state", "tip")
+    __slots__ = ("claims", "events", "expected", "state", "tip")
 
     def __init__(self, tip: Tip) -> None:
         self.tip = tip
+        self.expected = tip.version
         self.state = tip.state
         self.events: list[Any] = []
         self.claims: list[ClaimChange] = []
+
+    @property
+    def broken(self) -> bool:
+        """Whether the tip it stands on has turned out not to be."""
+        return self.tip.broken
+
+    @broken.setter
+    def broken(self, broken: bool) -> None:
+        self.tip.broken = broken
+
+    def settle(self, position: int) -> None:
+        """Its events are committed, the last of them at this position."""
+        self.tip.position = position
+        self.tip.settled = (self.state, self.expected + len(self.events))
 
     def add(self, events: Sequence[Any]) -> None:
         """Fold events that were just decided."""

@@ -10,7 +10,7 @@
 """
 
 from infra.event_store.appender import Appender
-from infra.event_store.history import load_streams
+from infra.event_store.history import Past, load_streams, position_of
 from infra.event_store.requests import (
     Appended,
     AppendRequest,
@@ -32,7 +32,9 @@ __all__ = [
     "Conflict",
     "IdempotencyKey",
     "Part",
+    "Past",
     "Replayed",
     "Verdict",
     "load_streams",
+    "position_of",
 ]

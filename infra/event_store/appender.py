@@ -30,13 +30,15 @@ CANNOT_BE_HELD = (asyncpg.DataError, asyncpg.ProgramLimitExceededError, orjson.J
 MOST_WAITING = 10_000
 """More requests than this in one process are turned away, so that a queue cannot grow without end."""
 
-Waiting = tuple[AppendRequest, "asyncio.Future[Verdict]"]
+Waiting = tuple[AppendRequest, "asyncio.Future[Verdict]", float]
+"""A request, who waits for its verdict, and since when, by the loop's clock."""
 
 
 class Appender:
     """The one writer of a process: one connection, one batch in flight, the next one filling meanwhile.
 
-    ``on_stored`` is called after each commit that added events; it must not block (it rings the relay's doorbell).
+    A batch may take ``timeout`` seconds, and nobody waits for a place in one longer than ``patience``. ``on_stored`` is
+    called after each commit that added events; it must not block (it rings the relay's doorbell).
     """
 
     def __init__(
@@ -45,11 +47,13 @@ class Appender:
         *,
         timeout: float,
         largest_batch: int,
+        patience: float = 5.0,
         on_stored: Callable[[], None] = lambda: None,
     ) -> None:
         self._database = database
         self._timeout = timeout
         self._largest_batch = largest_batch
+        self._patience = patience
         self._on_stored = on_stored
         self._waiting: list[Waiting] = []
         self._alone = 0
@@ -71,8 +75,9 @@ class Appender:
         """
         if len(self._waiting) >= MOST_WAITING:
             raise TooBusy(f"{MOST_WAITING} commands are waiting already")
-        future: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
-        self._waiting.append((request, future))
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Verdict] = loop.create_future()
+        self._waiting.append((request, future, loop.time()))
         if self._sending is None:
             # A task of its own: a client that hangs up must not cancel the commit of its neighbours.
             self._sending = asyncio.create_task(self._send_all())
@@ -101,8 +106,13 @@ class Appender:
         taken = self._waiting[:size]
         del self._waiting[:size]
         batch: list[Waiting] = []
+        too_old = asyncio.get_running_loop().time() - self._patience
         for waiting in taken:
-            request, future = waiting
+            request, future, since = waiting
+            if since < too_old:
+                # The server is slow. It was not sent, so the client may be told so while it still listens.
+                _fail([waiting], Unavailable("the log could not be written in time"))
+                continue
             if not future.done() and not any(premise.broken for premise in request.premises):
                 batch.append(waiting)
                 continue
@@ -112,7 +122,7 @@ class Appender:
         return batch
 
     async def _send(self, batch: list[Waiting]) -> None:
-        requests = [request for request, _ in batch]
+        requests = [request for request, _, _ in batch]
         try:
             verdicts = await self._call(requests)
         except CANNOT_BE_HELD as error:
@@ -126,8 +136,10 @@ class Appender:
             self._alone = 0
             return
         # Verdicts are given in order and at once; a failed request breaks its premises before anyone wakes.
-        for (request, future), verdict in zip(batch, verdicts, strict=True):
-            if not isinstance(verdict, Appended):
+        for (request, future, _), verdict in zip(batch, verdicts, strict=True):
+            if isinstance(verdict, Appended):
+                _settle(request, verdict.position)
+            else:
                 _break(request)
             _give(future, verdict)
         if any(isinstance(v, Appended) and r.size for r, v in zip(requests, verdicts, strict=True)):
@@ -239,6 +251,15 @@ def _verdict(request: AppendRequest, row: asyncpg.Record) -> Verdict:
             raise AssertionError(f"append_events answered {other!r}")
 
 
+def _settle(request: AppendRequest, position: int) -> None:
+    """Told here and not by the client that waits: it may have hung up."""
+    position -= request.size
+    for part, premise in zip(request.parts, request.premises, strict=False):
+        if part.events:
+            position += len(part.events)
+            premise.settle(position)
+
+
 def _break(request: AppendRequest) -> None:
     for part, premise in zip(request.parts, request.premises, strict=False):
         if part.events:
@@ -246,7 +267,7 @@ def _break(request: AppendRequest) -> None:
 
 
 def _fail(waiting: Sequence[Waiting], error: Exception) -> None:
-    for request, future in waiting:
+    for request, future, _ in waiting:
         _break(request)
         if not future.done():
             future.set_exception(error)

@@ -1,6 +1,6 @@
 """Reading streams back: what a decision is made on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -9,8 +9,10 @@ from infra.codec import decode
 from infra.database import Database
 
 STREAMS = (
-    "SELECT stream_id, version, position, type, schema_version, data FROM events"
-    " WHERE stream_id = ANY ($1) AND (stream_id, version) > ($2, $3) ORDER BY stream_id, version LIMIT $4"
+    "SELECT e.stream_id, e.version, e.position, e.type, e.schema_version, e.data"
+    " FROM unnest($1::uuid[], $2::integer[]) AS w (stream_id, known)"
+    " JOIN events e ON e.stream_id = w.stream_id AND e.version > w.known"
+    " WHERE (e.stream_id, e.version) > ($3, $4) ORDER BY e.stream_id, e.version LIMIT $5"
 )
 
 PAGE = 5_000
@@ -30,19 +32,30 @@ class Past:
     event: Event
 
 
-async def load_streams(database: Database, streams: Sequence[UUID]) -> dict[UUID, list[Past]]:
-    """Every event of the streams, each stream in order; an unknown stream has an empty list.
+async def load_streams(
+    database: Database, streams: Sequence[UUID], known: Mapping[UUID, int] | None = None
+) -> dict[UUID, list[Past]]:
+    """The events of the streams after their ``known`` versions, each stream in order; an unknown stream has none.
 
     Raises :class:`~infra.codec.UnknownEventType` for an event that this release does not know, and
     :class:`~infra.errors.Unavailable`.
     """
     history: dict[UUID, list[Past]] = {stream: [] for stream in streams}
+    versions = [known.get(stream, 0) if known else 0 for stream in streams]
     last: tuple[UUID, int] = (UUID(int=0), 0)
     async with database.acquire() as connection:
         while True:
-            rows = await connection.fetch(STREAMS, streams, *last, PAGE, timeout=PAGE_SECONDS)
+            rows = await connection.fetch(STREAMS, streams, versions, *last, PAGE, timeout=PAGE_SECONDS)
             for stream_id, version, position, kind, schema_version, data in rows:
                 history[stream_id].append(Past(stream_id, version, position, decode(kind, schema_version, data)))
             if len(rows) < PAGE:
                 return history
             last = stream_id, version
+
+
+async def position_of(database: Database, stream_id: UUID, version: int) -> int:
+    """Where the stream's event of that version stands in the log; 0 where there is none."""
+    row = await database.fetchrow(
+        "SELECT position FROM events WHERE stream_id = $1 AND version = $2", stream_id, version
+    )
+    return row["position"] if row else 0

@@ -9,9 +9,12 @@ from infra.codec import Encoded
 
 
 class Premise(Protocol):
-    """What a request was decided on. Once ``broken``, the request must not be sent: it has to be decided again."""
+    """What a part was decided on. Once ``broken``, the request must not be sent: it has to be decided again."""
 
     broken: bool
+
+    def settle(self, position: int) -> None:
+        """The part's events are committed, the last of them at this position."""
 
 
 @dataclass(slots=True)

@@ -316,7 +316,6 @@ async def test_a_client_that_hangs_up_in_flight_leaves_its_events_to_build_on(
     assert (await state_of(ours.database, INVENTORY, product)).reserved == 5
 
 
-@pytest.mark.xfail(reason="the tip learns its position from the waiting client", strict=True)
 async def test_after_a_client_has_hung_up_a_command_without_effect_still_tells_where_the_stream_is(
     ours: WriteSide, database_url: str
 ) -> None:

@@ -138,6 +138,10 @@ class Guess:
     """A premise as the command handler keeps it."""
 
     broken = False
+    position = 0
+
+    def settle(self, position: int) -> None:
+        self.position = position
 
 
 async def test_a_request_decided_on_one_that_failed_in_an_earlier_batch_is_never_sent(

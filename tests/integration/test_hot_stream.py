@@ -113,7 +113,6 @@ async def test_one_address_gets_many_accounts_once_nobody_looks_at_the_claims(
         assert doubled_accounts(await whole_log(connection)) == ["ada@example.org has 5 accounts"]
 
 
-@pytest.mark.xfail(reason="the whole stream is read again", strict=True)
 async def test_a_lost_race_on_a_long_stream_costs_what_is_new_and_not_the_whole_stream(
     ours: WriteSide, database_url: str
 ) -> None:

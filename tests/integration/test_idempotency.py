@@ -162,7 +162,6 @@ def _touch(work: Work, account: UUID) -> None:
     assert work.state(ACCOUNTS, account) is not None
 
 
-@pytest.mark.xfail(reason="the kept outcome has the position from before them", strict=True)
 async def test_a_command_without_effect_on_events_in_flight_is_told_the_same_place_twice(ours: WriteSide) -> None:
     account = await register_account(ours, "ada@example.org", "ada")
     first, without_effect = await asyncio.gather(
