@@ -25,7 +25,7 @@ _ALIVE: Final = "heartbeat_at > now() - make_interval(secs => $2)"
 _STANDING: Final = f"""
 WITH alive AS (SELECT worker_id, kind FROM workers WHERE {_ALIVE} AND worker_id <> $1)
 SELECT c.consumer, c.generation, c.shard, c.epoch, CASE WHEN c.owner = $1 THEN c.owner ELSE a.worker_id END AS owner,
-       (SELECT array_agg(worker_id) FROM alive WHERE kind = $3) AS others
+       (SELECT array_agg(worker_id) FROM alive WHERE kind = $3) AS others, c.position
 FROM checkpoints c
 LEFT JOIN projections p ON p.name = c.consumer
 LEFT JOIN alive a ON a.worker_id = c.owner
@@ -38,11 +38,11 @@ FROM unnest($3::text[], $4::integer[], $5::smallint[]) AS t (consumer, generatio
 WHERE c.consumer = t.consumer AND c.generation = t.generation AND c.shard = t.shard
   AND (c.owner IS NULL OR c.owner = $1
        OR NOT EXISTS (SELECT FROM workers w WHERE w.worker_id = c.owner AND {_ALIVE}))
-RETURNING c.consumer, c.generation, c.shard, c.position, c.refreshed, c.epoch
+RETURNING c.consumer, c.generation, c.shard, c.position, least(c.refreshed, c.position), c.epoch
 """  # noqa: S608
 
 _NOTE: Final = """
-UPDATE checkpoints c SET owner = CASE WHEN $7 THEN NULL ELSE c.owner END, refreshed = t.refreshed
+UPDATE checkpoints c SET owner = CASE WHEN $7 THEN NULL ELSE c.owner END, refreshed = least(t.refreshed, c.position)
 FROM unnest($2::text[], $3::integer[], $4::smallint[], $5::bigint[], $6::bigint[])
      AS t (consumer, generation, shard, epoch, refreshed)
 WHERE c.consumer = t.consumer AND c.generation = t.generation AND c.shard = t.shard
@@ -61,10 +61,14 @@ class Grant(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Standing:
-    """How things stand: the other living workers of the kind, and each place with its living owner and its epoch."""
+    """How things stand: the other living workers of the kind, and each place with its living owner and its epoch.
+
+    ``positions`` are those that the checkpoints have in the database.
+    """
 
     others: frozenset[UUID]
     places: dict[Place, tuple[UUID | None, int]]
+    positions: dict[Place, int]
 
     @property
     def owners(self) -> Iterable[tuple[Place, UUID | None]]:
@@ -140,6 +144,7 @@ class Membership:
         return Standing(
             others=frozenset(rows[0]["others"] or ()) if rows else frozenset(),
             places={Place(row[0], row[1], row[2]): (row[4], row[3]) for row in rows},
+            positions={Place(row[0], row[1], row[2]): row[6] for row in rows},
         )
 
     async def _take(self, session: Session, places: Sequence[Place]) -> list[Grant]:

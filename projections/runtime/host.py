@@ -16,7 +16,7 @@ from infra.errors import Unavailable
 from infra.leases import WHOLE, Grant, Membership, Place, Standing, plan
 from infra.log import Log, log_head, shard_heads
 from infra.streams import Keys
-from projections.runtime.consumer import Consumer
+from projections.runtime.consumer import Consumer, Lease
 from projections.runtime.driver import Driver
 from projections.runtime.feed import Feed
 from projections.runtime.metrics import ConsumerMetrics, RuntimeMetrics
@@ -81,11 +81,10 @@ class Host:
                 group.create_task(each) for each in (self._keep_leases(), self._keep_comparing(), self.feed.run())
             ]
             await stop.wait()
-            for task in keepers:
-                task.cancel()
+            # Before anything is given back: a keeper that is still at work could take it again.
+            await _ended(keepers)
             await self._leave()
-            for task in self._working:
-                task.cancel()
+            await _ended(self._working)
 
     async def _keep_leases(self) -> None:
         """The heartbeat and what follows from it, at once again after any loss."""
@@ -95,7 +94,12 @@ class Host:
                 if not enrolled:
                     await self.membership.enrol(self._standalone)
                     enrolled = True
-                await self._share(await self.membership.beat())
+                believed = {
+                    lease: lease.position for driver in self.drivers.values() for lease in driver.leases.values()
+                }
+                standing = await self.membership.beat()
+                self._drop_undone(standing, believed)
+                await self._share(standing)
                 pause = 0.0
                 await _either(self._unsettled, self._beat_seconds)
             except (Unavailable, asyncpg.PostgresError) as error:
@@ -119,6 +123,16 @@ class Host:
             grants += await self.membership.take_share()
         if grants:
             await self._adopt(grants)
+
+    def _drop_undone(self, standing: Standing, believed: Mapping[Lease, int]) -> None:
+        """A commit that did not wait for the disk can be lost with the server, and nobody else would ever notice:
+        the checkpoint is behind what was committed before it was read. Its rows are lost with it; apply them again.
+        """
+        for driver in self.drivers.values():
+            for lease in list(driver.leases.values()):
+                if standing.positions.get(lease.place, 0) < believed.get(lease, 0):
+                    _log.warning("commits undone", consumer=lease.place.consumer, shard=lease.shard)
+                    driver.drop(lease)
 
     def _drop_lost(self, standing: Standing) -> None:
         """Another has it, or it is no longer served."""
@@ -218,6 +232,14 @@ class Host:
                 await self.membership.leave()
         except (TimeoutError, Unavailable, asyncpg.PostgresError) as error:
             _log.warning("left without a farewell", error=str(error))
+
+
+async def _ended(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancels tasks and sees them end."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
 
 
 async def _either(sooner: asyncio.Event, seconds: float) -> None:
