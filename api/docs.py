@@ -132,7 +132,11 @@ _WRITE_HEADERS: Final = (
         "Repeating it gives the first answer again.",
         {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
     ),
-    _header("If-Match", "Only if the thing is at this version.", {"type": "string", "pattern": '^"[1-9][0-9]{0,17}"$'}),
+    _header(
+        "If-Match",
+        "Only if the thing is at this version.",
+        {"type": "string", "pattern": '^"[1-9][0-9]{0,17}(-[0-9]{1,18})?"$'},
+    ),
 )
 _READ_HEADERS: Final = (
     _header(

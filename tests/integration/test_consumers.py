@@ -49,6 +49,16 @@ async def test_every_event_comes_once_and_in_order(scene: Scene) -> None:
         await scene.all_seen(WHOLE_LOG)
 
 
+async def test_commits_that_were_lost_with_the_server_are_noticed_and_made_again(scene: Scene) -> None:
+    async with scene.relay(), scene.process(BOTH):
+        await scene.happens(50)
+        await scene.all_seen(SHARDED)
+        async with scene.database.acquire() as session, session.transaction():
+            await session.execute("UPDATE checkpoints SET position = 0 WHERE consumer = $1", SHARDED)
+            await session.execute("DELETE FROM seen WHERE consumer = $1", SHARDED)
+        await scene.all_seen(SHARDED)
+
+
 async def test_what_happened_before_anybody_looked_is_read_from_postgres(scene: Scene) -> None:
     await scene.happens(3_000)
     async with scene.process(BOTH):
@@ -238,7 +248,9 @@ async def test_without_the_fence_it_would_write_everything_again(scene: Scene) -
 
 
 async def test_an_epoch_that_was_raised_fences_even_where_the_position_is_right(scene: Scene) -> None:
-    async with scene.relay(), scene.process(recorders(sharded_recorder=lambda: Recorder(whole=False))) as host:
+    sharded = recorders(sharded_recorder=lambda: Recorder(whole=False))
+    # With a lease so long that no heartbeat tells it first.
+    async with scene.relay(), scene.process(sharded, lease_seconds=60.0) as host:
         await scene.happens(50)
         await scene.all_seen(SHARDED)
         await scene.database.execute("UPDATE checkpoints SET epoch = epoch + 1")
