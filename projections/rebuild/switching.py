@@ -44,11 +44,11 @@ async def finish(session: Session, building: Building) -> Switched:
     projection = building.projection
     await create_indexes(session, projection, building.generation)
     await session.execute(f"ANALYZE {projection.table(building.generation)}")
-    follower = _Follower(session, building)
+    follower = Follower(session, building)
     await follower.load()
     caught_up = await follower.catch_up()
     async with session.transaction():
-        caught_up += await _switch(session, building, follower)
+        caught_up += await switch(session, building, follower)
     return Switched(
         generation=building.generation,
         retired=building.live,
@@ -72,7 +72,7 @@ async def announce(url: SecretStr, log: Log, building: Building) -> None:
         await redis.aclose()
 
 
-async def _switch(session: Session, building: Building, follower: "_Follower") -> int:
+async def switch(session: Session, building: Building, follower: "Follower") -> int:
     """One transaction. Locking the live checkpoints stops their owners; what they have applied is applied here too."""
     name, new, old = building.projection.name, building.generation, building.live
     rows = await session.fetch(
@@ -104,7 +104,7 @@ async def _switch(session: Session, building: Building, follower: "_Follower") -
     return applied
 
 
-class _Follower:
+class Follower:
     """Keeps the new generation like a consumer that has all its shards."""
 
     def __init__(self, session: Session, building: Building) -> None:

@@ -11,7 +11,7 @@ from infra.database import Database
 from infra.leases import WHOLE, Grant, Leader, Membership, Place, plan
 from infra.settings import Settings
 from projections.generations import install
-from tests.write_side import connected, eventually
+from tests.write_side import connected, eventually, somebody_waits
 
 pytestmark = pytest.mark.anyio
 
@@ -111,6 +111,16 @@ async def test_two_that_take_at_once_take_nothing_twice(database: Database) -> N
         taken = [grant.place for each in grants for grant in each]
         assert len(taken) == len(set(taken)) == 8
         assert await owners(database) == {ada.worker_id: 4, bob.worker_id: 4}
+
+
+async def test_workers_of_a_kind_take_their_shares_one_after_the_other(database: Database, database_url: str) -> None:
+    async with member(database) as ada, connected(database_url) as session, session.transaction():
+        await session.execute("SELECT pg_advisory_xact_lock(hashtextextended('weir:projections', 0))")
+        taking = asyncio.create_task(ada.take_share())
+        await eventually(lambda: somebody_waits(session))
+        assert not taking.done()
+        await session.execute("UPDATE checkpoints SET owner = $1 WHERE shard < 4", ada.worker_id)
+    assert await taking == []
 
 
 async def test_what_a_silent_worker_had_goes_to_the_living_under_new_epochs(database: Database) -> None:

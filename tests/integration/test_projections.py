@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from domain.inventory import StockReceived
-from domain.messages import Recorded
+from domain.messages import Recorded, shard_of
 from domain.orders import OrderPaid
 from infra.settings import Settings
 from projections.all import PROJECTIONS
@@ -227,6 +227,19 @@ async def test_an_owner_whose_epoch_was_raised_forgets_what_it_remembers(scene: 
         await scene.reached("order_summary")
         await scene.database.execute("DELETE FROM rm_order_summary_1")
         await scene.database.execute("UPDATE checkpoints SET epoch = epoch + 1, owner = NULL, position = 0")
+        await scene.writer.append([order(ORDER_ID, order_paid())])
+        await scene.kept()
+
+
+async def test_a_checkpoint_that_went_back_in_a_crash_fences_and_is_made_good(scene: Scene) -> None:
+    """Commits that did not wait for the disk can be lost: rows and checkpoint together, the epoch with neither."""
+    shard = shard_of(ORDER_ID, scene.log.shards)
+    neighbour = next(each for each in iter(scene.shop.id, None) if shard_of(each, scene.log.shards) == shard)
+    async with scene.relay(), scene.projector():
+        await scene.writer.append([order(ORDER_ID, order_placed()), order(neighbour, order_placed(order_id=neighbour))])
+        await scene.kept()
+        await scene.database.execute("DELETE FROM rm_order_summary_1")
+        await scene.database.execute("UPDATE checkpoints SET position = 0 WHERE consumer = 'order_summary'")
         await scene.writer.append([order(ORDER_ID, order_paid())])
         await scene.kept()
 

@@ -19,10 +19,12 @@ from infra.database import Connection
 from infra.settings import Settings
 from projections.all import PROJECTIONS
 from projections.declaration import Projection, amend
+from projections.generations import create_indexes
 from projections.order_summary import ORDER_SUMMARY, OrderSummary
 from projections.product_card import PRODUCT_CARD
 from projections.rebuild import Building, Busy, Switched, begin, build, finish
 from projections.rebuild.reading import UndeclaredMetadata
+from projections.rebuild.switching import Follower, switch
 from tests.builders import ORDER_ID, order_paid, order_placed, order_shipped
 from tests.consumers import Scene
 from tests.consumers import scene as opened
@@ -145,6 +147,22 @@ async def test_what_happens_between_building_and_switching_is_caught_up_with(sce
         assert await rows_of(scene, "rm_order_summary_2") == await rows_of(scene, "rm_order_summary_1")
 
 
+async def test_what_live_has_applied_by_the_switch_is_applied_in_it(scene: Scene) -> None:
+    async with session(scene) as connection:
+        async with scene.relay(), scene.projector():
+            await scene.happens(100)
+            await scene.kept()
+            building = await built(connection, ORDER_SUMMARY)
+            await create_indexes(connection, ORDER_SUMMARY, building.generation)
+            follower = Follower(connection, building)
+            await follower.load()
+            await scene.happens(300)
+            await scene.kept()
+        async with connection.transaction():
+            assert await switch(connection, building, follower) == 300
+        assert await rows_of(scene, "rm_order_summary_2") == await rows_of(scene, "rm_order_summary_1")
+
+
 async def test_readers_never_see_a_step_back(scene: Scene) -> None:
     """The generation that the pointer names is never behind what it was before, in any shard."""
     async with scene.relay(), scene.projector(), session(scene) as connection:
@@ -210,7 +228,8 @@ async def test_the_generation_before_is_kept_and_older_ones_go(scene: Scene) -> 
 
 
 async def test_an_owner_of_the_old_generation_writes_nothing_after_the_switch(scene: Scene) -> None:
-    async with scene.relay(), scene.projector():
+    # With a lease so long that no heartbeat can tell it in time.
+    async with scene.relay(), scene.projector(lease_seconds=60.0):
         await scene.happens(100)
         await scene.kept()
         await rebuilt(scene, ORDER_SUMMARY)
