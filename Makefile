@@ -20,7 +20,7 @@ up: install              ## every process on this machine, until Ctrl-C
 	$(BIN)/weir up $(ARGS)
 
 test: install
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 check: install
 	$(BIN)/ruff check .

@@ -159,7 +159,9 @@ class CommandHandler:
             if monotonic() - started > COMMAND_SECONDS:
                 raise TooBusy(f"lost {lost} races")
             if lost > 1:
-                # Another process writes to the same stream: step aside for a random moment, so that one of us wins.
+                # Perhaps a standby took over that had not heard of what this process saw committed.
+                self._tips.drop(tips)
+                # Or another process writes to the same stream: step aside for a random moment, so that one of us wins.
                 await asyncio.sleep(random.uniform(0, min(0.001 * 2**lost, 0.05)))  # noqa: S311
 
     async def _attempt(self, tips: Sequence[Tip], decide: Decide, context: CommandContext) -> Outcome | None:

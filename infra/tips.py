@@ -82,6 +82,12 @@ class Tips:
             if self._tips.get(name) is tip and not tip.settled[1]:
                 del self._tips[name]
 
+    def drop(self, tips: Sequence[Tip]) -> None:
+        """Not even what was settled in these is believed any more; they are read from the beginning."""
+        for tip in tips:
+            tip.broken = True
+            self._tips.pop((tip.decider.category, tip.entity_id), None)
+
     def _is_missing(self, target: Target) -> bool:
         tip = self._tips.get(_name(target))
         return tip is None or tip.broken

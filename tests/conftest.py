@@ -59,7 +59,8 @@ class Servers:
         return self._url(name)
 
     async def drop_database(self, url: str) -> None:
-        await self._execute(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")
+        # As a superuser: only one may send away an autovacuum that happens to be at work there.
+        await self._execute(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)", self.postgres.admin_url)
 
     async def clear_valkey(self) -> None:
         async with Redis.from_url(self.valkey.url) as redis:
@@ -68,8 +69,8 @@ class Servers:
     def _url(self, name: str) -> str:
         return f"{self.postgres.url.rpartition('/')[0]}/{name}"
 
-    async def _execute(self, statement: str) -> None:
-        connection = await asyncpg.connect(self.postgres.url)
+    async def _execute(self, statement: str, url: str | None = None) -> None:
+        connection = await asyncpg.connect(url or self.postgres.url)
         try:
             await connection.execute(statement)
         finally:

@@ -357,6 +357,20 @@ async def test_a_unit_of_work_over_more_streams_than_are_kept_in_mind_comes_to_a
     assert outcome.position == 8
 
 
+async def test_a_process_that_remembers_more_than_the_log_holds_comes_back_to_what_it_holds(
+    ours: WriteSide, database_url: str
+) -> None:
+    product = uuid4()
+    await change_stock(ours, product, 10, new=1)
+    await change_stock(ours, product, 5)
+    async with connected(database_url) as connection:
+        # A standby took over that had not heard of the last event.
+        await connection.execute("DELETE FROM events WHERE position = 2")
+        await connection.execute("UPDATE log_head SET position = 1")
+    await change_stock(ours, product, 1)
+    assert (await state_of(ours.database, INVENTORY, product)).available == 11
+
+
 async def test_a_stream_that_this_release_cannot_read_fails_alone(ours: WriteSide, database_url: str) -> None:
     product, later = uuid4(), uuid4()
     await change_stock(ours, product, 1, new=1)

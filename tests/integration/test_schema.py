@@ -20,9 +20,9 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 async def empty(servers: Servers) -> AsyncIterator[str]:
     """A database without any schema."""
-    admin = await asyncpg.connect(servers.postgres.url)
+    admin = await asyncpg.connect(servers.postgres.admin_url)
     try:
-        await admin.execute("CREATE DATABASE bare")
+        await admin.execute("CREATE DATABASE bare OWNER weir")
         yield f"{servers.postgres.url.rpartition('/')[0]}/bare"
         await admin.execute("DROP DATABASE bare WITH (FORCE)")
     finally:
