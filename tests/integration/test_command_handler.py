@@ -219,6 +219,22 @@ async def test_a_yes_decided_on_events_that_then_fail_becomes_a_no(ours: WriteSi
     assert isinstance(modest, Outcome)
 
 
+async def test_what_is_settled_holds_no_events_that_were_still_in_flight(ours: WriteSide, theirs: WriteSide) -> None:
+    product = uuid4()
+    await register_account(ours, "ada@example.org", "ada")
+    await change_stock(ours, product, 10, new=1)
+    delivery = ChangeStock(product_id=product, change=100, reason="delivery")
+    stored, doomed = await asyncio.gather(
+        reserve(ours, product, 1), with_an_account(ours, "ada@example.org", product, delivery), return_exceptions=True
+    )
+    assert isinstance(stored, Outcome)
+    assert isinstance(doomed, AlreadyTaken)
+    # A stranger fills the version that the delivery would have had: only a true state can tell now.
+    await reserve(theirs, product, 1)
+    with pytest.raises(OutOfStock):
+        await reserve(ours, product, 50)
+
+
 async def test_a_refusal_on_what_another_process_has_changed_is_decided_again(
     ours: WriteSide, theirs: WriteSide
 ) -> None:
