@@ -1,7 +1,7 @@
 """Commands decided ahead of their commit: a yes and a no are equally true, and nobody pays for another's failure."""
 
 import asyncio
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 
@@ -10,60 +10,21 @@ from domain.catalogue import PRODUCTS, RepriceProduct
 from domain.errors import AlreadyExists, AlreadyTaken, DoesNotExist
 from domain.inventory import INVENTORY, ChangeStock, OutOfStock, ReserveStock
 from domain.orders import ORDERS
-from infra.codec import UnknownEventType
 from infra.command_handler import Outcome
-from infra.errors import NotFound, TooBusy, VersionMismatch
-from infra.event_store.appender import MOST_WAITING
+from infra.errors import NotFound, VersionMismatch
 from infra.work import Work
 from tests.builders import add_product, euros, order_line, place_order
 from tests.log_checks import violations, whole_log
+from tests.stock import change_stock, move, nothing, reserve, with_an_account
 from tests.write_side import (
     WriteSide,
     connected,
     context,
-    eventually,
-    head_held,
-    part,
-    request,
-    somebody_waits,
     state_of,
-    write_side,
 )
 from tests.writers import register_account
 
 pytestmark = pytest.mark.anyio
-
-
-async def change_stock(side: WriteSide, product_id: UUID, change: int, *, new: int = 0) -> Outcome:
-    """Pieces come in or go, of a product that needs no entry in the catalogue."""
-    command = ChangeStock(product_id=product_id, change=change, reason="count")
-    return await side.commands.carry_out(
-        [(INVENTORY, product_id)], lambda work: _all(work, product_id, command), context(), new=new
-    )
-
-
-async def reserve(side: WriteSide, product_id: UUID, quantity: int) -> Outcome:
-    command = ReserveStock(product_id=product_id, order_id=uuid4(), quantity=quantity)
-    return await side.commands.handle((INVENTORY, product_id), command, context())
-
-
-def _all(work: Work, product_id: UUID, *commands: ChangeStock | ReserveStock) -> None:
-    for command in commands:
-        work.execute(INVENTORY, product_id, command)
-
-
-async def with_an_account(
-    side: WriteSide, email: str, product_id: UUID, command: ChangeStock | ReserveStock
-) -> Outcome:
-    """One unit of work over a new account and a stock: it fails as a whole when the email is taken."""
-    account_id = uuid4()
-    register = RegisterAccount(account_id=account_id, email=email, username=f"u{account_id.hex}")
-
-    def decide(work: Work) -> None:
-        work.execute(ACCOUNTS, account_id, register)
-        work.execute(INVENTORY, product_id, command)
-
-    return await side.commands.carry_out([(ACCOUNTS, account_id), (INVENTORY, product_id)], decide, context(), new=1)
 
 
 # --- The plain way ---------------------------------------------------------------------------------------------------
@@ -85,7 +46,7 @@ async def test_positions_are_those_of_the_last_event_in_each_shard(ours: WriteSi
 
     def decide(work: Work) -> None:
         for product in products:
-            _all(work, product, *[ChangeStock(product_id=product, change=1, reason="count")] * 2)
+            move(work, product, *[ChangeStock(product_id=product, change=1, reason="count")] * 2)
 
     await change_stock(ours, uuid4(), 1, new=1)
     outcome = await ours.commands.carry_out([(INVENTORY, product) for product in products], decide, context(), new=12)
@@ -150,7 +111,7 @@ async def test_an_expected_version_that_is_not_the_stream_s_is_told_with_the_tru
 async def test_events_say_who_commanded_and_why(ours: WriteSide, database_url: str) -> None:
     product, command = uuid4(), ChangeStock(product_id=uuid4(), change=1, reason="count")
     who = context(actor="ada", correlation="r-1", causation="e-1", traceparent="00-1-1-01")
-    await ours.commands.carry_out([(INVENTORY, product)], lambda work: _all(work, product, command), who, new=1)
+    await ours.commands.carry_out([(INVENTORY, product)], lambda work: move(work, product, command), who, new=1)
     async with connected(database_url) as connection:
         (event,) = await whole_log(connection)
     assert event["metadata"] == (
@@ -168,7 +129,7 @@ async def test_an_order_over_two_products_takes_nothing_when_one_is_short(ours: 
 
     def decide(work: Work) -> None:
         for product in (plenty, short):
-            _all(work, product, ReserveStock(product_id=product, order_id=uuid4(), quantity=2))
+            move(work, product, ReserveStock(product_id=product, order_id=uuid4(), quantity=2))
 
     with pytest.raises(OutOfStock):
         await ours.commands.carry_out([(INVENTORY, plenty), (INVENTORY, short)], decide, context())
@@ -270,138 +231,5 @@ async def test_a_price_that_another_process_has_changed_is_not_sold_at(ours: Wri
     assert (await state_of(ours.database, ORDERS, order)).lines[0].unit_price == euros("99.00")
 
 
-def nothing(_work: Work) -> None:
-    """It is so already."""
-
-
 def _ignore(_value: object) -> None:
     """The rules' answer is not needed here."""
-
-
-# --- Giving up hurts nobody ------------------------------------------------------------------------------------------
-
-
-async def test_a_command_turned_away_at_the_queue_leaves_no_trace_in_what_is_decided_next(
-    ours: WriteSide, theirs: WriteSide, database_url: str
-) -> None:
-    product = uuid4()
-    await change_stock(ours, product, 5, new=1)
-    async with head_held(database_url) as holder:
-        first = asyncio.create_task(ours.appender.append(request(part(uuid4(), 0))))
-        await eventually(lambda: somebody_waits(holder))
-        filler = request(part(uuid4(), 0))
-        queue = [ours.appender.enqueue(filler) for _ in range(MOST_WAITING)]
-        with pytest.raises(TooBusy):
-            await change_stock(ours, product, 100)
-        for waiting in queue:
-            waiting.cancel()
-    await asyncio.wait([first])
-    # A stranger fills the very version that the delivery would have had.
-    await reserve(theirs, product, 5)
-    with pytest.raises(OutOfStock):
-        await reserve(ours, product, 50)
-
-
-async def test_a_client_that_hangs_up_in_the_queue_takes_its_events_with_it(ours: WriteSide, database_url: str) -> None:
-    product = uuid4()
-    await change_stock(ours, product, 5, new=1)
-    async with head_held(database_url) as holder:
-        first = asyncio.create_task(change_stock(ours, uuid4(), 1, new=1))
-        await eventually(lambda: somebody_waits(holder))
-        leaving = asyncio.create_task(reserve(ours, product, 5))
-        staying = [asyncio.create_task(reserve(ours, product, 1)) for _ in range(5)]
-        await asyncio.sleep(0)
-        leaving.cancel()
-        await asyncio.wait([leaving])
-    await first
-    assert sorted([(await task).version for task in staying]) == [2, 3, 4, 5, 6]
-
-
-async def test_a_client_that_hangs_up_in_flight_leaves_its_events_to_build_on(
-    ours: WriteSide, database_url: str
-) -> None:
-    product = uuid4()
-    await change_stock(ours, product, 5, new=1)
-    async with head_held(database_url) as holder:
-        leaving = asyncio.create_task(reserve(ours, product, 3))
-        staying = asyncio.create_task(reserve(ours, product, 2))
-        await eventually(lambda: somebody_waits(holder))
-        leaving.cancel()
-        await asyncio.wait([leaving])
-    assert (await staying).version == 3
-    assert (await state_of(ours.database, INVENTORY, product)).reserved == 5
-
-
-async def test_after_a_client_has_hung_up_a_command_without_effect_still_tells_where_the_stream_is(
-    ours: WriteSide, database_url: str
-) -> None:
-    product = uuid4()
-    await change_stock(ours, product, 5, new=1)
-    async with head_held(database_url) as holder:
-        leaving = asyncio.create_task(reserve(ours, product, 3))
-        await eventually(lambda: somebody_waits(holder))
-        leaving.cancel()
-        await asyncio.wait([leaving])
-    outcome = await ours.commands.carry_out([(INVENTORY, product)], nothing, context())
-    assert (outcome.version, outcome.position) == (2, 2)
-
-
-# --- What is kept ----------------------------------------------------------------------------------------------------
-
-
-async def test_a_process_that_keeps_few_streams_in_mind_forgets_nothing_that_matters(database_url: str) -> None:
-    products = [uuid4() for _ in range(8)]
-    async with write_side(database_url, tips=2) as side, asyncio.timeout(20):
-        await asyncio.gather(*[change_stock(side, product, 100, new=1) for product in products])
-        await asyncio.gather(*[reserve(side, product, 1) for product in products * 5])
-        left = [(await state_of(side.database, INVENTORY, product)).available for product in products]
-    assert left == [95] * 8
-
-
-async def test_a_unit_of_work_over_more_streams_than_are_kept_in_mind_comes_to_an_end(database_url: str) -> None:
-    products = [uuid4() for _ in range(4)]
-    async with write_side(database_url, tips=2) as side:
-        for product in products:
-            await change_stock(side, product, 1, new=1)
-
-        def decide(work: Work) -> None:
-            for product in products:
-                _all(work, product, ReserveStock(product_id=product, order_id=uuid4(), quantity=1))
-
-        async with asyncio.timeout(5):
-            outcome = await side.commands.carry_out([(INVENTORY, p) for p in products], decide, context())
-    assert outcome.position == 8
-
-
-async def test_a_process_that_remembers_more_than_the_log_holds_comes_back_to_what_it_holds(
-    ours: WriteSide, database_url: str
-) -> None:
-    product = uuid4()
-    await change_stock(ours, product, 10, new=1)
-    await change_stock(ours, product, 5)
-    async with connected(database_url) as connection:
-        # A standby took over that had not heard of the last event.
-        await connection.execute("DELETE FROM events WHERE position = 2")
-        await connection.execute("UPDATE log_head SET position = 1")
-    await change_stock(ours, product, 1)
-    assert (await state_of(ours.database, INVENTORY, product)).available == 11
-
-
-async def test_a_stream_that_this_release_cannot_read_fails_alone(ours: WriteSide, database_url: str) -> None:
-    product, later = uuid4(), uuid4()
-    await change_stock(ours, product, 1, new=1)
-    await ours.appender.append(request(part(INVENTORY.stream_id(later), 0)))
-    async with write_side(database_url) as fresh:
-        unreadable, fine = await asyncio.gather(
-            reserve(fresh, later, 1), reserve(fresh, product, 1), return_exceptions=True
-        )
-    assert isinstance(unreadable, UnknownEventType)
-    assert isinstance(fine, Outcome)
-
-
-async def test_an_id_that_came_from_a_row_is_as_good_as_any(ours: WriteSide, database_url: str) -> None:
-    async with connected(database_url) as connection:
-        product = await connection.fetchval("SELECT gen_random_uuid()")
-    await change_stock(ours, product, 1, new=1)
-    command = ReserveStock(product_id=product, order_id=uuid4(), quantity=1)
-    assert (await ours.commands.handle((INVENTORY, product), command, context("k"))).id == product

@@ -1,0 +1,45 @@
+"""Moving the stock of a product that needs no entry in the catalogue: the hottest stream there is."""
+
+from uuid import UUID, uuid4
+
+from domain.accounts import ACCOUNTS, RegisterAccount
+from domain.inventory import INVENTORY, ChangeStock, ReserveStock
+from infra.command_handler import Outcome
+from infra.work import Work
+from tests.write_side import WriteSide, context
+
+
+async def change_stock(side: WriteSide, product_id: UUID, change: int, *, new: int = 0) -> Outcome:
+    """Pieces come in or go, of a product that needs no entry in the catalogue."""
+    command = ChangeStock(product_id=product_id, change=change, reason="count")
+    return await side.commands.carry_out(
+        [(INVENTORY, product_id)], lambda work: move(work, product_id, command), context(), new=new
+    )
+
+
+async def reserve(side: WriteSide, product_id: UUID, quantity: int) -> Outcome:
+    command = ReserveStock(product_id=product_id, order_id=uuid4(), quantity=quantity)
+    return await side.commands.handle((INVENTORY, product_id), command, context())
+
+
+def move(work: Work, product_id: UUID, *commands: ChangeStock | ReserveStock) -> None:
+    for command in commands:
+        work.execute(INVENTORY, product_id, command)
+
+
+async def with_an_account(
+    side: WriteSide, email: str, product_id: UUID, command: ChangeStock | ReserveStock
+) -> Outcome:
+    """One unit of work over a new account and a stock: it fails as a whole when the email is taken."""
+    account_id = uuid4()
+    register = RegisterAccount(account_id=account_id, email=email, username=f"u{account_id.hex}")
+
+    def decide(work: Work) -> None:
+        work.execute(ACCOUNTS, account_id, register)
+        work.execute(INVENTORY, product_id, command)
+
+    return await side.commands.carry_out([(ACCOUNTS, account_id), (INVENTORY, product_id)], decide, context(), new=1)
+
+
+def nothing(_work: Work) -> None:
+    """It is so already."""
