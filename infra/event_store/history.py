@@ -1,5 +1,6 @@
 """Reading streams back: what a decision is made on."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
@@ -11,12 +12,16 @@ from infra.database import Database
 STREAMS = (
     "SELECT e.stream_id, e.version, e.position, e.type, e.schema_version, e.data"
     " FROM unnest($1::uuid[], $2::integer[]) AS w (stream_id, known)"
-    " JOIN events e ON e.stream_id = w.stream_id AND e.version > w.known"
-    " WHERE (e.stream_id, e.version) > ($3, $4) ORDER BY e.stream_id, e.version LIMIT $5"
+    " CROSS JOIN LATERAL (SELECT * FROM events e WHERE e.stream_id = w.stream_id AND e.version > w.known"
+    "                     ORDER BY e.version LIMIT $3) e"
 )
+"""Each stream by its own walk along the index: a join over all of them may be planned as a walk through the log."""
 
 PAGE = 5_000
 """Most events that are read by one statement; others get their turn between two."""
+
+LEAST = 100
+"""Of each stream at least so many at once."""
 
 PAGE_SECONDS = 1.0
 """How long one page may take before the server counts as down."""
@@ -41,16 +46,17 @@ async def load_streams(
     :class:`~infra.errors.Unavailable`.
     """
     history: dict[UUID, list[Past]] = {stream: [] for stream in streams}
-    versions = [known.get(stream, 0) if known else 0 for stream in streams]
-    last: tuple[UUID, int] = (UUID(int=0), 0)
+    wanted = {stream: known.get(stream, 0) if known else 0 for stream in streams}
     async with database.acquire() as connection:
-        while True:
-            rows = await connection.fetch(STREAMS, streams, versions, *last, PAGE, timeout=PAGE_SECONDS)
+        while wanted:
+            each = max(PAGE // len(wanted), LEAST)
+            rows = await connection.fetch(STREAMS, list(wanted), list(wanted.values()), each, timeout=PAGE_SECONDS)
+            came: Counter[UUID] = Counter()
             for stream_id, version, position, kind, schema_version, data in rows:
                 history[stream_id].append(Past(stream_id, version, position, decode(kind, schema_version, data)))
-            if len(rows) < PAGE:
-                return history
-            last = stream_id, version
+                came[stream_id] += 1
+            wanted = {stream: history[stream][-1].version for stream, events in came.items() if events == each}
+    return history
 
 
 async def position_of(database: Database, stream_id: UUID, version: int) -> int:
