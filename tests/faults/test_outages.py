@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 
+from tests.faults.customers import STOCK
 from tests.faults.test_kills import a_shop, settled
 from tests.write_side import eventually
 
@@ -17,7 +18,8 @@ async def test_with_postgres_away_writes_say_so_in_two_seconds_and_cached_reads_
         path = f"/v1/products/{shoppers.products[0]}"
 
         async def readable() -> bool:
-            return (await shoppers.http.get(path)).status_code == 200
+            answer = await shoppers.http.get(path)
+            return answer.status_code == 200 and answer.json()["stock_available"] == STOCK
 
         await eventually(readable, 15)
         before = (await shoppers.http.get(path)).json()
