@@ -22,7 +22,7 @@ LEEWAY_SECONDS: Final = 5
 """How far the clocks of two API hosts may differ."""
 LONGEST_TOKEN: Final = 4096
 REMEMBERED: Final = 20_000
-CLAIMS: Final = ["iss", "aud", "sub", "jti", "iat", "exp", "scope"]
+CLAIMS: Final = ["iss", "aud", "sub", "jti", "iat", "exp", "scope", "sid", "ver"]
 
 _MALFORMED: Final = (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError)
 
@@ -43,9 +43,16 @@ class InvalidToken(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Access:
-    """Who is asking, proven by an access token, and what they may do. ``expires_at`` is in Unix seconds."""
+    """Who is asking, proven by an access token, and what they may do.
+
+    ``session_id`` is the session that the token belongs to, ``version`` that of the account's stream when the token was
+    issued: what ends a session, or what the account's later events forbid, is told from them. ``expires_at`` is in
+    Unix seconds.
+    """
 
     account_id: UUID
+    session_id: UUID
+    version: int
     scopes: frozenset[str]
     token_id: str
     expires_at: int
@@ -72,8 +79,8 @@ class Tokens:
         self._seconds = min(seconds, LONGEST_LIFE)
         self._verified: dict[str, Access] = {}
 
-    async def issue(self, account_id: UUID, scopes: Iterable[str]) -> Issued:
-        """A token that speaks for the account."""
+    async def issue(self, account_id: UUID, scopes: Iterable[str], *, session_id: UUID, version: int) -> Issued:
+        """A token that speaks for the account, in a session of it, as of a version of its stream."""
         now = int(time.time())
         scope = " ".join(sorted(scopes))
         claims = {
@@ -84,6 +91,8 @@ class Tokens:
             "iat": now,
             "exp": now + self._seconds,
             "scope": scope,
+            "sid": str(session_id),
+            "ver": version,
         }
         key = (await self._keys.ring()).signing
         token = jwt.encode(claims, key.private, ALGORITHM, headers={"typ": TYPE, "kid": key.kid})
@@ -147,14 +156,29 @@ def _key_id(token: str) -> str:
 
 
 def _access(claims: dict[str, Any]) -> Access:
-    issued, expires, scope = claims["iat"], claims["exp"], claims["scope"]
-    if not isinstance(scope, str):
-        raise InvalidToken
-    if type(issued) is not int or type(expires) is not int or not 0 < expires - issued <= LONGEST_LIFE:
+    scope, session = _text(claims, "scope"), _text(claims, "sid")
+    issued, expires, version = _whole(claims, "iat"), _whole(claims, "exp"), _whole(claims, "ver")
+    if not 0 < expires - issued <= LONGEST_LIFE or version < 1:
         raise InvalidToken
     return Access(
         account_id=UUID(claims["sub"]),
+        session_id=UUID(session),
+        version=version,
         scopes=frozenset(scope.split()),
         token_id=claims["jti"],
         expires_at=expires,
     )
+
+
+def _text(claims: dict[str, Any], name: str) -> str:
+    value = claims[name]
+    if not isinstance(value, str):
+        raise InvalidToken
+    return value
+
+
+def _whole(claims: dict[str, Any], name: str) -> int:
+    value = claims[name]
+    if type(value) is not int:
+        raise InvalidToken
+    return value

@@ -52,7 +52,8 @@ class Shop:
     async def client(self, *roles: Role) -> Client:
         """Somebody with these roles; a customer if none are named."""
         account_id = uuid4()
-        issued = await self.tokens.issue(account_id, scopes_of(roles or (Role.CUSTOMER,)))
+        scopes = scopes_of(roles or (Role.CUSTOMER,))
+        issued = await self.tokens.issue(account_id, scopes, session_id=uuid4(), version=1)
         return Client(http=self.http, id=account_id, headers={"Authorization": f"Bearer {issued.token}"})
 
     async def product(self, stock: int = 50, price: str = "10.00") -> str:

@@ -10,6 +10,7 @@ from api.answers import Answer, json_answer
 from api.deps import opened
 from api.endpoint import router
 from api.errors import Problem
+from api.ids import new_id
 from api.scopes import scopes_of
 from domain.accounts import ACCOUNTS, Account, email_key, username_key
 from domain.errors import InvalidValue
@@ -60,8 +61,9 @@ async def sign_in(
     tokens: Annotated[Tokens, Depends(opened(Tokens))],
 ) -> Answer:
     """Hand out an access token. An unknown name, a wrong password and a deactivated account look and cost the same."""
-    account = await _proven(database, passwords, form)
-    issued = await tokens.issue(account.account_id, _granted(account, form.scope))
+    account, version = await _proven(database, passwords, form)
+    granted = _granted(account, form.scope)
+    issued = await tokens.issue(account.account_id, granted, session_id=new_id(), version=version)
     document = {
         "access_token": issued.token,
         "token_type": "bearer",
@@ -78,15 +80,18 @@ async def signing_keys(keys: Annotated[Keys, Depends(opened(Keys))]) -> Answer:
     return Answer(200, [(b"content-type", b"application/json"), *_PUBLIC], ring.jwks)
 
 
-async def _proven(database: Database, passwords: Passwords, form: TokenForm) -> Account:
-    """The account that name and password belong to. What is asked of Postgres and of argon2 tells nobody who exists."""
+async def _proven(database: Database, passwords: Passwords, form: TokenForm) -> tuple[Account, int]:
+    """The account that name and password belong to, and its version.
+
+    What is asked of Postgres and of argon2 tells nobody who exists.
+    """
     key = _key(form.username)
     found = await credentials.find(database, *key) if key else None
     right = await passwords.verify_password(found.password_hash if found else None, form.password)
-    account = await account_of(database, found.account_id) if found and right else None
+    account, version = await account_of(database, found.account_id) if found and right else (None, 0)
     if account is None or not account.active:
         raise Problem("invalid-credentials")
-    return account
+    return account, version
 
 
 def _key(name: str) -> tuple[str, str] | None:
@@ -107,10 +112,10 @@ def _granted(account: Account, wanted: str | None) -> frozenset[str]:
     return granted
 
 
-async def account_of(database: Database, account_id: UUID) -> Account | None:
-    """The account as its events leave it, read from the log: a sign-in never trusts a read model that lags."""
-    account = ACCOUNTS.initial
+async def account_of(database: Database, account_id: UUID) -> tuple[Account | None, int]:
+    """The account as its events leave it, and its version: from the log, as a sign-in trusts no read model."""
+    account, version = ACCOUNTS.initial, 0
     for past in (await load_streams(database, [account_id]))[account_id]:
         event: Any = past.event
-        account = ACCOUNTS.evolve(account, event)
-    return account
+        account, version = ACCOUNTS.evolve(account, event), past.version
+    return account, version

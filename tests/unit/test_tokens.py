@@ -13,11 +13,12 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from infra.keys import KeyRing, generate, key_ring, thumbprint
-from infra.tokens import AUDIENCE, REMEMBERED, InvalidToken, Tokens
+from infra.tokens import AUDIENCE, REMEMBERED, InvalidToken, Issued, Tokens
 
 pytestmark = pytest.mark.anyio
 
 ACCOUNT = UUID("01890000-0000-7000-8000-000000000001")
+SESSION = UUID("01890000-0000-7000-8000-000000000002")
 OURS = key_ring([generate()])
 THEIRS = key_ring([generate()])
 
@@ -41,6 +42,10 @@ def tokens(source: Ring | None = None, *, seconds: int = 900) -> Tokens:
     return Tokens(source or Ring(), issuer="weir", seconds=seconds)
 
 
+async def issue(mint: Tokens, *scopes: str) -> Issued:
+    return await mint.issue(ACCOUNT, scopes, session_id=SESSION, version=3)
+
+
 def claims(**changed: Any) -> dict[str, Any]:
     now = int(time.time())
     whole = {
@@ -51,6 +56,8 @@ def claims(**changed: Any) -> dict[str, Any]:
         "iat": now,
         "exp": now + 900,
         "scope": "orders:read orders:write",
+        "sid": str(SESSION),
+        "ver": 3,
     }
     return {name: value for name, value in {**whole, **changed}.items() if value is not None}
 
@@ -119,6 +126,13 @@ ATTACKS: dict[str, Callable[[], str]] = {
     "an expiry that is true": lambda: signed(claims(exp=True)),
     "no scope": lambda: signed(claims(scope=None)),
     "a scope that is a list": lambda: signed(claims(scope=["accounts:admin"])),
+    "no session": lambda: signed(claims(sid=None)),
+    "a session that is no id": lambda: signed(claims(sid="mine")),
+    "a session that is a number": lambda: signed(claims(sid=7)),
+    "no version": lambda: signed(claims(ver=None)),
+    "a version that is text": lambda: signed(claims(ver="3")),
+    "a version that is true": lambda: signed(claims(ver=True)),
+    "a version before the first": lambda: signed(claims(ver=0)),
     "nothing": lambda: "",
     "one dot": lambda: ".",
     "four parts": lambda: signed(claims()) + ".AA",
@@ -131,10 +145,11 @@ ATTACKS: dict[str, Callable[[], str]] = {
 
 async def test_a_token_that_we_issued_says_who_and_what() -> None:
     mint = tokens()
-    issued = await mint.issue(ACCOUNT, {"orders:write", "orders:read"})
+    issued = await issue(mint, "orders:write", "orders:read")
     access = await tokens().verify(issued.token)
     assert access.account_id == ACCOUNT
     assert access.scopes == {"orders:read", "orders:write"}
+    assert (access.session_id, access.version) == (SESSION, 3)
     assert (issued.expires_in, issued.scope) == (900, "orders:read orders:write")
 
 
@@ -149,7 +164,7 @@ async def test_a_token_that_is_not_exactly_ours_is_refused(attack: str) -> None:
 
 
 async def test_a_token_lives_fifteen_minutes_at_most_whatever_the_settings_say() -> None:
-    issued = await tokens(seconds=86_400).issue(ACCOUNT, ())
+    issued = await issue(tokens(seconds=86_400))
     assert issued.expires_in == 900
 
 
@@ -201,6 +216,6 @@ def test_a_published_key_verifies_our_tokens() -> None:
 
 
 async def test_neither_key_nor_token_shows_in_a_repr() -> None:
-    issued = await tokens().issue(ACCOUNT, ())
+    issued = await issue(tokens())
     assert issued.token not in repr(issued)
     assert "private" not in repr(OURS.signing)
