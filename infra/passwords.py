@@ -1,9 +1,14 @@
-"""Passwords: their bounds, and argon2id in a bounded set of threads, so that a hundred logins at once starve nobody."""
+"""Passwords: which are accepted, and argon2id in a bounded set of threads, so that many logins at once starve nobody.
+
+NIST SP 800-63B says which: no rules of composition, but none that is commonly used, expected or the user's own name.
+"""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from itertools import pairwise
+from pathlib import Path
 from typing import Final, TypeVar
 from unicodedata import normalize
 
@@ -16,6 +21,11 @@ from infra.errors import Unavailable
 
 SHORTEST: Final = 8
 LONGEST: Final = 1024
+LONGEST_PATTERN: Final = 4
+"""A password that only repeats so few characters is expected, however long it is."""
+
+_COMMON: Final = Path(__file__).with_name("common_passwords.txt")
+_TRIMMINGS: Final = "0123456789 !\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
 
 T = TypeVar("T")
 
@@ -29,14 +39,43 @@ class Cost:
     lanes: int = 1
 
 
-def accepted(password: str, pointer: str = "/password") -> str:
-    """The password in NFC, if it has 8 to 1024 characters; raises :class:`~domain.errors.InvalidValue`."""
+def accepted(password: str, pointer: str = "/password", *, own: Sequence[str] = ()) -> str:
+    """The password in NFC, if it has 8 to 1024 characters and is not one that others would try first.
+
+    ``own`` are the user's names: email, username. Raises :class:`~domain.errors.InvalidValue`.
+    """
     composed = _composed(password)
     if composed is None:
         raise InvalidValue("must be text", pointer=pointer)
     if not SHORTEST <= len(composed) <= LONGEST:
         raise InvalidValue(f"must have {SHORTEST} to {LONGEST} characters", pointer=pointer)
+    folded = composed.casefold()
+    if _patterned(folded) or folded in _common():
+        raise InvalidValue("is one that is tried first", pointer=pointer)
+    if folded in (names := set(_names(own))) or folded.rstrip(_TRIMMINGS) in names:
+        raise InvalidValue("must not be your own name or address", pointer=pointer)
     return composed
+
+
+def _patterned(password: str) -> bool:
+    """Whether it is a few characters over and over, or a run such as ``23456789`` or ``hgfedcba``."""
+    period = (password + password).find(password, 1)
+    steps = {ord(after) - ord(before) for before, after in pairwise(password)}
+    return period <= LONGEST_PATTERN or steps in ({1}, {-1})
+
+
+@cache
+def _common() -> frozenset[str]:
+    lines = _COMMON.read_text(encoding="utf-8").splitlines()
+    return frozenset(line for line in lines if not line.startswith("#"))
+
+
+def _names(own: Sequence[str]) -> Iterator[str]:
+    """The names, and what is before the ``@`` of an address, with and without digits and marks at their end."""
+    for name in own:
+        whole = normalize("NFC", name).casefold()
+        for each in (whole, whole.rpartition("@")[0]):
+            yield from filter(None, (each, each.rstrip(_TRIMMINGS)))
 
 
 def _composed(password: str) -> str | None:
@@ -68,14 +107,21 @@ class Passwords:
         """The hash that stands in where there is none, so that an unknown user costs what a known one does."""
         return self._hasher.hash(b"nobody has this password")
 
-    async def hash_password(self, password: str) -> str:
+    async def hash_password(self, password: str, pointer: str = "/password", *, own: Sequence[str] = ()) -> str:
         """The argon2id hash of an acceptable password, in PHC form; raises as :func:`accepted` does."""
-        composed = accepted(password)
+        composed = accepted(password, pointer, own=own)
         return await self._in_thread(lambda: self._hasher.hash(composed))
 
     async def verify_password(self, stored: str | None, password: str) -> bool:
         """Whether the password is the one that was hashed; never for ``stored=None``, at the same cost."""
         return await self._in_thread(lambda: self._verify(stored, password))
+
+    def needs_rehash(self, stored: str) -> bool:
+        """Whether the hash was made at another cost than today's: whoever knows the password can make a new one."""
+        try:
+            return self._hasher.check_needs_rehash(stored)
+        except InvalidHashError:
+            return True
 
     def _verify(self, stored: str | None, password: str) -> bool:
         composed = _composed(password)

@@ -7,7 +7,7 @@ import pytest
 
 from domain.errors import InvalidValue
 from infra.errors import Unavailable
-from infra.passwords import Cost, Passwords, accepted
+from infra.passwords import SHORTEST, Cost, Passwords, _common, accepted
 
 pytestmark = pytest.mark.anyio
 
@@ -77,9 +77,78 @@ def test_too_short_too_long_and_unwritable_passwords_are_refused(password: str) 
     assert not password or password not in refusal.value.detail
 
 
-@pytest.mark.parametrize("password", ["12345678", "x" * 1024, "e\u0301" * 1024])
+@pytest.mark.parametrize("password", ["zub oqet", "kzqwv" * 204 + "kzqw", "e\u0301kzqw" * 204 + "e\u0301kzq"])
 def test_the_bounds_themselves_are_accepted_counted_in_composed_characters(password: str) -> None:
     assert 8 <= len(accepted(password)) <= 1024
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        "password",
+        "PassWord",
+        "qwerty123",
+        "trustno1",
+        "letmein123",
+        "12345678",
+        "87654321",
+        "abcdefgh",
+        "aaaaaaaa",
+        "weirweir",
+        "xY1!" * 30,
+    ],
+)
+def test_what_everybody_tries_first_is_refused_in_any_case_and_not_repeated(password: str) -> None:
+    with pytest.raises(InvalidValue) as refusal:
+        accepted(password, "/new_password")
+    assert refusal.value.pointer == "/new_password"
+    assert password not in refusal.value.detail
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        "ada.lovelace@example.org",
+        "ADA.LOVELACE@EXAMPLE.ORG",
+        "Ada.Lovelace",
+        "ada.lovelace1815",
+        "ada.lovelace!!",
+        "countess",
+        "Countess_1815",
+        "countess99",
+    ],
+)
+def test_the_users_own_names_are_refused_with_or_without_something_at_the_end(password: str) -> None:
+    with pytest.raises(InvalidValue):
+        accepted(password, own=("Ada.Lovelace@Example.org", "Countess99"))
+    assert accepted(password) == password, "it is somebody else's to choose"
+
+
+def test_a_name_in_a_longer_phrase_is_no_reason_to_refuse_it() -> None:
+    assert accepted("countess of sums", own=("ada@example.org", "countess"))
+
+
+def test_names_without_letters_forbid_no_more_than_themselves() -> None:
+    assert accepted("20240131-4!", own=("007@example.org", "4711"))
+
+
+def test_the_bundled_list_is_in_the_form_that_passwords_are_compared_in() -> None:
+    assert len(_common()) > 10_000
+    for password in _common():
+        assert len(password) >= SHORTEST
+        assert password == password.strip().casefold()
+
+
+async def test_the_names_count_where_a_password_is_hashed_too() -> None:
+    with pytest.raises(InvalidValue):
+        await Passwords(CHEAP).hash_password("countess99", own=("countess",))
+
+
+async def test_a_hash_of_another_cost_is_due_for_a_new_one() -> None:
+    stored = await Passwords(CHEAP).hash_password("correct horse")
+    assert not Passwords(CHEAP).needs_rehash(stored)
+    assert Passwords(Cost(memory_kib=128, passes=1)).needs_rehash(stored)
+    assert Passwords(CHEAP).needs_rehash("plain text")
 
 
 async def test_the_event_loop_goes_on_while_passwords_are_hashed() -> None:
