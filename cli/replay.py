@@ -14,6 +14,7 @@ from time import monotonic
 from typing import Annotated, Any
 
 import typer
+import uvloop
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
@@ -25,7 +26,7 @@ from infra.settings import Settings
 from projections.all import PROJECTIONS
 from projections.declaration import Projection
 from projections.generations import install
-from projections.rebuild import Building, Busy, Switched, announce, begin, build, finish
+from projections.rebuild import Building, Busy, Share, Switched, announce, begin, build, finish, shares
 
 PLAIN_SECONDS = 2.0
 """How often a line is printed where there is no terminal."""
@@ -60,7 +61,8 @@ def _replay(projection: Projection[Any], settings: Settings) -> None:
     with asyncio.Runner() as runner:
         session, log, building = runner.run(_begin(projection, settings))
         try:
-            read, rows = _build_all(building, settings)
+            parts = runner.run(shares(session, building, os.cpu_count() or 1))
+            read, rows = _build_all(building, settings, parts)
             switched = runner.run(finish(session, building))
             runner.run(announce(settings.redis_url, log, building))
         finally:
@@ -85,12 +87,12 @@ async def _begin(projection: Projection[Any], settings: Settings) -> tuple[Conne
 
 @dataclass(slots=True)
 class _Builder:
-    """A process that builds some shards, and what it has told so far."""
+    """A process that builds a share, and what it has told so far."""
 
     process: BaseProcess
     pipe: Pipe
     read: int = 0
-    positions: int = 0
+    positions: float = 0
     rows: int = 0
     error: str | None = None
 
@@ -105,10 +107,9 @@ class _Builder:
             self.pipe.close()
 
 
-def _build_all(building: Building, settings: Settings) -> tuple[int, int]:
-    """Builds all shards on all processors; answers how many events were read and how many rows they make."""
-    count = min(os.cpu_count() or 1, len(building.shards))
-    builders = [_start(building, settings, building.shards[place::count]) for place in range(count)]
+def _build_all(building: Building, settings: Settings, parts: Sequence[Share]) -> tuple[int, int]:
+    """Builds each share in a process of its own; answers how many events were read and how many rows they make."""
+    builders = [_start(building, settings, share) for share in parts]
     try:
         with _progress(building) as show:
             while open_pipes := [each.pipe for each in builders if not each.pipe.closed]:
@@ -126,20 +127,20 @@ def _build_all(building: Building, settings: Settings) -> tuple[int, int]:
     return sum(each.read for each in builders), sum(each.rows for each in builders)
 
 
-def _start(building: Building, settings: Settings, shards: Sequence[int]) -> _Builder:
+def _start(building: Building, settings: Settings, share: Share) -> _Builder:
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_run_builder, args=(theirs, building, settings, shards), daemon=True)
+    process = context.Process(target=_run_builder, args=(theirs, building, settings, share), daemon=True)
     process.start()
     theirs.close()
     return _Builder(process, ours)
 
 
-def _run_builder(pipe: Pipe, building: Building, settings: Settings, shards: Sequence[int]) -> None:
+def _run_builder(pipe: Pipe, building: Building, settings: Settings, share: Share) -> None:
     """What a builder's process does."""
-    told = [0, 0]
+    told = [0, 0.0]
 
-    def report(read: int, positions: int) -> None:
+    def report(read: int, positions: float) -> None:
         told[0] += read
         told[1] += positions
         pipe.send((*told, 0, None))
@@ -147,12 +148,12 @@ def _run_builder(pipe: Pipe, building: Building, settings: Settings, shards: Seq
     async def work() -> int:
         session = await connect(settings.direct_url)
         try:
-            return await build(session, building, shards, report)
+            return await build(session, building, share, report)
         finally:
             await session.close()
 
     try:
-        rows = asyncio.run(work())
+        rows = uvloop.run(work())
     except Exception as error:
         pipe.send((*told, 0, f"{type(error).__name__}: {error}"))
     else:
@@ -164,7 +165,7 @@ def _run_builder(pipe: Pipe, building: Building, settings: Settings, shards: Seq
 @contextmanager
 def _progress(building: Building) -> Iterator[Any]:
     """A bar on a terminal, else a line now and then: events read, rate, time left."""
-    total = building.head * len(building.shards)
+    total = building.head
     what = f"{building.projection.name}: generation {building.generation}"
     console = Console()
     if not console.is_terminal:

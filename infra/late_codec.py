@@ -3,13 +3,15 @@
 For whoever reads the log in bulk: a fold looks at few fields of most events.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields
 from functools import cache
 from typing import Any, Final
 
+import orjson
+
 from domain.messages import Event
-from domain.registry import EVENTS
+from domain.registry import EVENTS, Upcaster
 from infra.codec import Convert, Fields, MalformedEvent, UnknownEventType, converters
 
 _new: Final = object.__new__
@@ -39,31 +41,48 @@ class _Late:
         return value
 
 
+class _Raw:
+    """The parsed JSON object, in the newest version of its shape."""
+
+    __slots__ = ("_steps",)
+
+    def __init__(self, steps: Sequence[Upcaster]) -> None:
+        self._steps = steps
+
+    def __get__(self, event: Any, _owner: type) -> Any:
+        if event is None:
+            return self
+        raw: Fields = orjson.loads(event.text)
+        for step in self._steps:
+            raw = step(raw)
+        event.__dict__["raw"] = raw
+        return raw
+
+
 @cache
-def late_reader(name: str, schema_version: int) -> Callable[[Fields], Event]:
-    """A function that makes a stored event of its parsed JSON object, which it keeps as ``raw``.
+def late_reader(name: str, schema_version: int) -> Callable[[bytes], Event]:
+    """A function that makes a stored event of its JSON, which is parsed at the first look and kept as ``raw``.
 
     Raises :class:`~infra.codec.UnknownEventType` as :func:`infra.codec.decode` does.
     """
     kind = EVENTS.get(name)
     if kind is None or not 1 <= schema_version <= kind.version:
         raise UnknownEventType(name, schema_version)
-    steps = [kind.upcasters[version] for version in range(schema_version, kind.version)]
-    late = _late_class(name)
+    late = _late_class(name, schema_version)
 
-    def read(raw: Fields) -> Event:
-        for step in steps:
-            raw = step(raw)
+    def read(text: bytes) -> Event:
         event: Event = _new(late)
-        event.__dict__["raw"] = raw
+        event.__dict__["text"] = text
         return event
 
     return read
 
 
 @cache
-def _late_class(name: str) -> type[Any]:
+def _late_class(name: str, schema_version: int) -> type[Any]:
     """A subclass of the event's, so that ``match`` and ``isinstance`` see what it is."""
-    cls: type[Any] = EVENTS[name].cls
-    defaults = {each.name: each.default for each in fields(cls)}
-    return type(cls.__name__, (cls,), {n: _Late(n, convert, defaults[n]) for n, convert in converters(cls).items()})
+    kind = EVENTS[name]
+    defaults = {each.name: each.default for each in fields(kind.cls)}
+    late = {n: _Late(n, convert, defaults[n]) for n, convert in converters(kind.cls).items()}
+    raw = _Raw([kind.upcasters[version] for version in range(schema_version, kind.version)])
+    return type(kind.cls.__name__, (kind.cls,), {**late, "raw": raw})

@@ -11,7 +11,7 @@ from domain.messages import Event, Recorded
 from domain.registry import EVENTS, NAMES
 from infra.codec import dumps, reader
 
-__all__ = ["By", "Column", "Projection", "Row", "RowMissing", "amend", "known", "make"]
+__all__ = ["By", "ByStream", "Column", "Projection", "Row", "RowMissing", "amend", "known", "make"]
 
 
 class Row(Protocol):
@@ -44,6 +44,15 @@ class By:
     def __call__(self, event: Recorded) -> str:
         """The key of the row."""
         return str(getattr(event.data, self.field))
+
+
+@dataclass(frozen=True)
+class ByStream:
+    """The key of rows that are each about one stream: its id. Such a read model is rebuilt stream by stream."""
+
+    def __call__(self, event: Recorded) -> str:
+        """The key of the row."""
+        return str(event.stream_id)
 
 
 @dataclass(frozen=True, kw_only=True)

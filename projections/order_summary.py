@@ -20,7 +20,7 @@ from domain.orders import (
     OrderShipped,
     OrderStatus,
 )
-from projections.declaration import By, Column, Projection, amend, known, make
+from projections.declaration import ByStream, Column, Projection, amend, known, make
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +137,7 @@ ORDER_SUMMARY: Final = Projection[OrderSummary](
             OrderRefunded,
         }
     ),
-    key=By("order_id"),
+    key=ByStream(),
     project=project,
     columns=(
         Column("customer_id", "uuid", lambda order: order.customer_id),

@@ -2,14 +2,15 @@
 
 ::
 
-    begin ─▶ build, each shard by itself: read the log, fold in memory, COPY ─▶ index ─▶ catch up ─▶ switch
-                                                                                      as a consumer, one transaction
+    begin ─▶ build, share by share: read the log, fold, COPY ─▶ index ─▶ catch up ─▶ switch
+                                                                        as a consumer, one transaction
 
 Whatever stops it on the way, readers notice nothing: they are served by the generation that the pointer names.
 """
 
 from projections.rebuild.building import build
 from projections.rebuild.generation import Building, Busy, begin
+from projections.rebuild.shares import Share, shares
 from projections.rebuild.switching import Switched, announce, finish
 
-__all__ = ["Building", "Busy", "Switched", "announce", "begin", "build", "finish"]
+__all__ = ["Building", "Busy", "Share", "Switched", "announce", "begin", "build", "finish", "shares"]

@@ -1,44 +1,57 @@
-"""Building a generation: each shard is read, folded in memory and copied into the table, in a transaction of its own.
-
-A shard's rows must fit into memory while it is folded: a few kilobytes each, so a gigabyte holds some 300,000.
-"""
+"""Building a generation: a share of the log is read, folded, and copied into the table."""
 
 import gc
-from collections.abc import AsyncIterator, Callable, Iterable
+from bisect import bisect_right
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, Final, cast
 from uuid import UUID
 
 from domain.messages import Recorded
 from infra.codec import UnknownEventType
-from infra.late_codec import late_reader
-from infra.log import Entry, Session, read_shard
+from infra.log import Entry, Session, read_shard, read_stream
 from projections import parking
 from projections.declaration import By, Projection
 from projections.rebuild.generation import Building
-from projections.rebuild.reading import Page, Passing, UndeclaredMetadata, pages
+from projections.rebuild.reading import Line, Passing, Reader, UndeclaredMetadata
+from projections.rebuild.shares import Shards, Share, Streams
 from projections.runtime.folding import Folded, Kept, Parking, describe, fold, written
 from projections.runtime.table import Table
 
-CAREFUL_PAGE = 1_000
+CAREFUL_PAGE: Final = 1_000
 
-Report = Callable[[int, int], None]
+Report = Callable[[int, float], None]
 """Is told, since the last time, how many events were read, and how many positions of the log that is on the way."""
 
+_stream_of: Final = itemgetter(0)
 
-async def build(session: Session, building: Building, shards: Iterable[int], report: Report) -> int:
-    """Builds these shards; answers the number of rows. ``session`` is a connection of one's own."""
+
+async def build(session: Session, building: Building, share: Share, report: Report) -> int:
+    """Builds a share; answers the number of rows. ``session`` is a connection of one's own.
+
+    The table is nobody's yet: what an attempt leaves behind that fails is dropped with it by the next.
+    """
     await session.execute("SET TIME ZONE 'UTC'")
+    # The planner would rather sort a share than walk along the index, and it would do so for every page.
+    await session.execute("SET enable_sort = off; SET enable_seqscan = off; SET enable_bitmapscan = off")
     rows = 0
     with _no_collector():
-        for shard in shards:
-            rows += await _build_shard(session, building, shard, report)
+        async for folded in _parts(session, building, share, report):
+            rows += await _write(session, building, folded)
     return rows
 
 
+def _parts(session: Session, building: Building, share: Share, report: Report) -> AsyncIterator[Folded]:
+    if isinstance(share, Shards):
+        return _shards(session, building, share, report)
+    return _streams(session, building, share, report)
+
+
 @contextmanager
-def _no_collector() -> Any:
-    """Holds off the search for cycles: there are none, and it would go through millions of rows again and again."""
+def _no_collector() -> Iterator[None]:
+    """Holds off the search for cycles: there are none, and it would go through all rows again and again."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -48,88 +61,105 @@ def _no_collector() -> Any:
             gc.enable()
 
 
-async def _build_shard(session: Session, building: Building, shard: int, report: Report) -> int:
-    projection = building.projection
-    folded = await _folded(session, building, shard, report)
-    async with session.transaction():
-        await Table(projection, building.generation).copy(session, (row for row in folded.written if row.document))
-        await parking.write(session, projection.name, building.generation, folded.parkings)
-        # The last event of the shard up to here, of whatever kind: from it on the generation is kept like any other.
-        await session.execute(
-            "INSERT INTO checkpoints (consumer, generation, shard, position) VALUES ($1, $2, $3, coalesce("
-            "(SELECT max(position) FROM events WHERE shard = $3 AND position <= $4), 0))",
-            projection.name,
-            building.generation,
-            shard,
-            building.head,
-        )
-    return sum(1 for row in folded.written if row.document)
+async def _write(session: Session, building: Building, folded: Folded) -> int:
+    rows = [row for row in folded.written if row.document]
+    await Table(building.projection, building.generation).copy(session, rows)
+    await parking.write(session, building.projection.name, building.generation, folded.parkings)
+    return len(rows)
 
 
-async def _folded(session: Session, building: Building, shard: int, report: Report) -> Folded:
-    folding, reached = _Folding(building.projection, shard), 0
-    async for page, position in pages(session, building.projection, shard, 0, building.head):
-        folding.take(page)
-        report(len(page), position - reached)
-        reached = position
-    report(0, building.head - reached)
-    try:
-        return folding.result()
-    except Exception:
-        # A row cannot be written: which event was it? The careful fold finds out, event by event.
-        entries = [entry async for entry in _entries(session, shard, reached)]
-        concerned = [entry for entry in entries if building.projection.concerns(entry.type)]
-        return fold(building.projection, {}, set(), concerned)
+async def _streams(session: Session, building: Building, share: Streams, report: Report) -> AsyncIterator[Folded]:
+    """Stream by stream, page by page. The last stream of a page may go on in the next one and waits for it."""
+    reader, passed = Reader(session, building.projection, building.head), 0
+    lines: list[Line] = []
+    async for page in reader.streams(share.first, share.last):
+        lines += page
+        last = page[-1][0]
+        whole = next(n for n in range(len(lines), 0, -1) if lines[n - 1][0] != last) if lines[0][0] != last else 0
+        yield await _folded(session, building, lines[:whole])
+        del lines[:whole]
+        before, passed = passed, bisect_right(share.marks, UUID(last.decode()))
+        report(len(page), (passed - before) * share.apart)
+    yield await _folded(session, building, lines)
+    report(0, (len(share.marks) - passed) * share.apart)
 
 
-async def _entries(session: Session, shard: int, last: int) -> AsyncIterator[Entry]:
+async def _folded(session: Session, building: Building, lines: Sequence[Line]) -> Folded:
+    """Whole streams, one after the other. A stream in which anything is amiss is folded again, event by event."""
+    projection, folded, event = building.projection, Folded(), Passing()
+    recorded, project = cast(Recorded, event), building.projection.project
+    for stream, events in groupby(lines, _stream_of):
+        try:
+            row = None
+            for line in events:
+                event.take(line)
+                row = project(row, recorded)
+            folded.written.append(written(projection, stream.decode(), Kept(event.position, row)))
+        except UndeclaredMetadata:
+            raise
+        except Exception:
+            careful = await _carefully(session, building, UUID(stream.decode()))
+            folded.written += careful.written
+            folded.parkings += careful.parkings
+    return folded
+
+
+async def _carefully(session: Session, building: Building, stream_id: UUID) -> Folded:
+    entries = await read_stream(session, stream_id, 1, building.head)
+    return fold(building.projection, {}, set(), [e for e in entries if building.projection.concerns(e.type)])
+
+
+async def _shards(session: Session, building: Building, share: Shards, report: Report) -> AsyncIterator[Folded]:
+    """Shard by shard. The rows of one must fit into memory: some kilobytes each, so a gigabyte holds some 300,000."""
+    reader = Reader(session, building.projection, building.head)
+    for number in share.numbers:
+        folding, reached = _Folding(building.projection), 0
+        async for page in reader.shard(number):
+            folding.take(page)
+            before, reached = reached, int(page[-1][1])
+            report(len(page), (reached - before) / len(building.shards))
+        report(0, (building.head - reached) / len(building.shards))
+        try:
+            yield folding.result()
+        except Exception:
+            # A row cannot be written: which event was it? The careful fold finds out, event by event.
+            yield fold(building.projection, {}, set(), [entry async for entry in _entries(session, building, number)])
+
+
+async def _entries(session: Session, building: Building, shard: int) -> AsyncIterator[Entry]:
     after = 0
-    while after < last:
-        page = await read_shard(session, shard, after, CAREFUL_PAGE)
+    while page := await read_shard(session, shard, after, CAREFUL_PAGE):
         for entry in page:
-            if entry.position <= last:
+            if entry.position <= building.head and building.projection.concerns(entry.type):
                 yield entry
         after = page[-1].position
 
 
 class _Folding:
-    """The fold over one shard: the same ``project``, over events that cost as little as they can."""
+    """The fold over a shard: the same ``project``, over events that cost as little as they can."""
 
-    def __init__(self, projection: Projection[Any], shard: int) -> None:
+    def __init__(self, projection: Projection[Any]) -> None:
         self._projection = projection
         self._rows: dict[str, tuple[int, Any]] = {}
         self._parkings: list[Parking] = []
-        self._aside: set[str] = set()
-        self._passing = Passing()
-        self._passing.shard = shard
+        self._aside: set[bytes] = set()
 
-    def take(self, page: Page) -> None:
+    def take(self, page: Sequence[Line]) -> None:
         """Folds a page."""
-        project, rows, aside, event = self._projection.project, self._rows, self._aside, self._passing
-        recorded = cast(Recorded, event)
-        key_of = self._key
-        for (
-            event.position,
-            event.version,
-            event.schema_version,
-            event.category,
-            event.type,
-            event.stream,
-            event.at,
-            raw,
-            event.known,
-        ) in page:
-            if aside and event.stream in aside:
+        project, rows, aside, event = self._projection.project, self._rows, self._aside, Passing()
+        recorded, key_of = cast(Recorded, event), self._key
+        for line in page:
+            if aside and line[0] in aside:
                 continue
             try:
-                event.data = late_reader(event.type, event.schema_version)(raw)
+                event.take(line)
                 key = key_of(recorded)
                 before = rows.get(key)
                 rows[key] = (event.position, project(before[1] if before else None, recorded))
             except UndeclaredMetadata:
                 raise
             except Exception as error:
-                self._park(error)
+                self._park(event, error)
 
     def result(self) -> Folded:
         """What came of it. Raises whatever the writing of a row raises."""
@@ -146,11 +176,10 @@ class _Folding:
             return lambda event: event.data.raw[field]  # type: ignore[attr-defined]
         return key
 
-    def _park(self, error: Exception) -> None:
-        event = self._passing
+    def _park(self, event: Passing, error: Exception) -> None:
         unknown = isinstance(error, UnknownEventType)
         if not self._projection.concerns(event.type):
             return
-        entry = Entry(None, event.position, 0, event.shard, UUID(event.stream), event.type)
+        entry = Entry(None, event.position, 0, event.shard, event.stream_id, event.type)
         self._parkings.append(Parking(entry, describe(error), unknown))
         self._aside.add(event.stream)

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from infra.errors import Fenced
 from infra.leases import Place
-from infra.log import Log, Session, read_shard
+from infra.log import Log, Session, read_shard, shard_heads
 from infra.streams import BROKEN, Keys, open_redis
 from projections.generations import create_indexes
 from projections.rebuild.generation import Building, drop
@@ -115,10 +115,17 @@ class Follower:
         self._leases: dict[int, Lease] = {}
 
     async def load(self) -> None:
-        """Takes up the checkpoints that the building has left."""
+        """Lays down checkpoints at each shard's last event that was built, of whatever kind, and goes on from there."""
         name, generation = self._keeping.name, self._keeping.generation
+        heads = await shard_heads(self._session, self._building.shards, self._building.head)
         rows = await self._session.fetch(
-            "SELECT shard, position, epoch FROM checkpoints WHERE consumer = $1 AND generation = $2", name, generation
+            "INSERT INTO checkpoints (consumer, generation, shard, position) "
+            "SELECT $1, $2, s, p FROM unnest($3::smallint[], $4::bigint[]) AS u (s, p) "
+            "RETURNING shard, position, epoch",
+            name,
+            generation,
+            list(heads),
+            list(heads.values()),
         )
         for shard, position, epoch in rows:
             self._leases[shard] = Lease(

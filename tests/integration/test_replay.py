@@ -22,7 +22,7 @@ from projections.declaration import Projection, amend
 from projections.generations import create_indexes
 from projections.order_summary import ORDER_SUMMARY, OrderSummary
 from projections.product_card import PRODUCT_CARD
-from projections.rebuild import Building, Busy, Switched, begin, build, finish
+from projections.rebuild import Building, Busy, Switched, begin, build, finish, shares
 from projections.rebuild.reading import UndeclaredMetadata
 from projections.rebuild.switching import Follower, switch
 from tests.builders import ORDER_ID, order_paid, order_placed, order_shipped
@@ -49,7 +49,8 @@ async def session(scene: Scene) -> AsyncIterator[Connection]:
 
 async def built(connection: Connection, projection: Projection[Any]) -> Building:
     building = await begin(connection, projection)
-    await build(connection, building, building.shards, lambda _events, _positions: None)
+    for share in await shares(connection, building, 2):
+        await build(connection, building, share, lambda _events, _positions: None)
     return building
 
 

@@ -1,0 +1,62 @@
+"""Who reads what: the log cut into shares that can be built side by side.
+
+Rows that are each about one stream are built stream by stream: a row is finished when its stream is, and is written at
+once, so that hardly anything has to be remembered. Rows fed by several streams are built shard by shard, in memory.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final, TypeAlias
+from uuid import UUID
+
+from infra.log import Session
+from projections.declaration import ByStream
+from projections.rebuild.generation import Building
+
+SAMPLES: Final = 1_000
+LOWEST: Final = UUID(int=0)
+HIGHEST: Final = UUID(int=2**128 - 1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Streams:
+    """The streams after ``first`` and up to ``last``.
+
+    ``marks`` are streams among them, in order, with about ``apart`` positions of the log between two.
+    """
+
+    first: UUID
+    last: UUID
+    marks: Sequence[UUID]
+    apart: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shards:
+    """The streams of some shards."""
+
+    numbers: tuple[int, ...]
+
+
+Share: TypeAlias = Streams | Shards
+
+
+async def shares(session: Session, building: Building, count: int) -> Sequence[Share]:
+    """The log in at most ``count`` shares of about the same size."""
+    if not isinstance(building.projection.key, ByStream):
+        count = min(count, len(building.shards))
+        return [Shards(numbers=building.shards[place::count]) for place in range(count)]
+    step = max(building.head // SAMPLES, 1)
+    rows = await session.fetch(
+        "SELECT stream_id FROM events WHERE position = ANY ($1) ORDER BY stream_id",
+        list(range(step, building.head + 1, step)),
+    )
+    marks = [UUID(bytes=row[0].bytes) for row in rows]
+    cuts = [len(marks) * place // count for place in range(count + 1)]
+    bounds = [LOWEST, *[marks[cut] for cut in cuts[1:-1]], HIGHEST] if marks else [LOWEST, HIGHEST]
+    apart = building.head / max(len(marks), 1)
+    return [
+        Streams(first=first, last=last, marks=[mark for mark in marks if first < mark <= last], apart=apart)
+        for first, last in pairwise(bounds)
+    ]
