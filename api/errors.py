@@ -48,6 +48,7 @@ STATUS: Final[Mapping[str, Kind]] = {
     "invalid-credentials": Kind(401, "Invalid credentials", "The name or the password is wrong.", _CHALLENGE),
     "token-reused": Kind(401, "Token reused", "This token was used before; its family is revoked.", _CHALLENGE),
     "invalid-signature": Kind(401, "Invalid signature", "The signature is wrong or too old.", _CHALLENGE),
+    "wrong-password": Kind(403, "Wrong password", "The password is wrong. The session it was asked in goes on."),
     "insufficient-scope": Kind(403, "Insufficient scope", "The credentials do not reach this far."),
     "too-many-requests": Kind(429, "Too many requests", "The rate limit is used up.", _SOON),
     # where to
@@ -68,6 +69,7 @@ STATUS: Final[Mapping[str, Kind]] = {
     "order-not-paid": Kind(409, "Order not paid", "The order is not paid."),
     "order-not-shipped": Kind(409, "Order not shipped", "The order is not shipped."),
     "payment-mismatch": Kind(409, "Payment mismatch", "The payment is not the order's total."),
+    "invalid-link": Kind(422, "Invalid link", "The link has been used or has run out. Ask for another one."),
     "invalid-value": Kind(422, "Invalid value", "A value is outside what the shop can hold."),
     "invalid-amount": Kind(422, "Invalid amount", "The amount is not one of its currency."),
     "unknown-currency": Kind(422, "Unknown currency", "ISO 4217 knows no such currency."),

@@ -4,7 +4,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
-from domain.accounts import AccountActivated, AccountDeactivated, AccountRegistered, AccountRolesChanged
+from domain.accounts import (
+    AccountActivated,
+    AccountDeactivated,
+    AccountEmailVerified,
+    AccountErased,
+    AccountPasswordChanged,
+    AccountPasswordResetRequested,
+    AccountProfileChanged,
+    AccountRegistered,
+    AccountRolesChanged,
+    AccountSessionEnded,
+    AccountTokenReused,
+    AccountUsernameChanged,
+)
 from domain.catalogue import (
     ProductAdded,
     ProductDescribed,
@@ -53,6 +66,14 @@ EVENTS: Final[Mapping[str, EventType]] = {
     "account.activated": EventType(cls=AccountActivated),
     "account.deactivated": EventType(cls=AccountDeactivated),
     "account.roles_changed": EventType(cls=AccountRolesChanged),
+    "account.email_verified": EventType(cls=AccountEmailVerified),
+    "account.username_changed": EventType(cls=AccountUsernameChanged),
+    "account.profile_changed": EventType(cls=AccountProfileChanged),
+    "account.password_changed": EventType(cls=AccountPasswordChanged),
+    "account.password_reset_requested": EventType(cls=AccountPasswordResetRequested),
+    "account.session_ended": EventType(cls=AccountSessionEnded),
+    "account.token_reused": EventType(cls=AccountTokenReused),
+    "account.erased": EventType(cls=AccountErased),
     "product.added": EventType(cls=ProductAdded),
     "product.repriced": EventType(cls=ProductRepriced),
     "product.described": EventType(cls=ProductDescribed),

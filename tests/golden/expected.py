@@ -5,7 +5,23 @@ from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
-from domain.accounts import AccountActivated, AccountDeactivated, AccountRegistered, AccountRolesChanged, Role
+from domain.accounts import (
+    AccountActivated,
+    AccountDeactivated,
+    AccountEmailVerified,
+    AccountErased,
+    AccountPasswordChanged,
+    AccountPasswordResetRequested,
+    AccountProfileChanged,
+    AccountRegistered,
+    AccountRolesChanged,
+    AccountSessionEnded,
+    AccountTokenReused,
+    AccountUsernameChanged,
+    EndedBy,
+    PasswordChangedBy,
+    Role,
+)
 from domain.catalogue import (
     ProductAdded,
     ProductDescribed,
@@ -43,6 +59,7 @@ ACCOUNT: Final = UUID("01890a5d-ac96-774b-bcce-b302099a8057")
 PRODUCT: Final = UUID("01890a5d-ac96-774b-bcce-b302099a8058")
 MUG: Final = UUID("01890a5d-ac96-774b-bcce-b302099a8059")
 ORDER: Final = UUID("01890a5d-ac96-774b-bcce-b302099a805a")
+SESSION: Final = UUID("01890a5d-ac96-774b-bcce-b302099a805b")
 NUMBER: Final = "W-2026-7K3M9QXA"
 
 TEA_POTS: Final = OrderLine(
@@ -75,6 +92,18 @@ EXPECTED: Final[Mapping[tuple[str, int], Event]] = {
     ("account.activated", 1): AccountActivated(account_id=ACCOUNT),
     ("account.deactivated", 1): AccountDeactivated(account_id=ACCOUNT),
     ("account.roles_changed", 1): AccountRolesChanged(account_id=ACCOUNT, roles=(Role.STAFF,)),
+    ("account.email_verified", 1): AccountEmailVerified(account_id=ACCOUNT, email="Ada@Bücher.example"),
+    ("account.username_changed", 1): AccountUsernameChanged(
+        account_id=ACCOUNT, username="Ada_Straße", username_key="ada_strasse"
+    ),
+    ("account.profile_changed", 1): AccountProfileChanged(account_id=ACCOUNT, full_name="Ada Lovelace", bio=None),
+    ("account.password_changed", 1): AccountPasswordChanged(
+        account_id=ACCOUNT, by=PasswordChangedBy.OWNER, kept_session=SESSION
+    ),
+    ("account.password_reset_requested", 1): AccountPasswordResetRequested(account_id=ACCOUNT),
+    ("account.session_ended", 1): AccountSessionEnded(account_id=ACCOUNT, session_id=SESSION, by=EndedBy.LOGOUT),
+    ("account.token_reused", 1): AccountTokenReused(account_id=ACCOUNT, session_id=SESSION),
+    ("account.erased", 1): AccountErased(account_id=ACCOUNT),
     ("product.added", 1): ProductAdded(
         product_id=PRODUCT,
         sku="TEA-1",

@@ -14,6 +14,7 @@ CODES = {
     "currency-mismatch",
     "duplicate-item",
     "invalid-amount",
+    "invalid-link",
     "invalid-value",
     "mixed-currencies",
     "not-for-sale",
@@ -26,6 +27,7 @@ CODES = {
     "stock-mismatch",
     "unknown-currency",
     "unknown-product",
+    "wrong-password",
 }
 """Add to it; what is in it may be written down in somebody's client."""
 
