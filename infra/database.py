@@ -1,10 +1,12 @@
 """Postgres, straight through the driver. JSON columns are bytes in both directions, so that nothing is parsed twice."""
 
 import asyncio
+import os
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
+from urllib.parse import urlsplit
 
 import asyncpg
 from pydantic import SecretStr
@@ -18,6 +20,8 @@ Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
 CONNECT_SECONDS = 1.0
 """How long a new connection may take before the server counts as down."""
+
+_THIS_MACHINE: Final = ("127.0.0.1", "::1", "localhost")
 
 UNREACHABLE = (
     OSError,
@@ -58,7 +62,18 @@ def options(url: SecretStr, *, pgbouncer: bool = False) -> dict[str, Any]:
     """The driver's arguments for a URL; a pooler in transaction mode gets no prepared statements."""
     dsn = url.get_secret_value().replace("postgresql+asyncpg://", "postgresql://", 1)
     cache = {"statement_cache_size": 0} if pgbouncer else {}
-    return {"dsn": dsn, "timeout": CONNECT_SECONDS, **cache}
+    return {"dsn": dsn, "timeout": CONNECT_SECONDS, **cache, **_encryption(dsn)}
+
+
+def _encryption(dsn: str) -> dict[str, Any]:
+    """A server on this machine is not asked for TLS unless somebody wants it.
+
+    The question costs each connection a round trip, and a driver that is cancelled while it waits for the answer leaves
+    an exception behind that nobody can catch.
+    """
+    parts = urlsplit(dsn)
+    wanted = "sslmode" in parts.query or "PGSSLMODE" in os.environ
+    return {} if wanted or parts.hostname not in _THIS_MACHINE else {"ssl": False}
 
 
 async def connect(url: SecretStr, *, pgbouncer: bool = False) -> Connection:
