@@ -5,24 +5,39 @@ from uuid import UUID
 
 from infra.claims import digest
 from infra.database import Database
+from infra.log import Session
 
 
 class Credential(NamedTuple):
-    """An account and the hash of its password, None where it has none."""
+    """An account and the hash of its password, None where it has none.
+
+    ``password_no`` tells which of its passwords that is. It counts if the account says the same: a hash that is behind
+    is that of a password which has been changed, and whose successor is still on its way here.
+    """
 
     account_id: UUID
     password_hash: str | None
+    password_no: int
 
 
 async def find(database: Database, scope: str, key: str) -> Credential | None:
     """The account that holds a unique key (scope ``email`` or ``username``, the key in its normal form)."""
     row = await database.fetchrow(
-        "SELECT c.stream_id, k.password_hash FROM claims c LEFT JOIN credentials k ON k.account_id = c.stream_id"
+        "SELECT c.stream_id, k.password_hash, k.password_no"
+        " FROM claims c LEFT JOIN credentials k ON k.account_id = c.stream_id"
         " WHERE c.scope = $1 AND c.key_digest = $2",
         scope,
         digest(scope, key),
     )
-    return Credential(row["stream_id"], row["password_hash"]) if row else None
+    return Credential(row["stream_id"], row["password_hash"], row["password_no"] or 0) if row else None
+
+
+async def of_account(database: Database, account_id: UUID) -> Credential:
+    """The credential of an account."""
+    row = await database.fetchrow(
+        "SELECT password_hash, password_no FROM credentials WHERE account_id = $1", account_id
+    )
+    return Credential(account_id, *row) if row else Credential(account_id, None, 0)
 
 
 async def store(database: Database, account_id: UUID, password_hash: str) -> None:
@@ -34,6 +49,29 @@ async def store(database: Database, account_id: UUID, password_hash: str) -> Non
     await database.execute(
         "INSERT INTO credentials (account_id, password_hash) VALUES ($1, $2) ON CONFLICT (account_id) DO NOTHING",
         account_id,
+        password_hash,
+    )
+
+
+async def replace(session: Session, account_id: UUID, password_hash: str, password_no: int) -> None:
+    """Puts a newer password in the place of an older one, in the caller's transaction; never the other way round."""
+    await session.execute(
+        "INSERT INTO credentials AS c (account_id, password_hash, password_no) VALUES ($1, $2, $3)"
+        " ON CONFLICT (account_id) DO UPDATE"
+        " SET password_hash = excluded.password_hash, password_no = excluded.password_no, changed_at = now()"
+        " WHERE c.password_no < excluded.password_no",
+        account_id,
+        password_hash,
+        password_no,
+    )
+
+
+async def rehash(database: Database, known: Credential, password_hash: str) -> None:
+    """Puts another hash of the same password in its place, unless the password has changed meanwhile."""
+    await database.execute(
+        "UPDATE credentials SET password_hash = $3 WHERE account_id = $1 AND password_hash = $2",
+        known.account_id,
+        known.password_hash,
         password_hash,
     )
 
