@@ -34,6 +34,7 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
     stack.push_async_callback(redis.aclose)
     handler = await _write_side(stack, settings, database, log)
     signing_keys = SigningKeys(database)
+    await stack.enter_async_context(signing_keys.following())
     passwords = Passwords()
     await ensure_admin(settings, database, handler, passwords)
     reads = await open_reads(stack, settings, registry, database, log)

@@ -22,6 +22,7 @@ COMMANDS = {
     "serve": Entry("cli.serve", "Run the HTTP API."),
     "worker": Entry("cli.worker", "Run background workers: relay, projections, tasks, or all."),
     "migrate": Entry("cli.migrate", "Bring the database's schema up to date."),
+    "keys": Entry("cli.keys", "List the keys that sign access tokens, or rotate them."),
     "replay": Entry("cli.replay", "Rebuild a read model from the log."),
     "parked": Entry("cli.parked", "List, retry or skip streams that a poison event has parked."),
     "mailsink": Entry("cli.mailsink", "Take mail by SMTP, keep each message as a file, show them in a browser."),

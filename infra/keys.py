@@ -1,9 +1,15 @@
-"""The keys that sign access tokens: rows shared by all processes, made on first need, published by half."""
+"""The keys that sign access tokens: rows shared by all processes, made on first need, published by half.
+
+They take turns (:mod:`infra.key_rotation`): a new one is published and verifies at once, signs when every process has
+surely heard of it, and then the one before verifies until its last token has expired. Nobody is refused on the way.
+"""
 
 import asyncio
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 from typing import Final, cast
 
@@ -22,11 +28,22 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from infra.database import Database
+from infra.repeating import repeating
 
 RELOAD_SECONDS: Final = 1.0
 """An unknown key id makes a process look again, at most this often: a stranger's token is no lever on Postgres."""
 
-_LIVE: Final = "SELECT kid, private_pem FROM signing_keys WHERE retired_at IS NULL ORDER BY created_at DESC, kid"
+LOOK_SECONDS: Final = 2.0
+"""How often a process that serves looks unasked."""
+
+FRESH_SECONDS: Final = 5.0
+"""A process that has not looked for so long does so before it signs, for the key it knows may have retired."""
+
+_LIVE: Final = (
+    "SELECT kid, private_pem FROM signing_keys WHERE retired_at IS NULL OR retired_at > now()"
+    " ORDER BY activates_at <= now() DESC, activates_at DESC, kid"
+)
+"""The one that signs comes first: of those whose time has come, the newest. Postgres's clock alone decides."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +65,7 @@ class SigningKey:
 
 @dataclass(frozen=True, kw_only=True)
 class KeyRing:
-    """The keys in use at one moment: the newest signs, every one of them verifies."""
+    """The keys in use at one moment: one of them signs, every one verifies."""
 
     signing: SigningKey
     public: Mapping[str, EllipticCurvePublicKey]
@@ -71,7 +88,7 @@ def thumbprint(public: EllipticCurvePublicKey) -> str:
 
 
 def key_ring(rows: Sequence[tuple[str, str]]) -> KeyRing:
-    """The ring of the given key ids and PEM texts, the newest first."""
+    """The ring of the given key ids and PEM texts, the signing one first."""
     keys = [
         SigningKey(kid=kid, private=cast(EllipticCurvePrivateKey, load_pem_private_key(pem.encode(), None)))
         for kid, pem in rows
@@ -84,11 +101,15 @@ def key_ring(rows: Sequence[tuple[str, str]]) -> KeyRing:
 
 
 class Keys:
-    """One process's view of the key ring, read on first need and again when a token names an unknown key."""
+    """One process's view of the ring: read on first need, when a token names an unknown key, and while it serves."""
 
-    def __init__(self, database: Database, *, reload_seconds: float = RELOAD_SECONDS) -> None:
+    def __init__(
+        self, database: Database, *, reload_seconds: float = RELOAD_SECONDS, fresh_seconds: float = FRESH_SECONDS
+    ) -> None:
         self._database = database
         self._reload_seconds = reload_seconds
+        self._fresh_seconds = fresh_seconds
+        self._rows: list[tuple[str, str]] = []
         self._ring: KeyRing | None = None
         self._read_at = 0.0
         self._reading = asyncio.Lock()
@@ -101,23 +122,35 @@ class Keys:
                     self._ring = await self._read()
         return self._ring
 
+    async def signing(self) -> SigningKey:
+        """The key to sign with now; raises :class:`~infra.errors.Unavailable` if that cannot be known."""
+        return (await self._read_within(self._fresh_seconds)).signing
+
+    def following(self) -> AbstractAsyncContextManager[None]:
+        """Looks every two seconds until the block ends."""
+        return repeating("follow signing keys", partial(self._read_within, 0.0), LOOK_SECONDS)
+
     async def public(self, kid: str) -> EllipticCurvePublicKey | None:
         """The key of that id, or None where no such key is in use."""
         ring = await self.ring()
         if kid not in ring.public:
-            ring = await self._read_again()
+            ring = await self._read_within(self._reload_seconds)
         return ring.public.get(kid)
 
-    async def _read_again(self) -> KeyRing:
+    async def _read_within(self, seconds: float) -> KeyRing:
+        """The ring as it was read within the last ``seconds``, or as it is read now."""
         async with self._reading:
-            if asyncio.get_running_loop().time() - self._read_at >= self._reload_seconds or self._ring is None:
+            if self._ring is None or asyncio.get_running_loop().time() - self._read_at >= seconds:
                 self._ring = await self._read()
             return self._ring
 
     async def _read(self) -> KeyRing:
-        rows = await self._database.fetch(_LIVE) or await self._first()
-        self._read_at = asyncio.get_running_loop().time()
-        return key_ring([(row["kid"], row["private_pem"]) for row in rows])
+        asked_at = asyncio.get_running_loop().time()
+        rows = [(row["kid"], row["private_pem"]) for row in await self._database.fetch(_LIVE) or await self._first()]
+        if self._ring is None or rows != self._rows:
+            self._rows, self._ring = rows, key_ring(rows)
+        self._read_at = asked_at
+        return self._ring
 
     async def _first(self) -> list[Mapping[str, str]]:
         """Makes the first key; of several processes that try at once, one does and the others find it."""

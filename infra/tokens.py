@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
-from infra.keys import KeyRing
+from infra.keys import SigningKey
 
 ALGORITHM: Final = "ES256"
 TYPE: Final = "at+jwt"
@@ -30,8 +30,8 @@ _MALFORMED: Final = (jwt.PyJWTError, ValueError, TypeError, OverflowError, Recur
 class KeySource(Protocol):
     """Where signing keys come from: :class:`infra.keys.Keys`."""
 
-    async def ring(self) -> KeyRing:
-        """The keys in use."""
+    async def signing(self) -> SigningKey:
+        """The key to sign with."""
 
     async def public(self, kid: str) -> EllipticCurvePublicKey | None:
         """The key of that id, if it is in use."""
@@ -94,7 +94,7 @@ class Tokens:
             "sid": str(session_id),
             "ver": version,
         }
-        key = (await self._keys.ring()).signing
+        key = await self._keys.signing()
         token = jwt.encode(claims, key.private, ALGORITHM, headers={"typ": TYPE, "kid": key.kid})
         return Issued(token=token, expires_in=self._seconds, scope=scope)
 

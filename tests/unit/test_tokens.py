@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from infra.keys import KeyRing, generate, key_ring, thumbprint
+from infra.keys import KeyRing, SigningKey, generate, key_ring, thumbprint
 from infra.tokens import AUDIENCE, REMEMBERED, InvalidToken, Issued, Tokens
 
 pytestmark = pytest.mark.anyio
@@ -30,8 +30,8 @@ class Ring:
         self._ring = ring
         self.asked = 0
 
-    async def ring(self) -> KeyRing:
-        return self._ring
+    async def signing(self) -> SigningKey:
+        return self._ring.signing
 
     async def public(self, kid: str) -> EllipticCurvePublicKey | None:
         self.asked += 1

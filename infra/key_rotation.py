@@ -1,0 +1,90 @@
+"""Signing keys that take turns: a new one comes in, the one before it goes out, and no token is refused meanwhile.
+
+::
+
+    made ──────▶ signs ──────────────────────▶
+       LEAD_SECONDS   the one before ──▶ retired
+                         RETIRE_SECONDS
+"""
+
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+from infra.database import Database, Pooled
+from infra.keys import FRESH_SECONDS, generate
+from infra.tokens import LEEWAY_SECONDS, LONGEST_LIFE
+
+LEAD_SECONDS: Final = 5.0
+"""From the moment a key is published until it signs.
+
+A process meets its first token either knowing the key already or, not having looked for a second, looks then: it needs
+no more than that second. The rest is for who is slow.
+"""
+
+LONGEST_LEAD: Final = 86_400.0
+
+RETIRE_SECONDS: Final = FRESH_SECONDS + LONGEST_LIFE + 5 * LEEWAY_SECONDS
+"""From then on until the key before it stops verifying: a process may sign with it until it has to look again, and what
+it signed lives for fifteen minutes, by clocks that may differ."""
+
+_KEYS: Final = (
+    "SELECT kid, created_at, activates_at, retired_at, activates_at > clock_timestamp() AS waiting FROM signing_keys"
+    " WHERE retired_at IS NULL OR retired_at > clock_timestamp() ORDER BY activates_at DESC, kid"
+)
+
+
+class TwoAreLive(Exception):
+    """A third key must wait until the older of the two has retired."""
+
+    def __init__(self, retires_at: datetime) -> None:
+        super().__init__(f"two keys are live; the older one retires at {retires_at:%Y-%m-%d %H:%M:%S}Z")
+        self.retires_at = retires_at
+
+
+class LiveKey(NamedTuple):
+    """A key that verifies. ``waiting`` while it does not sign yet; ``retires_at`` once another takes its place."""
+
+    kid: str
+    created_at: datetime
+    activates_at: datetime
+    retires_at: datetime | None
+    waiting: bool
+
+
+async def listed(database: Database) -> list[LiveKey]:
+    """The keys that verify, the newest first."""
+    return _live(await database.fetch(_KEYS))
+
+
+async def rotate(database: Database, *, lead: float = LEAD_SECONDS) -> LiveKey:
+    """Makes a key that signs ``lead`` seconds from now; the one before verifies on until its tokens have expired.
+
+    Keys that have retired are deleted. Raises :class:`TwoAreLive`, and :class:`~infra.errors.Unavailable`.
+    """
+    async with database.acquire() as connection, connection.transaction():
+        await connection.execute("LOCK TABLE signing_keys IN SHARE ROW EXCLUSIVE MODE")
+        live = _live(await connection.fetch(_KEYS))
+        if len(live) > 1:
+            raise TwoAreLive(live[-1].retires_at or live[-1].activates_at)
+        await _replace(connection, lead if live else 0.0)
+        return _live(await connection.fetch(_KEYS))[0]
+
+
+async def _replace(connection: Pooled, lead: float) -> None:
+    """The clock is read here and not when the transaction began, for it may have waited for its lock."""
+    kid, pem = generate()
+    await connection.execute("DELETE FROM signing_keys WHERE retired_at <= clock_timestamp()")
+    await connection.execute(
+        "UPDATE signing_keys SET retired_at = clock_timestamp() + make_interval(secs => $1)", lead + RETIRE_SECONDS
+    )
+    await connection.execute(
+        "INSERT INTO signing_keys (kid, private_pem, created_at, activates_at)"
+        " VALUES ($1, $2, clock_timestamp(), clock_timestamp() + make_interval(secs => $3))",
+        kid,
+        pem,
+        lead,
+    )
+
+
+def _live(rows: list[Any]) -> list[LiveKey]:
+    return [LiveKey(*row) for row in rows]
