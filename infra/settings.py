@@ -1,14 +1,31 @@
 """All configuration, read once from the environment. The server URLs carry no prefix; everything else is ``WEIR_*``."""
 
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from infra.rates import Rate
 
 
 def _url(name: str) -> AliasChoices:
     return AliasChoices(name.lower(), name)
+
+
+def _listed(value: Any) -> Any:
+    """A list in the environment is written with commas."""
+    return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
+
+
+HOST = r"^(\*|(\*\.)?([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:]+\])(:[0-9]{1,5})?)$"
+ORIGIN = r"^https?://([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:]+\])(:[0-9]{1,5})?$"
+
+Host = Annotated[str, Field(pattern=HOST)]
+Origin = Annotated[str, Field(pattern=ORIGIN)]
+Network = IPv4Network | IPv6Network
+Written = Annotated[Rate, NoDecode]
 
 
 class Settings(BaseSettings):
@@ -36,10 +53,32 @@ class Settings(BaseSettings):
         default=0, ge=0, le=65535, description="a worker's health and metrics port; 0 picks a free one"
     )
     public_url: str = "http://localhost:8000"
-    allowed_hosts: tuple[str, ...] = ("*",)
+    allowed_hosts: Annotated[tuple[Host, ...], NoDecode, BeforeValidator(_listed)] = Field(
+        default=("*",), description="Host headers that are served, in lower case: shop.example, *.shop.example, or *"
+    )
+    cors_origins: Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(_listed)] = Field(
+        default=(), description="whose scripts may call: https://shop.example, exactly as browsers write it"
+    )
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_listed)] = Field(
+        default=(), description="whose X-Forwarded-For and X-Forwarded-Proto are believed: 10.0.0.0/8, ::1"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
     rate_limits: Literal["on", "off"] = "on"
+    limit_login: Written = Field(default=Rate(10, 20), description="sign-ins from one source")
+    limit_login_pair: Written = Field(default=Rate(5, 450), description="failed sign-ins to one name from one source")
+    limit_login_name: Written = Field(
+        default=Rate(50, 3600), description="and from all sources that are new to the name"
+    )
+    limit_password: Written = Field(default=Rate(5, 450), description="wrong passwords of somebody who is signed in")
+    limit_register: Written = Field(default=Rate(20, 3600), description="registrations from one source")
+    limit_mail: Written = Field(default=Rate(10, 600), description="requests from one source that send mail")
+    limit_mail_address: Written = Field(default=Rate(3, 900), description="such requests for one address")
+    limit_token: Written = Field(default=Rate(300, 60), description="refreshes and links from mails, from one source")
+    limit_write: Written = Field(default=Rate(600, 60), description="commands of one account, API key or source")
+    limit_read: Written = Field(default=Rate(1200, 60), description="queries of one account, API key or source")
+    limit_public: Written = Field(default=Rate(6000, 60), description="reads from memory by one source")
+    limit_hook: Written = Field(default=Rate(6000, 60), description="webhooks from one source")
 
     admin_email: str | None = None
     admin_password: SecretStr | None = None

@@ -15,6 +15,9 @@ from infra.embedded import Postgres, StartFailed, Valkey
 from infra.schema import migrate
 from infra.settings import Settings
 
+# A test is one impatient client. Those that are about limits turn them on.
+os.environ.setdefault("WEIR_RATE_LIMITS", "off")
+
 SHARDS = 4
 _TEMPLATE = "weir_template"
 
