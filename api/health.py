@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import Depends
 from prometheus_client import CollectorRegistry
+from starlette.responses import PlainTextResponse
 
 from api.answers import Answer
 from api.deps import opened
@@ -40,7 +41,7 @@ async def report(parts: Parts) -> Answer:
     return _answer(await health.health(parts))
 
 
-@routes.get("/metrics")
+@routes.get("/metrics", response_class=PlainTextResponse)
 async def scrape(registry: Registry) -> Answer:
     """Prometheus' text format."""
     return _answer(health.metrics(registry))

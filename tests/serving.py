@@ -1,12 +1,20 @@
-"""An application under a real server on a free port, and connections on which anything can be written."""
+"""An application under a real server, here or in a process of its own, and connections to say anything on."""
 
 import asyncio
+import os
+import signal
+import socket
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
+
+from infra.settings import Settings
+from tests.write_side import eventually
 
 
 @asynccontextmanager
@@ -66,3 +74,62 @@ async def connected(port: int) -> AsyncIterator[Line]:
         yield Line(reader, writer)
     finally:
         writer.close()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """A running process, its port, and its log."""
+
+    process: asyncio.subprocess.Process
+    port: int
+    log: Path
+
+    async def stop(self, seconds: float = 30) -> int:
+        """Its exit code after SIGTERM."""
+        self.process.send_signal(signal.SIGTERM)
+        return await asyncio.wait_for(self.process.wait(), seconds)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+async def is_listening(port: int) -> bool:
+    try:
+        async with connected(port):
+            return True
+    except ConnectionError:
+        return False
+
+
+@asynccontextmanager
+async def served(settings: Settings, log: Path, **more: str) -> AsyncIterator[Served]:
+    """``weir serve`` on a free port; ``more`` goes into its environment."""
+    port = free_port()
+    environment = {
+        **os.environ,
+        "DATABASE_URL": settings.database_url.get_secret_value(),
+        "REDIS_URL": settings.redis_url.get_secret_value(),
+        "WEIR_PORT": str(port),
+        **more,
+    }
+    with log.open("wb") as out:
+        program = "from cli.serve import serve; serve()"
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", program, stdout=out, stderr=out, env=environment
+        )
+    try:
+
+        async def up() -> bool:
+            return process.returncode is not None or await is_listening(port)
+
+        await eventually(up, 60)
+        assert process.returncode is None
+        yield Served(process=process, port=port, log=log)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()

@@ -2,13 +2,7 @@
 
 import asyncio
 import json
-import os
-import signal
-import socket
-import sys
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -18,7 +12,7 @@ from api.deps import Opened
 from api.main import assemble
 from infra.settings import Settings
 from tests.api_client import lifespan
-from tests.serving import connected
+from tests.serving import connected, is_listening, served
 from tests.write_side import eventually
 
 pytestmark = pytest.mark.anyio
@@ -27,64 +21,6 @@ BODY = b'{"email": 1}'
 HEAD = b"POST /v1/accounts HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(
     BODY
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Served:
-    """A running process, its port, and its log."""
-
-    process: asyncio.subprocess.Process
-    port: int
-    log: Path
-
-    async def stop(self, seconds: float = 30) -> int:
-        """Its exit code after SIGTERM."""
-        self.process.send_signal(signal.SIGTERM)
-        return await asyncio.wait_for(self.process.wait(), seconds)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-async def is_listening(port: int) -> bool:
-    try:
-        async with connected(port):
-            return True
-    except ConnectionError:
-        return False
-
-
-@asynccontextmanager
-async def served(settings: Settings, log: Path, **more: str) -> AsyncIterator[Served]:
-    port = free_port()
-    environment = {
-        **os.environ,
-        "DATABASE_URL": settings.database_url.get_secret_value(),
-        "REDIS_URL": settings.redis_url.get_secret_value(),
-        "WEIR_PORT": str(port),
-        **more,
-    }
-    with log.open("wb") as out:
-        program = "from cli.serve import serve; serve()"
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", program, stdout=out, stderr=out, env=environment
-        )
-    try:
-
-        async def up() -> bool:
-            return process.returncode is not None or await is_listening(port)
-
-        await eventually(up, 60)
-        assert process.returncode is None
-        yield Served(process=process, port=port, log=log)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
 
 
 async def test_what_has_begun_is_answered_before_the_process_goes(settings: Settings, tmp_path: Path) -> None:
