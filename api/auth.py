@@ -1,42 +1,65 @@
-"""Who asks: from the ``Authorization`` header to a principal, and the dependencies by which endpoints demand scopes.
+"""Who asks: from an access token or an API key to a principal, and the dependencies by which endpoints demand scopes.
 
-``Buyer = Annotated[Principal, Depends(require("orders:write"))]``; ``require()`` demands no more than a valid token.
-RFC 6750 says how the refusals look.
+``Buyer = Annotated[Principal, Depends(require("orders:write"))]``; ``require()`` demands no more than good credentials,
+``in_session()`` those of somebody who has signed in. RFC 6750 says how the refusals look.
 """
 
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, Final
 
-from fastapi import Request, Security
-from fastapi.openapi.models import OAuth2, OAuthFlowPassword, OAuthFlows
+from fastapi import Depends, Request, Security
+from fastapi.openapi.models import APIKey, OAuth2, OAuthFlowPassword, OAuthFlows
 from fastapi.security import SecurityScopes
 from fastapi.security.base import SecurityBase
 from starlette.types import Scope
 
 from api.context import EXCHANGE, Exchange, Principal, identify
-from api.deps import RESOURCES
+from api.deps import RESOURCES, Resources
 from api.errors import Problem
 from api.scopes import MEANINGS
+from infra.access import Revocations
+from infra.api_keys import ApiKeys, InvalidApiKey
 from infra.tokens import InvalidToken, Tokens
 
 _INVALID: Final = ((b"www-authenticate", b'Bearer realm="weir", error="invalid_token"'),)
 
 
 async def authenticate(scope: Scope) -> Principal:
-    """Who sent the request, by its bearer token; noted in the request's context.
+    """Who sent the request, by its access token or its API key; noted in the request's context.
 
-    Raises :class:`~api.errors.Problem` ``unauthenticated`` when there is no good token.
+    Raises :class:`~api.errors.Problem` ``unauthenticated`` when neither is there and good, and ``malformed-request``
+    when both are there (RFC 6750 section 3.1): which of them should count?
     """
     exchange: Exchange = scope[EXCHANGE]
-    token = _bearer(exchange.headers.get(b"authorization"))
-    tokens: Tokens = scope["state"][RESOURCES][Tokens]
+    given, key = exchange.headers.get(b"authorization"), exchange.headers.get(b"x-api-key")
+    if key is None:
+        principal = await _by_token(scope["state"][RESOURCES], _bearer(given))
+    elif given is None:
+        principal = await _by_api_key(scope["state"][RESOURCES], key)
+    else:
+        raise Problem("malformed-request", "Send an access token or an API key, not both.")
+    identify(scope, principal)
+    return principal
+
+
+async def _by_token(resources: Resources, token: str) -> Principal:
+    """A token that was verified before is looked up, and whether its access has ended since is looked up each time."""
+    tokens = resources[Tokens]
     try:
         access = tokens.remembered(token) or await tokens.verify(token)
     except InvalidToken:
         raise Problem("unauthenticated", headers=_INVALID) from None
-    principal = Principal(id=access.account_id, scopes=access.scopes)
-    identify(scope, principal)
-    return principal
+    if resources[Revocations].ended(access):
+        raise Problem("unauthenticated", headers=_INVALID)
+    return Principal(id=access.account_id, scopes=access.scopes, session_id=access.session_id)
+
+
+async def _by_api_key(resources: Resources, key: bytes) -> Principal:
+    try:
+        bearer = await resources[ApiKeys].verify(key.decode("latin-1"))
+    except InvalidApiKey:
+        raise Problem("unauthenticated") from None
+    return Principal(id=bearer.account_id, scopes=bearer.scopes, api_key_id=bearer.key_id)
 
 
 def _bearer(header: bytes | None) -> str:
@@ -68,7 +91,19 @@ class _BearerToken(SecurityBase):
         return principal
 
 
+class _ApiKey(SecurityBase):
+    """The other scheme, for the OpenAPI document alone: whichever credentials come are looked at in one place."""
+
+    def __init__(self) -> None:
+        self.scheme_name = "apiKey"
+        self.model = APIKey.model_validate({"in": "header", "name": "X-API-Key"})
+
+    def __call__(self) -> None:
+        return None
+
+
 _BEARER: Final = _BearerToken()
+_API_KEY: Final = _ApiKey()
 
 
 def require(*scopes: str) -> Callable[..., Coroutine[Any, Any, Principal]]:
@@ -76,7 +111,24 @@ def require(*scopes: str) -> Callable[..., Coroutine[Any, Any, Principal]]:
     for scope in scopes:
         MEANINGS[scope]  # a scope that nobody can have would lock the door for good
 
-    async def principal(principal: Annotated[Principal, Security(_BEARER, scopes=scopes)]) -> Principal:
+    async def principal(
+        principal: Annotated[Principal, Security(_BEARER, scopes=scopes)],
+        _: Annotated[None, Depends(_API_KEY)],
+    ) -> Principal:
+        return principal
+
+    return principal
+
+
+def in_session() -> Callable[..., Coroutine[Any, Any, Principal]]:
+    """A dependency that gives the principal, if they have signed in.
+
+    An API key must not reach what keeps an account: whoever found one could make it theirs for good.
+    """
+
+    async def principal(principal: Annotated[Principal, Security(_BEARER)]) -> Principal:
+        if principal.session_id is None:
+            raise Problem("insufficient-scope", "An API key does not reach this; sign in.")
         return principal
 
     return principal

@@ -25,10 +25,12 @@ _WAIT = re.compile(rb"(?:^|[,;\s])wait\s*=\s*\"?([0-9]{1,6})")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
-    """Who asks, and what they may do."""
+    """Who asks, and what they may do: in a session that began with a password, or with an API key."""
 
     id: UUID
     scopes: frozenset[str]
+    session_id: UUID | None = None
+    api_key_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -60,6 +60,7 @@ STATUS: Final[Mapping[str, Kind]] = {
     "idempotency-key-in-flight": Kind(409, "Idempotency key in flight", "The first request still runs.", _SOON),
     # the rules
     "already-taken": Kind(409, "Already taken", "Another one holds it."),
+    "too-many-api-keys": Kind(409, "Too many API keys", "The account has as many as it may have; revoke one."),
     "already-exists": Kind(409, "Already exists", "It was made before."),
     "not-for-sale": Kind(409, "Not for sale", "The product is discontinued."),
     "out-of-stock": Kind(409, "Out of stock", "There is not enough in stock."),

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from api import docs, health
 from api.commands import accounts, auth, payments
+from api.commands import api_keys as api_key_commands
 from api.commands import orders as order_commands
 from api.commands import products as product_commands
 from api.deps import RESOURCES, Opened, Resources
@@ -26,6 +27,7 @@ from infra.telemetry import AccessLog, logging_to
 ROUTERS: tuple[APIRouter, ...] = (
     accounts.routes,
     auth.routes,
+    api_key_commands.routes,
     product_commands.routes,
     product_queries.routes,
     order_commands.routes,

@@ -1,8 +1,10 @@
 """What the API process opens when it starts, and closes in reverse order when it ends."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from contextlib import AsyncExitStack
-from typing import cast
+from functools import partial
+from typing import Any, cast
+from uuid import UUID
 
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
@@ -11,6 +13,10 @@ from api.bootstrap import ensure_admin
 from api.deps import Opened
 from api.health import Components
 from api.queries.side import open_reads
+from api.scopes import scopes_of
+from infra.access import Revocations
+from infra.accounts import Accounts
+from infra.api_keys import ApiKeys
 from infra.command_handler import CommandHandler
 from infra.database import Database
 from infra.doorbell import Doorbell
@@ -33,8 +39,7 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
     redis = open_redis(settings.redis_url)
     stack.push_async_callback(redis.aclose)
     handler = await _write_side(stack, settings, database, log)
-    signing_keys = SigningKeys(database)
-    await stack.enter_async_context(signing_keys.following())
+    proofs = await _proofs(stack, settings, database)
     passwords = Passwords()
     await ensure_admin(settings, database, handler, passwords)
     reads = await open_reads(stack, settings, registry, database, log)
@@ -44,9 +49,8 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
             Database: database,
             Log: log,
             CommandHandler: handler,
-            SigningKeys: signing_keys,
-            Tokens: Tokens(signing_keys, issuer=settings.token_issuer, seconds=settings.access_token_seconds),
             Passwords: passwords,
+            **proofs,
             **reads.resources,
         },
         hot=reads.hot,
@@ -62,6 +66,28 @@ async def _write_side(stack: AsyncExitStack, settings: Settings, database: Datab
     )
     stack.push_async_callback(appender.close)
     return CommandHandler(database, appender, shards=log.shards)
+
+
+async def _proofs(stack: AsyncExitStack, settings: Settings, database: Database) -> Mapping[type, Any]:
+    """What tells who asks: tokens and the keys that sign them, API keys, and what has ended before its time."""
+    signing_keys, revocations = SigningKeys(database), Revocations(database)
+    api_keys = ApiKeys(database, partial(_allowed, Accounts(database)))
+    stack.push_async_callback(api_keys.close)
+    await revocations.look()
+    await stack.enter_async_context(revocations.following())
+    await stack.enter_async_context(signing_keys.following())
+    return {
+        SigningKeys: signing_keys,
+        Tokens: Tokens(signing_keys, issuer=settings.token_issuer, seconds=settings.access_token_seconds),
+        Revocations: revocations,
+        ApiKeys: api_keys,
+    }
+
+
+async def _allowed(accounts: Accounts, account_id: UUID) -> frozenset[str] | None:
+    """What an account may do now, through whatever speaks for it."""
+    account = await accounts.now(account_id)
+    return scopes_of(account.roles) if account and account.active else None
 
 
 def _components(database: Database, redis: Redis) -> tuple[Component, ...]:

@@ -1,0 +1,148 @@
+"""API keys of one's own: what a program shows in ``X-API-Key`` instead of a token. Made, listed and revoked here."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+from fastapi import Depends
+from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, StringConstraints
+from pydantic_core import PydanticCustomError
+
+from api.answers import JSON, Answer, Headers
+from api.auth import in_session
+from api.context import Principal
+from api.deps import Context, opened
+from api.endpoint import router
+from api.errors import Problem
+from api.ids import new_id
+from api.schemas import Body
+from api.scopes import MEANINGS
+from domain.errors import InvalidValue
+from infra import api_keys
+from infra.api_keys import ApiKey, NewKey
+from infra.database import Database
+from infra.errors import NotFound
+
+routes = router("/v1/me/api-keys", tags=["accounts"])
+
+LONGEST_LIFE: Final = timedelta(days=3660)
+
+Owner = Annotated[Principal, Depends(in_session())]
+Rows = Annotated[Database, Depends(opened(Database))]
+
+_PRIVATE: Final = (b"cache-control", b"no-store")
+
+
+def _known_scope(name: str) -> str:
+    if name not in MEANINGS:
+        raise PydanticCustomError("unknown_scope", "There is no such scope.")
+    return name
+
+
+Name = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")
+]
+ScopeName = Annotated[str, AfterValidator(_known_scope), Field(json_schema_extra={"enum": sorted(MEANINGS)})]
+
+
+class MakeApiKeyBody(Body):
+    """A key to be made. Its scopes are some of one's own; it loses those that the account loses."""
+
+    name: Name = Field(description="what it is for")
+    scopes: list[ScopeName] = Field(min_length=1, max_length=len(MEANINGS))
+    expires_at: AwareDatetime | None = Field(None, description="at most ten years ahead; without it the key stays good")
+
+
+class ApiKeyDocument(BaseModel):
+    """An API key as it may be seen. ``prefix`` is how it begins; ``last_used_at`` is true to a minute."""
+
+    id: UUID
+    name: str
+    prefix: str
+    scopes: list[str]
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+
+
+class MadeApiKeyDocument(ApiKeyDocument):
+    """An API key with the ``key`` itself: shown this once, for it is not kept. A repeated request gets null."""
+
+    key: str | None
+
+
+class ApiKeyList(BaseModel):
+    """All keys that are good, the newest first. They are few, so ``next`` is always null."""
+
+    items: list[ApiKeyDocument]
+    next: None = None
+
+
+@routes.post("", status_code=201, response_model=MadeApiKeyDocument)
+async def make_api_key(body: MakeApiKeyBody, owner: Owner, context: Context, database: Rows) -> Answer:
+    """Make an API key. It reaches no further than who makes it, and an API key cannot make another."""
+    _check(body, owner)
+    key_id = new_id()
+    fresh = api_keys.fresh(key_id)
+    new = NewKey(
+        key_id=key_id,
+        account_id=owner.id,
+        name=body.name,
+        digest=fresh.digest,
+        scopes=sorted(set(body.scopes)),
+        expires_at=body.expires_at,
+        request_key=context.idempotency_key,
+        fingerprint=context.fingerprint,
+    )
+    try:
+        made = await api_keys.make(database, new)
+    except api_keys.TooManyApiKeys:
+        raise Problem("too-many-api-keys") from None
+    shown = MadeApiKeyDocument(**_seen(made.key), key=None if made.replayed else fresh.text)
+    headers: Headers = [(b"location", b"/v1/me/api-keys/%b" % str(shown.id).encode("ascii"))]
+    if made.replayed:
+        headers.append((b"idempotency-replayed", b"true"))
+    return _told(shown, 201, headers)
+
+
+@routes.get("", response_model=ApiKeyList)
+async def list_api_keys(owner: Owner, database: Rows) -> Answer:
+    """One's own API keys."""
+    return _told(ApiKeyList(items=[_document(key) for key in await api_keys.listed(database, owner.id)]))
+
+
+@routes.get("/{key_id}", response_model=ApiKeyDocument)
+async def read_api_key(key_id: UUID, owner: Owner, database: Rows) -> Answer:
+    """One of one's own API keys."""
+    found = next((key for key in await api_keys.listed(database, owner.id) if key.key_id == key_id), None)
+    if found is None:
+        raise NotFound
+    return _told(_document(found))
+
+
+@routes.delete("/{key_id}")
+async def revoke_api_key(key_id: UUID, owner: Owner, database: Rows) -> None:
+    """Revoke an API key: within two seconds it opens nothing any more."""
+    if not await api_keys.revoke(database, owner.id, key_id):
+        raise NotFound
+
+
+def _check(body: MakeApiKeyBody, owner: Principal) -> None:
+    if not owner.scopes.issuperset(body.scopes):
+        raise Problem("insufficient-scope", "A key cannot have scopes that you do not have.")
+    now = datetime.now(UTC)
+    if body.expires_at is not None and not now < body.expires_at <= now + LONGEST_LIFE:
+        raise InvalidValue("must be in the next ten years", pointer="/expires_at")
+
+
+def _document(key: ApiKey) -> ApiKeyDocument:
+    return ApiKeyDocument(**_seen(key))
+
+
+def _seen(key: ApiKey) -> dict[str, Any]:
+    return {**key._asdict(), "id": key.key_id, "prefix": api_keys.prefix_of(key.key_id)}
+
+
+def _told(document: BaseModel, status: int = 200, headers: Headers | None = None) -> Answer:
+    body = document.model_dump_json().encode("utf-8")
+    return Answer(status, [JSON, _PRIVATE, *(headers or ())], body)

@@ -1,0 +1,30 @@
+"""API keys: what a program shows instead of a token.
+
+::
+
+    weir_<id>_<secret><checksum>
+          │      │         └ a mistyped or invented key is refused without a look at Postgres
+          │      └ 256 random bits; Postgres has their digest, so a copy of it opens nothing
+          └ names the row, may be shown, and finds the key when it turns up where it should not be
+"""
+
+from infra.api_keys.form import Fresh, InvalidApiKey, fresh, prefix_of
+from infra.api_keys.known import ApiKeys, Bearer
+from infra.api_keys.rows import MOST_KEYS, ApiKey, Made, NewKey, TooManyApiKeys, listed, make, revoke
+
+__all__ = [
+    "MOST_KEYS",
+    "ApiKey",
+    "ApiKeys",
+    "Bearer",
+    "Fresh",
+    "InvalidApiKey",
+    "Made",
+    "NewKey",
+    "TooManyApiKeys",
+    "fresh",
+    "listed",
+    "make",
+    "prefix_of",
+    "revoke",
+]

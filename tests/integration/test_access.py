@@ -1,0 +1,245 @@
+"""Access that ends before its token expires: in every process, within two seconds, and no further than it should."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx2
+import pytest
+from pydantic import SecretStr
+
+from domain.accounts import (
+    ACCOUNTS,
+    AccountSessionEnded,
+    ChangePassword,
+    ChangeRoles,
+    ChangeUsername,
+    DeactivateAccount,
+    EndedBy,
+    EndSession,
+    EraseAccount,
+    PasswordChangedBy,
+    ReportTokenReuse,
+    Role,
+)
+from infra.access import _NEWER, _OLDER, PAGE, TYPES, Revocations
+from infra.codec import encode
+from infra.database import Database
+from infra.event_store import Part
+from infra.keys import Keys
+from infra.settings import Settings
+from infra.tokens import Access, Tokens
+from tests.api_client import api_client
+from tests.builders import register_account
+from tests.proxy import proxy_before
+from tests.write_side import WriteSide, connected, context, eventually, request
+
+pytestmark = pytest.mark.anyio
+
+BOUND = 2.0
+"""Seconds: what is promised."""
+
+
+@pytest.fixture
+async def database(settings: Settings) -> AsyncIterator[Database]:
+    database = Database(settings)
+    yield database
+    await database.close()
+
+
+async def registered(side: WriteSide) -> UUID:
+    account_id = uuid4()
+    name = account_id.hex
+    command = register_account(account_id=account_id, email=f"{name}@example.org", username=name)
+    await side.commands.handle((ACCOUNTS, account_id), command, context())
+    return account_id
+
+
+async def told(side: WriteSide, account_id: UUID, command: Any) -> None:
+    await side.commands.handle((ACCOUNTS, account_id), command, context())
+
+
+def access(account_id: UUID, *, version: int = 1, session_id: UUID | None = None) -> Access:
+    return Access(
+        account_id=account_id,
+        session_id=session_id or uuid4(),
+        version=version,
+        scopes=frozenset(),
+        token_id="t",
+        expires_at=0,
+    )
+
+
+async def looked(database: Database) -> Revocations:
+    revocations = Revocations(database)
+    await revocations.look()
+    return revocations
+
+
+async def test_every_process_refuses_what_has_ended_within_two_seconds_though_it_remembers_the_token(
+    ours: WriteSide, settings: Settings, database: Database
+) -> None:
+    account_id = await registered(ours)
+    tokens = Tokens(Keys(database), issuer="weir", seconds=900)
+    issued = await tokens.issue(account_id, {"orders:read"}, session_id=uuid4(), version=1)
+    async with AsyncExitStack() as stack:
+        apis = [await stack.enter_async_context(api_client(settings)) for _ in range(2)]
+
+        async def statuses() -> list[int]:
+            return [await status(api, issued.token) for api in apis]
+
+        assert await statuses() == [200, 200]
+        await told(ours, account_id, DeactivateAccount())
+        since = time.monotonic()
+        await eventually(lambda: _is(statuses, [401, 401]), seconds=BOUND)
+        assert time.monotonic() - since < BOUND
+
+
+async def status(api: httpx2.AsyncClient, token: str) -> int:
+    answer = await api.get("/v1/me/api-keys", headers={"Authorization": f"Bearer {token}"})
+    if answer.status_code == 401:
+        assert answer.headers["www-authenticate"] == 'Bearer realm="weir", error="invalid_token"'
+    return answer.status_code
+
+
+async def _is(ask: Any, wanted: object) -> bool:
+    found: object = await ask()
+    return found == wanted
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        DeactivateAccount(),
+        ChangeRoles(roles=(Role.STAFF,)),
+        ChangePassword(by=PasswordChangedBy.OWNER),
+        EraseAccount(),
+    ],
+    ids=lambda command: type(command).__name__,
+)
+async def test_what_touches_the_account_ends_its_older_tokens_and_no_others(
+    ours: WriteSide, database: Database, command: Any
+) -> None:
+    account_id, other = await registered(ours), await registered(ours)
+    await told(ours, account_id, command)
+    revocations = await looked(database)
+    assert revocations.ended(access(account_id, version=1))
+    assert not revocations.ended(access(account_id, version=2))
+    assert not revocations.ended(access(other))
+
+
+async def test_a_new_name_ends_nothing(ours: WriteSide, database: Database) -> None:
+    account_id = await registered(ours)
+    await told(ours, account_id, ChangeUsername(username=uuid4().hex))
+    assert not (await looked(database)).ended(access(account_id))
+
+
+async def test_who_chooses_a_new_password_stays_signed_in_and_nobody_else(ours: WriteSide, database: Database) -> None:
+    account_id, here = await registered(ours), uuid4()
+    await told(ours, account_id, ChangePassword(by=PasswordChangedBy.OWNER, kept_session=here))
+    revocations = await looked(database)
+    assert not revocations.ended(access(account_id, session_id=here))
+    assert revocations.ended(access(account_id))
+
+
+@pytest.mark.parametrize("reused", [False, True])
+async def test_a_session_that_ends_takes_its_tokens_along_whatever_their_version(
+    ours: WriteSide, database: Database, reused: bool
+) -> None:
+    account_id, session_id = await registered(ours), uuid4()
+    command = ReportTokenReuse(session_id=session_id) if reused else EndSession(session_id=session_id, by=EndedBy.OWNER)
+    await told(ours, account_id, command)
+    revocations = await looked(database)
+    assert revocations.ended(access(account_id, session_id=session_id, version=99))
+    assert not revocations.ended(access(account_id))
+
+
+async def ended_sessions(side: WriteSide, number: int) -> list[tuple[UUID, UUID]]:
+    """``(account, session)`` of so many, all written at once."""
+    pairs = [(uuid4(), uuid4()) for _ in range(number)]
+    ends = [AccountSessionEnded(account_id=each, session_id=session, by=EndedBy.OWNER) for each, session in pairs]
+    parts = [Part(end.account_id, "account", end.account_id.int % 4, 0, [encode(end)]) for end in ends]
+    await side.appender.append(request(*parts))
+    return pairs
+
+
+async def test_more_news_than_one_page_is_all_taken_in(ours: WriteSide, database: Database) -> None:
+    revocations = await looked(database)
+    pairs = await ended_sessions(ours, 2 * PAGE + 1)
+    await revocations.look()
+    assert all(revocations.ended(access(account, session_id=session)) for account, session in pairs)
+
+
+async def test_a_process_that_starts_knows_what_ended_lately_and_reads_no_further_back(
+    ours: WriteSide, database: Database
+) -> None:
+    old = await ended_sessions(ours, 2 * PAGE)
+    await database.execute("UPDATE events SET recorded_at = now() - interval '17 minutes'")
+    recent = await ended_sessions(ours, PAGE + 1)
+    revocations = await looked(database)
+    assert all(revocations.ended(access(account, session_id=session)) for account, session in recent)
+    assert len(revocations._sessions) <= 2 * PAGE < len(old) + len(recent)
+    later = await ended_sessions(ours, 1)
+    await revocations.look()
+    assert revocations.ended(access(later[0][0], session_id=later[0][1]))
+
+
+async def test_what_no_token_can_be_as_old_as_is_forgotten(ours: WriteSide, database: Database) -> None:
+    account_id = await registered(ours)
+    await told(ours, account_id, EndSession(session_id=uuid4(), by=EndedBy.OWNER))
+    await told(ours, account_id, DeactivateAccount())
+    revocations = await looked(database)
+    revocations._sessions = dict.fromkeys(revocations._sessions, 0.0)
+    revocations._cuts = {each: cut.then(9, None, 0.0) for each, cut in revocations._cuts.items()}
+    assert (len(revocations._sessions), len(revocations._cuts)) == (1, 1)
+    await revocations.look()
+    assert (revocations._sessions, revocations._cuts) == ({}, {})
+
+
+async def test_an_event_that_only_a_newer_release_can_read_ends_all_there_is(
+    ours: WriteSide, database: Database
+) -> None:
+    account_id, here = await registered(ours), uuid4()
+    await told(ours, account_id, ChangePassword(by=PasswordChangedBy.OWNER, kept_session=here))
+    await database.execute("UPDATE events SET schema_version = 99 WHERE version = 2")
+    assert (await looked(database)).ended(access(account_id, session_id=here))
+
+
+async def test_while_postgres_is_away_what_is_known_counts_and_after_that_the_rest(
+    ours: WriteSide, settings: Settings
+) -> None:
+    gone, going = await registered(ours), await registered(ours)
+    await told(ours, gone, DeactivateAccount())
+    async with proxy_before(settings.database_url.get_secret_value()) as proxy:
+        database = Database(settings.model_copy(update={"database_url": SecretStr(proxy.url)}))
+        revocations = await looked(database)
+        async with revocations.following():
+            await proxy.close()
+            await told(ours, going, DeactivateAccount())
+            await asyncio.sleep(1.5)
+            assert revocations.ended(access(gone))
+            assert not revocations.ended(access(going))
+            await proxy.open()
+            await eventually(lambda: _now(revocations.ended(access(going))), seconds=3 * BOUND)
+        await database.close()
+
+
+async def _now(value: bool) -> bool:
+    return value
+
+
+@pytest.mark.parametrize("statement", [_NEWER, _OLDER])
+async def test_looking_walks_along_the_index_and_not_through_the_log(database_url: str, statement: str) -> None:
+    async with connected(database_url) as connection:
+        await connection.execute("SET enable_seqscan = off")
+        rows = await connection.fetch(f"EXPLAIN {statement.replace('$1', '5').replace('$2', '10')}")
+    assert "events_end_access" in "\n".join(row[0] for row in rows)
+
+
+def test_the_types_followed_are_stored_names() -> None:
+    from domain.registry import EVENTS
+
+    assert EVENTS.keys() >= set(TYPES)
