@@ -1,0 +1,42 @@
+"""What is done again and again: through outages and surprises, with one word about each."""
+
+import asyncio
+
+import pytest
+
+from infra.errors import Unavailable
+from infra.repeating import repeating
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_it_goes_on_through_whatever_happens_and_says_so_once(capfd: pytest.CaptureFixture[str]) -> None:
+    script: list[Exception | None] = [None, Unavailable("gone"), Unavailable("gone"), None, KeyError("odd"), None]
+    turns = 0
+    finished = asyncio.Event()
+
+    async def task() -> None:
+        nonlocal turns
+        turns += 1
+        if turns > len(script):
+            finished.set()
+        elif (error := script[turns - 1]) is not None:
+            raise error
+
+    async with repeating("look", task, 0.001), asyncio.timeout(5):
+        await finished.wait()
+    told = [line for line in capfd.readouterr().out.splitlines() if "look" in line]
+    words = ("cannot go on for now", "failed", "goes on again")
+    assert [sum(word in line for line in told) for word in words] == [1, 1, 2]
+
+
+async def test_it_ends_with_its_block_even_while_at_work() -> None:
+    begun = asyncio.Event()
+
+    async def task() -> None:
+        begun.set()
+        await asyncio.sleep(3600)
+
+    async with asyncio.timeout(5):
+        async with repeating("wait", task, 0.001):
+            await begun.wait()
