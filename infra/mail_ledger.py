@@ -109,6 +109,19 @@ async def settle(
     return settled == "UPDATE 1"
 
 
+async def drop(session: Session, recipient: str, before: int) -> None:
+    """Gives up the mails to an address that events before that position made due, in the caller's transaction.
+
+    One that is being sent may still arrive; how that ended is of no more interest.
+    """
+    await session.execute(
+        "UPDATE mail_ledger SET state = 'refused', last_error = 'the account was erased'"
+        " WHERE recipient = $1 AND position < $2 AND state IN ('due', 'sending', 'unknown')",
+        recipient,
+        before,
+    )
+
+
 async def due(database: Database, limit: int) -> list[tuple[UUID, int]]:
     """Mails whose time has come, the longest waiting first, each with the attempts made so far."""
     rows = await database.fetch(

@@ -14,6 +14,7 @@ from infra.database import Database
 from infra.mail_ledger import Mail
 from infra.mailer import Mailer
 from infra.settings import Settings
+from tests.builders import ACCOUNT_ID
 from tests.smtp_stub import SmtpStub, smtp_stub
 from workers.mail import MailMetrics, Post
 
@@ -49,6 +50,13 @@ class Office:
         async with self.database.acquire() as connection:
             (mail_id,) = await mail_ledger.write(connection, LOG_ID, "weir.example", [Mail(**{**mail, **changed})])
         return mail_id
+
+    async def acquaint(self, account_id: UUID = ACCOUNT_ID) -> None:
+        """Ada's address is known already; her registration, and the mail that it makes due, are long past."""
+        await self.database.execute(
+            "INSERT INTO mail_recipients (account_id, email, username) VALUES ($1, 'Ada@Example.org', 'Ada')",
+            account_id,
+        )
 
     async def row(self, mail_id: UUID) -> dict[str, Any]:
         found = await self.database.fetchrow("SELECT * FROM mail_ledger WHERE mail_id = $1", mail_id)

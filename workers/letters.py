@@ -17,6 +17,9 @@ from infra.mailer import Envelope
 SUBJECTS: Final[Mapping[str, str]] = {
     "order_confirmation": "Your order {{ order_no }}",
     "shipping_notice": "Your order {{ order_no }} is on its way",
+    "verify_email": "Please confirm your address",
+    "password_reset": "Choose a new password",
+    "password_changed": "Your password has been changed",
 }
 """Every kind of mail with its subject; its bodies are ``templates/<kind>.txt`` and ``templates/<kind>.html``."""
 

@@ -17,11 +17,14 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from infra.database import Database
 from infra.errors import Unavailable
 from infra.jobs import Jobs
+from infra.links import Links
 from infra.mail_ledger import Claimed, Settled, claim, due, settle
 from infra.mailer import Accepted, Deferred, Mailer, Refused, Result, Unknown
+from infra.server_secret import ServerSecret
 from infra.settings import Settings
 from infra.telemetry import REQUEST_ID
 from workers.letters import compose
+from workers.links import Linker
 
 AT_ONCE: Final = 16
 """Mails in conversation at once, and so connections to the server; many servers allow one client fifty."""
@@ -53,6 +56,7 @@ class Post:
         self._database = database
         self._mailer = mailer
         self._sender = settings.mail_from
+        self._linker = Linker(Links(database, ServerSecret(database)), settings.public_url)
         self._most_attempts = settings.mail_max_attempts
         self._metrics = metrics
         self._at_once = asyncio.Semaphore(AT_ONCE)
@@ -88,7 +92,7 @@ class Post:
         if mail.attempts > self._most_attempts:
             return Deferred(reason="its sender died every time")
         try:
-            envelope = compose(mail, self._sender)
+            envelope = compose(await self._linker.complete(mail), self._sender)
         except Exception as error:  # a broken template or row must neither stop the others nor be lost
             _log.exception("mail cannot be composed", mail_id=str(mail.mail_id), kind=mail.kind)
             return Deferred(reason=f"compose: {type(error).__name__}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
+from domain.accounts import AccountPasswordChanged, AccountPasswordResetRequested, AccountRegistered
 from domain.messages import Event
 from domain.orders import OrderLine, OrderPlaced, OrderShipped
 
@@ -45,9 +46,27 @@ def announce_shipment(order: OrderShipped) -> Sequence[MailDue]:
     return [MailDue(kind="shipping_notice", account_id=order.customer_id, context=context)]
 
 
+def ask_whose_address_it_is(account: AccountRegistered) -> Sequence[MailDue]:
+    """The owner gets a link by which to show that the address is theirs."""
+    return [MailDue(kind="verify_email", account_id=account.account_id, context={})]
+
+
+def send_reset_link(request: AccountPasswordResetRequested) -> Sequence[MailDue]:
+    """The owner gets a link by which to choose a new password."""
+    return [MailDue(kind="password_reset", account_id=request.account_id, context={})]
+
+
+def tell_of_new_password(change: AccountPasswordChanged) -> Sequence[MailDue]:
+    """The owner hears of it, who may not have been the one to do it."""
+    return [MailDue(kind="password_changed", account_id=change.account_id, context={"by": change.by.value})]
+
+
 REACTIONS: Final[Mapping[type[Event], tuple[Reaction, ...]]] = {
     OrderPlaced: (confirm_order,),
     OrderShipped: (announce_shipment,),
+    AccountRegistered: (ask_whose_address_it_is,),
+    AccountPasswordResetRequested: (send_reset_link,),
+    AccountPasswordChanged: (tell_of_new_password,),
 }
 
 

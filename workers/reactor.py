@@ -4,107 +4,39 @@ It reads the whole log in its one order, so that an account's address is known b
 this consumer reacts: a read model that is rebuilt reads the same events and sends nothing.
 """
 
-from collections import ChainMap
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 from uuid import UUID
 
 import structlog
 
-from domain.accounts import AccountRegistered
-from domain.messages import Event, Recorded
+from domain.accounts import AccountErased, AccountRegistered, AccountUsernameChanged
+from domain.messages import Event
 from domain.registry import EVENTS, NAMES
-from infra import mail_ledger
-from infra.codec import UnknownEventType
+from infra import erasure, links, mail_ledger
 from infra.jobs import Jobs
+from infra.links import Link
 from infra.log import Entry, Log, Session
-from infra.mail_ledger import Mail
 from projections import parking
 from projections.parking import Apply, Parked
 from projections.runtime.consumer import Lease, Step, move
-from projections.runtime.folding import Parking, describe
+from projections.runtime.folding import Parking
 from projections.runtime.metrics import ConsumerMetrics
+from workers.follow_up import Erased, FollowUp, Linked, Recipient, follow_up, told_of
 from workers.mail import wake
-from workers.reactions import REACTIONS, MailDue, react
+from workers.reactions import REACTIONS, react
 
 NAME: Final = "reactions"
 LINGER_SECONDS: Final = 0.25
 """Nobody waits for a checkpoint that passes events of no concern, and each move is a flush to disk."""
 
-_FOLDED: Final = frozenset[type[Event]]({AccountRegistered})
+_FOLDED: Final = frozenset[type[Event]]({AccountRegistered, AccountUsernameChanged, AccountErased})
 TYPES: Final = frozenset(NAMES[kind] for kind in _FOLDED | REACTIONS.keys())
 """The stored names of the events that concern it."""
 _CONTEXTS: Final = frozenset(name.partition(".")[0] for name in TYPES)
 
 _log = structlog.get_logger("weir.reactions")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipient:
-    """Where an account's mail goes, and how it is addressed."""
-
-    email: str
-    username: str
-
-
-class RecipientUnknown(Exception):
-    """A mail is due to an account that was never registered, or whose registration is parked."""
-
-
-@dataclass(kw_only=True, slots=True)
-class FollowUp:
-    """What comes of some events: addresses that changed, mails that are due, streams that have to be set aside."""
-
-    recipients: dict[UUID, Recipient] = field(default_factory=dict)
-    mails: list[Mail] = field(default_factory=list)
-    parkings: list[Parking] = field(default_factory=list)
-
-
-def follow_up(entries: Sequence[Entry], known: dict[UUID, Recipient], parked: Set[UUID]) -> FollowUp:
-    """What follows from the events, each mail to the address that its account has at that point of the log.
-
-    ``known`` are the addresses from before the first event. Events of ``parked`` streams are passed over.
-    """
-    result, aside = FollowUp(), set(parked)
-    recipients = ChainMap(result.recipients, known)
-    for entry in entries:
-        if entry.stream_id in aside:
-            continue
-        try:
-            event = entry.recorded()
-            told = addresses(event.data)
-            mails = [_mail(event, due, recipients) for due in react(event.data)]
-        except Exception as error:
-            # All of it is pure: it would fail at every try. This stream waits, everything else flows.
-            result.parkings.append(Parking(entry, describe(error), isinstance(error, UnknownEventType)))
-            aside.add(entry.stream_id)
-        else:
-            recipients.update(told)
-            result.mails += mails
-    return result
-
-
-def addresses(event: Event) -> Mapping[UUID, Recipient]:
-    """What the event tells about where mail goes."""
-    match event:
-        case AccountRegistered():
-            return {event.account_id: Recipient(email=event.email, username=event.username)}
-    return {}
-
-
-def _mail(event: Recorded, due: MailDue, recipients: Mapping[UUID, Recipient]) -> Mail:
-    recipient = recipients.get(due.account_id)
-    if recipient is None:
-        raise RecipientUnknown(f"account {due.account_id}")
-    return Mail(
-        position=event.position,
-        kind=due.kind,
-        recipient=recipient.email,
-        context={"username": recipient.username, **due.context},
-        correlation=event.metadata.get("correlation"),
-    )
 
 
 class Reacting:
@@ -172,10 +104,18 @@ class Reacting:
 
 
 async def write_down(session: Session, log: Log, domain: str, result: FollowUp) -> list[UUID]:
-    """Writes addresses and mails, in the caller's transaction; answers the ids of the mails that are new."""
+    """Writes addresses, mails and their links, in the caller's transaction; answers the ids of the mails that are new.
+
+    After that it clears away what accounts that were erased have left, mails among it.
+    """
     if result.recipients:
         await _store(session, result.recipients)
-    return await mail_ledger.write(session, log.log_id, domain, result.mails) if result.mails else []
+    new = await mail_ledger.write(session, log.log_id, domain, result.mails) if result.mails else []
+    if result.links:
+        await _write_links(session, log, result.links, frozenset(new))
+    if result.erased:
+        await _clear_away(session, result.erased)
+    return new
 
 
 def applier(log: Log, domain: str) -> Apply:
@@ -190,29 +130,56 @@ async def _apply(log: Log, domain: str, session: Session, _parked: Parked, entri
     return result.parkings[0] if result.parkings else None
 
 
-async def _addresses_known(session: Session, entries: Sequence[Entry]) -> dict[UUID, Recipient]:
-    """The addresses, as they stand, of all accounts to which the events could make a mail due."""
-    accounts = {due.account_id for entry in entries for due in _due(entry)}
+async def _addresses_known(session: Session, entries: Sequence[Entry]) -> dict[UUID, Recipient | None]:
+    """The addresses, as they stand, of all accounts that the events mail to or tell of."""
+    accounts = {account_id for entry in entries for account_id in _concerned(entry)}
     if not accounts:
         return {}
     rows = await session.fetch(
         "SELECT account_id, email, username FROM mail_recipients WHERE account_id = ANY ($1)", list(accounts)
     )
-    return {row["account_id"]: Recipient(email=row["email"], username=row["username"]) for row in rows}
+    return {row["account_id"]: _recipient(row["email"], row["username"]) for row in rows}
 
 
-def _due(entry: Entry) -> Sequence[MailDue]:
+def _recipient(email: str | None, username: str | None) -> Recipient | None:
+    return None if email is None or username is None else Recipient(email=email, username=username)
+
+
+def _concerned(entry: Entry) -> set[UUID]:
     try:
-        return react(entry.recorded().data)
+        event = entry.recorded().data
     except Exception:
-        return ()  # what cannot be read is for the follow-up to set aside
+        return set()  # what cannot be read is for the follow-up to set aside
+    told = told_of(event)
+    return {due.account_id for due in react(event)} | ({told} if told else set())
 
 
-async def _store(session: Session, recipients: Mapping[UUID, Recipient]) -> None:
+async def _write_links(session: Session, log: Log, linked: Sequence[Linked], new: Set[UUID]) -> None:
+    """The links of mails that are new: those of others are there, or were used and may not come to life again."""
+    due = [(mail_ledger.mail_id(log.log_id, each.mail), each) for each in linked]
+    await links.write(
+        session,
+        [
+            Link(link_id=mail_id, account_id=each.account_id, purpose=each.purpose)
+            for mail_id, each in due
+            if mail_id in new
+        ],
+    )
+
+
+async def _clear_away(session: Session, erased: Sequence[Erased]) -> None:
+    """Whoever erased an account may have died before the rows were gone; and a mail may have been due by then."""
+    await erasure.forget(session, [each.account_id for each in erased])
+    for each in erased:
+        if each.email is not None:
+            await mail_ledger.drop(session, each.email, each.position)
+
+
+async def _store(session: Session, recipients: Mapping[UUID, Recipient | None]) -> None:
     await session.execute(
         "INSERT INTO mail_recipients SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[])"
         " ON CONFLICT (account_id) DO UPDATE SET email = excluded.email, username = excluded.username",
         list(recipients),
-        [recipient.email for recipient in recipients.values()],
-        [recipient.username for recipient in recipients.values()],
+        [recipient and recipient.email for recipient in recipients.values()],
+        [recipient and recipient.username for recipient in recipients.values()],
     )

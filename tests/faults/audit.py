@@ -101,6 +101,7 @@ def mail_differences(log: Rows, folder: Path) -> list[str]:
         if row["type"] in ("order.placed", "order.shipped"):
             number = json.loads(row["data"])["order_no"]
             wanted[f"Your order {number}" + " is on its way" * (row["type"] == "order.shipped")] += 1
+        wanted["Please confirm your address"] += row["type"] == "account.registered"
     messages = [message_from_bytes(path.read_bytes(), policy=policy.default) for path in folder.glob("*.eml")]
     found = Counter(str(message["Subject"]) for message in messages)
     return [f"{subject}: {found[subject]} of {wanted[subject]}" for subject in wanted | found

@@ -15,7 +15,7 @@ from infra.event_store import Appended, AppendRequest, Part
 from infra.log import identify
 from infra.settings import Settings
 from projections import parking
-from tests.builders import ACCOUNT_ID, ORDER_ID, OTHER_ORDER_ID, account_registered, order_placed, order_shipped
+from tests.builders import ORDER_ID, OTHER_ORDER_ID, account_registered, order_placed, order_shipped
 from tests.conftest import SHARDS
 from tests.mail_office import Office, mail_office
 from tests.smtp_stub import Turn
@@ -78,7 +78,7 @@ async def ledger(office: Office) -> list[dict[str, Any]]:
 
 
 async def test_a_placed_order_is_confirmed_and_a_shipped_one_announced(office: Office, log: WriteSide) -> None:
-    await append(log, ACCOUNT_ID, 0, account_registered())
+    await office.acquaint()
     async with tasks(office):
         await append(log, ORDER_ID, 0, order_placed())
         await office.stub.received(1)
@@ -92,14 +92,14 @@ async def test_a_placed_order_is_confirmed_and_a_shipped_one_announced(office: O
 
 
 async def test_what_was_written_while_no_worker_ran_is_mailed_when_one_comes(office: Office, log: WriteSide) -> None:
-    await append(log, ACCOUNT_ID, 0, account_registered())
+    await office.acquaint()
     await append(log, ORDER_ID, 0, order_placed(), order_shipped())
     async with tasks(office):
         await office.stub.received(2)
 
 
 async def test_reading_the_log_again_from_the_start_doubles_no_mail(office: Office, log: WriteSide) -> None:
-    await append(log, ACCOUNT_ID, 0, account_registered())
+    await office.acquaint()
     last = await append(log, ORDER_ID, 0, order_placed(), order_shipped())
     async with tasks(office):
         await office.stub.received(2)
@@ -111,7 +111,7 @@ async def test_reading_the_log_again_from_the_start_doubles_no_mail(office: Offi
 
 
 async def test_two_workers_share_the_work_and_double_none_of_it(office: Office, log: WriteSide) -> None:
-    await append(log, ACCOUNT_ID, 0, account_registered())
+    await office.acquaint()
     async with tasks(office), tasks(office):
         for number in range(1, 31):
             await append(log, UUID(int=number), 0, order_placed(order_id=UUID(int=number)))
@@ -121,7 +121,7 @@ async def test_two_workers_share_the_work_and_double_none_of_it(office: Office, 
 
 
 async def test_the_next_worker_takes_over_where_the_last_one_stopped(office: Office, log: WriteSide) -> None:
-    await append(log, ACCOUNT_ID, 0, account_registered())
+    await office.acquaint()
     async with tasks(office):
         await append(log, ORDER_ID, 0, order_placed())
         await office.stub.received(1)
@@ -132,24 +132,25 @@ async def test_the_next_worker_takes_over_where_the_last_one_stopped(office: Off
 
 
 async def test_an_order_of_nobody_waits_and_is_mailed_when_it_is_taken_up_again(office: Office, log: WriteSide) -> None:
-    await append(log, ACCOUNT_ID, 0, account_registered())
+    await office.acquaint()
     await append(log, ORDER_ID, 0, order_placed(customer_id=STRANGER))
     await append(log, OTHER_ORDER_ID, 0, order_placed(order_id=OTHER_ORDER_ID))
     async with tasks(office):
         await office.stub.received(1)
         last = await append(log, STRANGER, 0, account_registered(account_id=STRANGER, email="late@example.org"))
         await reached(office, last)
+        await office.stub.received(2)
         async with office.database.acquire() as session:
             (parked,) = await parking.listed(session)
             assert (parked.consumer, parked.stream_id) == (NAME, ORDER_ID)
             known = {NAME: applier(await identify(session), "weir.example")}
             assert await parking.retry(session, parked.id, known) is None
-        _, late = await office.stub.received(2)
-    assert late.recipient == "late@example.org"
+        *_, late = await office.stub.received(3)
+    assert (late.recipient, late.message["Subject"]) == ("late@example.org", "Your order W-2026-7K3M9QXA")
 
 
 async def test_an_event_that_only_a_newer_release_knows_holds_its_stream_alone(office: Office, log: WriteSide) -> None:
-    await append(log, ACCOUNT_ID, 0, account_registered())
+    await office.acquaint()
     await append(log, ORDER_ID, 0, Encoded("order.gift_wrapped", 1, b"{}"), order_shipped())
     await append(log, OTHER_ORDER_ID, 0, order_placed(order_id=OTHER_ORDER_ID))
     async with tasks(office):
@@ -161,7 +162,7 @@ async def test_an_event_that_only_a_newer_release_knows_holds_its_stream_alone(o
 
 async def test_a_ledger_row_and_its_checkpoint_are_one_commit(office: Office, log: WriteSide) -> None:
     """A worker that dies between the two would lose the mail, or write it twice."""
-    await append(log, ACCOUNT_ID, 0, account_registered())
+    await office.acquaint()
     last = await append(log, ORDER_ID, 0, order_placed())
     await office.database.execute("CREATE SEQUENCE tries")
     await office.database.execute(
@@ -179,7 +180,7 @@ async def test_a_ledger_row_and_its_checkpoint_are_one_commit(office: Office, lo
 
 async def test_the_server_may_refuse_one_mail_and_take_the_next(office: Office, log: WriteSide) -> None:
     office.stub.turns.append(Turn(rcpt="550 no"))
-    await append(log, ACCOUNT_ID, 0, account_registered())
+    await office.acquaint()
     async with tasks(office):
         await append(log, ORDER_ID, 0, order_placed())
         await append(log, OTHER_ORDER_ID, 0, order_placed(order_id=OTHER_ORDER_ID))

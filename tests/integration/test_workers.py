@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from infra.settings import Settings
-from tests.builders import ACCOUNT_ID, account_registered, order_placed
+from tests.builders import order_placed
 from tests.integration.test_reactions import append
 from tests.mail_office import Office, mail_office
 from tests.smtp_stub import Turn
@@ -215,8 +215,8 @@ async def test_a_worker_of_an_unknown_kind_is_refused(settings: Settings) -> Non
 
 async def test_a_worker_killed_between_data_and_250_leaves_its_mail_behind(office: Office, database_url: str) -> None:
     office.stub.turns.append(turn := Turn(hold=asyncio.Event()))
+    await office.acquaint()
     async with write_side(database_url) as log:
-        await append(log, ACCOUNT_ID, 0, account_registered())
         await append(log, order_placed().order_id, 0, order_placed())
         async with worker(office.settings, "tasks") as process:
             await asyncio.wait_for(turn.has_message.wait(), 20)

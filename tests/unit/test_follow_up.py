@@ -6,8 +6,10 @@ from uuid import UUID
 import orjson
 import pytest
 
+from domain.accounts import AccountErased, AccountPasswordResetRequested, AccountUsernameChanged
 from domain.messages import Event
 from infra.codec import encode
+from infra.links import Purpose
 from infra.log import Entry, entry
 from tests.builders import (
     ACCOUNT_ID,
@@ -19,9 +21,11 @@ from tests.builders import (
     order_shipped,
     product_added,
 )
-from workers.reactor import TYPES, Recipient, follow_up
+from workers.follow_up import Erased, Linked, Recipient, follow_up
+from workers.reactor import TYPES
 
 STRANGER = UUID("01890a5d-ac96-774b-bcce-b302099a80ff")
+ERASED = AccountErased(account_id=ACCOUNT_ID)
 ADA = Recipient(email="Ada@Example.org", username="Ada")
 
 
@@ -56,14 +60,47 @@ def test_a_mail_goes_to_the_address_that_is_known_and_carries_its_cause() -> Non
 def test_a_registration_and_an_order_in_one_batch_know_each_other() -> None:
     result = follow_up([at(1, account_registered(), ACCOUNT_ID), at(2, order_placed())], {}, set())
     assert result.recipients == {ACCOUNT_ID: ADA}
-    assert [mail.recipient for mail in result.mails] == ["Ada@Example.org"]
+    assert [(mail.kind, mail.recipient) for mail in result.mails] == [
+        ("verify_email", "Ada@Example.org"),
+        ("order_confirmation", "Ada@Example.org"),
+    ]
 
 
 def test_a_mail_goes_to_the_address_of_its_own_moment() -> None:
     moved = account_registered(email="new@example.org")
     events = [at(5, order_placed()), at(6, moved, ACCOUNT_ID), at(7, order_shipped(), OTHER_ORDER_ID)]
     result = follow_up(events, {ACCOUNT_ID: ADA}, set())
-    assert [mail.recipient for mail in result.mails] == ["Ada@Example.org", "new@example.org"]
+    assert [mail.recipient for mail in result.mails] == ["Ada@Example.org", "new@example.org", "new@example.org"]
+
+
+def test_a_mail_addresses_its_recipient_by_the_name_of_its_own_moment() -> None:
+    renamed = AccountUsernameChanged(account_id=ACCOUNT_ID, username="Countess", username_key="countess")
+    events = [at(5, order_placed()), at(6, renamed, ACCOUNT_ID), at(7, order_shipped(), OTHER_ORDER_ID)]
+    result = follow_up(events, {ACCOUNT_ID: ADA}, set())
+    assert [mail.context["username"] for mail in result.mails] == ["Ada", "Countess"]
+    assert result.recipients == {ACCOUNT_ID: Recipient(email="Ada@Example.org", username="Countess")}
+
+
+def test_an_erased_account_gets_no_mail_and_sets_no_stream_aside() -> None:
+    events = [at(5, order_placed()), at(6, ERASED, ACCOUNT_ID), at(7, order_shipped())]
+    result = follow_up(events, {ACCOUNT_ID: ADA}, set())
+    assert [mail.kind for mail in result.mails] == ["order_confirmation"]
+    assert result.parkings == []
+    assert result.recipients == {ACCOUNT_ID: None}
+    assert result.erased == [Erased(account_id=ACCOUNT_ID, position=6, email="Ada@Example.org")]
+    assert follow_up([at(8, order_placed(), OTHER_ORDER_ID)], {ACCOUNT_ID: None}, set()).mails == []
+
+
+def test_mails_that_open_an_account_have_a_link_and_nothing_of_it_in_their_context() -> None:
+    asked = AccountPasswordResetRequested(account_id=ACCOUNT_ID)
+    result = follow_up([at(1, account_registered(), ACCOUNT_ID), at(2, asked, ACCOUNT_ID)], {}, set())
+    verify, reset = result.mails
+    assert result.links == [
+        Linked(mail=verify, account_id=ACCOUNT_ID, purpose=Purpose.VERIFY_EMAIL),
+        Linked(mail=reset, account_id=ACCOUNT_ID, purpose=Purpose.RESET_PASSWORD),
+    ]
+    assert verify.context == reset.context == {"username": "Ada"}
+    assert follow_up([at(1, order_placed())], {ACCOUNT_ID: ADA}, set()).links == []
 
 
 def test_an_order_of_nobody_sets_its_own_stream_aside_and_no_other() -> None:
@@ -101,4 +138,6 @@ def test_other_events_make_nothing_due(event: Event) -> None:
 
 
 def test_the_consumer_wants_what_it_folds_and_what_it_reacts_to() -> None:
-    assert {"account.registered", "order.placed", "order.shipped"} == TYPES
+    folded = {"account.registered", "account.username_changed", "account.erased"}
+    reacted_to = {"order.placed", "order.shipped", "account.password_reset_requested", "account.password_changed"}
+    assert folded | reacted_to == TYPES

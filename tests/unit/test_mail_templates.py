@@ -13,12 +13,12 @@ from jinja2 import UndefinedError
 
 import workers
 from infra.mail_ledger import Claimed
-from tests.unit.test_reactions import PLACED, SHIPPED
+from tests.unit.test_reactions import CHANGED, PLACED, REGISTERED, RESET_ASKED, SHIPPED
 from workers.letters import SUBJECTS, compose, domain_of, wire_address
 from workers.reactions import react
 
 SENDER = "Weir <shop@weir.example>"
-CONFIRMATION, NOTICE = (
+CONFIRMATION, NOTICE, VERIFY, RESET, TOLD = (
     Claimed(
         mail_id=UUID(int=number),
         kind=due.kind,
@@ -29,8 +29,9 @@ CONFIRMATION, NOTICE = (
         attempts=1,
         created_at=datetime(2026, 3, 1, 12, 0, tzinfo=UTC),
     )
-    for number, (due,) in enumerate((react(PLACED), react(SHIPPED)))
+    for number, (due,) in enumerate(map(react, (PLACED, SHIPPED, REGISTERED, RESET_ASKED, CHANGED)))
 )
+LINK = "https://shop.example/reset-password?token=" + "A-z_" * 16
 
 
 def read(mail: Claimed) -> EmailMessage:
@@ -59,6 +60,27 @@ def test_a_shipping_notice_tells_carrier_and_tracking_number() -> None:
     for form in ("plain", "html"):
         content = text(NOTICE, form)
         assert all(part in content for part in ("W-2026-7K3M9QXA", "DHL", "JD01460003"))
+
+
+@pytest.mark.parametrize("mail", [VERIFY, RESET])
+def test_a_mail_with_a_link_carries_it_whole_in_both_forms(mail: Claimed) -> None:
+    complete = replace(mail, context={**mail.context, "link": LINK})
+    assert LINK in text(complete).split("\r\n")
+    assert f'href="{LINK}"' in text(complete, "html")
+    for form in ("plain", "html"):
+        assert "ada" in text(complete, form)
+        assert "order" not in text(complete, form).replace("border", "")
+    with pytest.raises(UndefinedError):
+        compose(mail, SENDER)
+
+
+def test_a_new_password_is_told_of_and_what_it_ended() -> None:
+    owner = replace(TOLD, context={**TOLD.context, "by": "owner"})
+    for form in ("plain", "html"):
+        assert "signed out everywhere." in text(TOLD, form)
+        assert "by a link that we mailed to you" in text(TOLD, form)
+        assert "signed out everywhere else." in text(owner, form)
+        assert "link" not in text(owner, form)
 
 
 def test_a_mail_says_who_wrote_it_when_and_why() -> None:

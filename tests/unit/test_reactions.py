@@ -5,11 +5,14 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from uuid import UUID
 
+from domain.accounts import AccountPasswordChanged, AccountPasswordResetRequested, PasswordChangedBy
 from domain.money import Money
 from domain.orders import Address, OrderLine, OrderPaid, OrderPlaced, OrderShipped
 from domain.registry import NAMES
+from tests.builders import account_registered
 from workers.letters import SUBJECTS
-from workers.reactions import REACTIONS, react
+from workers.links import LINKED
+from workers.reactions import REACTIONS, MailDue, react
 
 ORDER = UUID("01890000-0000-7000-8000-0000000000aa")
 CUSTOMER = UUID("01890000-0000-7000-8000-0000000000bb")
@@ -41,6 +44,9 @@ PLACED = OrderPlaced(
 SHIPPED = OrderShipped(
     order_id=ORDER, order_no="W-2026-7K3M9QXA", customer_id=CUSTOMER, carrier="DHL", tracking_no="JD01460003"
 )
+REGISTERED = account_registered(account_id=CUSTOMER)
+RESET_ASKED = AccountPasswordResetRequested(account_id=CUSTOMER)
+CHANGED = AccountPasswordChanged(account_id=CUSTOMER, by=PasswordChangedBy.RESET, kept_session=None)
 
 
 def test_a_placed_order_is_confirmed_to_its_customer() -> None:
@@ -98,5 +104,23 @@ def test_every_event_in_the_table_is_one_that_the_log_can_hold() -> None:
     assert set(REACTIONS) <= set(NAMES)
 
 
+def test_a_new_account_is_asked_whether_the_address_is_its_own() -> None:
+    assert react(REGISTERED) == [MailDue(kind="verify_email", account_id=CUSTOMER, context={})]
+
+
+def test_whoever_forgot_the_password_gets_a_link() -> None:
+    assert react(RESET_ASKED) == [MailDue(kind="password_reset", account_id=CUSTOMER, context={})]
+
+
+def test_a_new_password_is_told_to_the_owner() -> None:
+    assert react(CHANGED) == [MailDue(kind="password_changed", account_id=CUSTOMER, context={"by": "reset"})]
+
+
 def test_every_kind_of_mail_that_a_reaction_makes_due_has_a_letter() -> None:
-    assert {mail.kind for event in (PLACED, SHIPPED) for mail in react(event)} == set(SUBJECTS)
+    events = (PLACED, SHIPPED, REGISTERED, RESET_ASKED, CHANGED)
+    assert {type(event) for event in events} == set(REACTIONS)
+    assert {mail.kind for event in events for mail in react(event)} == set(SUBJECTS)
+
+
+def test_every_mail_with_a_link_is_one_that_is_sent() -> None:
+    assert set(LINKED) <= set(SUBJECTS)

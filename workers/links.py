@@ -1,0 +1,33 @@
+"""Links that mails carry: which kind has one, and how it comes into a mail only when that is composed.
+
+A link has the id of its mail, and its token is derived from that. So nothing that opens an account lies in the ledger.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
+
+from infra.links import Links, Purpose
+from infra.mail_ledger import Claimed
+
+LINKED: Final[Mapping[str, Purpose]] = {
+    "verify_email": Purpose.VERIFY_EMAIL,
+    "password_reset": Purpose.RESET_PASSWORD,
+}
+"""The kinds of mail that carry a link."""
+
+
+class Linker:
+    """Puts links into mails. ``public_url`` is where the shop's pages are; each purpose has a page of its name."""
+
+    def __init__(self, links: Links, public_url: str) -> None:
+        self._links = links
+        self._base = public_url.rstrip("/")
+
+    async def complete(self, mail: Claimed) -> Claimed:
+        """The mail with its link as ``link``, if it has one. Raises :class:`~infra.errors.Unavailable`."""
+        purpose = LINKED.get(mail.kind)
+        if purpose is None:
+            return mail
+        token = await self._links.token(purpose, mail.mail_id)
+        return replace(mail, context={**mail.context, "link": f"{self._base}/{purpose}?token={token}"})
