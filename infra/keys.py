@@ -36,6 +36,9 @@ RELOAD_SECONDS: Final = 1.0
 LOOK_SECONDS: Final = 2.0
 """How often a process that serves looks unasked."""
 
+READ_SECONDS: Final = 1.0
+"""How long a look may take before Postgres counts as down."""
+
 FRESH_SECONDS: Final = 5.0
 """A process that has not looked for so long does so before it signs, for the key it knows may have retired."""
 
@@ -146,7 +149,9 @@ class Keys:
 
     async def _read(self) -> KeyRing:
         asked_at = asyncio.get_running_loop().time()
-        rows = [(row["kid"], row["private_pem"]) for row in await self._database.fetch(_LIVE) or await self._first()]
+        async with self._database.acquire() as connection:
+            found = await connection.fetch(_LIVE, timeout=READ_SECONDS)
+        rows = [(row["kid"], row["private_pem"]) for row in found or await self._first()]
         if self._ring is None or rows != self._rows:
             self._rows, self._ring = rows, key_ring(rows)
         self._read_at = asked_at

@@ -17,6 +17,9 @@ from infra.errors import Unavailable
 REMEMBER_SECONDS: Final = 1.0
 """A key that is revoked, or an account that loses its roles, counts this much longer, and no more."""
 
+LOOK_SECONDS: Final = 1.0
+"""How long a look may take before Postgres counts as down."""
+
 REMEMBERED: Final = 10_000
 
 _FIND: Final = (
@@ -78,7 +81,8 @@ class ApiKeys:
         await end(*self._notes, *(answer.bearer for answer in self._answers.values()))
 
     async def _look(self, shown: Shown) -> Bearer:
-        row = await self._database.fetchrow(_FIND, shown.key_id)
+        async with self._database.acquire() as connection:
+            row = await connection.fetchrow(_FIND, shown.key_id, timeout=LOOK_SECONDS)
         if row is None or not compare_digest(row["digest"], shown.digest):
             raise InvalidApiKey
         account_id = UUID(int=row["account_id"].int)

@@ -4,17 +4,19 @@ import asyncio
 import os
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import jwt
 import pytest
+from pydantic import SecretStr
 
 from infra.database import Database
 from infra.errors import Unavailable
 from infra.key_rotation import LEAD_SECONDS, RETIRE_SECONDS, TwoAreLive, listed, rotate
-from infra.keys import FRESH_SECONDS, LOOK_SECONDS, RELOAD_SECONDS, Keys, generate, key_ring
+from infra.keys import FRESH_SECONDS, LOOK_SECONDS, READ_SECONDS, RELOAD_SECONDS, Keys, generate, key_ring
 from infra.settings import Settings
 from infra.tokens import LEEWAY_SECONDS, LONGEST_LIFE, Tokens
 from tests.api_client import api_client
@@ -146,7 +148,7 @@ def test_the_times_leave_room_for_who_is_slow() -> None:
 
 async def test_without_postgres_what_is_known_verifies_and_what_is_not_is_no_refusal(settings: Settings) -> None:
     async with proxy_before(settings.database_url.get_secret_value()) as proxy:
-        database = Database(settings.model_copy(update={"database_url": type(settings.database_url)(proxy.url)}))
+        database = Database(settings.model_copy(update={"database_url": SecretStr(proxy.url)}))
         keys = Keys(database, reload_seconds=0, fresh_seconds=0)
         text = await token(tokens(keys))
         await proxy.close()
@@ -157,6 +159,20 @@ async def test_without_postgres_what_is_known_verifies_and_what_is_not_is_no_ref
             await tokens(keys).verify(forged)
         with pytest.raises(Unavailable):
             await token(tokens(keys))
+        await database.close()
+
+
+async def test_a_postgres_that_hangs_is_not_waited_for_long(settings: Settings) -> None:
+    async with proxy_before(settings.database_url.get_secret_value()) as proxy:
+        database = Database(settings.model_copy(update={"database_url": SecretStr(proxy.url)}))
+        keys = Keys(database, fresh_seconds=0)
+        await keys.signing()
+        proxy.stall()
+        since = time.monotonic()
+        with pytest.raises(Unavailable):
+            await keys.signing()
+        assert time.monotonic() - since < READ_SECONDS + 2
+        proxy.resume()
         await database.close()
 
 
