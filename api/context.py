@@ -2,9 +2,9 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 from starlette.types import Scope
@@ -15,10 +15,13 @@ EXCHANGE: Final = "weir.exchange"
 DEFAULT_WAIT: Final = 2.0
 LONGEST_WAIT: Final = 10.0
 
+GZIP_MARK: Final = b'-gz"'
+"""How the tag of a compressed document ends: it is not, byte for byte, the document itself (RFC 9110, 8.8.3)."""
+
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _KEY = re.compile(rb"[\x21-\x7e]{1,255}")
 _TOKEN = re.compile(rb"[\x21-\x7e]{1,1024}")
-_ETAG = re.compile(rb'"([1-9][0-9]{0,17})(?:-[0-9]{1,18})?"')
+_ETAG = re.compile(rb'"([1-9][0-9]{0,17})(?:-[0-9]{1,18})?(?:-gz)?"')
 _TRACEPARENT = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _WAIT = re.compile(rb"(?:^|[,;\s])wait\s*=\s*\"?([0-9]{1,6})")
 
@@ -49,21 +52,49 @@ class RequestContext:
     principal: Principal | None = None
 
 
+class Visit(Protocol):
+    """One request as its route's limit counts it. What exceeds the limit is refused as ``too-many-requests``."""
+
+    def begin(self) -> None:
+        """Called first, before anything is answered. Must not wait."""
+
+    def identified(self, principal: Principal) -> None:
+        """It has turned out who asks."""
+
+    async def admit(self, body: bytes) -> None:
+        """Called once, before the endpoint. May wait for what all processes count together."""
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """The RateLimit fields."""
+
+    def leave(self, exchange: "Exchange") -> None:
+        """The request is answered: its status and code are known."""
+
+
 class Exchange:
     """The edge's own notes on a request in flight; ``headers`` holds each header once."""
 
-    __slots__ = ("body", "code", "context", "headers", "principal", "read", "request_id")
+    __slots__ = ("body", "code", "context", "headers", "marked", "principal", "read", "request_id", "status", "visit")
 
-    def __init__(self, headers: Mapping[bytes, bytes], next_id: Callable[[], str]) -> None:
+    def __init__(self, headers: dict[bytes, bytes], next_id: Callable[[], str]) -> None:
         given = headers.get(b"x-request-id")
         taken = given is not None and _REQUEST_ID.fullmatch(given) is not None
         self.request_id = given.decode("ascii") if given and taken else next_id()
         self.headers = headers
         self.body = b""
         self.read = False
+        self.status = 0
         self.code: str | None = None
         self.context: RequestContext | None = None
         self.principal: Principal | None = None
+        self.visit: Visit | None = None
+        self.marked = False
+
+    def unmark(self) -> None:
+        """Take the mark of compression from the tags that the client has, for whoever compares them."""
+        tags = self.headers[b"if-none-match"]
+        self.headers[b"if-none-match"] = plain = tags.replace(GZIP_MARK, b'"')
+        self.marked = plain != tags
 
     def notes(self) -> dict[str, Any] | None:
         """What the request's log line should tell beyond the usual."""
@@ -84,9 +115,14 @@ def context_of(scope: Scope) -> RequestContext:
 
 
 def identify(scope: Scope, principal: Principal) -> None:
-    """Note who asks. Everything that takes the context later sees it."""
+    """Note who asks. Everything that takes the context later sees it.
+
+    Raises :class:`~api.errors.Problem` ``too-many-requests`` if they ask too much.
+    """
     exchange: Exchange = scope[EXCHANGE]
     exchange.principal = principal
+    if exchange.visit is not None:
+        exchange.visit.identified(principal)
     if exchange.context is not None:
         exchange.context = replace(exchange.context, principal=principal)
 

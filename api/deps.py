@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeVar, cast
 from fastapi import Depends, Request
 
 from api.context import EXCHANGE, Exchange, RequestContext, context_of
-from api.routing import HotRead
+from api.routing import Gate, HotRead
 
 T = TypeVar("T")
 
@@ -31,10 +31,14 @@ class Resources:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """What the process has opened, by type, and the reads that it answers from bytes, by route template."""
+    """What the process has opened, by type.
+
+    ``hot`` are the reads that it answers from bytes, by route template; ``gates`` count requests, by class of route.
+    """
 
     resources: Mapping[type, Any]
     hot: Mapping[str, HotRead] = field(default_factory=dict)
+    gates: Mapping[str, Gate] = field(default_factory=dict)
 
 
 def opened(kind: type[T]) -> Callable[[Request], T]:

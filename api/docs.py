@@ -1,10 +1,9 @@
-"""The OpenAPI document and its page: FastAPI's description of the routes, and what the edge adds to each of them."""
+"""The OpenAPI document: FastAPI's description of the routes, and what the edge adds to each of them."""
 
 from collections.abc import Iterator
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
-from fastapi.openapi.docs import get_swagger_ui_html
 
 from api.answers import Answer, json_answer
 from api.endpoint import BODY_METHODS, router
@@ -27,7 +26,7 @@ METADATA: Final[dict[str, Any]] = {
     ],
 }
 
-_ANYWHERE: Final = (400, 401, 403, 404, 405, 414, 422, 429, 431, 500, 503)
+_ANYWHERE: Final = (400, 401, 403, 404, 405, 414, 421, 422, 429, 431, 500, 503)
 _WITH_BODY: Final = (408, 409, 412, 413, 415)
 
 _PROBLEM: Final = {
@@ -62,13 +61,6 @@ async def openapi_document(request: Request) -> Answer:
     return json_answer(request.app.openapi())
 
 
-@routes.get("/docs", include_in_schema=False)
-async def swagger_page(_request: Request) -> Answer:
-    """The same to look at and try."""
-    page = get_swagger_ui_html(openapi_url="/openapi.json", title="Weir")
-    return Answer(200, [(b"content-type", b"text/html; charset=utf-8")], bytes(page.body))
-
-
 def describe(app: FastAPI) -> FastAPI:
     """Make the application's description tell what the edge does to every route."""
     plain = app.openapi
@@ -99,6 +91,7 @@ def _describe(method: str, operation: dict[str, Any]) -> None:
     for status in (*_ANYWHERE, *(_WITH_BODY if writes else ())):
         titles = [kind.title for kind in STATUS.values() if kind.status == status]
         responses[str(status)] = {"description": " · ".join(titles), "content": problem}
+    responses["429"]["headers"] = _LIMIT_HEADERS
     if writes:
         _describe_receipt(responses)
     else:
@@ -126,6 +119,11 @@ _RECEIPT_HEADERS: Final = {
     "Consistency-Token": _told("Send it with a read that must include this write."),
     "Idempotency-Replayed": _told("`true` if this is the answer of an earlier request with the same key."),
 }
+_LIMIT_HEADERS: Final = {
+    "Retry-After": _told("Seconds until one more request is let through."),
+    "RateLimit-Policy": _told("The rates that hold here: `q` requests in `w` seconds."),
+    "RateLimit": _told("The scarcest of them: `r` requests left, all of them again in `t` seconds."),
+}
 _WRITE_HEADERS: Final = (
     _header(
         "Idempotency-Key",
@@ -135,7 +133,7 @@ _WRITE_HEADERS: Final = (
     _header(
         "If-Match",
         "Only if the thing is at this version.",
-        {"type": "string", "pattern": '^"[1-9][0-9]{0,17}(-[0-9]{1,18})?"$'},
+        {"type": "string", "pattern": '^"[1-9][0-9]{0,17}(-[0-9]{1,18})?(-gz)?"$'},
     ),
 )
 _READ_HEADERS: Final = (

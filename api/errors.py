@@ -53,6 +53,7 @@ STATUS: Final[Mapping[str, Kind]] = {
     "too-many-requests": Kind(429, "Too many requests", "The rate limit is used up.", _SOON),
     # where to
     "not-found": Kind(404, "Not found", "There is no such thing here."),
+    "unknown-host": Kind(421, "Misdirected request", "The Host header names no host that is served here."),
     "method-not-allowed": Kind(405, "Method not allowed", "This path does not take that method."),
     # conditions
     "version-mismatch": Kind(412, "Version mismatch", "The thing has changed since that version."),

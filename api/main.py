@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 from prometheus_client import CollectorRegistry
 
-from api import docs, health
+from api import docs, health, swagger
 from api.commands import accounts, auth, payments
 from api.commands import api_keys as api_key_commands
 from api.commands import orders as order_commands
@@ -19,6 +19,7 @@ from api.queries import events
 from api.queries import orders as order_queries
 from api.queries import products as product_queries
 from api.routing import Table
+from api.rules import Rules
 from api.servers import open_servers
 from infra.metrics import RequestMetrics, new_registry
 from infra.settings import Settings
@@ -36,6 +37,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     events.routes,
     health.routes,
     docs.routes,
+    swagger.routes,
 )
 
 
@@ -60,11 +62,12 @@ def assemble(settings: Settings, routers: Iterable[APIRouter], open_them: Open, 
             opened = await open_them(stack, settings, registry)
             edge.heat(opened.hot)
             stack.callback(edge.heat, {})
+            edge.limit(opened.gates)
             own = {Settings: settings, CollectorRegistry: registry}
             yield {RESOURCES: Resources({**own, **opened.resources})}
 
     app = FastAPI(lifespan=lifespan, **docs.METADATA)
     for routes in routers:
         app.include_router(routes)
-    edge = Edge(docs.describe(app), Table(targets(app)), RequestMetrics(registry))
+    edge = Edge(docs.describe(app), Table(targets(app)), RequestMetrics(registry), Rules.of(settings))
     return edge

@@ -1,7 +1,8 @@
 """The edge: one pure ASGI layer between the server and the endpoints, around which nothing else is wrapped.
 
-For each request it makes or takes the id, finds the route, answers hot reads from bytes, reads the body within its
-policy, runs the endpoint, turns whatever goes wrong into a problem, counts, and writes one log line.
+For each request it makes or takes the id, finds the route, counts it against its limit, answers hot reads from bytes,
+reads the body within its policy, runs the endpoint, turns whatever goes wrong into a problem, says in each answer what
+every answer says, counts, and writes one log line.
 """
 
 import os
@@ -15,15 +16,21 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.answers import Answer
+from api.answers import Answer, Headers
+from api.clients import source_of
+from api.compression import SMALLEST, Compressor, is_worth_it, wants_gzip, with_mark
 from api.context import EXCHANGE, Exchange, malformed_header
 from api.errors import Problem, problem_answer, problem_of
 from api.guard import ClientGone, check_head, counted, drained, read_body
+from api.hosts import PROBES
+from api.limits import Gates, class_of
 from api.routing import HotRead, Table, Target, method_of
+from api.rules import Rules
 from infra.metrics import RequestMetrics
 from infra.telemetry import REQUEST_ID, AccessLog
 
 CLIENT_GONE: Final = 499
+POLICY_VIOLATION: Final = 1008
 LONGEST_TARGET: Final = 8 * 1024
 LONGEST_HEADERS: Final = 32 * 1024
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
@@ -37,6 +44,7 @@ SINGLE: Final = frozenset(
         b"host",
         b"idempotency-key",
         b"if-match",
+        b"origin",
         b"x-api-key",
     }
 )
@@ -47,10 +55,12 @@ _log = structlog.get_logger("weir.edge")
 class Edge:
     """The ASGI application. ``app`` gets what is not HTTP: WebSockets and the lifespan."""
 
-    def __init__(self, app: ASGIApp, table: Table, metrics: RequestMetrics) -> None:
+    def __init__(self, app: ASGIApp, table: Table, metrics: RequestMetrics, rules: Rules | None = None) -> None:
         self._app = app
         self._table = table
         self._metrics = metrics
+        self._rules = rules or Rules()
+        self._compressor = Compressor()
         self._access: AccessLog | None = None
         self._next_id = request_ids().__next__
 
@@ -63,22 +73,32 @@ class Edge:
         for method, target in self._table.targets():
             target.hot = hot.get(target.template) if method == "GET" else None
 
+    def limit(self, gates: Gates) -> None:
+        """From now on count the requests of each class of routes at its gate."""
+        for method, target in self._table.targets():
+            target.gate = gates.get(class_of(method, target.template))
+
+    def routes(self) -> list[tuple[str, str]]:
+        """Every method with its template."""
+        return [(method, target.template) for method, target in self._table.targets()]
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._other(scope, receive, send)
             return
         started = perf_counter()
+        if self._rules.proxies is not None:
+            self._rules.proxies.look_behind(scope)
         exchange = Exchange(dict(scope["headers"]), self._next_id)
-        reply = Reply(send, exchange.request_id)
+        reply = Reply(send, exchange, scope["method"], self._rules, self._compressor)
         template, targets, args = self._table.find(scope["path"])
         try:
             # What memory can answer is answered before anything else is looked at.
-            target = targets.get(scope["method"])
-            answer = target.hot.now(args, exchange.headers, scope) if target and target.hot else None
+            answer = self._at_hand(template, targets, args, exchange, scope)
             if answer is None:
                 await self._serve(targets, args, exchange, reply, scope, receive)
             else:
-                await reply.give(answer)
+                await reply.give(answer, shared=True)
         except (ClientGone, ClientDisconnect):
             reply.status = CLIENT_GONE
         except Exception as error:
@@ -86,12 +106,42 @@ class Edge:
         finally:
             self._note(scope, template, reply.status or 500, perf_counter() - started, exchange)
 
+    def _at_hand(
+        self, template: str, targets: dict[str, Target], args: tuple[str, ...], exchange: Exchange, scope: Scope
+    ) -> Answer | None:
+        """The answer from memory, if there is one. Before that, what every request has to pass; nothing waits here."""
+        headers, hosts = exchange.headers, self._rules.hosts
+        if hosts is not None and template not in PROBES:
+            hosts.check(headers)
+        target = targets.get(scope["method"]) or (targets.get("GET") if scope["method"] == "HEAD" else None)
+        if target is None:
+            return None
+        if target.gate is not None:
+            exchange.visit = target.gate.enter(source_of(scope), headers)
+            exchange.visit.begin()
+        if b"if-none-match" in headers:
+            exchange.unmark()
+        return None if target.hot is None else target.hot.now(args, headers, scope)
+
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
         """WebSockets have a request id and a context like any request; what they say is their own affair."""
         if scope["type"] == "websocket":
+            if self._rules.proxies is not None:
+                self._rules.proxies.look_behind(scope)
             scope[EXCHANGE] = exchange = Exchange(dict(scope["headers"]), self._next_id)
             REQUEST_ID.set(exchange.request_id)
+            if not self._is_for_us(exchange):
+                await send({"type": "websocket.close", "code": POLICY_VIOLATION})
+                return
         await self._app(scope, receive, send)
+
+    def _is_for_us(self, exchange: Exchange) -> bool:
+        try:
+            if self._rules.hosts is not None:
+                self._rules.hosts.check(exchange.headers)
+        except Problem:
+            return False
+        return True
 
     async def _serve(
         self,
@@ -109,8 +159,9 @@ class Edge:
         self._metrics.in_flight += 1
         try:
             _check_target(scope, exchange.headers)
-            target = method_of(targets, scope["method"])
-            answer = await _answer(target, args, exchange, scope, receive)
+            answer = self._preflight(targets, exchange, scope) or await _answer(
+                method_of(targets, scope["method"]), args, exchange, scope, receive
+            )
             if isinstance(answer, Answer):
                 await reply.give(answer)
             else:
@@ -118,9 +169,15 @@ class Edge:
         finally:
             self._metrics.in_flight -= 1
 
+    def _preflight(self, targets: dict[str, Target], exchange: Exchange, scope: Scope) -> Answer | None:
+        cors = self._rules.cors
+        return None if cors is None else cors.preflight(scope["method"], targets, exchange.headers)
+
     def _note(self, scope: Scope, template: str, status: int, seconds: float, exchange: Exchange) -> None:
         """Count the request and write its line."""
-        method = scope["method"]
+        method, exchange.status = scope["method"], status
+        if exchange.visit is not None:
+            exchange.visit.leave(exchange)
         self._metrics.observe(method if method in METHODS else "other", template, status, seconds)
         if self._access is not None:
             source = scope.get("client") or ("",)
@@ -132,26 +189,44 @@ class Edge:
 class Reply:
     """The way back to the client; knows what has been said. Usable as ``send`` by a streaming response."""
 
-    __slots__ = ("_request_id", "_send", "status")
+    __slots__ = ("_compressor", "_exchange", "_method", "_rules", "_send", "status")
 
-    def __init__(self, send: Send, request_id: str) -> None:
+    def __init__(self, send: Send, exchange: Exchange, method: str, rules: Rules, compressor: Compressor) -> None:
         self._send = send
-        self._request_id = (b"x-request-id", request_id.encode("ascii"))
+        self._exchange = exchange
+        self._method = method
+        self._rules = rules
+        self._compressor = compressor
         self.status = 0
 
-    async def give(self, answer: Answer) -> None:
-        """Send a whole answer."""
+    async def give(self, answer: Answer, *, shared: bool = False) -> None:
+        """Send a whole answer. One that is ``shared`` is given more than once."""
+        if len(answer.body) >= SMALLEST and self._may_be_compressed(answer):
+            answer = await self._compressor.compressed(answer, shared=shared)
         self.status, headers, body = answer
-        headers = [*headers, self._request_id]
+        if self.status == 304 and self._exchange.marked:
+            headers = with_mark(headers)
+        headers = self._dressed(headers)
         if self.status not in (204, 304):
             headers.append((b"content-length", b"%d" % len(body)))
         await self._send({"type": "http.response.start", "status": self.status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body})
 
+    def _may_be_compressed(self, answer: Answer) -> bool:
+        return self._method in ("GET", "HEAD") and wants_gzip(self._exchange.headers) and is_worth_it(answer)
+
+    def _dressed(self, headers: Headers) -> Headers:
+        exchange = self._exchange
+        headers = self._rules.dressed(headers, self._method, exchange.headers)
+        if exchange.visit is not None:
+            headers += exchange.visit.headers()
+        headers.append((b"x-request-id", exchange.request_id.encode("ascii")))
+        return headers
+
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message = {**message, "headers": [*message["headers"], self._request_id]}
+            message = {**message, "headers": self._dressed(message["headers"])}
         await self._send(message)
 
 
@@ -167,6 +242,8 @@ def request_ids() -> Iterator[str]:
 def _check_target(scope: Scope, headers: Mapping[bytes, bytes]) -> None:
     """What no route should have to deal with: absurd lengths, NUL, a header twice that may stand there once."""
     raw = scope["headers"]
+    if b"host" not in headers and scope["http_version"] == "1.1":  # RFC 9112, 3.2
+        raise malformed_header(b"host")
     if len(scope["path"]) + len(scope["query_string"]) > LONGEST_TARGET:
         raise Problem("uri-too-long")
     if "\0" in scope["path"] or b"%00" in scope["query_string"]:
@@ -198,6 +275,8 @@ async def _answer(
     else:
         exchange.body = await read_body(headers, receive, policy)
         exchange.read = True
+    if exchange.visit is not None:
+        await exchange.visit.admit(exchange.body)
     scope["path_params"] = dict(zip(target.names, args, strict=True))
     return await target.respond(Request(scope, receive), exchange.body)
 

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from api.answers import Answer
+from api.context import Visit
 from api.errors import Problem
 from api.guard import BodyPolicy
 
@@ -34,15 +35,23 @@ class HotRead(Protocol):
     async def soon(self, args: tuple[str, ...], headers: Mapping[bytes, bytes], scope: Scope, /) -> Answer | None: ...
 
 
+class Gate(Protocol):
+    """Counts the requests of the routes of one class."""
+
+    def enter(self, source: str, headers: Mapping[bytes, bytes], /) -> Visit:
+        """A request has come; nothing is counted yet."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Target:
-    """One method on one template. ``hot`` is set when the process has opened its read side."""
+    """One method on one template. ``hot`` is set when the process has opened its read side, ``gate`` when it counts."""
 
     template: str
     names: tuple[str, ...]
     policy: BodyPolicy
     respond: Respond
     hot: HotRead | None = None
+    gate: Gate | None = None
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from api.bootstrap import ensure_admin
 from api.deps import Opened
 from api.health import Components
+from api.limits import open_gates
 from api.queries.side import open_reads
 from api.scopes import scopes_of
 from infra.access import Revocations
@@ -54,6 +55,7 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
             **reads.resources,
         },
         hot=reads.hot,
+        gates=await open_gates(stack, settings, Keys.of(log.log_id)),
     )
 
 

@@ -46,15 +46,19 @@ class Meter:
         return Standing(self.rate, debt, self.rate.fits(debt + self._interval))
 
     def take(self, subject: str) -> Standing:
-        """Count one request of ``subject``, unless that would exceed the rate."""
-        now = self._clock()
-        debt = self._debt(subject, now)
+        """Count one request of ``subject``, unless that would exceed the rate. Every request comes through here."""
+        rate, now = self.rate, self._clock()
+        clear_at = self._clear_at.get(subject, 0.0)
+        debt = clear_at - now if clear_at > now else 0.0
         wanted = debt + self._interval
-        if not self.rate.fits(wanted):
-            return Standing(self.rate, debt, allowed=False)
-        self._owe(subject, now, wanted)
+        if not rate.fits(wanted):
+            return Standing(rate, debt, allowed=False)
+        if clear_at:
+            self._clear_at[subject] = now + wanted
+        else:
+            self._owe(subject, now, wanted)
         self._spent[subject] = self._spent.get(subject, 0) + 1
-        return Standing(self.rate, wanted)
+        return Standing(rate, wanted)
 
     def give_back(self, subject: str) -> None:
         """A request that was counted and should not have been."""

@@ -5,7 +5,7 @@ it above ``seconds`` is refused. So ``quota`` requests may come at once, and one
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil
 from typing import Any, Final, NamedTuple
 
@@ -24,6 +24,11 @@ class Rate:
 
     quota: int
     seconds: int
+    interval: float = field(init=False, repr=False, compare=False)
+    """What one request adds to the debt, in seconds."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "interval", self.seconds / self.quota)
 
     @classmethod
     def parse(cls, text: str) -> "Rate":
@@ -32,11 +37,6 @@ class Rate:
         if match is None:
             raise ValueError("a rate looks like 10/20s, 3/15m or 50/1h")
         return cls(int(match[1]), int(match[2]) * _UNITS[match[3]])
-
-    @property
-    def interval(self) -> float:
-        """What one request adds to the debt, in seconds."""
-        return self.seconds / self.quota
 
     def fits(self, debt: float) -> bool:
         """Whether a request may raise the debt this far."""
@@ -47,11 +47,12 @@ class Rate:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Settings give the written form."""
+        """Settings give the written form, and are written in it."""
         from_text = core_schema.no_info_after_validator_function(
             cls.parse, core_schema.str_schema(strip_whitespace=True)
         )
-        return core_schema.union_schema([core_schema.is_instance_schema(cls), from_text])
+        written = core_schema.to_string_ser_schema()
+        return core_schema.union_schema([core_schema.is_instance_schema(cls), from_text], serialization=written)
 
 
 class Standing(NamedTuple):
@@ -64,7 +65,9 @@ class Standing(NamedTuple):
     @property
     def remaining(self) -> int:
         """How many requests would be allowed right now."""
-        return max(0, int((self.rate.seconds - self.debt + _SLACK) / self.rate.interval))
+        rate = self.rate
+        left = int((rate.seconds - self.debt + _SLACK) / rate.interval)
+        return left if left > 0 else 0
 
     @property
     def reset(self) -> int:

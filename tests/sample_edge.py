@@ -10,11 +10,12 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import docs
+from api import docs, swagger
 from api.deps import RESOURCES, Resources
 from api.endpoint import targets
 from api.middleware import Edge
 from api.routing import Table
+from api.rules import Rules
 from infra.metrics import RequestMetrics
 from tests.sample_routes import Warehouse, other, routes
 
@@ -54,12 +55,16 @@ class SampleEdge:
         headers: Mapping[str, str] | Sequence[tuple[str, str]] = (),
         *,
         stalls: bool = False,
+        client: str = "192.0.2.1",
     ) -> Reply:
-        """One request. A body in parts is sent without a length; one that stalls never ends."""
+        """One request. A body in parts is sent without a length; one that stalls never ends. An empty host is none."""
         path, _, query = target.partition("?")
         parts = [body] if isinstance(body, bytes) else list(body)
         pairs = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
         names = {name.lower() for name, _ in pairs}
+        if "host" not in names:
+            pairs.append(("host", "weir.test"))
+        pairs = [(name, value) for name, value in pairs if (name, value) != ("host", "")]
         if not isinstance(body, bytes):
             pairs.append(("transfer-encoding", "chunked"))
         elif body and "content-length" not in names:
@@ -71,7 +76,7 @@ class SampleEdge:
             "path": path,
             "query_string": query.encode(),
             "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in pairs],
-            "client": ("192.0.2.1", 4711),
+            "client": (client, 4711),
             "state": {RESOURCES: Resources({Warehouse: self.warehouse})},
         }
         sent: list[Message] = []
@@ -111,13 +116,13 @@ def _reply(sent: list[Message]) -> Reply:
     return Reply(status=start["status"], headers=headers, body=b"".join(part["body"] for part in parts))
 
 
-def sample_edge() -> SampleEdge:
+def sample_edge(rules: Rules | None = None) -> SampleEdge:
     """A new one."""
     app = FastAPI(**docs.METADATA)
-    for one in (routes, other, docs.routes):
+    for one in (routes, other, docs.routes, swagger.routes):
         app.include_router(one)
     registry = CollectorRegistry()
-    edge = Edge(docs.describe(app), Table(targets(app)), RequestMetrics(registry))
+    edge = Edge(docs.describe(app), Table(targets(app)), RequestMetrics(registry), rules)
     return SampleEdge(edge=edge, app=app, registry=registry)
 
 

@@ -102,7 +102,7 @@ async def ship_order(order_id: UUID, body: ShipBody, house: House, context: Cont
 
 
 @routes.post("", status_code=201)
-async def place_order(body: ShipBody, house: House, principal: Who) -> Receipt:
+async def place_order(body: ShipBody, principal: Who, house: House) -> Receipt:
     """Place it."""
     return Receipt(id=principal.id, version=1, position=7, location="/v1/orders/x", replayed=True)
 

@@ -9,7 +9,7 @@ import structlog
 from hiredis import ReplyError
 from pydantic import SecretStr
 
-from infra.cache.scripts import SCRIPTS
+from infra.cache.scripts import SCRIPTS, Script
 from infra.streams import BROKEN, pack
 from infra.wire import Wire
 
@@ -34,9 +34,13 @@ class Link:
     a replica that takes over without the last writes, is another era, and what an earlier one held is not looked at.
     """
 
-    def __init__(self, url: SecretStr, *, answer_seconds: float) -> None:
+    def __init__(
+        self, url: SecretStr, *, answer_seconds: float, scripts: Sequence[Script] = SCRIPTS, name: str = "cache"
+    ) -> None:
         self._url = url
         self._answer_seconds = answer_seconds
+        self._scripts = scripts
+        self._name = name
         self._wire: Wire | None = None
         self._pause = FIRST_PAUSE
         self._up = asyncio.Event()
@@ -105,15 +109,15 @@ class Link:
         """A connection whose server knows the scripts and has said which run it is; None if there is no such server."""
         try:
             wire = await Wire.connect(self._url, on_lost=on_lost)
-            self.era = await _greet(wire)
+            self.era = await _greet(wire, self._scripts)
         except BROKEN as error:
-            _log.warning("cache away", error=str(error))
+            _log.warning(f"{self._name} away", error=str(error))
             return None
         return wire
 
 
-async def _greet(wire: Wire) -> str:
-    commands = [pack("SCRIPT", "LOAD", script.source) for script in SCRIPTS]
+async def _greet(wire: Wire, scripts: Sequence[Script]) -> str:
+    commands = [pack("SCRIPT", "LOAD", script.source) for script in scripts]
     *loaded, info = await wire.ask(b"".join([*commands, pack("INFO", "server")]), len(commands) + 1)
     refused = [reply for reply in loaded if isinstance(reply, ReplyError)]
     if refused:

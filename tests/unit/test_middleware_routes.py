@@ -161,9 +161,3 @@ async def test_a_body_and_its_receipt_are_documented(sample: SampleEdge) -> None
     assert "204" in cancel["responses"]
     assert "200" not in cancel["responses"]
     assert {"Idempotency-Key", "If-Match"} <= {parameter["name"] for parameter in ship["parameters"]}
-
-
-async def test_the_docs_are_a_page(sample: SampleEdge) -> None:
-    reply = await sample.send("GET", "/docs")
-    assert (reply.status, reply.headers["content-type"]) == (200, "text/html; charset=utf-8")
-    assert b"/openapi.json" in reply.body

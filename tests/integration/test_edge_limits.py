@@ -1,0 +1,183 @@
+"""Limits as attackers and their victims meet them: a door that nobody forces, and that nobody else can lock."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Any
+from uuid import uuid4
+
+import httpx2
+import pytest
+from pydantic import SecretStr
+
+from api.limits import CLASSES, open_gates
+from infra.meters import SETTLE_SECONDS
+from infra.rates import Rate
+from infra.settings import Settings
+from infra.streams import Keys
+from tests.api_client import api_client
+from tests.wire import wire_to
+from tests.write_side import eventually
+
+pytestmark = pytest.mark.anyio
+
+PASSWORD = "correct horse battery"
+HOME, ELSEWHERE = "198.51.100.1", "203.0.113.1"
+
+
+@pytest.fixture
+def on(settings: Settings) -> Settings:
+    """With limits, and everybody's address believed."""
+    return changed(
+        settings,
+        rate_limits="on",
+        log_level="error",
+        trusted_proxies="127.0.0.0/8",
+        limit_login="100/1h",
+        limit_login_pair="3/1h",
+        limit_login_name="6/1h",
+        limit_register="5/1h",
+        limit_mail="5/1h",
+        limit_mail_address="2/1h",
+        admin_email="root@example.org",
+        admin_password=PASSWORD,
+    )
+
+
+def changed(settings: Settings, **fields: Any) -> Settings:
+    return Settings.model_validate({**settings.model_dump(), **fields})
+
+
+@pytest.fixture
+async def api(on: Settings) -> AsyncIterator[httpx2.AsyncClient]:
+    async with api_client(on) as client:
+        yield client
+
+
+def at(source: str) -> dict[str, str]:
+    return {"X-Forwarded-For": source}
+
+
+async def sign_in(api: httpx2.AsyncClient, name: str, password: str, source: str = ELSEWHERE) -> httpx2.Response:
+    form = {"grant_type": "password", "username": name, "password": password}
+    return await api.post("/v1/auth/token", data=form, headers=at(source))
+
+
+async def register(api: httpx2.AsyncClient, name: str, source: str = HOME) -> httpx2.Response:
+    body = {"email": f"{name}@example.org", "username": name, "password": PASSWORD}
+    return await api.post("/v1/accounts", json=body, headers=at(source))
+
+
+async def guess(api: httpx2.AsyncClient, name: str, times: int, source: str = ELSEWHERE) -> list[int]:
+    return [(await sign_in(api, name, "wrong", source)).status_code for _ in range(times)]
+
+
+async def test_guessing_ends_after_a_few_tries_however_the_name_is_spelled(api: httpx2.AsyncClient) -> None:
+    await register(api, "ada")
+    assert [*await guess(api, "ada", 2), *await guess(api, "ADA", 2)] == [401, 401, 401, 429]
+    refused = await sign_in(api, "ada", PASSWORD)
+    assert (refused.status_code, refused.json()["code"]) == (429, "too-many-requests")
+    assert int(refused.headers["retry-after"]) > 1000
+    assert refused.headers["ratelimit-policy"] == '"login";q=100;w=3600, "login-pair";q=3;w=3600'
+    assert refused.headers["ratelimit"].startswith('"login-pair";r=0;t=')
+
+
+async def test_a_name_that_nobody_has_is_counted_just_the_same(api: httpx2.AsyncClient) -> None:
+    assert await guess(api, "nobody", 5) == [401, 401, 401, 429, 429]
+    assert await guess(api, "nobody@example.org", 4) == [401, 401, 401, 429]
+
+
+async def test_fifty_guesses_at_once_are_no_way_around_it(api: httpx2.AsyncClient) -> None:
+    answers = await asyncio.gather(*(sign_in(api, "ada", f"wrong {number}") for number in range(50)))
+    assert sorted(answer.status_code for answer in answers) == [401] * 3 + [429] * 47
+
+
+async def test_the_right_password_costs_nothing(api: httpx2.AsyncClient) -> None:
+    await register(api, "ada")
+    for _ in range(8):
+        assert (await sign_in(api, "ada", PASSWORD)).status_code == 200
+
+
+async def test_neither_does_a_form_that_tries_no_password(api: httpx2.AsyncClient) -> None:
+    for _ in range(8):
+        answer = await api.post("/v1/auth/token", data={"username": "ada"}, headers=at(HOME))
+        assert answer.status_code == 422
+    await asyncio.sleep(0.1)
+    assert await guess(api, "ada", 4, HOME) == [401, 401, 401, 429]
+
+
+async def test_a_botnet_is_stopped_and_its_victim_signs_in_from_where_it_always_does(api: httpx2.AsyncClient) -> None:
+    await register(api, "ada")
+    assert (await sign_in(api, "ada", PASSWORD, HOME)).status_code == 200
+    await asyncio.sleep(0.1)  # HOME is remembered behind the answer
+    bots = [await guess(api, "ada", 2, f"203.0.113.{number}") for number in range(5)]
+    assert bots == [[401, 401]] * 3 + [[429, 429]] * 2
+    assert (await sign_in(api, "ada", PASSWORD, "203.0.113.99")).status_code == 429
+    assert (await sign_in(api, "ada", PASSWORD, HOME)).status_code == 200
+    assert await guess(api, "ada", 4, HOME) == [401, 401, 401, 429]
+    assert (await sign_in(api, "bob", "wrong", "203.0.113.1")).status_code == 401
+
+
+async def test_what_was_refused_for_the_name_is_not_held_against_the_place(api: httpx2.AsyncClient) -> None:
+    for number in range(3):
+        await guess(api, "ada", 2, f"203.0.113.{number}")
+    refused = [await sign_in(api, "ada", "wrong", HOME) for _ in range(5)]
+    assert {answer.headers["ratelimit"].partition(";")[0] for answer in refused} == {'"login-name"'}
+
+
+async def test_one_source_cannot_try_all_names(on: Settings) -> None:
+    async with api_client(changed(on, limit_login="4/1h")) as api:
+        assert [(await guess(api, f"name{number}", 1))[0] for number in range(6)] == [401] * 4 + [429] * 2
+        assert await guess(api, "name9", 1, HOME) == [401]
+
+
+async def test_one_source_cannot_make_accounts_without_end(api: httpx2.AsyncClient) -> None:
+    assert [(await register(api, f"name{number}")).status_code for number in range(7)] == [201] * 5 + [429] * 2
+    assert (await register(api, "name9", ELSEWHERE)).status_code == 201
+
+
+async def test_without_redis_nobody_guesses_and_everybody_who_is_in_goes_on(on: Settings) -> None:
+    async with AsyncExitStack() as stack:
+        wire = await stack.enter_async_context(wire_to(on.redis_url.get_secret_value()))
+        api = await stack.enter_async_context(api_client(changed(on, redis_url=SecretStr(wire.url))))
+        token = (await sign_in(api, "root@example.org", PASSWORD)).json()["access_token"]
+        await wire.cut()
+        closed = await sign_in(api, "root@example.org", PASSWORD)
+        assert (closed.status_code, closed.json()["code"]) == (503, "unavailable")
+        assert int(closed.headers["retry-after"]) >= 1
+        assert (await register(api, "ada")).status_code == 503
+        staff = {"Authorization": f"Bearer {token}"}
+        product = {"sku": "TEA", "name": "Tea pot", "price": {"amount": "19.90", "currency": "EUR"}}
+        assert (await api.post("/v1/products", json=product, headers=staff)).status_code == 201
+        assert (await api.get("/v1/events", headers=staff)).status_code == 200
+        assert (await api.get("/.well-known/jwks.json")).status_code == 200
+        await wire.mend()
+
+        async def opens() -> bool:
+            return (await sign_in(api, "root@example.org", PASSWORD)).status_code == 200
+
+        await eventually(opens)
+
+
+async def test_two_processes_come_to_share_one_quota(on: Settings) -> None:
+    few = changed(on, limit_read="4/1h")
+    async with api_client(few) as one, api_client(few) as other:
+        token = (await sign_in(one, "root@example.org", PASSWORD)).json()["access_token"]
+        staff = {"Authorization": f"Bearer {token}"}
+        assert [(await one.get("/v1/events", headers=staff)).status_code for _ in range(5)] == [200] * 4 + [429]
+        await asyncio.sleep(2 * SETTLE_SECONDS)
+        assert (await other.get("/v1/events", headers=staff)).status_code == 200
+        await asyncio.sleep(2 * SETTLE_SECONDS)
+        assert (await other.get("/v1/events", headers=staff)).status_code == 429
+
+
+async def test_every_class_has_its_gate_unless_limits_are_off(on: Settings) -> None:
+    keys = Keys.of(uuid4())
+    async with AsyncExitStack() as stack:
+        assert (await open_gates(stack, on, keys)).keys() == {*CLASSES.values()} - {"free"}
+        assert await open_gates(stack, on.model_copy(update={"rate_limits": "off"}), keys) == {}
+
+
+def test_the_figures_of_the_house_are_these() -> None:
+    settings = Settings()
+    assert (settings.limit_login, settings.limit_login_pair) == (Rate(10, 20), Rate(5, 450))
