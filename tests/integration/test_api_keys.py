@@ -10,6 +10,7 @@ import httpx2
 import pytest
 
 from domain.accounts import ACCOUNTS, ChangeRoles, DeactivateAccount
+from infra import erasure
 from infra.api_keys import MOST_KEYS, fresh
 from infra.database import Database
 from infra.settings import Settings
@@ -211,6 +212,15 @@ async def test_a_key_loses_what_its_account_loses(ours: WriteSide, api: httpx2.A
     await eventually(is_forbidden, seconds=2)
     await ours.commands.handle((ACCOUNTS, ada.id), DeactivateAccount(), context())
     await eventually(lambda: _is(api, key, "unauthenticated"), seconds=2)
+
+
+async def test_an_account_that_is_erased_takes_its_keys_along(api: httpx2.AsyncClient, database: Database) -> None:
+    ada, eve = await owner(api), await owner(api)
+    await ada.make()
+    kept = await eve.make()
+    async with database.acquire() as session:
+        await erasure.forget(session, [ada.id])
+    assert [row["key_id"] for row in await database.fetch("SELECT key_id FROM api_keys")] == [UUID(kept["id"])]
 
 
 async def test_both_a_token_and_a_key_are_one_too_many(api: httpx2.AsyncClient) -> None:
