@@ -8,7 +8,7 @@ from fastapi import APIRouter, FastAPI
 from prometheus_client import CollectorRegistry
 
 from api import docs, health, swagger
-from api.commands import accounts, auth, payments
+from api.commands import accounts, auth, me, payments, recovery
 from api.commands import api_keys as api_key_commands
 from api.commands import orders as order_commands
 from api.commands import products as product_commands
@@ -28,6 +28,8 @@ from infra.telemetry import AccessLog, logging_to
 ROUTERS: tuple[APIRouter, ...] = (
     accounts.routes,
     auth.routes,
+    recovery.routes,
+    me.routes,
     api_key_commands.routes,
     product_commands.routes,
     product_queries.routes,

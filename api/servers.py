@@ -18,14 +18,18 @@ from api.scopes import scopes_of
 from infra.access import Revocations
 from infra.accounts import Accounts
 from infra.api_keys import ApiKeys
+from infra.background import Background
 from infra.command_handler import CommandHandler
 from infra.database import Database
 from infra.doorbell import Doorbell
 from infra.event_store import Appender
 from infra.health import Component
 from infra.keys import Keys as SigningKeys
+from infra.links import Links
 from infra.log import Log
 from infra.passwords import Passwords
+from infra.server_secret import ServerSecret
+from infra.sessions import Sessions
 from infra.settings import Settings
 from infra.startup import known_log
 from infra.streams import Keys, open_redis
@@ -40,6 +44,9 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
     redis = open_redis(settings.redis_url)
     stack.push_async_callback(redis.aclose)
     handler = await _write_side(stack, settings, database, log)
+    background = Background()
+    stack.push_async_callback(background.close)
+    secret = ServerSecret(database)
     proofs = await _proofs(stack, settings, database)
     passwords = Passwords()
     await ensure_admin(settings, database, handler, passwords)
@@ -51,6 +58,9 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
             Log: log,
             CommandHandler: handler,
             Passwords: passwords,
+            Sessions: Sessions(database, secret),
+            Links: Links(database, secret),
+            Background: background,
             **proofs,
             **reads.resources,
         },

@@ -53,9 +53,12 @@ async def store(database: Database, account_id: UUID, password_hash: str) -> Non
     )
 
 
-async def replace(session: Session, account_id: UUID, password_hash: str, password_no: int) -> None:
-    """Puts a newer password in the place of an older one, in the caller's transaction; never the other way round."""
-    await session.execute(
+async def replace(session: Session, account_id: UUID, password_hash: str, password_no: int) -> bool:
+    """Puts a newer password in the place of an older one, in the caller's transaction; never the other way round.
+
+    Answers whether it did.
+    """
+    done = await session.execute(
         "INSERT INTO credentials AS c (account_id, password_hash, password_no) VALUES ($1, $2, $3)"
         " ON CONFLICT (account_id) DO UPDATE"
         " SET password_hash = excluded.password_hash, password_no = excluded.password_no, changed_at = now()"
@@ -64,6 +67,7 @@ async def replace(session: Session, account_id: UUID, password_hash: str, passwo
         password_hash,
         password_no,
     )
+    return done == "INSERT 0 1"
 
 
 async def rehash(database: Database, known: Credential, password_hash: str) -> None:

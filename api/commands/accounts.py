@@ -1,27 +1,43 @@
-"""Making an account."""
+"""Making an account, and what an admin does with one."""
 
 from typing import Annotated
+from uuid import UUID
 
 from email_validator import EmailNotValidError, validate_email
 from fastapi import Depends
 from pydantic import Field
 
 from api.answers import Receipt
+from api.auth import require
 from api.commands.sender import Commands
+from api.context import Principal
 from api.deps import opened
 from api.endpoint import router
 from api.ids import new_id
 from api.schemas import Body
-from domain.accounts import ACCOUNTS, LONGEST_EMAIL, LONGEST_USERNAME, RegisterAccount
+from domain.accounts import (
+    ACCOUNTS,
+    LONGEST_EMAIL,
+    LONGEST_USERNAME,
+    ActivateAccount,
+    ChangeRoles,
+    DeactivateAccount,
+    EraseAccount,
+    RegisterAccount,
+    Role,
+)
 from domain.errors import InvalidValue
-from infra import credentials
+from infra import credentials, erasure
 from infra.command_handler import Outcome
 from infra.database import Database
 from infra.errors import OutcomeUnknown
 from infra.passwords import LONGEST, SHORTEST, Passwords
+from infra.sessions import Sessions
 from infra.work import Work
 
 routes = router(tags=["accounts"])
+
+Admin = Annotated[Principal, Depends(require("accounts:admin"))]
 
 
 class RegisterBody(Body):
@@ -30,6 +46,12 @@ class RegisterBody(Body):
     email: str = Field(max_length=LONGEST_EMAIL, json_schema_extra={"format": "email"})
     username: str = Field(min_length=1, max_length=LONGEST_USERNAME)
     password: str = Field(min_length=SHORTEST, max_length=LONGEST, json_schema_extra={"format": "password"})
+
+
+class RolesBody(Body):
+    """All the roles that the account is to have. One that is to have none is deactivated instead."""
+
+    roles: list[Role] = Field(min_length=1, max_length=len(Role))
 
 
 @routes.post("/v1/accounts", status_code=201)
@@ -47,8 +69,9 @@ async def register(
     def decide(work: Work) -> None:
         work.execute(ACCOUNTS, account_id, command)
 
+    hashed = await passwords.hash_password(body.password, own=(body.email, body.username))
     # The hash goes first: an account without one could never sign in, a hash without an account means nothing.
-    await credentials.store(database, account_id, await passwords.hash_password(body.password))
+    await credentials.store(database, account_id, hashed)
     try:
         receipt = await commands.carry_out([(ACCOUNTS, account_id)], decide, new=1, location=_location)
     except OutcomeUnknown:
@@ -58,6 +81,39 @@ async def register(
         raise
     if receipt.id != account_id:
         await credentials.forget(database, account_id)
+    return receipt
+
+
+@routes.post("/v1/accounts/{account_id}/deactivate")
+async def deactivate(
+    account_id: UUID, commands: Commands, _: Admin, sessions: Annotated[Sessions, Depends(opened(Sessions))]
+) -> Receipt:
+    """Lock an account: all its sessions end, and nobody can sign in to it."""
+    receipt = await commands.handle((ACCOUNTS, account_id), DeactivateAccount())
+    await sessions.end_all(account_id)
+    return receipt
+
+
+@routes.post("/v1/accounts/{account_id}/activate")
+async def activate(account_id: UUID, commands: Commands, _: Admin) -> Receipt:
+    """Unlock an account. Its owner has to sign in again."""
+    return await commands.handle((ACCOUNTS, account_id), ActivateAccount())
+
+
+@routes.put("/v1/accounts/{account_id}/roles")
+async def change_roles(account_id: UUID, body: RolesBody, commands: Commands, _: Admin) -> Receipt:
+    """Give an account exactly these roles. Tokens with other scopes are refused within two seconds."""
+    return await commands.handle((ACCOUNTS, account_id), ChangeRoles(roles=tuple(body.roles)))
+
+
+@routes.delete("/v1/accounts/{account_id}")
+async def erase(
+    account_id: UUID, commands: Commands, _: Admin, database: Annotated[Database, Depends(opened(Database))]
+) -> Receipt:
+    """End an account for good; its email and username are free again."""
+    receipt = await commands.handle((ACCOUNTS, account_id), EraseAccount())
+    async with database.acquire() as connection:
+        await erasure.forget(connection, [account_id])
     return receipt
 
 

@@ -1,27 +1,38 @@
-"""Signing in: a name and a password for an access token, and the public keys that verify it."""
+"""Signing in and staying so: a password for a pair of tokens, a refresh token for the next pair, and leaving again."""
 
+from contextlib import suppress
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
-from fastapi import Depends, Form
+from fastapi import Depends, Form, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.answers import Answer, json_answer
-from api.deps import opened
+from api.commands.sender import unconditional
+from api.context import EXCHANGE, Exchange
+from api.deps import Context, opened
 from api.endpoint import router
 from api.errors import Problem
 from api.ids import new_id
+from api.schemas import Body
 from api.scopes import scopes_of
-from domain.accounts import ACCOUNTS, Account, email_key, username_key
-from domain.errors import InvalidValue
+from domain.accounts import ACCOUNTS, Account, EndedBy, EndSession, ReportTokenReuse, email_key, username_key
+from domain.errors import DoesNotExist, InvalidValue
 from infra import credentials
+from infra.background import Background
+from infra.command_handler import CommandContext, CommandHandler
+from infra.credentials import Credential
 from infra.database import Database
 from infra.event_store import load_streams
 from infra.keys import Keys
 from infra.passwords import Passwords
-from infra.tokens import Tokens
+from infra.sessions import Client, Reused, Rotated, Session, Sessions, Unknown
+from infra.tokens import Issued, Tokens
 
 routes = router(tags=["accounts"])
+
+LONGEST_AGENT: Final = 200
+LONGEST_REFRESH_TOKEN: Final = 100
 
 _PRIVATE: Final = [(b"cache-control", b"no-store")]
 _PUBLIC: Final = [(b"cache-control", b"public, max-age=300")]
@@ -38,10 +49,17 @@ class TokenForm(BaseModel):
     scope: str | None = Field(None, max_length=1000, description="fewer scopes than the account's roles give")
 
 
+class RefreshBody(Body):
+    """The refresh token that came with the last access token."""
+
+    refresh_token: str = Field(max_length=LONGEST_REFRESH_TOKEN)
+
+
 class TokenDocument(BaseModel):
-    """An access token and what it is good for. ``expires_in`` is in seconds."""
+    """An access token and what it is good for. ``expires_in`` is in seconds; the refresh token lives thirty days."""
 
     access_token: str
+    refresh_token: str
     token_type: Literal["bearer"]
     expires_in: int
     scope: str
@@ -53,24 +71,83 @@ class KeySet(BaseModel):
     keys: list[dict[str, str]]
 
 
+def client_of(request: Request) -> Client:
+    """A dependency: what the session list will say of the client."""
+    exchange: Exchange = request.scope[EXCHANGE]
+    agent = exchange.headers.get(b"user-agent", b"").decode("latin-1")
+    peer = request.scope.get("client")
+    printable = "".join(letter for letter in agent if letter.isprintable())
+    return Client(user_agent=printable[:LONGEST_AGENT], source=peer[0] if peer else "")
+
+
+SignedIn = Annotated[Sessions, Depends(opened(Sessions))]
+Signer = Annotated[Tokens, Depends(opened(Tokens))]
+Postgres = Annotated[Database, Depends(opened(Database))]
+Handler = Annotated[CommandHandler, Depends(opened(CommandHandler))]
+Peer = Annotated[Client, Depends(client_of)]
+
+
 @routes.post("/v1/auth/token", response_model=TokenDocument)
 async def sign_in(
     form: Annotated[TokenForm, Form()],
-    database: Annotated[Database, Depends(opened(Database))],
+    database: Postgres,
+    sessions: SignedIn,
+    tokens: Signer,
+    client: Peer,
     passwords: Annotated[Passwords, Depends(opened(Passwords))],
-    tokens: Annotated[Tokens, Depends(opened(Tokens))],
+    background: Annotated[Background, Depends(opened(Background))],
 ) -> Answer:
-    """Hand out an access token. An unknown name, a wrong password and a deactivated account look and cost the same."""
-    account, version = await _proven(database, passwords, form)
-    granted = _granted(account, form.scope)
-    issued = await tokens.issue(account.account_id, granted, session_id=new_id(), version=version)
-    document = {
-        "access_token": issued.token,
-        "token_type": "bearer",
-        "expires_in": issued.expires_in,
-        "scope": issued.scope,
-    }
-    return json_answer(document, headers=_PRIVATE)
+    """Begin a session. An unknown name, a wrong password and a deactivated account look and cost the same."""
+    known, account, version = await _proven(database, passwords, form)
+    granted, session_id = _granted(account, form.scope), new_id()
+    refresh_token = await sessions.begin(session_id, account.account_id, account.password_no, form.scope, client)
+    if refresh_token is None:
+        raise Problem("invalid-credentials")
+    if known.password_hash is not None and passwords.needs_rehash(known.password_hash):
+        background.start(_rehash(database, passwords, known, form.password))
+    issued = await tokens.issue(account.account_id, granted, session_id=session_id, version=version)
+    return _pair(issued, refresh_token)
+
+
+@routes.post("/v1/auth/refresh", response_model=TokenDocument)
+async def refresh(
+    body: RefreshBody,
+    context: Context,
+    database: Postgres,
+    sessions: SignedIn,
+    tokens: Signer,
+    client: Peer,
+    handler: Handler,
+) -> Answer:
+    """Exchange a refresh token for a new pair. A client that lost the answer may ask again within ten seconds.
+
+    A used token that comes later, or after its successor was used, ends the session: ``token-reused``.
+    """
+    match await sessions.rotate(body.refresh_token, client):
+        case Rotated(session=session, refresh_token=successor):
+            pass
+        case Reused(session=session, live=live):
+            if live:
+                report = ReportTokenReuse(session_id=session.session_id)
+                await _end(handler, sessions, unconditional(context, session.account_id), session, report)
+            raise Problem("token-reused")
+        case Unknown():
+            raise _no_session()
+    account, version = await account_of(database, session.account_id)
+    if account is None or not account.keeps(session.session_id, session.password_no):
+        raise _no_session()
+    granted = _granted(account, session.scope)
+    issued = await tokens.issue(account.account_id, granted, session_id=session.session_id, version=version)
+    return _pair(issued, successor)
+
+
+@routes.post("/v1/auth/logout", status_code=204)
+async def sign_out(body: RefreshBody, context: Context, sessions: SignedIn, handler: Handler) -> None:
+    """End the session of the refresh token. One that is over, or never was, needs no end (RFC 7009 section 2.2)."""
+    session = await sessions.find(body.refresh_token)
+    if session is not None:
+        command = EndSession(session_id=session.session_id, by=EndedBy.LOGOUT)
+        await _end(handler, sessions, unconditional(context, session.account_id), session, command)
 
 
 @routes.get("/.well-known/jwks.json", response_model=KeySet)
@@ -80,18 +157,55 @@ async def signing_keys(keys: Annotated[Keys, Depends(opened(Keys))]) -> Answer:
     return Answer(200, [(b"content-type", b"application/json"), *_PUBLIC], ring.jwks)
 
 
-async def _proven(database: Database, passwords: Passwords, form: TokenForm) -> tuple[Account, int]:
-    """The account that name and password belong to, and its version.
+async def _proven(database: Database, passwords: Passwords, form: TokenForm) -> tuple[Credential, Account, int]:
+    """The account that name and password belong to, how that was proven, and the account's version.
 
-    What is asked of Postgres and of argon2 tells nobody who exists.
+    What is asked of Postgres and of argon2 tells nobody who exists. A hash that the log has gone past proves nothing.
     """
     key = _key(form.username)
     found = await credentials.find(database, *key) if key else None
     right = await passwords.verify_password(found.password_hash if found else None, form.password)
-    account, version = await account_of(database, found.account_id) if found and right else (None, 0)
-    if account is None or not account.active:
+    if found is None or not right:
         raise Problem("invalid-credentials")
-    return account, version
+    account, version = await account_of(database, found.account_id)
+    if account is None or not account.active or account.password_no != found.password_no:
+        raise Problem("invalid-credentials")
+    return found, account, version
+
+
+async def _rehash(database: Database, passwords: Passwords, known: Credential, password: str) -> None:
+    """Hashes the password at today's cost, now that somebody who knows it is here. One that is not accepted today has
+    to stay as it is."""
+    with suppress(InvalidValue):
+        await credentials.rehash(database, known, await passwords.hash_password(password))
+
+
+async def _end(
+    handler: CommandHandler,
+    sessions: Sessions,
+    conditions: CommandContext,
+    session: Session,
+    command: EndSession | ReportTokenReuse,
+) -> None:
+    """Ends a session: told to the log first, so that every process hears of it even if this one gets no further."""
+    with suppress(DoesNotExist):  # an erased account has no session either
+        await handler.handle((ACCOUNTS, session.account_id), command, conditions)
+    await sessions.end(session.session_id)
+
+
+def _no_session() -> Problem:
+    return Problem("unauthenticated", "The refresh token is not good, or its session is over.")
+
+
+def _pair(issued: Issued, refresh_token: str) -> Answer:
+    document = {
+        "access_token": issued.token,
+        "refresh_token": refresh_token,
+        "token_type": "bearer",
+        "expires_in": issued.expires_in,
+        "scope": issued.scope,
+    }
+    return json_answer(document, headers=_PRIVATE)
 
 
 def _key(name: str) -> tuple[str, str] | None:

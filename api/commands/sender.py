@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import Depends, Request
 from starlette.types import Scope
@@ -33,6 +34,10 @@ class Sender:
     def handler(self) -> CommandHandler:
         """For what needs no receipt, such as looking at a state."""
         return self._handler
+
+    def speaking_for(self, account_id: UUID) -> "Sender":
+        """The same request, now that something in it has proven whose it is: a link, a refresh token."""
+        return Sender(self._handler, self._scope, str(account_id))
 
     async def handle(self, target: Target, command: Any) -> Receipt:
         """One command on one stream."""
@@ -66,6 +71,16 @@ def command_context(context: RequestContext, actor: str | None = None) -> Comman
         idempotency_key=context.idempotency_key,
         fingerprint=context.fingerprint or b"",
         if_match=context.if_match,
+    )
+
+
+def unconditional(context: RequestContext, account_id: UUID) -> CommandContext:
+    """The conditions of a command that must not fail for what the client says: there are none."""
+    return CommandContext(
+        principal=str(account_id),
+        actor=str(account_id),
+        correlation=context.request_id,
+        traceparent=context.traceparent,
     )
 
 

@@ -57,7 +57,8 @@ class Account:
 
     ``password_no`` counts the passwords it has had before: what was made under an older one (a hash, a session other
     than ``kept_session``) is void, even while the row that says so is still to be written.
-    ``reset_open`` from the request of a password reset until a password is chosen by it.
+    ``reset_open`` from the request of a password reset until a password is chosen by it. ``last_ended`` is the session
+    whose end was told last: several who see it end at once tell it once.
     """
 
     account_id: UUID
@@ -73,6 +74,7 @@ class Account:
     password_no: int = 0
     kept_session: UUID | None = None
     reset_open: bool = False
+    last_ended: UUID | None = None
     erased: bool = False
 
     def keeps(self, session_id: UUID, password_no: int) -> bool:
@@ -218,10 +220,8 @@ def _access(command: AccessCommand, account: Account) -> Sequence[AccountEvent]:
         case RequestPasswordReset():
             # Whoever may not sign in has no use for a password, and is not mailed at a stranger's wish.
             return [AccountPasswordResetRequested(account_id=account.account_id)] if account.active else []
-        case EndSession(session_id=session_id, by=by):
-            return [AccountSessionEnded(account_id=account.account_id, session_id=session_id, by=by)]
-        case ReportTokenReuse(session_id=session_id):
-            return [AccountTokenReused(account_id=account.account_id, session_id=session_id)]
+        case EndSession() | ReportTokenReuse():
+            return _end_session(command, account)
         case _:
             assert_never(command)
 
@@ -237,8 +237,8 @@ def _after_access(account: Account, event: AccessEvent) -> Account:
             )
         case AccountPasswordResetRequested():
             return replace(account, reset_open=True)
-        case AccountSessionEnded() | AccountTokenReused():
-            return account
+        case AccountSessionEnded(session_id=session_id) | AccountTokenReused(session_id=session_id):
+            return replace(account, last_ended=session_id)
         case _:
             assert_never(event)
 
@@ -274,6 +274,14 @@ def _change_password(command: ChangePassword, account: Account) -> Sequence[Acco
     if not account.reset_open:
         raise InvalidLink("the link has been used or has run out")
     return [*_verify(account), changed]
+
+
+def _end_session(command: EndSession | ReportTokenReuse, account: Account) -> Sequence[AccountEvent]:
+    if command.session_id == account.last_ended:
+        return []
+    if isinstance(command, ReportTokenReuse):
+        return [AccountTokenReused(account_id=account.account_id, session_id=command.session_id)]
+    return [AccountSessionEnded(account_id=account.account_id, session_id=command.session_id, by=command.by)]
 
 
 def _known(account: Account | None) -> Account:

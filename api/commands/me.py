@@ -1,0 +1,148 @@
+"""What people change about themselves: names and profile, the password, where they are signed in, and their leaving."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Depends
+from pydantic import Field
+
+from api.answers import Receipt
+from api.auth import in_session
+from api.commands.password_change import change_password
+from api.commands.sender import Commands
+from api.context import Principal
+from api.deps import opened
+from api.endpoint import router
+from api.schemas import Body
+from domain.accounts import (
+    ACCOUNTS,
+    LONGEST_BIO,
+    LONGEST_FULL_NAME,
+    LONGEST_USERNAME,
+    ChangePassword,
+    ChangeProfile,
+    ChangeUsername,
+    EndedBy,
+    EndSession,
+    EraseAccount,
+    PasswordChangedBy,
+    WrongPassword,
+)
+from domain.errors import DoesNotExist, Refusal
+from infra import credentials, erasure
+from infra.database import Database
+from infra.errors import NotFound
+from infra.passwords import LONGEST, SHORTEST, Passwords
+from infra.sessions import Sessions
+from infra.work import Work
+
+routes = router(tags=["accounts"])
+
+Username = Annotated[str, Field(min_length=1, max_length=LONGEST_USERNAME)]
+FullName = Annotated[str, Field(min_length=1, max_length=LONGEST_FULL_NAME)]
+Bio = Annotated[str, Field(max_length=LONGEST_BIO)]
+Known = Annotated[str, Field(max_length=LONGEST, json_schema_extra={"format": "password"})]
+Wanted = Annotated[str, Field(min_length=SHORTEST, max_length=LONGEST, json_schema_extra={"format": "password"})]
+
+Me = Annotated[Principal, Depends(in_session())]
+Postgres = Annotated[Database, Depends(opened(Database))]
+Hasher = Annotated[Passwords, Depends(opened(Passwords))]
+
+
+class MyChanges(Body):
+    """What is to change; a field that is left out stays as it is. ``null`` takes back what was said."""
+
+    username: Username = ""
+    full_name: FullName | None = None
+    bio: Bio | None = None
+
+
+class PasswordBody(Body):
+    """The password that was good until now, and the one that takes its place."""
+
+    current_password: Known
+    new_password: Wanted
+
+
+class EraseBody(Body):
+    """Whoever has only got hold of a token shall not be able to end the account."""
+
+    password: Known
+
+
+@routes.patch("/v1/me")
+async def change_me(body: MyChanges, commands: Commands, me: Me) -> Receipt:
+    """Change one's username or profile: all of it or nothing. A taken username is ``already-taken``."""
+    given = body.model_dump(exclude_unset=True)
+
+    def decide(work: Work) -> None:
+        account = work.state(ACCOUNTS, me.id)
+        if account is None:
+            raise DoesNotExist("there is no such account")
+        if "username" in given:
+            work.execute(ACCOUNTS, me.id, ChangeUsername(username=given["username"]))
+        said = {"full_name": account.full_name, "bio": account.bio, **given}
+        work.execute(ACCOUNTS, me.id, ChangeProfile(full_name=said["full_name"], bio=said["bio"]))
+
+    return await commands.carry_out([(ACCOUNTS, me.id)], decide)
+
+
+@routes.put("/v1/me/password", status_code=204)
+async def change_my_password(
+    body: PasswordBody, commands: Commands, me: Me, database: Postgres, passwords: Hasher
+) -> None:
+    """Choose another password. Every other session ends, and the account's address is told.
+
+    A wrong ``current_password`` is ``wrong-password`` (403), and no reason to sign in again.
+    """
+    new_hash: str | Refusal = _wrong("/current_password")
+    if await _knows(database, passwords, me.id, body.current_password):
+        account = await commands.handler.peek(ACCOUNTS, me.id)
+        names = () if account is None else (account.email, account.username)
+        new_hash = await passwords.hash_password(body.new_password, "/new_password", own=names)
+    command = ChangePassword(by=PasswordChangedBy.OWNER, kept_session=me.session_id)
+    await change_password(commands, database, me.id, command, new_hash)
+
+
+@routes.delete("/v1/me/sessions/{session_id}", status_code=204)
+async def end_my_session(
+    session_id: UUID, commands: Commands, me: Me, sessions: Annotated[Sessions, Depends(opened(Sessions))]
+) -> None:
+    """Sign out somewhere else. What the session was given is refused everywhere within two seconds."""
+    live = await sessions.is_live(me.id, session_id)
+
+    def decide(work: Work) -> None:
+        if not live:
+            raise NotFound
+        work.execute(ACCOUNTS, me.id, EndSession(session_id=session_id, by=EndedBy.OWNER))
+
+    await commands.carry_out([(ACCOUNTS, me.id)], decide)
+    await sessions.end(session_id)
+
+
+@routes.delete("/v1/me", status_code=202)
+async def erase_me(body: EraseBody, commands: Commands, me: Me, database: Postgres, passwords: Hasher) -> Receipt:
+    """End one's account for good: nobody can sign in to it any more, and its email and username are free again.
+
+    A wrong ``password`` is ``wrong-password`` (403).
+    """
+    knows = await _knows(database, passwords, me.id, body.password)
+
+    def decide(work: Work) -> None:
+        if not knows:
+            raise _wrong("/password")
+        work.execute(ACCOUNTS, me.id, EraseAccount())
+
+    receipt = await commands.carry_out([(ACCOUNTS, me.id)], decide)
+    async with database.acquire() as connection:
+        await erasure.forget(connection, [me.id])
+    return receipt
+
+
+async def _knows(database: Database, passwords: Passwords, account_id: UUID, password: str) -> bool:
+    known = await credentials.of_account(database, account_id)
+    return await passwords.verify_password(known.password_hash, password)
+
+
+def _wrong(pointer: str) -> WrongPassword:
+    return WrongPassword("the password is wrong", pointer=pointer)

@@ -1,0 +1,138 @@
+"""What the links in mails open: an address is verified, a forgotten password chosen anew."""
+
+from contextlib import suppress
+from typing import Annotated, Final
+
+from fastapi import Depends
+from pydantic import Field
+
+from api.answers import Receipt
+from api.commands.password_change import change_password
+from api.commands.sender import Commands, Sender
+from api.deps import Context, opened
+from api.endpoint import router
+from api.schemas import Body
+from domain.accounts import (
+    ACCOUNTS,
+    LONGEST_EMAIL,
+    ChangePassword,
+    InvalidLink,
+    PasswordChangedBy,
+    RequestPasswordReset,
+    VerifyEmail,
+    email_key,
+)
+from domain.errors import InvalidValue, Refusal
+from infra import links
+from infra.background import Background
+from infra.claims import holder
+from infra.database import Database
+from infra.links import Found, Links, Purpose
+from infra.passwords import LONGEST, SHORTEST, Passwords
+from infra.work import Work
+
+routes = router(tags=["accounts"])
+
+LONGEST_TOKEN: Final = 100
+
+Token = Annotated[str, Field(max_length=LONGEST_TOKEN, description="from the link in the mail")]
+
+
+class VerifyBody(Body):
+    """The token of the link that was mailed when the account was made."""
+
+    token: Token
+
+
+class ResetBody(Body):
+    """Whose password is forgotten. What is no address is not refused: nobody learns what we make of it."""
+
+    email: str = Field(max_length=LONGEST_EMAIL, json_schema_extra={"format": "email"})
+
+
+class ConfirmBody(Body):
+    """The token of the link that was mailed, and the new password."""
+
+    token: Token
+    password: str = Field(min_length=SHORTEST, max_length=LONGEST, json_schema_extra={"format": "password"})
+
+
+@routes.post("/v1/auth/verify-email")
+async def verify_email(
+    body: VerifyBody,
+    commands: Commands,
+    database: Annotated[Database, Depends(opened(Database))],
+    mailed: Annotated[Links, Depends(opened(Links))],
+) -> Receipt:
+    """Prove that the account's address is its owner's. A link works once and for seven days."""
+    link = await _found(mailed, Purpose.VERIFY_EMAIL, body.token)
+
+    def decide(work: Work) -> None:
+        if not link.live:
+            raise _invalid_link()
+        work.execute(ACCOUNTS, link.account_id, VerifyEmail())
+
+    receipt = await commands.speaking_for(link.account_id).carry_out([(ACCOUNTS, link.account_id)], decide)
+    async with database.acquire() as connection:
+        await links.use(connection, link.link_id)
+    return receipt
+
+
+@routes.post("/v1/auth/password-reset", status_code=202)
+async def ask_for_reset(
+    body: ResetBody,
+    commands: Commands,
+    _: Context,
+    database: Annotated[Database, Depends(opened(Database))],
+    background: Annotated[Background, Depends(opened(Background))],
+) -> None:
+    """Have a link mailed by which a new password can be chosen within the hour.
+
+    The answer is the same, and comes as soon, whether or not there is such an account: it is looked for afterwards.
+    """
+    background.start(_request_reset(database, commands, body.email))
+
+
+@routes.post("/v1/auth/password-reset/confirm", status_code=204)
+async def confirm_reset(
+    body: ConfirmBody,
+    commands: Commands,
+    database: Annotated[Database, Depends(opened(Database))],
+    passwords: Annotated[Passwords, Depends(opened(Passwords))],
+    mailed: Annotated[Links, Depends(opened(Links))],
+) -> None:
+    """Choose a new password. All sessions end; the link is used up, and the address it was sent to is verified."""
+    link = await _found(mailed, Purpose.RESET_PASSWORD, body.token)
+    account = await commands.handler.peek(ACCOUNTS, link.account_id)
+    new_hash: str | Refusal = _invalid_link()
+    if link.live and account is not None:
+        new_hash = await passwords.hash_password(body.password, own=(account.email, account.username))
+    await change_password(
+        commands.speaking_for(link.account_id),
+        database,
+        link.account_id,
+        ChangePassword(by=PasswordChangedBy.RESET),
+        new_hash,
+        link_id=link.link_id,
+    )
+
+
+async def _request_reset(database: Database, commands: Sender, email: str) -> None:
+    """Nobody waits for it. An account that may not have a reset is as good as none."""
+    with suppress(InvalidValue):
+        account_id = await holder(database, "email", email_key(email))
+        if account_id is not None:
+            with suppress(Refusal):
+                await commands.speaking_for(account_id).handle((ACCOUNTS, account_id), RequestPasswordReset())
+
+
+async def _found(mailed: Links, purpose: Purpose, token: str) -> Found:
+    """The link, used or not: whoever repeats a request by its key gets the answer that it had."""
+    link = await mailed.find(purpose, token)
+    if link is None:
+        raise _invalid_link()
+    return link
+
+
+def _invalid_link() -> InvalidLink:
+    return InvalidLink("the link has been used or has run out", pointer="/token")
