@@ -1,0 +1,1 @@
+"""What attackers try, from outside, against the whole API."""
