@@ -136,6 +136,33 @@ async def test_one_source_cannot_make_accounts_without_end(api: httpx2.AsyncClie
     assert (await register(api, "name9", ELSEWHERE)).status_code == 201
 
 
+async def ask_for_reset(api: httpx2.AsyncClient, email: str, source: str = ELSEWHERE) -> int:
+    answer = await api.post("/v1/auth/password-reset", json={"email": email}, headers=at(source))
+    return answer.status_code
+
+
+async def test_nobody_is_flooded_with_mail_whoever_asks_for_it(api: httpx2.AsyncClient) -> None:
+    asked = [await ask_for_reset(api, email, f"203.0.113.{number}") for number, email in enumerate(["a@x.org"] * 4, 10)]
+    assert asked == [202, 202, 429, 429]
+    assert [await ask_for_reset(api, f"{number}@x.org") for number in range(6)] == [202] * 5 + [429]
+    assert await ask_for_reset(api, "A@X.org", HOME) == 429
+    assert await ask_for_reset(api, "b@x.org", HOME) == 202
+
+
+async def test_a_stolen_token_is_no_help_in_guessing_the_password(on: Settings) -> None:
+    async with api_client(changed(on, limit_password="3/1h")) as api:
+        token = (await sign_in(api, "root@example.org", PASSWORD)).json()["access_token"]
+        thief = {"Authorization": f"Bearer {token}"}
+
+        async def try_out(password: str) -> int:
+            body = {"current_password": password, "new_password": "a new password of mine"}
+            return (await api.put("/v1/me/password", json=body, headers=thief)).status_code
+
+        assert [await try_out("wrong") for _ in range(5)] == [403, 403, 403, 429, 429]
+        assert await try_out(PASSWORD) == 429
+        assert (await api.get("/v1/events", headers=thief)).status_code == 200
+
+
 async def test_without_redis_nobody_guesses_and_everybody_who_is_in_goes_on(on: Settings) -> None:
     async with AsyncExitStack() as stack:
         wire = await stack.enter_async_context(wire_to(on.redis_url.get_secret_value()))
