@@ -100,7 +100,7 @@ async def sign_in(
     """Begin a session. An unknown name, a wrong password and a deactivated account look and cost the same."""
     known, account, version = await _proven(database, passwords, form)
     granted, session_id = _granted(account, form.scope), new_id()
-    refresh_token = await sessions.begin(session_id, account.account_id, account.password_no, form.scope, client)
+    refresh_token = await sessions.begin(session_id, account.account_id, known.password_no, form.scope, client)
     if refresh_token is None:
         raise Problem("invalid-credentials")
     if known.password_hash is not None and passwords.needs_rehash(known.password_hash):

@@ -10,17 +10,21 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from domain.messages import Event, shard_of
+from infra import links
 from infra.codec import Encoded, encode
 from infra.event_store import Appended, AppendRequest, Part
+from infra.links import Purpose
 from infra.log import identify
+from infra.mail_ledger import Mail
 from infra.settings import Settings
 from projections import parking
-from tests.builders import ORDER_ID, OTHER_ORDER_ID, account_registered, order_placed, order_shipped
+from tests.builders import ACCOUNT_ID, ORDER_ID, OTHER_ORDER_ID, account_registered, order_placed, order_shipped
 from tests.conftest import SHARDS
 from tests.mail_office import Office, mail_office
 from tests.smtp_stub import Turn
 from tests.write_side import WriteSide, eventually, write_side
-from workers.reactor import NAME, applier
+from workers.follow_up import FollowUp, Linked
+from workers.reactor import NAME, applier, write_down
 from workers.tasks import run_tasks
 
 pytestmark = pytest.mark.anyio
@@ -147,6 +151,25 @@ async def test_an_order_of_nobody_waits_and_is_mailed_when_it_is_taken_up_again(
             assert await parking.retry(session, parked.id, known) is None
         *_, late = await office.stub.received(3)
     assert (late.recipient, late.message["Subject"]) == ("late@example.org", "Your order W-2026-7K3M9QXA")
+
+
+async def test_events_that_are_read_again_neither_revive_a_link_nor_take_the_newest_away(office: Office) -> None:
+    asked = [_reset_asked(position) for position in (1, 2)]
+    async with office.database.acquire() as session:
+        log = await identify(session)
+        older, newer = [(await write_down(session, log, "weir.example", each))[0] for each in asked]
+        assert await links.use(session, newer)
+        for each in asked:
+            assert await write_down(session, log, "weir.example", each) == []
+        rows = await session.fetch("SELECT link_id, used_at FROM links")
+    assert [(row["link_id"], row["used_at"] is None) for row in rows] == [(newer, False)]
+    assert older != newer
+
+
+def _reset_asked(position: int) -> FollowUp:
+    context = {"username": "Ada"}
+    mail = Mail(position=position, kind="password_reset", recipient="a@b.c", context=context, correlation=None)
+    return FollowUp(mails=[mail], links=[Linked(mail=mail, account_id=ACCOUNT_ID, purpose=Purpose.RESET_PASSWORD)])
 
 
 async def test_an_event_that_only_a_newer_release_knows_holds_its_stream_alone(office: Office, log: WriteSide) -> None:

@@ -131,6 +131,18 @@ async def test_a_forgotten_password_is_chosen_anew_and_every_session_ends(house:
     ]
 
 
+async def test_a_link_that_has_run_out_opens_nothing(house: House) -> None:
+    account_id = await house.registered()
+    async with tasks(house):
+        await house.api.post("/v1/auth/password-reset", json={"email": "ada@example.org"})
+        reset, verify = await house.link("Choose a new password"), await house.link("Please confirm your address")
+    await house.database.execute("UPDATE links SET expires_at = now()")
+    late = await house.api.post("/v1/auth/password-reset/confirm", json={"token": reset, "password": ANOTHER})
+    assert code(late) == (422, "invalid-link")
+    assert code(await house.api.post("/v1/auth/verify-email", json={"token": verify})) == (422, "invalid-link")
+    assert await house.told(account_id) == ["registered", "password_reset_requested"]
+
+
 async def test_of_many_who_use_a_reset_link_at_once_one_does(house: House) -> None:
     account_id = await house.registered()
     async with tasks(house):
