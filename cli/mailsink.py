@@ -59,6 +59,13 @@ class Sink:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
+    async def handle_EHLO(  # noqa: N802 (the hook's name)
+        self, _server: SMTP, session: Session, _envelope: Envelope, hostname: str, responses: list[str]
+    ) -> list[str]:
+        """Offer PIPELINING: commands are read from a buffer, one after the other, however they came."""
+        session.host_name = hostname
+        return [*responses[:-1], "250-PIPELINING", responses[-1]]
+
     async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802 (the hook's name)
         """Answer 250 once the message would survive a power cut; a passing failure if it cannot be kept."""
         try:

@@ -47,6 +47,17 @@ class Claimed:
     created_at: datetime
 
 
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How an attempt at a mail ended. ``wait_seconds`` is the time until the next one, for ``due`` and ``unknown``."""
+
+    mail_id: UUID
+    attempts: int
+    state: Settled
+    error: str | None
+    wait_seconds: float
+
+
 def mail_id(log_id: UUID, mail: Mail) -> UUID:
     """The same mail of the same log has the same id, however often it is written down."""
     return uuid5(log_id, f"{mail.position}:{mail.kind}:{mail.recipient}")
@@ -73,40 +84,48 @@ async def write(session: Session, log_id: UUID, domain: str, mails: Sequence[Mai
     return [row["mail_id"] for row in rows]
 
 
-async def claim(database: Database, mail_id: UUID, *, lease_seconds: float) -> Claimed | None:
-    """Takes a mail whose time has come; None where it is sent, not due, or another worker's.
+async def claim(database: Database, mail_ids: Sequence[UUID], *, lease_seconds: float) -> list[Claimed | None]:
+    """Takes the mails whose time has come; None in the place of one that is sent, not due, or another worker's.
 
-    Of two workers at once the second waits for the row and then finds ``due_at`` in the future.
+    A mail that is asked for twice is given once. Rows that another worker is at are passed over: it is either claiming
+    them or settling them, and two that wait for each other's rows would never end.
     """
-    row = await database.fetchrow(
-        "UPDATE mail_ledger SET state = 'sending', attempts = attempts + 1,"
-        " due_at = clock_timestamp() + make_interval(secs => $2)"
-        " WHERE mail_id = $1 AND state IN ('due', 'sending', 'unknown') AND due_at <= clock_timestamp()"
-        " RETURNING mail_id, kind, recipient, context, message_id, correlation, attempts, created_at",
-        mail_id,
+    rows = await database.fetch(
+        "WITH free AS (SELECT mail_id FROM mail_ledger WHERE mail_id = ANY ($1)"
+        "              AND state IN ('due', 'sending', 'unknown') AND due_at <= clock_timestamp()"
+        "              FOR UPDATE SKIP LOCKED)"
+        " UPDATE mail_ledger m SET state = 'sending', attempts = attempts + 1,"
+        " due_at = clock_timestamp() + make_interval(secs => $2) FROM free WHERE m.mail_id = free.mail_id"
+        " RETURNING m.mail_id, kind, recipient, context, message_id, correlation, attempts, created_at",
+        mail_ids,
         lease_seconds,
     )
-    return Claimed(**{**row, "context": orjson.loads(row["context"])}) if row else None
+    claimed = {row["mail_id"]: Claimed(**{**row, "context": orjson.loads(row["context"])}) for row in rows}
+    return [claimed.pop(mail_id, None) for mail_id in mail_ids]
 
 
-async def settle(
-    database: Database, mail: Claimed, state: Settled, *, error: str | None = None, wait_seconds: float = 0
-) -> bool:
-    """Writes down how an attempt ended; False where the mail is no longer this attempt's.
+async def settle(database: Database, outcomes: Sequence[Outcome]) -> list[bool]:
+    """Writes down how attempts ended; False in the place of one whose mail is no longer that attempt's.
 
-    ``wait_seconds`` is the time until the next one, for ``due`` and ``unknown``.
+    The rows are locked in one order: workers that settle the same mails wait for each other, and not in a circle.
     """
-    settled = await database.execute(
-        "UPDATE mail_ledger SET state = $3, last_error = $4, due_at = clock_timestamp() + make_interval(secs => $5),"
-        " sent_at = CASE WHEN $3 = 'sent' THEN clock_timestamp() END"
-        " WHERE mail_id = $1 AND attempts = $2 AND state = 'sending'",
-        mail.mail_id,
-        mail.attempts,
-        state,
-        error,
-        wait_seconds,
+    rows = await database.fetch(
+        "WITH held AS (SELECT mail_id FROM mail_ledger WHERE mail_id = ANY ($1) ORDER BY mail_id FOR UPDATE)"
+        " UPDATE mail_ledger m SET state = o.state, last_error = o.error,"
+        " due_at = clock_timestamp() + make_interval(secs => o.wait),"
+        " sent_at = CASE WHEN o.state = 'sent' THEN clock_timestamp() END"
+        " FROM held, unnest($1::uuid[], $2::integer[], $3::text[], $4::text[], $5::double precision[])"
+        " AS o (mail_id, attempts, state, error, wait)"
+        " WHERE m.mail_id = held.mail_id AND o.mail_id = held.mail_id"
+        " AND m.attempts = o.attempts AND m.state = 'sending' RETURNING m.mail_id, m.attempts",
+        [outcome.mail_id for outcome in outcomes],
+        [outcome.attempts for outcome in outcomes],
+        [outcome.state for outcome in outcomes],
+        [outcome.error for outcome in outcomes],
+        [outcome.wait_seconds for outcome in outcomes],
     )
-    return settled == "UPDATE 1"
+    settled = {(row["mail_id"], row["attempts"]) for row in rows}
+    return [(outcome.mail_id, outcome.attempts) in settled for outcome in outcomes]
 
 
 async def drop(session: Session, recipient: str, before: int) -> None:

@@ -1,22 +1,31 @@
 """SMTP: a few connections kept open between mails, and what a server's reply, or its absence, means for a mail."""
 
 import asyncio
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 from urllib.parse import unquote, urlsplit
 
 from aiosmtplib import SMTP
-from aiosmtplib.errors import SMTPException, SMTPResponseException, SMTPServerDisconnected
+from aiosmtplib.errors import SMTPException, SMTPHeloError, SMTPResponseException, SMTPServerDisconnected
 from pydantic import SecretStr
+
+from infra.smtp import Exchange, Line, stuffed
 
 CONNECT_SECONDS: Final = 5.0
 REPLY_SECONDS: Final = 10.0
+"""How long each step may take that comes before the mail; a mail has its own deadline."""
 IDLE_SECONDS: Final = 20.0
 """An unused connection is closed after this; servers close theirs after some minutes."""
 SHUTTING_DOWN: Final = 421
 SILENCE: Final = "no reply in time"
+
+_UNSAFE: Final = re.compile(r"[\x00-\x20\x7f<>]")
+_TAKEN: Final = frozenset({250})
+_TAKEN_OR_FORWARDED: Final = frozenset({250, 251})
+_GO_ON: Final = frozenset({354})
 
 _PORTS: Final = {"smtp": 25, "starttls": 587, "smtps": 465}
 _OURS_TO_FIX: Final = frozenset({530, 534, 535, 538})
@@ -25,11 +34,21 @@ _OURS_TO_FIX: Final = frozenset({530, 534, 535, 538})
 
 @dataclass(frozen=True, kw_only=True)
 class Envelope:
-    """A message as it goes over the wire; addresses without names."""
+    """A message as it goes over the wire; addresses without names.
+
+    Raises ``ValueError`` for an address or a line that the server could take for the next command.
+    """
 
     sender: str
     recipient: str
     message: bytes
+
+    def __post_init__(self) -> None:
+        if _UNSAFE.search(self.sender) or _UNSAFE.search(self.recipient):
+            raise ValueError("an address holds what would end it")
+        lines = self.message.count(b"\r\n")
+        if not lines == self.message.count(b"\r") == self.message.count(b"\n") or not self.message.endswith(b"\r\n"):
+            raise ValueError("a line of the message does not end in CR LF")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +81,8 @@ Result: TypeAlias = Accepted | Refused | Deferred | Unknown
 
 
 @dataclass(slots=True)
-class _Progress:
-    """How far a conversation has come. Before DATA, a lost connection means that nothing was sent."""
+class Progress:
+    """How far a conversation has come. Before the message, a lost connection means that nothing was sent."""
 
     in_data: bool = False
 
@@ -91,87 +110,108 @@ class Mailer:
 
     def __init__(self, url: SecretStr, *, helo: str) -> None:
         self._options = {**smtp_options(url), "local_hostname": helo, "timeout": REPLY_SECONDS}
-        self._idle: dict[SMTP, asyncio.TimerHandle] = {}
+        self._idle: dict[Line, asyncio.TimerHandle] = {}
 
     async def send(self, envelope: Envelope, *, deadline: float) -> Result:
         """Offers a mail to the server, until ``deadline`` on the event loop's clock. Never raises for what SMTP does.
 
-        DATA is not begun after the deadline, even if the process was stopped meanwhile: by then the mail may be
+        The message is not begun after the deadline, even if the process was stopped meanwhile: by then the mail may be
         another worker's.
         """
-        progress = _Progress()
+        progress = Progress()
         try:
             async with asyncio.timeout_at(deadline):
                 return await self._offer(envelope, progress, deadline)
         except TimeoutError:
             return progress.lost(SILENCE)
 
-    async def _offer(self, envelope: Envelope, progress: _Progress, deadline: float) -> Result:
+    async def _offer(self, envelope: Envelope, progress: Progress, deadline: float) -> Result:
         while True:
             kept = self._take_kept()
             try:
-                client = kept or await self._connect()
-                with _closed_on_error(client):
-                    await self._converse(client, envelope, progress, deadline)
+                line = kept or await self._connect()
+                with _closed_on_error(line):
+                    await converse(line, envelope, progress, deadline)
             except TimeoutError:
                 return progress.lost(SILENCE)
             except (SMTPException, OSError) as error:
                 if kept is not None and not progress.in_data and _is_disconnection(error):
                     continue  # the server had tired of a connection that lay idle: the next is younger, or new
                 return _verdict(error, progress)
-            self._keep(client)
+            self._keep(line)
             return Accepted()
 
-    def _take_kept(self) -> SMTP | None:
-        if not self._idle:
-            return None
-        client, timer = self._idle.popitem()
-        timer.cancel()
-        return client
+    def _take_kept(self) -> Line | None:
+        while self._idle:
+            line, timer = self._idle.popitem()
+            timer.cancel()
+            if line.is_usable:
+                return line
+            line.close()
+        return None
 
-    async def _connect(self) -> SMTP:
+    async def _connect(self) -> Line:
         client = SMTP(**self._options)
         with _closed_on_error(client):
             try:
                 await client.connect(timeout=CONNECT_SECONDS)
+                await _introduce(client)
             except SMTPResponseException as reply:
                 # A greeting or a login that failed is no verdict on the mail.
                 raise SMTPServerDisconnected(f"{reply.code} before the mail") from reply
-        return client
+            if client.transport is None:
+                raise SMTPServerDisconnected("gone before the mail")
+            transport = cast(asyncio.Transport, client.transport)  # uvloop's own are none by their type
+            return Line(transport, pipelining=client.supports_extension("pipelining"))
 
-    async def _converse(self, client: SMTP, envelope: Envelope, progress: _Progress, deadline: float) -> None:
-        options = [] if envelope.recipient.isascii() else ["SMTPUTF8"]
-        encoding = "ascii" if envelope.recipient.isascii() else "utf-8"
-        await client.mail(envelope.sender, options=options, encoding=encoding)
-        await client.rcpt(envelope.recipient, encoding=encoding)
-        if asyncio.get_running_loop().time() >= deadline:
-            raise TimeoutError
-        progress.in_data = True
-        await client.data(envelope.message)
+    def _keep(self, line: Line) -> None:
+        timer = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._drop, line)
+        self._idle[line] = timer
 
-    def _keep(self, client: SMTP) -> None:
-        timer = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._drop, client)
-        self._idle[client] = timer
-
-    def _drop(self, client: SMTP) -> None:
-        del self._idle[client]
-        client.close()
+    def _drop(self, line: Line) -> None:
+        del self._idle[line]
+        line.close()
 
     async def close(self) -> None:
         """Closes the connections that are kept."""
-        for client, timer in self._idle.items():
+        for line, timer in self._idle.items():
             timer.cancel()
-            client.close()
+            line.close()
         self._idle.clear()
 
 
+async def _introduce(client: SMTP) -> None:
+    """Says who we are, where a login has not done so yet; a server of the old kind knows HELO alone."""
+    if client.is_ehlo_or_helo_needed:
+        try:
+            await client.ehlo()
+        except SMTPHeloError:
+            await client.helo()
+
+
+async def converse(line: Line, envelope: Envelope, progress: Progress, deadline: float) -> None:
+    """Offers the mail on the line; raises what :meth:`Line.say` raises, and ``TimeoutError`` after the deadline."""
+    beyond_ascii = b"" if envelope.recipient.isascii() else b" SMTPUTF8"
+    await line.say(
+        [
+            Exchange(b"MAIL FROM:<%b>%b\r\n" % (envelope.sender.encode(), beyond_ascii), _TAKEN),
+            Exchange(b"RCPT TO:<%b>\r\n" % envelope.recipient.encode(), _TAKEN_OR_FORWARDED),
+            Exchange(b"DATA\r\n", _GO_ON),
+        ]
+    )
+    if asyncio.get_running_loop().time() >= deadline:
+        raise TimeoutError
+    progress.in_data = True
+    await line.say([Exchange(stuffed(envelope.message), _TAKEN)])
+
+
 @contextmanager
-def _closed_on_error(client: SMTP) -> Iterator[None]:
+def _closed_on_error(connection: SMTP | Line) -> Iterator[None]:
     """A conversation that did not end well leaves its connection in a state that nobody knows."""
     try:
         yield
     except BaseException:
-        client.close()
+        connection.close()
         raise
 
 
@@ -179,7 +219,7 @@ def _is_disconnection(error: Exception) -> bool:
     return not isinstance(error, SMTPResponseException) or error.code == SHUTTING_DOWN
 
 
-def _verdict(error: Exception, progress: _Progress) -> Result:
+def _verdict(error: Exception, progress: Progress) -> Result:
     """What a bad reply, or none, means. Only a reply's code is kept: its text may name the recipient."""
     if not isinstance(error, SMTPResponseException):
         return progress.lost(type(error).__name__)

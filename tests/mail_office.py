@@ -16,7 +16,7 @@ from infra.mailer import Mailer
 from infra.settings import Settings
 from tests.builders import ACCOUNT_ID
 from tests.smtp_stub import SmtpStub, smtp_stub
-from workers.mail import MailMetrics, Post
+from workers.mail import TURN_SECONDS, MailMetrics, Post
 
 LOG_ID = UUID("01890000-0000-7000-8000-00000000beef")
 NOTICE = {"order_no": "W-1", "username": "ada", "carrier": "DHL", "tracking_no": "JD0146"}
@@ -31,12 +31,15 @@ class Office:
     stub: SmtpStub
     stack: AsyncExitStack
 
-    def post(self, *, database: Database | None = None, **changed: Any) -> Post:
+    def post(self, *, database: Database | None = None, turn_seconds: float = TURN_SECONDS, **changed: Any) -> Post:
         """One worker's sender."""
         settings = self.settings.model_copy(update=changed)
         mailer = Mailer(settings.smtp_url, helo="weir.example")
         self.stack.push_async_callback(mailer.close)
-        return Post(database or self.database, mailer, settings, MailMetrics(CollectorRegistry()))
+        metrics = MailMetrics(CollectorRegistry())
+        post = Post(database or self.database, mailer, settings, metrics, turn_seconds=turn_seconds)
+        self.stack.push_async_callback(post.close)
+        return post
 
     async def write(self, position: int = 1, **changed: Any) -> UUID:
         """A mail that is due; answers its id."""
@@ -69,9 +72,9 @@ class Office:
 
 
 @asynccontextmanager
-async def mail_office(settings: Settings) -> AsyncIterator[Office]:
+async def mail_office(settings: Settings, *, pipelining: bool = True) -> AsyncIterator[Office]:
     """An office whose settings lead to its mail server."""
-    async with AsyncExitStack() as stack, smtp_stub() as stub:
+    async with AsyncExitStack() as stack, smtp_stub(pipelining=pipelining) as stub:
         database = Database(settings)
         stack.push_async_callback(database.close)
         settings = settings.model_copy(update={"smtp_url": SecretStr(stub.url)})

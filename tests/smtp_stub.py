@@ -42,9 +42,11 @@ class Delivery:
 class SmtpStub:
     """Takes each mail by the next of ``turns``, and any after those as a good server would."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, pipelining: bool = True) -> None:
+        self._greeting = "250-stub\r\n250 PIPELINING" if pipelining else "250 stub"
         self.turns: deque[Turn] = deque()
         self.seen: list[Delivery] = []
+        self.senders: list[str] = []
         self.connections = 0
         self._grown = asyncio.Condition()
         self._server: asyncio.Server | None = None
@@ -98,10 +100,13 @@ class SmtpStub:
         while line := (await reader.readline()).decode().strip():
             verb = line.partition(" ")[0].upper()
             if verb == "MAIL":
+                self.senders.append(line)
                 turn = self.turns.popleft() if self.turns else Turn()
             if verb == "RCPT":
                 recipient = line.partition("<")[2].partition(">")[0]
-            reply = {"MAIL": turn.mail, "RCPT": turn.rcpt, "DATA": turn.data, "QUIT": "221 bye"}.get(verb, "250 ok")
+            reply = {"EHLO": self._greeting, "MAIL": turn.mail, "RCPT": turn.rcpt, "DATA": turn.data}.get(
+                verb, "250 ok"
+            )
             if reply is None:
                 return
             if verb == "RCPT":
@@ -132,9 +137,9 @@ async def _say(writer: asyncio.StreamWriter, line: str) -> None:
 
 
 @asynccontextmanager
-async def smtp_stub() -> AsyncIterator[SmtpStub]:
+async def smtp_stub(*, pipelining: bool = True) -> AsyncIterator[SmtpStub]:
     """A server that listens on a free port until the end."""
-    stub = SmtpStub()
+    stub = SmtpStub(pipelining=pipelining)
     await stub.start()
     try:
         yield stub

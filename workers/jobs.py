@@ -2,8 +2,9 @@
 
 import asyncio
 import random
-from contextlib import AsyncExitStack
-from typing import Any, Final
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+from typing import Any, Final, cast
 
 import orjson
 import structlog
@@ -12,6 +13,7 @@ from arq.worker import Worker
 from prometheus_client import CollectorRegistry
 
 from infra.database import Database
+from infra.endings import end
 from infra.jobs import close_jobs, open_jobs, serialize
 from infra.mailer import Mailer
 from infra.metrics import new_registry
@@ -19,13 +21,22 @@ from infra.settings import Settings
 from infra.startup import known_log
 from infra.streams import BROKEN, Keys
 from workers.letters import domain_of
-from workers.mail import AT_ONCE, SETTLE_SECONDS, MailMetrics, Post, send_mail, sweep_mail
+from workers.mail import (
+    CONVERSATION_SECONDS,
+    ENOUGH_JOBS,
+    SETTLE_SECONDS,
+    TURN_SECONDS,
+    MailMetrics,
+    Post,
+    send_mails,
+    sweep_mail,
+)
 
 POLL_SECONDS: Final = 0.1
 """arq polls its queue. its default of 0.5 s would cost every mail 0.25 s; this costs ten small reads a second."""
-MOST_JOBS: Final = 4 * AT_ONCE
-"""A poll starts no more than this, so that it bounds the rate too: 640 mails a second."""
-JOB_SECONDS: Final = SETTLE_SECONDS + 30
+MOST_JOBS: Final = ENOUGH_JOBS
+"""A poll starts no more than this, so that it bounds the rate too: 640 a second, if each had but one mail."""
+JOB_SECONDS: Final = TURN_SECONDS + CONVERSATION_SECONDS + SETTLE_SECONDS + 15
 SWEEP_EVERY: Final = 2
 CANCELLED_SECONDS: Final = 2.0
 
@@ -61,7 +72,9 @@ def open_post(stack: AsyncExitStack, settings: Settings, database: Database, reg
     """The sender, whose connections to the mail server the stack closes."""
     mailer = Mailer(settings.smtp_url, helo=domain_of(settings.mail_from))
     stack.push_async_callback(mailer.close)
-    return Post(database, mailer, settings, MailMetrics(registry))
+    post = Post(database, mailer, settings, MailMetrics(registry))
+    stack.push_async_callback(post.close)
+    return post
 
 
 def worker_options(settings: Settings, queue: str) -> dict[str, Any]:
@@ -78,7 +91,7 @@ def worker_options(settings: Settings, queue: str) -> dict[str, Any]:
         timeout=30,
     )
     return {
-        "functions": [func(send_mail, name="send_mail")],
+        "functions": [func(send_mails, name="send_mails")],
         "cron_jobs": [sweep],
         "queue_name": queue,
         "redis_pool": open_jobs(settings.jobs_url, queue),
@@ -93,13 +106,38 @@ def worker_options(settings: Settings, queue: str) -> dict[str, Any]:
     }
 
 
+class WatchedWorker(Worker):
+    """arq shields the end of a job from being cancelled, and forgets it; here it is known, and can be ended."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.endings: set[asyncio.Task[Any]] = set()
+
+    async def finish_job(self, *args: Any, **options: Any) -> None:
+        with self._known():
+            await super().finish_job(*args, **options)
+
+    async def finish_failed_job(self, *args: Any, **options: Any) -> None:
+        with self._known():
+            await super().finish_failed_job(*args, **options)
+
+    @contextmanager
+    def _known(self) -> Iterator[None]:
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        self.endings.add(task)
+        try:
+            yield
+        finally:
+            self.endings.discard(task)
+
+
 async def run_jobs(settings: Settings, queue: str, post: Post, stop: asyncio.Event) -> None:
     """Runs jobs until ``stop``, then finishes those it has begun.
 
     An arq worker ends when Redis stays away; a new one takes its place, because this process has more to do than jobs.
     """
     while not stop.is_set():
-        worker = Worker(**worker_options(settings, queue), ctx={"post": post}, handle_signals=False)
+        worker = WatchedWorker(**worker_options(settings, queue), ctx={"post": post}, handle_signals=False)
         try:
             await _run(worker, stop, settings.drain_seconds)
         except BROKEN as error:
@@ -116,7 +154,7 @@ async def _stopped(stop: asyncio.Event, seconds: float) -> None:
         pass
 
 
-async def _run(worker: Worker, stop: asyncio.Event, drain_seconds: float) -> None:
+async def _run(worker: WatchedWorker, stop: asyncio.Event, drain_seconds: float) -> None:
     running = asyncio.create_task(worker.async_run())
     stopping = asyncio.create_task(stop.wait())
     try:
@@ -129,6 +167,7 @@ async def _run(worker: Worker, stop: asyncio.Event, drain_seconds: float) -> Non
             running.result()
     finally:
         await _cancel([running, stopping, *worker.tasks.values()])
+        await end(*worker.endings)
         await close_jobs(worker.pool)
 
 

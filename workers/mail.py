@@ -8,17 +8,21 @@ import asyncio
 import random
 import time
 from collections.abc import Sequence
+from functools import partial
+from hashlib import sha256
 from typing import Any, Final
 from uuid import UUID
 
 import structlog
+from asyncpg import PostgresError
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from infra.batches import Batches
 from infra.database import Database
 from infra.errors import Unavailable
 from infra.jobs import Jobs
 from infra.links import Links
-from infra.mail_ledger import Claimed, Settled, claim, due, settle
+from infra.mail_ledger import Claimed, Outcome, Settled, claim, due, settle
 from infra.mailer import Accepted, Deferred, Mailer, Refused, Result, Unknown
 from infra.server_secret import ServerSecret
 from infra.settings import Settings
@@ -33,7 +37,14 @@ LEASE_SECONDS: Final = 30.0
 """How long a claim holds. Longer than a conversation, or two workers could be sending one mail."""
 SETTLE_SECONDS: Final = 90.0
 """How long the outcome of a conversation is carried to a Postgres that is away: forgetting it would double the mail."""
+TURN_SECONDS: Final = 30.0
+"""How long a mail waits until one of the conversations is its; it is not claimed yet."""
+MOST_OUTCOMES: Final = 500
+MAILS_PER_JOB: Final = 50
+"""A job costs some ten trips to Redis, whatever it carries."""
 SWEEP_LIMIT: Final = 500
+ENOUGH_JOBS: Final = 64
+"""With so many in the queue there is nothing to sweep for."""
 GIVEN_UP_SECONDS: Final = 10.0
 LONGEST_WAIT: Final = 3600.0
 
@@ -50,16 +61,36 @@ class MailMetrics:
 
 
 class Post:
-    """Sends mails of the ledger. One per process."""
+    """Sends mails of the ledger. One per process.
 
-    def __init__(self, database: Database, mailer: Mailer, settings: Settings, metrics: MailMetrics) -> None:
+    Each mail goes its own way, but they travel together: mails that begin at the same time share a claim, and outcomes
+    that come while others are being written down share the next statement.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        mailer: Mailer,
+        settings: Settings,
+        metrics: MailMetrics,
+        *,
+        turn_seconds: float = TURN_SECONDS,
+    ) -> None:
         self._database = database
         self._mailer = mailer
         self._sender = settings.mail_from
         self._linker = Linker(Links(database, ServerSecret(database)), settings.public_url)
         self._most_attempts = settings.mail_max_attempts
         self._metrics = metrics
+        self._turn_seconds = turn_seconds
         self._at_once = asyncio.Semaphore(AT_ONCE)
+        self._in_hand: set[UUID] = set()
+        self._claims: Batches[UUID, Claimed | None] = Batches(
+            partial(claim, database, lease_seconds=LEASE_SECONDS), size=AT_ONCE, flights=1, waiting=AT_ONCE
+        )
+        self._outcomes: Batches[Outcome, bool] = Batches(
+            partial(settle, database), size=MOST_OUTCOMES, flights=1, waiting=MOST_OUTCOMES
+        )
 
     async def deliver(self, mail_id: UUID) -> Settled | None:
         """One attempt at a mail, if it is due and nobody else's; answers how it ended.
@@ -67,26 +98,48 @@ class Post:
         Raises :class:`~infra.errors.Unavailable` when Postgres is away. A mail that was offered before that stays
         claimed until its lease ends.
         """
-        async with self._at_once:
-            until = asyncio.get_running_loop().time() + CONVERSATION_SECONDS
-            mail = await claim(self._database, mail_id, lease_seconds=LEASE_SECONDS)
-            if mail is None:
-                return None
-            REQUEST_ID.set(mail.correlation or "")
-            result = await self._attempt(mail, until)
-        return await self._settle(mail, result)
+        if mail_id in self._in_hand:
+            return None
+        self._in_hand.add(mail_id)
+        try:
+            attempt = await self._in_turn(mail_id)
+            return None if attempt is None else await self._settle(*attempt)
+        finally:
+            self._in_hand.remove(mail_id)
+
+    async def close(self) -> None:
+        """Ends what is still being claimed or written down."""
+        await self._claims.close()
+        await self._outcomes.close()
 
     async def sweep(self, jobs: Jobs) -> int:
         """Wakes the sender for what is due, however it was forgotten; answers how many rows it found.
 
         While the queue is long, those rows are in it already.
         """
-        if await jobs.zcard(jobs.default_queue_name) >= SWEEP_LIMIT:
+        if await jobs.zcard(jobs.default_queue_name) >= ENOUGH_JOBS:
             return 0
         mails = await due(self._database, SWEEP_LIMIT)
         self._metrics.due.set(len(mails))
         await wake(jobs, mails)
         return len(mails)
+
+    async def _in_turn(self, mail_id: UUID) -> tuple[Claimed, Result] | None:
+        """Claims the mail no sooner than it can be sent: one that waited for its turn could outlive its lease."""
+        try:
+            async with asyncio.timeout(self._turn_seconds):
+                await self._at_once.acquire()
+        except TimeoutError:
+            return None  # the server is slow; the sweep brings it back
+        try:
+            until = asyncio.get_running_loop().time() + CONVERSATION_SECONDS
+            mail = await self._claims.ask(mail_id)
+            if mail is None:
+                return None
+            REQUEST_ID.set(mail.correlation or "")
+            return mail, await self._attempt(mail, until)
+        finally:
+            self._at_once.release()
 
     async def _attempt(self, mail: Claimed, until: float) -> Result:
         if mail.attempts > self._most_attempts:
@@ -101,13 +154,19 @@ class Post:
 
     async def _settle(self, mail: Claimed, result: Result) -> Settled:
         state, reason = self._state_after(mail, result)
-        wait = backoff(mail.attempts) if state in ("due", "unknown") else 0.0
+        outcome = Outcome(
+            mail_id=mail.mail_id,
+            attempts=mail.attempts,
+            state=state,
+            error=reason,
+            wait_seconds=backoff(mail.attempts) if state in ("due", "unknown") else 0.0,
+        )
         async with asyncio.timeout(SETTLE_SECONDS):
             while True:
                 try:
-                    mine = await settle(self._database, mail, state, error=reason, wait_seconds=wait)
+                    mine = await self._outcomes.ask(outcome)
                     break
-                except Unavailable:
+                except (Unavailable, PostgresError):
                     await asyncio.sleep(random.uniform(0.05, 0.3))  # noqa: S311
         self._metrics.settled.labels(mail.kind, state).inc()
         level = _log.info if state == "sent" else _log.warning
@@ -141,24 +200,25 @@ def backoff(attempts: int) -> float:
 
 
 async def wake(jobs: Jobs, mails: Sequence[tuple[UUID, int]]) -> None:
-    """Enqueues a job for each mail, with the number of attempts behind it.
+    """Enqueues jobs for the mails, each with the number of attempts behind it.
 
-    arq refuses a job whose id is queued or running, so a mail has one at a time. But the job of a worker that was
-    killed counts as running for minutes: after :data:`GIVEN_UP_SECONDS` the mail gets another id.
+    arq refuses a job whose id is queued or running, so the same mails have one at a time. But the job of a worker that
+    was killed counts as running for minutes: after :data:`GIVEN_UP_SECONDS` they get another id.
     """
     bucket = int(time.time() / GIVEN_UP_SECONDS)
-    for start in range(0, len(mails), AT_ONCE):
-        await asyncio.gather(*(_enqueue(jobs, *mail, bucket) for mail in mails[start : start + AT_ONCE]))
+    for start in range(0, len(mails), MAILS_PER_JOB):
+        part = mails[start : start + MAILS_PER_JOB]
+        content = sha256(b"".join([mail_id.bytes + b"%d;" % attempts for mail_id, attempts in part])).hexdigest()
+        ids = [str(mail_id) for mail_id, _ in part]
+        await jobs.enqueue_job("send_mails", ids, _job_id=f"mails:{content}:{bucket}")
 
 
-async def _enqueue(jobs: Jobs, mail_id: UUID, attempts: int, bucket: int) -> None:
-    await jobs.enqueue_job("send_mail", str(mail_id), _job_id=f"mail:{mail_id}:{attempts}:{bucket}")
-
-
-async def send_mail(ctx: dict[str, Any], mail_id: str) -> None:
-    """The job: one attempt at one mail."""
+async def send_mails(ctx: dict[str, Any], mail_ids: Sequence[str]) -> None:
+    """The job: one attempt at each of the mails. It fails as the first that fails, once all have ended."""
     post: Post = ctx["post"]
-    await post.deliver(UUID(mail_id))
+    for ending in await asyncio.gather(*(post.deliver(UUID(id)) for id in mail_ids), return_exceptions=True):
+        if isinstance(ending, BaseException):
+            raise ending
 
 
 async def sweep_mail(ctx: dict[str, Any]) -> None:

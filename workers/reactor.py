@@ -4,6 +4,7 @@ It reads the whole log in its one order, so that an account's address is known b
 this consumer reacts: a read model that is rebuilt reads the same events and sends nothing.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence, Set
 from functools import partial
 from typing import Final
@@ -30,6 +31,7 @@ from workers.reactions import REACTIONS, react
 NAME: Final = "reactions"
 LINGER_SECONDS: Final = 0.25
 """Nobody waits for a checkpoint that passes events of no concern, and each move is a flush to disk."""
+REST_SECONDS: Final = 0.1
 
 _FOLDED: Final = frozenset[type[Event]]({AccountRegistered, AccountUsernameChanged, AccountErased})
 TYPES: Final = frozenset(NAMES[kind] for kind in _FOLDED | REACTIONS.keys())
@@ -75,9 +77,13 @@ class Reacting:
         return await self._write(session, step, FollowUp(parkings=[Parking(entry, error) for entry in step.entries]))
 
     async def follow(self, lease: Lease, upto: int, changes: Sequence[list[UUID]] | None) -> None:  # noqa: ARG002
-        """Wakes the sender. Mails that are not known any more are found by the sweep."""
+        """Wakes the sender. Mails that are not known any more are found by the sweep.
+
+        After that it rests: what is committed meanwhile goes into one job, and nobody looks for a job more often.
+        """
         if mails := [(mail_id, 0) for ids in changes or () for mail_id in ids]:
             await wake(self._jobs, mails)
+            await asyncio.sleep(REST_SECONDS)
 
     async def _write(self, session: Session, step: Step, result: FollowUp) -> Mapping[int, list[UUID]]:
         lease = step.lease

@@ -12,7 +12,7 @@ import asyncpg
 import structlog
 
 from domain.messages import shard_of
-from infra.cache.batches import Batches
+from infra.batches import Batches
 from infra.cache.channel import Channel
 from infra.cache.documents import Documents, GenerationGone
 from infra.cache.frames import Document

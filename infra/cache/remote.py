@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from hiredis import ReplyError
 from pydantic import SecretStr
 
-from infra.cache.batches import Batches
+from infra.batches import Batches
 from infra.cache.frames import LEASED, Document, framed, unframed
 from infra.cache.link import CacheAway, Link
 from infra.cache.scripts import FILL, FORGO, LOOK, REFRESH, Script

@@ -10,18 +10,22 @@ from uuid import UUID
 
 import orjson
 import pytest
+from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from infra.database import Database
+from infra.errors import Unavailable
 from infra.jobs import Jobs, close_jobs, open_jobs, serialize
+from infra.mail_ledger import Settled
+from infra.mailer import Mailer
 from infra.settings import Settings
 from tests.mail_office import Office, mail_office
 from tests.smtp_stub import Turn
 from tests.wire import wire_to
 from tests.write_side import eventually
 from workers.jobs import MOST_JOBS, POLL_SECONDS, run_jobs, worker_options
-from workers.mail import wake
+from workers.mail import ENOUGH_JOBS, MAILS_PER_JOB, MailMetrics, Post, send_mails, wake
 
 pytestmark = pytest.mark.anyio
 
@@ -68,14 +72,43 @@ async def test_a_mail_whose_sender_is_woken_is_sent(office: Office, jobs: Jobs) 
     assert await states(office) == {"sent"}
 
 
-async def test_a_job_holds_the_id_of_its_mail_and_nothing_else_of_it(office: Office, jobs: Jobs) -> None:
-    mail_id = await office.write()
-    await wake(jobs, [(mail_id, 0)])
+async def test_a_job_holds_the_ids_of_its_mails_and_nothing_else_of_them(office: Office, jobs: Jobs) -> None:
+    mails = [await office.write(position) for position in range(3)]
+    await wake(jobs, [(mail_id, 0) for mail_id in mails])
     (key,) = await jobs.keys("arq:job:*")
     stored = await jobs.get(key)
-    assert orjson.loads(stored)["a"] == [str(mail_id)]
+    assert orjson.loads(stored)["a"] == [[str(mail_id) for mail_id in mails]]
     assert b"ada" not in stored
     assert b"W-1" not in stored
+
+
+async def test_many_mails_take_few_jobs_and_are_all_sent(office: Office, jobs: Jobs) -> None:
+    mails = [await office.write(position) for position in range(2 * MAILS_PER_JOB + 1)]
+    await wake(jobs, [(mail_id, 0) for mail_id in mails])
+    assert await jobs.zcard(QUEUE) == 3
+    async with running(office):
+        await office.stub.received(len(mails))
+    assert await states(office) == {"sent"}
+    assert len({delivery.message["Message-ID"] for delivery in office.stub.seen}) == len(mails)
+    assert len(office.stub.seen) == len(mails)
+
+
+async def test_a_job_of_which_one_mail_cannot_be_claimed_sends_the_others_and_fails(office: Office) -> None:
+    broken, *whole = [await office.write(position) for position in range(4)]
+
+    class Half(Post):
+        async def deliver(self, mail_id: UUID) -> Settled | None:
+            if mail_id == broken:
+                raise Unavailable("Postgres cannot be reached")
+            await asyncio.sleep(0.05)
+            return await super().deliver(mail_id)
+
+    mailer = Mailer(office.settings.smtp_url, helo="weir.example")
+    post = Half(office.database, mailer, office.settings, MailMetrics(CollectorRegistry()))
+    with pytest.raises(Unavailable):
+        await send_mails({"post": post}, [str(mail_id) for mail_id in (broken, *whole)])
+    assert {(await office.row(mail_id))["state"] for mail_id in whole} == {"sent"}
+    await mailer.close()
 
 
 async def test_jobs_are_json_so_nothing_that_runs_code_is_ever_read_from_redis() -> None:
@@ -127,8 +160,10 @@ async def test_a_sweep_is_bounded_and_does_not_pile_jobs_upon_jobs(office: Offic
     )
     post = office.post()
     assert await post.sweep(jobs) == 500
+    assert await jobs.zcard(QUEUE) == 500 / MAILS_PER_JOB
+    for number in range(ENOUGH_JOBS):
+        await jobs.enqueue_job("send_mails", [], _job_id=f"other:{number}")
     assert await post.sweep(jobs) == 0, "the queue is long enough"
-    assert await jobs.zcard(QUEUE) == 500
 
 
 async def test_a_job_that_fails_because_postgres_is_away_is_made_again(office: Office, jobs: Jobs) -> None:

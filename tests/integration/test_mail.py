@@ -2,29 +2,39 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from uuid import uuid4
 
+import orjson
 import pytest
 from pydantic import SecretStr
 
 from infra import mail_ledger
 from infra.database import Database
 from infra.errors import Unavailable
-from infra.mail_ledger import Mail
+from infra.mail_ledger import Mail, Outcome
 from infra.mailer import Accepted, Deferred, Envelope, Mailer, Refused, Unknown
 from infra.settings import Settings
+from infra.telemetry import logging_to
 from tests.mail_office import LOG_ID, NOTICE, Office, mail_office
 from tests.smtp_stub import Turn, smtp_stub
 from tests.wire import wire_to
-from workers.mail import LEASE_SECONDS, backoff
+from workers.mail import AT_ONCE, LEASE_SECONDS, backoff
 
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-async def office(settings: Settings) -> AsyncIterator[Office]:
-    async with mail_office(settings) as opened:
+@pytest.fixture(params=[True, False], ids=["pipelined", "step by step"])
+async def office(settings: Settings, request: pytest.FixtureRequest) -> AsyncIterator[Office]:
+    async with mail_office(settings, pipelining=request.param) as opened:
         yield opened
+
+
+async def commits(office: Office) -> int:
+    """How many statements the rows of the ledger, as they stand, were written by."""
+    row = await office.database.fetchrow("SELECT count(DISTINCT xmin::text) AS commits FROM mail_ledger")
+    assert row is not None
+    return int(row["commits"])
 
 
 async def test_a_mail_that_is_due_is_sent_and_written_down_as_sent(office: Office) -> None:
@@ -243,6 +253,94 @@ async def test_a_burst_opens_no_more_connections_than_mails_are_sent_at_once(off
     assert set(await asyncio.gather(*map(post.deliver, mails))) == {"sent"}
     assert len({delivery.message["Message-ID"] for delivery in office.stub.taken}) == 100
     assert office.stub.connections <= 16
+
+
+async def test_mails_that_begin_together_share_a_claim_and_their_outcomes_share_statements(office: Office) -> None:
+    hold = asyncio.Event()
+    turns = [Turn(hold=hold) for _ in range(AT_ONCE)]
+    office.stub.turns.extend(turns)
+    mails = [await office.write(position) for position in range(AT_ONCE)]
+    sending = asyncio.gather(*map(office.post().deliver, mails))
+    await asyncio.gather(*(turn.has_message.wait() for turn in turns))
+    assert await commits(office) == 1
+    hold.set()
+    assert set(await sending) == {"sent"}
+    assert await commits(office) < AT_ONCE / 2
+
+
+async def test_a_mail_that_waits_for_its_turn_is_not_claimed_yet(office: Office) -> None:
+    hold = asyncio.Event()
+    turns = [Turn(hold=hold) for _ in range(AT_ONCE)]
+    office.stub.turns.extend(turns)
+    mails = [await office.write(position) for position in range(AT_ONCE + 5)]
+    sending = asyncio.gather(*map(office.post().deliver, mails))
+    await asyncio.gather(*(turn.has_message.wait() for turn in turns))
+    assert await office.post().deliver(mails[-1]) == "sent", "another worker may have it"
+    rows = [await office.row(mail_id) for mail_id in mails[AT_ONCE:-1]]
+    assert {(row["state"], row["attempts"]) for row in rows} == {("due", 0)}
+    hold.set()
+    assert await sending == ["sent"] * (AT_ONCE + 4) + [None]
+
+
+async def test_a_mail_whose_turn_does_not_come_is_left_for_the_sweep(office: Office) -> None:
+    hold = asyncio.Event()
+    turns = [Turn(hold=hold) for _ in range(AT_ONCE)]
+    office.stub.turns.extend(turns)
+    mails = [await office.write(position) for position in range(AT_ONCE + 1)]
+    post = office.post(turn_seconds=0.2)
+    sending = asyncio.gather(*map(post.deliver, mails))
+    await asyncio.gather(*(turn.has_message.wait() for turn in turns))
+    await asyncio.sleep(0.3)
+    hold.set()
+    assert await sending == ["sent"] * AT_ONCE + [None]
+    assert await post.deliver(mails[-1]) == "sent"
+
+
+async def test_a_worker_has_a_mail_in_hand_once_however_often_it_is_told(office: Office) -> None:
+    mail_id = await office.write()
+    post = office.post()
+    assert await asyncio.gather(*(post.deliver(mail_id) for _ in range(3))) == ["sent", None, None]
+    assert len(office.stub.seen) == 1
+
+
+async def test_a_mail_that_a_claim_names_twice_is_given_once(office: Office) -> None:
+    mail_id = await office.write()
+    first, second = await mail_ledger.claim(office.database, [mail_id, mail_id], lease_seconds=30)
+    assert first is not None
+    assert second is None
+
+
+async def test_a_claim_does_not_wait_for_rows_that_another_worker_is_at(office: Office) -> None:
+    held, free = await office.write(1), await office.write(2)
+    async with office.database.acquire() as connection, connection.transaction():
+        await connection.execute("SELECT FROM mail_ledger WHERE mail_id = $1 FOR UPDATE", held)
+        async with asyncio.timeout(2):
+            passed, taken = await mail_ledger.claim(office.database, [held, free], lease_seconds=30)
+    assert passed is None
+    assert taken is not None
+    assert taken.mail_id == free
+
+
+async def test_an_outcome_that_comes_too_late_keeps_no_other_from_being_written_down(office: Office) -> None:
+    mails = [await office.write(position) for position in range(3)]
+    claims = await mail_ledger.claim(office.database, mails, lease_seconds=30)
+    await office.database.execute("UPDATE mail_ledger SET attempts = 2 WHERE mail_id = $1", mails[1])
+    outcomes = [
+        Outcome(mail_id=claim.mail_id, attempts=claim.attempts, state="sent", error=None, wait_seconds=0)
+        for claim in claims
+        if claim is not None
+    ]
+    assert await mail_ledger.settle(office.database, outcomes) == [True, False, True]
+    assert [(await office.row(mail_id))["state"] for mail_id in mails] == ["sent", "sending", "sent"]
+
+
+async def test_each_line_of_the_log_names_the_request_of_its_own_mail(office: Office, tmp_path: Path) -> None:
+    mails = [await office.write(position, correlation=f"req-{position}") for position in range(3)]
+    with (tmp_path / "log").open("wb") as file, logging_to(office.settings, file.fileno()):
+        await asyncio.gather(*map(office.post().deliver, mails))
+    told = map(orjson.loads, (tmp_path / "log").read_bytes().splitlines())
+    requests = {line["mail_id"]: line["request_id"] for line in told if line["event"] == "mail"}
+    assert requests == {str(mail_id): f"req-{position}" for position, mail_id in enumerate(mails)}
 
 
 async def test_a_connection_that_the_server_closed_meanwhile_costs_no_attempt(office: Office) -> None:

@@ -4,17 +4,21 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from email import message_from_bytes
 from email.message import EmailMessage
-from email.policy import default
+from email.policy import SMTP, SMTPUTF8, EmailPolicy, default
+from email.utils import format_datetime
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as some
 from jinja2 import UndefinedError
 
 import workers
 from infra.mail_ledger import Claimed
 from tests.unit.test_reactions import CHANGED, PLACED, REGISTERED, RESET_ASKED, SHIPPED
-from workers.letters import SUBJECTS, compose, domain_of, wire_address
+from workers.letters import SUBJECTS, compose, domain_of, header_line, wire_address
 from workers.reactions import react
 
 SENDER = "Weir <shop@weir.example>"
@@ -146,6 +150,29 @@ def test_a_line_break_never_makes_a_header(breach: str) -> None:
 def test_a_correlation_with_a_line_break_never_makes_a_header(value: str) -> None:
     with pytest.raises(ValueError, match="Header"):
         compose(replace(NOTICE, correlation=value), SENDER)
+
+
+WORDS = some.from_regex(r"[A-Za-z0-9<>@.,:+_-]{1,30}( [A-Za-z0-9<>@.,:+_-]{1,30}){0,4}", fullmatch=True)
+ADDRESSES = some.from_regex(r"[A-Za-z0-9.+_-]{1,40}@[A-Za-z0-9.-]{1,40}", fullmatch=True)
+MOMENTS = some.datetimes(timezones=some.just(UTC)).map(format_datetime)
+HEADERS = some.one_of(
+    some.tuples(some.sampled_from(["Subject", "X-Request-ID"]), WORDS | some.text(max_size=100)),
+    some.tuples(some.just("To"), ADDRESSES),
+    some.tuples(some.just("Message-ID"), ADDRESSES.map("<{}>".format)),
+    some.tuples(some.just("Date"), MOMENTS),
+)
+
+
+@example(header=("Subject", "=?utf-8?q?tea?="), policy=SMTP)
+@example(header=("Subject", "tea " * 20 + "x"), policy=SMTP)
+@example(header=("X-Request-ID", "x" * 128), policy=SMTP)
+@given(header=HEADERS, policy=some.sampled_from([SMTP, SMTPUTF8]))
+def test_a_plain_header_is_written_as_the_standard_library_would(
+    header: tuple[str, str], policy: "EmailPolicy[Any]"
+) -> None:
+    name, value = header
+    assume(not {"\r", "\n"} & set(value))
+    assert header_line(policy, name, value) == policy.fold_binary(*policy.header_store_parse(name, value))
 
 
 def test_a_template_that_asks_for_what_is_not_there_fails_instead_of_leaving_a_blank() -> None:

@@ -35,7 +35,7 @@ class Batches(Generic[Q, A]):
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[A] = loop.create_future()
         if len(self._queue) >= self._most:
-            answer.set_exception(Unavailable("too many reads at once"))
+            answer.set_exception(Unavailable("too many wait at once"))
             return answer
         self._queue.append((question, answer))
         if not self._summoned:
