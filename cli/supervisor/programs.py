@@ -18,6 +18,9 @@ MARK = "WEIR_STACK"
 _ELSEWHERE = ("DATABASE_READ_URL", "DATABASE_DIRECT_URL", "ARQ_REDIS_URL", "WEIR_PGBOUNCER", "WEIR_HEALTH_PORT")
 _DRAIN_SECONDS = 10.0
 
+# On one small machine a burst of mail must not keep anybody waiting for an answer: mail may come a little later.
+_MAIL_NICE = 5
+
 
 class Stage(IntEnum):
     """When a program is started. Stopping goes the other way."""
@@ -31,13 +34,17 @@ class Stage(IntEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """One process: its name, its command, what it is told beyond the rest, and where it says that it is ready."""
+    """One process: its name, its command, what it is told beyond the rest, and where it says that it is ready.
+
+    ``nice`` is how far it stands back when processors are short.
+    """
 
     name: str
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
     ready_url: str | None = None
     stage: Stage = Stage.MAIN
+    nice: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +102,7 @@ def weir_programs(wiring: Wiring) -> tuple[Program, ...]:
         Program(name="api", argv=(*WEIR, "serve"), ready_url=f"{wiring.api_url}/health/ready"),
         _worker("relay", "relay", relay),
         *(_worker(_numbered("projections", n), "projections", ports.pop()) for n in range(wiring.workers)),
-        *(_worker(_numbered("tasks", n), "tasks", ports.pop()) for n in range(wiring.workers)),
+        *(_worker(_numbered("tasks", n), "tasks", ports.pop(), nice=_MAIL_NICE) for n in range(wiring.workers)),
     )
 
 
@@ -106,15 +113,17 @@ def _mailsink(wiring: Wiring) -> Program:
         argv=(*WEIR, "mailsink", "--port", smtp, "--http-port", http, "--dir", str(wiring.mail_dir)),
         ready_url=f"{wiring.mailbox_url}/health/ready",
         stage=Stage.BESIDE,
+        nice=_MAIL_NICE,
     )
 
 
-def _worker(name: str, kind: str, port: int) -> Program:
+def _worker(name: str, kind: str, port: int, *, nice: int = 0) -> Program:
     return Program(
         name=name,
         argv=(*WEIR, "worker", kind),
         env={"WEIR_HEALTH_PORT": str(port)},
         ready_url=f"http://127.0.0.1:{port}/health/ready",
+        nice=nice,
     )
 
 

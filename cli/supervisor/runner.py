@@ -32,6 +32,7 @@ class Runner:
             pidfile=directory / "run" / f"{program.name}.pid",
             env={**environment, **program.env},
             stop=((signal.SIGTERM, drain_seconds),),
+            nice=program.nice,
         )
         self._ready_seconds = ready_seconds
         self._process: Process | None = None

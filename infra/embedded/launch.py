@@ -1,7 +1,7 @@
 """The last step before a child becomes its program: drop privileges, tie its life to the parent's, exec.
 
-Run as a script, on the standard library alone: ``launch.py PARENT SIGNAL UID GID PROGRAM [ARG...]``; a UID of -1 keeps
-the caller's. A program of its own instead of a ``preexec_fn``, because the parent runs threads.
+Run as a script, on the standard library alone: ``launch.py PARENT SIGNAL UID GID NICE PROGRAM [ARG...]``; a UID of -1
+keeps the caller's. A program of its own instead of a ``preexec_fn``, because the parent runs threads.
 """
 
 import ctypes
@@ -28,8 +28,9 @@ def die_with(parent: int, death_signal: int) -> None:
 
 def main(arguments: list[str]) -> None:
     """Become the program; return only by exception."""
-    parent, death_signal, uid, gid = (int(argument) for argument in arguments[:4])
-    program = arguments[4:]
+    parent, death_signal, uid, gid, nice = (int(argument) for argument in arguments[:5])
+    program = arguments[5:]
+    os.nice(nice)
     if uid >= 0:
         drop_privileges(uid, gid)
     # After the uid has changed, never before: changing it clears the request.

@@ -42,7 +42,7 @@ class StartFailed(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """How to start a program, and how it wants to be stopped.
+    """How to start a program, and how it wants to be stopped. ``nice`` is added to the caller's own niceness.
 
     Output goes straight to ``log``, not through a pipe: a parent that is busy or dead must not stall its children.
     """
@@ -57,6 +57,7 @@ class Launch:
     run_as: Identity | None = None
     stop: Patience = ((signal.SIGTERM, 10.0),)
     orphaned: signal.Signals = signal.SIGKILL
+    nice: int = 0
 
 
 class Process:
@@ -79,7 +80,7 @@ class Process:
         with _append(launch.log) as log:
             log_start = log.tell()
             popen = subprocess.Popen(  # noqa: S603 (the program is ours)
-                launch_command(launch.argv, launch.run_as, launch.orphaned),
+                launch_command(launch.argv, launch.run_as, launch.orphaned, launch.nice),
                 cwd=launch.cwd,
                 env=dict(launch.env),
                 stdin=subprocess.PIPE,
@@ -167,11 +168,11 @@ class Process:
 
 
 def launch_command(
-    argv: tuple[str, ...], run_as: Identity | None, orphaned: signal.Signals = signal.SIGKILL
+    argv: tuple[str, ...], run_as: Identity | None, orphaned: signal.Signals = signal.SIGKILL, nice: int = 0
 ) -> list[str]:
-    """The command that becomes ``argv`` as that user and is sent ``orphaned`` when its parent dies."""
+    """The command that becomes ``argv`` as that user, so much nicer, and is sent ``orphaned`` when its parent dies."""
     uid, gid = (run_as.uid, run_as.gid) if run_as else (-1, -1)
-    numbers = (os.getpid(), int(orphaned), uid, gid)
+    numbers = (os.getpid(), int(orphaned), uid, gid, nice)
     return [sys.executable, "-I", "-S", str(_LAUNCHER), *map(str, numbers), *argv]
 
 

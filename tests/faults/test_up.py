@@ -16,6 +16,8 @@ import psutil
 import pytest
 
 from cli.supervisor import Backoff, Level, Program, Stack, Stage, Wiring
+from cli.supervisor.programs import weir_programs
+from cli.supervisor.runner import Runner
 from infra.embedded import StartFailed, free_port, is_free
 from tests.faults.stand_ins import QUICK, options, stand_in
 
@@ -200,6 +202,36 @@ async def test_the_grandchildren_of_a_child_that_crashes_go_with_it(tmp_path: Pa
         await stack.kill("api")
         await stack.restarted("api")
         assert [process for process in before if process.is_running() and process.status() != "zombie"] == []
+
+
+async def test_a_program_stands_back_as_far_as_the_table_says(tmp_path: Path) -> None:
+    program = Program(name="sleeper", argv=("/bin/sleep", "60"), nice=5)
+    runner = Runner(program, tmp_path, os.environ, ready_seconds=5, drain_seconds=5)
+    await runner.start()
+    try:
+        # For a moment the process is still what launches it.
+        async with asyncio.timeout(PATIENCE):
+            while psutil.Process(runner.process.pid).name() != "sleep":  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.01)
+        assert psutil.Process(runner.process.pid).nice() == os.nice(0) + 5
+    finally:
+        await runner.stop()
+
+
+def test_mail_stands_back_for_answers_and_nothing_else_does(tmp_path: Path) -> None:
+    wiring = Wiring(
+        directory=tmp_path,
+        database_url="",
+        redis_url="",
+        host="127.0.0.1",
+        api_port=1,
+        smtp_port=2,
+        mailbox_port=3,
+        workers=2,
+        mark="",
+        secrets={},
+    )
+    assert {program.name for program in weir_programs(wiring) if program.nice} == {"mailsink", "tasks", "tasks-2"}
 
 
 async def test_a_second_supervisor_on_the_same_directory_is_refused(tmp_path: Path) -> None:
