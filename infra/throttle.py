@@ -12,7 +12,7 @@ from typing import Any, Final
 from hiredis import ReplyError
 from pydantic import SecretStr
 
-from infra.cache.batches import Batches
+from infra.batches import Batches
 from infra.cache.link import CacheAway, Link
 from infra.cache.scripts import Script
 from infra.endings import end
