@@ -15,7 +15,9 @@ from api.commands import products as product_commands
 from api.deps import RESOURCES, Opened, Resources
 from api.endpoint import targets
 from api.middleware import Edge
+from api.queries import accounts as account_queries
 from api.queries import events
+from api.queries import me as my_queries
 from api.queries import orders as order_queries
 from api.queries import products as product_queries
 from api.routing import Table
@@ -27,9 +29,11 @@ from infra.telemetry import AccessLog, logging_to
 
 ROUTERS: tuple[APIRouter, ...] = (
     accounts.routes,
+    account_queries.routes,
     auth.routes,
     recovery.routes,
     me.routes,
+    my_queries.routes,
     api_key_commands.routes,
     product_commands.routes,
     product_queries.routes,

@@ -3,8 +3,11 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from projections.account_card import ACCOUNT_CARD
 from projections.declaration import Projection
 from projections.order_summary import ORDER_SUMMARY
 from projections.product_card import PRODUCT_CARD
 
-PROJECTIONS: Final[Mapping[str, Projection[Any]]] = {each.name: each for each in (ORDER_SUMMARY, PRODUCT_CARD)}
+PROJECTIONS: Final[Mapping[str, Projection[Any]]] = {
+    each.name: each for each in (ORDER_SUMMARY, PRODUCT_CARD, ACCOUNT_CARD)
+}

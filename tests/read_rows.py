@@ -7,9 +7,11 @@ from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
+from domain.accounts import Role
 from domain.money import Money
 from domain.orders import OrderStatus
 from infra.database import Database
+from projections.account_card import ACCOUNT_CARD, AccountCard
 from projections.declaration import Projection
 from projections.generations import FIRST, install
 from projections.order_summary import ORDER_SUMMARY, OrderSummary
@@ -71,10 +73,28 @@ def order(number: int, customer: UUID, **changes: Any) -> OrderSummary:
     return replace(summary, **changes)
 
 
-async def put(database: Database, *rows: ProductCard | OrderSummary, position: int = 1) -> None:
+def account(number: int, **changes: Any) -> AccountCard:
+    """A customer's account; they are as old as their numbers are small."""
+    card = AccountCard(
+        id=entity(number),
+        email=f"Person{number:03}@Example.org",
+        email_verified=False,
+        username=f"Person{number:03}",
+        full_name=None,
+        bio=None,
+        roles=(Role.CUSTOMER,),
+        active=True,
+        created_at=NOON + timedelta(seconds=number),
+        updated_at=NOON + timedelta(seconds=number),
+        version=1,
+    )
+    return replace(card, **changes)
+
+
+async def put(database: Database, *rows: ProductCard | OrderSummary | AccountCard, position: int = 1) -> None:
     """Writes the rows as of a position, in place of what was there."""
     async with database.acquire() as session:
-        projections: tuple[Projection[Any], ...] = (PRODUCT_CARD, ORDER_SUMMARY)
+        projections: tuple[Projection[Any], ...] = (PRODUCT_CARD, ORDER_SUMMARY, ACCOUNT_CARD)
         for projection in projections:
             own = [row for row in rows if isinstance(row, projection.row)]
             await Table(projection, FIRST).put(session, _written(projection, own, position))

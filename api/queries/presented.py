@@ -62,6 +62,11 @@ def order(document: Document) -> Presented:
     return presented(document, PRIVATE, customer)
 
 
+def account(document: Document) -> Presented:
+    """For whoever signs in to it, and for admins."""
+    return presented(document, PRIVATE, UUID(orjson.loads(document.body)["id"]))
+
+
 def needs_of(context: RequestContext) -> Needs:
     """What the request's token asks for. Raises :class:`~api.errors.Problem` ``malformed-header`` for a false one."""
     if context.consistency_token is None:

@@ -23,6 +23,7 @@ from infra.settings import Settings
 
 PRODUCTS: Final = "product_card"
 ORDERS: Final = "order_summary"
+ACCOUNTS: Final = "account_card"
 
 
 class Shelf:
@@ -57,6 +58,12 @@ class Products(Shelf):
 
 class Orders(Shelf):
     """The order documents."""
+
+    __slots__ = ()
+
+
+class Accounts(Shelf):
+    """The account documents."""
 
     __slots__ = ()
 
@@ -97,12 +104,14 @@ async def open_reads(
     reads = Reads(settings, database, log)
     products = Products(reads, reads.model(PRODUCTS, presented.product))
     orders = Orders(reads, reads.model(ORDERS, presented.order))
+    accounts = Accounts(reads, reads.model(ACCOUNTS, presented.account))
     await stack.enter_async_context(reads.running())
     ReadMetrics(registry, reads)
     resources: Mapping[type, Any] = {
         Reads: reads,
         Products: products,
         Orders: orders,
+        Accounts: accounts,
         Pages: Pages(database, reads, at_once=max(1, settings.pool_size // 2)),
     }
     return Opened(resources=resources, hot={"/v1/products/{product_id}": HotProduct(products)})

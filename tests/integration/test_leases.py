@@ -45,7 +45,9 @@ async def turn(one: Membership) -> list[Grant]:
 
 
 async def owners(database: Database) -> dict[UUID | None, int]:
-    rows = await database.fetch("SELECT owner, count(*) FROM checkpoints GROUP BY owner")
+    rows = await database.fetch(
+        "SELECT owner, count(*) FROM checkpoints WHERE consumer = ANY($1) GROUP BY owner", CONSUMERS
+    )
     return {row[0]: row[1] for row in rows}
 
 

@@ -40,6 +40,6 @@ async def test_a_read_model_is_rebuilt_while_customers_order_and_read(tmp_path: 
         assert await settled(stack, shoppers) == []
         async with connected(stack.database_url) as connection:
             served = await connection.fetch("SELECT name, live_generation FROM projections")
-            assert {tuple(row) for row in served} == {("order_summary", 2), ("product_card", 2)}
+            assert {tuple(row) for row in served} == {("account_card", 1), ("order_summary", 2), ("product_card", 2)}
             for order, document in (await audit.documents(connection, "order_summary")).items():
                 assert await shoppers.document(f"/v1/orders/{order}") == document

@@ -40,6 +40,7 @@ from domain.orders import (
     OrderStatus,
 )
 from domain.registry import EVENTS, NAMES
+from projections.account_card import ACCOUNT_CARD
 from projections.all import PROJECTIONS
 from projections.declaration import Projection, RowMissing
 from projections.order_summary import ORDER_SUMMARY
@@ -278,7 +279,10 @@ def test_every_read_model_is_in_the_table_under_its_name() -> None:
     assert {name: each.name for name, each in PROJECTIONS.items()} == {name: name for name in PROJECTIONS}
 
 
-@pytest.mark.parametrize(("projection", "contexts"), [(ORDER_SUMMARY, {"order"}), (PRODUCT_CARD, {"product", "stock"})])
+@pytest.mark.parametrize(
+    ("projection", "contexts"),
+    [(ORDER_SUMMARY, {"order"}), (PRODUCT_CARD, {"product", "stock"}), (ACCOUNT_CARD, {"account"})],
+)
 def test_a_read_model_handles_every_event_of_its_contexts(projection: Projection[Any], contexts: set[str]) -> None:
     known = {kind.cls for name, kind in EVENTS.items() if name.partition(".")[0] in contexts}
     assert projection.contexts == contexts

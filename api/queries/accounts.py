@@ -1,0 +1,78 @@
+"""Reading accounts: admins all of them. One's own is in :mod:`api.queries.me`."""
+
+from datetime import datetime
+from typing import Annotated, Final
+from uuid import UUID
+
+from fastapi import Depends, Request
+from fastapi import Query as QueryParams
+from pydantic import Field
+
+from api.answers import Answer
+from api.auth import require
+from api.context import Principal
+from api.deps import Context, opened
+from api.endpoint import router
+from api.queries import cursors
+from api.queries.pages import Page, PageParams, Pages, Query, Sort, page_answer, page_of
+from api.queries.presented import PRIVATE, if_none_match, needs_of
+from api.queries.side import ACCOUNTS, Accounts
+from domain.accounts import LONGEST_EMAIL, Role
+from domain.values import normal_form
+from infra.log import Log
+from projections.account_card import AccountCard
+
+routes = router(tags=["accounts"])
+
+NEWEST: Final = Sort(column="created_at", read=datetime.fromisoformat, write=datetime.isoformat, descending=True)
+
+Admin = Annotated[Principal, Depends(require("accounts:admin"))]
+
+
+class AccountFilters(PageParams):
+    """Which accounts; the newest come first."""
+
+    q: Annotated[str, Field(min_length=1, max_length=LONGEST_EMAIL)] | None = Field(
+        None, description="a part of the email or the username, in capitals or not"
+    )
+    role: Role | None = Field(None, description="those that have this role, whatever else they have")
+    active: bool | None = None
+
+
+@routes.get("/v1/accounts", response_model=Page[AccountCard])
+async def list_accounts(
+    request: Request,
+    context: Context,
+    _: Admin,
+    filters: Annotated[AccountFilters, QueryParams()],
+    pages: Annotated[Pages, Depends(opened(Pages))],
+    log: Annotated[Log, Depends(opened(Log))],
+) -> Answer:
+    """All accounts but erased ones, page by page."""
+    query = _query(log, filters)
+    rows = await pages.fetch(query, filters.limit, needs_of(context), context.wait)
+    return page_answer(request, *page_of(query, rows, filters.limit), PRIVATE)
+
+
+@routes.get("/v1/accounts/{account_id}", response_model=AccountCard)
+async def read_account(
+    request: Request,
+    context: Context,
+    account_id: UUID,
+    _: Admin,
+    accounts: Annotated[Accounts, Depends(opened(Accounts))],
+) -> Answer:
+    """One account. An erased one is not found."""
+    found = await accounts.find(account_id, context)
+    return found.to(if_none_match(request))
+
+
+def _query(log: Log, filters: AccountFilters) -> Query:
+    conditions = filters.model_dump(exclude={"limit", "cursor"})
+    query = Query(projection=ACCOUNTS, sort=NEWEST, list_id=cursors.list_id(log, ACCOUNTS, conditions))
+    # Unlike LIKE, strpos has no wildcards: what is searched for is what was typed.
+    query.where("(strpos(email, {0}) > 0 OR strpos(username, {0}) > 0)", filters.q and normal_form(filters.q))
+    query.where("roles @> ARRAY[{}]::text[]", filters.role)
+    query.where("active = {}", filters.active)
+    query.after(filters.cursor)
+    return query

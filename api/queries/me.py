@@ -1,0 +1,70 @@
+"""Reading what is one's own: the account, and where one is signed in."""
+
+from typing import Annotated, Final
+from uuid import UUID
+
+import asyncpg
+import orjson
+from fastapi import Depends, Request
+from pydantic import AwareDatetime, BaseModel
+
+from api.answers import Answer
+from api.auth import in_session, require
+from api.context import Principal
+from api.deps import Context, opened
+from api.endpoint import router
+from api.queries.pages import Page, Pages, page_answer
+from api.queries.presented import PRIVATE, if_none_match
+from api.queries.side import Accounts
+from infra.sessions import MOST_LIVE
+from projections.account_card import AccountCard
+
+routes = router(tags=["accounts"])
+
+_LIVE: Final = (
+    "SELECT session_id, user_agent, source, created_at, last_used_at, expires_at FROM sessions "
+    "WHERE account_id = $1 AND ended_at IS NULL AND expires_at > now() "
+    "ORDER BY last_used_at DESC, session_id DESC LIMIT $2"
+)
+
+
+class SessionDocument(BaseModel):
+    """A place where the account is signed in, by what the client there said of itself when it was last used."""
+
+    id: UUID
+    current: bool
+    user_agent: str
+    source: str
+    created_at: AwareDatetime
+    last_used_at: AwareDatetime
+    expires_at: AwareDatetime
+
+
+@routes.get("/v1/me", response_model=AccountCard)
+async def read_me(
+    request: Request,
+    context: Context,
+    me: Annotated[Principal, Depends(require())],
+    accounts: Annotated[Accounts, Depends(opened(Accounts))],
+) -> Answer:
+    """One's own account."""
+    found = await accounts.find(me.id, context)
+    return found.to(if_none_match(request))
+
+
+@routes.get("/v1/me/sessions", response_model=Page[SessionDocument])
+async def list_my_sessions(
+    request: Request,
+    me: Annotated[Principal, Depends(in_session())],
+    pages: Annotated[Pages, Depends(opened(Pages))],
+) -> Answer:
+    """Where one is signed in, the last used first, as of now. They are few, so ``next`` is always null."""
+    rows = await pages.ask(_LIVE, me.id, MOST_LIVE)
+    return page_answer(request, [_document(row, me) for row in rows], None, PRIVATE)
+
+
+def _document(row: asyncpg.Record, me: Principal) -> bytes:
+    fields = dict(row)
+    session_id = fields.pop("session_id")
+    shown = {"id": str(session_id), "current": session_id == me.session_id, **fields}
+    return orjson.dumps(shown, option=orjson.OPT_UTC_Z)
