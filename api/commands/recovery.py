@@ -5,6 +5,7 @@ from typing import Annotated, Final
 
 from fastapi import Depends
 from pydantic import Field
+from starlette.responses import Response
 
 from api.answers import Receipt
 from api.commands.password_change import change_password
@@ -78,7 +79,7 @@ async def verify_email(
     return receipt
 
 
-@routes.post("/v1/auth/password-reset", status_code=202)
+@routes.post("/v1/auth/password-reset", status_code=202, response_class=Response)
 async def ask_for_reset(
     body: ResetBody,
     commands: Commands,

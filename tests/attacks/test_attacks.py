@@ -333,6 +333,8 @@ OTHERS: Final = [
         by_stranger("POST", "/v1/orders/{order}/ship", {"carrier": "x", "tracking_no": "y"}),
         403,
     ),
+    Attack("another's account", "OWASP API1:2023", by_stranger("GET", "/v1/accounts/{victim}"), 403),
+    Attack("all accounts", "OWASP API5:2023", by_stranger("GET", "/v1/accounts"), 403),
     Attack("deactivating another", "OWASP API5:2023", by_stranger("POST", "/v1/accounts/{victim}/deactivate"), 403),
     Attack(
         "becoming admin",
