@@ -32,11 +32,12 @@ bench: install
 	$(BIN)/weir bench $(ARGS)
 
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	--no-annotate pyproject.toml
+	--no-annotate
 
-lock:                    ## write the locks anew from pyproject.toml: all of it, and what a server's image needs
-	$(LOCK) --extra local --extra dev -o requirements.lock
-	$(LOCK) --constraint requirements.lock -o deploy/requirements.lock
+lock:                    ## write the locks anew: all of pyproject.toml, what a server's image needs of it, the bench's peers
+	$(LOCK) pyproject.toml --extra local --extra dev -o requirements.lock
+	$(LOCK) pyproject.toml --constraint requirements.lock -o deploy/requirements.lock
+	$(LOCK) benchmarks/requirements.in --constraint requirements.lock -o benchmarks/requirements.txt
 
 clean:
 	rm -rf $(VENV) .weir build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -100,7 +100,6 @@ CODES: Final[Mapping[type[Exception], str]] = {
     infra.IdempotencyKeyInFlight: "idempotency-key-in-flight",
     infra.NotYetVisible: "not-yet-visible",
     infra.NotFound: "not-found",
-    infra.StreamMissing: "not-found",
     ConnectionError: "unavailable",
     TimeoutError: "unavailable",
     socket.gaierror: "unavailable",

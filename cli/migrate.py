@@ -16,7 +16,11 @@ def register(app: typer.Typer) -> None:
 
 
 def migrate() -> None:
-    revision = asyncio.run(_migrate(Settings()))
+    try:
+        revision = asyncio.run(_migrate(Settings()))
+    except schema.MigrationUnderWay as refusal:
+        typer.echo(str(refusal), err=True)
+        raise typer.Exit(1) from None
     typer.echo(f"the schema is at {revision}")
 
 

@@ -1,7 +1,5 @@
 """What can go wrong outside the rules, named for the client's sake; one table in ``api`` maps each to a problem."""
 
-from uuid import UUID
-
 
 class OutcomeUnknown(Exception):
     """The answer to a commit was lost: the command may or may not have been stored. Repeat it with the same key."""
@@ -60,12 +58,3 @@ class Fenced(Exception):
         super().__init__(f"{consumer}/{shard} has a new owner")
         self.consumer = consumer
         self.shard = shard
-
-
-class StreamMissing(Exception):
-    """A stream that the command needs has no events."""
-
-    def __init__(self, category: str, entity_id: UUID) -> None:
-        super().__init__(f"no {category} {entity_id}")
-        self.category = category
-        self.entity_id = entity_id

@@ -1,5 +1,6 @@
 """The schema's version: brought up to date by ``weir migrate``, checked by every process before it does anything."""
 
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,25 @@ from infra.errors import UnknownSchema
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
 FOLDER = Path(migrations.__file__).parent
 
 MIGRATION_LOCK = 0x57454952
 """An advisory lock's number (the letters WEIR), so that two ``weir migrate`` do not run into each other."""
+
+WAIT_SECONDS = 30.0
+LOOK_SECONDS = 0.1
+
+
+class MigrationUnderWay(Exception):
+    """Another process is changing the schema, and does not come to an end."""
+
+    def __init__(self, waited: float) -> None:
+        super().__init__(
+            f"another `weir migrate` holds its lock for more than {waited:g} s: see what it does in pg_stat_activity,"
+            " and run this again when it has ended"
+        )
 
 
 def newest() -> str:
@@ -34,10 +49,11 @@ def _upgrade(connection: "Connection") -> None:
     command.upgrade(config, "head")
 
 
-async def migrate(url: SecretStr, *, shards: int) -> str:
+async def migrate(url: SecretStr, *, shards: int, wait_seconds: float = WAIT_SECONDS) -> str:
     """Brings the schema to the newest revision and lays down the log's head; answers the revision.
 
-    ``shards`` counts only for a new log: it is fixed when the log is created.
+    ``shards`` counts only for a new log: it is fixed when the log is created. Raises
+    :class:`MigrationUnderWay` where another one is still at it after ``wait_seconds``.
     """
     # Here and not above: every process checks the schema, and these two would cost each of them a second at its start.
     from sqlalchemy import text
@@ -47,8 +63,7 @@ async def migrate(url: SecretStr, *, shards: int) -> str:
     engine = create_async_engine(address, connect_args={"statement_cache_size": 0})
     try:
         async with engine.connect() as connection:
-            await connection.execute(text("SELECT pg_advisory_lock(:number)"), {"number": MIGRATION_LOCK})
-            await connection.commit()
+            await _lock(connection, wait_seconds)
             await connection.run_sync(_upgrade)
             await connection.execute(
                 text("INSERT INTO log_head (shards) VALUES (:shards) ON CONFLICT DO NOTHING"),
@@ -58,6 +73,21 @@ async def migrate(url: SecretStr, *, shards: int) -> str:
     finally:
         await engine.dispose()
     return newest()
+
+
+async def _lock(connection: "AsyncConnection", wait_seconds: float) -> None:
+    """Takes the lock for as long as the connection lives. To ask again and again leaves no timeout set behind."""
+    from sqlalchemy import text
+
+    loop = asyncio.get_running_loop()
+    until = loop.time() + wait_seconds
+    asking = text("SELECT pg_try_advisory_lock(:number)")
+    while not await connection.scalar(asking, {"number": MIGRATION_LOCK}):
+        await connection.commit()
+        if loop.time() >= until:
+            raise MigrationUnderWay(wait_seconds)
+        await asyncio.sleep(LOOK_SECONDS)
+    await connection.commit()
 
 
 async def check(database: Database) -> None:

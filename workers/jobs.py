@@ -20,6 +20,7 @@ from infra.metrics import new_registry
 from infra.settings import Settings
 from infra.startup import known_log
 from infra.streams import BROKEN, Keys
+from workers.forgetting import forget_commands
 from workers.letters import domain_of
 from workers.mail import (
     CONVERSATION_SECONDS,
@@ -38,6 +39,7 @@ MOST_JOBS: Final = ENOUGH_JOBS
 """A poll starts no more than this, so that it bounds the rate too: 640 a second, if each had but one mail."""
 JOB_SECONDS: Final = TURN_SECONDS + CONVERSATION_SECONDS + SETTLE_SECONDS + 15
 SWEEP_EVERY: Final = 2
+FORGET_SECONDS: Final = 50
 CANCELLED_SECONDS: Final = 2.0
 
 _log = structlog.get_logger("weir.jobs")
@@ -50,6 +52,7 @@ def standalone_options(settings: Settings) -> dict[str, Any]:
         stack = ctx["stack"] = AsyncExitStack()
         database = Database(settings)
         stack.push_async_callback(database.close)
+        ctx["database"] = database
         ctx["post"] = open_post(stack, settings, database, new_registry())
 
     async def stop(ctx: dict[str, Any]) -> None:
@@ -90,9 +93,10 @@ def worker_options(settings: Settings, queue: str) -> dict[str, Any]:
         run_at_startup=True,
         timeout=30,
     )
+    forgetting = cron(forget_commands, name=f"{queue}:forget_commands", second={17}, timeout=FORGET_SECONDS)
     return {
         "functions": [func(send_mails, name="send_mails")],
-        "cron_jobs": [sweep],
+        "cron_jobs": [sweep, forgetting],
         "queue_name": queue,
         "redis_pool": open_jobs(settings.jobs_url, queue),
         "max_jobs": MOST_JOBS,
@@ -131,13 +135,14 @@ class WatchedWorker(Worker):
             self.endings.discard(task)
 
 
-async def run_jobs(settings: Settings, queue: str, post: Post, stop: asyncio.Event) -> None:
+async def run_jobs(settings: Settings, queue: str, database: Database, post: Post, stop: asyncio.Event) -> None:
     """Runs jobs until ``stop``, then finishes those it has begun.
 
     An arq worker ends when Redis stays away; a new one takes its place, because this process has more to do than jobs.
     """
     while not stop.is_set():
-        worker = WatchedWorker(**worker_options(settings, queue), ctx={"post": post}, handle_signals=False)
+        ctx = {"database": database, "post": post}
+        worker = WatchedWorker(**worker_options(settings, queue), ctx=ctx, handle_signals=False)
         try:
             await _run(worker, stop, settings.drain_seconds)
         except BROKEN as error:

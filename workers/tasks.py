@@ -31,7 +31,7 @@ async def run_tasks(settings: Settings, registry: CollectorRegistry, stop: async
         post = open_post(stack, settings, database, registry)
         async with asyncio.TaskGroup() as group:
             group.create_task(_host(settings, registry, database, log, jobs).run(stop))
-            group.create_task(run_jobs(settings, queue, post, stop))
+            group.create_task(run_jobs(settings, queue, database, post, stop))
 
 
 def _host(settings: Settings, registry: CollectorRegistry, database: Database, log: Log, jobs: Jobs) -> Host:

@@ -47,7 +47,7 @@ class Appender:
         *,
         timeout: float,
         largest_batch: int,
-        patience: float = 5.0,
+        patience: float = 1.5,
         on_stored: Callable[[], None] = lambda: None,
     ) -> None:
         self._database = database

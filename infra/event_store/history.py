@@ -17,6 +17,8 @@ STREAMS = (
 )
 """Each stream by its own walk along the index: a join over all of them may be planned as a walk through the log."""
 
+POSITION = "SELECT position FROM events WHERE stream_id = $1 AND version = $2"
+
 PAGE = 5_000
 """Most events that are read by one statement; others get their turn between two."""
 
@@ -60,8 +62,10 @@ async def load_streams(
 
 
 async def position_of(database: Database, stream_id: UUID, version: int) -> int:
-    """Where the stream's event of that version stands in the log; 0 where there is none."""
-    row = await database.fetchrow(
-        "SELECT position FROM events WHERE stream_id = $1 AND version = $2", stream_id, version
-    )
-    return row["position"] if row else 0
+    """Where the stream's event of that version stands in the log; 0 where there is none.
+
+    Raises :class:`~infra.errors.Unavailable`.
+    """
+    async with database.acquire() as connection:
+        position: int | None = await connection.fetchval(POSITION, stream_id, version, timeout=PAGE_SECONDS)
+    return position or 0

@@ -157,7 +157,7 @@ async def test_nobody_waits_behind_a_slow_server_longer_than_a_client_would(data
             " AS 'BEGIN PERFORM pg_sleep(0.6); RETURN NULL; END';"
             "CREATE TRIGGER slow AFTER INSERT ON events EXECUTE FUNCTION slow()"
         )
-    async with write_side(database_url, largest_batch=1, patience=1.5) as side:
+    async with write_side(database_url, largest_batch=1) as side:
         started = loop.time()
         requests = [side.appender.append(request(part(uuid4(), 0))) for _ in range(8)]
         said = await asyncio.gather(*requests, return_exceptions=True)

@@ -1,14 +1,16 @@
 """Streams read back: whole, in order, however long."""
 
+import asyncio
 from uuid import uuid4
 
 import pytest
 
 from domain.inventory import INVENTORY, ReserveStock, StockReceived
 from infra.codec import UnknownEventType, encode
-from infra.event_store import Part, load_streams
-from infra.event_store.history import PAGE
-from tests.write_side import WriteSide, context, part, request
+from infra.errors import Unavailable
+from infra.event_store import Part, load_streams, position_of
+from infra.event_store.history import PAGE, PAGE_SECONDS
+from tests.write_side import WriteSide, connected, context, part, request
 
 pytestmark = pytest.mark.anyio
 
@@ -38,3 +40,17 @@ async def test_an_event_that_this_release_does_not_know_is_never_skipped(ours: W
     command = ReserveStock(product_id=product, order_id=uuid4(), quantity=1)
     with pytest.raises(UnknownEventType):
         await ours.commands.handle((INVENTORY, product), command, context())
+
+
+async def test_a_server_that_hangs_is_not_waited_for_to_say_where_an_event_stands(
+    ours: WriteSide, database_url: str
+) -> None:
+    stream = uuid4()
+    await ours.appender.append(request(part(stream, 0)))
+    assert await position_of(ours.database, stream, 1) == 1
+    assert await position_of(ours.database, stream, 2) == 0
+    async with connected(database_url) as connection, connection.transaction():
+        await connection.execute("LOCK TABLE events")
+        async with asyncio.timeout(PAGE_SECONDS + 1):
+            with pytest.raises(Unavailable):
+                await position_of(ours.database, stream, 1)

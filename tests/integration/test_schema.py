@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from infra.database import Database
 from infra.errors import UnknownSchema
-from infra.schema import check, migrate, newest
+from infra.schema import MIGRATION_LOCK, MigrationUnderWay, check, migrate, newest
 from infra.settings import Settings
 from tests.conftest import SHARDS, Servers
 from tests.write_side import connected
@@ -72,3 +72,22 @@ async def test_four_who_migrate_at_once_do_it_once(empty: str) -> None:
         assert await connection.fetchval("SELECT count(*) FROM log_head") == 1
         assert await connection.fetchval("SELECT count(*) FROM alembic_version") == 1
         assert await connection.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 0
+
+
+async def test_who_finds_another_at_it_for_too_long_says_so_and_changes_nothing(empty: str) -> None:
+    async with connected(empty) as holder:
+        await holder.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK)
+        async with asyncio.timeout(5):
+            with pytest.raises(MigrationUnderWay, match=r"more than 0\.3 s"):
+                await migrate(SecretStr(empty), shards=SHARDS, wait_seconds=0.3)
+        assert await holder.fetchval("SELECT to_regclass('log_head')") is None
+    assert await migrate(SecretStr(empty), shards=SHARDS) == newest()
+
+
+async def test_who_waits_for_another_goes_on_when_that_one_has_ended(empty: str) -> None:
+    async with connected(empty) as holder:
+        await holder.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK)
+        waiting = asyncio.create_task(migrate(SecretStr(empty), shards=SHARDS))
+        await asyncio.sleep(0.5)
+        assert not waiting.done()
+    assert await waiting == newest()

@@ -89,7 +89,6 @@ def test_whatever_passes_says_when_to_come_back(code: str) -> None:
         (infra.IdempotencyKeyReused(), 422, "idempotency-key-reused"),
         (infra.IdempotencyKeyInFlight(), 409, "idempotency-key-in-flight"),
         (infra.NotFound(), 404, "not-found"),
-        (infra.StreamMissing("order", UUID(int=1)), 404, "not-found"),
         (ConnectionRefusedError(), 503, "unavailable"),
         (TimeoutError(), 503, "unavailable"),
         (socket.gaierror(), 503, "unavailable"),

@@ -1,0 +1,67 @@
+"""What was only to be kept for a day is gone after it, and nothing sooner."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from infra.database import Database
+from infra.kept_commands import forget_old
+from infra.settings import Settings
+from workers.forgetting import forget_commands
+from workers.jobs import worker_options
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def database(settings: Settings) -> AsyncIterator[Database]:
+    opened = Database(settings)
+    yield opened
+    await opened.close()
+
+
+async def keep(database: Database, count: int, hours: float) -> None:
+    """Outcomes that were told so long ago."""
+    await database.execute(
+        "INSERT INTO commands SELECT 'ada', gen_random_uuid()::text, '', '{}', 1, now() - make_interval(secs => $2)"
+        " FROM generate_series(1, $1)",
+        count,
+        hours * 3600,
+    )
+
+
+async def kept(database: Database) -> int:
+    return len(await database.fetch("SELECT FROM commands"))
+
+
+async def test_an_outcome_is_kept_for_a_day_and_then_forgotten(database: Database) -> None:
+    await keep(database, 3, hours=24.01)
+    await keep(database, 2, hours=23.99)
+    await forget_commands({"database": database})
+    assert await kept(database) == 2
+
+
+async def test_what_is_old_is_deleted_in_small_statements_and_not_without_end(database: Database) -> None:
+    await keep(database, 7, hours=25)
+    assert await forget_old(database, at_once=2, most=2) == 4
+    assert await kept(database) == 3
+    assert await forget_old(database, at_once=2, most=2) == 3
+    assert await forget_old(database, at_once=2, most=2) == 0
+
+
+async def test_a_row_that_somebody_is_at_is_passed_over(database: Database) -> None:
+    await keep(database, 2, hours=25)
+    async with database.acquire() as connection, connection.transaction():
+        await connection.execute("SELECT FROM commands LIMIT 1 FOR UPDATE")
+        async with asyncio.timeout(2):
+            assert await forget_old(database) == 1
+    assert await kept(database) == 1
+
+
+async def test_workers_forget_every_minute(settings: Settings) -> None:
+    options = worker_options(settings, "weir:0badcafe:jobs")
+    (job,) = [job for job in options["cron_jobs"] if job.name == "weir:0badcafe:jobs:forget_commands"]
+    assert job.coroutine is forget_commands
+    assert (job.minute, len(job.second)) == (None, 1)
+    await options["redis_pool"].aclose(close_connection_pool=True)
