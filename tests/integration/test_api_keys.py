@@ -230,7 +230,16 @@ async def test_both_a_token_and_a_key_are_one_too_many(api: httpx2.AsyncClient) 
     assert (answer.status_code, answer.json()["code"]) == (400, "malformed-request")
 
 
-@pytest.mark.parametrize("key", ["", "weir_", "x" * 8000, "not-a-key", fresh(uuid4()).text])
+NO_KEYS = {
+    "nothing": "",
+    "a prefix": "weir_",
+    "long": "x" * 8000,
+    "text": "not-a-key",
+    "one of nobody": fresh(uuid4()).text,
+}
+
+
+@pytest.mark.parametrize("key", NO_KEYS.values(), ids=NO_KEYS)
 async def test_what_is_no_key_opens_nothing(api: httpx2.AsyncClient, key: str) -> None:
     assert await opens(api, key) == "unauthenticated"
 
