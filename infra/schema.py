@@ -8,7 +8,7 @@ import asyncpg
 from pydantic import SecretStr
 
 import migrations
-from infra.database import Database
+from infra.database import Database, options
 from infra.errors import UnknownSchema
 
 if TYPE_CHECKING:
@@ -59,8 +59,9 @@ async def migrate(url: SecretStr, *, shards: int, wait_seconds: float = WAIT_SEC
     from sqlalchemy import text
     from sqlalchemy.ext.asyncio import create_async_engine
 
-    address = url.get_secret_value().replace("postgresql://", "postgresql+asyncpg://", 1)
-    engine = create_async_engine(address, connect_args={"statement_cache_size": 0})
+    # The driver reads the URL, as it does everywhere else: the engine would stumble over `?sslmode=`.
+    connecting = {**options(url), "statement_cache_size": 0}
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(**connecting))
     try:
         async with engine.connect() as connection:
             await _lock(connection, wait_seconds)

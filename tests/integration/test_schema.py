@@ -44,7 +44,7 @@ async def test_an_empty_database_is_refused_and_told_what_to_do(empty: str) -> N
 
 
 async def test_a_migrated_database_is_welcome(empty: str) -> None:
-    assert await migrate(SecretStr(empty), shards=SHARDS) == newest()
+    assert await migrate(SecretStr(f"{empty}?sslmode=disable"), shards=SHARDS) == newest()
     await checked(empty)
 
 
