@@ -6,6 +6,7 @@ import typer
 
 from infra import schema
 from infra.database import connect
+from infra.errors import Unavailable
 from infra.settings import Settings
 from projections.generations import install
 
@@ -18,8 +19,8 @@ def register(app: typer.Typer) -> None:
 def migrate() -> None:
     try:
         revision = asyncio.run(_migrate(Settings()))
-    except schema.MigrationUnderWay as refusal:
-        typer.echo(str(refusal), err=True)
+    except (schema.MigrationUnderWay, Unavailable) as refusal:
+        typer.echo(f"the schema is as it was: {refusal}", err=True)
         raise typer.Exit(1) from None
     typer.echo(f"the schema is at {revision}")
 

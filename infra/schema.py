@@ -8,8 +8,8 @@ import asyncpg
 from pydantic import SecretStr
 
 import migrations
-from infra.database import Database, options
-from infra.errors import UnknownSchema
+from infra.database import UNREACHABLE, Database, options
+from infra.errors import Unavailable, UnknownSchema
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -53,15 +53,15 @@ async def migrate(url: SecretStr, *, shards: int, wait_seconds: float = WAIT_SEC
     """Brings the schema to the newest revision and lays down the log's head; answers the revision.
 
     ``shards`` counts only for a new log: it is fixed when the log is created. Raises
-    :class:`MigrationUnderWay` where another one is still at it after ``wait_seconds``.
+    :class:`MigrationUnderWay` where another one is still at it after ``wait_seconds``, and
+    :class:`~infra.errors.Unavailable` where Postgres cannot be reached.
     """
     # Here and not above: every process checks the schema, and these two would cost each of them a second at its start.
     from sqlalchemy import text
     from sqlalchemy.ext.asyncio import create_async_engine
 
     # The driver reads the URL, as it does everywhere else: the engine would stumble over `?sslmode=`.
-    connecting = {**options(url), "statement_cache_size": 0}
-    engine = create_async_engine("postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(**connecting))
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=lambda: _connect(url))
     try:
         async with engine.connect() as connection:
             await _lock(connection, wait_seconds)
@@ -74,6 +74,15 @@ async def migrate(url: SecretStr, *, shards: int, wait_seconds: float = WAIT_SEC
     finally:
         await engine.dispose()
     return newest()
+
+
+async def _connect(url: SecretStr) -> "asyncpg.Connection[asyncpg.Record]":
+    try:
+        return await asyncpg.connect(**{**options(url), "statement_cache_size": 0})
+    except UNREACHABLE as error:
+        raise Unavailable("Postgres cannot be reached") from error
+    except asyncpg.PostgresError as error:
+        raise Unavailable(f"Postgres refuses: {error}") from error
 
 
 async def _lock(connection: "AsyncConnection", wait_seconds: float) -> None:

@@ -1,6 +1,8 @@
 """The schema: brought up to date once, by however many at the same time, and refused where it is not known."""
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -91,3 +93,17 @@ async def test_who_waits_for_another_goes_on_when_that_one_has_ended(empty: str)
         await asyncio.sleep(0.5)
         assert not waiting.done()
     assert await waiting == newest()
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["no server", "wrong password"])
+async def test_the_command_says_in_one_line_why_it_could_not(empty: str, known: bool) -> None:
+    address = empty.replace("://weir:", "://weir:not-") if known else "postgresql://weir@127.0.0.1:1/weir"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "cli.main", "migrate"),
+        env={**os.environ, "DATABASE_URL": address},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, told = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 1
+    assert told.decode().startswith("the schema is as it was: ")
+    assert told.count(b"\n") == 1
