@@ -6,6 +6,7 @@ import os
 import secrets
 import signal
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -54,10 +55,15 @@ async def receive(directory: Path, *, host: str, port: int, http_port: int) -> N
 
 
 class Sink:
-    """Keeps every message it is given. Named by arrival, so that the names sort by it."""
+    """Keeps every message it is given. Named by arrival, so that the names sort by it.
+
+    A sender that died before it heard our 250 offers the message again, and cannot know better. So one that is here
+    already, by its Message-ID and every byte, is taken and not kept twice, as mailboxes do that suppress duplicates.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._kept = {path.stem.rpartition("-")[2]: path.name for path in directory.glob("*.eml")}
 
     async def handle_EHLO(  # noqa: N802 (the hook's name)
         self, _server: SMTP, session: Session, _envelope: Envelope, hostname: str, responses: list[str]
@@ -75,17 +81,22 @@ class Sink:
         return f"250 2.0.0 kept as {name}"
 
     def _keep(self, envelope: Envelope) -> str:
-        name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{secrets.token_hex(3)}.eml"
+        message = _trace(envelope) + (envelope.original_content or b"")
+        digest = sha256(message).hexdigest()[:16] if b"\nmessage-id:" in message.lower() else secrets.token_hex(8)
+        if (known := self._kept.get(digest)) and (self._directory / known).exists():
+            return known
+        name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{digest}.eml"
         draft = self._directory / f".{name}.new"
         try:
             with draft.open("wb") as file:
-                file.write(_trace(envelope) + (envelope.original_content or b""))
+                file.write(message)
                 file.flush()
                 os.fsync(file.fileno())
             draft.rename(self._directory / name)
         finally:
             draft.unlink(missing_ok=True)
         sync_directory(self._directory)
+        self._kept[digest] = name
         return name
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from infra.database import Connection
 from tests.faults.customers import Acknowledged
 from tests.log_checks import Rows, violations, whole_log
+from workers.mail import AT_ONCE
 
 STATUS = {
     "order.placed": "pending",
@@ -108,6 +109,15 @@ def mail_differences(log: Rows, folder: Path) -> list[str]:
             if found[subject] != wanted[subject]][:5]  # fmt: skip
 
 
+async def needlessly_repeated(connection: Connection) -> list[str]:
+    """Mails were offered again beyond those in conversation when their sender died.
+
+    The mail box keeps a message once however often it comes, so it could not tell.
+    """
+    repeated = await connection.fetchval("SELECT count(*) FROM mail_ledger WHERE attempts > 1")
+    return [f"{repeated} mails were offered more than once"] if repeated > 2 * AT_ONCE else []
+
+
 async def caught_up(connection: Connection) -> bool:
     """Whether every consumer has applied the log to its end, and no mail is due."""
     behind = await connection.fetchval(
@@ -129,6 +139,7 @@ async def books(connection: Connection, done: Acknowledged, mail: Path) -> list[
         *doubled_or_missing(log, done),
         *await read_model_differences(connection, log),
         *mail_differences(log, mail),
+        *await needlessly_repeated(connection),
     ]
 
 

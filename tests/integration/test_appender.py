@@ -7,8 +7,8 @@ import pytest
 
 from infra.codec import Encoded
 from infra.errors import OutcomeUnknown, TooBusy, Unavailable
-from infra.event_store import Appended, Conflict, IdempotencyKey, Part
-from infra.event_store.appender import APPEND, MOST_WAITING, document
+from infra.event_store import Appended, Conflict, IdempotencyKey, Part, appender
+from infra.event_store.appender import APPEND, document
 from tests.log_checks import violations
 from tests.write_side import (
     WriteSide,
@@ -133,15 +133,17 @@ async def _nothing_runs(connection: object) -> bool:
 
 
 async def test_a_queue_that_is_full_turns_away_at_once_and_keeps_those_who_wait(
-    ours: WriteSide, database_url: str
+    ours: WriteSide, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    most = 100  # ten thousand take longer than the server waits for a lock that the test holds
+    monkeypatch.setattr(appender, "MOST_WAITING", most)
     a, guess = uuid4(), Guess()
     async with head_held(database_url) as holder:
         first = asyncio.create_task(ours.appender.append(request(part(uuid4(), 0))))
         await eventually(lambda: somebody_waits(holder))
         kept = ours.appender.enqueue(request(part(a, 0), premises=[guess]))
         filler = request(part(uuid4(), 0))
-        queue = [ours.appender.enqueue(filler) for _ in range(MOST_WAITING - 1)]
+        queue = [ours.appender.enqueue(filler) for _ in range(most - 1)]
         with pytest.raises(TooBusy):
             await ours.appender.append(request(part(a, 1), premises=[guess]))
         for waiting in queue:

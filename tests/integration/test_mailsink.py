@@ -85,6 +85,23 @@ async def test_mails_are_named_in_the_order_of_their_arrival(tmp_path: Path) -> 
     assert subjects == [f"mail {number}" for number in range(5)]
 
 
+async def test_a_mail_offered_again_by_a_sender_that_missed_the_answer_is_kept_once(tmp_path: Path) -> None:
+    async with running(tmp_path) as sink:
+        hello = a_mail("hello")
+        hello.set_boundary("=_the_same")
+        await sink.send(hello)
+        await sink.send(hello)
+        assert len(sink.kept()) == 1
+        await sink.send(a_mail("hello, but different"))
+        assert len(sink.kept()) == 2
+        sink.kept()[0].unlink()
+        await sink.send(hello)
+        assert len(sink.kept()) == 2
+    async with running(tmp_path) as sink:
+        await sink.send(hello)
+        assert len(sink.kept()) == 2
+
+
 async def test_a_mail_that_cannot_be_kept_is_put_off_not_refused(tmp_path: Path) -> None:
     async with running(tmp_path) as sink:
         shutil.rmtree(sink.directory)

@@ -231,6 +231,7 @@ async def test_nothing_is_kept_here_while_no_news_comes(shop: World, to_redis: W
     await shop.consumer.write("a", 1, '"one"')
     async with shop.reader(redis_url=to_redis.url) as reader:
         assert await reader.fresh("a", 1) == '"one"'
+        await eventually(lambda: keeps(reader, "a"))
         assert reader.things.now("a") == '"one"'
         await to_redis.cut()
         await eventually(lambda: hears_nothing(reader))

@@ -1,5 +1,6 @@
 """The fold of a batch: what fails takes down its own stream, and nothing else."""
 
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -24,7 +25,7 @@ class Happened(Entry):
 
     def __init__(self, event: Event, position: int, stream: UUID = ORDER_ID) -> None:
         super().__init__(None, position, 0, 0, stream, "thing.happened")
-        self._decoded = record(event, position, position)
+        self._decoded = replace(record(event, position, position), stream_id=stream)
 
 
 class Undecodable(Entry):
