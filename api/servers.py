@@ -21,8 +21,6 @@ from infra.api_keys import ApiKeys
 from infra.background import Background
 from infra.command_handler import CommandHandler
 from infra.database import Database
-from infra.doorbell import Doorbell
-from infra.event_store import Appender
 from infra.health import Component
 from infra.keys import Keys as SigningKeys
 from infra.links import Links
@@ -34,6 +32,7 @@ from infra.settings import Settings
 from infra.startup import known_log
 from infra.streams import Keys, open_redis
 from infra.tokens import Tokens
+from infra.write_side import open_write_side
 
 
 async def open_servers(stack: AsyncExitStack, settings: Settings, registry: CollectorRegistry) -> Opened:
@@ -43,7 +42,7 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
     log = await known_log(database)
     redis = open_redis(settings.redis_url)
     stack.push_async_callback(redis.aclose)
-    handler = await _write_side(stack, settings, database, log)
+    handler = open_write_side(stack, settings, database, log)
     background = Background()
     stack.push_async_callback(background.close)
     secret = ServerSecret(database)
@@ -67,17 +66,6 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
         hot=reads.hot,
         gates=await open_gates(stack, settings, Keys.of(log.log_id)),
     )
-
-
-async def _write_side(stack: AsyncExitStack, settings: Settings, database: Database, log: Log) -> CommandHandler:
-    """The command handler over the appender over the doorbell."""
-    doorbell = Doorbell(settings.redis_url, Keys.of(log.log_id).doorbell)
-    stack.push_async_callback(doorbell.close)
-    appender = Appender(
-        database, timeout=settings.append_timeout, largest_batch=settings.append_batch, on_stored=doorbell.ring
-    )
-    stack.push_async_callback(appender.close)
-    return CommandHandler(database, appender, shards=log.shards)
 
 
 async def _proofs(stack: AsyncExitStack, settings: Settings, database: Database) -> Mapping[type, Any]:

@@ -16,8 +16,7 @@ from infra.settings import Settings
 from projections import parking
 from projections.parking import Apply, NotParked, Parked
 from workers.letters import domain_of
-from workers.reactor import NAME as REACTIONS
-from workers.reactor import applier
+from workers.tasks import appliers
 
 T = TypeVar("T")
 
@@ -89,6 +88,6 @@ async def _connected(settings: Settings, work: Callable[[Session, dict[str, Appl
     session = await connect(settings.direct_url)
     try:
         log = await identify(session)
-        return await work(session, {REACTIONS: applier(log, domain_of(settings.mail_from))})
+        return await work(session, appliers(log, domain_of(settings.mail_from)))
     finally:
         await session.close()

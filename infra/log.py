@@ -132,6 +132,12 @@ async def read_stream(session: Session, stream_id: UUID, first: int, last: int) 
     return _entries(await session.fetch(statement, stream_id, first, last), 0)
 
 
+async def read_versions(session: Session, stream_id: UUID, after: int, limit: int) -> list[Entry]:
+    """A stream's next events behind a version, at most ``limit``; fewer mean that there are no more."""
+    statement = f"SELECT {_EVENT} WHERE stream_id = $1 AND version > $2 ORDER BY version LIMIT $3"
+    return _entries(await session.fetch(statement, stream_id, after, limit), 0)
+
+
 async def shard_heads(session: Session, shards: Sequence[int], upto: int | None = None) -> dict[int, int]:
     """The last position of each shard (0: none), of the whole log or of its part up to a position."""
     rows = await session.fetch(

@@ -14,8 +14,10 @@ from infra.database import Database
 from infra.mail_ledger import Mail
 from infra.mailer import Mailer
 from infra.settings import Settings
+from infra.startup import known_log
 from tests.builders import ACCOUNT_ID
 from tests.smtp_stub import SmtpStub, smtp_stub
+from workers.hands import open_hands
 from workers.mail import TURN_SECONDS, MailMetrics, Post
 
 LOG_ID = UUID("01890000-0000-7000-8000-00000000beef")
@@ -40,6 +42,13 @@ class Office:
         post = Post(database or self.database, mailer, settings, metrics, turn_seconds=turn_seconds)
         self.stack.push_async_callback(post.close)
         return post
+
+    async def hands(self, *, database: Database | None = None) -> dict[str, Any]:
+        """What one worker's jobs work with."""
+        log = await known_log(self.database)
+        own = database or self.database
+        opened = open_hands(self.stack, self.settings, own, log, CollectorRegistry())
+        return {**opened, "post": self.post(database=own)}
 
     async def write(self, position: int = 1, **changed: Any) -> UUID:
         """A mail that is due; answers its id."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from typing import Any, Final, cast
 
@@ -10,28 +10,18 @@ import orjson
 import structlog
 from arq import cron, func
 from arq.worker import Worker
-from prometheus_client import CollectorRegistry
 
 from infra.database import Database
 from infra.endings import end
 from infra.jobs import close_jobs, open_jobs, serialize
-from infra.mailer import Mailer
 from infra.metrics import new_registry
 from infra.settings import Settings
 from infra.startup import known_log
 from infra.streams import BROKEN, Keys
 from workers.forgetting import forget_commands
-from workers.letters import domain_of
-from workers.mail import (
-    CONVERSATION_SECONDS,
-    ENOUGH_JOBS,
-    SETTLE_SECONDS,
-    TURN_SECONDS,
-    MailMetrics,
-    Post,
-    send_mails,
-    sweep_mail,
-)
+from workers.hands import open_hands
+from workers.mail import CONVERSATION_SECONDS, ENOUGH_JOBS, SETTLE_SECONDS, TURN_SECONDS, send_mails, sweep_mail
+from workers.timers import ring_timers, sweep_timers
 
 POLL_SECONDS: Final = 0.1
 """arq polls its queue. its default of 0.5 s would cost every mail 0.25 s; this costs ten small reads a second."""
@@ -52,8 +42,7 @@ def standalone_options(settings: Settings) -> dict[str, Any]:
         stack = ctx["stack"] = AsyncExitStack()
         database = Database(settings)
         stack.push_async_callback(database.close)
-        ctx["database"] = database
-        ctx["post"] = open_post(stack, settings, database, new_registry())
+        ctx.update(open_hands(stack, settings, database, await known_log(database), new_registry()))
 
     async def stop(ctx: dict[str, Any]) -> None:
         await ctx["stack"].aclose()
@@ -71,32 +60,26 @@ async def _queue(settings: Settings) -> str:
         await database.close()
 
 
-def open_post(stack: AsyncExitStack, settings: Settings, database: Database, registry: CollectorRegistry) -> Post:
-    """The sender, whose connections to the mail server the stack closes."""
-    mailer = Mailer(settings.smtp_url, helo=domain_of(settings.mail_from))
-    stack.push_async_callback(mailer.close)
-    post = Post(database, mailer, settings, MailMetrics(registry))
-    stack.push_async_callback(post.close)
-    return post
-
-
 def worker_options(settings: Settings, queue: str) -> dict[str, Any]:
     """How arq runs our jobs. Of its results, retries and pickles none is used: the ledger knows all that matters.
 
     Jobs of all queues in one Redis share their names, so a cron job must bear its queue's: two logs would else make one
     between them.
     """
-    sweep = cron(
-        sweep_mail,
-        name=f"{queue}:sweep_mail",
-        second=set(range(0, 60, SWEEP_EVERY)),
-        run_at_startup=True,
-        timeout=30,
-    )
+    sweeps = [
+        cron(
+            sweep,
+            name=f"{queue}:{sweep.__name__}",
+            second=set(range(0, 60, SWEEP_EVERY)),
+            run_at_startup=True,
+            timeout=30,
+        )
+        for sweep in (sweep_mail, sweep_timers)
+    ]
     forgetting = cron(forget_commands, name=f"{queue}:forget_commands", second={17}, timeout=FORGET_SECONDS)
     return {
-        "functions": [func(send_mails, name="send_mails")],
-        "cron_jobs": [sweep, forgetting],
+        "functions": [func(send_mails, name="send_mails"), func(ring_timers, name="ring_timers")],
+        "cron_jobs": [*sweeps, forgetting],
         "queue_name": queue,
         "redis_pool": open_jobs(settings.jobs_url, queue),
         "max_jobs": MOST_JOBS,
@@ -135,14 +118,13 @@ class WatchedWorker(Worker):
             self.endings.discard(task)
 
 
-async def run_jobs(settings: Settings, queue: str, database: Database, post: Post, stop: asyncio.Event) -> None:
+async def run_jobs(settings: Settings, queue: str, hands: Mapping[str, Any], stop: asyncio.Event) -> None:
     """Runs jobs until ``stop``, then finishes those it has begun.
 
     An arq worker ends when Redis stays away; a new one takes its place, because this process has more to do than jobs.
     """
     while not stop.is_set():
-        ctx = {"database": database, "post": post}
-        worker = WatchedWorker(**worker_options(settings, queue), ctx=ctx, handle_signals=False)
+        worker = WatchedWorker(**worker_options(settings, queue), ctx=dict(hands), handle_signals=False)
         try:
             await _run(worker, stop, settings.drain_seconds)
         except BROKEN as error:

@@ -18,6 +18,9 @@ from infra.mailer import Envelope
 SUBJECTS: Final[Mapping[str, str]] = {
     "order_confirmation": "Your order {{ order_no }}",
     "shipping_notice": "Your order {{ order_no }} is on its way",
+    "payment_received": "We have your payment for order {{ order_no }}",
+    "payment_reminder": "Your order {{ order_no }} waits for your payment",
+    "order_cancelled": "Your order {{ order_no }} is cancelled",
     "verify_email": "Please confirm your address",
     "password_reset": "Choose a new password",
     "password_changed": "Your password has been changed",

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from domain.accounts import AccountPasswordChanged, AccountPasswordResetRequested, AccountRegistered
 from domain.messages import Event
-from domain.orders import OrderLine, OrderPlaced, OrderShipped
+from domain.orders import OrderCancelled, OrderLine, OrderPaid, OrderPlaced, OrderShipped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,18 @@ def confirm_order(order: OrderPlaced) -> Sequence[MailDue]:
     return [MailDue(kind="order_confirmation", account_id=order.customer_id, context=context)]
 
 
+def confirm_payment(order: OrderPaid) -> Sequence[MailDue]:
+    """The customer hears that the money has come."""
+    context = {"order_no": order.order_no, "amount": str(order.amount)}
+    return [MailDue(kind="payment_received", account_id=order.customer_id, context=context)]
+
+
+def tell_of_cancellation(order: OrderCancelled) -> Sequence[MailDue]:
+    """The customer hears who ended the order and why, and that money which is under way comes back."""
+    context = {"order_no": order.order_no, "by": order.by.value, "reason": order.reason}
+    return [MailDue(kind="order_cancelled", account_id=order.customer_id, context=context)]
+
+
 def announce_shipment(order: OrderShipped) -> Sequence[MailDue]:
     """The customer gets the carrier and the tracking number."""
     context = {"order_no": order.order_no, "carrier": order.carrier, "tracking_no": order.tracking_no}
@@ -63,7 +75,9 @@ def tell_of_new_password(change: AccountPasswordChanged) -> Sequence[MailDue]:
 
 REACTIONS: Final[Mapping[type[Event], tuple[Reaction, ...]]] = {
     OrderPlaced: (confirm_order,),
+    OrderPaid: (confirm_payment,),
     OrderShipped: (announce_shipment,),
+    OrderCancelled: (tell_of_cancellation,),
     AccountRegistered: (ask_whose_address_it_is,),
     AccountPasswordResetRequested: (send_reset_link,),
     AccountPasswordChanged: (tell_of_new_password,),

@@ -12,9 +12,13 @@ from infra.log import Log
 from infra.settings import Settings
 from infra.startup import known_log
 from infra.streams import Keys
+from projections.parking import Apply
 from projections.runtime.host import Host
 from projections.runtime.metrics import RuntimeMetrics
-from workers.jobs import open_post, run_jobs
+from workers import following, reactor
+from workers.following import PROCESSES, Following
+from workers.hands import open_hands
+from workers.jobs import run_jobs
 from workers.letters import domain_of
 from workers.reactor import NAME, Reacting
 
@@ -28,21 +32,35 @@ async def run_tasks(settings: Settings, registry: CollectorRegistry, stop: async
         queue = Keys.of(log.log_id).jobs
         jobs = open_jobs(settings.jobs_url, queue)
         stack.push_async_callback(close_jobs, jobs)
-        post = open_post(stack, settings, database, registry)
+        hands = open_hands(stack, settings, database, log, registry)
         async with asyncio.TaskGroup() as group:
             group.create_task(_host(settings, registry, database, log, jobs).run(stop))
-            group.create_task(run_jobs(settings, queue, database, post, stop))
+            group.create_task(run_jobs(settings, queue, hands, stop))
 
 
 def _host(settings: Settings, registry: CollectorRegistry, database: Database, log: Log, jobs: Jobs) -> Host:
-    """What runs the reactions: one owner for the whole log, among all tasks workers."""
+    """What runs reactions and processes: one owner for the reactions, shards of the processes for all who work here."""
+    domain = domain_of(settings.mail_from)
+    processes = {
+        name: lambda _, metrics, process=process: Following(process, log, domain=domain, metrics=metrics)
+        for name, process in PROCESSES.items()
+    }
     return Host(
-        {NAME: lambda _, metrics: Reacting(log, domain=domain_of(settings.mail_from), jobs=jobs, metrics=metrics)},
+        {NAME: lambda _, metrics: Reacting(log, domain=domain, jobs=jobs, metrics=metrics), **processes},
         kind="tasks",
         database=database,
         redis_url=settings.redis_url,
         log=log,
         lease_seconds=settings.lease_seconds,
         metrics=RuntimeMetrics.shared(registry),
-        standalone=[Place(NAME, 0, WHOLE)],
+        standalone=[
+            Place(NAME, 0, WHOLE),
+            *(Place(name, 0, shard) for name in PROCESSES for shard in range(log.shards)),
+        ],
     )
+
+
+def appliers(log: Log, domain: str) -> dict[str, Apply]:
+    """How parked streams are taken up again, by consumer, for all that are no read models."""
+    processes = {name: following.applier(process, log, domain) for name, process in PROCESSES.items()}
+    return {NAME: reactor.applier(log, domain), **processes}

@@ -36,6 +36,7 @@ from domain.orders import (
 from domain.values import MOST_PIECES
 from infra.command_handler import Outcome
 from infra.errors import NotFound
+from infra.fulfilment import order_work
 from infra.settings import Settings
 from infra.work import Target, Work
 
@@ -167,15 +168,8 @@ async def change_order(
     order = await commands.handler.peek(ORDERS, order_id)
     if order is None or (owner is not None and order.customer_id != owner):
         raise NotFound
-
-    def decide(work: Work) -> None:
-        for event in work.execute(ORDERS, order_id, command):
-            for move in stock_moves(event):
-                work.execute(INVENTORY, move.product_id, move)
-
-    # What was ordered never changes, so an old state is good enough to tell whose stock may move.
-    stock: list[Target] = [(INVENTORY, line.product_id) for line in order.lines]
-    return await commands.carry_out([(ORDERS, order_id), *stock], decide)
+    targets, decide = order_work(order_id, order, command)
+    return await commands.carry_out(targets, decide)
 
 
 def _take(work: Work, move: StockMove, pointer: str) -> None:

@@ -61,6 +61,7 @@ CLASSES: Final[Mapping[str, str]] = {
     "GET /v1/orders/{}": "read",
     "POST /v1/orders/{}/cancel": "write",
     "POST /v1/orders/{}/complete": "write",
+    "GET /v1/orders/{}/history": "read",
     "POST /v1/orders/{}/refund": "write",
     "POST /v1/orders/{}/ship": "write",
     "GET /v1/products": "browse",

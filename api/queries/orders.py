@@ -1,14 +1,12 @@
 """Reading orders: customers their own, staff all of them."""
 
-import re
-from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from datetime import datetime
+from typing import Annotated, Final
 from uuid import UUID
 
 from fastapi import Depends, Request
 from fastapi import Query as QueryParams
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
-from pydantic_core import PydanticCustomError
+from pydantic import Field
 
 from api.answers import Answer
 from api.auth import require
@@ -17,9 +15,11 @@ from api.deps import Context, opened
 from api.endpoint import router
 from api.errors import Problem
 from api.queries import cursors
+from api.queries.order_log import AsOf, order_as_of, see
 from api.queries.pages import Page, PageParams, Pages, Query, Sort, page_answer, page_of
 from api.queries.presented import PRIVATE, if_none_match, needs_of
 from api.queries.side import ORDERS, Orders
+from api.queries.times import Time
 from domain.orders import OrderStatus
 from infra.errors import NotFound
 from infra.log import Log
@@ -31,25 +31,6 @@ MANAGE: Final = "orders:manage"
 NEWEST: Final = Sort(column="placed_at", read=datetime.fromisoformat, write=datetime.isoformat, descending=True)
 
 Reader = Annotated[Principal, Depends(require("orders:read"))]
-
-_RFC_3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
-
-
-def _only_rfc_3339(value: Any) -> Any:
-    """pydantic also reads numbers as times; here they are none."""
-    if not isinstance(value, str) or not _RFC_3339.fullmatch(value):
-        raise PydanticCustomError("datetime_parsing", "not a time")
-    return value
-
-
-def _in_utc(value: datetime) -> datetime:
-    try:
-        return value.astimezone(UTC)
-    except OverflowError:
-        raise PydanticCustomError("datetime_parsing", "not a time") from None
-
-
-Time = Annotated[AwareDatetime, BeforeValidator(_only_rfc_3339), AfterValidator(_in_utc)]
 
 
 class OrderFilters(PageParams):
@@ -83,11 +64,19 @@ async def read_order(
     order_id: UUID,
     reader: Reader,
     orders: Annotated[Orders, Depends(opened(Orders))],
+    pages: Annotated[Pages, Depends(opened(Pages))],
+    as_of: Annotated[
+        AsOf | None, QueryParams(description="how it was at that time (RFC 3339), or at that version")
+    ] = None,
 ) -> Answer:
-    """One order. Another customer's is not found."""
+    """One order, as it is or as it was. Another customer's is not found."""
+    if as_of is not None:
+        needs_of(context)  # what is read from the log includes every write, but a false token is refused here too
+        return await order_as_of(pages, order_id, as_of, reader, if_none_match(request))
     found = await orders.find(order_id, context)
-    if found.owner != reader.id and MANAGE not in reader.scopes:
+    if found.owner is None:
         raise NotFound
+    see(reader, found.owner)
     return found.to(if_none_match(request))
 
 

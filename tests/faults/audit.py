@@ -95,13 +95,20 @@ async def read_model_differences(connection: Connection, log: Rows) -> list[str]
     return [*_different("order", orders, orders_of(log)), *_different("product", products, stock_of(log))]
 
 
+SUBJECTS = {
+    "order.placed": "Your order {}",
+    "order.paid": "We have your payment for order {}",
+    "order.shipped": "Your order {} is on its way",
+    "order.cancelled": "Your order {} is cancelled",
+}
+
+
 def mail_differences(log: Rows, folder: Path) -> list[str]:
     """Mails that should be in the box and are not, are there twice, or that no event asked for."""
     wanted: Counter[str] = Counter()
     for row in log:
-        if row["type"] in ("order.placed", "order.shipped"):
-            number = json.loads(row["data"])["order_no"]
-            wanted[f"Your order {number}" + " is on its way" * (row["type"] == "order.shipped")] += 1
+        if subject := SUBJECTS.get(row["type"]):
+            wanted[subject.format(json.loads(row["data"])["order_no"])] += 1
         wanted["Please confirm your address"] += row["type"] == "account.registered"
     messages = [message_from_bytes(path.read_bytes(), policy=policy.default) for path in folder.glob("*.eml")]
     found = Counter(str(message["Subject"]) for message in messages)

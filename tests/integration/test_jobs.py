@@ -51,7 +51,7 @@ async def running(office: Office, **changed: Any) -> AsyncIterator[asyncio.Event
     stop = asyncio.Event()
     settings = office.settings.model_copy(update=changed)
     async with asyncio.TaskGroup() as group:
-        group.create_task(run_jobs(settings, QUEUE, office.database, office.post(), stop))
+        group.create_task(run_jobs(settings, QUEUE, await office.hands(), stop))
         yield stop
         stop.set()
 
@@ -172,9 +172,10 @@ async def test_a_job_that_fails_because_postgres_is_away_is_made_again(office: O
         database = Database(office.settings.model_copy(update={"database_url": SecretStr(wire.url)}))
         office.stack.push_async_callback(database.close)
         stop = asyncio.Event()
+        hands = await office.hands(database=database)
         await wire.cut()
         async with asyncio.TaskGroup() as group:
-            group.create_task(run_jobs(office.settings, QUEUE, database, office.post(database=database), stop))
+            group.create_task(run_jobs(office.settings, QUEUE, hands, stop))
             await wake(jobs, [(mail_id, 0)])
             while await jobs.zcard(QUEUE):  # noqa: ASYNC110 - the job fails in its own time
                 await asyncio.sleep(0.01)
@@ -242,7 +243,7 @@ async def test_the_job_of_a_killed_worker_blocks_its_mail_for_seconds_not_minute
 
 async def test_two_logs_in_one_redis_have_their_own_sweeps(office: Office) -> None:
     ours, theirs = (worker_options(office.settings, queue) for queue in (QUEUE, "weir:deadbeef:jobs"))
-    assert not {job.name for job in ours["cron_jobs"]} & {job.name for job in theirs["cron_jobs"]}
+    assert {job.name for job in ours["cron_jobs"]}.isdisjoint(job.name for job in theirs["cron_jobs"])
     assert ours["queue_name"] != theirs["queue_name"]
     for options in (ours, theirs):
         await close_jobs(options["redis_pool"])

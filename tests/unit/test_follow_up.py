@@ -16,7 +16,7 @@ from tests.builders import (
     ORDER_ID,
     OTHER_ORDER_ID,
     account_registered,
-    order_paid,
+    order_completed,
     order_placed,
     order_shipped,
     product_added,
@@ -131,7 +131,7 @@ def test_events_of_a_stream_that_is_parked_are_passed_over() -> None:
     assert (result.mails, result.parkings) == ([], [])
 
 
-@pytest.mark.parametrize("event", [order_paid(), product_added()])
+@pytest.mark.parametrize("event", [order_completed(), product_added()])
 def test_other_events_make_nothing_due(event: Event) -> None:
     result = follow_up([at(1, event)], {}, set())
     assert (result.mails, result.recipients, result.parkings) == ([], {}, [])
@@ -139,5 +139,6 @@ def test_other_events_make_nothing_due(event: Event) -> None:
 
 def test_the_consumer_wants_what_it_folds_and_what_it_reacts_to() -> None:
     folded = {"account.registered", "account.username_changed", "account.erased"}
-    reacted_to = {"order.placed", "order.shipped", "account.password_reset_requested", "account.password_changed"}
+    reacted_to = {"order.placed", "order.paid", "order.shipped", "order.cancelled"}
+    reacted_to |= {"account.password_reset_requested", "account.password_changed"}
     assert folded | reacted_to == TYPES

@@ -17,12 +17,12 @@ from jinja2 import UndefinedError
 
 import workers
 from infra.mail_ledger import Claimed
-from tests.unit.test_reactions import CHANGED, PLACED, REGISTERED, RESET_ASKED, SHIPPED
+from tests.unit.test_reactions import CANCELLED, CHANGED, PAID, PLACED, REGISTERED, RESET_ASKED, SHIPPED
 from workers.letters import SUBJECTS, compose, domain_of, header_line, wire_address
 from workers.reactions import react
 
 SENDER = "Weir <shop@weir.example>"
-CONFIRMATION, NOTICE, VERIFY, RESET, TOLD = (
+CONFIRMATION, NOTICE, VERIFY, RESET, TOLD, RECEIVED, CANCELLATION = (
     Claimed(
         mail_id=UUID(int=number),
         kind=due.kind,
@@ -33,9 +33,21 @@ CONFIRMATION, NOTICE, VERIFY, RESET, TOLD = (
         attempts=1,
         created_at=datetime(2026, 3, 1, 12, 0, tzinfo=UTC),
     )
-    for number, (due,) in enumerate(map(react, (PLACED, SHIPPED, REGISTERED, RESET_ASKED, CHANGED)))
+    for number, (due,) in enumerate(map(react, (PLACED, SHIPPED, REGISTERED, RESET_ASKED, CHANGED, PAID, CANCELLED)))
 )
 LINK = "https://shop.example/reset-password?token=" + "A-z_" * 16
+
+
+REMINDER = replace(
+    RECEIVED,
+    kind="payment_reminder",
+    context={
+        "username": "ada",
+        "order_no": "W-2026-7K3M9QXA",
+        "total": "13.16 EUR",
+        "expires_at": "2026-03-01T12:30:00+00:00",
+    },
+)
 
 
 def read(mail: Claimed) -> EmailMessage:
@@ -64,6 +76,24 @@ def test_a_shipping_notice_tells_carrier_and_tracking_number() -> None:
     for form in ("plain", "html"):
         content = text(NOTICE, form)
         assert all(part in content for part in ("W-2026-7K3M9QXA", "DHL", "JD01460003"))
+
+
+def test_a_payment_and_a_reminder_tell_the_order_and_the_money() -> None:
+    for mail in (RECEIVED, REMINDER):
+        assert "W-2026-7K3M9QXA" in read(mail)["Subject"]
+        for form in ("plain", "html"):
+            assert all(part in text(mail, form) for part in ("W-2026-7K3M9QXA", "ada", "13.16 EUR"))
+    assert all("01 March 2026, 12:30 UTC" in text(REMINDER, form) for form in ("plain", "html"))
+
+
+def test_a_cancellation_tells_who_ended_the_order_and_why() -> None:
+    assert "Reason: <sold out>" in text(CANCELLATION)
+    assert "Reason: &lt;sold out&gt;" in text(CANCELLATION, "html")
+    for by, words in (("staff", "we had to cancel"), ("expiry", "time to be paid is over"), ("customer", "you wished")):
+        mail = replace(CANCELLATION, context={**CANCELLATION.context, "by": by, "reason": None})
+        for form in ("plain", "html"):
+            assert words in text(mail, form)
+            assert "Reason" not in text(mail, form)
 
 
 @pytest.mark.parametrize("mail", [VERIFY, RESET])

@@ -7,11 +7,21 @@ from uuid import UUID
 
 from domain.accounts import AccountPasswordChanged, AccountPasswordResetRequested, PasswordChangedBy
 from domain.money import Money
-from domain.orders import Address, OrderLine, OrderPaid, OrderPlaced, OrderShipped
+from domain.orders import (
+    Address,
+    CancelledBy,
+    OrderCancelled,
+    OrderCompleted,
+    OrderLine,
+    OrderPaid,
+    OrderPlaced,
+    OrderShipped,
+)
 from domain.registry import NAMES
 from tests.builders import account_registered
 from workers.letters import SUBJECTS
 from workers.links import LINKED
+from workers.notes import REMINDER
 from workers.reactions import REACTIONS, MailDue, react
 
 ORDER = UUID("01890000-0000-7000-8000-0000000000aa")
@@ -43,6 +53,22 @@ PLACED = OrderPlaced(
 )
 SHIPPED = OrderShipped(
     order_id=ORDER, order_no="W-2026-7K3M9QXA", customer_id=CUSTOMER, carrier="DHL", tracking_no="JD01460003"
+)
+PAID = OrderPaid(
+    order_id=ORDER,
+    order_no="W-2026-7K3M9QXA",
+    customer_id=CUSTOMER,
+    payment_id="p",
+    amount=euros("13.16"),
+    lines=(LINE,),
+)
+CANCELLED = OrderCancelled(
+    order_id=ORDER,
+    order_no="W-2026-7K3M9QXA",
+    customer_id=CUSTOMER,
+    by=CancelledBy.STAFF,
+    reason="<sold out>",
+    lines=(LINE,),
 )
 REGISTERED = account_registered(account_id=CUSTOMER)
 RESET_ASKED = AccountPasswordResetRequested(account_id=CUSTOMER)
@@ -89,11 +115,20 @@ def test_a_shipped_order_is_announced_with_its_tracking_number() -> None:
     assert mail.context == {"order_no": "W-2026-7K3M9QXA", "carrier": "DHL", "tracking_no": "JD01460003"}
 
 
+def test_a_payment_is_confirmed_to_the_cent() -> None:
+    (mail,) = react(PAID)
+    assert (mail.kind, mail.account_id) == ("payment_received", CUSTOMER)
+    assert mail.context == {"order_no": "W-2026-7K3M9QXA", "amount": "13.16 EUR"}
+
+
+def test_a_cancellation_is_told_with_who_and_why() -> None:
+    (mail,) = react(CANCELLED)
+    assert (mail.kind, mail.account_id) == ("order_cancelled", CUSTOMER)
+    assert mail.context == {"order_no": "W-2026-7K3M9QXA", "by": "staff", "reason": "<sold out>"}
+
+
 def test_an_event_without_a_reaction_makes_no_mail_due() -> None:
-    paid = OrderPaid(
-        order_id=ORDER, order_no="W-1", customer_id=CUSTOMER, payment_id="p", amount=euros("13.16"), lines=(LINE,)
-    )
-    assert react(paid) == []
+    assert react(OrderCompleted(order_id=ORDER, order_no="W-1", customer_id=CUSTOMER)) == []
 
 
 def test_a_reaction_gives_the_same_answer_every_time() -> None:
@@ -117,9 +152,9 @@ def test_a_new_password_is_told_to_the_owner() -> None:
 
 
 def test_every_kind_of_mail_that_a_reaction_makes_due_has_a_letter() -> None:
-    events = (PLACED, SHIPPED, REGISTERED, RESET_ASKED, CHANGED)
+    events = (PLACED, PAID, SHIPPED, CANCELLED, REGISTERED, RESET_ASKED, CHANGED)
     assert {type(event) for event in events} == set(REACTIONS)
-    assert {mail.kind for event in events for mail in react(event)} == set(SUBJECTS)
+    assert {mail.kind for event in events for mail in react(event)} | {REMINDER} == set(SUBJECTS)
 
 
 def test_every_mail_with_a_link_is_one_that_is_sent() -> None:

@@ -1,0 +1,23 @@
+"""A command on an order as a unit of work: with what it moves in the stock, all or nothing, whoever gives it."""
+
+from uuid import UUID
+
+from domain.fulfilment import stock_moves
+from domain.inventory import INVENTORY
+from domain.orders import ORDERS, Order, OrderCommand
+from infra.command_handler import Decide
+from infra.work import Target, Work
+
+
+def order_work(order_id: UUID, order: Order, command: OrderCommand) -> tuple[list[Target], Decide]:
+    """The streams that the command may touch, the order's first, and the decision on them.
+
+    What was ordered never changes, so an old state of the order is good enough to tell whose stock may move.
+    """
+
+    def decide(work: Work) -> None:
+        for event in work.execute(ORDERS, order_id, command):
+            for move in stock_moves(event):
+                work.execute(INVENTORY, move.product_id, move)
+
+    return [(ORDERS, order_id), *((INVENTORY, line.product_id) for line in order.lines)], decide

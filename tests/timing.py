@@ -1,0 +1,124 @@
+"""Orders whose time passes: placed and paid through the command handler, followed and rung one step at a time."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from prometheus_client import CollectorRegistry
+
+from domain.fulfilment import stock_moves
+from domain.inventory import INVENTORY, Stock
+from domain.order_time import ORDER_TIME, Timer
+from domain.orders import ORDERS, CancelledBy, CancelOrder, OrderCommand, PayOrder, order_number
+from infra.command_handler import CommandHandler
+from infra.fulfilment import order_work
+from infra.log import Log, identify, read_log
+from infra.timers import TimerId
+from tests.builders import ACCOUNT_ID, PRODUCT_ID, order_placed, place_order
+from tests.mail_office import Office
+from tests.stock import change_stock
+from tests.write_side import WriteSide, context, state_of
+from workers.following import follow
+from workers.timers import Timekeeper, TimerMetrics
+
+CUSTOMER = ACCOUNT_ID
+STOCK = 100
+
+
+@dataclass(kw_only=True)
+class Scene:
+    """A log with a stock of tea pots, and what follows its orders."""
+
+    office: Office
+    side: WriteSide
+    log: Log
+
+    def keeper(self, commands: CommandHandler | None = None) -> Timekeeper:
+        """One worker's keeper of timers."""
+        metrics = TimerMetrics(CollectorRegistry())
+        return Timekeeper(
+            self.side.database, self.log, commands or self.side.commands, domain="weir.example", metrics=metrics
+        )
+
+    async def order(self, left: timedelta = timedelta(minutes=30)) -> UUID:
+        """An order for two tea pots that has so much time left."""
+        order_id = uuid4()
+        command = place_order(
+            order_id=order_id, order_no=order_number(order_id, 2026), expires_at=datetime.now(UTC) + left
+        )
+
+        def decide(work: Any) -> None:
+            for event in work.execute(ORDERS, order_id, command):
+                for move in stock_moves(event):
+                    work.execute(INVENTORY, move.product_id, move)
+
+        await self.side.commands.carry_out(
+            [(ORDERS, order_id), (INVENTORY, PRODUCT_ID)], decide, context(correlation="req-7"), new=1
+        )
+        return order_id
+
+    async def command(self, order_id: UUID, command: OrderCommand) -> None:
+        order = await self.side.commands.peek(ORDERS, order_id)
+        assert order is not None
+        await self.side.commands.carry_out(*order_work(order_id, order, command), context())
+
+    async def pay(self, order_id: UUID, payment_id: str = "pay-1") -> None:
+        await self.command(order_id, PayOrder(payment_id=payment_id, amount=order_placed().total))
+
+    async def cancel(self, order_id: UUID) -> None:
+        await self.command(order_id, CancelOrder(by=CancelledBy.CUSTOMER))
+
+    async def follow(self) -> None:
+        """The consumer reads the whole log, once more."""
+        async with self.side.database.acquire() as session, session.transaction():
+            entries = [entry for entry in await read_log(session, 0, 10_000) if entry.type.startswith("order.")]
+            result = await follow(session, ORDER_TIME, self.log, "weir.example", entries, set())
+        assert result.parkings == []
+
+    async def let_pass(self) -> None:
+        """As if every moment had come and every claim had run out."""
+        await self.side.database.execute("UPDATE timers SET wake_at = now() - interval '1 second'")
+
+    async def timers(self, order_id: UUID) -> set[str]:
+        """The kinds that run."""
+        rows = await self.side.database.fetch("SELECT kind FROM timers WHERE stream_id = $1", order_id)
+        return {row["kind"] for row in rows}
+
+    async def told(self, order_id: UUID) -> list[str]:
+        """What happened to the order."""
+        rows = await self.side.database.fetch("SELECT type FROM events WHERE stream_id = $1 ORDER BY version", order_id)
+        return [row["type"].removeprefix("order.") for row in rows]
+
+    async def stock(self) -> Stock:
+        state: Stock = await state_of(self.side.database, INVENTORY, PRODUCT_ID)
+        return state
+
+    async def mails(self) -> list[dict[str, Any]]:
+        return [dict(row) for row in await self.side.database.fetch("SELECT * FROM mail_ledger ORDER BY created_at")]
+
+    async def owed(self) -> list[tuple[str, str, str]]:
+        rows = await self.side.database.fetch(
+            "SELECT payment_id, amount::text, was FROM refund_ledger WHERE returned_at IS NULL ORDER BY position"
+        )
+        return [tuple(row) for row in rows]
+
+
+def expiry(order_id: UUID) -> TimerId:
+    return TimerId(ORDER_TIME.name, order_id, Timer.EXPIRE.value)
+
+
+def reminder(order_id: UUID) -> TimerId:
+    return TimerId(ORDER_TIME.name, order_id, Timer.REMIND.value)
+
+
+@asynccontextmanager
+async def timing(office: Office, side: WriteSide) -> AsyncIterator[Scene]:
+    """A scene with Ada known and tea pots in stock."""
+    async with side.database.acquire() as session:
+        log = await identify(session)
+    await office.acquaint()
+    await change_stock(side, PRODUCT_ID, STOCK, new=1)
+    yield Scene(office=office, side=side, log=log)

@@ -1,0 +1,118 @@
+"""Follows the log for a process: its rows, timers and notes are written beside the consumer's checkpoint.
+
+A consumer of its own, apart from the reactions: an order ends in time even if no mail can be addressed to its customer.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+from uuid import UUID
+
+import structlog
+
+from domain.order_time import ORDER_TIME
+from domain.process import Process
+from infra import timers
+from infra.log import Entry, Log, Session
+from projections import parking
+from projections.parking import Apply, Parked
+from projections.runtime.consumer import Lease, Step, move
+from projections.runtime.folding import Parking
+from projections.runtime.metrics import ConsumerMetrics
+from workers.notes import write_notes
+from workers.turns import Turned, kept, turn_all
+
+PROCESSES: Final[Mapping[str, Process[Any, Any]]] = {each.name: each for each in (ORDER_TIME,)}
+"""The table of all processes. Each is a consumer of its name."""
+LINGER_SECONDS: Final = 0.25
+
+_log = structlog.get_logger("weir.processes")
+
+
+class Following:
+    """The consumer. It is sharded, and tells nobody of what it changes: timers are found by the sweep."""
+
+    generation = 0
+    whole = False
+    linger = LINGER_SECONDS
+
+    def __init__(self, process: Process[Any, Any], log: Log, *, domain: str, metrics: ConsumerMetrics) -> None:
+        """``domain`` is the right side of Message-IDs."""
+        self.name = process.name
+        self._process = process
+        self._log = log
+        self._domain = domain
+        self._metrics = metrics
+
+    def wants(self, entry: Entry) -> bool:
+        """Every event of its streams, those that only a newer release knows among them: it counts their versions."""
+        return entry.type.partition(".")[0] == self._process.category
+
+    async def advance(self, session: Session, steps: Sequence[Step]) -> Mapping[int, None]:
+        """Writes rows, timers, notes and checkpoints in one transaction, whose commit waits for the disk."""
+        for step in steps:
+            if step.lease.memory is None:
+                apply = {self.name: applier(self._process, self._log, self._domain)}
+                await parking.release_known(session, step.lease.place, apply)
+                step.lease.memory = await parking.parked_streams(session, step.lease.place)
+        async with session.transaction():
+            moved = await move(session, self, steps)
+            mine = [step for step in steps if step.lease.shard in moved]
+            entries = [entry for step in mine for entry in step.entries]
+            aside = {stream for step in mine for stream in step.lease.memory}
+            result = await follow(session, self._process, self._log, self._domain, entries, aside)
+            await parking.write(session, self.name, self.generation, result.parkings)
+        self._set_aside(mine, result.parkings)
+        return dict.fromkeys(moved)
+
+    async def park(self, session: Session, step: Step, error: str) -> Mapping[int, None]:
+        """Writes nothing of the step's event but that it is parked."""
+        parkings = [Parking(entry, error) for entry in step.entries]
+        async with session.transaction():
+            moved = await move(session, self, [step])
+            await parking.write(session, self.name, self.generation, parkings if moved else [])
+        self._set_aside([step], parkings if moved else [])
+        return dict.fromkeys(moved)
+
+    async def follow(self, lease: Lease, upto: int, changes: Sequence[None] | None) -> None:
+        """There is nobody to tell."""
+
+    def _set_aside(self, steps: Sequence[Step], parkings: Sequence[Parking]) -> None:
+        leases = {step.lease.shard: step.lease for step in steps}
+        for parked in parkings:
+            leases[parked.entry.shard].memory.add(parked.entry.stream_id)
+            (self._metrics.unknown if parked.unknown else self._metrics.parked).inc()
+            _log.error(
+                "stream held" if parked.unknown else "stream parked",
+                consumer=self.name,
+                stream_id=str(parked.entry.stream_id),
+                position=parked.entry.position,
+                type=parked.entry.type,
+                error=parked.error,
+            )
+
+
+async def follow(
+    session: Session, process: Process[Any, Any], log: Log, domain: str, entries: Sequence[Entry], aside: set[UUID]
+) -> Turned:
+    """Moves the process by the events and writes what comes of it, in the caller's transaction."""
+    if not entries:
+        return Turned()
+    held = await timers.held(session, process.name, list({entry.stream_id for entry in entries}))
+    result = turn_all(process, held, entries, aside)
+    if result.rows:
+        await timers.keep(session, process.name, [kept(process, *each) for each in result.rows.items()])
+    await write_notes(session, log.log_id, domain, result.notes)
+    return result
+
+
+def applier(process: Process[Any, Any], log: Log, domain: str) -> Apply:
+    """How :mod:`projections.parking` takes a parked stream up again here."""
+    return partial(_apply, process, log, domain)
+
+
+async def _apply(
+    process: Process[Any, Any], log: Log, domain: str, session: Session, _parked: Parked, entries: Sequence[Entry]
+) -> Parking | None:
+    result = await follow(session, process, log, domain, entries, set())
+    return result.parkings[0] if result.parkings else None

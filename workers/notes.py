@@ -1,0 +1,62 @@
+"""What processes note: mails that are due, and money that is owed. Each is written once, however often it is noted."""
+
+from collections.abc import Sequence
+from typing import Any, assert_never
+from uuid import UUID
+
+from domain.order_time import OrderNote, PaymentReminder, RefundOwed
+from infra import mail_ledger
+from infra.log import Session
+from infra.mail_ledger import Mail
+from workers.follow_up import RecipientUnknown
+
+REMINDER = "payment_reminder"
+
+
+async def write_notes(session: Session, log_id: UUID, domain: str, notes: Sequence[OrderNote]) -> None:
+    """Writes the notes down, in the caller's transaction. Raises :class:`~workers.follow_up.RecipientUnknown`."""
+    for note in notes:
+        match note:
+            case PaymentReminder():
+                await _remind(session, log_id, domain, note)
+            case RefundOwed():
+                await _owe(session, note)
+            case _:
+                assert_never(note)
+
+
+async def _remind(session: Session, log_id: UUID, domain: str, note: PaymentReminder) -> None:
+    """A mail to the address of this moment. Who has erased the account since gets none."""
+    order = note.order
+    row = await session.fetchrow("SELECT email, username FROM mail_recipients WHERE account_id = $1", order.customer_id)
+    if row is None:
+        raise RecipientUnknown(f"account {order.customer_id}")
+    if row["email"] is None:
+        return
+    context: dict[str, Any] = {
+        "username": row["username"],
+        "order_no": order.order_no,
+        "total": str(order.total),
+        "expires_at": order.expires_at.isoformat(),
+    }
+    mail = Mail(
+        position=order.position,
+        kind=REMINDER,
+        recipient=row["email"],
+        context=context,
+        correlation=order.correlation,
+    )
+    await mail_ledger.write(session, log_id, domain, [mail])
+
+
+async def _owe(session: Session, owed: RefundOwed) -> None:
+    await session.execute(
+        "INSERT INTO refund_ledger (payment_id, order_id, position, amount, currency, was)"
+        " VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+        owed.payment_id,
+        owed.order_id,
+        owed.position,
+        owed.amount.amount,
+        owed.amount.currency,
+        owed.was.value,
+    )
