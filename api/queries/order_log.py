@@ -66,7 +66,7 @@ DETAILS: Final[Mapping[type[Event], tuple[str, ...]]] = {
 }
 """What a history tells of each event, by its fields."""
 
-_ACTORS: Final[Mapping[str, str]] = {"payment-provider": "payment-provider", "clock": "clock"}
+_MACHINES: Final = frozenset({"payment-provider", "clock"})
 
 
 class Doer(BaseModel):
@@ -220,8 +220,8 @@ def _details(row: asyncpg.Record) -> dict[str, Any]:
 
 def _doer(actor: str | None, customer: UUID, reader: Principal) -> dict[str, Any]:
     """An actor that is no account is the payment provider or the clock; an account that is not the customer, staff."""
-    if actor is None or actor in _ACTORS:
-        return {"kind": _ACTORS.get(actor or "", "unknown"), "account_id": None}
+    if actor is None or actor in _MACHINES:
+        return {"kind": actor or "unknown", "account_id": None}
     told = actor == str(reader.id) or MANAGE in reader.scopes
     kind = "customer" if actor == str(customer) else "staff"
     return {"kind": kind, "account_id": actor if told else None}

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -106,7 +107,7 @@ async def test_what_came_due_while_everything_was_down_happens_once_at_the_start
     await scene.pay(paid)
     async with tasks(scene), tasks(scene):
         for order_id in missed:
-            await eventually(lambda order_id=order_id: ended(scene, order_id), 15)
+            await eventually(partial(ended, scene, order_id), 15)
     assert {tuple(await scene.told(order_id)) for order_id in missed} == {("placed", "cancelled")}
     assert await scene.told(paid) == ["placed", "paid"]
     assert await scene.timers(open_still) == {"remind", "expire"}
@@ -370,7 +371,7 @@ async def test_the_sweep_makes_jobs_for_what_is_due_and_what_soon_will_be_and_ea
         queued = {job.args[0][0][1]: job for job in await jobs.queued_jobs(queue_name=QUEUE)}
         assert set(queued) == {str(due), str(coming)}
         assert await jobs.zcard(QUEUE) == 2
-        wait = queued[str(coming)].score / 1000 - datetime.now(UTC).timestamp()
+        wait = (queued[str(coming)].score or 0) / 1000 - datetime.now(UTC).timestamp()
         assert 0 < wait <= AHEAD_SECONDS
         await ring_timers(hands, queued[str(coming)].args[0])
         await ring_timers(hands, queued[str(due)].args[0])
