@@ -13,7 +13,8 @@ from prometheus_client import CollectorRegistry
 
 from domain.inventory import Stock
 from domain.messages import shard_of
-from domain.order_time import ORDER_TIME
+from domain.order_time import ORDER_TIME, RefundOwed
+from domain.orders import OrderStatus
 from infra import timers
 from infra.codec import Encoded
 from infra.command_handler import CommandHandler, Outcome
@@ -22,11 +23,12 @@ from infra.event_store import Appended, AppendRequest, Part
 from infra.jobs import close_jobs, open_jobs
 from infra.settings import Settings
 from projections import parking
-from tests.builders import PRODUCT_ID
+from tests.builders import PRODUCT_ID, euros
 from tests.conftest import SHARDS
 from tests.mail_office import mail_office
 from tests.timing import STOCK, Scene, expiry, reminder, timing
 from tests.write_side import WriteSide, connected, eventually, write_side
+from workers.notes import write_notes
 from workers.tasks import appliers, run_tasks
 from workers.timers import AHEAD_SECONDS, ring_timers, sweep_timers
 from workers.turns import load
@@ -294,6 +296,14 @@ async def test_money_that_comes_after_the_end_is_recorded_and_owed_back_once(sce
     assert await scene.stock() == Stock(available=STOCK)
 
 
+async def test_money_that_is_noted_twice_is_owed_once(scene: Scene) -> None:
+    owed = RefundOwed(order_id=uuid4(), payment_id="pay-1", amount=euros("1.10"), position=7, was=OrderStatus.CANCELLED)
+    async with scene.side.database.acquire() as session, session.transaction():
+        for _ in range(2):
+            await write_notes(session, scene.log.log_id, "weir.example", [owed])
+    assert await scene.owed() == [("pay-1", "1.10", "cancelled")]
+
+
 # Failures
 
 
@@ -378,6 +388,7 @@ async def test_the_sweep_makes_jobs_for_what_is_due_and_what_soon_will_be_and_ea
     finally:
         await close_jobs(jobs)
     assert await scene.told(due) == ["placed", "cancelled"]
+    assert await scene.timers(due) == set(), "it settles by itself, and waits for no consumer"
     assert await scene.told(coming) == ["placed"]
 
 
