@@ -63,6 +63,8 @@ class Projection(Generic[R]):
     ``project`` makes the next row of the row so far (None: there is none) and an event; None deletes it. It must depend
     on nothing else, or a rebuilt read model would differ from the live one.
     ``begins`` are the events that make a row whatever was there: for them nothing has to be loaded.
+    ``aside`` is a field that is not served: the fold's own memory. It is kept in the column of its name, of type
+    ``jsonb``, and the underscore that this name begins with leaves it out of the document.
     ``metadata`` says that the fold looks at the metadata of events: a rebuild has to read and parse it only then.
     A new ``version`` means: rows folded by older code are wrong, fold them anew.
     """
@@ -74,6 +76,7 @@ class Projection(Generic[R]):
     handles: frozenset[type[Event]]
     key: Callable[[Recorded], str]
     project: Callable[[R | None, Recorded], R | None]
+    aside: str | None = None
     metadata: bool = False
     columns: Sequence[Column[R]] = ()
     indexes: Sequence[str] = ()
@@ -101,9 +104,12 @@ class Projection(Generic[R]):
         """The row as it is served: JSON, times in RFC 3339 with ``Z``, money and rates as exact strings."""
         return dumps(row)
 
-    def load(self, document: bytes) -> R:
-        """The row that wrote the document."""
-        return self._read(orjson.loads(document))
+    def load(self, document: bytes, aside: bytes | None = None) -> R:
+        """The row that wrote the document, and what it kept aside."""
+        fields = orjson.loads(document)
+        if self.aside is not None and aside is not None:
+            fields[self.aside] = orjson.loads(aside)
+        return self._read(fields)
 
     def table(self, generation: int) -> str:
         """Where a generation of it is kept."""

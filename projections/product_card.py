@@ -27,7 +27,9 @@ from domain.inventory import (
 )
 from domain.messages import Recorded
 from domain.money import Money
+from infra.codec import dumps
 from projections.declaration import By, Column, Projection, amend, known, make
+from projections.places import FormerPlaces, left
 
 
 class ProductStatus(StrEnum):
@@ -58,14 +60,55 @@ class ProductCard:
     updated_at: datetime
 
 
-def project(row: ProductCard | None, event: Recorded) -> ProductCard | None:
+@dataclass(frozen=True, kw_only=True)
+class FormerlyAt:
+    """Where the product stood in lists, by what they are sorted by."""
+
+    name: FormerPlaces = ()
+    price: FormerPlaces = ()
+    sold: FormerPlaces = ()
+
+
+NOWHERE: Final = FormerlyAt()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListedProduct(ProductCard):
+    """The row: the document, and what lists must know beside it."""
+
+    _places: FormerlyAt = NOWHERE
+
+    @property
+    def places(self) -> FormerlyAt:
+        """Where it stood before."""
+        return self._places
+
+
+def project(row: ListedProduct | None, event: Recorded) -> ListedProduct | None:
     """The card after the event of either stream.
 
     Order is promised within a stream only, so each stream changes what the other does not.
     """
     if isinstance(event.data, ProductAdded):
         return _added(event.data, event)
-    card = known(row, event)
+    before = known(row, event)
+    card = _after(before, event)
+    if (card.sold, card.price, card.name) == (before.sold, before.price, before.name):
+        return card
+    return amend(card, _places=_moved(before, card, event.position))
+
+
+def _moved(before: ListedProduct, card: ListedProduct, position: int) -> FormerlyAt:
+    places = before.places
+    return make(
+        FormerlyAt,
+        name=left(places.name, before.name, card.name, position),
+        price=left(places.price, before.price.amount, card.price.amount, position),
+        sold=left(places.sold, before.sold, card.sold, position),
+    )
+
+
+def _after(card: ListedProduct, event: Recorded) -> ListedProduct:
     now = max(card.updated_at, event.recorded_at)
     match event.data:
         case StockReceived(quantity=pieces) | StockReleased(quantity=pieces):
@@ -80,7 +123,7 @@ def project(row: ProductCard | None, event: Recorded) -> ProductCard | None:
             return _changed(card, event, now)
 
 
-def _changed(card: ProductCard, event: Recorded, now: datetime) -> ProductCard:
+def _changed(card: ListedProduct, event: Recorded, now: datetime) -> ListedProduct:
     version = event.version
     match event.data:
         case ProductRepriced(price=price):
@@ -104,9 +147,9 @@ def _changed(card: ProductCard, event: Recorded, now: datetime) -> ProductCard:
             return amend(card, version=version, updated_at=now)
 
 
-def _added(added: ProductAdded, event: Recorded) -> ProductCard:
+def _added(added: ProductAdded, event: Recorded) -> ListedProduct:
     return make(
-        ProductCard,
+        ListedProduct,
         id=added.product_id,
         sku=added.sku,
         name=added.name,
@@ -122,13 +165,19 @@ def _added(added: ProductAdded, event: Recorded) -> ProductCard:
         version=event.version,
         created_at=event.recorded_at,
         updated_at=event.recorded_at,
+        _places=NOWHERE,
     )
 
 
-PRODUCT_CARD: Final = Projection[ProductCard](
+def _title(card: ProductCard) -> str:
+    """What people type who look for it: the short texts, which also forgive a typing error."""
+    return " ".join([card.name, card.sku, card.category or "", *card.tags])
+
+
+PRODUCT_CARD: Final = Projection[ListedProduct](
     name="product_card",
-    version=1,
-    row=ProductCard,
+    version=2,
+    row=ListedProduct,
     begins=frozenset({ProductAdded}),
     handles=frozenset(
         {
@@ -147,6 +196,7 @@ PRODUCT_CARD: Final = Projection[ProductCard](
     ),
     key=By("product_id"),
     project=project,
+    aside="_places",
     columns=(
         Column("name", "text", lambda card: card.name),
         Column("category", "text", lambda card: card.category),
@@ -156,6 +206,9 @@ PRODUCT_CARD: Final = Projection[ProductCard](
         Column("sold", "bigint", lambda card: card.sold),
         Column("status", "text", lambda card: card.status.value),
         Column("created_at", "timestamptz", lambda card: card.created_at),
+        Column("title", "text", _title),
+        Column("words", "text", lambda card: f"{_title(card)} {card.description}"),
+        Column("_places", "jsonb", lambda card: dumps(card.places)),
     ),
     indexes=(
         "(name, key)",
@@ -164,5 +217,9 @@ PRODUCT_CARD: Final = Projection[ProductCard](
         "(sold DESC, key DESC)",
         "(category, name, key)",
         "USING gin (tags)",
+        "USING gin (to_tsvector('simple', words))",
+        "USING gin (title gin_trgm_ops)",
+        # Which rows have changed since a list was begun. A summary of pages does not keep updates from being HOT.
+        "USING brin (position) WITH (pages_per_range = 8, autosummarize = on)",
     ),
 )

@@ -15,7 +15,7 @@ from projections.account_card import ACCOUNT_CARD, AccountCard
 from projections.declaration import Projection
 from projections.generations import FIRST, install
 from projections.order_summary import ORDER_SUMMARY, OrderSummary
-from projections.product_card import PRODUCT_CARD, ProductCard, ProductStatus
+from projections.product_card import PRODUCT_CARD, ListedProduct, ProductStatus
 from projections.runtime.folding import Kept, written
 from projections.runtime.table import Table
 
@@ -27,9 +27,9 @@ def entity(number: int) -> UUID:
     return UUID(int=(0x019A << 112) | (7 << 76) | (2 << 62) | number)
 
 
-def product(number: int, *, price: str = "10.00", **changes: Any) -> ProductCard:
+def product(number: int, *, price: str = "10.00", **changes: Any) -> ListedProduct:
     """A product; they are as old as their numbers are small."""
-    card = ProductCard(
+    card = ListedProduct(
         id=entity(number),
         sku=f"SKU-{number}",
         name=f"Product {number:03}",
@@ -91,7 +91,7 @@ def account(number: int, **changes: Any) -> AccountCard:
     return replace(card, **changes)
 
 
-async def put(database: Database, *rows: ProductCard | OrderSummary | AccountCard, position: int = 1) -> None:
+async def put(database: Database, *rows: ListedProduct | OrderSummary | AccountCard, position: int = 1) -> None:
     """Writes the rows as of a position, in place of what was there."""
     async with database.acquire() as session:
         projections: tuple[Projection[Any], ...] = (PRODUCT_CARD, ORDER_SUMMARY, ACCOUNT_CARD)

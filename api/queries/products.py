@@ -1,5 +1,6 @@
 """Reading the catalogue."""
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -24,11 +25,20 @@ from projections.product_card import ProductCard
 routes = router(tags=["catalogue"])
 
 SORTS: Final[Mapping[str, Sort]] = {
-    "name": Sort(column="name"),
-    "price": Sort(column="price", read=Decimal),
-    "-price": Sort(column="price", read=Decimal, descending=True),
+    "name": Sort(column="name", moves="text"),
+    "price": Sort(column="price", read=Decimal, moves="numeric"),
+    "-price": Sort(column="price", read=Decimal, descending=True, moves="numeric"),
     "newest": Sort(column="created_at", read=datetime.fromisoformat, write=datetime.isoformat, descending=True),
+    "popular": Sort(column="sold", read=int, write=str, descending=True, moves="bigint"),
 }
+
+LONGEST_SEARCH: Final = 200
+
+_WORDS: Final = "to_tsvector('simple', words) @@ websearch_to_tsquery('simple', {0})"
+_ABOUT: Final = f"({_WORDS} OR {{0}} <% title)"
+"""Full text, whose query can be no error, or much like a part of the title: that knows no operators, and would bring
+back what ``-without`` has left out."""
+_OPERATORS: Final = re.compile(r'"|(^|\s)-|(^|\s)or(\s|$)', re.IGNORECASE)
 
 Amount = Annotated[Decimal, Field(ge=0, max_digits=16, allow_inf_nan=False)]
 
@@ -41,7 +51,16 @@ class ProductFilters(PageParams):
     min_price: Amount | None = Field(None, description="the least amount, whatever the currency")
     max_price: Amount | None = Field(None, description="the greatest amount, whatever the currency")
     in_stock: bool | None = None
-    sort: Literal["name", "price", "-price", "newest"] = "name"
+    q: Annotated[str, Field(min_length=1, max_length=LONGEST_SEARCH, pattern=r"^[^\x00]*$")] | None = Field(
+        None,
+        description='words that all occur, `"a phrase"`, `-without`, `this or that`; '
+        "in names, skus, categories and tags also what is spelled nearly so or only begun",
+    )
+    sort: Literal["name", "price", "-price", "newest", "popular"] = "name"
+
+
+class PopularParams(PageParams):
+    """Which part of the list."""
 
 
 @routes.get("/v1/products", response_model=Page[ProductCard])
@@ -56,6 +75,22 @@ async def list_products(
     query = _query(log, filters)
     rows = await pages.fetch(query, filters.limit, needs_of(context), context.wait)
     return page_answer(request, *page_of(query, rows, filters.limit), PUBLIC)
+
+
+@routes.get("/v1/products/popular", response_model=Page[ProductCard])
+async def list_popular(
+    request: Request,
+    context: Context,
+    params: Annotated[PopularParams, QueryParams()],
+    pages: Annotated[Pages, Depends(opened(Pages))],
+    log: Annotated[Log, Depends(opened(Log))],
+) -> Answer:
+    """The products on sale that were sold, the most sold first."""
+    query = Query(projection=PRODUCTS, sort=SORTS["popular"], list_id=cursors.list_id(log, "popular", {}))
+    query.conditions += ["status = 'active'", "sold > 0"]
+    query.after(params.cursor)
+    rows = await pages.fetch(query, params.limit, needs_of(context), context.wait)
+    return page_answer(request, *page_of(query, rows, params.limit), PUBLIC)
 
 
 @routes.get("/v1/products/{product_id}", response_model=ProductCard)
@@ -76,5 +111,7 @@ def _query(log: Log, filters: ProductFilters) -> Query:
     query.where("price >= {}", filters.min_price)
     query.where("price <= {}", filters.max_price)
     query.where("(stock_available > 0) = {}", filters.in_stock)
+    if filters.q is not None:
+        query.where(_WORDS if _OPERATORS.search(filters.q) else _ABOUT, filters.q)
     query.after(filters.cursor)
     return query

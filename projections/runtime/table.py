@@ -18,7 +18,8 @@ class Table(Generic[R]):
     def __init__(self, projection: Projection[R], generation: int) -> None:
         self.name = projection.table(generation)
         self._projection = projection
-        self._load = f"SELECT key, position, document FROM {self.name} WHERE key = ANY($1::text[])"  # noqa: S608
+        aside = projection.aside or "NULL"
+        self._load = f"SELECT key, position, document, {aside} FROM {self.name} WHERE key = ANY($1::text[])"  # noqa: S608
         self._documents = f"SELECT key, position, version, document FROM {self.name} WHERE key = ANY($1::text[])"  # noqa: S608
         self._advance = _advance(self.name, projection)
         self._columns = ["key", "position", "version", "document", *(column.name for column in projection.columns)]
@@ -27,7 +28,7 @@ class Table(Generic[R]):
     async def load(self, session: Session, keys: Iterable[str]) -> dict[str, Kept]:
         """The rows that are there."""
         rows = await session.fetch(self._load, list(keys))
-        return {row[0]: Kept(row[1], self._projection.load(row[2])) for row in rows}
+        return {row[0]: Kept(row[1], self._projection.load(row[2], row[3])) for row in rows}
 
     async def documents(self, session: Session, keys: Iterable[str]) -> dict[str, Document]:
         """The rows as they are served."""
