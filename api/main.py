@@ -16,7 +16,7 @@ from api.deps import RESOURCES, Opened, Resources
 from api.endpoint import targets
 from api.middleware import Edge
 from api.queries import accounts as account_queries
-from api.queries import events, order_log
+from api.queries import dashboard, events, order_log
 from api.queries import me as my_queries
 from api.queries import orders as order_queries
 from api.queries import products as product_queries
@@ -41,6 +41,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     order_queries.routes,
     order_log.routes,
     payments.routes,
+    dashboard.routes,
     events.routes,
     health.routes,
     docs.routes,

@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from projections.account_card import ACCOUNT_CARD
+from projections.daily_revenue import DAILY_REVENUE
 from projections.declaration import Projection
 from projections.order_summary import ORDER_SUMMARY
 from projections.product_card import PRODUCT_CARD
+from projections.shop_counts import SHOP_COUNTS
 
 PROJECTIONS: Final[Mapping[str, Projection[Any]]] = {
-    each.name: each for each in (ORDER_SUMMARY, PRODUCT_CARD, ACCOUNT_CARD)
+    each.name: each for each in (ORDER_SUMMARY, PRODUCT_CARD, ACCOUNT_CARD, SHOP_COUNTS, DAILY_REVENUE)
 }

@@ -1,7 +1,7 @@
 """Lists of documents: filtered and sorted by columns of the read model, and joined from stored bytes, parsing none."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, Generic, TypeVar
@@ -142,6 +142,11 @@ class Pages:
         self._reads = reads
         self._turns = asyncio.Semaphore(at_once)
 
+    async def see(self, projections: Sequence[str], needs: Needs, wait: float) -> None:
+        """Waits until all of these read models show what a token asks for. Raises NotYetVisible."""
+        for name in projections:
+            await self._reads.see(name, needs, wait)
+
     async def fetch(self, query: Query, limit: int, needs: Needs, wait: float) -> list[asyncpg.Record]:
         """The rows of a page and one more if there is one. Raises NotYetVisible and Unavailable."""
         await self._reads.see(query.projection, needs, wait)
@@ -171,6 +176,19 @@ class Pages:
         waiting = [row for row in rows if row["next"] is not None]
         as_of = min([row["next"] - 1 for row in waiting], default=rows[0]["head"] if rows else 0)
         return as_of, {row["shard"]: row["last"] for row in waiting}
+
+    async def over(
+        self, projections: Sequence[str], statement: Callable[[Mapping[str, int]], str], *values: Any
+    ) -> list[asyncpg.Record]:
+        """The rows of one statement over several read models, which is told their generations."""
+        try:
+            return await self.ask(statement(self._served(projections)), *values)
+        except asyncpg.UndefinedTableError:
+            await self._reads.watch.look(self._reads.channel)
+            return await self.ask(statement(self._served(projections)), *values)
+
+    def _served(self, projections: Sequence[str]) -> Mapping[str, int]:
+        return {name: self._reads.generation(name) for name in projections}
 
     async def ask(self, statement: str, *values: Any) -> list[asyncpg.Record]:
         """The rows of any statement, in its turn. Raises Unavailable."""
