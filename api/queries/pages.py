@@ -78,10 +78,10 @@ class Query:
     as_of: int | None = None
     _behind: str | None = None
 
-    def where(self, condition: str, value: Any) -> None:
-        """Adds a condition, in which ``{}`` stands for the value, unless there is no value."""
-        if value is not None:
-            self.conditions.append(condition.format(self._value(value)))
+    def where(self, condition: str, *values: Any) -> None:
+        """Adds a condition, in which ``{}`` stands for a value, unless a value is None: that filter was not used."""
+        if None not in values:
+            self.conditions.append(condition.format(*map(self._value, values)))
 
     def after(self, cursor: str | None) -> None:
         """Goes on behind the cursor. Raises :class:`~api.errors.Problem` ``invalid`` for a false one."""

@@ -34,10 +34,10 @@ SORTS: Final[Mapping[str, Sort]] = {
 
 LONGEST_SEARCH: Final = 200
 
-_WORDS: Final = "to_tsvector('simple', words) @@ websearch_to_tsquery('simple', {0})"
-_ABOUT: Final = f"({_WORDS} OR {{0}} <% title)"
-"""Full text, whose query can be no error, or much like a part of the title: that knows no operators, and would bring
-back what ``-without`` has left out."""
+MOST_NEARLY: Final = 8
+
+_WORDS: Final = "to_tsvector('simple', words) @@ websearch_to_tsquery('simple', {})"
+"""Full text. Nothing that is typed can be an error in it."""
 _OPERATORS: Final = re.compile(r'"|(^|\s)-|(^|\s)or(\s|$)', re.IGNORECASE)
 
 Amount = Annotated[Decimal, Field(ge=0, max_digits=16, allow_inf_nan=False)]
@@ -51,7 +51,7 @@ class ProductFilters(PageParams):
     min_price: Amount | None = Field(None, description="the least amount, whatever the currency")
     max_price: Amount | None = Field(None, description="the greatest amount, whatever the currency")
     in_stock: bool | None = None
-    q: Annotated[str, Field(min_length=1, max_length=LONGEST_SEARCH, pattern=r"^[^\x00]*$")] | None = Field(
+    q: Annotated[str, Field(min_length=1, max_length=LONGEST_SEARCH)] | None = Field(
         None,
         description='words that all occur, `"a phrase"`, `-without`, `this or that`; '
         "in names, skus, categories and tags also what is spelled nearly so or only begun",
@@ -72,7 +72,7 @@ async def list_products(
     log: Annotated[Log, Depends(opened(Log))],
 ) -> Answer:
     """The products on sale, page by page."""
-    query = _query(log, filters)
+    query = query_of(log, filters)
     rows = await pages.fetch(query, filters.limit, needs_of(context), context.wait)
     return page_answer(request, *page_of(query, rows, filters.limit), PUBLIC)
 
@@ -102,7 +102,8 @@ async def read_product(
     return found.to(if_none_match(request))
 
 
-def _query(log: Log, filters: ProductFilters) -> Query:
+def query_of(log: Log, filters: ProductFilters) -> Query:
+    """The list that is asked for."""
     list_id = cursors.list_id(log, PRODUCTS, filters.model_dump(exclude={"limit", "cursor"}))
     query = Query(projection=PRODUCTS, sort=SORTS[filters.sort], list_id=list_id)
     query.conditions.append("status = 'active'")
@@ -112,6 +113,19 @@ def _query(log: Log, filters: ProductFilters) -> Query:
     query.where("price <= {}", filters.max_price)
     query.where("(stock_available > 0) = {}", filters.in_stock)
     if filters.q is not None:
-        query.where(_WORDS if _OPERATORS.search(filters.q) else _ABOUT, filters.q)
+        _search(query, filters.q)
     query.after(filters.cursor)
     return query
+
+
+def _search(query: Query, wanted: str) -> None:
+    """Full text, or each word much like one of the title.
+
+    Likeness knows no operators, and would bring back what ``-without`` has left out: it is for plain words only, and
+    for so few that nobody can make it dear.
+    """
+    words = wanted.split()
+    if not words or len(words) > MOST_NEARLY or _OPERATORS.search(wanted):
+        query.where(_WORDS, wanted)
+    else:
+        query.where(f"({_WORDS} OR {' AND '.join(['{} <% title'] * len(words))})", wanted, *words)

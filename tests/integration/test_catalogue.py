@@ -1,0 +1,218 @@
+"""The catalogue as shoppers and staff use it: search, what is popular, the end of a sale, and conditional writes."""
+
+from collections.abc import AsyncIterator
+from typing import Any, Final
+from urllib.parse import quote
+
+import orjson
+import pytest
+
+from api.queries.products import SORTS, ProductFilters, query_of
+from domain.accounts import Role
+from infra.database import Database
+from infra.log import Log
+from infra.settings import Settings
+from projections.product_card import ProductStatus
+from tests.consumers import Scene
+from tests.consumers import scene as opened
+from tests.read_rows import product, put
+from tests.shop import Client, Shop, shop
+
+pytestmark = pytest.mark.anyio
+
+PRODUCTS: Final = "/v1/products"
+
+SHELF: Final = (
+    product(1, name="Red chair", sku="CH-100", description="Oak, with arms.", category="furniture"),
+    product(2, name="Green chair", sku="CH-200", description="Beech.", category="furniture", tags=("garden",)),
+    product(3, name="Laptop stand", sku="LS-1", description="Holds a laptop; no chair needed.", category="office"),
+    product(4, name="Mechanical keyboard", sku="KB-7", description="Loud.", category="office", tags=("usb",)),
+    product(5, name="Кружка", sku="MUG-1", description="Große Tasse", category="kitchen"),
+)
+
+
+@pytest.fixture
+async def scene(settings: Settings) -> AsyncIterator[Scene]:
+    async with opened(settings) as scene:
+        yield scene
+
+
+@pytest.fixture
+async def open_shop(scene: Scene) -> AsyncIterator[Shop]:
+    async with shop(scene.settings.model_copy(update={"log_level": "error", "rate_limits": "off"})) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def staff(open_shop: Shop) -> Client:
+    return await open_shop.client(Role.STAFF)
+
+
+async def found(open_shop: Shop, question: str) -> list[str]:
+    answer = await open_shop.http.get(f"{PRODUCTS}?{question}")
+    assert answer.status_code == 200, answer.text
+    return [item["sku"] for item in answer.json()["items"]]
+
+
+@pytest.mark.parametrize(
+    ("words", "skus"),
+    [
+        ("red", ["CH-100"]),
+        ("RED Chair", ["CH-100"]),
+        ("chiar red", []),
+        ("mecanical keybord", ["KB-7"]),
+        ("chair -red", ["CH-200", "LS-1"]),
+        ('"no chair"', ["LS-1"]),
+        ("red or keyboard", ["KB-7", "CH-100"]),
+        ("oak", ["CH-100"]),  # in the description
+        ("garden", ["CH-200"]),  # a tag
+        ("office", ["LS-1", "KB-7"]),  # a category
+        ("CH-200", ["CH-200"]),
+        ("keybord", ["KB-7"]),  # a letter is missing
+        ("keyb", ["KB-7"]),  # only begun
+        ("кружка", ["MUG-1"]),
+        ("tasse", ["MUG-1"]),
+        ("zeppelin", []),
+    ],
+)
+async def test_what_is_searched_for_is_found(open_shop: Shop, words: str, skus: list[str]) -> None:
+    await put(open_shop.database, *SHELF)
+    assert await found(open_shop, f"q={quote(words)}") == skus
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["'", '"', "((", "&", "!", "a & | b", ":*", "\\", "%", "_", "-", "--", "or", "<->", "  ", "\t", "💡", "'; --"],
+)
+async def test_no_words_are_an_error(open_shop: Shop, words: str) -> None:
+    await put(open_shop.database, *SHELF)
+    answer = await open_shop.http.get(PRODUCTS, params={"q": words})
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize(("words", "status"), [("", 422), ("x" * 201, 422), ("a\x00b", 400)])
+async def test_words_that_cannot_be_looked_for_are_refused(open_shop: Shop, words: str, status: int) -> None:
+    answer = await open_shop.http.get(PRODUCTS, params={"q": words})
+    assert answer.status_code == status
+
+
+async def test_a_search_goes_with_filters_sorts_and_pages(open_shop: Shop) -> None:
+    await put(open_shop.database, *[product(n, name=f"Lamp {n:02}", price=f"{30 - n}.00") for n in range(25)])
+    await put(
+        open_shop.database, product(90, name="Lamp 90", status=ProductStatus.DISCONTINUED), product(91, name="Desk")
+    )
+    url, seen = f"{PRODUCTS}?q=lamp&sort=price&min_price=8&limit=7", []
+    while url:
+        answer = await open_shop.http.get(url)
+        seen += [item["name"] for item in answer.json()["items"]]
+        url = answer.links["next"]["url"] if answer.json()["next"] else ""
+    assert seen == [f"Lamp {n:02}" for n in range(22, -1, -1)]
+
+
+async def test_the_popular_list_is_what_was_sold_most(open_shop: Shop) -> None:
+    sold = {1: 3, 2: 250, 3: 0, 4: 41, 5: 250, 6: 1_000}
+    await put(open_shop.database, *[product(n, sold=pieces) for n, pieces in sold.items()])
+    await put(open_shop.database, product(7, sold=9_999, status=ProductStatus.DISCONTINUED))
+    names = [f"SKU-{n}" for n in (6, 5, 2, 4, 1)]
+    answer = await open_shop.http.get(f"{PRODUCTS}/popular")
+    assert [item["sku"] for item in answer.json()["items"]] == names
+    first = (await open_shop.http.get(f"{PRODUCTS}/popular?limit=2")).json()
+    rest = (await open_shop.http.get(f"{PRODUCTS}/popular", params={"cursor": first["next"]})).json()
+    assert [item["sku"] for item in [*first["items"], *rest["items"]]] == names
+    assert await found(open_shop, "sort=popular") == [*names, "SKU-3"]
+    answer = await open_shop.http.get(PRODUCTS, params={"sort": "popular", "cursor": first["next"]})
+    assert answer.status_code == 422
+
+
+async def test_former_places_are_kept_but_not_served(scene: Scene, open_shop: Shop, staff: Client) -> None:
+    async with scene.relay(), scene.projector():
+        path, _ = await added(staff)
+        for amount in ("11.00", "12.00"):
+            changed = await staff.send("PATCH", path, {"price": {"amount": amount, "currency": "EUR"}})
+        token = {"Consistency-Token": changed.headers["consistency-token"]}
+        answer = await open_shop.http.get(path, headers=token)
+    assert "_places" not in answer.json()
+    ((places, document),) = await open_shop.database.fetch("SELECT _places, document FROM rm_product_card_1")
+    assert [former["at"] for former in orjson.loads(places)["price"]] == ["10.00", "11.00"]
+    assert orjson.loads(document) == answer.json()
+
+
+async def added(staff: Client) -> tuple[str, str]:
+    """The path of a new product, and the tag of its receipt."""
+    body = {"sku": "K-1", "name": "Kettle", "price": {"amount": "10.00", "currency": "EUR"}, "stock": 3}
+    answer = await staff.post(PRODUCTS, body)
+    return answer.headers["location"], answer.headers["etag"]
+
+
+@pytest.mark.parametrize(("method", "body"), [("PATCH", {"name": "Pot"}), ("DELETE", None)], ids=["PATCH", "DELETE"])
+async def test_a_write_on_an_old_version_is_refused_and_changes_nothing(
+    scene: Scene, open_shop: Shop, staff: Client, method: str, body: Any
+) -> None:
+    async with scene.relay(), scene.projector():
+        path, tag = await added(staff)
+        now = await staff.send("PATCH", path, {"description": "Steel"}, If_Match=tag)
+        assert now.status_code == 200
+        before = await open_shop.stored()
+        late = await staff.send(method, path, body, If_Match=tag)
+        assert (late.status_code, late.json()["code"]) == (412, "version-mismatch")
+        assert await open_shop.stored() == before
+        # The tag of the document itself will do, even after its stock has changed.
+        token = {"Consistency-Token": now.headers["consistency-token"]}
+        shown = await open_shop.http.get(path, headers=token)
+        await staff.post(f"{path}/stock", {"change": 2, "reason": "more"})
+        assert (await staff.send(method, path, body, If_Match=shown.headers["etag"])).status_code == 200
+        assert (await staff.send(method, path, body, If_Match="*")).status_code == 200
+
+
+async def test_a_discontinued_product_is_readable_but_neither_listed_nor_sold(
+    scene: Scene, open_shop: Shop, staff: Client
+) -> None:
+    async with scene.relay(), scene.projector():
+        path, _ = await added(staff)
+        gone = await staff.send("DELETE", path)
+        again = await staff.send("DELETE", path)
+        assert (gone.status_code, again.status_code) == (200, 200)
+        assert again.json()["version"] == gone.json()["version"]
+        token = {"Consistency-Token": gone.headers["consistency-token"]}
+        answer = await open_shop.http.get(path, headers=token)
+        assert answer.json()["status"] == "discontinued"
+        for question in ("", "q=kettle", "sort=popular"):
+            listed = await open_shop.http.get(f"{PRODUCTS}?{question}", headers=token)
+            assert listed.json()["items"] == []
+    item = {"product_id": path.rpartition("/")[2], "quantity": 1}
+    order = await (await open_shop.client()).post("/v1/orders", {"items": [item]})
+    assert (order.status_code, order.json()["code"]) == (409, "not-for-sale")
+
+
+# At size
+
+ROWS: Final = 50_000
+_FILL: Final = """
+INSERT INTO rm_product_card_1
+    (key, position, version, document, name, category, tags, price, stock_available, sold, status, created_at,
+     title, words, _places)
+SELECT lpad(n::text, 36, '0'), 1, 1, '{}', w.name, 'c' || n % 50, ARRAY['t' || n % 20], n % 997, n % 3, n % 1009,
+    'active', now() - n * interval '1 second', w.name, w.name || ' thing number ' || n, '{}'
+FROM generate_series(1, $1::int) n, LATERAL (SELECT md5(n::text) || ' ' || md5((n / 7)::text) AS name) w"""
+
+
+async def explained(database: Database, log: Log, as_of: int | None, **filters: Any) -> str:
+    query = query_of(log, ProductFilters.model_validate(filters))
+    query.as_of = as_of
+    statement, values = query.sql(1, 21)
+    rows = await database.fetch(f"EXPLAIN (ANALYZE, BUFFERS OFF, COSTS OFF) {statement}", *values)
+    return "\n".join(row[0] for row in rows)
+
+
+async def test_lists_and_searches_of_many_products_go_by_an_index(scene: Scene) -> None:
+    database = scene.database
+    await database.execute(_FILL, ROWS)
+    await database.execute("UPDATE rm_product_card_1 SET position = 9 WHERE price = 3 AND sold < 30")
+    await database.execute("VACUUM (ANALYZE) rm_product_card_1")
+    searched = await explained(database, scene.log, 1, q="c4ca4238a0b923820dcc509a6f75849b")
+    assert {"rm_product_card_1_to_tsvector_idx", "rm_product_card_1_title_idx"} <= set(searched.split())
+    for sort in sorted(SORTS):
+        plan = await explained(database, scene.log, 1, sort=sort)
+        assert "Seq Scan" not in plan, plan
+        assert "rm_product_card_1_position_idx" in plan or sort == "newest"
+    assert "rm_product_card_1_sold_key_idx" in await explained(database, scene.log, 1, sort="popular")
