@@ -1,4 +1,4 @@
-"""``weir migrate``: the schema, and the first generation of each read model."""
+"""``weir migrate``: the schema, the first generation of each read model, and a new one of what is outdated."""
 
 import asyncio
 
@@ -9,6 +9,7 @@ from infra.database import connect
 from infra.errors import Unavailable
 from infra.settings import Settings
 from projections.generations import install
+from projections.rebuild import Busy, renew
 
 
 def register(app: typer.Typer) -> None:
@@ -22,6 +23,9 @@ def migrate() -> None:
     except (schema.MigrationUnderWay, Unavailable) as refusal:
         typer.echo(f"the schema is as it was: {refusal}", err=True)
         raise typer.Exit(1) from None
+    except Busy as busy:
+        typer.echo(f"{busy} is outdated, and is being rebuilt by somebody else: try again", err=True)
+        raise typer.Exit(1) from None
     typer.echo(f"the schema is at {revision}")
 
 
@@ -30,6 +34,8 @@ async def _migrate(settings: Settings) -> str:
     connection = await connect(settings.direct_url)
     try:
         await install(connection)
+        for name in await renew(connection, settings.direct_url):
+            typer.echo(f"{name} was built anew for this release")
     finally:
         await connection.close()
     return revision

@@ -22,6 +22,16 @@ async def install(session: Session) -> None:
                 await _lay_down(session, projection)
 
 
+async def outdated(session: Session) -> list[Projection[Any]]:
+    """The read models whose served rows were folded by code of another version: they are to be built anew."""
+    rows = await session.fetch(
+        "SELECT p.name, g.code_version FROM projections p JOIN generations g "
+        "ON g.projection = p.name AND g.generation = p.live_generation"
+    )
+    served = {row["name"]: row["code_version"] for row in rows}
+    return [each for each in PROJECTIONS.values() if served.get(each.name, each.version) != each.version]
+
+
 async def _lay_down(session: Session, projection: Projection[Any]) -> None:
     name = projection.name
     await session.execute("INSERT INTO projections (name, live_generation) VALUES ($1, $2)", name, FIRST)

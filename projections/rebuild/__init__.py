@@ -10,7 +10,8 @@ Whatever stops it on the way, readers notice nothing: they are served by the gen
 
 from projections.rebuild.building import build
 from projections.rebuild.generation import Building, Busy, begin
+from projections.rebuild.renewal import renew
 from projections.rebuild.shares import Share, shares
 from projections.rebuild.switching import Switched, announce, finish
 
-__all__ = ["Building", "Busy", "Share", "Switched", "announce", "begin", "build", "finish", "shares"]
+__all__ = ["Building", "Busy", "Share", "Switched", "announce", "begin", "build", "finish", "renew", "shares"]
