@@ -1,5 +1,6 @@
 """The read models as folds: which documents come of which events."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -42,9 +43,12 @@ from domain.orders import (
 from domain.registry import EVENTS, NAMES
 from projections.account_card import ACCOUNT_CARD
 from projections.all import PROJECTIONS
+from projections.daily_revenue import DAILY_REVENUE
 from projections.declaration import Projection, RowMissing
 from projections.order_summary import ORDER_SUMMARY
+from projections.places import REMEMBERED
 from projections.product_card import PRODUCT_CARD
+from projections.shop_counts import SHOP_COUNTS
 
 ORDER = UUID("01939d9e-0000-7000-8000-000000000001")
 CUSTOMER = UUID("01939d9e-0000-7000-8000-000000000002")
@@ -85,6 +89,8 @@ ADDED = ProductAdded(
     category="drinks",
     tags=("black", "loose"),
 )
+SOLD_TWO = StockSold(product_id=PRODUCT, order_id=ORDER, quantity=2)
+RECEIVED = StockReceived(product_id=PRODUCT, quantity=7, reason="delivery")
 
 
 def record(event: Event, position: int, version: int) -> Recorded:
@@ -287,3 +293,47 @@ def test_a_read_model_handles_every_event_of_its_contexts(projection: Projection
     known = {kind.cls for name, kind in EVENTS.items() if name.partition(".")[0] in contexts}
     assert projection.contexts == contexts
     assert projection.handles == known
+
+
+def test_a_product_remembers_where_it_stood_in_lists() -> None:
+    price = Money(amount=Decimal("5.00"), currency=EUR)
+    row = fold(PRODUCT_CARD, ADDED, ProductRepriced(product_id=PRODUCT, price=price), SOLD_TWO, RECEIVED)
+    assert [(each.until, each.at) for each in row.places.price] == [(2, "19.90")]
+    assert [(each.until, each.at) for each in row.places.sold] == [(3, "0")]
+    assert row.places.name == ()
+    kept = PRODUCT_CARD.columns[-1]
+    assert PRODUCT_CARD.load(PRODUCT_CARD.document(row), kept.value(row)) == row
+
+
+def test_the_places_that_are_remembered_are_bounded() -> None:
+    row = fold(PRODUCT_CARD, ADDED, *[SOLD_TWO] * (REMEMBERED + 9))
+    assert [int(each.at) for each in row.places.sold] == [2 * n for n in range(9, REMEMBERED + 9)]
+
+
+def test_every_status_of_an_order_is_counted_once() -> None:
+    refund = OrderRefunded(
+        **NAMES_OF_ORDER, payment_id="pay-1", amount=PLACED.total, reason=None, was=OrderStatus.DONE, lines=LINES
+    )
+    lives = [PLACED, PAID, SHIPPED, OrderCompleted(**NAMES_OF_ORDER), refund]
+    for number, status in enumerate(["pending", "paid", "shipped", "done", "refunded"], start=1):
+        counts = document(SHOP_COUNTS, *lives[:number])
+        assert {each.value: counts[each.value] for each in OrderStatus if counts[each.value]} == {status: 1}
+
+
+def test_an_order_that_never_was_paid_has_nothing_to_refund() -> None:
+    refund = OrderRefunded(
+        **NAMES_OF_ORDER, payment_id="pay-1", amount=PLACED.total, reason=None, was=OrderStatus.PENDING, lines=LINES
+    )
+    with pytest.raises(ValueError, match="nothing to refund"):
+        fold(SHOP_COUNTS, PLACED, refund)
+
+
+def test_a_refund_counts_on_its_own_day() -> None:
+    refund = OrderRefunded(
+        **NAMES_OF_ORDER, payment_id="pay-1", amount=PLACED.total, reason=None, was=OrderStatus.PAID, lines=LINES
+    )
+    late = replace(record(refund, 2, 3), recorded_at=START + timedelta(days=1))
+    assert (DAILY_REVENUE.key(record(PAID, 1, 2)), DAILY_REVENUE.key(late)) == ("2026-03-01.EUR.0", "2026-03-02.EUR.0")
+    day = DAILY_REVENUE.project(None, late)
+    assert day is not None
+    assert (day.paid, day.refunded, day.orders) == (Money.zero(EUR), PLACED.total, 0)
