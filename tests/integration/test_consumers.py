@@ -219,7 +219,8 @@ async def paused_owner(scene: Scene, *, fenced: bool) -> AsyncIterator[Callable[
             proxy.resume()
             going_on.set()
 
-        async with scene.process(recorders(sharded_recorder=lambda: sleeper), database_url=url):
+        # It would wait a minute for its own heartbeat; the other one takes it for dead after a second without.
+        async with scene.process(recorders(sharded_recorder=lambda: sleeper), database_url=url, lease_seconds=60.0):
             await scene.happens(50)
             await asyncio.wait_for(sleeper.begun.wait(), 10)
             proxy.stall()
