@@ -1,5 +1,6 @@
 """The table of attacks: each with the answer it must get, and the source that says so."""
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -17,6 +18,7 @@ from pydantic import SecretStr
 from infra.settings import Settings
 from tests.attacks.house import PASSWORD, House, house, one_of, placed, registered, webhook
 from tests.conftest import SHARDS, Servers
+from tests.serving import connected
 from tests.write_side import eventually
 
 pytestmark = pytest.mark.anyio
@@ -498,6 +500,58 @@ HOSTILE: Final = [
     Attack("If-Match that is no version", "RFC 9110 13.1.1", body("/v1/orders", _ITEM % 1, If_Match="1 OR 1=1"), 400),
 ]
 
+# --- What is told, and to whom ----------------------------------------------------------------------------------------
+
+
+async def _enumerated(h: House) -> Answer:
+    """A wrong password and an unknown name are told apart by nothing but the request's id."""
+    told = []
+    for name in ("victim", "nobody-of-that-name"):
+        form = {"grant_type": "password", "username": name, "password": "not the password"}
+        told.append(await h.http.post("/v1/auth/token", data=form))
+    first, second = [{**answer.json(), "request_id": ""} for answer in told]
+    assert first == second
+    assert {*told[0].headers} == {*told[1].headers}
+    return told[1]
+
+
+async def _forgotten(h: House) -> Answer:
+    told = [
+        await h.http.post("/v1/auth/password-reset", json={"email": email})
+        for email in (h.victim.email, "nobody@people.example")
+    ]
+    assert told[0].content == told[1].content
+    return told[1]
+
+
+async def _from_another_site(h: House) -> Answer:
+    answer = await h.ask("GET", "/v1/products", headers={"Origin": "https://evil.example"})
+    assert "access-control-allow-origin" not in answer.headers
+    return answer
+
+
+async def _slowly(h: House) -> Answer:
+    """A body that never comes to its end."""
+    head = b"POST /v1/accounts HTTP/1.1\r\nHost: weir\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
+    async with connected(h.port) as line:
+        await line.say(head)
+        async with asyncio.timeout(20):
+            return int((await line.reader.readline()).split(b" ")[1])
+
+
+TOLD: Final = [
+    Attack("who has an account, by its text", "ASVS 5 6.3.8", _enumerated, 401),
+    Attack("who has an account, by a forgotten password", "ASVS 5 6.3.8", _forgotten, 202),
+    Attack("a script of another site", "OWASP API8:2023", _from_another_site, 200),
+    Attack(
+        "a line for the log",
+        "CWE-117",
+        raw("GET /v1/x%0d%0a{%22a%22:1} HTTP/1.1\r\nHost: weir\r\n\r\n"),
+        404,
+    ),
+    Attack("a body drop by drop", "CWE-400, CVE-2007-6750", _slowly, 408),
+]
+
 # --- Payments ---------------------------------------------------------------------------------------------------------
 
 _WEBHOOKS = "Standard Webhooks 1.0"
@@ -535,7 +589,7 @@ PAYMENTS: Final = [
     ),
 ]
 
-ATTACKS: Final = [*TOKENS, *SESSIONS, *OTHERS, *MASS_ASSIGNMENT, *HOSTILE, *PAYMENTS]
+ATTACKS: Final = [*TOKENS, *SESSIONS, *OTHERS, *MASS_ASSIGNMENT, *HOSTILE, *TOLD, *PAYMENTS]
 
 
 def test_the_table_is_long_and_says_each_thing_once() -> None:
