@@ -89,7 +89,10 @@ async def test_a_name_that_nobody_has_is_counted_just_the_same(api: httpx2.Async
 
 async def test_fifty_guesses_at_once_are_no_way_around_it(api: httpx2.AsyncClient) -> None:
     answers = await asyncio.gather(*(sign_in(api, "ada", f"wrong {number}") for number in range(50)))
-    assert sorted(answer.status_code for answer in answers) == [401] * 3 + [429] * 47
+    # Who cannot be counted within a tenth of a second is turned away untried, too.
+    told = [answer.status_code for answer in answers]
+    assert 1 <= told.count(401) <= 3
+    assert {*told} <= {401, 429, 503}
 
 
 async def test_the_right_password_costs_nothing(api: httpx2.AsyncClient) -> None:
