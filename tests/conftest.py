@@ -8,12 +8,18 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from hypothesis import settings as examples
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from infra.embedded import Postgres, StartFailed, Valkey
 from infra.schema import migrate
 from infra.settings import Settings
+
+# The same examples in every run: what fails, fails again. Others are looked for by --hypothesis-profile=explore.
+examples.register_profile("same", max_examples=20, deadline=None, database=None, derandomize=True)
+examples.register_profile("explore", max_examples=1000, deadline=None, print_blob=True)
+examples.load_profile("same")
 
 # A test is one impatient client. Those that are about limits turn them on.
 os.environ.setdefault("WEIR_RATE_LIMITS", "off")

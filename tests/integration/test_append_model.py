@@ -139,7 +139,7 @@ def test_any_batch_gets_the_verdicts_of_its_requests_one_by_one(database_url: st
         opened, model = AsyncExitStack(), Model()
         connection = runner.run(opened.enter_async_context(connected(database_url)))
 
-        @settings(max_examples=200, deadline=None)
+        @settings(max_examples=200)
         @given(planned=batches)
         def examples(planned: Batches) -> None:
             runner.run(_agree(connection, model, planned))

@@ -174,9 +174,7 @@ def _exactly(day: dict[str, Any]) -> tuple[Any, ...]:
 
 
 @given(orders=ORDERS, products=PRODUCTS, accounts=ACCOUNTS)
-@hypothesis_settings(
-    max_examples=20, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_the_dashboard_is_exact_to_the_cent(
     scene: Scene,
     staff: Client,

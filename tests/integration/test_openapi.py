@@ -36,9 +36,6 @@ CHECKS: list[Any] = [
 ]
 SOME = examples(
     max_examples=10,
-    deadline=None,
-    database=None,
-    derandomize=True,
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
 )

@@ -150,9 +150,7 @@ async def catalogue(settings: Settings) -> AsyncIterator[Catalogue]:
     sort=st.sampled_from(sorted(SORTS)),
     limit=st.integers(1, 5),
 )
-@hypothesis_settings(
-    max_examples=60, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@hypothesis_settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_pages_add_up_while_rows_move(
     catalogue: Catalogue, rows: dict[int, int], changes: list[list[tuple[str, int, int]]], sort: str, limit: int
 ) -> None:

@@ -36,7 +36,8 @@ def _modules() -> Iterator[object]:
 def _declared() -> set[type[Event]]:
     """Every event class of the domain, save those that others build upon."""
     classes = {found for module in _modules() for _, found in getmembers(module, isclass)}
-    return {found for found in classes if issubclass(found, Event) and not found.__subclasses__()}
+    built_upon = {base for found in classes for base in found.__mro__[1:]}
+    return {found for found in classes - built_upon if issubclass(found, Event)}
 
 
 def _golden(name: str, version: int) -> Path:
