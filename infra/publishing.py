@@ -13,6 +13,10 @@ from infra.streams import Keys, bulks, pack
 from infra.wire import Wire
 
 PAGE: Final = 1_000
+AT_ONCE: Final = 100
+"""A page of at most so many events appears in all streams at one moment. Events that one append has made then wake
+their readers once: else the first wakes them, and they come again for the second. Redis serves nobody else meanwhile.
+"""
 LOOK_BACK: Final = 2 * PAGE
 """Positions that a new relay publishes again at most. What is older, consumers have long read from Postgres."""
 
@@ -28,6 +32,8 @@ SELECT position, shard, convert_to(
 FROM events WHERE position > $1 ORDER BY position LIMIT $2
 """
 
+_MULTI: Final = pack("MULTI")
+_EXEC: Final = pack("EXEC")
 _DOUBLE: Final = "equal or smaller"
 """So Redis refuses an id that is not above those that the stream has: the event is there already."""
 
@@ -82,7 +88,7 @@ class Publisher:
     async def publish(self, wire: Wire, page: Page) -> int:
         """Writes a page; answers how many of its entries were new. Raises one of ``BROKEN``: publish it again then."""
         previous = dict(self.previous)
-        replies = await wire.ask(self._packed(page, previous), len(page.rows), WRITE_SECONDS)
+        replies = await _write(wire, self._packed(page, previous), len(page.rows))
         refused = [reply for reply in replies if isinstance(reply, hiredis.ReplyError)]
         for refusal in refused:
             if _DOUBLE not in str(refusal):
@@ -112,6 +118,16 @@ class Publisher:
         commands = [pack("XREVRANGE", self._keys.events(shard), "+", "-", "COUNT", "1") for shard in range(shards)]
         replies = await wire.ask(b"".join(commands), shards)
         return {shard: _tail(reply) for shard, reply in enumerate(replies)}
+
+
+async def _write(wire: Wire, commands: bytes, count: int) -> Sequence[Any]:
+    """Sends XADDs; answers what each was answered. Raises one of ``BROKEN``."""
+    if not 1 < count <= AT_ONCE:
+        return await wire.ask(commands, count, WRITE_SECONDS)
+    *queued, replies = await wire.ask(_MULTI + commands + _EXEC, count + 2, WRITE_SECONDS)
+    if isinstance(replies, hiredis.ReplyError):
+        raise ResponseError(str(next((reply for reply in queued if isinstance(reply, hiredis.ReplyError)), replies)))
+    return list(replies)
 
 
 def _tail(reply: Any) -> int:

@@ -66,6 +66,7 @@ class Projection(Generic[R]):
     ``aside`` is a field that is not served: the fold's own memory. It is kept in the column of its name, of type
     ``jsonb``, and the underscore that this name begins with leaves it out of the document.
     ``metadata`` says that the fold looks at the metadata of events: a rebuild has to read and parse it only then.
+    ``rest`` are the seconds between two commits, at the least, while it follows the log.
     A new ``version`` means: rows folded by older code are wrong, fold them anew.
     """
 
@@ -78,6 +79,7 @@ class Projection(Generic[R]):
     project: Callable[[R | None, Recorded], R | None]
     aside: str | None = None
     metadata: bool = False
+    rest: float = 0.005
     columns: Sequence[Column[R]] = ()
     indexes: Sequence[str] = ()
 

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 import asyncpg
+import structlog
 
 from domain.registry import EVENTS
 from infra.leases import Place
@@ -21,11 +22,13 @@ from infra.log import Entry, Session, read_stream
 from projections.all import PROJECTIONS
 from projections.runtime.consumer import is_poison
 from projections.runtime.folding import Parking, describe, fold
+from projections.runtime.metrics import ConsumerMetrics
 from projections.runtime.table import Table
 
 _COLUMNS: Final = (
     "id, consumer, generation, shard, stream_id, position, event_type, error, unknown, attempts, parked_at"
 )
+_log = structlog.get_logger("weir.parking")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,6 +67,20 @@ async def write(session: Session, consumer: str, generation: int, parkings: Sequ
             for each, error, unknown in parkings
         ],
     )
+
+
+def tell(consumer: str, metrics: ConsumerMetrics, parkings: Sequence[Parking]) -> None:
+    """Raises the alarm of streams that were set aside, once that is committed."""
+    for each in parkings:
+        (metrics.unknown if each.unknown else metrics.parked).inc()
+        _log.error(
+            "stream held" if each.unknown else "stream parked",
+            consumer=consumer,
+            stream_id=str(each.entry.stream_id),
+            position=each.entry.position,
+            type=each.entry.type,
+            error=each.error,
+        )
 
 
 async def parked_streams(session: Session, place: Place) -> set[UUID]:

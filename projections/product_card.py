@@ -196,6 +196,7 @@ PRODUCT_CARD: Final = Projection[ListedProduct](
     ),
     key=By("product_id"),
     project=project,
+    rest=0.01,
     aside="_places",
     columns=(
         Column("name", "text", lambda card: card.name),

@@ -107,6 +107,7 @@ SHOP_COUNTS: Final = Projection[ShopCounts](
     handles=frozenset({AccountRegistered, AccountErased, ProductAdded, ProductDiscontinued, *ORDER_STEPS}),
     key=shard_of_event,
     project=project,
+    rest=0.1,
     columns=(
         Column("accounts", "bigint", lambda counts: counts.accounts),
         Column("products", "bigint", lambda counts: counts.products),

@@ -62,9 +62,13 @@ class Recorder:
     generation = 0
     linger = 0.01
 
-    def __init__(self, *, whole: bool, fenced: bool = True, pause: asyncio.Event | None = None) -> None:
+    def __init__(
+        self, *, whole: bool, fenced: bool = True, pause: asyncio.Event | None = None, rest: float = 0.0
+    ) -> None:
         self.name = WHOLE_LOG if whole else SHARDED
         self.whole = whole
+        self.rest = rest
+        self.steps: list[int] = []
         self.begun = asyncio.Event()
         self._fenced = fenced
         self._pause = pause
@@ -74,6 +78,7 @@ class Recorder:
 
     async def advance(self, session: Session, steps: Sequence[Step]) -> Mapping[int, int]:
         self.begun.set()
+        self.steps += [len(step.entries) for step in steps if step.entries]
         if self._pause is not None:
             await self._pause.wait()
         async with session.transaction():

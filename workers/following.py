@@ -8,8 +8,6 @@ from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
-import structlog
-
 from domain.order_time import ORDER_TIME
 from domain.process import Process
 from infra import timers
@@ -24,9 +22,9 @@ from workers.turns import Turned, kept, turn_all
 
 PROCESSES: Final[Mapping[str, Process[Any, Any]]] = {each.name: each for each in (ORDER_TIME,)}
 """The table of all processes. Each is a consumer of its name."""
+COMMIT_SECONDS: Final = 0.1
+"""Between two commits. Each is a flush to disk, and what comes in between shares one."""
 LINGER_SECONDS: Final = 0.25
-
-_log = structlog.get_logger("weir.processes")
 
 
 class Following:
@@ -34,6 +32,7 @@ class Following:
 
     generation = 0
     whole = False
+    rest = COMMIT_SECONDS
     linger = LINGER_SECONDS
 
     def __init__(self, process: Process[Any, Any], log: Log, *, domain: str, metrics: ConsumerMetrics) -> None:
@@ -81,15 +80,7 @@ class Following:
         leases = {step.lease.shard: step.lease for step in steps}
         for parked in parkings:
             leases[parked.entry.shard].memory.add(parked.entry.stream_id)
-            (self._metrics.unknown if parked.unknown else self._metrics.parked).inc()
-            _log.error(
-                "stream held" if parked.unknown else "stream parked",
-                consumer=self.name,
-                stream_id=str(parked.entry.stream_id),
-                position=parked.entry.position,
-                type=parked.entry.type,
-                error=parked.error,
-            )
+        parking.tell(self.name, self._metrics, parkings)
 
 
 async def follow(

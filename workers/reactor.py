@@ -10,8 +10,6 @@ from functools import partial
 from typing import Final
 from uuid import UUID
 
-import structlog
-
 from domain.accounts import AccountErased, AccountRegistered, AccountUsernameChanged
 from domain.messages import Event
 from domain.registry import EVENTS, NAMES
@@ -29,6 +27,8 @@ from workers.mail import wake
 from workers.reactions import REACTIONS, react
 
 NAME: Final = "reactions"
+COMMIT_SECONDS: Final = 0.05
+"""Between two commits. Each is a flush to disk, and what comes in between shares one."""
 LINGER_SECONDS: Final = 0.25
 """Nobody waits for a checkpoint that passes events of no concern, and each move is a flush to disk."""
 REST_SECONDS: Final = 0.1
@@ -38,8 +38,6 @@ TYPES: Final = frozenset(NAMES[kind] for kind in _FOLDED | REACTIONS.keys())
 """The stored names of the events that concern it."""
 _CONTEXTS: Final = frozenset(name.partition(".")[0] for name in TYPES)
 
-_log = structlog.get_logger("weir.reactions")
-
 
 class Reacting:
     """The consumer. What a step changes are the ids of the mails that it wrote down."""
@@ -47,6 +45,7 @@ class Reacting:
     name = NAME
     generation = 0
     whole = True
+    rest = COMMIT_SECONDS
     linger = LINGER_SECONDS
 
     def __init__(self, log: Log, *, domain: str, jobs: Jobs, metrics: ConsumerMetrics) -> None:
@@ -94,19 +93,8 @@ class Reacting:
             if result.parkings:
                 await parking.write(session, self.name, self.generation, result.parkings)
         lease.memory.update(parked.entry.stream_id for parked in result.parkings)
-        self._note(result.parkings)
+        parking.tell(self.name, self._metrics, result.parkings)
         return {lease.shard: ids}
-
-    def _note(self, parkings: Sequence[Parking]) -> None:
-        for parked in parkings:
-            (self._metrics.unknown if parked.unknown else self._metrics.parked).inc()
-            _log.error(
-                "stream held" if parked.unknown else "stream parked",
-                stream_id=str(parked.entry.stream_id),
-                position=parked.entry.position,
-                type=parked.entry.type,
-                error=parked.error,
-            )
 
 
 async def write_down(session: Session, log: Log, domain: str, result: FollowUp) -> list[UUID]:

@@ -19,7 +19,7 @@ _ELSEWHERE = ("DATABASE_READ_URL", "DATABASE_DIRECT_URL", "ARQ_REDIS_URL", "WEIR
 _DRAIN_SECONDS = 10.0
 
 # On one small machine a burst of mail must not keep anybody waiting for an answer: mail may come a little later.
-_MAIL_NICE = 5
+_MAIL_NICE = 15
 
 
 class Stage(IntEnum):

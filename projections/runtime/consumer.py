@@ -73,8 +73,10 @@ class Step:
 class Consumer(Protocol[C]):
     """Something that follows the log and keeps what it makes of it in Postgres, beside its checkpoint.
 
-    ``whole``: it takes the whole log in one order, rather than each shard on its own. ``linger``: seconds for which a
-    move past events that do not concern it may wait for company. ``C`` is what a step changed.
+    ``whole``: it takes the whole log in one order, rather than each shard on its own. ``rest``: seconds after a commit
+    before the next, unless there is a whole batch to do: an event that comes alone is applied at once, those that come
+    close together share a commit. ``linger``: seconds for which a move past events that do not concern it may wait for
+    company. ``C`` is what a step changed.
     """
 
     @property
@@ -85,6 +87,9 @@ class Consumer(Protocol[C]):
 
     @property
     def whole(self) -> bool: ...
+
+    @property
+    def rest(self) -> float: ...
 
     @property
     def linger(self) -> float: ...

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final, Generic, TypeVar
@@ -58,6 +59,8 @@ class Driver(Generic[C]):
         self._turn = asyncio.Lock()
         self._fills: dict[int, asyncio.Task[None]] = {}
         self._skipping_since: float | None = None
+        self._rested = 0.0
+        self._due: float | None = None
 
     def adopt(self, grants: Iterable[Grant], heads: Mapping[int, int], head: int) -> None:
         """Begins with new leases. ``heads`` are the last positions of the shards, ``head`` that of the log."""
@@ -115,36 +118,52 @@ class Driver(Generic[C]):
         await self.trail.run(lambda: self.consumer)
 
     async def _wait(self) -> None:
-        since, now = self._skipping_since, asyncio.get_running_loop().time()
-        try:
-            async with asyncio.timeout(None if since is None else max(0.0, since + self.consumer.linger - now)):
+        now = asyncio.get_running_loop().time()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None if self._due is None else max(0.0, self._due - now)):
                 await self._wake.wait()
-        except TimeoutError:
-            return
         self._wake.clear()
 
     def _gather(self) -> list[Step]:
-        """The steps that are due. A move past events of no concern waits for a while, for one that is of concern."""
-        for lease in self.leases.values():
-            taken = lease.inbox.take(BATCH)
-            lease.wanted += [entry for entry in taken if self.consumer.wants(entry)]
-            if len(taken) == BATCH:
-                self._wake.set()
+        """The steps that are due."""
+        whole_batch = self._take()
         moving = [lease for lease in self.leases.values() if lease.inbox.position > lease.position or not lease.opened]
         now = asyncio.get_running_loop().time()
         if not moving:
-            self._skipping_since = None
+            self._skipping_since = self._due = None
             return []
-        if self._skipping_since is None:
-            self._skipping_since = now
-        due = any(lease.wanted or not lease.opened for lease in moving)
-        if not due and now < self._skipping_since + self.consumer.linger:
-            return []
-        self._skipping_since = None
+        if not whole_batch:
+            self._due = self._due_at(moving, now)
+            if now < self._due:
+                return []
+        self._skipping_since = self._due = None
+        if any(lease.wanted for lease in moving):
+            self._rested = now + self.consumer.rest
         steps = [Step(lease, lease.wanted, lease.inbox.position) for lease in moving]
         for lease in moving:
             lease.wanted = []
         return steps
+
+    def _take(self) -> bool:
+        """Takes what has come; answers whether any shard has a whole batch of it."""
+        whole_batch = False
+        for lease in self.leases.values():
+            taken = lease.inbox.take(BATCH)
+            lease.wanted += [entry for entry in taken if self.consumer.wants(entry)]
+            if len(taken) == BATCH:
+                whole_batch = True
+                self._wake.set()
+        return whole_batch
+
+    def _due_at(self, moving: Sequence[Lease], now: float) -> float:
+        """When to move: after the rest that is due after a commit. A move past events of no concern waits longer."""
+        if not all(lease.opened for lease in moving):
+            return now
+        if any(lease.wanted for lease in moving):
+            return self._rested
+        if self._skipping_since is None:
+            self._skipping_since = now
+        return max(self._rested, self._skipping_since + self.consumer.linger)
 
     async def _apply(self, steps: Sequence[Step]) -> None:
         try:

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID
 
-import structlog
-
 from infra.log import Session
 from projections import parking
 from projections.declaration import Projection
@@ -19,8 +17,6 @@ from projections.runtime.table import Table
 
 REMEMBERED: Final = 4_000
 """Rows kept per shard. What is remembered need not be loaded: most batches are a single round trip."""
-
-_log = structlog.get_logger("weir.projections")
 
 
 @dataclass(slots=True)
@@ -99,30 +95,18 @@ class Keeping:
         self, session: Session, steps: Sequence[Step], folded: Mapping[int, Folded]
     ) -> Mapping[int, Sequence[Written]]:
         rows = {shard: each.written for shard, each in folded.items()}
-        parkings = [parking for each in folded.values() for parking in each.parkings]
+        parkings = [parked for each in folded.values() for parked in each.parkings]
         if parkings:
             async with session.transaction():
                 moved = await self.table.advance(session, self, steps, rows)
-                await self._park(session, [parking for parking in parkings if parking.entry.shard in moved])
+                parkings = [each for each in parkings if each.entry.shard in moved]
+                await parking.write(session, self.name, self.generation, parkings)
         else:
             moved = await self.table.advance(session, self, steps, rows)
         for step in steps:
             if step.lease.shard in moved:
                 of_shard, memory = folded[step.lease.shard], step.lease.memory
                 memory.keep(of_shard.kept)
-                memory.parked.update(parking.entry.stream_id for parking in of_shard.parkings)
+                memory.parked.update(parked.entry.stream_id for parked in of_shard.parkings)
+        parking.tell(self.name, self._metrics, parkings)
         return {shard: rows[shard] for shard in moved}
-
-    async def _park(self, session: Session, parkings: Sequence[Parking]) -> None:
-        await parking.write(session, self.name, self.generation, parkings)
-        for each in parkings:
-            counter = self._metrics.unknown if each.unknown else self._metrics.parked
-            counter.inc()
-            _log.error(
-                "stream held" if each.unknown else "stream parked",
-                projection=self.name,
-                stream_id=str(each.entry.stream_id),
-                position=each.entry.position,
-                type=each.entry.type,
-                error=each.error,
-            )

@@ -16,7 +16,7 @@ from projections.runtime.metrics import ConsumerMetrics
 Changes: TypeAlias = Sequence[Written]
 
 PAGE: Final = 1_000
-LINGER_SECONDS: Final = 0.01
+LINGER_SECONDS: Final = 0.02
 """Readers of lists wait for all shards, so not long."""
 
 
@@ -34,7 +34,6 @@ class Projecting:
     """Runs one generation of a projection. It is sharded: a key's events are all in one shard."""
 
     whole = False
-    linger = LINGER_SECONDS
 
     def __init__(
         self,
@@ -47,6 +46,8 @@ class Projecting:
     ) -> None:
         self.name = projection.name
         self.generation = generation
+        self.rest = projection.rest
+        self.linger = max(LINGER_SECONDS, projection.rest)
         self._projection = projection
         self._keeping = Keeping(projection, generation, metrics)
         self._database = database

@@ -214,8 +214,15 @@ async def test_a_program_stands_back_as_far_as_the_table_says(tmp_path: Path) ->
             while psutil.Process(runner.process.pid).name() != "sleep":  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0.01)
         assert psutil.Process(runner.process.pid).nice() == os.nice(0) + 5
+        assert autogroup_nice(runner.process.pid) in (5, None)
     finally:
         await runner.stop()
+
+
+def autogroup_nice(pid: int) -> int | None:
+    """How the kernel schedules the session; None where it schedules no sessions."""
+    group = Path(f"/proc/{pid}/autogroup")
+    return int(group.read_text().split()[-1]) if group.exists() else None
 
 
 def test_mail_stands_back_for_answers_and_nothing_else_does(tmp_path: Path) -> None:

@@ -3,11 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 from pydantic import SecretStr
 
+from infra.leases import WHOLE
 from infra.settings import Settings
+from projections.runtime.host import Host
 from tests.consumers import BOTH, SHARDED, WHOLE_LOG, Recorder, Scene, recorders
 from tests.consumers import scene as opened
 from tests.proxy import Proxy
@@ -47,6 +50,27 @@ async def test_every_event_comes_once_and_in_order(scene: Scene) -> None:
             await scene.happens(15)
         await scene.all_seen(SHARDED)
         await scene.all_seen(WHOLE_LOG)
+
+
+async def test_an_event_that_comes_alone_is_applied_at_once_and_those_that_follow_soon_share_a_commit(
+    scene: Scene,
+) -> None:
+    resting = Recorder(whole=True, rest=2.0)
+    async with scene.relay(), scene.process(recorders(whole_recorder=lambda: resting)) as host:
+        await scene.happens(20)
+        await scene.all_seen(WHOLE_LOG)
+        first = len(resting.steps)
+        for _ in range(8):
+            position = await scene.happens(1)
+            await eventually(partial(taken, host, position), 10)
+        await scene.all_seen(WHOLE_LOG)
+        assert 0 < len(resting.steps[first:]) < sum(resting.steps[first:])
+
+
+async def taken(host: Host, position: int) -> bool:
+    """Whether the process has the event, applied or not."""
+    lease = host.drivers[WHOLE_LOG].leases.get(WHOLE)
+    return lease is not None and lease.inbox.position >= position
 
 
 async def test_commits_that_were_lost_with_the_server_are_noticed_and_made_again(scene: Scene) -> None:

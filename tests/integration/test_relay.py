@@ -105,6 +105,26 @@ async def proxied(url: SecretStr) -> AsyncIterator[tuple[Proxy, SecretStr]]:
         await proxy.close()
 
 
+async def test_what_was_appended_together_wakes_a_reader_once(scene: Scene) -> None:
+    last = await scene.happens(20)
+    publisher = Publisher(scene.keys, length=1_000)
+    wire = await Wire.connect(scene.settings.redis_url)
+    async with scene.database.acquire() as session:
+        await publisher.resume(session, wire, scene.log.shards)
+        page = await read_page(session, 0)
+    streams: dict[Any, Any] = {scene.keys.events(shard): "0" for shard in range(scene.log.shards)}
+    reading = asyncio.ensure_future(scene.redis.xread(streams, block=10_000))
+    await eventually(lambda: blocked(scene.redis), 10)
+    assert await publisher.publish(wire, page) == last
+    wire.close()
+    seen = {entry(fields[b"e"]).position for _, entries in await reading for _, fields in entries}
+    assert seen == set(range(1, last + 1))
+
+
+async def blocked(redis: Redis) -> bool:
+    return int((await redis.info("clients"))["blocked_clients"]) > 0
+
+
 async def test_the_streams_hold_the_log_in_order_and_linked(scene: Scene) -> None:
     await scene.happens(300)
     async with running(scene.relay()):
