@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from cli.demo.journey import Step
+from cli.demo.visit import Step
 
 Show = Callable[[Step], None]
 

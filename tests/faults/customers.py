@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import httpx2
 
-from cli.demo.journey import sign
+from cli.demo.visit import sign
 from cli.supervisor import Stack
 
 STOCK: Final = 1_000_000

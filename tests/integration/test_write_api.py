@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from cli.demo.journey import sign
+from cli.demo.visit import sign
 from domain.accounts import Role
 from infra.settings import Settings
 from tests.log_checks import violations

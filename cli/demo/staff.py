@@ -1,0 +1,117 @@
+"""What the staff does: the goods, the parcels, the money, and a look at the figures."""
+
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final
+
+import httpx2
+
+from cli.demo.customer import Customer
+from cli.demo.visit import Shop, Step, Visitor, expect, since
+
+STOCK: Final = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """What the dashboard says of orders and money."""
+
+    orders: Mapping[str, int]
+    revenue: Decimal
+
+
+class Staff:
+    """The first admin."""
+
+    def __init__(self, shop: Shop, http: httpx2.AsyncClient, tag: str) -> None:
+        self._shop = shop
+        self._visitor = Visitor(http)
+        self._tag = tag
+
+    async def sign_in(self) -> Step:
+        """As the operator has told."""
+        await self._visitor.sign_in(self._shop.admin_email, self._shop.admin_password)
+        return Step(title="signed in", detail="the customer and the first admin hold access tokens")
+
+    async def add_product(self) -> tuple[str, str, Step]:
+        """Puts a product on sale; answers its id and the token of the write."""
+        body = {
+            "sku": f"KETTLE-{self._tag}",
+            "name": f"Copper kettle {self._tag}",
+            "price": {"amount": "39.90", "currency": "EUR"},
+            "tax_rate": "0.19",
+            "category": "kitchen",
+            "tags": ["copper"],
+            "stock": STOCK,
+        }
+        added = await self._visitor.write("POST", "/v1/products", body)
+        product: str = added.receipt["id"]
+        readable = await self._left(product, STOCK, added.token)
+        return product, added.token, added.step("product added", f"{body['sku']}, {STOCK} in stock", readable)
+
+    async def counts(self, product: str, left: int, token: str) -> Step:
+        """Sees how many pieces are left."""
+        took = await self._left(product, left, token)
+        return Step(title="stock read back", detail=f"{left} of {STOCK} left", took_ms=took)
+
+    async def ship(self, customer: Customer, order: Mapping[str, Any]) -> Step:
+        """Hands the parcel over."""
+        body = {"carrier": "Parcel Post", "tracking_no": f"PP{self._tag}"}
+        shipped = await self._visitor.write("POST", f"/v1/orders/{order['id']}/ship", body)
+        readable = await customer.sees(order["id"], "shipped", shipped.token)
+        return shipped.step("order shipped", body["tracking_no"], readable)
+
+    async def complete(self, customer: Customer, order: Mapping[str, Any]) -> Step:
+        """Has heard that the parcel arrived."""
+        done = await self._visitor.write("POST", f"/v1/orders/{order['id']}/complete")
+        return done.step("parcel arrived", order["order_no"], await customer.sees(order["id"], "done", done.token))
+
+    async def refund(self, customer: Customer, order: Mapping[str, Any]) -> Step:
+        """Gives the money back."""
+        body = {"reason": "it was the last one, and it had a dent"}
+        refunded = await self._visitor.write("POST", f"/v1/orders/{order['id']}/refund", body)
+        readable = await customer.sees(order["id"], "refunded", refunded.token)
+        return refunded.step("order refunded", order["order_no"], readable)
+
+    async def figures(self, token: str | None = None) -> Figures:
+        """The dashboard."""
+        document, _ = await self._visitor.read("/v1/dashboard", token)
+        days = document["revenue_by_day"]
+        revenue = sum((Decimal(day["revenue"]["amount"]) for day in days), Decimal(0))
+        return Figures(orders=document["orders_by_status"], revenue=revenue)
+
+    async def compares(self, before: Figures, sold: Mapping[str, Any], token: str) -> Step:
+        """Sees that the figures have moved by just what happened: one order done, one cancelled, one refunded."""
+        started = time.perf_counter()
+        now = await self.figures(token)
+        moved = {status: now.orders[status] - before.orders[status] for status in now.orders}
+        expect({status for status, by in moved.items() if by} == {"done", "cancelled", "refunded"}, f"moved: {moved}")
+        revenue = now.revenue - before.revenue
+        expect(revenue == Decimal(sold["total"]["amount"]), f"the revenue moved by {revenue}")
+        return Step(title="dashboard exact", detail=f"revenue +{revenue} EUR, to the cent", took_ms=since(started))
+
+    async def head(self) -> int:
+        """The position before which nothing belongs to the rest of the journey."""
+        after, seen = 0, True
+        while seen:
+            page, _ = await self._visitor.read(f"/v1/events?after={after}&limit=100")
+            seen = bool(page["items"])
+            after = page["items"][-1]["position"] if seen else after
+        return after
+
+    async def events(self, after: int) -> AsyncIterator[Step]:
+        """What the log has kept of it."""
+        page, _ = await self._visitor.read(f"/v1/events?after={after}&limit=100")
+        positions = [item["position"] for item in page["items"]]
+        expect(positions == list(range(after + 1, after + 1 + len(positions))), "the log has a hole")
+        for item in page["items"]:
+            detail = f"{item['category']} {item['stream_id']} version {item['version']}"
+            yield Step(title=item["type"], detail=detail, position=item["position"])
+
+    async def _left(self, product: str, pieces: int, token: str) -> float:
+        document, took = await self._visitor.read(f"/v1/products/{product}", token)
+        left = document["stock_available"]
+        expect(left == pieces, f"{left} pieces are left where there should be {pieces}")
+        return took
