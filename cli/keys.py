@@ -12,7 +12,7 @@ from rich.table import Table
 from infra import schema
 from infra.database import Database
 from infra.errors import Unavailable, UnknownSchema
-from infra.key_rotation import LEAD_SECONDS, LONGEST_LEAD, TwoAreLive, listed, rotate
+from infra.key_rotation import LEAD_SECONDS, LONGEST_LEAD, NoSuchKey, TwoAreLive, listed, revoke, rotate
 from infra.settings import Settings
 
 T = TypeVar("T")
@@ -29,9 +29,10 @@ Lead = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add ``weir keys``."""
-    group = typer.Typer(no_args_is_help=True, help="List the keys that sign access tokens, or rotate them.")
+    group = typer.Typer(no_args_is_help=True, help="List the keys that sign access tokens, rotate them, or revoke one.")
     group.command("list")(list_keys)
     group.command("rotate")(rotate_keys)
+    group.command("revoke")(revoke_key)
     app.add_typer(group, name="keys")
 
 
@@ -57,6 +58,19 @@ def rotate_keys(lead: Lead = LEAD_SECONDS) -> None:
         typer.echo(f"nothing was changed: {refusal}", err=True)
         raise typer.Exit(1) from None
     typer.echo(f"{key.kid} signs from {_time(key.activates_at)} on")
+
+
+def revoke_key(kid: Annotated[str, typer.Argument(help="The key, as the list shows it.")]) -> None:
+    """End a key at once, because it may be known to others: every access token that it signed is refused.
+
+    Processes follow within two seconds. Sessions go on: their refresh tokens get new access tokens.
+    """
+    try:
+        key = _run(lambda database: revoke(database, kid))
+    except NoSuchKey as refusal:
+        typer.echo(f"nothing was changed: {refusal}", err=True)
+        raise typer.Exit(1) from None
+    typer.echo(f"{key.kid} signs from now on")
 
 
 def _time(at: datetime) -> str:

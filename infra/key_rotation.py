@@ -32,6 +32,16 @@ _KEYS: Final = (
     " WHERE retired_at IS NULL OR retired_at > clock_timestamp() ORDER BY activates_at DESC, kid"
 )
 
+_REVOKE: Final = (
+    "UPDATE signing_keys SET retired_at = clock_timestamp()"
+    " WHERE kid = $1 AND (retired_at IS NULL OR retired_at > clock_timestamp()) RETURNING kid"
+)
+# Of two live keys only one is there to stay: if it waits and the other is revoked, its turn has come.
+_PROMOTE: Final = (
+    "UPDATE signing_keys SET activates_at = least(activates_at, clock_timestamp())"
+    " WHERE retired_at IS NULL RETURNING kid"
+)
+
 
 class TwoAreLive(Exception):
     """A third key must wait until the older of the two has retired."""
@@ -39,6 +49,13 @@ class TwoAreLive(Exception):
     def __init__(self, retires_at: datetime) -> None:
         super().__init__(f"two keys are live; the older one retires at {retires_at:%Y-%m-%d %H:%M:%S}Z")
         self.retires_at = retires_at
+
+
+class NoSuchKey(Exception):
+    """No key of this id verifies."""
+
+    def __init__(self, kid: str) -> None:
+        super().__init__(f"no key {kid[:100]} is in use")
 
 
 class LiveKey(NamedTuple):
@@ -70,13 +87,32 @@ async def rotate(database: Database, *, lead: float = LEAD_SECONDS) -> LiveKey:
         return _live(await connection.fetch(_KEYS))[0]
 
 
+async def revoke(database: Database, kid: str) -> LiveKey:
+    """Ends a key at once, because somebody may have it: what it signed is refused as soon as processes look again.
+
+    Answers the key that signs from now on: the one that waits for its turn, or a new one. Raises :class:`NoSuchKey`,
+    and :class:`~infra.errors.Unavailable`.
+    """
+    async with database.acquire() as connection, connection.transaction():
+        await connection.execute("LOCK TABLE signing_keys IN SHARE ROW EXCLUSIVE MODE")
+        if not await connection.fetchval(_REVOKE, kid):
+            raise NoSuchKey(kid)
+        if not await connection.fetchval(_PROMOTE):
+            await _add(connection, 0.0)
+        return _live(await connection.fetch(_KEYS))[0]
+
+
 async def _replace(connection: Pooled, lead: float) -> None:
     """The clock is read here and not when the transaction began, for it may have waited for its lock."""
-    kid, pem = generate()
     await connection.execute("DELETE FROM signing_keys WHERE retired_at <= clock_timestamp()")
     await connection.execute(
         "UPDATE signing_keys SET retired_at = clock_timestamp() + make_interval(secs => $1)", lead + RETIRE_SECONDS
     )
+    await _add(connection, lead)
+
+
+async def _add(connection: Pooled, lead: float) -> None:
+    kid, pem = generate()
     await connection.execute(
         "INSERT INTO signing_keys (kid, private_pem, created_at, activates_at)"
         " VALUES ($1, $2, clock_timestamp(), clock_timestamp() + make_interval(secs => $3))",

@@ -116,6 +116,8 @@ class Keys:
         self._ring: KeyRing | None = None
         self._read_at = 0.0
         self._reading = asyncio.Lock()
+        self.gone = 0
+        """How often keys have gone out of use: what they had signed is to be verified anew."""
 
     async def ring(self) -> KeyRing:
         """The keys in use; raises :class:`~infra.errors.Unavailable` if they were never read and cannot be now."""
@@ -153,7 +155,9 @@ class Keys:
             found = await connection.fetch(_LIVE, timeout=READ_SECONDS)
         rows = [(row["kid"], row["private_pem"]) for row in found or await self._first()]
         if self._ring is None or rows != self._rows:
+            known = self._ring.public.keys() if self._ring else set[str]()
             self._rows, self._ring = rows, key_ring(rows)
+            self.gone += bool(known - self._ring.public.keys())
         self._read_at = asked_at
         return self._ring
 

@@ -28,7 +28,10 @@ _MALFORMED: Final = (jwt.PyJWTError, ValueError, TypeError, OverflowError, Recur
 
 
 class KeySource(Protocol):
-    """Where signing keys come from: :class:`infra.keys.Keys`."""
+    """Where signing keys come from: :class:`infra.keys.Keys`. ``gone`` counts how often any has gone out of use."""
+
+    @property
+    def gone(self) -> int: ...
 
     async def signing(self) -> SigningKey:
         """The key to sign with."""
@@ -78,6 +81,7 @@ class Tokens:
         self._issuer = issuer
         self._seconds = min(seconds, LONGEST_LIFE)
         self._verified: dict[str, Access] = {}
+        self._gone = keys.gone
 
     async def issue(self, account_id: UUID, scopes: Iterable[str], *, session_id: UUID, version: int) -> Issued:
         """A token that speaks for the account, in a session of it, as of a version of its stream."""
@@ -100,6 +104,8 @@ class Tokens:
 
     def remembered(self, token: str) -> Access | None:
         """Who a token speaks for, if this process has verified it before: a look-up, no cryptography."""
+        if self._gone != self._keys.gone:
+            self._verified, self._gone = {}, self._keys.gone
         access = self._verified.get(token)
         if access is None or access.expires_at > time.time():
             return access

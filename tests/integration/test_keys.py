@@ -15,10 +15,10 @@ from pydantic import SecretStr
 
 from infra.database import Database
 from infra.errors import Unavailable
-from infra.key_rotation import LEAD_SECONDS, RETIRE_SECONDS, TwoAreLive, listed, rotate
+from infra.key_rotation import LEAD_SECONDS, RETIRE_SECONDS, NoSuchKey, TwoAreLive, listed, revoke, rotate
 from infra.keys import FRESH_SECONDS, LOOK_SECONDS, READ_SECONDS, RELOAD_SECONDS, Keys, generate, key_ring
 from infra.settings import Settings
-from infra.tokens import LEEWAY_SECONDS, LONGEST_LIFE, Tokens
+from infra.tokens import LEEWAY_SECONDS, LONGEST_LIFE, InvalidToken, Tokens
 from tests.api_client import api_client
 from tests.proxy import proxy_before
 from tests.write_side import eventually
@@ -126,6 +126,45 @@ async def test_of_rotations_at_once_one_counts_and_a_third_key_waits_until_the_f
     assert first not in {row["kid"] for row in await database.fetch("SELECT kid FROM signing_keys")}
 
 
+async def test_a_key_that_is_revoked_ends_at_once_with_all_that_it_signed(database: Database) -> None:
+    keys = Keys(database)
+    mint = tokens(keys)
+    text = await token(mint)
+    await mint.verify(text)
+    new = await revoke(database, key_of(text))
+    async with keys.following():
+
+        async def refused() -> bool:
+            try:
+                await mint.verify(text)
+            except InvalidToken:
+                return True
+            return False
+
+        await eventually(refused, seconds=LOOK_SECONDS + 1)
+    assert key_of(await token(mint)) == new.kid
+    assert [key.kid for key in await listed(database)] == [new.kid]
+
+
+@pytest.mark.parametrize("lead", [0.0, 60.0], ids=["signs", "waits"])
+async def test_of_two_keys_the_other_takes_over_if_it_is_there_to_stay(database: Database, lead: float) -> None:
+    old = (await Keys(database).signing()).kid
+    new = (await rotate(database, lead=lead)).kid
+    assert (await revoke(database, old)).kid == new
+    assert (await Keys(database).signing()).kid == new
+    assert (await revoke(database, new)).kid not in {old, new}
+    with pytest.raises(NoSuchKey):
+        await revoke(database, new)
+
+
+async def test_the_one_before_does_not_sign_again_when_its_successor_is_revoked(database: Database) -> None:
+    old = (await Keys(database).signing()).kid
+    new = (await rotate(database, lead=0.0)).kid
+    third = (await revoke(database, new)).kid
+    assert (await Keys(database).signing()).kid == third
+    assert [key.kid for key in await listed(database)] == [third, old]
+
+
 async def test_the_first_key_of_all_may_come_of_a_rotation_and_signs_at_once(database: Database) -> None:
     made = await rotate(database)
     assert not made.waiting
@@ -192,6 +231,11 @@ def test_weir_keys_lists_and_rotates_and_says_why_it_does_not(settings: Settings
     table = weir(settings, "list").stdout
     assert "BEGIN" not in table
     assert (table.count("yes"), table.count("from 20")) == (1, 1)
+    kid = next(word for line in table.splitlines() if " yes " in line for word in line.split() if len(word) == 43)
+    assert "signs from now on" in weir(settings, "revoke", kid).stdout
+    assert kid not in weir(settings, "list").stdout
+    assert (again := weir(settings, "revoke", kid)).returncode == 1
+    assert "is in use" in again.stderr
 
 
 async def test_the_api_follows_a_rotation_unasked(settings: Settings) -> None:

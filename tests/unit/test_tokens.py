@@ -29,6 +29,7 @@ class Ring:
     def __init__(self, ring: KeyRing = OURS) -> None:
         self._ring = ring
         self.asked = 0
+        self.gone = 0
 
     async def signing(self) -> SigningKey:
         return self._ring.signing
