@@ -64,6 +64,9 @@ class Visit(Protocol):
     async def admit(self, body: bytes) -> None:
         """Called once, before the endpoint. May wait for what all processes count together."""
 
+    async def writes_to(self, address: str) -> None:
+        """It has turned out to whom the request makes the shop write. May wait as ``admit`` does."""
+
     def headers(self) -> list[tuple[bytes, bytes]]:
         """The RateLimit fields."""
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, TypeVar, cast
 
 from fastapi import Depends, Request
 
-from api.context import EXCHANGE, Exchange, RequestContext, context_of
+from api.context import EXCHANGE, Exchange, RequestContext, Visit, context_of
 from api.routing import Gate, HotRead
 
 T = TypeVar("T")
@@ -65,5 +65,12 @@ def raw_body(request: Request) -> bytes:
     return exchange.body
 
 
+def limited_visit(request: Request) -> Visit | None:
+    """The request as its limit counts it, for what only the endpoint finds out; None where nothing is counted."""
+    exchange: Exchange = request.scope[EXCHANGE]
+    return exchange.visit
+
+
 Context = Annotated[RequestContext, Depends(request_context)]
+Counted = Annotated[Visit | None, Depends(limited_visit)]
 RawBody = Annotated[bytes, Depends(raw_body)]

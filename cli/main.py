@@ -25,6 +25,7 @@ COMMANDS = {
     "keys": Entry("cli.keys", "List the keys that sign access tokens, or rotate them."),
     "replay": Entry("cli.replay", "Rebuild a read model from the log."),
     "parked": Entry("cli.parked", "List, retry or skip streams that a poison event has parked."),
+    "mail": Entry("cli.mail", "See mails as their readers will."),
     "mailsink": Entry("cli.mailsink", "Take mail by SMTP, keep each message as a file, show them in a browser."),
     "bench": Entry("cli.bench", "Measure, side by side with others, on this machine."),
 }

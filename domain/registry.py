@@ -7,6 +7,7 @@ from typing import Any, Final, TypeAlias
 from domain.accounts import (
     AccountActivated,
     AccountDeactivated,
+    AccountEmailVerificationRequested,
     AccountEmailVerified,
     AccountErased,
     AccountPasswordChanged,
@@ -66,6 +67,7 @@ EVENTS: Final[Mapping[str, EventType]] = {
     "account.activated": EventType(cls=AccountActivated),
     "account.deactivated": EventType(cls=AccountDeactivated),
     "account.roles_changed": EventType(cls=AccountRolesChanged),
+    "account.email_verification_requested": EventType(cls=AccountEmailVerificationRequested),
     "account.email_verified": EventType(cls=AccountEmailVerified),
     "account.username_changed": EventType(cls=AccountUsernameChanged),
     "account.profile_changed": EventType(cls=AccountProfileChanged),

@@ -24,11 +24,15 @@ Settled: TypeAlias = Literal["due", "unknown", "sent", "refused", "failed"]
 
 @dataclass(frozen=True, kw_only=True)
 class Mail:
-    """A mail to be written down. ``context`` is all that its template needs, and no secret."""
+    """A mail to be written down. ``context`` is all that its template needs, and no secret.
+
+    ``language`` is the recipient's, None for whichever the shop speaks.
+    """
 
     position: int
     kind: str
     recipient: str
+    language: str | None
     context: dict[str, Any]
     correlation: str | None
 
@@ -40,6 +44,7 @@ class Claimed:
     mail_id: UUID
     kind: str
     recipient: str
+    language: str | None
     context: dict[str, Any]
     message_id: str
     correlation: str | None
@@ -70,13 +75,15 @@ async def write(session: Session, log_id: UUID, domain: str, mails: Sequence[Mai
     """
     ids = [mail_id(log_id, mail) for mail in mails]
     rows = await session.fetch(
-        "INSERT INTO mail_ledger (mail_id, position, kind, recipient, context, correlation, message_id)"
-        " SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::jsonb[], $6::text[], $7::text[])"
+        "INSERT INTO mail_ledger (mail_id, position, kind, recipient, language, context, correlation, message_id)"
+        " SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::jsonb[], $7::text[],"
+        " $8::text[])"
         " ON CONFLICT DO NOTHING RETURNING mail_id",
         ids,
         [mail.position for mail in mails],
         [mail.kind for mail in mails],
         [mail.recipient for mail in mails],
+        [mail.language for mail in mails],
         [orjson.dumps(mail.context) for mail in mails],
         [mail.correlation for mail in mails],
         [f"<{id.hex}@{domain}>" for id in ids],
@@ -96,7 +103,7 @@ async def claim(database: Database, mail_ids: Sequence[UUID], *, lease_seconds: 
         "              FOR UPDATE SKIP LOCKED)"
         " UPDATE mail_ledger m SET state = 'sending', attempts = attempts + 1,"
         " due_at = clock_timestamp() + make_interval(secs => $2) FROM free WHERE m.mail_id = free.mail_id"
-        " RETURNING m.mail_id, kind, recipient, context, message_id, correlation, attempts, created_at",
+        " RETURNING m.mail_id, kind, recipient, language, context, message_id, correlation, attempts, created_at",
         mail_ids,
         lease_seconds,
     )

@@ -4,9 +4,10 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from infra.languages import FALLBACK, shipped
 from infra.rates import Rate
 
 
@@ -91,6 +92,9 @@ class Settings(BaseSettings):
         default=SecretStr("smtp://localhost:1025"), description="smtp[s]://[user:password@]host:port"
     )
     mail_from: str = "Weir <shop@weir.example>"
+    mail_language: Annotated[str, AfterValidator(shipped)] = Field(
+        default=FALLBACK, description="of mails to whom no other is known to be better: en, de"
+    )
     mail_max_attempts: int = Field(default=12, ge=1, le=100)
 
     order_payment_minutes: int = Field(default=30, ge=1, le=60 * 24 * 30)

@@ -8,6 +8,7 @@ from uuid import UUID
 from domain.accounts import (
     AccountActivated,
     AccountDeactivated,
+    AccountEmailVerificationRequested,
     AccountEmailVerified,
     AccountErased,
     AccountPasswordChanged,
@@ -102,6 +103,7 @@ ACCOUNT_CARD: Final = Projection[AccountCard](
             AccountActivated,
             AccountDeactivated,
             AccountRolesChanged,
+            AccountEmailVerificationRequested,
             AccountEmailVerified,
             AccountUsernameChanged,
             AccountProfileChanged,

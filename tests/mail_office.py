@@ -56,6 +56,7 @@ class Office:
             "position": position,
             "kind": "shipping_notice",
             "recipient": "ada@example.com",
+            "language": None,
             "context": NOTICE,
             "correlation": "req-42",
         }
@@ -63,11 +64,13 @@ class Office:
             (mail_id,) = await mail_ledger.write(connection, LOG_ID, "weir.example", [Mail(**{**mail, **changed})])
         return mail_id
 
-    async def acquaint(self, account_id: UUID = ACCOUNT_ID) -> None:
+    async def acquaint(self, account_id: UUID = ACCOUNT_ID, language: str | None = None) -> None:
         """Ada's address is known already; her registration, and the mail that it makes due, are long past."""
         await self.database.execute(
-            "INSERT INTO mail_recipients (account_id, email, username) VALUES ($1, 'Ada@Example.org', 'Ada')",
+            "INSERT INTO mail_recipients (account_id, email, username, language)"
+            " VALUES ($1, 'Ada@Example.org', 'Ada', $2)",
             account_id,
+            language,
         )
 
     async def row(self, mail_id: UUID) -> dict[str, Any]:

@@ -19,10 +19,11 @@ from workers.reactions import MailDue, react
 
 @dataclass(frozen=True, kw_only=True)
 class Recipient:
-    """Where an account's mail goes, and how it is addressed."""
+    """Where an account's mail goes, how it is addressed, and in which language; None for the shop's own."""
 
     email: str
     username: str
+    language: str | None = None
 
 
 Recipients: TypeAlias = Mapping[UUID, Recipient | None]
@@ -100,7 +101,8 @@ def _addresses(event: Event, known: Recipients) -> dict[UUID, Recipient | None]:
     """What the event tells about where mail goes."""
     match event:
         case AccountRegistered():
-            return {event.account_id: Recipient(email=event.email, username=event.username)}
+            told = Recipient(email=event.email, username=event.username, language=event.language)
+            return {event.account_id: told}
         case AccountUsernameChanged():
             before = known.get(event.account_id)
             return {event.account_id: replace(before, username=event.username)} if before else {}
@@ -125,6 +127,7 @@ def _mail(event: Recorded, due: MailDue, recipient: Recipient) -> Mail:
         position=event.position,
         kind=due.kind,
         recipient=recipient.email,
+        language=recipient.language,
         context={"username": recipient.username, **due.context},
         correlation=event.metadata.get("correlation"),
     )

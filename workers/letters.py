@@ -1,32 +1,18 @@
-"""Mails as people read them: text and HTML from templates, in a message that comes out the same at every attempt."""
+"""Letters: what mails say, in a message that comes out the same at every attempt."""
 
 import re
 from binascii import b2a_qp
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC
 from email.headerregistry import Address
 from email.policy import SMTP, SMTPUTF8, EmailPolicy
 from email.utils import format_datetime, parseaddr
-from functools import cache
-from typing import Any, Final
+from functools import cache, lru_cache
+from typing import Any, Final, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
-
+from infra.languages import FALLBACK, first_of
 from infra.mail_ledger import Claimed
 from infra.mailer import Envelope
-
-SUBJECTS: Final[Mapping[str, str]] = {
-    "order_confirmation": "Your order {{ order_no }}",
-    "shipping_notice": "Your order {{ order_no }} is on its way",
-    "payment_received": "We have your payment for order {{ order_no }}",
-    "payment_reminder": "Your order {{ order_no }} waits for your payment",
-    "order_cancelled": "Your order {{ order_no }} is cancelled",
-    "verify_email": "Please confirm your address",
-    "password_reset": "Choose a new password",
-    "password_changed": "Your password has been changed",
-}
-"""Every kind of mail with its subject; its bodies are ``templates/<kind>.txt`` and ``templates/<kind>.html``."""
-
+from workers.wording import wording
 
 _BOUNDARY: Final = b"=_weir"
 """RFC 2045 recommends such a one: quoted-printable text has no ``=_`` in it."""
@@ -38,35 +24,41 @@ _LINE: Final = 78
 _PLAIN: Final = re.compile(r"[A-Za-z0-9<>@.,:+_-]+(?: [A-Za-z0-9<>@.,:+_-]+)*")
 """What needs neither encoding nor folding; most headers of most mails. To find that out by parsing takes as long as all
 else of a mail."""
+_SUBJECTS: Final = 256
+"""How many headers that are not plain are remembered: the subjects of most mails are the same for all."""
+_BREAKS: Final = re.compile(r"[\x00-\x20\x7f\x85\u2028\u2029]+")
 _PART: Final = (
     b'--%b\r\nContent-Type: text/%b; charset="utf-8"\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n%b\r\n'
 )
 
 
-def compose(mail: Claimed, sender: str) -> Envelope:
-    """The mail, ready to go. The same row gives the same bytes.
+def compose(mail: Claimed, sender: str, language: str = FALLBACK) -> Envelope:
+    """The mail, ready to go; in ``language`` if it has none of its own. The same row gives the same bytes.
 
     Raises what Jinja raises for a template that asks for what the row does not have, and ``ValueError`` for a header
     that would be more than one line. The standard library's own messages parse and fold every header of every part,
     which is three times the work of all else that a mail takes; only headers that are not plain go that way here.
     """
+    words = wording(mail.kind, first_of(mail.language, language))
+    shop = _shop(sender)
+    context = {**mail.context, "shop": shop.name}
+    subject = _BREAKS.sub(" ", words.subject.render(context)).strip()
     recipient = wire_address(mail.recipient)
     local, _, domain = recipient.rpartition("@")
     headers = {
         "To": str(Address(username=local, domain=domain)),
-        "Subject": _subject_template(mail.kind).render(mail.context),
+        "Subject": subject,
         "Date": format_datetime(mail.created_at.astimezone(UTC)),
         "Message-ID": mail.message_id,
+        "Content-Language": words.language,
         **({} if mail.correlation is None else {"X-Request-ID": mail.correlation}),
     }
     policy = SMTP if recipient.isascii() else SMTPUTF8
     head = b"".join(header_line(policy, name, value) for name, value in headers.items())
-    parts = [
-        _PART % (_BOUNDARY, kind, _printable(_body(mail, form)))
-        for kind, form in ((b"plain", "txt"), (b"html", "html"))
-    ]
-    message = b"".join([_from(sender), head, _FIXED, *parts, b"--%b--\r\n" % _BOUNDARY])
-    return Envelope(sender=parseaddr(sender)[1], recipient=recipient, message=message)
+    bodies = {b"plain": words.text.render(context), b"html": words.html.render(context, subject=subject)}
+    parts = [_PART % (_BOUNDARY, kind, _printable(body)) for kind, body in bodies.items()]
+    message = b"".join([shop.header, head, _FIXED, *parts, b"--%b--\r\n" % _BOUNDARY])
+    return Envelope(sender=shop.address, recipient=recipient, message=message)
 
 
 def header_line(policy: "EmailPolicy[Any]", name: str, value: str) -> bytes:
@@ -75,6 +67,11 @@ def header_line(policy: "EmailPolicy[Any]", name: str, value: str) -> bytes:
         return f"{name}: {value}\r\n".encode()
     if "\r" in value or "\n" in value:
         raise ValueError(f"Header {name} would be more than one line")
+    return _folded(policy, name, value)
+
+
+@lru_cache(_SUBJECTS)
+def _folded(policy: "EmailPolicy[Any]", name: str, value: str) -> bytes:
     return policy.fold_binary(*policy.header_store_parse(name, value))
 
 
@@ -94,36 +91,14 @@ def domain_of(sender: str) -> str:
     return parseaddr(sender)[1].rpartition("@")[2]
 
 
-@cache
-def _subject_template(kind: str) -> Template:
-    return _environment().from_string(SUBJECTS[kind])
+class _Shop(NamedTuple):
+    name: str
+    address: str
+    header: bytes
 
 
 @cache
-def _from(sender: str) -> bytes:
+def _shop(sender: str) -> _Shop:
     name, address = parseaddr(sender)
-    return header_line(SMTP, "From", str(Address(display_name=name, addr_spec=address)))
-
-
-def _body(mail: Claimed, form: str) -> str:
-    return _environment().get_template(f"{mail.kind}.{form}").render(mail.context)
-
-
-@cache
-def _environment() -> Environment:
-    """HTML is escaped, text is not, and a name that the context does not have is an error and no blank."""
-    environment = Environment(
-        loader=PackageLoader("workers"),
-        autoescape=select_autoescape(("html",), default=False, default_for_string=False),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        auto_reload=False,
-    )
-    environment.filters["moment"] = _moment
-    return environment
-
-
-def _moment(text: str) -> str:
-    return datetime.fromisoformat(text).astimezone(UTC).strftime("%d %B %Y, %H:%M UTC")
+    header = header_line(SMTP, "From", str(Address(display_name=name, addr_spec=address)))
+    return _Shop(name or domain_of(sender), address, header)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from infra.links import Links, Purpose
+from infra.links import LIVES, Links, Purpose
 from infra.mail_ledger import Claimed
 
 LINKED: Final[Mapping[str, Purpose]] = {
@@ -25,9 +25,16 @@ class Linker:
         self._base = public_url.rstrip("/")
 
     async def complete(self, mail: Claimed) -> Claimed:
-        """The mail with its link as ``link``, if it has one. Raises :class:`~infra.errors.Unavailable`."""
+        """The mail with its ``link``, if it has one, and how many seconds that ``lives``.
+
+        Raises :class:`~infra.errors.Unavailable`.
+        """
         purpose = LINKED.get(mail.kind)
         if purpose is None:
             return mail
-        token = await self._links.token(purpose, mail.mail_id)
-        return replace(mail, context={**mail.context, "link": f"{self._base}/{purpose}?token={token}"})
+        return linked(mail, purpose, f"{self._base}/{purpose}?token={await self._links.token(purpose, mail.mail_id)}")
+
+
+def linked(mail: Claimed, purpose: Purpose, link: str) -> Claimed:
+    """The mail with that link in it."""
+    return replace(mail, context={**mail.context, "link": link, "lives": int(LIVES[purpose].total_seconds())})

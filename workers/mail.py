@@ -79,6 +79,7 @@ class Post:
         self._database = database
         self._mailer = mailer
         self._sender = settings.mail_from
+        self._language = settings.mail_language
         self._linker = Linker(Links(database, ServerSecret(database)), settings.public_url)
         self._most_attempts = settings.mail_max_attempts
         self._metrics = metrics
@@ -145,7 +146,7 @@ class Post:
         if mail.attempts > self._most_attempts:
             return Deferred(reason="its sender died every time")
         try:
-            envelope = compose(await self._linker.complete(mail), self._sender)
+            envelope = compose(await self._linker.complete(mail), self._sender, self._language)
         except Exception as error:  # a broken template or row must neither stop the others nor be lost
             _log.exception("mail cannot be composed", mail_id=str(mail.mail_id), kind=mail.kind)
             return Deferred(reason=f"compose: {type(error).__name__}")

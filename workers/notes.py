@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, assert_never
 from uuid import UUID
 
-from domain.order_time import OrderNote, PaymentReminder, RefundOwed
+from domain.order_time import OrderNote, OrderTime, PaymentReminder, RefundOwed
 from infra import mail_ledger
 from infra.log import Session
 from infra.mail_ledger import Mail
@@ -28,25 +28,27 @@ async def write_notes(session: Session, log_id: UUID, domain: str, notes: Sequen
 async def _remind(session: Session, log_id: UUID, domain: str, note: PaymentReminder) -> None:
     """A mail to the address of this moment. Who has erased the account since gets none."""
     order = note.order
-    row = await session.fetchrow("SELECT email, username FROM mail_recipients WHERE account_id = $1", order.customer_id)
+    row = await session.fetchrow(
+        "SELECT email, username, language FROM mail_recipients WHERE account_id = $1", order.customer_id
+    )
     if row is None:
         raise RecipientUnknown(f"account {order.customer_id}")
     if row["email"] is None:
         return
-    context: dict[str, Any] = {
-        "username": row["username"],
-        "order_no": order.order_no,
-        "total": str(order.total),
-        "expires_at": order.expires_at.isoformat(),
-    }
     mail = Mail(
         position=order.position,
         kind=REMINDER,
         recipient=row["email"],
-        context=context,
+        language=row["language"],
+        context={"username": row["username"], **reminder(order)},
         correlation=order.correlation,
     )
     await mail_ledger.write(session, log_id, domain, [mail])
+
+
+def reminder(order: OrderTime) -> dict[str, Any]:
+    """What the reminder tells of the order."""
+    return {"order_no": order.order_no, "total": str(order.total), "expires_at": order.expires_at.isoformat()}
 
 
 async def _owe(session: Session, owed: RefundOwed) -> None:

@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
-from domain.accounts import AccountPasswordChanged, AccountPasswordResetRequested, AccountRegistered
+from domain.accounts import (
+    AccountEmailVerificationRequested,
+    AccountPasswordChanged,
+    AccountPasswordResetRequested,
+    AccountRegistered,
+)
 from domain.messages import Event
 from domain.orders import OrderCancelled, OrderLine, OrderPaid, OrderPlaced, OrderShipped
 
@@ -63,6 +68,11 @@ def ask_whose_address_it_is(account: AccountRegistered) -> Sequence[MailDue]:
     return [MailDue(kind="verify_email", account_id=account.account_id, context={})]
 
 
+def ask_again_whose_address_it_is(request: AccountEmailVerificationRequested) -> Sequence[MailDue]:
+    """The owner gets another link; it takes the place of the one before."""
+    return [MailDue(kind="verify_email", account_id=request.account_id, context={"again": True})]
+
+
 def send_reset_link(request: AccountPasswordResetRequested) -> Sequence[MailDue]:
     """The owner gets a link by which to choose a new password."""
     return [MailDue(kind="password_reset", account_id=request.account_id, context={})]
@@ -79,6 +89,7 @@ REACTIONS: Final[Mapping[type[Event], tuple[Reaction, ...]]] = {
     OrderShipped: (announce_shipment,),
     OrderCancelled: (tell_of_cancellation,),
     AccountRegistered: (ask_whose_address_it_is,),
+    AccountEmailVerificationRequested: (ask_again_whose_address_it_is,),
     AccountPasswordResetRequested: (send_reset_link,),
     AccountPasswordChanged: (tell_of_new_password,),
 }

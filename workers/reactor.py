@@ -130,13 +130,15 @@ async def _addresses_known(session: Session, entries: Sequence[Entry]) -> dict[U
     if not accounts:
         return {}
     rows = await session.fetch(
-        "SELECT account_id, email, username FROM mail_recipients WHERE account_id = ANY ($1)", list(accounts)
+        "SELECT account_id, email, username, language FROM mail_recipients WHERE account_id = ANY ($1)", list(accounts)
     )
-    return {row["account_id"]: _recipient(row["email"], row["username"]) for row in rows}
+    return {row["account_id"]: _recipient(row["email"], row["username"], row["language"]) for row in rows}
 
 
-def _recipient(email: str | None, username: str | None) -> Recipient | None:
-    return None if email is None or username is None else Recipient(email=email, username=username)
+def _recipient(email: str | None, username: str | None, language: str | None) -> Recipient | None:
+    if email is None or username is None:
+        return None
+    return Recipient(email=email, username=username, language=language)
 
 
 def _concerned(entry: Entry) -> set[UUID]:
@@ -171,9 +173,11 @@ async def _clear_away(session: Session, erased: Sequence[Erased]) -> None:
 
 async def _store(session: Session, recipients: Mapping[UUID, Recipient | None]) -> None:
     await session.execute(
-        "INSERT INTO mail_recipients SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[])"
-        " ON CONFLICT (account_id) DO UPDATE SET email = excluded.email, username = excluded.username",
+        "INSERT INTO mail_recipients (account_id, email, username, language)"
+        " SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) ON CONFLICT (account_id)"
+        " DO UPDATE SET email = excluded.email, username = excluded.username, language = excluded.language",
         list(recipients),
         [recipient and recipient.email for recipient in recipients.values()],
         [recipient and recipient.username for recipient in recipients.values()],
+        [recipient and recipient.language for recipient in recipients.values()],
     )

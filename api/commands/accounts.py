@@ -14,6 +14,7 @@ from api.context import Principal
 from api.deps import opened
 from api.endpoint import router
 from api.ids import new_id
+from api.languages import Spoken
 from api.schemas import Body
 from domain.accounts import (
     ACCOUNTS,
@@ -58,13 +59,17 @@ class RolesBody(Body):
 async def register(
     body: RegisterBody,
     commands: Commands,
+    language: Spoken,
     database: Annotated[Database, Depends(opened(Database))],
     passwords: Annotated[Passwords, Depends(opened(Passwords))],
 ) -> Receipt:
-    """Make an account. A taken email or username is ``already-taken`` with its pointer."""
+    """Make an account. A taken email or username is ``already-taken`` with its pointer.
+
+    A link is mailed by which the address can be verified. This and all later mails are in the language asked for here.
+    """
     _check_email(body.email)
     account_id = new_id()
-    command = RegisterAccount(account_id=account_id, email=body.email, username=body.username)
+    command = RegisterAccount(account_id=account_id, email=body.email, username=body.username, language=language)
 
     def decide(work: Work) -> None:
         work.execute(ACCOUNTS, account_id, command)

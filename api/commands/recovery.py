@@ -1,4 +1,4 @@
-"""What the links in mails open: an address is verified, a forgotten password chosen anew."""
+"""Links in mails: how another one is asked for, and what they open: a verified address, a new password."""
 
 from contextlib import suppress
 from typing import Annotated, Final
@@ -8,9 +8,11 @@ from pydantic import Field
 from starlette.responses import Response
 
 from api.answers import Receipt
+from api.auth import in_session
 from api.commands.password_change import change_password
 from api.commands.sender import Commands, Sender
-from api.deps import Context, opened
+from api.context import Principal
+from api.deps import Context, Counted, opened
 from api.endpoint import router
 from api.schemas import Body
 from domain.accounts import (
@@ -19,6 +21,7 @@ from domain.accounts import (
     ChangePassword,
     InvalidLink,
     PasswordChangedBy,
+    RequestEmailVerification,
     RequestPasswordReset,
     VerifyEmail,
     email_key,
@@ -40,7 +43,7 @@ Token = Annotated[str, Field(max_length=LONGEST_TOKEN, description="from the lin
 
 
 class VerifyBody(Body):
-    """The token of the link that was mailed when the account was made."""
+    """The token of the newest link that was mailed to verify the address."""
 
     token: Token
 
@@ -77,6 +80,20 @@ async def verify_email(
     async with database.acquire() as connection:
         await links.use(connection, link.link_id)
     return receipt
+
+
+@routes.post("/v1/me/verify-email", status_code=202, response_class=Response)
+async def ask_for_verification(
+    commands: Commands, counted: Counted, me: Annotated[Principal, Depends(in_session())]
+) -> None:
+    """Have another link mailed by which one's address can be verified; the one before it works no more.
+
+    Nothing is mailed to an address that is verified already. Counted by address, together with password resets.
+    """
+    account = await commands.handler.peek(ACCOUNTS, me.id)
+    if counted is not None and account is not None:
+        await counted.writes_to(account.email_key)
+    await commands.handle((ACCOUNTS, me.id), RequestEmailVerification())
 
 
 @routes.post("/v1/auth/password-reset", status_code=202, response_class=Response)

@@ -56,6 +56,7 @@ CLASSES: Final[Mapping[str, str]] = {
     "PUT /v1/me/password": "password",
     "GET /v1/me/sessions": "read",
     "DELETE /v1/me/sessions/{}": "write",
+    "POST /v1/me/verify-email": "mail",
     "GET /v1/orders": "read",
     "POST /v1/orders": "write",
     "GET /v1/orders/{}": "read",

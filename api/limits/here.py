@@ -68,6 +68,9 @@ class VisitHere:
     async def admit(self, body: bytes) -> None:
         """Nothing is counted anywhere else."""
 
+    async def writes_to(self, address: str) -> None:
+        """Addresses are not counted here."""
+
     def headers(self) -> Headers:
         """The RateLimit fields."""
         return self._told.headers()

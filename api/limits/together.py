@@ -90,7 +90,15 @@ class VisitTogether:
         subjects = [self._source, read(body) if read else None]
         for (name, rate), subject in zip(self._gate.rates.items(), subjects, strict=False):
             if subject is not None:
-                self._told.stands(name, await self._gate.throttle.take(name, subject, rate))
+                await self._take(name, subject, rate)
+
+    async def writes_to(self, address: str) -> None:
+        """Counts as if the body had named the address; raises what ``admit`` raises."""
+        name, rate = list(self._gate.rates.items())[-1]
+        await self._take(name, address, rate)
+
+    async def _take(self, name: str, subject: str, rate: Rate) -> None:
+        self._told.stands(name, await self._gate.throttle.take(name, subject, rate))
 
     def headers(self) -> Headers:
         """The RateLimit fields."""
@@ -155,6 +163,9 @@ class LoginVisit:
         await self._take("login-pair", self._pair, gate.pair)
         if not await gate.throttle.knows(KNOWN, self._pair):
             await self._take("login-name", name, gate.name)
+
+    async def writes_to(self, address: str) -> None:
+        """A sign-in writes to nobody."""
 
     async def _take(self, policy: str, subject: str, rate: Rate) -> None:
         self._told.stands(policy, await self._gate.throttle.take(policy, subject, rate))

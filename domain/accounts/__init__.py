@@ -7,6 +7,7 @@ from domain.accounts.messages import (
     AccountActivated,
     AccountCommand,
     AccountDeactivated,
+    AccountEmailVerificationRequested,
     AccountEmailVerified,
     AccountErased,
     AccountEvent,
@@ -31,6 +32,7 @@ from domain.accounts.messages import (
     PasswordChangedBy,
     RegisterAccount,
     ReportTokenReuse,
+    RequestEmailVerification,
     RequestPasswordReset,
     Role,
     VerifyEmail,
@@ -46,8 +48,8 @@ from domain.accounts.rules import (
     ACCOUNTS,
     LONGEST_BIO,
     LONGEST_FULL_NAME,
-    Account,
 )
+from domain.accounts.state import Account
 
 __all__ = [
     "ACCOUNTS",
@@ -59,6 +61,7 @@ __all__ = [
     "AccountActivated",
     "AccountCommand",
     "AccountDeactivated",
+    "AccountEmailVerificationRequested",
     "AccountEmailVerified",
     "AccountErased",
     "AccountEvent",
@@ -83,6 +86,7 @@ __all__ = [
     "PasswordChangedBy",
     "RegisterAccount",
     "ReportTokenReuse",
+    "RequestEmailVerification",
     "RequestPasswordReset",
     "Role",
     "VerifyEmail",

@@ -46,12 +46,13 @@ class InvalidLink(Refusal):
 
 @dataclass(frozen=True, kw_only=True)
 class RegisterAccount(Command):
-    """Make an account."""
+    """Make an account. ``language`` is the one of ours that its owner reads best, if that is known."""
 
     account_id: UUID
     email: str
     username: str
     roles: tuple[Role, ...] = (Role.CUSTOMER,)
+    language: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +70,11 @@ class ChangeRoles(Command):
     """Give the account exactly these roles."""
 
     roles: tuple[Role, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestEmailVerification(Command):
+    """Mail the owner another link by which to show that the address is theirs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +132,7 @@ class EraseAccount(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class AccountRegistered(Event):
-    """``email`` and ``username`` are as given.
+    """``email`` and ``username`` are as given; ``language`` (RFC 5646) is None where none was asked for that we have.
 
     The keys are their normal forms, stored because a claim must be given back under the very key it was taken under,
     even when a later Unicode version would fold it otherwise.
@@ -138,6 +144,7 @@ class AccountRegistered(Event):
     username: str
     username_key: str
     roles: tuple[Role, ...]
+    language: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +167,13 @@ class AccountRolesChanged(Event):
 
     account_id: UUID
     roles: tuple[Role, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccountEmailVerificationRequested(Event):
+    """The owner, who has not yet shown that the address is theirs, asked for another link to do so."""
+
+    account_id: UUID
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,7 +243,7 @@ class AccountErased(Event):
 
 
 StandingCommand: TypeAlias = ActivateAccount | DeactivateAccount | ChangeRoles
-PersonCommand: TypeAlias = VerifyEmail | ChangeUsername | ChangeProfile
+PersonCommand: TypeAlias = RequestEmailVerification | VerifyEmail | ChangeUsername | ChangeProfile
 AccessCommand: TypeAlias = ChangePassword | RequestPasswordReset | EndSession | ReportTokenReuse
 AccountCommand: TypeAlias = RegisterAccount | StandingCommand | PersonCommand | AccessCommand | EraseAccount
 
@@ -238,4 +252,6 @@ PersonEvent: TypeAlias = AccountEmailVerified | AccountUsernameChanged | Account
 AccessEvent: TypeAlias = (
     AccountPasswordChanged | AccountPasswordResetRequested | AccountSessionEnded | AccountTokenReused
 )
-AccountEvent: TypeAlias = AccountRegistered | StandingEvent | PersonEvent | AccessEvent | AccountErased
+AccountEvent: TypeAlias = (
+    AccountRegistered | StandingEvent | AccountEmailVerificationRequested | PersonEvent | AccessEvent | AccountErased
+)

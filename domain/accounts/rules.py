@@ -1,16 +1,14 @@
-"""How an account lives, from its registration to its erasure: its state, and the rules between the events."""
+"""How an account lives, from its registration to its erasure: the rules between its events."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from typing import Final, assert_never
-from uuid import UUID
 
 from domain.accounts.messages import (
     AccessCommand,
-    AccessEvent,
     AccountActivated,
     AccountCommand,
     AccountDeactivated,
+    AccountEmailVerificationRequested,
     AccountEmailVerified,
     AccountErased,
     AccountEvent,
@@ -33,16 +31,16 @@ from domain.accounts.messages import (
     InvalidLink,
     PasswordChangedBy,
     PersonCommand,
-    PersonEvent,
     RegisterAccount,
     ReportTokenReuse,
+    RequestEmailVerification,
     RequestPasswordReset,
     Role,
     StandingCommand,
-    StandingEvent,
     VerifyEmail,
 )
 from domain.accounts.names import email_key, username_key
+from domain.accounts.state import Account, evolve, known_account
 from domain.decider import Claim, Decider
 from domain.errors import AlreadyExists, DoesNotExist
 from domain.values import line, text
@@ -51,42 +49,11 @@ LONGEST_FULL_NAME: Final = 200
 LONGEST_BIO: Final = 2000
 
 
-@dataclass(frozen=True, kw_only=True)
-class Account:
-    """An account as its events leave it.
-
-    ``password_no`` counts the passwords it has had before: what was made under an older one (a hash, a session other
-    than ``kept_session``) is void, even while the row that says so is still to be written.
-    ``reset_open`` from the request of a password reset until a password is chosen by it. ``last_ended`` is the session
-    whose end was told last: several who see it end at once tell it once.
-    """
-
-    account_id: UUID
-    email: str
-    email_key: str
-    username: str
-    username_key: str
-    roles: tuple[Role, ...]
-    active: bool = True
-    email_verified: bool = False
-    full_name: str | None = None
-    bio: str | None = None
-    password_no: int = 0
-    kept_session: UUID | None = None
-    reset_open: bool = False
-    last_ended: UUID | None = None
-    erased: bool = False
-
-    def keeps(self, session_id: UUID, password_no: int) -> bool:
-        """Whether a session that was begun under the password of that number may go on."""
-        return self.active and (password_no == self.password_no or session_id == self.kept_session)
-
-
 def decide(command: AccountCommand, account: Account | None) -> Sequence[AccountEvent]:
     """What the command changes; nothing if it is so already. To an erased account nothing can be said but that."""
     if isinstance(command, RegisterAccount):
         return _register(command, account)
-    known = _known(account)
+    known = known_account(account)
     if isinstance(command, EraseAccount):
         return [] if known.erased else [AccountErased(account_id=known.account_id)]
     if known.erased:
@@ -94,26 +61,10 @@ def decide(command: AccountCommand, account: Account | None) -> Sequence[Account
     match command:
         case ActivateAccount() | DeactivateAccount() | ChangeRoles():
             return _standing(command, known)
-        case VerifyEmail() | ChangeUsername() | ChangeProfile():
+        case RequestEmailVerification() | VerifyEmail() | ChangeUsername() | ChangeProfile():
             return _person(command, known)
         case _:
             return _access(command, known)
-
-
-def evolve(account: Account | None, event: AccountEvent) -> Account:
-    """The account after the event."""
-    if isinstance(event, AccountRegistered):
-        return _registered(event)
-    known = _known(account)
-    match event:
-        case AccountActivated() | AccountDeactivated() | AccountRolesChanged():
-            return _after_standing(known, event)
-        case AccountEmailVerified() | AccountUsernameChanged() | AccountProfileChanged():
-            return _after_person(known, event)
-        case AccountErased():
-            return replace(known, active=False, erased=True)
-        case _:
-            return _after_access(known, event)
 
 
 def claims(account: Account | None, event: AccountEvent) -> Sequence[Claim]:
@@ -149,19 +100,9 @@ def _register(command: RegisterAccount, account: Account | None) -> Sequence[Acc
             username=command.username,
             username_key=username_key(command.username),
             roles=_ordered(command.roles),
+            language=command.language,
         )
     ]
-
-
-def _registered(event: AccountRegistered) -> Account:
-    return Account(
-        account_id=event.account_id,
-        email=event.email,
-        email_key=event.email_key,
-        username=event.username,
-        username_key=event.username_key,
-        roles=event.roles,
-    )
 
 
 def _standing(command: StandingCommand, account: Account) -> Sequence[AccountEvent]:
@@ -177,20 +118,10 @@ def _standing(command: StandingCommand, account: Account) -> Sequence[AccountEve
             assert_never(command)
 
 
-def _after_standing(account: Account, event: StandingEvent) -> Account:
-    match event:
-        case AccountActivated():
-            return replace(account, active=True)
-        case AccountDeactivated():
-            return replace(account, active=False, reset_open=False)
-        case AccountRolesChanged(roles=roles):
-            return replace(account, roles=roles)
-        case _:
-            assert_never(event)
-
-
 def _person(command: PersonCommand, account: Account) -> Sequence[AccountEvent]:
     match command:
+        case RequestEmailVerification():
+            return _ask_again(account)
         case VerifyEmail():
             return _verify(account)
         case ChangeUsername(username=username):
@@ -199,18 +130,6 @@ def _person(command: PersonCommand, account: Account) -> Sequence[AccountEvent]:
             return _change_profile(command, account)
         case _:
             assert_never(command)
-
-
-def _after_person(account: Account, event: PersonEvent) -> Account:
-    match event:
-        case AccountEmailVerified():
-            return replace(account, email_verified=True)
-        case AccountUsernameChanged():
-            return replace(account, username=event.username, username_key=event.username_key)
-        case AccountProfileChanged():
-            return replace(account, full_name=event.full_name, bio=event.bio)
-        case _:
-            assert_never(event)
 
 
 def _access(command: AccessCommand, account: Account) -> Sequence[AccountEvent]:
@@ -226,21 +145,9 @@ def _access(command: AccessCommand, account: Account) -> Sequence[AccountEvent]:
             assert_never(command)
 
 
-def _after_access(account: Account, event: AccessEvent) -> Account:
-    match event:
-        case AccountPasswordChanged():
-            return replace(
-                account,
-                password_no=account.password_no + 1,
-                kept_session=event.kept_session,
-                reset_open=False,
-            )
-        case AccountPasswordResetRequested():
-            return replace(account, reset_open=True)
-        case AccountSessionEnded(session_id=session_id) | AccountTokenReused(session_id=session_id):
-            return replace(account, last_ended=session_id)
-        case _:
-            assert_never(event)
+def _ask_again(account: Account) -> Sequence[AccountEvent]:
+    wanted = account.active and not account.email_verified
+    return [AccountEmailVerificationRequested(account_id=account.account_id)] if wanted else []
 
 
 def _verify(account: Account) -> Sequence[AccountEvent]:
@@ -282,12 +189,6 @@ def _end_session(command: EndSession | ReportTokenReuse, account: Account) -> Se
     if isinstance(command, ReportTokenReuse):
         return [AccountTokenReused(account_id=account.account_id, session_id=command.session_id)]
     return [AccountSessionEnded(account_id=account.account_id, session_id=command.session_id, by=command.by)]
-
-
-def _known(account: Account | None) -> Account:
-    if account is None:
-        raise DoesNotExist("there is no such account")
-    return account
 
 
 def _ordered(roles: Iterable[Role]) -> tuple[Role, ...]:

@@ -8,6 +8,7 @@ from uuid import UUID
 from domain.accounts import (
     AccountActivated,
     AccountDeactivated,
+    AccountEmailVerificationRequested,
     AccountEmailVerified,
     AccountErased,
     AccountPasswordChanged,
@@ -88,10 +89,12 @@ EXPECTED: Final[Mapping[tuple[str, int], Event]] = {
         username="Ada",
         username_key="ada",
         roles=(Role.CUSTOMER, Role.ADMIN),
+        language="de",
     ),
     ("account.activated", 1): AccountActivated(account_id=ACCOUNT),
     ("account.deactivated", 1): AccountDeactivated(account_id=ACCOUNT),
     ("account.roles_changed", 1): AccountRolesChanged(account_id=ACCOUNT, roles=(Role.STAFF,)),
+    ("account.email_verification_requested", 1): AccountEmailVerificationRequested(account_id=ACCOUNT),
     ("account.email_verified", 1): AccountEmailVerified(account_id=ACCOUNT, email="Ada@Bücher.example"),
     ("account.username_changed", 1): AccountUsernameChanged(
         account_id=ACCOUNT, username="Ada_Straße", username_key="ada_strasse"
@@ -182,3 +185,16 @@ EXPECTED: Final[Mapping[tuple[str, int], Event]] = {
         lines=(TEA_POTS, MUGS),
     ),
 }
+
+SHORTER: Final[Mapping[tuple[str, int], Event]] = {
+    ("account.registered", 1): AccountRegistered(
+        account_id=ACCOUNT,
+        email="Ada@Bücher.example",
+        email_key="ada@xn--bcher-kva.example",
+        username="Ada",
+        username_key="ada",
+        roles=(Role.CUSTOMER, Role.ADMIN),
+        language=None,
+    ),
+}
+"""What payloads are read as that were stored before a field was added with a default."""

@@ -49,6 +49,15 @@ async def test_a_mail_that_is_due_is_sent_and_written_down_as_sent(office: Offic
     assert delivery.message["X-Request-ID"] == "req-42"
 
 
+async def test_a_mail_is_sent_in_its_own_language_and_one_without_in_the_shops(office: Office) -> None:
+    mails = [await office.write(number, language=code) for number, code in enumerate(["en", "de", None, "tlh"])]
+    post = office.post(mail_language="de")
+    for mail_id in mails:
+        assert await post.deliver(mail_id) == "sent"
+    assert [taken.message["Content-Language"] for taken in office.stub.taken] == ["en", "de", "de", "de"]
+    assert office.stub.taken[2].message["Subject"] == "Ihre Bestellung W-1 ist unterwegs"
+
+
 async def test_a_mail_that_was_sent_is_not_sent_again(office: Office) -> None:
     mail_id = await office.write()
     post = office.post()
@@ -61,7 +70,8 @@ async def test_a_mail_that_was_sent_is_not_sent_again(office: Office) -> None:
 async def test_the_same_mail_written_down_twice_is_one_mail(office: Office) -> None:
     first = await office.write()
     async with office.database.acquire() as connection:
-        mail = Mail(position=1, kind="shipping_notice", recipient="ada@example.com", context=NOTICE, correlation=None)
+        kind, recipient = "shipping_notice", "ada@example.com"
+        mail = Mail(position=1, kind=kind, recipient=recipient, language="de", context=NOTICE, correlation=None)
         assert await mail_ledger.write(connection, LOG_ID, "weir.example", [mail]) == []
     assert mail_ledger.mail_id(LOG_ID, mail) == first
     assert len(await office.database.fetch("SELECT FROM mail_ledger")) == 1

@@ -168,8 +168,14 @@ async def test_events_that_are_read_again_neither_revive_a_link_nor_take_the_new
 
 
 def _reset_asked(position: int) -> FollowUp:
-    context = {"username": "Ada"}
-    mail = Mail(position=position, kind="password_reset", recipient="a@b.c", context=context, correlation=None)
+    mail = Mail(
+        position=position,
+        kind="password_reset",
+        recipient="a@b.c",
+        language=None,
+        context={"username": "Ada"},
+        correlation=None,
+    )
     return FollowUp(mails=[mail], links=[Linked(mail=mail, account_id=ACCOUNT_ID, purpose=Purpose.RESET_PASSWORD)])
 
 

@@ -253,13 +253,13 @@ async def test_a_reminder_goes_out_once_to_the_address_of_the_moment(scene: Scen
     order_id = await scene.order()
     await scene.follow()
     await scene.let_pass()
-    await scene.side.database.execute("UPDATE mail_recipients SET email = 'new@example.org'")
+    await scene.side.database.execute("UPDATE mail_recipients SET email = 'new@example.org', language = 'de'")
     await asyncio.gather(*(scene.keeper().ring(reminder(order_id)) for _ in range(3)))
     (mail,) = await scene.mails()
     assert (mail["kind"], mail["recipient"], mail["correlation"]) == ("payment_reminder", "new@example.org", "req-7")
     await scene.office.post().deliver(mail["mail_id"])
     (delivered,) = scene.office.stub.seen
-    assert delivered.message["Subject"].endswith("waits for your payment")
+    assert delivered.message["Subject"].endswith("wartet auf Ihre Zahlung")
     assert await scene.timers(order_id) == {"expire"}
 
 

@@ -81,6 +81,18 @@ def test_a_mail_addresses_its_recipient_by_the_name_of_its_own_moment() -> None:
     assert result.recipients == {ACCOUNT_ID: Recipient(email="Ada@Example.org", username="Countess")}
 
 
+def test_a_mail_is_in_the_language_that_its_recipient_registered_with() -> None:
+    events = [
+        at(1, account_registered(language="de"), ACCOUNT_ID),
+        at(2, AccountUsernameChanged(account_id=ACCOUNT_ID, username="Gräfin", username_key="gräfin"), ACCOUNT_ID),
+        at(3, order_placed()),
+    ]
+    result = follow_up(events, {}, set())
+    assert [mail.language for mail in result.mails] == ["de", "de"]
+    assert result.recipients == {ACCOUNT_ID: Recipient(email="Ada@Example.org", username="Gräfin", language="de")}
+    assert [mail.language for mail in follow_up([at(3, order_placed())], {ACCOUNT_ID: ADA}, set()).mails] == [None]
+
+
 def test_an_erased_account_gets_no_mail_and_sets_no_stream_aside() -> None:
     events = [at(5, order_placed()), at(6, ERASED, ACCOUNT_ID), at(7, order_shipped())]
     result = follow_up(events, {ACCOUNT_ID: ADA}, set())
@@ -141,4 +153,5 @@ def test_the_consumer_wants_what_it_folds_and_what_it_reacts_to() -> None:
     folded = {"account.registered", "account.username_changed", "account.erased"}
     reacted_to = {"order.placed", "order.paid", "order.shipped", "order.cancelled"}
     reacted_to |= {"account.password_reset_requested", "account.password_changed"}
+    reacted_to |= {"account.email_verification_requested"}
     assert folded | reacted_to == TYPES

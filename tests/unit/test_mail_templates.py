@@ -6,7 +6,6 @@ from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import SMTP, SMTPUTF8, EmailPolicy, default
 from email.utils import format_datetime
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -15,10 +14,11 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as some
 from jinja2 import UndefinedError
 
-import workers
+from infra.links import Purpose
 from infra.mail_ledger import Claimed
 from tests.unit.test_reactions import CANCELLED, CHANGED, PAID, PLACED, REGISTERED, RESET_ASKED, SHIPPED
-from workers.letters import SUBJECTS, compose, domain_of, header_line, wire_address
+from workers.letters import compose, domain_of, header_line, wire_address
+from workers.links import linked
 from workers.reactions import react
 
 SENDER = "Weir <shop@weir.example>"
@@ -27,6 +27,7 @@ CONFIRMATION, NOTICE, VERIFY, RESET, TOLD, RECEIVED, CANCELLATION = (
         mail_id=UUID(int=number),
         kind=due.kind,
         recipient="ada@example.com",
+        language=None,
         context={**due.context, "username": "ada"},
         message_id=f"<{UUID(int=number).hex}@weir.example>",
         correlation="req-42",
@@ -66,9 +67,9 @@ def text(mail: Claimed, form: str = "plain") -> str:
 def test_a_confirmation_tells_what_was_ordered_and_what_it_costs() -> None:
     for form in ("plain", "html"):
         content = text(CONFIRMATION, form)
-        for part in ("W-2026-7K3M9QXA", "ada", "Green tea", "TEA-1", "4.10 EUR", "12.30 EUR", "0.86 EUR", "13.16 EUR"):
+        for part in ("W-2026-7K3M9QXA", "ada", "Green tea", "TEA-1", "€4.10", "€12.30", "€0.86", "€13.16"):
             assert part in content
-        assert "01 March 2026, 12:30 UTC" in content
+        assert "1 March 2026, 12:30 UTC" in content
         assert "89073 Ulm" in content
 
 
@@ -82,8 +83,8 @@ def test_a_payment_and_a_reminder_tell_the_order_and_the_money() -> None:
     for mail in (RECEIVED, REMINDER):
         assert "W-2026-7K3M9QXA" in read(mail)["Subject"]
         for form in ("plain", "html"):
-            assert all(part in text(mail, form) for part in ("W-2026-7K3M9QXA", "ada", "13.16 EUR"))
-    assert all("01 March 2026, 12:30 UTC" in text(REMINDER, form) for form in ("plain", "html"))
+            assert all(part in text(mail, form) for part in ("W-2026-7K3M9QXA", "ada", "€13.16"))
+    assert all("1 March 2026, 12:30 UTC" in text(REMINDER, form) for form in ("plain", "html"))
 
 
 def test_a_cancellation_tells_who_ended_the_order_and_why() -> None:
@@ -96,16 +97,31 @@ def test_a_cancellation_tells_who_ended_the_order_and_why() -> None:
             assert "Reason" not in text(mail, form)
 
 
-@pytest.mark.parametrize("mail", [VERIFY, RESET])
-def test_a_mail_with_a_link_carries_it_whole_in_both_forms(mail: Claimed) -> None:
-    complete = replace(mail, context={**mail.context, "link": LINK})
+@pytest.mark.parametrize(
+    ("mail", "purpose", "lives"),
+    [(VERIFY, Purpose.VERIFY_EMAIL, "within 7 days"), (RESET, Purpose.RESET_PASSWORD, "within 1 hour")],
+)
+def test_a_mail_with_a_link_carries_it_whole_in_both_forms_and_says_how_long_it_lives(
+    mail: Claimed, purpose: Purpose, lives: str
+) -> None:
+    complete = linked(mail, purpose, LINK)
     assert LINK in text(complete).split("\r\n")
     assert f'href="{LINK}"' in text(complete, "html")
     for form in ("plain", "html"):
         assert "ada" in text(complete, form)
+        assert lives in text(complete, form)
         assert "order" not in text(complete, form).replace("border", "")
     with pytest.raises(UndefinedError):
         compose(mail, SENDER)
+
+
+def test_who_is_new_is_welcomed_and_who_asks_again_is_told_that_the_older_link_is_dead() -> None:
+    first = linked(VERIFY, Purpose.VERIFY_EMAIL, LINK)
+    again = replace(first, context={**first.context, "again": True})
+    for form in ("plain", "html"):
+        assert "welcome to Weir" in text(first, form)
+        assert "welcome" not in text(again, form)
+        assert "The one before it works no more." in text(again, form)
 
 
 def test_a_new_password_is_told_of_and_what_it_ended() -> None:
@@ -114,7 +130,7 @@ def test_a_new_password_is_told_of_and_what_it_ended() -> None:
         assert "signed out everywhere." in text(TOLD, form)
         assert "by a link that we mailed to you" in text(TOLD, form)
         assert "signed out everywhere else." in text(owner, form)
-        assert "link" not in text(owner, form)
+        assert "a link" not in text(owner, form)
 
 
 def test_a_mail_says_who_wrote_it_when_and_why() -> None:
@@ -124,6 +140,7 @@ def test_a_mail_says_who_wrote_it_when_and_why() -> None:
     assert message["Subject"] == "Your order W-2026-7K3M9QXA"
     assert message["Date"].datetime == datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
     assert message["Message-ID"] == CONFIRMATION.message_id
+    assert message["Content-Language"] == "en"
     assert message["Auto-Submitted"] == "auto-generated"
     assert message["X-Request-ID"] == "req-42"
     assert message.get_content_type() == "multipart/alternative"
@@ -170,10 +187,11 @@ def test_a_name_with_markup_in_it_stays_a_name() -> None:
     assert "<script>" in text(mail)
 
 
-@pytest.mark.parametrize("breach", ["\r\n", "\n", "\r"])
+@pytest.mark.parametrize("breach", ["\r\n", "\n", "\r", "\r\n\r\n", "\x0b", "\x85", "\u2028"])
 def test_a_line_break_never_makes_a_header(breach: str) -> None:
-    with pytest.raises(ValueError, match="Header"):
-        compose(replace(NOTICE, context={**NOTICE.context, "order_no": f"W-1{breach}Bcc: eve@example.com"}), SENDER)
+    message = read(replace(NOTICE, context={**NOTICE.context, "order_no": f"W-1{breach}Bcc: eve@example.com"}))
+    assert message["Subject"] == "Your order W-1 Bcc: eve@example.com is on its way"
+    assert message["Bcc"] is None
 
 
 @pytest.mark.parametrize("value", ["x\r\nBcc: eve@example.com", "x\n", "x\r", "x\r\n"])
@@ -229,8 +247,3 @@ def test_a_local_part_beyond_ascii_stays_as_it_is() -> None:
 
 def test_our_message_ids_speak_for_the_domain_of_the_sender() -> None:
     assert domain_of(SENDER) == "weir.example"
-
-
-def test_every_kind_of_mail_has_its_two_templates_and_no_template_is_left_over() -> None:
-    names = {path.name for path in (Path(workers.__file__).parent / "templates").iterdir()}
-    assert names == {f"{kind}.{form}" for kind in SUBJECTS for form in ("txt", "html")} | {"layout.html"}

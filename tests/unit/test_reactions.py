@@ -5,7 +5,12 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from uuid import UUID
 
-from domain.accounts import AccountPasswordChanged, AccountPasswordResetRequested, PasswordChangedBy
+from domain.accounts import (
+    AccountEmailVerificationRequested,
+    AccountPasswordChanged,
+    AccountPasswordResetRequested,
+    PasswordChangedBy,
+)
 from domain.money import Money
 from domain.orders import (
     Address,
@@ -19,10 +24,10 @@ from domain.orders import (
 )
 from domain.registry import NAMES
 from tests.builders import account_registered
-from workers.letters import SUBJECTS
 from workers.links import LINKED
 from workers.notes import REMINDER
 from workers.reactions import REACTIONS, MailDue, react
+from workers.wording import KINDS
 
 ORDER = UUID("01890000-0000-7000-8000-0000000000aa")
 CUSTOMER = UUID("01890000-0000-7000-8000-0000000000bb")
@@ -71,6 +76,7 @@ CANCELLED = OrderCancelled(
     lines=(LINE,),
 )
 REGISTERED = account_registered(account_id=CUSTOMER)
+ASKED_AGAIN = AccountEmailVerificationRequested(account_id=CUSTOMER)
 RESET_ASKED = AccountPasswordResetRequested(account_id=CUSTOMER)
 CHANGED = AccountPasswordChanged(account_id=CUSTOMER, by=PasswordChangedBy.RESET, kept_session=None)
 
@@ -143,6 +149,10 @@ def test_a_new_account_is_asked_whether_the_address_is_its_own() -> None:
     assert react(REGISTERED) == [MailDue(kind="verify_email", account_id=CUSTOMER, context={})]
 
 
+def test_whoever_asks_for_another_link_gets_the_same_kind_of_mail_that_says_so() -> None:
+    assert react(ASKED_AGAIN) == [MailDue(kind="verify_email", account_id=CUSTOMER, context={"again": True})]
+
+
 def test_whoever_forgot_the_password_gets_a_link() -> None:
     assert react(RESET_ASKED) == [MailDue(kind="password_reset", account_id=CUSTOMER, context={})]
 
@@ -152,10 +162,10 @@ def test_a_new_password_is_told_to_the_owner() -> None:
 
 
 def test_every_kind_of_mail_that_a_reaction_makes_due_has_a_letter() -> None:
-    events = (PLACED, PAID, SHIPPED, CANCELLED, REGISTERED, RESET_ASKED, CHANGED)
+    events = (PLACED, PAID, SHIPPED, CANCELLED, REGISTERED, ASKED_AGAIN, RESET_ASKED, CHANGED)
     assert {type(event) for event in events} == set(REACTIONS)
-    assert {mail.kind for event in events for mail in react(event)} | {REMINDER} == set(SUBJECTS)
+    assert {mail.kind for event in events for mail in react(event)} | {REMINDER} == set(KINDS)
 
 
 def test_every_mail_with_a_link_is_one_that_is_sent() -> None:
-    assert set(LINKED) <= set(SUBJECTS)
+    assert set(LINKED) <= set(KINDS)

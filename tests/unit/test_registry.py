@@ -22,7 +22,7 @@ from domain.messages import Event
 from domain.orders import ORDERS
 from domain.registry import EVENTS, NAMES
 from infra.codec import decode, encode
-from tests.golden.expected import EXPECTED
+from tests.golden.expected import EXPECTED, SHORTER
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "events"
 VERSIONS = [(name, version) for name, kind in EVENTS.items() for version in range(1, kind.version + 1)]
@@ -68,6 +68,14 @@ def test_every_event_of_every_version_has_a_golden_payload_and_no_golden_name_is
 @pytest.mark.parametrize(("name", "version"), VERSIONS)
 def test_a_golden_payload_is_read_as_the_event_it_was(name: str, version: int) -> None:
     assert decode(name, version, _golden(name, version).read_bytes()) == EXPECTED[name, version]
+
+
+def test_a_payload_from_before_a_field_was_added_is_read_with_its_default() -> None:
+    files = {path.name: path.read_bytes() for path in (GOLDEN.parent / "shorter").iterdir()}
+    assert {name: decode(*key, files[name]) for key in SHORTER if (name := _golden(*key).name)} == {
+        _golden(*key).name: event for key, event in SHORTER.items()
+    }
+    assert files.keys() == {_golden(*key).name for key in SHORTER}
 
 
 @pytest.mark.parametrize("name", EVENTS)
