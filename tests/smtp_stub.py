@@ -6,8 +6,9 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from email import message_from_bytes
-from email.message import Message
+from email.message import EmailMessage
+from email.parser import BytesParser
+from email.policy import default
 
 
 @dataclass(kw_only=True)
@@ -35,8 +36,8 @@ class Delivery:
     answered: str | None
 
     @property
-    def message(self) -> Message:
-        return message_from_bytes(self.content)
+    def message(self) -> EmailMessage:
+        return BytesParser(EmailMessage, policy=default).parsebytes(self.content)
 
 
 class SmtpStub:

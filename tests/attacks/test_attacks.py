@@ -279,6 +279,18 @@ SESSIONS: Final = [
         (400, 401, 404, 410, 422),
     ),
     Attack(
+        "a mail to one's own address without signing in",
+        "OWASP API2:2023",
+        lambda h: h.ask("POST", "/v1/me/verify-email"),
+        401,
+    ),
+    Attack(
+        "a mail to another's address",
+        "OWASP API1:2023",
+        by_stranger("POST", "/v1/me/verify-email", {"email": "victim@people.example"}),
+        422,
+    ),
+    Attack(
         "a new password without the old one",
         "ASVS 5 6.2.3",
         by_stranger("PUT", "/v1/me/password", {"current_password": "wrong", "new_password": PASSWORD + "!"}),
@@ -450,6 +462,7 @@ HOSTILE: Final = [
     ),
     Attack("a mail header in an email", "CWE-93", _register_with(email="a@b.example\r\nBcc: all@b.example"), 422),
     Attack("a mail header in a username", "CWE-93", _register_with(username="a\r\nBcc: all@b.example"), 422),
+    Attack("a path as the language of one's mails", "CWE-22", lambda h: _in_language(h), 201),
     Attack(
         "two lengths",
         "RFC 9112 6.3, CVE-2019-16276",
@@ -499,6 +512,13 @@ HOSTILE: Final = [
     ),
     Attack("If-Match that is no version", "RFC 9110 13.1.1", body("/v1/orders", _ITEM % 1, If_Match="1 OR 1=1"), 400),
 ]
+
+
+async def _in_language(h: House) -> Answer:
+    named = {"Accept-Language": "../../../etc/passwd, {{7*7}};q=1, de%0d%0aBcc:x;q=9, " + "x," * 2000}
+    account = {**_ACCOUNT, "email": "tongues@people.example", "username": "tongues"}
+    return await h.http.post("/v1/accounts", json=account, headers=named)
+
 
 # --- What is told, and to whom ----------------------------------------------------------------------------------------
 

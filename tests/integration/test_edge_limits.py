@@ -154,6 +154,27 @@ async def test_nobody_is_flooded_with_mail_whoever_asks_for_it(api: httpx2.Async
     assert await ask_for_reset(api, "b@x.org", HOME) == 202
 
 
+async def test_verification_mails_are_counted_by_their_address_together_with_password_resets(
+    api: httpx2.AsyncClient,
+) -> None:
+    """Somebody could else register a stranger's address and have it mailed to without end."""
+    await register(api, "ada")
+    bearer = {"Authorization": f"Bearer {(await sign_in(api, 'ada', PASSWORD)).json()['access_token']}"}
+
+    async def ask_again(source: str) -> httpx2.Response:
+        return await api.post("/v1/me/verify-email", headers={**bearer, **at(source)})
+
+    assert await ask_for_reset(api, "Ada@example.org") == 202
+    (first, second) = [await ask_again(f"203.0.113.{number}") for number in (20, 21)]
+    assert (first.status_code, second.status_code) == (202, 429)
+    assert second.json()["code"] == "too-many-requests"
+    assert second.headers["ratelimit"].startswith('"mail-address";r=0;t=')
+    assert await ask_for_reset(api, "ada@example.org", HOME) == 429
+    told = [await ask_again("203.0.113.30") for _ in range(6)]
+    assert {answer.headers["ratelimit"].partition(";")[0] for answer in told[:5]} == {'"mail-address"'}
+    assert told[5].headers["ratelimit"].startswith('"mail";r=0;t=')
+
+
 async def test_a_stolen_token_is_no_help_in_guessing_the_password(on: Settings) -> None:
     async with api_client(changed(on, limit_password="3/1h")) as api:
         token = (await sign_in(api, "root@example.org", PASSWORD)).json()["access_token"]
@@ -179,6 +200,7 @@ async def test_without_redis_nobody_guesses_and_everybody_who_is_in_goes_on(on: 
         assert int(closed.headers["retry-after"]) >= 1
         assert (await register(api, "ada")).status_code == 503
         staff = {"Authorization": f"Bearer {token}"}
+        assert (await api.post("/v1/me/verify-email", headers=staff)).status_code == 503
         product = {"sku": "TEA", "name": "Tea pot", "price": {"amount": "19.90", "currency": "EUR"}}
         assert (await api.post("/v1/products", json=product, headers=staff)).status_code == 201
         assert (await api.get("/v1/events", headers=staff)).status_code == 200

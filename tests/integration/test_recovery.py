@@ -102,6 +102,49 @@ async def test_the_mailed_link_verifies_the_address_once(house: House) -> None:
     assert await house.told(account_id) == ["registered", "email_verified"]
 
 
+async def test_another_link_can_be_asked_for_and_the_one_before_it_is_dead(house: House) -> None:
+    account_id = await house.registered()
+    ada = await house.signed_in()
+    async with tasks(house):
+        older = await house.link("Please confirm your address")
+        asked = await ada.send("POST", "/v1/me/verify-email")
+        assert (asked.status_code, asked.content) == (202, b"")
+        newer = await house.link("Please confirm your address", 2)
+        dead = await house.api.post("/v1/auth/verify-email", json={"token": older})
+        assert code(dead) == (422, "invalid-link")
+        assert (await house.api.post("/v1/auth/verify-email", json={"token": newer})).status_code == 200
+    assert await house.told(account_id) == ["registered", "email_verification_requested", "email_verified"]
+
+
+async def test_nothing_is_mailed_to_an_address_that_is_verified_already(house: House) -> None:
+    account_id = await house.registered()
+    ada = await house.signed_in()
+    async with tasks(house):
+        token = await house.link("Please confirm your address")
+        assert (await house.api.post("/v1/auth/verify-email", json={"token": token})).status_code == 200
+    assert (await ada.send("POST", "/v1/me/verify-email")).status_code == 202
+    assert await house.told(account_id) == ["registered", "email_verified"]
+
+
+async def test_a_repeated_request_for_another_link_has_the_same_answer_and_mails_one(house: House) -> None:
+    account_id = await house.registered()
+    ada = await house.signed_in()
+    answers = [await ada.send("POST", "/v1/me/verify-email", idempotency_key="k") for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [202] * 3
+    assert await house.told(account_id) == ["registered", "email_verification_requested"]
+
+
+async def test_only_who_has_signed_in_can_have_another_link_mailed(house: House) -> None:
+    account_id = await house.registered()
+    ada = await house.signed_in()
+    key = (await ada.send("POST", "/v1/me/api-keys", {"name": "x", "scopes": ["orders:read"]})).json()["key"]
+    assert code(await house.api.post("/v1/me/verify-email")) == (401, "unauthenticated")
+    by_key = await house.api.post("/v1/me/verify-email", headers={"x-api-key": key})
+    assert code(by_key) == (403, "insufficient-scope")
+    assert code(await ada.send("POST", "/v1/me/verify-email", {"email": "eve@example.org"})) == (422, "invalid")
+    assert await house.told(account_id) == ["registered"]
+
+
 async def test_a_forgotten_password_is_chosen_anew_and_every_session_ends(house: House) -> None:
     account_id = await house.registered()
     ada = await house.signed_in()

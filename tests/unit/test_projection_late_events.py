@@ -48,6 +48,13 @@ def test_a_field_that_is_missing_is_an_error_when_it_is_looked_at() -> None:
         _ = read.tracking_no
 
 
+def test_a_field_that_was_added_since_has_its_default() -> None:
+    read: Any = late_reader("account.registered", 1)(b'{"username": "ada"}')
+    assert (read.username, read.language) == ("ada", None)
+    read = late_reader("account.registered", 1)(b'{"username": "ada", "language": "de"}')
+    assert read.language == "de"
+
+
 @pytest.mark.parametrize(("name", "version"), [("order.praised", 1), ("order.placed", 0), ("order.placed", 99)])
 def test_an_event_of_a_newer_release_is_unknown(name: str, version: int) -> None:
     with pytest.raises(UnknownEventType):
