@@ -93,7 +93,7 @@ class Settings(BaseSettings):
     )
     mail_from: str = "Weir <shop@weir.example>"
     mail_language: Annotated[str, AfterValidator(shipped)] = Field(
-        default=FALLBACK, description="of mails to whom no other is known to be better: en, de"
+        default=FALLBACK, description="of mails to accounts that asked for none that there is: en, de"
     )
     mail_max_attempts: int = Field(default=12, ge=1, le=100)
 
