@@ -94,7 +94,7 @@ class VisitTogether:
 
     async def writes_to(self, address: str) -> None:
         """Counts as if the body had named the address; raises what ``admit`` raises."""
-        name, rate = list(self._gate.rates.items())[-1]
+        _, (name, rate) = self._gate.rates.items()
         await self._take(name, address, rate)
 
     async def _take(self, name: str, subject: str, rate: Rate) -> None:
