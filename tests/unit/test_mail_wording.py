@@ -246,8 +246,9 @@ HOSTILE = [
 @every_mail
 def test_no_word_of_a_row_bends_its_mail(kind: str, code: str, hostile: str) -> None:
     mail = SAMPLES[kind]
-    said = _with(mail.context, hostile)
-    message = sent(replace(mail, language=code, context=said))
+    bent = replace(mail, language=code, context=_with(mail.context, hostile))
+    message = sent(bent)
+    assert max(map(len, compose(bent, SENDER).message.split(b"\r\n"))) <= 998
     plain = sent(sample(kind, code))
     assert message.keys() == plain.keys()
     assert len(list(message.iter_parts())) == 2
