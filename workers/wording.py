@@ -1,12 +1,13 @@
 """What mails say: the subject, the text and the HTML of each kind, in each language.
 
-``templates/<language>/<kind>.txt`` begins with its subject; ``<kind>.html`` says the same with markup.
+``templates/<language>/<kind>.txt`` begins with its subject. ``<kind>.html`` says the same with markup, within its
+language's ``layout.html``, which is within the ``frame.html`` of all.
 """
 
 import re
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from typing import Any, Final
 
 from jinja2 import (
@@ -35,6 +36,7 @@ KINDS: Final = (
 )
 """Every kind of mail."""
 
+_FOR_ALL: Final = "frame.html"
 _REMEMBERED: Final = 512
 _SUBJECT: Final = "Subject: "
 _RIGHT_TO_LEFT: Final = re.compile(
@@ -73,20 +75,21 @@ class Library:
 
     def _read(self, kind: str, language: str) -> Wording:
         environment = self._environments[language]
-        head, _, text = self._source(f"{language}/{kind}.txt").partition("\n\n")
+        head, _, text = self._source(language, f"{kind}.txt").partition("\n\n")
         if not head.startswith(_SUBJECT):
             raise ValueError(f"{language}/{kind}.txt does not begin with its subject")
+        environment.get_template("layout.html")
         return Wording(
             language=language,
             subject=environment.from_string(head.removeprefix(_SUBJECT)),
             text=environment.from_string(text),
-            html=environment.get_template(f"{language}/{kind}.html"),
+            html=environment.get_template(f"{kind}.html"),
         )
 
     def _environment(self, code: str, language: Language) -> Environment:
         """HTML is escaped, text is not, and a name that the context does not have is an error and no blank."""
         environment = Environment(
-            loader=FunctionLoader(self._source),
+            loader=FunctionLoader(partial(self._source, code)),
             autoescape=select_autoescape(("html",), default=False, default_for_string=False),
             undefined=StrictUndefined,
             finalize=_kept_apart,
@@ -101,10 +104,13 @@ class Library:
         environment.globals["language"] = code
         return environment
 
-    def _source(self, name: str) -> str:
-        """A template as Jinja is to read it: HTML with its style in it."""
-        source = self._loader.get_source(self._raw, name)[0]
-        return inlined(source, self._source("style.css")) if name.endswith(".html") else source
+    def _source(self, language: str, name: str) -> str:
+        """A template as Jinja is to read it: the language's own, or what is for all; HTML with its style in it."""
+        source = self._read_file(name if name == _FOR_ALL else f"{language}/{name}")
+        return inlined(source, self._read_file("style.css")) if name.endswith(".html") else source
+
+    def _read_file(self, path: str) -> str:
+        return self._loader.get_source(self._raw, path)[0]
 
 
 @cache

@@ -82,7 +82,7 @@ class Page(HTMLParser):
 
 
 def test_every_language_has_every_kind_and_no_template_is_left_over() -> None:
-    assert {path.name for path in TEMPLATES.iterdir()} == {*LANGUAGES, "layout.html", "style.css"}
+    assert {path.name for path in TEMPLATES.iterdir()} == {*LANGUAGES, "frame.html", "style.css"}
     names = {f"{kind}.{form}" for kind in KINDS for form in ("txt", "html")} | {"layout.html"}
     for code in LANGUAGES:
         assert {path.name for path in (TEMPLATES / code).iterdir()} == names, code
@@ -134,10 +134,12 @@ def test_a_kind_that_a_language_lacks_is_in_english_from_head_to_foot() -> None:
     assert "€1,533.67" in page.text
 
 
-@pytest.mark.parametrize("missing", ["de/tea.txt", "de/tea.html"])
+@pytest.mark.parametrize("missing", ["de/tea.txt", "de/tea.html", "de/layout.html"])
 def test_a_kind_of_which_half_is_translated_counts_as_not_translated(missing: str) -> None:
     whole = {
         "style.css": "",
+        "en/layout.html": "",
+        "de/layout.html": "",
         "en/tea.txt": "Subject: Tea\n\nTea, {{ 2 | counted('cup', 'cups') }}",
         "en/tea.html": "<p>Tea</p>",
         "de/tea.txt": "Subject: Tee\n\nTee, {{ 2 | counted('Tasse', 'Tassen') }}",
