@@ -21,6 +21,7 @@ SUBJECTS: Final[Mapping[str, str]] = {
     "payment_received": "We have your payment for order {{ order_no }}",
     "payment_reminder": "Your order {{ order_no }} waits for your payment",
     "order_cancelled": "Your order {{ order_no }} is cancelled",
+    "payment_returned": "Your payment for order {{ order_no }} goes back to you",
     "verify_email": "Please confirm your address",
     "password_reset": "Choose a new password",
     "password_changed": "Your password has been changed",
