@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
 
 
 def list_refunds() -> None:
-    """Show what is owed and what the provider has refused, the oldest first."""
+    """Show what is owed, what the provider has refused, and why, the oldest first."""
     rows = _run(lambda session: refund_ledger.open_rows(session, SHOWN + 1))
     table = Table("payment", "order", "amount", "since", "state", "attempts", "next", "reason")
     for row in rows[:SHOWN]:
@@ -51,7 +51,7 @@ def retry(payment_id: Payment) -> None:
     match _run(lambda session: refund_ledger.retry(session, payment_id)):
         case "due":
             typer.echo(f"{payment_id} is due")
-        case "returned":
+        case "done":
             typer.echo(f"nothing was changed: the money of {payment_id} has gone back", err=True)
             raise typer.Exit(1)
         case "unknown":

@@ -65,19 +65,22 @@ class Standing(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Open:
-    """A row that still wants somebody's attention, as an operator sees it. ``due_at`` is None where it is refused."""
+    """A row that is not done with, as an operator sees it. ``due_at`` is None where it is refused.
+
+    ``returned`` is one whose money has gone back, and whose order has yet to tell of it.
+    """
 
     payment_id: str
     order_id: UUID
     amount: Money
     created_at: datetime
-    state: Literal["owed", "refused"]
+    state: Literal["owed", "refused", "returned"]
     attempts: int
     due_at: datetime | None
     reason: str | None
 
 
-Again: TypeAlias = Literal["due", "returned", "unknown"]
+Again: TypeAlias = Literal["due", "done", "unknown"]
 
 
 async def write(session: Session, owed: RefundOwed) -> None:
@@ -200,28 +203,29 @@ async def standing(database: Database) -> Standing:
 
 
 async def open_rows(session: Session, limit: int) -> list[Open]:
-    """What is owed or refused, the oldest first."""
+    """What is not done with, the oldest first."""
     rows = await session.fetch(
         "SELECT payment_id, order_id, amount, currency, created_at, attempts, last_error AS reason,"
-        " CASE WHEN refused_at IS NULL THEN 'owed' ELSE 'refused' END AS state,"
+        " CASE WHEN refused_at IS NOT NULL THEN 'refused' WHEN returned_at IS NULL THEN 'owed' ELSE 'returned' END"
+        " AS state,"
         " CASE WHEN refused_at IS NULL THEN due_at END AS due_at"
-        " FROM refund_ledger WHERE returned_at IS NULL ORDER BY created_at, payment_id LIMIT $1",
+        " FROM refund_ledger WHERE recorded_at IS NULL ORDER BY created_at, payment_id LIMIT $1",
         limit,
     )
     return [_open(row) for row in rows]
 
 
 async def retry(session: Session, payment_id: str) -> Again:
-    """Has a refund asked for again at once, be it owed or refused. A call that is under way is not called twice."""
+    """Makes a row due at once, whatever it waits for, a refusal too. A call that is under way is not made twice."""
     row = await session.fetchrow(
         "UPDATE refund_ledger SET due_at = clock_timestamp(), refused_at = NULL"
-        " WHERE payment_id = $1 AND returned_at IS NULL RETURNING payment_id",
+        " WHERE payment_id = $1 AND recorded_at IS NULL RETURNING payment_id",
         payment_id,
     )
     if row is not None:
         return "due"
     known = await session.fetchrow("SELECT FROM refund_ledger WHERE payment_id = $1", payment_id)
-    return "unknown" if known is None else "returned"
+    return "unknown" if known is None else "done"
 
 
 def _open(row: Record) -> Open:

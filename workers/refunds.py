@@ -77,12 +77,14 @@ class Refunds:
         *,
         breaker: Breaker,
         metrics: RefundMetrics,
+        call_seconds: float = CALL_SECONDS,
     ) -> None:
         self._database = database
         self._commands = commands
         self._provider = provider
         self._breaker = breaker
         self._metrics = metrics
+        self._call_seconds = call_seconds
         self._at_once = asyncio.Semaphore(AT_ONCE)
         for state in State:
             metrics.circuit.labels(state).set_function(partial(_stands, breaker, state))
@@ -114,7 +116,7 @@ class Refunds:
         async with self._turn() as permit:
             if permit is None:
                 return
-            until = asyncio.get_running_loop().time() + CALL_SECONDS
+            until = asyncio.get_running_loop().time() + self._call_seconds
             claimed = await refund_ledger.claim(self._database, payment_id, lease_seconds=LEASE_SECONDS)
             if claimed is None:
                 return
