@@ -1,23 +1,16 @@
 """``weir refunds``: money that is owed back, what stands in its way, and another try at it."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from infra import refund_ledger, schema
-from infra.database import Database
-from infra.errors import Unavailable, UnknownSchema
-from infra.log import Session
+from cli.database import on_database
+from infra import refund_ledger
 from infra.refund_ledger import Open
-from infra.settings import Settings
-
-T = TypeVar("T")
 
 SHOWN: Final = 1_000
 
@@ -34,7 +27,7 @@ def register(app: typer.Typer) -> None:
 
 def list_refunds() -> None:
     """Show what is owed, what the provider has refused, and why, the oldest first."""
-    rows = _run(lambda session: refund_ledger.open_rows(session, SHOWN + 1))
+    rows = on_database(lambda database: refund_ledger.open_rows(database, SHOWN + 1))
     table = Table("payment", "order", "amount", "since", "state", "attempts", "next", "reason")
     for row in rows[:SHOWN]:
         table.add_row(*map(Text, _cells(row)))  # as it is: what comes from outside must not be taken for markup
@@ -48,7 +41,7 @@ def list_refunds() -> None:
 
 def retry(payment_id: Payment) -> None:
     """Have the provider asked at once, also where it has refused. It is asked under the same key as before."""
-    match _run(lambda session: refund_ledger.retry(session, payment_id)):
+    match on_database(lambda database: refund_ledger.retry(database, payment_id)):
         case "due":
             typer.echo(f"{payment_id} is due")
         case "done":
@@ -67,22 +60,3 @@ def _cells(row: Open) -> tuple[str, ...]:
 
 def _time(at: datetime) -> str:
     return f"{at:%Y-%m-%d %H:%M:%S}Z"
-
-
-def _run(work: Callable[[Session], Awaitable[T]]) -> T:
-    """Does it, if the database is one that this release knows."""
-    try:
-        return asyncio.run(_connected(Settings(), work))
-    except (Unavailable, UnknownSchema) as error:
-        typer.echo(f"nothing was changed: {error}", err=True)
-        raise typer.Exit(1) from None
-
-
-async def _connected(settings: Settings, work: Callable[[Session], Awaitable[T]]) -> T:
-    database = Database(settings)
-    try:
-        await schema.check(database)
-        async with database.acquire() as session:
-            return await work(session)
-    finally:
-        await database.close()

@@ -38,8 +38,8 @@ class Refused:
 class Deferred:
     """Nobody knows yet whether the money goes back: it has to be asked for again, under the same key.
 
-    ``retry_after`` are the seconds that the provider asked for. ``alone`` says that it speaks of this refund only, and
-    would answer others.
+    ``retry_after`` are the seconds that the provider asked for. ``alone`` says that this is about one refund, and tells
+    nothing of how others would fare.
     """
 
     reason: str

@@ -156,7 +156,10 @@ async def refused(database: Database, claimed: Claimed, reason: str) -> bool:
 
 
 async def put_off(database: Database, claimed: Claimed | Unrecorded, reason: str, wait_seconds: float) -> bool:
-    """Looks at the row again after so long; False where it is no longer this attempt's."""
+    """Looks at the row again after so long; False where it is no longer this attempt's.
+
+    A claim has counted its attempt, an order that could not be told has not: so that waits grow, it is counted here.
+    """
     row = await database.fetchrow(
         "UPDATE refund_ledger SET last_error = $3, leased_until = NULL,"
         " due_at = clock_timestamp() + make_interval(secs => $4),"
@@ -202,9 +205,9 @@ async def standing(database: Database) -> Standing:
     return Standing(*row)
 
 
-async def open_rows(session: Session, limit: int) -> list[Open]:
+async def open_rows(database: Database, limit: int) -> list[Open]:
     """What is not done with, the oldest first."""
-    rows = await session.fetch(
+    rows = await database.fetch(
         "SELECT payment_id, order_id, amount, currency, created_at, attempts, last_error AS reason,"
         " CASE WHEN refused_at IS NOT NULL THEN 'refused' WHEN returned_at IS NULL THEN 'owed' ELSE 'returned' END"
         " AS state,"
@@ -215,16 +218,16 @@ async def open_rows(session: Session, limit: int) -> list[Open]:
     return [_open(row) for row in rows]
 
 
-async def retry(session: Session, payment_id: str) -> Again:
+async def retry(database: Database, payment_id: str) -> Again:
     """Makes a row due at once, whatever it waits for, a refusal too. A call that is under way is not made twice."""
-    row = await session.fetchrow(
+    row = await database.fetchrow(
         "UPDATE refund_ledger SET due_at = clock_timestamp(), refused_at = NULL"
         " WHERE payment_id = $1 AND recorded_at IS NULL RETURNING payment_id",
         payment_id,
     )
     if row is not None:
         return "due"
-    known = await session.fetchrow("SELECT FROM refund_ledger WHERE payment_id = $1", payment_id)
+    known = await database.fetchrow("SELECT FROM refund_ledger WHERE payment_id = $1", payment_id)
     return "unknown" if known is None else "done"
 
 

@@ -20,7 +20,7 @@ def _listed(value: Any) -> Any:
 
 
 HOST = r"^(\*|(\*\.)?([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:]+\])(:[0-9]{1,5})?)$"
-ENDPOINT = r"^https?://[a-z0-9._-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?$"
+ENDPOINT = r"^https?://([a-z0-9._-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?$"
 ORIGIN = r"^https?://([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:]+\])(:[0-9]{1,5})?$"
 
 Host = Annotated[str, Field(pattern=HOST)]

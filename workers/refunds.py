@@ -42,12 +42,14 @@ AT_ONCE: Final = 8
 CALL_SECONDS: Final = 10.0
 LEASE_SECONDS: Final = 30.0
 """Longer than a claim and a call, or two workers could be asking for one refund."""
-TURN_SECONDS: Final = 30.0
+TURN_SECONDS: Final = 2.0
+"""How long a refund waits for its turn; then it is left for the next sweep. While a provider is slow, jobs that only
+wait for it would keep the places of those that ring timers and send mail."""
 SETTLE_SECONDS: Final = 60.0
 """How long an outcome is carried to a Postgres that is away. What is lost after all is asked for again, by its key."""
 LONGEST_SECONDS: Final = TURN_SECONDS + CALL_SECONDS + SETTLE_SECONDS
-REFUNDS_PER_JOB: Final = 20
-SWEEP_LIMIT: Final = 200
+REFUNDS_PER_JOB: Final = 10
+SWEEP_LIMIT: Final = 100
 GIVEN_UP_SECONDS: Final = 10.0
 LONGEST_WAIT: Final = 900.0
 
@@ -196,7 +198,7 @@ async def _asked(provider: PaymentProvider, claimed: Claimed, deadline: float) -
         return await provider.refund(refund, deadline=deadline)
     except Exception as error:
         _log.exception("provider could not be asked", payment_id=claimed.payment_id)
-        return Deferred(reason=type(error).__name__)
+        return Deferred(reason=type(error).__name__, alone=True)
 
 
 def _stands(breaker: Breaker, state: State) -> float:
@@ -204,11 +206,12 @@ def _stands(breaker: Breaker, state: State) -> float:
 
 
 def _judge(permit: Permit, outcome: Outcome) -> None:
-    """What an outcome says of the provider: one that refuses works, one that speaks of this refund alone does too."""
-    if isinstance(outcome, Deferred) and not outcome.alone:
-        permit.failed(outcome.retry_after)
-    else:
-        permit.succeeded()
+    """What an outcome says of the provider. One that refuses works; what is about one refund alone says nothing."""
+    match outcome:
+        case Returned() | Refused():
+            permit.succeeded()
+        case Deferred(alone=False):
+            permit.failed(outcome.retry_after)
 
 
 async def _carried(write: Callable[[], Awaitable[T]]) -> T:

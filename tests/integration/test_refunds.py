@@ -31,7 +31,16 @@ from tests.conftest import SHARDS
 from tests.refunding import Till, refunding
 from tests.wire import wire_to
 from tests.write_side import WriteSide, eventually
-from workers.refunds import LEASE_SECONDS, LONGEST_WAIT, Refunds, backoff, settle_refunds, sweep_refunds
+from workers.refunds import (
+    AT_ONCE,
+    LEASE_SECONDS,
+    LONGEST_WAIT,
+    TURN_SECONDS,
+    Refunds,
+    backoff,
+    settle_refunds,
+    sweep_refunds,
+)
 from workers.tasks import run_tasks
 
 pytestmark = pytest.mark.anyio
@@ -223,8 +232,7 @@ async def test_what_the_provider_refuses_is_not_asked_again_until_somebody_wants
     assert await till.state() == "refused"
     assert (await till.row())["last_error"] == "HTTP 422 payment-too-old"
     assert await refund_ledger.due(till.database, 10) == []
-    async with till.database.acquire() as session:
-        assert await refund_ledger.retry(session, "pay-1") == "due"
+    assert await refund_ledger.retry(till.database, "pay-1") == "due"
     await worker.see_to("pay-1")
     assert await till.state() == "recorded"
     assert len(set(till.desk.calls)) == 1
@@ -332,8 +340,7 @@ async def test_two_workers_never_ask_at_once_not_even_if_an_operator_wants_it_at
     provider = Scripted([Returned(reference="re_1")], hold)
     first = asyncio.create_task(till.worker(provider).see_to("pay-1"))
     await provider.has_asked.wait()
-    async with till.database.acquire() as session:
-        assert await refund_ledger.retry(session, "pay-1") == "due"
+    assert await refund_ledger.retry(till.database, "pay-1") == "due"
     await till.worker(provider).see_to("pay-1")
     assert len(provider.asked) == 1
     hold.set()
@@ -433,8 +440,7 @@ async def test_an_order_that_cannot_be_told_stops_no_other_and_is_not_forgotten(
     row = await till.row("pay-9")
     assert row["last_error"].startswith("DoesNotExist")
     assert await till.wait("pay-9") > 0
-    async with till.database.acquire() as session:
-        (shown,) = await refund_ledger.open_rows(session, 10)
+    (shown,) = await refund_ledger.open_rows(till.database, 10)
     assert (shown.payment_id, shown.state) == ("pay-9", "returned")
     await till.let_pass()
     await worker.see_to("pay-9")
@@ -443,6 +449,41 @@ async def test_an_order_that_cannot_be_told_stops_no_other_and_is_not_forgotten(
 
 
 # Jobs, figures, and no provider at all
+
+
+async def test_a_provider_that_is_slow_keeps_a_job_no_longer_than_its_own_calls_and_the_rest_stays_due(
+    till: Till,
+) -> None:
+    payments = [f"pay-{number}" for number in range(AT_ONCE + 4)]
+    await till.owe(*payments)
+    hold = asyncio.Event()
+    slow = Scripted([Returned(reference="re_1")] * AT_ONCE, hold)
+    worker = till.worker(slow)
+    seen_to = [asyncio.create_task(worker.see_to(payment_id)) for payment_id in payments]
+    done, under_way = await asyncio.wait(seen_to, timeout=TURN_SECONDS + 1)
+    assert (len(done), len(under_way), len(slow.asked)) == (4, AT_ONCE, AT_ONCE)
+    rows = [await till.row(payment_id) for payment_id in payments]
+    assert (
+        sorted((row["attempts"], row["leased_until"] is None) for row in rows)
+        == [(0, True)] * 4 + [(1, False)] * AT_ONCE
+    )
+    hold.set()
+    await asyncio.gather(*under_way)
+
+
+async def test_a_call_that_comes_too_late_is_no_verdict_on_the_provider(till: Till) -> None:
+    await till.owe("pay-1", "pay-2")
+    now = [0.0]
+    breaker = Breaker(Limits(failures=1, rest=5), clock=lambda: now[0])
+    late = Deferred(reason="too late to ask", alone=True)
+    worker = till.worker(Scripted([Deferred(reason="x"), late, Returned(reference="re_2")]), breaker=breaker)
+    await worker.see_to("pay-1")
+    now[0] += 5
+    await till.let_pass()
+    await worker.see_to("pay-1")
+    assert breaker.state is State.HALF_OPEN
+    await worker.see_to("pay-2")
+    assert await till.state("pay-2") == "recorded"
 
 
 async def test_the_sweep_makes_one_job_for_what_is_due(till: Till) -> None:

@@ -7,9 +7,11 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
+from pydantic import ValidationError
 
 from infra.payment_http import LONGEST_RETRY_AFTER, judge, retry_after
 from infra.payment_provider import Deferred, Refund, Refused, Returned
+from infra.settings import Settings
 from tests.builders import euros
 
 REFUND = Refund(payment_id="pay-1", amount=euros("19.90"))
@@ -114,3 +116,26 @@ def test_the_key_comes_of_the_payment_alone_and_fits_into_a_header() -> None:
     assert other.key != REFUND.key
     assert other.key.isascii()
     assert len(other.key) < 255
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8090", "https://api.provider.example/v2/", "http://[::1]:8090"])
+def test_a_provider_has_an_address(url: str) -> None:
+    assert Settings(payment_provider_url=url).payment_provider_url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "provider",
+        "ftp://x",
+        "http://",
+        "https://me:secret@x",
+        "https://x/?key=secret",
+        "https://x/#a",
+        "https://x y",
+    ],
+)
+def test_an_address_that_holds_more_or_less_is_none(url: str) -> None:
+    with pytest.raises(ValidationError):
+        Settings(payment_provider_url=url)
