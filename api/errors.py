@@ -70,6 +70,7 @@ STATUS: Final[Mapping[str, Kind]] = {
     "order-not-open": Kind(409, "Order not open", "The order no longer waits for its payment."),
     "order-not-paid": Kind(409, "Order not paid", "The order is not paid."),
     "order-not-shipped": Kind(409, "Order not shipped", "The order is not shipped."),
+    "money-not-owed": Kind(409, "Money not owed", "The money of this payment is not owed."),
     "payment-mismatch": Kind(409, "Payment mismatch", "The payment is not the order's total."),
     "invalid-link": Kind(422, "Invalid link", "The link has been used or has run out. Ask for another one."),
     "invalid-value": Kind(422, "Invalid value", "A value is outside what the shop can hold."),

@@ -1,21 +1,14 @@
 """``weir keys``: the keys that sign access tokens, and their rotation."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from infra import schema
-from infra.database import Database
-from infra.errors import Unavailable, UnknownSchema
+from cli.database import on_database
 from infra.key_rotation import LEAD_SECONDS, LONGEST_LEAD, NoSuchKey, TwoAreLive, listed, revoke, rotate
-from infra.settings import Settings
-
-T = TypeVar("T")
 
 Lead = Annotated[
     float,
@@ -38,7 +31,7 @@ def register(app: typer.Typer) -> None:
 
 def list_keys() -> None:
     """Show the keys that verify, the newest first."""
-    keys = _run(listed)
+    keys = on_database(listed)
     table = Table("key", "made", "signs", "retires")
     signing = next((key for key in keys if not key.waiting), None)
     for key in keys:
@@ -53,7 +46,7 @@ def list_keys() -> None:
 def rotate_keys(lead: Lead = LEAD_SECONDS) -> None:
     """Publish a new key, sign with it once every process knows it, and retire the one before after its last token."""
     try:
-        key = _run(lambda database: rotate(database, lead=lead))
+        key = on_database(lambda database: rotate(database, lead=lead))
     except TwoAreLive as refusal:
         typer.echo(f"nothing was changed: {refusal}", err=True)
         raise typer.Exit(1) from None
@@ -66,7 +59,7 @@ def revoke_key(kid: Annotated[str, typer.Argument(help="The key, as the list sho
     Processes follow within two seconds. Sessions go on: their refresh tokens get new access tokens.
     """
     try:
-        key = _run(lambda database: revoke(database, kid))
+        key = on_database(lambda database: revoke(database, kid))
     except NoSuchKey as refusal:
         typer.echo(f"nothing was changed: {refusal}", err=True)
         raise typer.Exit(1) from None
@@ -75,21 +68,3 @@ def revoke_key(kid: Annotated[str, typer.Argument(help="The key, as the list sho
 
 def _time(at: datetime) -> str:
     return f"{at:%Y-%m-%d %H:%M:%S}Z"
-
-
-def _run(work: Callable[[Database], Awaitable[T]]) -> T:
-    """Does it, if the database is one that this release knows."""
-    try:
-        return asyncio.run(_connected(Settings(), work))
-    except (Unavailable, UnknownSchema) as error:
-        typer.echo(f"nothing was changed: {error}", err=True)
-        raise typer.Exit(1) from None
-
-
-async def _connected(settings: Settings, work: Callable[[Database], Awaitable[T]]) -> T:
-    database = Database(settings)
-    try:
-        await schema.check(database)
-        return await work(database)
-    finally:
-        await database.close()

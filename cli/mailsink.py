@@ -4,11 +4,9 @@ import asyncio
 import logging
 import os
 import secrets
-import signal
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -16,6 +14,7 @@ import uvicorn
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from cli.mailbox import create_mailbox
+from cli.signals import obeyed_once
 from infra.embedded import sync_directory
 
 _HELP = "Take mail by SMTP, keep each message as a file, show them in a browser."
@@ -34,12 +33,8 @@ def mailsink(
 ) -> None:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     logging.getLogger("mail.log").setLevel(logging.ERROR)
-    previous = {name: signal.signal(name, _ignore) for name in (signal.SIGTERM, signal.SIGINT)}
-    try:
+    with obeyed_once():
         asyncio.run(receive(directory, host=host, port=port, http_port=http_port))
-    finally:
-        for name, handler in previous.items():
-            signal.signal(name, handler)
 
 
 async def receive(directory: Path, *, host: str, port: int, http_port: int) -> None:
@@ -104,7 +99,3 @@ def _trace(envelope: Envelope) -> bytes:
     """What the envelope said, which the message itself need not repeat."""
     recipients = ", ".join(envelope.rcpt_tos)
     return f"Return-Path: <{envelope.mail_from}>\r\nX-Envelope-To: {recipients}\r\n".encode(errors="replace")
-
-
-def _ignore(_signal: int, _frame: FrameType | None) -> None:
-    """uvicorn raises the signal again when it has drained; it has been obeyed by then."""

@@ -26,6 +26,8 @@ COMMANDS = {
     "replay": Entry("cli.replay", "Rebuild a read model from the log."),
     "parked": Entry("cli.parked", "List, retry or skip streams that a poison event has parked."),
     "mail": Entry("cli.mail", "See mails as their readers will."),
+    "refunds": Entry("cli.refunds", "List money that is owed back, or have it asked for again."),
+    "provider": Entry("cli.provider", "Stand in for the payment provider: give money back, in a file."),
     "mailsink": Entry("cli.mailsink", "Take mail by SMTP, keep each message as a file, show them in a browser."),
     "bench": Entry("cli.bench", "Measure, side by side with others, on this machine."),
 }

@@ -74,6 +74,7 @@ def places(stack: Stack) -> dict[str, str]:
         "docs": f"{stack.api_url}/docs",
         "metrics": f"{stack.api_url}/metrics",
         "mailbox": stack.wiring.mailbox_url,
+        "refunds": stack.wiring.provider_url,
         "admin": f"{stack.environment['WEIR_ADMIN_EMAIL']}, password in {stack.wiring.directory / 'secrets.json'}",
         "logs": str(stack.wiring.directory / "log"),
     }

@@ -74,6 +74,7 @@ class RefundOwed(Note):
     payment_id: str
     amount: Money
     position: int
+    correlation: str | None
     was: OrderStatus
 
 
@@ -91,7 +92,7 @@ def react(order: OrderTime | None, event: Recorded) -> OrderTurn:
         case OrderPaid() | OrderCancelled():
             return Turn(state=replace(order, waits=False, remind_at=None))
         case OrderOverpaid() | OrderRefunded():
-            return Turn(state=order, notes=[_owed(event.data, event.position)])
+            return Turn(state=order, notes=[_owed(event.data, event)])
     return Turn(state=order)
 
 
@@ -130,9 +131,14 @@ def _remind_at(placed_at: datetime, expires_at: datetime) -> datetime | None:
     return None if given < REMIND_AT_LEAST else expires_at - min(given / 3, REMIND_AT_MOST_BEFORE)
 
 
-def _owed(event: OrderOverpaid | OrderRefunded, position: int) -> RefundOwed:
+def _owed(owed: OrderOverpaid | OrderRefunded, event: Recorded) -> RefundOwed:
     return RefundOwed(
-        order_id=event.order_id, payment_id=event.payment_id, amount=event.amount, position=position, was=event.was
+        order_id=owed.order_id,
+        payment_id=owed.payment_id,
+        amount=owed.amount,
+        position=event.position,
+        correlation=event.metadata.get("correlation"),
+        was=owed.was,
     )
 
 

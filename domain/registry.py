@@ -38,6 +38,7 @@ from domain.messages import Event
 from domain.orders import (
     OrderCancelled,
     OrderCompleted,
+    OrderMoneyReturned,
     OrderOverpaid,
     OrderPaid,
     OrderPaymentFailed,
@@ -95,6 +96,7 @@ EVENTS: Final[Mapping[str, EventType]] = {
     "order.completed": EventType(cls=OrderCompleted),
     "order.cancelled": EventType(cls=OrderCancelled),
     "order.refunded": EventType(cls=OrderRefunded),
+    "order.money_returned": EventType(cls=OrderMoneyReturned),
 }
 
 NAMES: Final[Mapping[type[Event], str]] = {kind.cls: name for name, kind in EVENTS.items()}

@@ -21,9 +21,11 @@ def _listed(value: Any) -> Any:
 
 
 HOST = r"^(\*|(\*\.)?([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:]+\])(:[0-9]{1,5})?)$"
+ENDPOINT = r"^https?://([a-z0-9._-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?$"
 ORIGIN = r"^https?://([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:]+\])(:[0-9]{1,5})?$"
 
 Host = Annotated[str, Field(pattern=HOST)]
+Endpoint = Annotated[str, Field(pattern=ENDPOINT)]
 Origin = Annotated[str, Field(pattern=ORIGIN)]
 Network = IPv4Network | IPv6Network
 Written = Annotated[Rate, NoDecode]
@@ -87,6 +89,10 @@ class Settings(BaseSettings):
     access_token_seconds: int = Field(default=900, ge=1, le=900)
     token_issuer: str = "weir"  # noqa: S105
     payment_webhook_secret: SecretStr | None = Field(default=None, description="whsec_<base64>")
+    payment_provider_url: Endpoint | None = Field(
+        default=None, description="where refunds are asked for: https://api.provider.example; unset, they stay owed"
+    )
+    payment_provider_key: SecretStr | None = Field(default=None, description="sent to it as a bearer token")
 
     smtp_url: SecretStr = Field(
         default=SecretStr("smtp://localhost:1025"), description="smtp[s]://[user:password@]host:port"

@@ -12,6 +12,7 @@ from domain.orders import (
     OrderCancelled,
     OrderCompleted,
     OrderLine,
+    OrderMoneyReturned,
     OrderOverpaid,
     OrderPaid,
     OrderPaymentFailed,
@@ -135,6 +136,7 @@ ORDER_SUMMARY: Final = Projection[OrderSummary](
             OrderCompleted,
             OrderCancelled,
             OrderRefunded,
+            OrderMoneyReturned,
         }
     ),
     key=ByStream(),

@@ -16,6 +16,7 @@ from domain.orders import (
     OrderCancelled,
     OrderCompleted,
     OrderLine,
+    OrderMoneyReturned,
     OrderPaid,
     OrderPlaced,
     OrderRefunded,
@@ -210,5 +211,18 @@ def order_refunded(**changes: Any) -> OrderRefunded:
         reason=None,
         was=OrderStatus.PAID,
         lines=(order_line(),),
+    )
+    return replace(event, **changes)
+
+
+def order_money_returned(**changes: Any) -> OrderMoneyReturned:
+    """Ada has her money back."""
+    event = OrderMoneyReturned(
+        order_id=ORDER_ID,
+        order_no=ORDER_NO,
+        customer_id=ACCOUNT_ID,
+        payment_id="pay-1",
+        amount=order_placed().total,
+        reference="re_1",
     )
     return replace(event, **changes)

@@ -19,7 +19,16 @@ from infra.codec import encode
 from infra.database import Connection
 from infra.log import read_log
 from projections.declaration import Projection
-from tests.builders import euros, order_cancelled, order_line, order_paid, order_placed, order_refunded, product_added
+from tests.builders import (
+    euros,
+    order_cancelled,
+    order_line,
+    order_money_returned,
+    order_paid,
+    order_placed,
+    order_refunded,
+    product_added,
+)
 from tests.write_side import connected
 
 
@@ -120,6 +129,7 @@ class Shop:
             OrderShipped(**names, carrier="DHL", tracking_no="1"),
             OrderCompleted(**names),
             order_refunded(order_id=order_id),
+            order_money_returned(order_id=order_id),
         ]
         ends = self.random.random() < 0.2 or step == len(steps) - 1
         if ends:

@@ -1,17 +1,21 @@
-"""What jobs work with: the sender of mails and the keeper of timers, opened once per process."""
+"""What jobs work with: the sender of mails, the keeper of timers and of refunds, opened once per process."""
 
 from contextlib import AsyncExitStack
 from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from infra.circuit import Breaker
+from infra.command_handler import CommandHandler
 from infra.database import Database
 from infra.log import Log
 from infra.mailer import Mailer
+from infra.payment_http import HttpPaymentProvider
 from infra.settings import Settings
 from infra.write_side import open_write_side
 from workers.letters import domain_of
 from workers.mail import MailMetrics, Post
+from workers.refunds import RefundMetrics, Refunds
 from workers.timers import Timekeeper, TimerMetrics
 
 
@@ -19,15 +23,13 @@ def open_hands(
     stack: AsyncExitStack, settings: Settings, database: Database, log: Log, registry: CollectorRegistry
 ) -> dict[str, Any]:
     """The context of jobs, until the stack is closed."""
+    commands = open_write_side(stack, settings, database, log)
     return {
         "database": database,
         "post": _post(stack, settings, database, registry),
+        "refunds": _refunds(stack, settings, database, commands, registry),
         "timekeeper": Timekeeper(
-            database,
-            log,
-            open_write_side(stack, settings, database, log),
-            domain=domain_of(settings.mail_from),
-            metrics=TimerMetrics(registry),
+            database, log, commands, domain=domain_of(settings.mail_from), metrics=TimerMetrics(registry)
         ),
     }
 
@@ -39,3 +41,18 @@ def _post(stack: AsyncExitStack, settings: Settings, database: Database, registr
     post = Post(database, mailer, settings, MailMetrics(registry))
     stack.push_async_callback(post.close)
     return post
+
+
+def _refunds(
+    stack: AsyncExitStack,
+    settings: Settings,
+    database: Database,
+    commands: CommandHandler,
+    registry: CollectorRegistry,
+) -> Refunds:
+    """The keeper of refunds, whose connections to the payment provider the stack closes."""
+    provider = None
+    if settings.payment_provider_url is not None:
+        provider = HttpPaymentProvider(settings.payment_provider_url, settings.payment_provider_key)
+        stack.push_async_callback(provider.close)
+    return Refunds(database, commands, provider, breaker=Breaker(), metrics=RefundMetrics(registry))

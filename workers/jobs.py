@@ -21,13 +21,14 @@ from infra.streams import BROKEN, Keys
 from workers.forgetting import forget_commands
 from workers.hands import open_hands
 from workers.mail import CONVERSATION_SECONDS, ENOUGH_JOBS, SETTLE_SECONDS, TURN_SECONDS, send_mails, sweep_mail
+from workers.refunds import LONGEST_SECONDS, settle_refunds, sweep_refunds
 from workers.timers import ring_timers, sweep_timers
 
 POLL_SECONDS: Final = 0.1
 """arq polls its queue. its default of 0.5 s would cost every mail 0.25 s; this costs ten small reads a second."""
 MOST_JOBS: Final = ENOUGH_JOBS
 """A poll starts no more than this, so that it bounds the rate too: 640 a second, if each had but one mail."""
-JOB_SECONDS: Final = TURN_SECONDS + CONVERSATION_SECONDS + SETTLE_SECONDS + 15
+JOB_SECONDS: Final = max(TURN_SECONDS + CONVERSATION_SECONDS + SETTLE_SECONDS, LONGEST_SECONDS) + 15
 SWEEP_EVERY: Final = 2
 FORGET_SECONDS: Final = 50
 CANCELLED_SECONDS: Final = 2.0
@@ -74,11 +75,11 @@ def worker_options(settings: Settings, queue: str) -> dict[str, Any]:
             run_at_startup=True,
             timeout=30,
         )
-        for sweep in (sweep_mail, sweep_timers)
+        for sweep in (sweep_mail, sweep_timers, sweep_refunds)
     ]
     forgetting = cron(forget_commands, name=f"{queue}:forget_commands", second={17}, timeout=FORGET_SECONDS)
     return {
-        "functions": [func(send_mails, name="send_mails"), func(ring_timers, name="ring_timers")],
+        "functions": [func(job, name=job.__name__) for job in (send_mails, ring_timers, settle_refunds)],
         "cron_jobs": [*sweeps, forgetting],
         "queue_name": queue,
         "redis_pool": open_jobs(settings.jobs_url, queue),

@@ -50,7 +50,7 @@ def main(kinds: Collection[Kind], settings: Settings | None = None) -> int:
     """Runs workers of these kinds in this process until a signal or a failure; answers the exit code."""
     settings = settings or Settings()
     with logging_to(settings):
-        for talkative in ("arq", "uvicorn"):  # a line or two for each job, and every other second for the sweep
+        for talkative in ("arq", "uvicorn", "httpx2", "httpcore2"):  # a line or more for each job, sweep or call
             logging.getLogger(talkative).setLevel(logging.WARNING)
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -5,7 +5,7 @@ from typing import Any, assert_never
 from uuid import UUID
 
 from domain.order_time import OrderNote, OrderTime, PaymentReminder, RefundOwed
-from infra import mail_ledger
+from infra import mail_ledger, refund_ledger
 from infra.log import Session
 from infra.mail_ledger import Mail
 from workers.follow_up import RecipientUnknown
@@ -20,7 +20,7 @@ async def write_notes(session: Session, log_id: UUID, domain: str, notes: Sequen
             case PaymentReminder():
                 await _remind(session, log_id, domain, note)
             case RefundOwed():
-                await _owe(session, note)
+                await refund_ledger.write(session, note)
             case _:
                 assert_never(note)
 
@@ -49,16 +49,3 @@ async def _remind(session: Session, log_id: UUID, domain: str, note: PaymentRemi
 def reminder(order: OrderTime) -> dict[str, Any]:
     """What the reminder tells of the order."""
     return {"order_no": order.order_no, "total": str(order.total), "expires_at": order.expires_at.isoformat()}
-
-
-async def _owe(session: Session, owed: RefundOwed) -> None:
-    await session.execute(
-        "INSERT INTO refund_ledger (payment_id, order_id, position, amount, currency, was)"
-        " VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
-        owed.payment_id,
-        owed.order_id,
-        owed.position,
-        owed.amount.amount,
-        owed.amount.currency,
-        owed.was.value,
-    )

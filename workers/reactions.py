@@ -15,7 +15,7 @@ from domain.accounts import (
     AccountRegistered,
 )
 from domain.messages import Event
-from domain.orders import OrderCancelled, OrderLine, OrderPaid, OrderPlaced, OrderShipped
+from domain.orders import OrderCancelled, OrderLine, OrderOverpaid, OrderPaid, OrderPlaced, OrderShipped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +57,12 @@ def tell_of_cancellation(order: OrderCancelled) -> Sequence[MailDue]:
     return [MailDue(kind="order_cancelled", account_id=order.customer_id, context=context)]
 
 
+def tell_of_return(payment: OrderOverpaid) -> Sequence[MailDue]:
+    """The customer hears that money which came too late, or twice, goes back."""
+    context = {"order_no": payment.order_no, "amount": str(payment.amount), "was": payment.was.value}
+    return [MailDue(kind="payment_returned", account_id=payment.customer_id, context=context)]
+
+
 def announce_shipment(order: OrderShipped) -> Sequence[MailDue]:
     """The customer gets the carrier and the tracking number."""
     context = {"order_no": order.order_no, "carrier": order.carrier, "tracking_no": order.tracking_no}
@@ -88,6 +94,7 @@ REACTIONS: Final[Mapping[type[Event], tuple[Reaction, ...]]] = {
     OrderPaid: (confirm_payment,),
     OrderShipped: (announce_shipment,),
     OrderCancelled: (tell_of_cancellation,),
+    OrderOverpaid: (tell_of_return,),
     AccountRegistered: (ask_whose_address_it_is,),
     AccountEmailVerificationRequested: (ask_again_whose_address_it_is,),
     AccountPasswordResetRequested: (send_reset_link,),

@@ -21,9 +21,11 @@ from domain.orders import (
     CancelledBy,
     OrderCancelled,
     OrderLine,
+    OrderOverpaid,
     OrderPaid,
     OrderPlaced,
     OrderShipped,
+    OrderStatus,
     totals,
 )
 from infra.mail_ledger import Claimed
@@ -75,6 +77,7 @@ _EVENTS: Final[tuple[Event, ...]] = (
     OrderPaid(**_ORDER, payment_id="pay-1", amount=_SUMS.total, lines=_LINES),
     OrderShipped(**_ORDER, carrier="DHL", tracking_no="JD014600031234567890"),
     OrderCancelled(**_ORDER, by=CancelledBy.STAFF, reason="The tea pot broke in our hands", lines=_LINES),
+    OrderOverpaid(**_ORDER, payment_id="pay-2", amount=_SUMS.total, was=OrderStatus.CANCELLED),
 )
 
 

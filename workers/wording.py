@@ -30,6 +30,7 @@ KINDS: Final = (
     "payment_received",
     "shipping_notice",
     "order_cancelled",
+    "payment_returned",
     "verify_email",
     "password_reset",
     "password_changed",

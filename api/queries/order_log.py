@@ -25,6 +25,7 @@ from domain.messages import Event, Recorded
 from domain.orders import (
     OrderCancelled,
     OrderCompleted,
+    OrderMoneyReturned,
     OrderOverpaid,
     OrderPaid,
     OrderPaymentFailed,
@@ -63,6 +64,7 @@ DETAILS: Final[Mapping[type[Event], tuple[str, ...]]] = {
     OrderCompleted: (),
     OrderCancelled: ("by", "reason"),
     OrderRefunded: ("payment_id", "amount", "reason", "was"),
+    OrderMoneyReturned: ("payment_id", "amount", "reference"),
 }
 """What a history tells of each event, by its fields."""
 

@@ -8,13 +8,19 @@ from pathlib import Path
 
 from infra.embedded import write_private
 
+PROVIDER_KEY = "WEIR_PAYMENT_PROVIDER_KEY"
+
 
 def credentials(directory: Path) -> dict[str, str]:
-    """The first admin and the payment provider's secret, as environment. What the caller has set goes first."""
+    """The first admin and what we share with the payment provider, as environment. What the caller has set goes first.
+
+    A directory of an older release lacks some, and gets them.
+    """
     path = directory / "secrets.json"
-    if not path.exists():
-        write_private(path, json.dumps(_new(), indent=2))
-    kept: dict[str, str] = json.loads(path.read_text())
+    kept: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    if missing := {name: value for name, value in _new().items() if name not in kept}:
+        kept |= missing
+        write_private(path, json.dumps(kept, indent=2))
     return {name: os.environ.get(name) or value for name, value in kept.items()}
 
 
@@ -22,5 +28,6 @@ def _new() -> dict[str, str]:
     return {
         "WEIR_ADMIN_EMAIL": "admin@weir.example",
         "WEIR_ADMIN_PASSWORD": secrets.token_urlsafe(18),
+        PROVIDER_KEY: secrets.token_urlsafe(32),
         "WEIR_PAYMENT_WEBHOOK_SECRET": f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}",
     }

@@ -3,10 +3,11 @@
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from pathlib import Path
 
+from cli.supervisor.credentials import PROVIDER_KEY
 from infra.embedded import free_ports
 
 WEIR = (sys.executable, "-P", "-m", "cli.main")
@@ -15,7 +16,15 @@ WEIR = (sys.executable, "-P", "-m", "cli.main")
 MARK = "WEIR_STACK"
 """The variable by which a process of a stack is known."""
 
-_ELSEWHERE = ("DATABASE_READ_URL", "DATABASE_DIRECT_URL", "ARQ_REDIS_URL", "WEIR_PGBOUNCER", "WEIR_HEALTH_PORT")
+_ELSEWHERE = (
+    "DATABASE_READ_URL",
+    "DATABASE_DIRECT_URL",
+    "ARQ_REDIS_URL",
+    "WEIR_PGBOUNCER",
+    "WEIR_HEALTH_PORT",
+    "WEIR_PAYMENT_PROVIDER_URL",
+    PROVIDER_KEY,
+)
 _DRAIN_SECONDS = 10.0
 
 # On one small machine a burst of mail must not keep anybody waiting for an answer: mail may come a little later.
@@ -58,6 +67,7 @@ class Wiring:
     api_port: int
     smtp_port: int
     mailbox_port: int
+    provider_port: int
     workers: int
     mark: str = field(repr=False)
     secrets: Mapping[str, str] = field(repr=False)
@@ -75,13 +85,17 @@ class Wiring:
         return self.directory / "mail"
 
     @property
+    def provider_url(self) -> str:
+        return f"http://127.0.0.1:{self.provider_port}"
+
+    @property
     def environment(self) -> dict[str, str]:
         """The whole environment of a process of this stack: the caller's, less what leads elsewhere, and this."""
         inherited = {name: value for name, value in os.environ.items() if name not in _ELSEWHERE}
         return {
             "WEIR_PUBLIC_URL": self.api_url,
             **inherited,
-            **self.secrets,
+            **{name: value for name, value in self.secrets.items() if name != PROVIDER_KEY},
             "DATABASE_URL": self.database_url,
             "REDIS_URL": self.redis_url,
             "WEIR_HOST": self.host,
@@ -92,17 +106,23 @@ class Wiring:
             "PYTHONUNBUFFERED": "1",
         }
 
+    @property
+    def payments(self) -> dict[str, str]:
+        """The way to the payment provider, told only to who may ask it for anything."""
+        return {"WEIR_PAYMENT_PROVIDER_URL": self.provider_url, PROVIDER_KEY: self.secrets[PROVIDER_KEY]}
+
 
 def weir_programs(wiring: Wiring) -> tuple[Program, ...]:
     """What ``weir up`` runs: the commands that compose.yaml runs, one container each."""
     relay, *ports = free_ports(1 + 2 * wiring.workers)
     return (
         _mailsink(wiring),
+        _provider(wiring),
         Program(name="migrate", argv=(*WEIR, "migrate"), stage=Stage.BEFORE),
         Program(name="api", argv=(*WEIR, "serve"), ready_url=f"{wiring.api_url}/health/ready"),
         _worker("relay", "relay", relay),
         *(_worker(_numbered("projections", n), "projections", ports.pop()) for n in range(wiring.workers)),
-        *(_worker(_numbered("tasks", n), "tasks", ports.pop(), nice=_MAIL_NICE) for n in range(wiring.workers)),
+        *(_tasks(wiring, _numbered("tasks", n), ports.pop()) for n in range(wiring.workers)),
     )
 
 
@@ -117,13 +137,28 @@ def _mailsink(wiring: Wiring) -> Program:
     )
 
 
-def _worker(name: str, kind: str, port: int, *, nice: int = 0) -> Program:
+def _provider(wiring: Wiring) -> Program:
+    port, directory = str(wiring.provider_port), str(wiring.directory / "provider")
+    return Program(
+        name="provider",
+        argv=(*WEIR, "provider", "--port", port, "--dir", directory),
+        env=wiring.payments,
+        ready_url=f"{wiring.provider_url}/health/ready",
+        stage=Stage.BESIDE,
+    )
+
+
+def _tasks(wiring: Wiring, name: str, port: int) -> Program:
+    worker = _worker(name, "tasks", port)
+    return replace(worker, env={**worker.env, **wiring.payments}, nice=_MAIL_NICE)
+
+
+def _worker(name: str, kind: str, port: int) -> Program:
     return Program(
         name=name,
         argv=(*WEIR, "worker", kind),
         env={"WEIR_HEALTH_PORT": str(port)},
         ready_url=f"http://127.0.0.1:{port}/health/ready",
-        nice=nice,
     )
 
 

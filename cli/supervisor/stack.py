@@ -137,7 +137,7 @@ class Stack:
         postgres = Postgres(self._directory, settings=self._options.postgres_settings, durable=self._options.durable)
         valkey = Valkey(self._directory)
         await self._keep([self._child(postgres, judge_postgres)], [self._child(valkey, judge_nothing)])
-        smtp_port, mailbox_port = free_ports(2)
+        smtp_port, mailbox_port, provider_port = free_ports(3)
         self._wiring = Wiring(
             directory=self._directory,
             database_url=postgres.url,
@@ -146,6 +146,7 @@ class Stack:
             api_port=self._options.port or free_port(),
             smtp_port=smtp_port,
             mailbox_port=mailbox_port,
+            provider_port=provider_port,
             workers=self._options.workers,
             mark=self._mark(),
             secrets=credentials(self._directory),

@@ -49,6 +49,12 @@ class OrderNotShipped(Refusal):
     code = "order-not-shipped"
 
 
+class MoneyNotOwed(Refusal):
+    """Only money that the shop owes can have gone back."""
+
+    code = "money-not-owed"
+
+
 class PaymentMismatch(Refusal):
     """The payment is not the order's total."""
 
@@ -115,6 +121,14 @@ class RefundOrder(Command):
     """Give the customer the money back."""
 
     reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReturnMoney(Command):
+    """The provider has given the money of a payment back, under a reference of its own."""
+
+    payment_id: str
+    reference: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,8 +210,25 @@ class OrderRefunded(OrderFact):
     lines: tuple[OrderLine, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class OrderMoneyReturned(OrderFact):
+    """The money of ``payment_id`` has gone back. ``reference`` is what the provider calls that."""
+
+    payment_id: str
+    amount: Money
+    reference: str
+
+
 OrderCommand: TypeAlias = (
-    PlaceOrder | PayOrder | FailPayment | ShipOrder | CompleteOrder | CancelOrder | ExpireOrder | RefundOrder
+    PlaceOrder
+    | PayOrder
+    | FailPayment
+    | ShipOrder
+    | CompleteOrder
+    | CancelOrder
+    | ExpireOrder
+    | RefundOrder
+    | ReturnMoney
 )
 OrderEvent: TypeAlias = (
     OrderPlaced
@@ -208,4 +239,5 @@ OrderEvent: TypeAlias = (
     | OrderCompleted
     | OrderCancelled
     | OrderRefunded
+    | OrderMoneyReturned
 )

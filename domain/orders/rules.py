@@ -1,7 +1,7 @@
 """How an order lives: its state, and the rules that lead from one event to the next."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, TypedDict, assert_never
 from uuid import UUID
@@ -16,10 +16,12 @@ from domain.orders.messages import (
     CompleteOrder,
     ExpireOrder,
     FailPayment,
+    MoneyNotOwed,
     OrderCancelled,
     OrderCommand,
     OrderCompleted,
     OrderEvent,
+    OrderMoneyReturned,
     OrderNotOpen,
     OrderNotPaid,
     OrderNotShipped,
@@ -34,6 +36,7 @@ from domain.orders.messages import (
     PayOrder,
     PlaceOrder,
     RefundOrder,
+    ReturnMoney,
     ShipOrder,
 )
 from domain.values import instant, line
@@ -41,6 +44,7 @@ from domain.values import instant, line
 LONGEST_TEXT: Final = 200
 LONGEST_REASON: Final = 500
 LONGEST_PAYMENT_ID: Final = 255
+LONGEST_REFERENCE: Final = 255
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +52,7 @@ class Order:
     """An order as its events leave it.
 
     ``payment_id`` is the payment that paid it; ``payments`` are all that came, ``failures`` those that did not.
+    ``owed`` is what has to go back, by payment; ``returned`` are the payments whose money has gone back.
     """
 
     order_id: UUID
@@ -60,6 +65,8 @@ class Order:
     payment_id: str | None = None
     payments: frozenset[str] = frozenset()
     failures: frozenset[str] = frozenset()
+    owed: Mapping[str, Money] = field(default_factory=dict)
+    returned: frozenset[str] = frozenset()
     carrier: str | None = None
     tracking_no: str | None = None
 
@@ -86,8 +93,8 @@ def decide(command: OrderCommand, order: Order | None) -> Sequence[OrderEvent]:
             return _complete(known)
         case CancelOrder() | ExpireOrder():
             return _end(command, known)
-        case RefundOrder():
-            return _refund(command, known)
+        case RefundOrder() | ReturnMoney():
+            return _give_back(command, known)
         case _:
             assert_never(command)
 
@@ -100,14 +107,14 @@ def evolve(order: Order | None, event: OrderEvent) -> Order:
     match event:
         case OrderPaid() | OrderOverpaid() | OrderPaymentFailed():
             return _after_payment(known, event)
+        case OrderRefunded() | OrderMoneyReturned():
+            return _after_refund(known, event)
         case OrderShipped(carrier=carrier, tracking_no=number):
             return replace(known, status=OrderStatus.SHIPPED, carrier=carrier, tracking_no=number)
         case OrderCompleted():
             return replace(known, status=OrderStatus.DONE)
         case OrderCancelled():
             return replace(known, status=OrderStatus.CANCELLED)
-        case OrderRefunded():
-            return replace(known, status=OrderStatus.REFUNDED)
         case _:
             assert_never(event)
 
@@ -190,6 +197,10 @@ def _end(command: CancelOrder | ExpireOrder, order: Order) -> Sequence[OrderEven
     return [_cancelled(order, command.by, _reason(command.reason))]
 
 
+def _give_back(command: RefundOrder | ReturnMoney, order: Order) -> Sequence[OrderEvent]:
+    return _refund(command, order) if isinstance(command, RefundOrder) else _return_money(command, order)
+
+
 def _refund(command: RefundOrder, order: Order) -> Sequence[OrderEvent]:
     if order.status is OrderStatus.REFUNDED:
         return []
@@ -205,6 +216,15 @@ def _refund(command: RefundOrder, order: Order) -> Sequence[OrderEvent]:
             **_names(order),
         )
     ]
+
+
+def _return_money(command: ReturnMoney, order: Order) -> Sequence[OrderEvent]:
+    reference = line(command.reference, "/reference", longest=LONGEST_REFERENCE)
+    if command.payment_id in order.returned:
+        return []
+    if (amount := order.owed.get(command.payment_id)) is None:
+        raise MoneyNotOwed("the money of this payment is not owed", pointer="/payment_id")
+    return [OrderMoneyReturned(payment_id=command.payment_id, amount=amount, reference=reference, **_names(order))]
 
 
 def _cancelled(order: Order, by: CancelledBy, reason: str | None) -> OrderCancelled:
@@ -228,8 +248,15 @@ def _after_payment(order: Order, event: OrderPaid | OrderOverpaid | OrderPayment
         return replace(order, failures=order.failures | {payment_id})
     payments = order.payments | {payment_id}
     if isinstance(event, OrderOverpaid):
-        return replace(order, payments=payments)
+        return replace(order, payments=payments, owed={**order.owed, payment_id: event.amount})
     return replace(order, status=OrderStatus.PAID, payment_id=payment_id, payments=payments)
+
+
+def _after_refund(order: Order, event: OrderRefunded | OrderMoneyReturned) -> Order:
+    if isinstance(event, OrderRefunded):
+        return replace(order, status=OrderStatus.REFUNDED, owed={**order.owed, event.payment_id: event.amount})
+    owed = {payment: amount for payment, amount in order.owed.items() if payment != event.payment_id}
+    return replace(order, owed=owed, returned=order.returned | {event.payment_id})
 
 
 def _names(order: Order) -> _Names:

@@ -20,6 +20,7 @@ from infra.database import Database, connect
 from infra.settings import Settings
 from projections.generations import install
 from tests.attacks.house import ADMIN, PASSWORD, SECRET, one_of, webhook
+from tests.payment_desk import raw_provider
 from tests.serving import served
 from tests.smtp_stub import SmtpStub, smtp_stub
 from tests.write_side import eventually
@@ -27,6 +28,7 @@ from tests.write_side import eventually
 pytestmark = pytest.mark.anyio
 
 NEW, NEWEST, WRONG = "an entirely new phrase 81", "the last of all phrases 93", "a phrase that was mistyped"
+PROVIDER_KEY = "what opens the provider's till"
 _TOKEN = re.compile(rb"token=3D([A-Za-z0-9_=\r\n-]{40,})")
 
 
@@ -36,7 +38,7 @@ class Life:
     def __init__(self, http: httpx2.AsyncClient, stub: SmtpStub) -> None:
         self._http = http
         self._stub = stub
-        self.secrets = {PASSWORD, NEW, NEWEST, WRONG}
+        self.secrets = {PASSWORD, NEW, NEWEST, WRONG, PROVIDER_KEY}
         self.refused: list[str] = []
 
     async def ask(self, method: str, path: str, wanted: int, token: str = "", **more: Any) -> httpx2.Response:
@@ -123,6 +125,7 @@ class Life:
             headers = webhook(paid)
             self.secrets |= {headers["webhook-signature"], SECRET.decode()}
             await self.ask("POST", "/v1/webhooks/payments", wanted, content=body, headers=headers)
+        await self.ask("POST", f"/v1/orders/{order}/refund", 200, admin, json={})
 
 
 @asynccontextmanager
@@ -176,7 +179,10 @@ async def test_no_secret_can_be_read_anywhere(settings: Settings, tmp_path: Path
     await install(session)
     await session.close()
     database, api_log, worker_log = Database(settings), tmp_path / "api.log", tmp_path / "worker.log"
-    async with smtp_stub() as stub, overheard(settings.redis_url.get_secret_value()) as said:
+    redis_url = settings.redis_url.get_secret_value()
+    async with smtp_stub() as stub, raw_provider() as provider, overheard(redis_url) as said:
+        said_back = b'{"code": "%b"}' % PROVIDER_KEY.encode()
+        provider.says = [b"HTTP/1.1 401 No\r\nContent-Length: %d\r\n\r\n%b" % (len(said_back), said_back)]
         told = {
             "WEIR_LOG_LEVEL": "debug",
             "WEIR_RATE_LIMITS": "off",
@@ -184,11 +190,18 @@ async def test_no_secret_can_be_read_anywhere(settings: Settings, tmp_path: Path
             "WEIR_ADMIN_PASSWORD": PASSWORD,
             "WEIR_SMTP_URL": stub.url,
             "WEIR_PAYMENT_WEBHOOK_SECRET": "whsec_" + b64encode(SECRET).decode(),
+            "WEIR_PAYMENT_PROVIDER_URL": provider.url,
+            "WEIR_PAYMENT_PROVIDER_KEY": PROVIDER_KEY,
         }
         async with working(settings, worker_log, **told), served(settings, api_log, **told) as api:
             async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{api.port}", timeout=20) as http:
                 life = Life(http, stub)
                 await life.lived()
+
+                async def asked() -> bool:
+                    return bool(provider.requests)
+
+                await eventually(asked, 30)
                 metrics = (await http.get("/metrics")).text
             assert await api.stop() == 0
         places = {
@@ -203,6 +216,8 @@ async def test_no_secret_can_be_read_anywhere(settings: Settings, tmp_path: Path
     assert "send_mail" in places["Redis"] or "mail" in places["Redis"], "jobs were overheard"
     assert '"event":"request"' in places["logs of the API"]
     assert "account.registered" in places["Postgres"]
+    assert "HTTP 401" in places["Postgres"]
+    assert PROVIDER_KEY.encode() in provider.requests[0]
     for place, text in places.items():
         for secret in life.secrets:
             assert secret not in text, f"{place}: {secret[:12]}…"

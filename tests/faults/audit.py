@@ -38,11 +38,10 @@ def orders_of(log: Rows) -> dict[str, tuple[str, int, str]]:
     """Status, version and total of each order."""
     orders: dict[str, tuple[str, int, str]] = {}
     for row in log:
-        if row["type"] in STATUS:
+        if row["category"] == "order":
             data = json.loads(row["data"])
-            known = orders.get(data["order_id"])
-            total = known[2] if known else data["total"]["amount"]
-            orders[data["order_id"]] = (STATUS[row["type"]], row["version"], total)
+            before, _, total = orders.get(data["order_id"]) or ("", 0, data["total"]["amount"])
+            orders[data["order_id"]] = (STATUS.get(row["type"], before), row["version"], total)
     return orders
 
 
@@ -100,6 +99,7 @@ SUBJECTS = {
     "order.paid": "We have your payment for order {}",
     "order.shipped": "Your order {} is on its way",
     "order.cancelled": "Your order {} is cancelled",
+    "order.overpaid": "Your payment for order {} goes back to you",
 }
 
 

@@ -84,6 +84,10 @@ class Shoppers:
         """One order by the first customer, paid; answers the receipt of the payment."""
         return await self._buy(self._customers[0])
 
+    async def refund(self, order: str) -> None:
+        """The staff gives the money of a paid order back."""
+        await self._command(f"/v1/orders/{order}/refund", {}, self._admin)
+
     async def read_back(self, paid: httpx2.Response) -> dict[str, Any]:
         """The order as it is after its payment, by the payment's token."""
         headers = {**self._customers[0], "Consistency-Token": paid.headers["Consistency-Token"], "Prefer": "wait=10"}

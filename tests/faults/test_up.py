@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from cli.supervisor import Backoff, Level, Program, Stack, Stage, Wiring
+from cli.supervisor.credentials import PROVIDER_KEY
 from cli.supervisor.programs import weir_programs
 from cli.supervisor.runner import Runner
 from infra.embedded import StartFailed, free_port, is_free
@@ -234,9 +235,10 @@ def test_mail_stands_back_for_answers_and_nothing_else_does(tmp_path: Path) -> N
         api_port=1,
         smtp_port=2,
         mailbox_port=3,
+        provider_port=4,
         workers=2,
         mark="",
-        secrets={},
+        secrets={PROVIDER_KEY: "sesame"},
     )
     assert {program.name for program in weir_programs(wiring) if program.nice} == {"mailsink", "tasks", "tasks-2"}
 

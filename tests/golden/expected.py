@@ -46,6 +46,7 @@ from domain.orders import (
     OrderCancelled,
     OrderCompleted,
     OrderLine,
+    OrderMoneyReturned,
     OrderOverpaid,
     OrderPaid,
     OrderPaymentFailed,
@@ -183,6 +184,14 @@ EXPECTED: Final[Mapping[tuple[str, int], Event]] = {
         reason="broken on arrival",
         was=OrderStatus.SHIPPED,
         lines=(TEA_POTS, MUGS),
+    ),
+    ("order.money_returned", 1): OrderMoneyReturned(
+        order_id=ORDER,
+        order_no=NUMBER,
+        customer_id=ACCOUNT,
+        payment_id="pay-2",
+        amount=TOTAL,
+        reference="re_01h2x",
     ),
 }
 

@@ -297,7 +297,14 @@ async def test_money_that_comes_after_the_end_is_recorded_and_owed_back_once(sce
 
 
 async def test_money_that_is_noted_twice_is_owed_once(scene: Scene) -> None:
-    owed = RefundOwed(order_id=uuid4(), payment_id="pay-1", amount=euros("1.10"), position=7, was=OrderStatus.CANCELLED)
+    owed = RefundOwed(
+        order_id=uuid4(),
+        payment_id="pay-1",
+        amount=euros("1.10"),
+        position=7,
+        correlation="req-7",
+        was=OrderStatus.CANCELLED,
+    )
     async with scene.side.database.acquire() as session, session.transaction():
         for _ in range(2):
             await write_notes(session, scene.log.log_id, "weir.example", [owed])

@@ -151,7 +151,7 @@ def test_other_events_make_nothing_due(event: Event) -> None:
 
 def test_the_consumer_wants_what_it_folds_and_what_it_reacts_to() -> None:
     folded = {"account.registered", "account.username_changed", "account.erased"}
-    reacted_to = {"order.placed", "order.paid", "order.shipped", "order.cancelled"}
+    reacted_to = {"order.placed", "order.paid", "order.shipped", "order.cancelled", "order.overpaid"}
     reacted_to |= {"account.password_reset_requested", "account.password_changed"}
     reacted_to |= {"account.email_verification_requested"}
     assert folded | reacted_to == TYPES

@@ -16,13 +16,13 @@ from jinja2 import UndefinedError
 
 from infra.links import Purpose
 from infra.mail_ledger import Claimed
-from tests.unit.test_reactions import CANCELLED, CHANGED, PAID, PLACED, REGISTERED, RESET_ASKED, SHIPPED
+from tests.unit.test_reactions import CANCELLED, CHANGED, LATE, PAID, PLACED, REGISTERED, RESET_ASKED, SHIPPED
 from workers.letters import compose, domain_of, header_line, wire_address
 from workers.links import linked
 from workers.reactions import react
 
 SENDER = "Weir <shop@weir.example>"
-CONFIRMATION, NOTICE, VERIFY, RESET, TOLD, RECEIVED, CANCELLATION = (
+CONFIRMATION, NOTICE, VERIFY, RESET, TOLD, RECEIVED, CANCELLATION, GOES_BACK = (
     Claimed(
         mail_id=UUID(int=number),
         kind=due.kind,
@@ -34,7 +34,9 @@ CONFIRMATION, NOTICE, VERIFY, RESET, TOLD, RECEIVED, CANCELLATION = (
         attempts=1,
         created_at=datetime(2026, 3, 1, 12, 0, tzinfo=UTC),
     )
-    for number, (due,) in enumerate(map(react, (PLACED, SHIPPED, REGISTERED, RESET_ASKED, CHANGED, PAID, CANCELLED)))
+    for number, (due,) in enumerate(
+        map(react, (PLACED, SHIPPED, REGISTERED, RESET_ASKED, CHANGED, PAID, CANCELLED, LATE))
+    )
 )
 LINK = "https://shop.example/reset-password?token=" + "A-z_" * 16
 
@@ -95,6 +97,14 @@ def test_a_cancellation_tells_who_ended_the_order_and_why() -> None:
         for form in ("plain", "html"):
             assert words in text(mail, form)
             assert "Reason" not in text(mail, form)
+
+
+def test_money_that_goes_back_is_told_with_its_amount_and_why() -> None:
+    assert read(GOES_BACK)["Subject"] == "Your payment for order W-2026-7K3M9QXA goes back to you"
+    for was, words in (("cancelled", "was cancelled before"), ("refunded", "was refunded"), ("paid", "paid already")):
+        mail = replace(GOES_BACK, context={**GOES_BACK.context, "was": was})
+        for form in ("plain", "html"):
+            assert all(part in text(mail, form) for part in ("W-2026-7K3M9QXA", "ada", "€13.16", words))
 
 
 @pytest.mark.parametrize(

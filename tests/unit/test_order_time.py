@@ -33,6 +33,7 @@ from tests.builders import (
     euros,
     order_cancelled,
     order_completed,
+    order_money_returned,
     order_paid,
     order_placed,
     order_refunded,
@@ -108,7 +109,7 @@ def test_a_paid_or_cancelled_order_waits_for_nothing(end: OrderEvent) -> None:
 
 def test_no_later_event_starts_a_timer_again() -> None:
     paid = (order_placed(), order_paid())
-    for later in (FAILED, overpaid(), order_shipped(), order_completed(), order_refunded()):
+    for later in (FAILED, overpaid(), order_shipped(), order_completed(), order_refunded(), order_money_returned()):
         assert timers(after(*paid, later)) == {}
 
 
@@ -146,7 +147,12 @@ def test_money_that_comes_too_late_is_owed_back() -> None:
     order = after(order_placed(), order_cancelled())
     turn = react(order, recorded(overpaid(), 3))
     owed = RefundOwed(
-        order_id=ORDER_ID, payment_id="pay-9", amount=euros("47.36"), position=43, was=OrderStatus.CANCELLED
+        order_id=ORDER_ID,
+        payment_id="pay-9",
+        amount=euros("47.36"),
+        position=43,
+        correlation="req-7",
+        was=OrderStatus.CANCELLED,
     )
     assert turn.notes == [owed]
     assert turn.state == order

@@ -22,6 +22,7 @@ from domain.orders import (
     ExpireOrder,
     FailPayment,
     MixedCurrencies,
+    MoneyNotOwed,
     Order,
     OrderCommand,
     OrderEvent,
@@ -33,6 +34,7 @@ from domain.orders import (
     OrderStatus,
     PaymentMismatch,
     RefundOrder,
+    ReturnMoney,
     order_number,
     totals,
 )
@@ -48,6 +50,7 @@ from tests.builders import (
     order_cancelled,
     order_completed,
     order_line,
+    order_money_returned,
     order_paid,
     order_placed,
     order_refunded,
@@ -60,8 +63,9 @@ from tests.spec import Spec
 
 orders = Spec(ORDERS)
 PLACED, PAID, SHIPPED, DONE = order_placed(), order_paid(), order_shipped(), order_completed()
-CANCELLED, REFUNDED = order_cancelled(), order_refunded()
+CANCELLED, REFUNDED, RETURNED = order_cancelled(), order_refunded(), order_money_returned()
 CANCEL, REFUND = CancelOrder(by=CancelledBy.CUSTOMER), RefundOrder()
+RETURN = ReturnMoney(payment_id="pay-1", reference="re_1")
 
 
 def overpaid(was: OrderStatus, **changes: Any) -> OrderOverpaid:
@@ -200,6 +204,46 @@ def test_what_was_not_paid_cannot_be_refunded() -> None:
     orders.given(PLACED, CANCELLED, overpaid(OrderStatus.CANCELLED)).when(REFUND).then_refused(OrderNotPaid)
 
 
+def test_the_money_of_a_refunded_order_goes_back_once() -> None:
+    orders.given(PLACED, PAID, REFUNDED).when(RETURN).then(RETURNED)
+    again = ReturnMoney(payment_id="pay-1", reference="re_2")
+    for command in (RETURN, again):
+        orders.given(PLACED, PAID, REFUNDED, RETURNED).when(command).then_nothing()
+
+
+def test_the_money_of_a_late_payment_goes_back_as_much_as_had_come() -> None:
+    late = overpaid(OrderStatus.CANCELLED, amount=euros("1.10"))
+    command = ReturnMoney(payment_id="pay-2", reference="re_1")
+    orders.given(PLACED, CANCELLED, late).when(command).then(
+        order_money_returned(payment_id="pay-2", amount=euros("1.10"))
+    )
+
+
+def test_of_several_payments_each_goes_back_by_itself() -> None:
+    history = (PLACED, PAID, overpaid(OrderStatus.PAID), REFUNDED, RETURNED)
+    second = ReturnMoney(payment_id="pay-2", reference="re_2")
+    orders.given(*history).when(second).then(order_money_returned(payment_id="pay-2", reference="re_2"))
+    orders.given(*history).when(RETURN).then_nothing()
+
+
+def test_money_that_is_not_owed_cannot_have_gone_back() -> None:
+    for history in (
+        [PLACED],
+        [PLACED, PAID],
+        [PLACED, CANCELLED],
+        [PLACED, CANCELLED, overpaid(OrderStatus.CANCELLED)],
+    ):
+        orders.given(*history).when(RETURN).then_refused(MoneyNotOwed, pointer="/payment_id")
+
+
+def test_money_that_goes_back_leaves_the_order_where_it_was() -> None:
+    state = orders.given(PLACED, PAID, REFUNDED, RETURNED).state
+    assert state is not None
+    assert state.status is OrderStatus.REFUNDED
+    assert not state.owed
+    assert state.returned == {"pay-1"}
+
+
 COMMANDS: list[OrderCommand] = [
     pay_order(),
     FailPayment(payment_id="pay-1"),
@@ -208,6 +252,7 @@ COMMANDS: list[OrderCommand] = [
     CANCEL,
     ExpireOrder(now=EXPIRES_AT),
     REFUND,
+    RETURN,
 ]
 
 
@@ -266,6 +311,8 @@ def test_text_that_is_no_line_is_refused() -> None:
     orders.given(PLACED).when(FailPayment(payment_id="\x00")).then_refused(InvalidValue, pointer="/payment_id")
     orders.given(PLACED, PAID).when(ship_order(carrier=" ")).then_refused(InvalidValue, pointer="/carrier")
     orders.given(PLACED, PAID).when(ship_order(tracking_no="\n")).then_refused(InvalidValue, pointer="/tracking_no")
+    unnamed = ReturnMoney(payment_id="pay-1", reference="\n")
+    orders.given(PLACED, PAID, REFUNDED).when(unnamed).then_refused(InvalidValue, pointer="/reference")
     long = CancelOrder(by=CancelledBy.CUSTOMER, reason="x" * 501)
     orders.given(PLACED).when(long).then_refused(InvalidValue, pointer="/reason")
 

@@ -32,6 +32,7 @@ from domain.orders import (
     OrderCancelled,
     OrderCompleted,
     OrderLine,
+    OrderMoneyReturned,
     OrderOverpaid,
     OrderPaid,
     OrderPaymentFailed,
@@ -190,6 +191,10 @@ def test_a_completed_order_tells_when_each_step_was_taken() -> None:
                 lines=LINES,
             ),
             "refunded",
+        ),
+        (
+            OrderMoneyReturned(**NAMES_OF_ORDER, payment_id="pay-1", amount=PLACED.total, reference="re_1"),
+            "pending",
         ),
     ],
 )

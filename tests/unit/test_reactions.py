@@ -18,9 +18,11 @@ from domain.orders import (
     OrderCancelled,
     OrderCompleted,
     OrderLine,
+    OrderOverpaid,
     OrderPaid,
     OrderPlaced,
     OrderShipped,
+    OrderStatus,
 )
 from domain.registry import NAMES
 from tests.builders import account_registered
@@ -74,6 +76,14 @@ CANCELLED = OrderCancelled(
     by=CancelledBy.STAFF,
     reason="<sold out>",
     lines=(LINE,),
+)
+LATE = OrderOverpaid(
+    order_id=ORDER,
+    order_no="W-2026-7K3M9QXA",
+    customer_id=CUSTOMER,
+    payment_id="p",
+    amount=euros("13.16"),
+    was=OrderStatus.CANCELLED,
 )
 REGISTERED = account_registered(account_id=CUSTOMER)
 ASKED_AGAIN = AccountEmailVerificationRequested(account_id=CUSTOMER)
@@ -133,6 +143,12 @@ def test_a_cancellation_is_told_with_who_and_why() -> None:
     assert mail.context == {"order_no": "W-2026-7K3M9QXA", "by": "staff", "reason": "<sold out>"}
 
 
+def test_money_that_comes_too_late_is_told_to_go_back() -> None:
+    (mail,) = react(LATE)
+    assert (mail.kind, mail.account_id) == ("payment_returned", CUSTOMER)
+    assert mail.context == {"order_no": "W-2026-7K3M9QXA", "amount": "13.16 EUR", "was": "cancelled"}
+
+
 def test_an_event_without_a_reaction_makes_no_mail_due() -> None:
     assert react(OrderCompleted(order_id=ORDER, order_no="W-1", customer_id=CUSTOMER)) == []
 
@@ -162,7 +178,7 @@ def test_a_new_password_is_told_to_the_owner() -> None:
 
 
 def test_every_kind_of_mail_that_a_reaction_makes_due_has_a_letter() -> None:
-    events = (PLACED, PAID, SHIPPED, CANCELLED, REGISTERED, ASKED_AGAIN, RESET_ASKED, CHANGED)
+    events = (PLACED, PAID, SHIPPED, CANCELLED, LATE, REGISTERED, ASKED_AGAIN, RESET_ASKED, CHANGED)
     assert {type(event) for event in events} == set(REACTIONS)
     assert {mail.kind for event in events for mail in react(event)} | {REMINDER} == set(KINDS)
 

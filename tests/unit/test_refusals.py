@@ -17,6 +17,7 @@ CODES = {
     "invalid-link",
     "invalid-value",
     "mixed-currencies",
+    "money-not-owed",
     "not-for-sale",
     "not-found",
     "order-not-open",

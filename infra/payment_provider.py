@@ -1,0 +1,60 @@
+"""The payment provider as we see it: one port, and what an attempt to give money back can come to."""
+
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Protocol, TypeAlias
+
+from domain.money import Money
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refund:
+    """All the money of one payment, to go back the way it came."""
+
+    payment_id: str
+    amount: Money
+
+    @property
+    def key(self) -> str:
+        """The idempotency key. It comes from the payment alone, so that no attempt, by whomever, is another refund."""
+        return f"refund-{sha256(self.payment_id.encode()).hexdigest()}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Returned:
+    """The money has gone back. ``reference`` is what the provider calls that."""
+
+    reference: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refused:
+    """The provider has said that it will not give this money back, however often it is asked."""
+
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deferred:
+    """Nobody knows yet whether the money goes back: it has to be asked for again, under the same key.
+
+    ``retry_after`` are the seconds that the provider asked for. ``alone`` says that this is about one refund, and tells
+    nothing of how others would fare.
+    """
+
+    reason: str
+    retry_after: float | None = None
+    alone: bool = False
+
+
+Outcome: TypeAlias = Returned | Refused | Deferred
+
+
+class PaymentProvider(Protocol):
+    """Whoever holds the money of our customers."""
+
+    async def refund(self, refund: Refund, *, deadline: float) -> Outcome:
+        """Asks for the money to go back, until ``deadline`` on the event loop's clock. The same refund goes back once.
+
+        Never raises for what the provider or the network does. Nothing is asked for after the deadline.
+        """
