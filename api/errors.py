@@ -95,6 +95,7 @@ CODES: Final[Mapping[type[Exception], str]] = {
     infra.OutcomeUnknown: "outcome-unknown",
     infra.Unavailable: "unavailable",
     infra.TooBusy: "too-busy",
+    infra.TooLarge: "content-too-large",
     infra.VersionMismatch: "version-mismatch",
     infra.IdempotencyKeyReused: "idempotency-key-reused",
     infra.IdempotencyKeyInFlight: "idempotency-key-in-flight",

@@ -106,6 +106,12 @@ class Settings(BaseSettings):
     stream_length: int = Field(default=20_000, ge=100, description="entries kept per Redis stream")
     drain_seconds: float = Field(default=10.0, ge=0, le=300)
     data_dir: Path = Path(".weir")
+    storage_url: str | None = Field(
+        default=None, description="where files are kept: file:///folder or s3://bucket/prefix; else with the data"
+    )
+    storage_endpoint: str | None = Field(default=None, description="of an S3-compatible service that is not Amazon's")
+    storage_access_key_id: SecretStr | None = Field(default=None, description="else as the AWS tools find it: AWS_*")
+    storage_secret_access_key: SecretStr | None = None
 
     @property
     def jobs_url(self) -> SecretStr:
