@@ -74,6 +74,7 @@ STATUS: Final[Mapping[str, Kind]] = {
     "invalid-link": Kind(422, "Invalid link", "The link has been used or has run out. Ask for another one."),
     "invalid-value": Kind(422, "Invalid value", "A value is outside what the shop can hold."),
     "invalid-amount": Kind(422, "Invalid amount", "The amount is not one of its currency."),
+    "invalid-image": Kind(422, "Invalid image", "The picture is not a sound one."),
     "unknown-currency": Kind(422, "Unknown currency", "ISO 4217 knows no such currency."),
     "currency-mismatch": Kind(422, "Currency mismatch", "Amounts of two currencies do not mix."),
     "duplicate-item": Kind(422, "Duplicate item", "A product may be in an order once."),

@@ -10,8 +10,8 @@ from obstore.store import S3Store
 from infra.settings import Settings
 from infra.storage.bucket import Bucket
 from infra.storage.folder import Folder
+from infra.storage.passing import READ_SECONDS
 from infra.storage.port import Storage
-from infra.storage.transfer import READ_SECONDS
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig, S3Config
