@@ -35,7 +35,8 @@ def open_storage(settings: Settings) -> Storage:
 
 def _s3(bucket: str, prefix: str, settings: Settings) -> S3Store:
     """What is not set here, obstore takes from ``AWS_*``, or from the role of the machine or container."""
-    config: S3Config = {"bucket": bucket}
+    # Deleting in bulk is an extension that some S3-compatible services do without.
+    config: S3Config = {"bucket": bucket, "disable_bulk_delete": True}
     if settings.storage_endpoint is not None:
         config["endpoint"] = settings.storage_endpoint
     if settings.storage_access_key_id is not None and settings.storage_secret_access_key is not None:
