@@ -15,6 +15,7 @@ from api.health import Components
 from api.limits import open_gates
 from api.queries.side import open_reads
 from api.scopes import scopes_of
+from api.uploads import Uploads
 from infra.access import Revocations
 from infra.accounts import Accounts
 from infra.api_keys import ApiKeys
@@ -22,6 +23,7 @@ from infra.background import Background
 from infra.command_handler import CommandHandler
 from infra.database import Database
 from infra.health import Component
+from infra.image_files import ImageFiles
 from infra.keys import Keys as SigningKeys
 from infra.links import Links
 from infra.log import Log
@@ -30,6 +32,7 @@ from infra.server_secret import ServerSecret
 from infra.sessions import Sessions
 from infra.settings import Settings
 from infra.startup import known_log
+from infra.storage import open_storage
 from infra.streams import Keys, open_redis
 from infra.tokens import Tokens
 from infra.write_side import open_write_side
@@ -60,6 +63,8 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
             Sessions: Sessions(database, secret),
             Links: Links(database, secret),
             Background: background,
+            ImageFiles: ImageFiles(database, open_storage(settings)),
+            Uploads: Uploads(),
             **proofs,
             **reads.resources,
         },

@@ -77,6 +77,7 @@ class Settings(BaseSettings):
     limit_mail_address: Written = Field(default=Rate(3, 900), description="such requests for one address")
     limit_token: Written = Field(default=Rate(300, 60), description="refreshes and links from mails, from one source")
     limit_write: Written = Field(default=Rate(600, 60), description="commands of one account, API key or source")
+    limit_upload: Written = Field(default=Rate(60, 60), description="files from one account or API key")
     limit_read: Written = Field(default=Rate(1200, 60), description="queries of one account, API key or source")
     limit_browse: Written = Field(default=Rate(1200, 60), description="lists that anybody may see, by one source")
     limit_public: Written = Field(default=Rate(6000, 60), description="reads from memory by one source")

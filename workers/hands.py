@@ -1,4 +1,4 @@
-"""What jobs work with: the sender of mails and the keeper of timers, opened once per process."""
+"""What jobs work with: the sender of mails, the keeper of timers, the storage; opened once per process."""
 
 from contextlib import AsyncExitStack
 from typing import Any
@@ -6,9 +6,11 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from infra.database import Database
+from infra.image_files import ImageFiles
 from infra.log import Log
 from infra.mailer import Mailer
 from infra.settings import Settings
+from infra.storage import open_storage
 from infra.write_side import open_write_side
 from workers.letters import domain_of
 from workers.mail import MailMetrics, Post
@@ -21,6 +23,7 @@ def open_hands(
     """The context of jobs, until the stack is closed."""
     return {
         "database": database,
+        "images": ImageFiles(database, open_storage(settings)),
         "post": _post(stack, settings, database, registry),
         "timekeeper": Timekeeper(
             database,
