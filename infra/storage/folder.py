@@ -23,18 +23,22 @@ LEFTOVER_SECONDS: Final = 3600.0
 
 
 class Folder:
-    """A folder and all that is below it. Several processes may share it. Types are not kept: a key's ending says it."""
+    """A folder and all that is below it, shared by all processes. Types are not kept: a key's ending says it.
+
+    Before the first file is put nothing is made or looked at, so that a process starts whatever state the disk is in.
+    """
 
     def __init__(self, folder: Path) -> None:
-        """Makes the folder if need be, and clears away what killed processes have left half written."""
         self._folder = folder
         self._drafts = folder / DRAFTS
-        self._drafts.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _clear(self._drafts)
+        self._prepared = False
 
     async def put(self, key: str, chunks: AsyncIterator[bytes], *, content_type: str, limit: int = LARGEST) -> Stored:  # noqa: ARG002
         """See :meth:`~infra.storage.port.Storage.put`."""
         target, draft = self._folder / checked(key), self._drafts / uuid4().hex
+        if not self._prepared:
+            await _done(CLOSE_SECONDS, _prepare, self._drafts)
+            self._prepared = True
         counted, file = Counted(chunks, limit), await _done(WRITE_SECONDS, _begin, draft)
         try:
             async for chunk in counted:
@@ -100,7 +104,9 @@ def _stat(path: Path) -> os.stat_result | None:
     return path.stat() if path.is_file() else None
 
 
-def _clear(drafts: Path) -> None:
+def _prepare(drafts: Path) -> None:
+    """Makes the folder if need be, and clears away what killed processes have left half written."""
+    drafts.mkdir(mode=0o700, parents=True, exist_ok=True)
     old = time.time() - LEFTOVER_SECONDS
     for draft in drafts.iterdir():
         with suppress(FileNotFoundError):  # at this moment another process finishes it, or clears it away

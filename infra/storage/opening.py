@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 def open_storage(settings: Settings) -> Storage:
     """The storage that ``WEIR_STORAGE_URL`` names, ``file:///folder`` or ``s3://bucket/prefix``; else a folder in the
-    data directory. A bucket is not asked anything yet.
+    data directory. Nothing is made or asked yet.
 
-    Raises ValueError for another kind of URL, and OSError for a folder that cannot be made.
+    Raises ValueError for another kind of URL.
     """
     if settings.storage_url is None:
         return Folder(settings.data_dir.absolute() / "storage")

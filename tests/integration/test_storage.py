@@ -168,11 +168,12 @@ async def test_a_kill_in_the_middle_leaves_no_half_file_and_its_draft_is_cleared
     (draft,) = below(tmp_path)
     assert draft.startswith(DRAFTS)
     assert await Folder(tmp_path).open("a/b.png") is None
-    assert below(tmp_path) == [draft]  # it might be somebody's who is still writing
+    await Folder(tmp_path).put("a/c.png", chunks(b"x"), content_type="image/png")
+    assert below(tmp_path) == [draft, "a/c.png"]  # it might be somebody's who is still writing
     long_ago = (tmp_path / draft).stat().st_mtime - LEFTOVER_SECONDS
     os.utime(tmp_path / draft, (long_ago, long_ago))
-    Folder(tmp_path)
-    assert below(tmp_path) == []
+    await Folder(tmp_path).put("a/c.png", chunks(b"x"), content_type="image/png")
+    assert below(tmp_path) == ["a/c.png"]
 
 
 async def test_a_disk_that_does_not_take_it_is_the_storage_being_away(tmp_path: Path) -> None:
