@@ -21,7 +21,7 @@ from api.clients import source_of
 from api.compression import Compressor
 from api.context import EXCHANGE, Exchange, malformed_header
 from api.errors import Problem, problem_answer, problem_of
-from api.guard import ClientGone, check_head, counted, drained, read_body
+from api.guard import ClientGone, check_head, counted, declares_body, drained, read_body
 from api.hosts import PROBES
 from api.limits import Gates, class_of
 from api.reply import Reply
@@ -227,7 +227,8 @@ async def _answer(
         if answer is not None:
             return answer
     if policy.stream:
-        check_head(headers, policy)
+        if declares_body(headers):
+            check_head(headers, policy)
         receive = counted(receive, policy, exchange.was_read)
     else:
         exchange.body = await read_body(headers, receive, policy)
