@@ -18,10 +18,20 @@ SEND_SECONDS: Final = 30.0
 class Reply:
     """The way back to the client; knows what has been said. Usable as ``send`` by a streaming response."""
 
-    __slots__ = ("_compressor", "_exchange", "_method", "_rules", "_send", "status")
+    __slots__ = ("_compressor", "_exchange", "_method", "_rules", "_send", "_send_seconds", "status")
 
-    def __init__(self, send: Send, exchange: Exchange, method: str, rules: Rules, compressor: Compressor) -> None:
+    def __init__(
+        self,
+        send: Send,
+        exchange: Exchange,
+        method: str,
+        rules: Rules,
+        compressor: Compressor,
+        *,
+        send_seconds: float = SEND_SECONDS,
+    ) -> None:
         self._send = send
+        self._send_seconds = send_seconds
         self._exchange = exchange
         self._method = method
         self._rules = rules
@@ -57,7 +67,7 @@ class Reply:
             self.status = message["status"]
             message = {**message, "headers": self._dressed(message["headers"])}
         try:
-            async with asyncio.timeout(SEND_SECONDS):
+            async with asyncio.timeout(self._send_seconds):
                 await self._send(message)
         except TimeoutError:
             raise ClientGone from None

@@ -16,7 +16,11 @@ from api.pictures.structure import Broken, Structure
 LONGEST_SIDE: Final = 10_000
 MOST_PIXELS: Final = 40_000_000
 
-_ANOTHER_KIND: Final = re.compile(rb"<(script|html|body|iframe|svg|!doctype|\?php)|%PDF-|PK\x03\x04|PK\x05\x06", re.I)
+_ANOTHER_KIND: Final = re.compile(
+    rb"(?i:<(script|html|body|iframe|svg|!doctype|\?php)[\s>/])|%PDF-[0-9]|PK\x03\x04.\x00|PK\x05\x06\x00\x00",
+    re.DOTALL,
+)
+"""Long enough not to be met by chance in a profile or a thumbnail."""
 
 _KINDS: Final[Mapping[str, tuple[re.Pattern[bytes], Callable[[bytes], Structure]]]] = {
     "image/png": (re.compile(rb"\x89PNG\r\n\x1a\n"), png.walk),

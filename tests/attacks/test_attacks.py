@@ -660,7 +660,9 @@ PICTURES: Final = [
     Attack("a drawing with a script", "CWE-79", picture(_SVG), 415),
     Attack("a drawing that says what it is", "CWE-79", picture(_SVG, "image/svg+xml"), 415),
     Attack("a picture that is a script behind its end", "CWE-434", picture(png() + b"<script>alert(1)</script>"), 422),
-    Attack("a picture that is an archive too", "CVE-2008-5353", picture(jpeg() + b"PK\x03\x04", "image/jpeg"), 422),
+    Attack(
+        "a picture that is an archive too", "CVE-2008-5353", picture(jpeg() + b"PK\x03\x04\x14\x00", "image/jpeg"), 422
+    ),
     Attack(
         "a picture whose comment is a program",
         "CWE-434",
