@@ -11,6 +11,8 @@ from api.errors import Problem
 from infra.errors import TooBusy
 
 MOST_AT_ONCE: Final = 8
+WAIT_SECONDS: Final = 5.0
+"""For a place. Who waits has sent nothing yet that would take up memory."""
 WHOLE_SECONDS: Final = 60.0
 """For all of a body; the edge has bounded each wait for a part of it, and its size."""
 
@@ -18,9 +20,10 @@ WHOLE_SECONDS: Final = 60.0
 class Uploads:
     """How many bodies this process holds whole in memory."""
 
-    def __init__(self, most: int = MOST_AT_ONCE, seconds: float = WHOLE_SECONDS) -> None:
-        self._left = most
-        self._seconds = seconds
+    def __init__(self, *, most: int = MOST_AT_ONCE, wait: float = WAIT_SECONDS, whole: float = WHOLE_SECONDS) -> None:
+        self._places = asyncio.Semaphore(most)
+        self._wait = wait
+        self._whole = whole
 
     @asynccontextmanager
     async def body(self, request: Request) -> AsyncIterator[bytes]:
@@ -28,18 +31,20 @@ class Uploads:
 
         Raises :class:`~infra.errors.TooBusy`, and :class:`~api.errors.Problem`: ``request-timeout``, or the edge's.
         """
-        if self._left == 0:
-            raise TooBusy("too many uploads at once")
-        self._left -= 1
+        try:
+            async with asyncio.timeout(self._wait):
+                await self._places.acquire()
+        except TimeoutError:
+            raise TooBusy("too many uploads at once") from None
         try:
             yield await self._read(request)
         finally:
-            self._left += 1
+            self._places.release()
 
     async def _read(self, request: Request) -> bytes:
         content = bytearray()
         try:
-            async with asyncio.timeout(self._seconds):
+            async with asyncio.timeout(self._whole):
                 async for chunk in request.stream():
                     content += chunk
         except TimeoutError:
