@@ -16,11 +16,13 @@ from api.pictures.structure import Broken, Structure
 LONGEST_SIDE: Final = 10_000
 MOST_PIXELS: Final = 40_000_000
 
-_ANOTHER_KIND: Final = re.compile(
-    rb"(?i:<(script|html|body|iframe|svg|!doctype|\?php)[\s>/])|%PDF-[0-9]|PK\x03\x04.\x00|PK\x05\x06\x00\x00",
-    re.DOTALL,
+_OTHER_KINDS: Final = (
+    re.compile(rb"<(?i:script|html|body|iframe|svg|!doctype|\?php)[\s>/]"),
+    re.compile(rb"%PDF-[0-9]"),
+    re.compile(rb"PK\x03\x04.\x00", re.DOTALL),
+    re.compile(rb"PK\x05\x06\x00\x00"),
 )
-"""Long enough not to be met by chance in a profile or a thumbnail."""
+"""How pages, programs, PDFs and archives begin: at such length that no thumbnail has it by chance."""
 
 _KINDS: Final[Mapping[str, tuple[re.Pattern[bytes], Callable[[bytes], Structure]]]] = {
     "image/png": (re.compile(rb"\x89PNG\r\n\x1a\n"), png.walk),
@@ -50,7 +52,7 @@ def _check(found: Structure) -> None:
         raise Broken(f"must have from 1 to {LONGEST_SIDE} pixels on a side")
     if found.width * found.height > MOST_PIXELS:
         raise Broken(f"must have at most {MOST_PIXELS} pixels")
-    if any(_ANOTHER_KIND.search(part) for part in found.beside):
+    if any(kind.search(part) for part in found.beside for kind in _OTHER_KINDS):
         raise Broken("carries another kind of document beside its pixels")
 
 
