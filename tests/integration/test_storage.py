@@ -15,6 +15,7 @@ from infra.errors import TooLarge, Unavailable
 from infra.settings import Settings
 from infra.storage import Blob, Bucket, Folder, Storage, open_storage
 from infra.storage.folder import DRAFTS, LEFTOVER_SECONDS
+from infra.storage.passing import answered
 from tests.s3_stand_in import ACCESS_KEY, BUCKET, SECRET_KEY, S3StandIn
 from tests.serving import serving
 
@@ -118,6 +119,11 @@ async def test_an_upload_that_breaks_off_leaves_what_was_there(storage: Storage)
     with pytest.raises(ConnectionResetError):
         await storage.put(KEY, broken(), content_type="image/png")
     assert await read(await storage.open(KEY)) == b"old"
+
+
+async def test_no_wait_is_for_ever() -> None:
+    with pytest.raises(Unavailable, match="storage: TimeoutError"):
+        await answered(0.01, asyncio.Event().wait())
 
 
 @pytest.mark.parametrize(
