@@ -93,6 +93,10 @@ class Exchange:
         self.visit: Visit | None = None
         self.marked = False
 
+    def was_read(self) -> None:
+        """Nothing of the body is left on the line."""
+        self.read = True
+
     def unmark(self) -> None:
         """Take the mark of compression from the tags that the client has, for whoever compares them."""
         tags = self.headers[b"if-none-match"]
@@ -115,6 +119,14 @@ def context_of(scope: Scope) -> RequestContext:
     if exchange.context is None:
         exchange.context = _read_context(scope, exchange)
     return exchange.context
+
+
+def stands_for(scope: Scope, digest: bytes) -> None:
+    """A body that the endpoint has read by itself, by its digest: an idempotency key now stands for it too."""
+    exchange: Exchange = scope[EXCHANGE]
+    context = context_of(scope)
+    if context.idempotency_key is not None:
+        exchange.context = replace(context, fingerprint=_fingerprint(scope, digest))
 
 
 def identify(scope: Scope, principal: Principal) -> None:

@@ -155,8 +155,11 @@ async def _part(receive: Receive) -> Message:
     return message
 
 
-def counted(receive: Receive, policy: BodyPolicy) -> Receive:
-    """``receive`` for an endpoint that reads in parts: the same limit on bytes, and the time for each wait."""
+def counted(receive: Receive, policy: BodyPolicy, ended: Callable[[], None] = lambda: None) -> Receive:
+    """``receive`` for an endpoint that reads in parts: the same limit on bytes, and the time for each wait.
+
+    ``ended`` is called when all has been read.
+    """
     left = policy.limit
 
     async def counting() -> Message:
@@ -169,6 +172,8 @@ def counted(receive: Receive, policy: BodyPolicy) -> Receive:
         left -= len(message.get("body", b""))
         if left < 0:
             raise Problem("content-too-large")
+        if not message.get("more_body", False):
+            ended()
         return message
 
     return counting

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from api import docs, health, swagger
 from api.commands import accounts, auth, me, payments, recovery
 from api.commands import api_keys as api_key_commands
+from api.commands import images as image_commands
 from api.commands import orders as order_commands
 from api.commands import products as product_commands
 from api.deps import RESOURCES, Opened, Resources
@@ -17,6 +18,7 @@ from api.endpoint import targets
 from api.middleware import Edge
 from api.queries import accounts as account_queries
 from api.queries import dashboard, events, order_log
+from api.queries import images as image_queries
 from api.queries import me as my_queries
 from api.queries import orders as order_queries
 from api.queries import products as product_queries
@@ -37,6 +39,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     api_key_commands.routes,
     product_commands.routes,
     product_queries.routes,
+    image_commands.routes,
+    image_queries.routes,
     order_commands.routes,
     order_queries.routes,
     order_log.routes,

@@ -14,16 +14,17 @@ from typing import Final
 import structlog
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.answers import Answer, Headers
+from api.answers import Answer
 from api.clients import source_of
-from api.compression import SMALLEST, Compressor, is_worth_it, wants_gzip, with_mark
+from api.compression import Compressor
 from api.context import EXCHANGE, Exchange, malformed_header
 from api.errors import Problem, problem_answer, problem_of
-from api.guard import ClientGone, check_head, counted, drained, read_body
+from api.guard import ClientGone, check_head, counted, declares_body, drained, read_body
 from api.hosts import PROBES
 from api.limits import Gates, class_of
+from api.reply import Reply
 from api.routing import HotRead, Table, Target, method_of
 from api.rules import Rules
 from infra.metrics import RequestMetrics
@@ -148,7 +149,7 @@ class Edge:
         targets: dict[str, Target],
         args: tuple[str, ...],
         exchange: Exchange,
-        reply: "Reply",
+        reply: Reply,
         scope: Scope,
         receive: Receive,
     ) -> None:
@@ -184,50 +185,6 @@ class Edge:
             self._access.request(
                 status, seconds, method, scope["path"], template, source[0], exchange.request_id, exchange.notes()
             )
-
-
-class Reply:
-    """The way back to the client; knows what has been said. Usable as ``send`` by a streaming response."""
-
-    __slots__ = ("_compressor", "_exchange", "_method", "_rules", "_send", "status")
-
-    def __init__(self, send: Send, exchange: Exchange, method: str, rules: Rules, compressor: Compressor) -> None:
-        self._send = send
-        self._exchange = exchange
-        self._method = method
-        self._rules = rules
-        self._compressor = compressor
-        self.status = 0
-
-    async def give(self, answer: Answer, *, shared: bool = False) -> None:
-        """Send a whole answer. One that is ``shared`` is given more than once."""
-        if len(answer.body) >= SMALLEST and self._may_be_compressed(answer):
-            answer = await self._compressor.compressed(answer, shared=shared)
-        self.status, headers, body = answer
-        if self.status == 304 and self._exchange.marked:
-            headers = with_mark(headers)
-        headers = self._dressed(headers)
-        if self.status not in (204, 304):
-            headers.append((b"content-length", b"%d" % len(body)))
-        await self._send({"type": "http.response.start", "status": self.status, "headers": headers})
-        await self._send({"type": "http.response.body", "body": body})
-
-    def _may_be_compressed(self, answer: Answer) -> bool:
-        return self._method in ("GET", "HEAD") and wants_gzip(self._exchange.headers) and is_worth_it(answer)
-
-    def _dressed(self, headers: Headers) -> Headers:
-        exchange = self._exchange
-        headers = self._rules.dressed(headers, self._method, exchange.headers)
-        if exchange.visit is not None:
-            headers += exchange.visit.headers()
-        headers.append((b"x-request-id", exchange.request_id.encode("ascii")))
-        return headers
-
-    async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            message = {**message, "headers": self._dressed(message["headers"])}
-        await self._send(message)
 
 
 def request_ids() -> Iterator[str]:
@@ -270,11 +227,12 @@ async def _answer(
         if answer is not None:
             return answer
     if policy.stream:
-        check_head(headers, policy)
-        receive = counted(receive, policy)
+        if declares_body(headers):
+            check_head(headers, policy)
+        receive = counted(receive, policy, exchange.was_read)
     else:
         exchange.body = await read_body(headers, receive, policy)
-        exchange.read = True
+        exchange.was_read()
     if exchange.visit is not None:
         await exchange.visit.admit(exchange.body)
     scope["path_params"] = dict(zip(target.names, args, strict=True))

@@ -15,6 +15,7 @@ from api.health import Components
 from api.limits import open_gates
 from api.queries.side import open_reads
 from api.scopes import scopes_of
+from api.uploads import Uploads
 from infra.access import Revocations
 from infra.accounts import Accounts
 from infra.api_keys import ApiKeys
@@ -22,6 +23,7 @@ from infra.background import Background
 from infra.command_handler import CommandHandler
 from infra.database import Database
 from infra.health import Component
+from infra.image_files import ImageFiles
 from infra.keys import Keys as SigningKeys
 from infra.links import Links
 from infra.log import Log
@@ -30,6 +32,7 @@ from infra.server_secret import ServerSecret
 from infra.sessions import Sessions
 from infra.settings import Settings
 from infra.startup import known_log
+from infra.storage import Storage, open_storage
 from infra.streams import Keys, open_redis
 from infra.tokens import Tokens
 from infra.write_side import open_write_side
@@ -43,6 +46,7 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
     redis = open_redis(settings.redis_url)
     stack.push_async_callback(redis.aclose)
     handler = open_write_side(stack, settings, database, log)
+    storage = open_storage(settings)
     background = Background()
     stack.push_async_callback(background.close)
     secret = ServerSecret(database)
@@ -52,7 +56,7 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
     reads = await open_reads(stack, settings, registry, database, log)
     return Opened(
         resources={
-            Components: Components(_components(database, redis)),
+            Components: Components(_components(database, redis, storage)),
             Database: database,
             Log: log,
             CommandHandler: handler,
@@ -60,6 +64,8 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
             Sessions: Sessions(database, secret),
             Links: Links(database, secret),
             Background: background,
+            ImageFiles: ImageFiles(database, storage),
+            Uploads: Uploads(),
             **proofs,
             **reads.resources,
         },
@@ -90,14 +96,18 @@ async def _allowed(accounts: Accounts, account_id: UUID) -> frozenset[str] | Non
     return scopes_of(account.roles) if account and account.active else None
 
 
-def _components(database: Database, redis: Redis) -> tuple[Component, ...]:
+def _components(database: Database, redis: Redis, storage: Storage) -> tuple[Component, ...]:
     async def postgres() -> None:
         await database.fetchrow("SELECT 1")
 
     async def valkey() -> None:
         await cast(Awaitable[bool], redis.ping())
 
+    async def files() -> None:
+        await storage.open("health")
+
     return (
         Component(name="postgres", check=postgres),
         Component(name="redis", check=valkey, needed=False),
+        Component(name="storage", check=files, needed=False),
     )

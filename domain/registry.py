@@ -23,6 +23,7 @@ from domain.catalogue import (
     ProductAdded,
     ProductDescribed,
     ProductDiscontinued,
+    ProductImageChanged,
     ProductRepriced,
     ProductSkuChanged,
 )
@@ -81,6 +82,7 @@ EVENTS: Final[Mapping[str, EventType]] = {
     "product.repriced": EventType(cls=ProductRepriced),
     "product.described": EventType(cls=ProductDescribed),
     "product.sku_changed": EventType(cls=ProductSkuChanged),
+    "product.image_changed": EventType(cls=ProductImageChanged),
     "product.discontinued": EventType(cls=ProductDiscontinued),
     "stock.received": EventType(cls=StockReceived),
     "stock.withdrawn": EventType(cls=StockWithdrawn),

@@ -9,6 +9,10 @@ class Unavailable(Exception):
     """A server that the request needs cannot be reached in time. Nothing was stored."""
 
 
+class TooLarge(Exception):
+    """More bytes came than may be kept. None were."""
+
+
 class TooBusy(Exception):
     """The stream is written to so hard that the command lost every race it was allowed. Nothing was stored."""
 

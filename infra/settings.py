@@ -79,6 +79,7 @@ class Settings(BaseSettings):
     limit_mail_address: Written = Field(default=Rate(3, 900), description="such requests for one address")
     limit_token: Written = Field(default=Rate(300, 60), description="refreshes and links from mails, from one source")
     limit_write: Written = Field(default=Rate(600, 60), description="commands of one account, API key or source")
+    limit_upload: Written = Field(default=Rate(60, 60), description="files from one account or API key")
     limit_read: Written = Field(default=Rate(1200, 60), description="queries of one account, API key or source")
     limit_browse: Written = Field(default=Rate(1200, 60), description="lists that anybody may see, by one source")
     limit_public: Written = Field(default=Rate(6000, 60), description="reads from memory by one source")
@@ -112,6 +113,12 @@ class Settings(BaseSettings):
     stream_length: int = Field(default=20_000, ge=100, description="entries kept per Redis stream")
     drain_seconds: float = Field(default=10.0, ge=0, le=300)
     data_dir: Path = Path(".weir")
+    storage_url: str | None = Field(
+        default=None, description="where files are kept: file:///folder or s3://bucket/prefix; else with the data"
+    )
+    storage_endpoint: str | None = Field(default=None, description="of an S3-compatible service that is not Amazon's")
+    storage_access_key_id: SecretStr | None = Field(default=None, description="else as the AWS tools find it: AWS_*")
+    storage_secret_access_key: SecretStr | None = None
 
     @property
     def jobs_url(self) -> SecretStr:

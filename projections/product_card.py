@@ -14,6 +14,7 @@ from domain.catalogue import (
     ProductAdded,
     ProductDescribed,
     ProductDiscontinued,
+    ProductImageChanged,
     ProductRepriced,
     ProductSkuChanged,
 )
@@ -70,6 +71,16 @@ class FormerlyAt:
 
 
 NOWHERE: Final = FormerlyAt()
+
+
+def image_url(product_id: UUID, file: str) -> str:
+    """Where this very picture is shown, for as long as it is kept."""
+    return f"/v1/products/{product_id}/image?v={file}"
+
+
+def image_file(url: str) -> str:
+    """Which picture it is that the URL leads to."""
+    return url.rpartition("?v=")[2]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +152,8 @@ def _changed(card: ListedProduct, event: Recorded, now: datetime) -> ListedProdu
             )
         case ProductSkuChanged(sku=sku):
             return amend(card, version=version, updated_at=now, sku=sku)
+        case ProductImageChanged(image=image):
+            return amend(card, version=version, updated_at=now, image_url=image_url(card.id, image.file))
         case ProductDiscontinued():
             return amend(card, version=version, updated_at=now, status=ProductStatus.DISCONTINUED)
         case _:
@@ -176,7 +189,7 @@ def _title(card: ProductCard) -> str:
 
 PRODUCT_CARD: Final = Projection[ListedProduct](
     name="product_card",
-    version=2,
+    version=3,
     row=ListedProduct,
     begins=frozenset({ProductAdded}),
     handles=frozenset(
@@ -185,6 +198,7 @@ PRODUCT_CARD: Final = Projection[ListedProduct](
             ProductRepriced,
             ProductDescribed,
             ProductSkuChanged,
+            ProductImageChanged,
             ProductDiscontinued,
             StockReceived,
             StockWithdrawn,

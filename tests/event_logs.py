@@ -11,7 +11,7 @@ from uuid import UUID
 import orjson
 
 from domain import inventory
-from domain.catalogue import ProductDescribed, ProductDiscontinued, ProductRepriced
+from domain.catalogue import Image, ProductDescribed, ProductDiscontinued, ProductImageChanged, ProductRepriced
 from domain.inventory import StockReceived, StockReleased, StockReserved, StockReturned, StockSold, StockWithdrawn
 from domain.messages import Event, shard_of
 from domain.orders import OrderCompleted, OrderPaymentFailed, OrderShipped
@@ -101,9 +101,11 @@ class Shop:
             tags=tuple(self.random.sample(["a,b", 'c"d', "e\\f", "{g}", "null", ""], pieces % 4)),
             tax_rate=order_line().tax_rate,
         )
+        image = Image(digest=str(pieces) * 64, content_type="image/webp", size=pieces)
         choices = [
             product(product_id, ProductRepriced(product_id=product_id, price=euros(f"{pieces}.50"))),
             product(product_id, described),
+            product(product_id, ProductImageChanged(product_id=product_id, image=image)),
             product(product_id, ProductDiscontinued(product_id=product_id)),
             stock(product_id, StockReserved(**moved)),
             stock(product_id, StockReleased(**moved)),

@@ -114,6 +114,7 @@ async def served(settings: Settings, log: Path, **more: str) -> AsyncIterator[Se
         "DATABASE_URL": settings.database_url.get_secret_value(),
         "REDIS_URL": settings.redis_url.get_secret_value(),
         "WEIR_PORT": str(port),
+        "WEIR_DATA_DIR": str(settings.data_dir),
         **more,
     }
     with log.open("wb") as out:

@@ -1,4 +1,4 @@
-"""What jobs work with: the sender of mails, the keeper of timers and of refunds, opened once per process."""
+"""What jobs work with: the sender of mails, the keepers of timers and refunds, the storage; opened once per process."""
 
 from contextlib import AsyncExitStack
 from typing import Any
@@ -8,10 +8,12 @@ from prometheus_client import CollectorRegistry
 from infra.circuit import Breaker
 from infra.command_handler import CommandHandler
 from infra.database import Database
+from infra.image_files import ImageFiles
 from infra.log import Log
 from infra.mailer import Mailer
 from infra.payment_http import HttpPaymentProvider
 from infra.settings import Settings
+from infra.storage import open_storage
 from infra.write_side import open_write_side
 from workers.letters import domain_of
 from workers.mail import MailMetrics, Post
@@ -26,6 +28,7 @@ def open_hands(
     commands = open_write_side(stack, settings, database, log)
     return {
         "database": database,
+        "images": ImageFiles(database, open_storage(settings)),
         "post": _post(stack, settings, database, registry),
         "refunds": _refunds(stack, settings, database, commands, registry),
         "timekeeper": Timekeeper(

@@ -20,6 +20,7 @@ from infra.startup import known_log
 from infra.streams import BROKEN, Keys
 from workers.forgetting import forget_commands
 from workers.hands import open_hands
+from workers.images import sweep_images
 from workers.mail import CONVERSATION_SECONDS, ENOUGH_JOBS, SETTLE_SECONDS, TURN_SECONDS, send_mails, sweep_mail
 from workers.refunds import LONGEST_SECONDS, settle_refunds, sweep_refunds
 from workers.timers import ring_timers, sweep_timers
@@ -30,7 +31,7 @@ MOST_JOBS: Final = ENOUGH_JOBS
 """A poll starts no more than this, so that it bounds the rate too: 640 a second, if each had but one mail."""
 JOB_SECONDS: Final = max(TURN_SECONDS + CONVERSATION_SECONDS + SETTLE_SECONDS, LONGEST_SECONDS) + 15
 SWEEP_EVERY: Final = 2
-FORGET_SECONDS: Final = 50
+TIDY_SECONDS: Final = 50
 CANCELLED_SECONDS: Final = 2.0
 
 _log = structlog.get_logger("weir.jobs")
@@ -77,10 +78,13 @@ def worker_options(settings: Settings, queue: str) -> dict[str, Any]:
         )
         for sweep in (sweep_mail, sweep_timers, sweep_refunds)
     ]
-    forgetting = cron(forget_commands, name=f"{queue}:forget_commands", second={17}, timeout=FORGET_SECONDS)
+    tidying = [
+        cron(job, name=f"{queue}:{job.__name__}", second={second}, timeout=TIDY_SECONDS)
+        for job, second in ((forget_commands, 17), (sweep_images, 37))
+    ]
     return {
         "functions": [func(job, name=job.__name__) for job in (send_mails, ring_timers, settle_refunds)],
-        "cron_jobs": [*sweeps, forgetting],
+        "cron_jobs": [*sweeps, *tidying],
         "queue_name": queue,
         "redis_pool": open_jobs(settings.jobs_url, queue),
         "max_jobs": MOST_JOBS,

@@ -8,6 +8,7 @@
 | `password` | account: wrong passwords only                 | here, settled         | each alone |
 | `token`    | source                                        | here, settled         | each alone |
 | `write`    | account or API key                            | here, settled         | each alone |
+| `upload`   | account or API key                            | here, settled         | each alone |
 | `read`     | account or API key                            | here, settled         | each alone |
 | `browse`   | source                                        | here, settled         | each alone |
 | `public`   | source                                        | here, settled         | each alone |
@@ -72,6 +73,8 @@ CLASSES: Final[Mapping[str, str]] = {
     "DELETE /v1/products/{}": "write",
     "GET /v1/products/{}": "public",
     "PATCH /v1/products/{}": "write",
+    "GET /v1/products/{}/image": "browse",
+    "PUT /v1/products/{}/image": "upload",
     "POST /v1/products/{}/stock": "write",
     "GET /v1/streams/{}/events": "read",
     "POST /v1/webhooks/payments": "hook",

@@ -33,6 +33,7 @@ def _meters(settings: Settings) -> dict[str, Meter]:
         "password": settings.limit_password,
         "token": settings.limit_token,
         "write": settings.limit_write,
+        "upload": settings.limit_upload,
         "read": settings.limit_read,
         "browse": settings.limit_browse,
         "public": settings.limit_public,
@@ -44,7 +45,7 @@ def _meters(settings: Settings) -> dict[str, Meter]:
 
 def _here(meters: Mapping[str, Meter]) -> Gates:
     strangers = meters["strangers"]
-    callers = {name: CountedHere(meter=meters[name], strangers=strangers) for name in ("write", "read")}
+    callers = {name: CountedHere(meter=meters[name], strangers=strangers) for name in ("write", "upload", "read")}
     sources = {name: CountedHere(meter=meters[name]) for name in ("token", "browse", "public", "hook")}
     password = CountedHere(meter=meters["password"], strangers=strangers, failures=True)
     return {**callers, **sources, "password": password}

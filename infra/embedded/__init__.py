@@ -13,9 +13,9 @@
 from infra.embedded.leftovers import end_marked
 from infra.embedded.ports import free_port, free_ports, is_free
 from infra.embedded.postgres import Postgres
-from infra.embedded.private_file import sync_directory, write_private
 from infra.embedded.process import Launch, Process, StartFailed
 from infra.embedded.valkey import Valkey
+from infra.private_file import sync_directory, write_private
 
 __all__ = [
     "Launch",

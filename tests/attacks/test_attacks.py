@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from infra.settings import Settings
 from tests.attacks.house import PASSWORD, House, house, one_of, placed, registered, webhook
 from tests.conftest import SHARDS, Servers
+from tests.pictures import jpeg, png, segment, webp
 from tests.serving import connected
 from tests.write_side import eventually
 
@@ -609,7 +610,82 @@ PAYMENTS: Final = [
     ),
 ]
 
-ATTACKS: Final = [*TOKENS, *SESSIONS, *OTHERS, *MASS_ASSIGNMENT, *HOSTILE, *TOLD, *PAYMENTS]
+# --- Pictures ---------------------------------------------------------------------------------------------------------
+
+
+def picture(content: bytes, media: str = "image/png", path: str = "/v1/products/{product}/image") -> Play:
+    """What somebody who may change products sends as a picture."""
+
+    async def play(h: House) -> Answer:
+        target = path.format(product=h.product)
+        answer = await h.ask("PUT", target, by=h.admin, content=content, headers={"Content-Type": media})
+        shown = await h.ask("GET", f"/v1/products/{h.product}/image")
+        assert shown.status_code == 404, "nothing of it is ever shown"
+        return answer
+
+    return play
+
+
+def shown(query: str = "", product: str = "{product}") -> Play:
+    """A look at a picture."""
+
+    async def play(h: House) -> Answer:
+        return await h.raw(
+            f"GET /v1/products/{product.format(product=h.product)}/image{query} HTTP/1.1\r\nHost: weir\r\n\r\n".encode()
+        )
+
+    return play
+
+
+async def _picture_by_stranger(h: House) -> Answer:
+    head = {"Content-Type": "image/png"}
+    return await h.ask("PUT", f"/v1/products/{h.product}/image", by=h.stranger, content=png(), headers=head)
+
+
+async def _slow_picture(h: House) -> Answer:
+    """Its first bytes come, and then nothing."""
+    head = f"PUT /v1/products/{h.product}/image HTTP/1.1\r\nHost: weir\r\nContent-Type: image/png\r\n"
+    admin = "".join(f"{name}: {value}\r\n" for name, value in h.admin.headers.items())
+    async with connected(h.port) as line:
+        await line.say(f"{head}{admin}Content-Length: 99\r\n\r\n".encode(), png()[:20])
+        async with asyncio.timeout(20):
+            return int((await line.reader.readline()).split(b" ")[1])
+
+
+_SVG: Final = b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>"
+_UPLOADS: Final = "OWASP File Upload Cheat Sheet"
+
+PICTURES: Final = [
+    Attack("a page for a picture", _UPLOADS, picture(b"<html><script>alert(1)</script>"), 415),
+    Attack("a drawing with a script", "CWE-79", picture(_SVG), 415),
+    Attack("a drawing that says what it is", "CWE-79", picture(_SVG, "image/svg+xml"), 415),
+    Attack("a picture that is a script behind its end", "CWE-434", picture(png() + b"<script>alert(1)</script>"), 422),
+    Attack(
+        "a picture that is an archive too", "CVE-2008-5353", picture(jpeg() + b"PK\x03\x04\x14\x00", "image/jpeg"), 422
+    ),
+    Attack(
+        "a picture whose comment is a program",
+        "CWE-434",
+        picture(jpeg(8, 8, segment(0xFE, b"<?php system($_GET[0]) ?>")), "image/jpeg"),
+        422,
+    ),
+    Attack("a picture of sixteen billion pixels", "CWE-409", picture(png(131_072, 131_072)), 422),
+    Attack("half a picture", "CWE-20", picture(webp()[:-3], "image/webp"), 422),
+    Attack("six megabytes of a picture", "OWASP API4:2023", picture(png() + bytes(6_291_456)), 413),
+    Attack("a picture in a form", _UPLOADS, picture(png(), "multipart/form-data; boundary=x"), 415),
+    Attack("a compressed picture", "CWE-409", picture(png(), "application/gzip"), 415),
+    Attack("a picture for a path that climbs", "CWE-22", picture(png(), path="/v1/products/..%2f..%2fetc/image"), 404),
+    Attack("a picture for what is no id", "CWE-22", picture(png(), path="/v1/products/..{product}/image"), 422),
+    Attack("a picture for another's shop", "OWASP API5:2023", _picture_by_stranger, 403),
+    Attack("a picture drop by drop", "CWE-400", _slow_picture, 408),
+    Attack("a picture's name that climbs", "CWE-22", shown("?v=../../../etc/passwd"), 422),
+    Attack("an encoded picture's name that climbs", "CWE-22", shown("?v=..%2f..%2f.drafts%2fx.png"), 422),
+    Attack("a picture's name with a line end", "CWE-93", shown(f"?v={'0' * 64}.png%0a"), 422),
+    Attack("a picture's name that nobody has", "CWE-639", shown(f"?v={'0' * 64}.png"), 404),
+    Attack("a product whose id climbs", "CWE-22", shown(product="..%2f{product}"), (404, 422)),
+]
+
+ATTACKS: Final = [*TOKENS, *SESSIONS, *OTHERS, *MASS_ASSIGNMENT, *HOSTILE, *TOLD, *PAYMENTS, *PICTURES]
 
 
 def test_the_table_is_long_and_says_each_thing_once() -> None:

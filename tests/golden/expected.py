@@ -24,9 +24,11 @@ from domain.accounts import (
     Role,
 )
 from domain.catalogue import (
+    Image,
     ProductAdded,
     ProductDescribed,
     ProductDiscontinued,
+    ProductImageChanged,
     ProductRepriced,
     ProductSkuChanged,
 )
@@ -124,6 +126,9 @@ EXPECTED: Final[Mapping[tuple[str, int], Event]] = {
         product_id=PRODUCT, name="Tea pot", description="", category=None, tags=(), tax_rate=Decimal("0.000001")
     ),
     ("product.sku_changed", 1): ProductSkuChanged(product_id=PRODUCT, sku="POT-7", sku_key="pot-7"),
+    ("product.image_changed", 1): ProductImageChanged(
+        product_id=PRODUCT, image=Image(digest="5f" * 32, content_type="image/webp", size=48_213)
+    ),
     ("product.discontinued", 1): ProductDiscontinued(product_id=PRODUCT),
     ("stock.received", 1): StockReceived(product_id=PRODUCT, quantity=10, reason="delivery"),
     ("stock.withdrawn", 1): StockWithdrawn(product_id=PRODUCT, quantity=1, reason="broken"),

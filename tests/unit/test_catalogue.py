@@ -1,20 +1,25 @@
 """What is on sale, at which price, and for how long."""
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from domain.catalogue import (
+    LARGEST_IMAGE,
     MOST_TAGS,
     PRODUCTS,
+    ChangeImage,
     ChangeSku,
     DescribeProduct,
     DiscontinueProduct,
+    Image,
     NotForSale,
     ProductCommand,
     ProductDescribed,
     ProductDiscontinued,
+    ProductImageChanged,
     ProductRepriced,
     ProductSkuChanged,
     RepriceProduct,
@@ -27,6 +32,7 @@ from tests.spec import Spec
 
 products = Spec(PRODUCTS)
 ADDED = product_added()
+PICTURE = Image(digest="5f" * 32, content_type="image/png", size=67)
 DISCONTINUED = ProductDiscontinued(product_id=PRODUCT_ID)
 
 
@@ -92,6 +98,29 @@ def test_what_is_so_already_changes_nothing() -> None:
     products.given(ADDED, DISCONTINUED).when(DiscontinueProduct()).then_nothing()
 
 
+def test_a_picture_is_changed_for_another_one_only() -> None:
+    changed = ProductImageChanged(product_id=PRODUCT_ID, image=PICTURE)
+    products.given(ADDED).when(ChangeImage(image=PICTURE)).then(changed)
+    products.given(ADDED, changed).when(ChangeImage(image=PICTURE)).then_nothing()
+    other = replace(PICTURE, digest="ab" * 32)
+    products.given(ADDED, changed).when(ChangeImage(image=other)).then(replace(changed, image=other))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "pointer"),
+    [
+        ({"digest": "5F" * 32}, "/digest"),
+        ({"digest": "../" * 21 + "x"}, "/digest"),
+        ({"content_type": "image/svg+xml"}, "/content_type"),
+        ({"size": 0}, "/size"),
+        ({"size": LARGEST_IMAGE + 1}, "/size"),
+    ],
+)
+def test_only_a_picture_that_can_be_is_shown(wrong: dict[str, Any], pointer: str) -> None:
+    command = ChangeImage(image=replace(PICTURE, **wrong))
+    products.given(ADDED).when(command).then_refused(InvalidValue, pointer=pointer)
+
+
 def test_each_change_is_remembered() -> None:
     state = products.given(
         ADDED,
@@ -104,7 +133,8 @@ def test_each_change_is_remembered() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [RepriceProduct(price=euros("1.00")), DescribeProduct(name="x"), ChangeSku(sku="x")]
+    "command",
+    [RepriceProduct(price=euros("1.00")), DescribeProduct(name="x"), ChangeSku(sku="x"), ChangeImage(image=PICTURE)],
 )
 def test_a_discontinued_product_cannot_be_changed(command: ProductCommand) -> None:
     products.given(ADDED, DISCONTINUED).when(command).then_refused(NotForSale)

@@ -10,9 +10,11 @@ import orjson
 import pytest
 
 from domain.catalogue import (
+    Image,
     ProductAdded,
     ProductDescribed,
     ProductDiscontinued,
+    ProductImageChanged,
     ProductRepriced,
     ProductSkuChanged,
 )
@@ -48,7 +50,7 @@ from projections.daily_revenue import DAILY_REVENUE
 from projections.declaration import Projection, RowMissing
 from projections.order_summary import ORDER_SUMMARY
 from projections.places import REMEMBERED
-from projections.product_card import PRODUCT_CARD
+from projections.product_card import PRODUCT_CARD, image_file
 from projections.shop_counts import SHOP_COUNTS
 
 ORDER = UUID("01939d9e-0000-7000-8000-000000000001")
@@ -248,12 +250,15 @@ def test_a_product_card_follows_its_catalogue_events() -> None:
             tax_rate=Decimal("0.07"),
         ),
         ProductSkuChanged(product_id=PRODUCT, sku="TEA-2", sku_key="tea-2"),
+        ProductImageChanged(product_id=PRODUCT, image=Image(digest="5f" * 32, content_type="image/jpeg", size=9)),
         ProductDiscontinued(product_id=PRODUCT),
     )
+    assert card["image_url"] == f"/v1/products/{PRODUCT}/image?v={'5f' * 32}.jpg"
+    assert image_file(card["image_url"]) == f"{'5f' * 32}.jpg"
     assert card["price"] == {"amount": "21.00", "currency": "EUR"}
     assert (card["name"], card["description"], card["category"]) == ("Green tea", "Sencha", None)
     assert (card["tags"], card["tax_rate"], card["sku"]) == ([], "0.07", "TEA-2")
-    assert (card["status"], card["version"]) == ("discontinued", 5)
+    assert (card["status"], card["version"]) == ("discontinued", 6)
 
 
 def test_a_stock_event_does_not_move_the_version_of_the_product() -> None:

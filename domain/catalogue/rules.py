@@ -1,15 +1,32 @@
-"""The catalogue: what the shop sells, at which price, and until when."""
+"""The rules of the catalogue: what the shop sells, at which price, and until when."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from enum import Enum
-from typing import Final, TypeAlias, TypeVar, assert_never
+from typing import Final, TypeVar, assert_never
 from uuid import UUID
 
+from domain.catalogue.images import Image, checked_image
+from domain.catalogue.messages import (
+    AddProduct,
+    ChangeImage,
+    ChangeSku,
+    DescribeProduct,
+    DiscontinueProduct,
+    Keep,
+    NotForSale,
+    ProductAdded,
+    ProductCommand,
+    ProductDescribed,
+    ProductDiscontinued,
+    ProductEvent,
+    ProductImageChanged,
+    ProductRepriced,
+    ProductSkuChanged,
+    RepriceProduct,
+)
 from domain.decider import Claim, Decider
-from domain.errors import AlreadyExists, DoesNotExist, InvalidValue, Refusal
-from domain.messages import Command, Event
+from domain.errors import AlreadyExists, DoesNotExist, InvalidValue
 from domain.money import Money, price
 from domain.values import line, normal_form, rate, text
 
@@ -21,120 +38,6 @@ LONGEST_TAG: Final = 64
 MOST_TAGS: Final = 32
 
 T = TypeVar("T")
-
-
-class Keep(Enum):
-    """Stands for "as it is" where ``None`` is a value of its own."""
-
-    KEEP = "keep"
-
-
-KEEP: Final = Keep.KEEP
-
-
-class NotForSale(Refusal):
-    """The product is discontinued, so it can neither be changed nor ordered."""
-
-    code = "not-for-sale"
-
-
-@dataclass(frozen=True, kw_only=True)
-class AddProduct(Command):
-    """Put a product on sale. Prices are net; ``tax_rate`` is a share, 0 to 1."""
-
-    product_id: UUID
-    sku: str
-    name: str
-    price: Money
-    description: str = ""
-    tax_rate: Decimal = Decimal(0)
-    category: str | None = None
-    tags: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class RepriceProduct(Command):
-    """Sell the product at this price from now on; orders already placed keep theirs."""
-
-    price: Money
-
-
-@dataclass(frozen=True, kw_only=True)
-class DescribeProduct(Command):
-    """Change what is said about the product; what is left out stays as it is."""
-
-    name: str | Keep = KEEP
-    description: str | Keep = KEEP
-    category: str | Keep | None = KEEP
-    tags: tuple[str, ...] | Keep = KEEP
-    tax_rate: Decimal | Keep = KEEP
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChangeSku(Command):
-    """Give the product another stock-keeping number."""
-
-    sku: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class DiscontinueProduct(Command):
-    """Stop selling the product, for good; it stays readable."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProductAdded(Event):
-    """``sku_key`` is the normal form of the sku, under which it is claimed."""
-
-    product_id: UUID
-    sku: str
-    sku_key: str
-    name: str
-    description: str
-    price: Money
-    tax_rate: Decimal
-    category: str | None
-    tags: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProductRepriced(Event):
-    """The product has a new price."""
-
-    product_id: UUID
-    price: Money
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProductDescribed(Event):
-    """All that is said about the product from now on, changed or not."""
-
-    product_id: UUID
-    name: str
-    description: str
-    category: str | None
-    tags: tuple[str, ...]
-    tax_rate: Decimal
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProductSkuChanged(Event):
-    """The product has a new sku; the old one is free again."""
-
-    product_id: UUID
-    sku: str
-    sku_key: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProductDiscontinued(Event):
-    """The product is no longer sold. Its sku stays taken, because old orders name it."""
-
-    product_id: UUID
-
-
-ProductCommand: TypeAlias = AddProduct | RepriceProduct | DescribeProduct | ChangeSku | DiscontinueProduct
-ProductEvent: TypeAlias = ProductAdded | ProductRepriced | ProductDescribed | ProductSkuChanged | ProductDiscontinued
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +53,7 @@ class Product:
     tax_rate: Decimal
     category: str | None
     tags: tuple[str, ...]
+    image: Image | None = None
     discontinued: bool = False
 
 
@@ -170,6 +74,8 @@ def decide(command: ProductCommand, product: Product | None) -> Sequence[Product
             return _describe(command, known)
         case ChangeSku(sku=sku):
             return _change_sku(sku, known)
+        case ChangeImage(image=image):
+            return _change_image(image, known)
         case _:
             assert_never(command)
 
@@ -192,6 +98,8 @@ def evolve(product: Product | None, event: ProductEvent) -> Product:
             )
         case ProductSkuChanged():
             return replace(_known(product), sku=event.sku, sku_key=event.sku_key)
+        case ProductImageChanged():
+            return replace(_known(product), image=event.image)
         case ProductDiscontinued():
             return replace(_known(product), discontinued=True)
         case _:
@@ -263,6 +171,12 @@ def _change_sku(sku: str, product: Product) -> Sequence[ProductEvent]:
     if sku == product.sku:
         return []
     return [ProductSkuChanged(product_id=product.product_id, sku=sku, sku_key=sku_key(sku))]
+
+
+def _change_image(image: Image, product: Product) -> Sequence[ProductEvent]:
+    if image == product.image:
+        return []
+    return [ProductImageChanged(product_id=product.product_id, image=checked_image(image))]
 
 
 def _or(wanted: T | Keep, present: T) -> T:

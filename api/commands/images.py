@@ -1,0 +1,56 @@
+"""Showing a product by a picture."""
+
+import asyncio
+from hashlib import sha256
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+from fastapi import Depends, Request
+
+from api.answers import Receipt
+from api.auth import require
+from api.commands.sender import Commands
+from api.context import Principal, stands_for
+from api.deps import opened
+from api.endpoint import router
+from api.guard import accepts
+from api.pictures import content_type_of
+from api.uploads import Uploads
+from domain.catalogue import IMAGE_ENDINGS, LARGEST_IMAGE, PRODUCTS, ChangeImage, Image
+from infra.image_files import ImageFiles
+
+routes = router(tags=["catalogue"])
+
+Catalogue = Annotated[Principal, Depends(require("catalogue:write"))]
+Desk = Annotated[Uploads, Depends(opened(Uploads))]
+Files = Annotated[ImageFiles, Depends(opened(ImageFiles))]
+
+_BODY: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "description": "One still PNG, JPEG or WebP of at most 5 MiB, 40 megapixels and 10,000 pixels on a side. "
+        "What it is, its bytes say.",
+        "content": {media: {"schema": {"type": "string", "format": "binary"}} for media in IMAGE_ENDINGS},
+    }
+}
+
+
+@routes.put("/v1/products/{product_id}/image", openapi_extra=_BODY)
+@accepts(*IMAGE_ENDINGS, limit=LARGEST_IMAGE, stream=True)
+async def change_image(
+    request: Request, product_id: UUID, commands: Commands, desk: Desk, files: Files, _: Catalogue
+) -> Receipt:
+    """Show the product by this picture from now on."""
+    product = await commands.handler.peek(PRODUCTS, product_id)
+    async with desk.body(request) as content:
+        image = await asyncio.to_thread(_image, content)
+        stands_for(request.scope, bytes.fromhex(image.digest))
+        # The bytes come first, so that no event leads to nothing. For a discontinued product nothing can come of them.
+        if product is not None and not product.discontinued:
+            await files.keep(product_id, image, content)
+    return await commands.handle((PRODUCTS, product_id), ChangeImage(image=image))
+
+
+def _image(content: bytes) -> Image:
+    """What was sent. Raises :class:`~api.errors.Problem` if it is no sound picture."""
+    return Image(content_type=content_type_of(content), digest=sha256(content).hexdigest(), size=len(content))

@@ -1,0 +1,30 @@
+"""Deletes pictures that no product is shown by any more, and those that none ever was."""
+
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from domain.catalogue import PRODUCTS
+from infra.database import Database
+from infra.event_store import load_streams
+from infra.image_files import ImageFiles
+
+_log = structlog.get_logger("weir.images")
+
+
+async def sweep_images(ctx: dict[str, Any]) -> None:
+    """The job: what is due to be looked at."""
+    images: ImageFiles = ctx["images"]
+    if deleted := await images.sweep(partial(is_shown, ctx["database"])):
+        _log.info("pictures deleted", count=deleted)
+
+
+async def is_shown(database: Database, product_id: UUID, file: str) -> bool:
+    """By the log itself: a read model may be behind."""
+    product = PRODUCTS.initial
+    for past in (await load_streams(database, [product_id]))[product_id]:
+        event: Any = past.event
+        product = PRODUCTS.evolve(product, event)
+    return product is not None and product.image is not None and product.image.file == file
