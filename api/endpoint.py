@@ -26,10 +26,11 @@ from starlette.routing import WebSocketRoute
 
 from api.answers import JSON, Answer, Receipt, json_answer
 from api.errors import Problem
-from api.guard import FORM_BODY, JSON_BODY, NOTHING, BodyPolicy, check_json
+from api.guard import FORM_BODY, JSON_BODY, NOTHING, BodyPolicy
 from api.routing import Respond, Target
 from api.schemas import NoBody, ReceiptDocument
-from api.validation import findings, findings_of
+from infra.strict_json import check_json
+from infra.validation import findings, findings_of
 
 MOST_FORM_FIELDS: Final = 50
 BODY_METHODS: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})

@@ -12,9 +12,10 @@ from redis import exceptions as redis
 from starlette.exceptions import HTTPException
 
 from api.answers import Answer, Headers
-from api.validation import findings, findings_of
 from domain.errors import Refusal
 from infra import errors as infra
+from infra.strict_json import MalformedJson
+from infra.validation import findings, findings_of
 
 PROBLEM_JSON: Final = (b"content-type", b"application/problem+json")
 
@@ -62,6 +63,7 @@ STATUS: Final[Mapping[str, Kind]] = {
     # the rules
     "already-taken": Kind(409, "Already taken", "Another one holds it."),
     "too-many-api-keys": Kind(409, "Too many API keys", "The account has as many as it may have; revoke one."),
+    "too-many-imports": Kind(409, "Too many imports", "The account has as many as it may have at once; wait for one."),
     "already-exists": Kind(409, "Already exists", "It was made before."),
     "not-for-sale": Kind(409, "Not for sale", "The product is discontinued."),
     "out-of-stock": Kind(409, "Out of stock", "There is not enough in stock."),
@@ -158,6 +160,8 @@ def problem_of(error: Exception) -> Problem:
             return Problem("invalid", errors=findings_of(error))
         case RequestValidationError():
             return Problem("invalid", errors=findings(error.errors()))
+        case MalformedJson():
+            return Problem("malformed-json", str(error))
         case HTTPException():
             return _of_http(error)
         case infra.NotYetVisible():

@@ -1,15 +1,12 @@
-"""The strict edge: how much of a body is read, of which kind, how long that may take, and what counts as JSON."""
+"""The strict edge: how much of a body is read, of which kind, and how long that may take."""
 
 import asyncio
-import json
 import types
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from typing import Any, Final, TypeVar, cast
 
-import orjson
 from starlette.types import Message, Receive
 
 from api.errors import Problem
@@ -19,15 +16,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
-DEEPEST: Final = 32
 LINGER_BYTES: Final = 8 * MIB
 LINGER_SECONDS: Final = 2.0
 
 _JSON_TYPES: Final = frozenset({b"application/json"})
 _FORM_TYPES: Final = frozenset({b"application/x-www-form-urlencoded"})
-_DIGITS_TO_ZERO: Final = bytes.maketrans(b"123456789", b"000000000")
-_LONG_NUMBER: Final = b"0" * 19
-_SMALLEST, _LARGEST = -(2**63), 2**64 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,76 +196,3 @@ async def _collect_nothing(receive: Receive) -> None:
         left -= len(message.get("body", b""))
         _within(b"", left)
         message = await _part(receive)
-
-
-def check_json(body: bytes) -> None:
-    """Refuse what is not strict JSON.
-
-    UTF-8 without BOM, no NaN or Infinity, no duplicate key, no lone surrogate, no NUL, depth <= 32, integers within
-    64 bit, nothing behind the document. Raises :class:`~api.errors.Problem` ``malformed-json``.
-    """
-    try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise Problem("malformed-json", f"The body is not JSON at line {error.lineno}, column {error.colno}.") from None
-    if _is_suspect(body, value):
-        _check_closely(body)
-
-
-def _is_suspect(body: bytes, value: object) -> bool:
-    """False only if the body surely breaks none of the rules that orjson does not know.
-
-    A duplicate key leaves the written-back document with fewer colons than the body. An escaped colon or NUL needs a
-    ``\\u``, an integer beyond 64 bit nineteen digits, and each level of depth a bracket.
-    """
-    return (
-        b"\\u" in body
-        or body.count(b":") != orjson.dumps(value).count(b":")
-        or body.count(b"{") + body.count(b"[") > DEEPEST
-        or _LONG_NUMBER in body.translate(_DIGITS_TO_ZERO)
-    )
-
-
-def _check_closely(body: bytes) -> None:
-    """The slow and literal check; only bodies that might break a rule come here."""
-    try:
-        value = json.loads(body, object_pairs_hook=_unique, parse_int=_bounded)
-    except RecursionError:
-        raise Problem("malformed-json", "The body is nested too deeply.") from None
-    _walk(value)
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise Problem("malformed-json", "A key stands twice in one object.")
-    return members
-
-
-def _bounded(digits: str) -> int:
-    if len(digits) > 20 or not _SMALLEST <= int(digits) <= _LARGEST:
-        raise Problem("malformed-json", "An integer is beyond 64 bit.")
-    return int(digits)
-
-
-def _walk(value: object) -> None:
-    """Depth and NUL, level by level instead of by recursion."""
-    level: list[object] = [value]
-    for _ in range(DEEPEST + 1):
-        for text in level:
-            if isinstance(text, str):
-                _check_text(text)
-        containers = [v for v in level if isinstance(v, dict | list)]
-        if not containers:
-            return
-        level = [inner for container in containers for inner in _inside(container)]
-    raise Problem("malformed-json", "The body is nested too deeply.")
-
-
-def _inside(container: dict[Any, Any] | list[Any]) -> Iterable[object]:
-    return chain(container.keys(), container.values()) if isinstance(container, dict) else container
-
-
-def _check_text(text: str) -> None:
-    if "\0" in text:
-        raise Problem("malformed-json", "A string contains NUL.")

@@ -11,6 +11,7 @@ from api import docs, health, swagger
 from api.commands import accounts, auth, me, payments, recovery
 from api.commands import api_keys as api_key_commands
 from api.commands import images as image_commands
+from api.commands import imports as import_commands
 from api.commands import orders as order_commands
 from api.commands import products as product_commands
 from api.deps import RESOURCES, Opened, Resources
@@ -19,6 +20,7 @@ from api.middleware import Edge
 from api.queries import accounts as account_queries
 from api.queries import dashboard, events, order_log
 from api.queries import images as image_queries
+from api.queries import imports as import_queries
 from api.queries import me as my_queries
 from api.queries import orders as order_queries
 from api.queries import products as product_queries
@@ -41,6 +43,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     product_queries.routes,
     image_commands.routes,
     image_queries.routes,
+    import_commands.routes,
+    import_queries.routes,
     order_commands.routes,
     order_queries.routes,
     order_log.routes,

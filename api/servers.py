@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from api.bootstrap import ensure_admin
 from api.deps import Opened
 from api.health import Components
+from api.intake import Intake
 from api.limits import open_gates
 from api.queries.side import open_reads
 from api.scopes import scopes_of
@@ -64,6 +65,7 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
             Sessions: Sessions(database, secret),
             Links: Links(database, secret),
             Background: background,
+            Intake: Intake(database, storage),
             ImageFiles: ImageFiles(database, storage),
             Uploads: Uploads(),
             **proofs,

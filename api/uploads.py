@@ -17,12 +17,32 @@ WHOLE_SECONDS: Final = 60.0
 """For all of a body; the edge has bounded each wait for a part of it, and its size."""
 
 
+class Places:
+    """So many at once; one too many waits a moment for its place."""
+
+    def __init__(self, most: int, *, wait: float = WAIT_SECONDS) -> None:
+        self._free = asyncio.Semaphore(most)
+        self._wait = wait
+
+    @asynccontextmanager
+    async def one(self) -> AsyncIterator[None]:
+        """A place, for as long as the block lasts. Raises :class:`~infra.errors.TooBusy`."""
+        try:
+            async with asyncio.timeout(self._wait):
+                await self._free.acquire()
+        except TimeoutError:
+            raise TooBusy("too many uploads at once") from None
+        try:
+            yield
+        finally:
+            self._free.release()
+
+
 class Uploads:
     """How many bodies this process holds whole in memory."""
 
     def __init__(self, *, most: int = MOST_AT_ONCE, wait: float = WAIT_SECONDS, whole: float = WHOLE_SECONDS) -> None:
-        self._places = asyncio.Semaphore(most)
-        self._wait = wait
+        self._places = Places(most, wait=wait)
         self._whole = whole
 
     @asynccontextmanager
@@ -31,15 +51,8 @@ class Uploads:
 
         Raises :class:`~infra.errors.TooBusy`, and :class:`~api.errors.Problem`: ``request-timeout``, or the edge's.
         """
-        try:
-            async with asyncio.timeout(self._wait):
-                await self._places.acquire()
-        except TimeoutError:
-            raise TooBusy("too many uploads at once") from None
-        try:
+        async with self._places.one():
             yield await self._read(request)
-        finally:
-            self._places.release()
 
     async def _read(self, request: Request) -> bytes:
         content = bytearray()

@@ -29,6 +29,7 @@ COMMANDS = {
     "refunds": Entry("cli.refunds", "List money that is owed back, or have it asked for again."),
     "provider": Entry("cli.provider", "Stand in for the payment provider: give money back, in a file."),
     "mailsink": Entry("cli.mailsink", "Take mail by SMTP, keep each message as a file, show them in a browser."),
+    "import": Entry("cli.importing", "Put the products of a CSV or NDJSON file on sale, and watch."),
     "bench": Entry("cli.bench", "Measure, side by side with others, on this machine."),
 }
 

@@ -1,6 +1,7 @@
 """The write side as a process opens it: the command handler over the appender over the doorbell."""
 
 from contextlib import AsyncExitStack
+from typing import Any, Final
 
 from infra.command_handler import CommandHandler
 from infra.database import Database
@@ -10,13 +11,31 @@ from infra.log import Log
 from infra.settings import Settings
 from infra.streams import Keys
 
+IN_BULK: Final = 64
+"""Requests of a batch that nobody waits for: others wait no longer for the log than for one of their own."""
+BULK_PATIENCE: Final = 10.0
+BULK_TIPS: Final = 1_000
+
 
 def open_write_side(stack: AsyncExitStack, settings: Settings, database: Database, log: Log) -> CommandHandler:
     """Opens it until the stack is closed."""
+    appender = _opened(stack, settings, database, log, largest_batch=settings.append_batch)
+    return CommandHandler(database, appender, shards=log.shards)
+
+
+def open_bulk_write_side(stack: AsyncExitStack, settings: Settings, database: Database, log: Log) -> CommandHandler:
+    """One for thousands of commands that nobody waits for, beside the one for those that somebody does.
+
+    Small batches with much patience, and few tips: the streams that it begins are not written to again.
+    """
+    most = min(IN_BULK, settings.append_batch)
+    appender = _opened(stack, settings, database, log, largest_batch=most, patience=BULK_PATIENCE)
+    return CommandHandler(database, appender, shards=log.shards, tips=BULK_TIPS)
+
+
+def _opened(stack: AsyncExitStack, settings: Settings, database: Database, log: Log, **more: Any) -> Appender:
     doorbell = Doorbell(settings.redis_url, Keys.of(log.log_id).doorbell)
     stack.push_async_callback(doorbell.close)
-    appender = Appender(
-        database, timeout=settings.append_timeout, largest_batch=settings.append_batch, on_stored=doorbell.ring
-    )
+    appender = Appender(database, timeout=settings.append_timeout, on_stored=doorbell.ring, **more)
     stack.push_async_callback(appender.close)
-    return CommandHandler(database, appender, shards=log.shards)
+    return appender

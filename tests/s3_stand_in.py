@@ -68,7 +68,7 @@ class S3StandIn:
             case "DELETE":
                 self.things.pop(key, None)
                 return Response(status_code=204)
-        return self._give(key)
+        return self._give(key, request.headers.get("range"))
 
     def _take(self, request: Request, key: str, body: bytes) -> Response:
         query, media = request.query_params, request.headers.get("content-type", "")
@@ -87,16 +87,19 @@ class S3StandIn:
             self.things[key] = Thing(content=body, media=media)
         return Response(headers={"etag": f'"{md5(body).hexdigest()}"'})
 
-    def _give(self, key: str) -> Response:
+    def _give(self, key: str, span: str | None) -> Response:
         thing = self.things.get(key)
         if thing is None:
             return _refused(404, "NoSuchKey")
+        size, start = len(thing.content), int(span.removeprefix("bytes=").removesuffix("-")) if span else 0
         headers = {
-            "content-length": str(len(thing.content)),
+            "content-length": str(size - start),
             "etag": f'"{md5(thing.content).hexdigest()}"',
             "last-modified": "Sun, 22 Nov 2026 07:00:00 GMT",
         }
-        return Response(thing.content, media_type=thing.media, headers=headers)
+        if span:
+            headers["content-range"] = f"bytes {start}-{size - 1}/{size}"
+        return Response(thing.content[start:], 206 if span else 200, media_type=thing.media, headers=headers)
 
 
 def signed(request: Request, body: bytes) -> bool:

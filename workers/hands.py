@@ -1,4 +1,4 @@
-"""What jobs work with: the sender of mails, the keepers of timers and refunds, the storage; opened once per process."""
+"""What jobs work with: who sends mail, rings timers, gives money back, imports, keeps pictures; opened once."""
 
 from contextlib import AsyncExitStack
 from typing import Any
@@ -14,7 +14,9 @@ from infra.mailer import Mailer
 from infra.payment_http import HttpPaymentProvider
 from infra.settings import Settings
 from infra.storage import open_storage
-from infra.write_side import open_write_side
+from infra.write_side import open_bulk_write_side, open_write_side
+from workers.imports.importer import Importer
+from workers.imports.turn import ImportMetrics
 from workers.letters import domain_of
 from workers.mail import MailMetrics, Post
 from workers.refunds import RefundMetrics, Refunds
@@ -25,14 +27,21 @@ def open_hands(
     stack: AsyncExitStack, settings: Settings, database: Database, log: Log, registry: CollectorRegistry
 ) -> dict[str, Any]:
     """The context of jobs, until the stack is closed."""
+    storage = open_storage(settings)
     commands = open_write_side(stack, settings, database, log)
     return {
         "database": database,
-        "images": ImageFiles(database, open_storage(settings)),
+        "images": ImageFiles(database, storage),
         "post": _post(stack, settings, database, registry),
         "refunds": _refunds(stack, settings, database, commands, registry),
         "timekeeper": Timekeeper(
             database, log, commands, domain=domain_of(settings.mail_from), metrics=TimerMetrics(registry)
+        ),
+        "importer": Importer(
+            database,
+            storage,
+            open_bulk_write_side(stack, settings, database, log),
+            ImportMetrics(registry),
         ),
     }
 

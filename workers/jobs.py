@@ -21,6 +21,7 @@ from infra.streams import BROKEN, Keys
 from workers.forgetting import forget_commands
 from workers.hands import open_hands
 from workers.images import sweep_images
+from workers.imports.importer import carry_import, sweep_imports, tidy_imports
 from workers.mail import CONVERSATION_SECONDS, ENOUGH_JOBS, SETTLE_SECONDS, TURN_SECONDS, send_mails, sweep_mail
 from workers.refunds import LONGEST_SECONDS, settle_refunds, sweep_refunds
 from workers.timers import ring_timers, sweep_timers
@@ -76,14 +77,14 @@ def worker_options(settings: Settings, queue: str) -> dict[str, Any]:
             run_at_startup=True,
             timeout=30,
         )
-        for sweep in (sweep_mail, sweep_timers, sweep_refunds)
+        for sweep in (sweep_mail, sweep_timers, sweep_refunds, sweep_imports)
     ]
     tidying = [
         cron(job, name=f"{queue}:{job.__name__}", second={second}, timeout=TIDY_SECONDS)
-        for job, second in ((forget_commands, 17), (sweep_images, 37))
+        for job, second in ((forget_commands, 17), (sweep_images, 37), (tidy_imports, 47))
     ]
     return {
-        "functions": [func(job, name=job.__name__) for job in (send_mails, ring_timers, settle_refunds)],
+        "functions": [func(job, name=job.__name__) for job in (send_mails, ring_timers, settle_refunds, carry_import)],
         "cron_jobs": [*sweeps, *tidying],
         "queue_name": queue,
         "redis_pool": open_jobs(settings.jobs_url, queue),

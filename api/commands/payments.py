@@ -13,7 +13,6 @@ from pydantic import Field, SecretStr
 
 from api.answers import Receipt
 from api.commands.orders import change_order
-from api.commands.products import money
 from api.commands.sender import Sender
 from api.deps import RawBody, opened
 from api.endpoint import router
@@ -21,6 +20,7 @@ from api.errors import Problem
 from api.schemas import Body, MoneyBody
 from domain.orders import FailPayment, PayOrder
 from domain.orders.rules import LONGEST_PAYMENT_ID
+from infra.bodies import money
 from infra.command_handler import CommandHandler
 from infra.settings import Settings
 

@@ -14,50 +14,28 @@ from api.context import Principal
 from api.endpoint import router
 from api.ids import new_id
 from api.schemas import Body, MoneyBody
-from domain.catalogue import (
-    LONGEST_CATEGORY,
-    LONGEST_DESCRIPTION,
-    LONGEST_NAME,
-    LONGEST_SKU,
-    LONGEST_TAG,
-    MOST_TAGS,
-    PRODUCTS,
-    AddProduct,
-    ChangeSku,
-    DescribeProduct,
-    DiscontinueProduct,
-    RepriceProduct,
-)
+from domain.catalogue import PRODUCTS, ChangeSku, DescribeProduct, DiscontinueProduct, RepriceProduct
 from domain.errors import DoesNotExist
 from domain.inventory import INVENTORY, LONGEST_REASON, ChangeStock
-from domain.money import Money
 from domain.values import MOST_PIECES
+from infra.bodies import money
 from infra.command_handler import Outcome
-from infra.work import Target, Work
+from infra.new_product import (
+    NEW_STREAMS,
+    Category,
+    Description,
+    Name,
+    NewProduct,
+    Sku,
+    Tags,
+    TaxRate,
+    new_product_work,
+)
+from infra.work import Work
 
 routes = router(tags=["catalogue"])
 
 Catalogue = Annotated[Principal, Depends(require("catalogue:write"))]
-
-Sku = Annotated[str, Field(min_length=1, max_length=LONGEST_SKU)]
-Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
-Description = Annotated[str, Field(max_length=LONGEST_DESCRIPTION)]
-TaxRate = Annotated[Decimal, Field(ge=0, le=1, decimal_places=6, description="a share: 0.19 is 19 %")]
-Category = Annotated[str, Field(min_length=1, max_length=LONGEST_CATEGORY)]
-Tags = Annotated[list[Annotated[str, Field(min_length=1, max_length=LONGEST_TAG)]], Field(max_length=MOST_TAGS)]
-
-
-class ProductBody(Body):
-    """A new product. ``stock`` is how many pieces are there from the start."""
-
-    sku: Sku
-    name: Name
-    price: MoneyBody
-    description: Description = ""
-    tax_rate: TaxRate = Decimal(0)
-    category: Category | None = None
-    tags: Tags = Field(default_factory=list)
-    stock: int = Field(0, ge=0, le=MOST_PIECES)
 
 
 class ProductChanges(Body):
@@ -80,28 +58,10 @@ class StockBody(Body):
 
 
 @routes.post("/v1/products", status_code=201)
-async def add_product(body: ProductBody, commands: Commands, _: Catalogue) -> Receipt:
+async def add_product(body: NewProduct, commands: Commands, _: Catalogue) -> Receipt:
     """Put a product on sale, with its first stock. A taken sku is ``already-taken``."""
-    product_id = new_id()
-    command = AddProduct(
-        product_id=product_id,
-        sku=body.sku,
-        name=body.name,
-        price=money(body.price, "/price"),
-        description=body.description,
-        tax_rate=body.tax_rate,
-        category=body.category,
-        tags=tuple(body.tags),
-    )
-
-    def decide(work: Work) -> None:
-        work.execute(PRODUCTS, product_id, command)
-        if body.stock:
-            first = ChangeStock(product_id=product_id, change=body.stock, reason="first stock")
-            work.execute(INVENTORY, product_id, first)
-
-    targets: list[Target] = [(PRODUCTS, product_id), (INVENTORY, product_id)]
-    return await commands.carry_out(targets, decide, new=2, location=_location)
+    targets, decide = new_product_work(new_id(), body)
+    return await commands.carry_out(targets, decide, new=NEW_STREAMS, location=_location)
 
 
 @routes.patch("/v1/products/{product_id}")
@@ -133,11 +93,6 @@ async def change_stock(product_id: UUID, body: StockBody, commands: Commands, _:
 async def discontinue_product(product_id: UUID, commands: Commands, _: Catalogue) -> Receipt:
     """Stop selling a product. It stays readable."""
     return await commands.handle((PRODUCTS, product_id), DiscontinueProduct())
-
-
-def money(body: MoneyBody, pointer: str) -> Money:
-    """Money from the wire; raises what :meth:`Money.parse` raises."""
-    return Money.parse(body.amount, body.currency, pointer)
 
 
 def _changes(body: ProductChanges) -> list[Any]:

@@ -38,9 +38,9 @@ class Bucket:
         await answered(CLOSE_SECONDS, writer.close())
         return counted.stored()
 
-    async def open(self, key: str) -> Blob | None:
+    async def open(self, key: str, *, start: int = 0) -> Blob | None:
         """See :meth:`~infra.storage.port.Storage.open`."""
-        result = await answered(READ_SECONDS, self._got(checked(key)))
+        result = await answered(READ_SECONDS, self._got(checked(key), start))
         if result is None:
             return None
         return Blob(
@@ -54,9 +54,9 @@ class Bucket:
         """See :meth:`~infra.storage.port.Storage.delete`."""
         await answered(READ_SECONDS, obstore.delete_async(self._store, checked(key)))
 
-    async def _got(self, key: str) -> "GetResult | None":
+    async def _got(self, key: str, start: int) -> "GetResult | None":
         try:
-            return await obstore.get_async(self._store, key)
+            return await obstore.get_async(self._store, key, options={"range": {"offset": start}} if start else None)
         except FileNotFoundError:
             return None
 

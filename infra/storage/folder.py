@@ -50,14 +50,14 @@ class Folder:
             raise
         return counted.stored()
 
-    async def open(self, key: str) -> Blob | None:
+    async def open(self, key: str, *, start: int = 0) -> Blob | None:
         """See :meth:`~infra.storage.port.Storage.open`. The file itself is opened when its first chunk is asked for."""
         path = self._folder / checked(key)
         found = await _done(READ_SECONDS, _stat, path)
         if found is None:
             return None
         etag = f"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}"
-        return Blob(size=found.st_size, etag=etag, content_type=type_of(key), chunks=_chunks(path))
+        return Blob(size=found.st_size, etag=etag, content_type=type_of(key), chunks=_chunks(path, start))
 
     async def delete(self, key: str) -> None:
         """See :meth:`~infra.storage.port.Storage.delete`."""
@@ -81,8 +81,8 @@ async def _done(seconds: float, work: Callable[P, R], *arguments: P.args, **name
     return await answered(seconds, asyncio.to_thread(work, *arguments, **named))
 
 
-async def _chunks(path: Path) -> AsyncIterator[bytes]:
-    with await _done(READ_SECONDS, _reopened, path) as file:
+async def _chunks(path: Path, start: int) -> AsyncIterator[bytes]:
+    with await _done(READ_SECONDS, _reopened, path, start) as file:
         while chunk := await _done(READ_SECONDS, file.read, CHUNK_BYTES):
             yield chunk
 
@@ -96,8 +96,10 @@ def _discard(file: BinaryIO, draft: Path) -> None:
     file.close()
 
 
-def _reopened(path: Path) -> BinaryIO:
-    return path.open("rb")
+def _reopened(path: Path, start: int) -> BinaryIO:
+    file = path.open("rb")
+    file.seek(start)
+    return file
 
 
 def _stat(path: Path) -> os.stat_result | None:

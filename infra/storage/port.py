@@ -55,8 +55,8 @@ class Storage(Protocol):
         Raises :class:`~infra.errors.TooLarge` beyond ``limit`` bytes, and whatever ``chunks`` raises.
         """
 
-    async def open(self, key: str) -> Blob | None:
-        """The file under the key, or None."""
+    async def open(self, key: str, *, start: int = 0) -> Blob | None:
+        """The file under the key, or None. Its chunks begin at byte ``start``, which lies within it."""
 
     async def delete(self, key: str) -> None:
         """The file is gone, or was not there."""

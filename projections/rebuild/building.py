@@ -1,9 +1,7 @@
 """Building a generation: a share of the log is read, folded, and copied into the table."""
 
-import gc
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final, cast
@@ -11,6 +9,7 @@ from uuid import UUID
 
 from domain.messages import Recorded
 from infra.codec import UnknownEventType
+from infra.collector import held_off
 from infra.log import Entry, Session, read_shard, read_stream
 from projections import parking
 from projections.declaration import By, Projection
@@ -37,7 +36,7 @@ async def build(session: Session, building: Building, share: Share, report: Repo
     # The planner would rather sort a share than walk along the index, and it would do so for every page.
     await session.execute("SET enable_sort = off; SET enable_seqscan = off; SET enable_bitmapscan = off")
     rows = 0
-    with _no_collector():
+    with held_off():
         async for folded in _parts(session, building, share, report):
             rows += await _write(session, building, folded)
     return rows
@@ -47,18 +46,6 @@ def _parts(session: Session, building: Building, share: Share, report: Report) -
     if isinstance(share, Shards):
         return _shards(session, building, share, report)
     return _streams(session, building, share, report)
-
-
-@contextmanager
-def _no_collector() -> Iterator[None]:
-    """Holds off the search for cycles: there are none, and it would go through all rows again and again."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 async def _write(session: Session, building: Building, folded: Folded) -> int:

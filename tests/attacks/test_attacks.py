@@ -375,6 +375,8 @@ OTHERS: Final = [
         by_stranger("POST", "/v1/products/{product}/stock", {"change": 1, "reason": "x"}),
         403,
     ),
+    Attack("a file of products", "OWASP API5:2023", lambda h: _import(h), 403),
+    Attack("another's import", "OWASP API1:2023", by_stranger("GET", "/v1/imports/{any}"), 403),
     Attack("the log", "OWASP API5:2023", by_stranger("GET", "/v1/events"), 403),
     Attack(
         "the history of another's stream", "OWASP API1:2023", by_stranger("GET", "/v1/streams/{victim}/events"), 403
@@ -387,6 +389,12 @@ OTHERS: Final = [
         (403, 422),
     ),
 ]
+
+
+async def _import(h: House) -> Answer:
+    return await h.ask(
+        "POST", "/v1/products/import", by=h.stranger, headers={"content-type": "text/csv"}, content=b"sku\nmine\n"
+    )
 
 
 async def _more_scopes(h: House) -> Answer:

@@ -88,6 +88,15 @@ async def test_what_is_put_is_there(storage: Storage, size: int) -> None:
     assert await read(found) == content
 
 
+async def test_a_file_is_read_from_where_one_wants_to_begin(storage: Storage) -> None:
+    content = os.urandom(MIB)
+    await storage.put(KEY, chunks(content), content_type="image/png")
+    found = await storage.open(KEY, start=MIB - 5)
+    assert found is not None
+    assert found.size == MIB
+    assert b"".join([chunk async for chunk in found.chunks]) == content[-5:]
+
+
 async def test_what_is_not_there_is_none_and_can_be_deleted(storage: Storage) -> None:
     assert await storage.open(KEY) is None
     await storage.delete(KEY)

@@ -1,0 +1,69 @@
+"""Files of products: taken in as they come, kept, and left to a worker."""
+
+from typing import Annotated, Final
+from uuid import UUID
+
+from fastapi import Depends, Request
+from pydantic import BaseModel
+
+from api.answers import Answer, json_answer
+from api.auth import require
+from api.context import Principal
+from api.deps import Context, opened
+from api.endpoint import router
+from api.errors import Problem
+from api.guard import accepts
+from api.ids import new_id
+from api.intake import Intake
+from infra.imports import MEDIA, NewImport, TooManyImports
+from infra.storage import LARGEST
+
+routes = router(tags=["catalogue"])
+
+PAUSE_SECONDS: Final = 10.0
+
+Catalogue = Annotated[Principal, Depends(require("catalogue:write"))]
+Desk = Annotated[Intake, Depends(opened(Intake))]
+
+_HELP: Final = """\
+Put many products on sale at once: a file of at most 100 MiB and 1,000,000 rows, each of them carried out as
+`POST /v1/products` would be, with the same rules. The answer comes as soon as the file is kept; the import says how far
+it is. A row that cannot be taken is told there with its line, and the others go on.
+
+`text/csv` (RFC 4180, UTF-8, commas): the first line names the columns in any order. `sku`, `name`, `price` (an amount,
+`19.90`) and `currency` are needed; `description`, `tax_rate`, `category`, `tags` (with `|` between) and `stock` may be
+left out or empty. `application/x-ndjson`: each line is a body of `POST /v1/products`."""
+"""The endpoint's description in the OpenAPI document."""
+
+
+class ImportReceipt(BaseModel):
+    """An import that has been taken in."""
+
+    id: UUID
+
+
+_FILE: Final = {"schema": {"type": "string", "format": "binary"}}
+
+
+@routes.post(
+    "/v1/products/import",
+    status_code=202,
+    response_model=ImportReceipt,
+    description=_HELP,
+    openapi_extra={"requestBody": {"required": True, "content": dict.fromkeys(MEDIA, _FILE)}},
+)
+@accepts(*MEDIA, limit=LARGEST, seconds=PAUSE_SECONDS, stream=True)
+async def import_products(request: Request, importer: Catalogue, context: Context, intake: Desk) -> Answer:
+    """Keep the file; a worker does the rest."""
+    media = MEDIA.get(request.headers.get("content-type", "").partition(";")[0].strip().lower())
+    if media is None:  # the edge has looked at bodies; there is none
+        raise Problem("unsupported-media-type")
+    new = NewImport(new_id(), importer.id, media, context.request_id, context.idempotency_key)
+    try:
+        import_id = await intake.take(request.stream(), new)
+    except TooManyImports:
+        raise Problem("too-many-imports") from None
+    headers = [(b"location", b"/v1/imports/%b" % str(import_id).encode("ascii"))]
+    if import_id != new.import_id:
+        headers.append((b"idempotency-replayed", b"true"))
+    return json_answer({"id": str(import_id)}, 202, headers)

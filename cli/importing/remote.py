@@ -1,0 +1,109 @@
+"""The shop's public API as ``weir import`` uses it: one upload, and questions how far it is."""
+
+import asyncio
+import random
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Self
+from uuid import UUID
+
+import httpx2
+
+CHUNK_BYTES: Final = 256 * 1024
+TRIES: Final = 6
+PAUSE_SECONDS: Final = 0.5
+ENDS: Final = ("finished", "failed")
+
+Sent = Callable[[int], None]
+"""Told how many bytes of the file have gone out so far."""
+
+_PASSING: Final = (408, 429, 502, 503, 504)
+
+
+class Upload(NamedTuple):
+    """A file to be sent, its media type, its size in bytes."""
+
+    file: Path
+    media: str
+    size: int
+
+
+class Refused(Exception):
+    """The shop has answered, and the answer is no."""
+
+
+class Remote:
+    """A connection to the shop. What passes, such as a restart, is waited out; the same upload twice is one import."""
+
+    def __init__(
+        self,
+        url: str,
+        credentials: Mapping[str, str],
+        *,
+        transport: httpx2.AsyncBaseTransport | None = None,
+        pause_seconds: float = PAUSE_SECONDS,
+    ) -> None:
+        self._pause = pause_seconds
+        timeout = httpx2.Timeout(30, connect=5)
+        self._client = httpx2.AsyncClient(base_url=url, headers=dict(credentials), timeout=timeout, transport=transport)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.aclose()
+
+    async def upload(self, upload: Upload, sent: Sent) -> UUID:
+        """The id of the import that the file has become. Raises :class:`Refused` and httpx2's errors."""
+        headers = {
+            "Content-Type": upload.media,
+            "Content-Length": str(upload.size),
+            "Idempotency-Key": secrets.token_hex(16),
+        }
+
+        def send() -> Awaitable[httpx2.Response]:
+            return self._client.post("/v1/products/import", content=_chunks(upload.file, sent), headers=headers)
+
+        return UUID((await self._asked(send)).json()["id"])
+
+    async def watch(self, import_id: UUID) -> AsyncIterator[Mapping[str, Any]]:
+        """The import again and again, up to its end."""
+        while True:
+            seen: Mapping[str, Any] = (await self._asked(lambda: self._client.get(f"/v1/imports/{import_id}"))).json()
+            yield seen
+            if seen["state"] in ENDS:
+                return
+            await asyncio.sleep(self._pause)
+
+    async def _asked(self, ask: Callable[[], Awaitable[httpx2.Response]]) -> httpx2.Response:
+        """The answer; the question is put again, less and less often, while the shop is away or has no time."""
+        for left in reversed(range(TRIES)):
+            try:
+                answer = await ask()
+            except httpx2.TransportError:
+                if not left:
+                    raise
+            else:
+                if answer.is_success:
+                    return answer
+                if answer.status_code not in _PASSING or not left:
+                    raise Refused(_told(answer))
+            await asyncio.sleep(self._pause * 2 ** (TRIES - left) * random.uniform(0.5, 1))  # noqa: S311
+        raise AssertionError("the last try has raised or returned")
+
+
+async def _chunks(file: Path, sent: Sent) -> AsyncIterator[bytes]:
+    """The file in parts; reading one of them is over sooner than a thread would have begun."""
+    with file.open("rb") as opened:
+        while chunk := opened.read(CHUNK_BYTES):
+            yield chunk
+            sent(opened.tell())
+
+
+def _told(answer: httpx2.Response) -> str:
+    try:
+        problem = answer.json()
+        return f"{problem['code']}: {problem['detail']}"
+    except (ValueError, KeyError, TypeError):
+        return f"HTTP {answer.status_code}"

@@ -1,0 +1,53 @@
+"""Imports as rows: the only truth about them. Jobs wake, the storage holds bytes; how far it is stands here.
+
+::
+
+    uploading ──▶ waiting ──claim──▶ running ──▶ finished | failed
+        │                              │  ▲
+        └─▶ given up: swept            └──┘ each claim has an epoch of its own, and what is written under an older one
+                                            changes nothing
+"""
+
+from infra.imports.progress import (
+    Checkpoint,
+    Claimed,
+    advance,
+    claim,
+    conclude,
+    count,
+    due,
+    give_up,
+    put_off,
+    release,
+    renew,
+)
+from infra.imports.seen import Seen, see
+from infra.imports.sweeping import abandon_uploads, discard_files, forget_old
+from infra.imports.uploads import MEDIA, Media, NewImport, TooManyImports, begin, discard, file_of, uploaded
+
+__all__ = [
+    "MEDIA",
+    "Checkpoint",
+    "Claimed",
+    "Media",
+    "NewImport",
+    "Seen",
+    "TooManyImports",
+    "abandon_uploads",
+    "advance",
+    "begin",
+    "claim",
+    "conclude",
+    "count",
+    "discard",
+    "discard_files",
+    "due",
+    "file_of",
+    "forget_old",
+    "give_up",
+    "put_off",
+    "release",
+    "renew",
+    "see",
+    "uploaded",
+]

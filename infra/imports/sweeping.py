@@ -1,0 +1,51 @@
+"""What is left behind: uploads that nobody ends, files that nobody reads again, rows that nobody asks for."""
+
+from typing import Final
+
+from infra.database import Database
+from infra.imports.uploads import file_of
+from infra.storage import Storage
+
+ABANDONED_MINUTES: Final = 20
+"""Longer than an upload may take."""
+KEPT_DAYS: Final = 30
+AT_ONCE: Final = 100
+
+
+async def abandon_uploads(database: Database, storage: Storage) -> int:
+    """Gives up uploads whose process must have died, with what there may be of their files; answers how many."""
+    rows = await database.fetch(
+        "SELECT import_id, media FROM imports"
+        " WHERE state = 'uploading' AND created_at < now() - make_interval(mins => $1) LIMIT $2",
+        ABANDONED_MINUTES,
+        AT_ONCE,
+    )
+    for row in rows:
+        await storage.delete(file_of(row["import_id"], row["media"]))
+    await database.execute(
+        "DELETE FROM imports WHERE import_id = ANY ($1) AND state = 'uploading'", [row["import_id"] for row in rows]
+    )
+    return len(rows)
+
+
+async def discard_files(database: Database, storage: Storage) -> int:
+    """Deletes the files of imports that have come to their end; answers how many."""
+    rows = await database.fetch(
+        "SELECT import_id, media FROM imports WHERE file_kept AND state IN ('finished', 'failed') LIMIT $1", AT_ONCE
+    )
+    for row in rows:
+        await storage.delete(file_of(row["import_id"], row["media"]))
+        await database.execute("UPDATE imports SET file_kept = false WHERE import_id = $1", row["import_id"])
+    return len(rows)
+
+
+async def forget_old(database: Database) -> int:
+    """Deletes the rows of imports that ended :data:`KEPT_DAYS` ago; answers how many."""
+    done = await database.execute(
+        "DELETE FROM imports WHERE ctid = ANY (ARRAY ("
+        " SELECT ctid FROM imports WHERE created_at < now() - make_interval(days => $1)"
+        " AND finished_at < now() - make_interval(days => $1) AND NOT file_kept LIMIT $2 FOR UPDATE SKIP LOCKED))",
+        KEPT_DAYS,
+        AT_ONCE,
+    )
+    return int(done.rpartition(" ")[2])

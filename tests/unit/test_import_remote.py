@@ -1,0 +1,78 @@
+"""What ``weir import`` does about a shop that is away, has no time, or says no."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import httpx2
+import pytest
+
+from cli.importing.remote import TRIES, Refused, Remote, Upload
+
+pytestmark = pytest.mark.anyio
+
+ID = uuid4()
+Answer = httpx2.Response | type[Exception]
+
+
+class Told:
+    """Answers requests with what it was told, and remembers them."""
+
+    def __init__(self, answers: Sequence[Callable[[], httpx2.Response] | type[Exception]]) -> None:
+        self._answers = list(answers)
+        self.keys: list[str | None] = []
+        self.bodies: list[bytes] = []
+
+    async def __call__(self, request: httpx2.Request) -> httpx2.Response:
+        self.keys.append(request.headers.get("idempotency-key"))
+        self.bodies.append(await request.aread())
+        answer = self._answers.pop(0)
+        if isinstance(answer, type):
+            raise answer("the line is dead")
+        return answer()
+
+
+def accepted() -> httpx2.Response:
+    return httpx2.Response(202, json={"id": str(ID)})
+
+
+def problem(status: int, code: str) -> Callable[[], httpx2.Response]:
+    return lambda: httpx2.Response(status, json={"code": code, "detail": "No."})
+
+
+async def upload(told: Told, tmp_path: Path) -> UUID:
+    file = tmp_path / "products.csv"
+    file.write_bytes(b"x" * 600_000)
+    sent: list[int] = []
+    transport = httpx2.MockTransport(told)
+    async with Remote("http://shop.test", {}, transport=transport, pause_seconds=0.0) as remote:
+        import_id = await remote.upload(Upload(file, "text/csv", 600_000), sent.append)
+    assert sent[-1] == 600_000
+    return import_id
+
+
+async def test_an_upload_that_did_not_come_through_is_sent_again_under_the_same_key(tmp_path: Path) -> None:
+    told = Told([httpx2.ConnectError, problem(503, "unavailable"), httpx2.ReadError, accepted])
+    assert await upload(told, tmp_path) == ID
+    assert len(set(told.keys)) == 1
+    assert set(told.bodies) == {b"x" * 600_000}
+
+
+async def test_a_no_is_not_asked_again(tmp_path: Path) -> None:
+    told = Told([problem(403, "insufficient-scope")])
+    with pytest.raises(Refused, match="insufficient-scope"):
+        await upload(told, tmp_path)
+
+
+async def test_a_shop_that_stays_away_is_given_up(tmp_path: Path) -> None:
+    with pytest.raises(httpx2.ConnectError):
+        await upload(Told([httpx2.ConnectError] * TRIES), tmp_path)
+    with pytest.raises(Refused, match="HTTP 502"):
+        await upload(Told([lambda: httpx2.Response(502, text="<html>")] * TRIES), tmp_path)
+
+
+async def test_an_import_is_watched_up_to_its_end() -> None:
+    states = ["waiting", "running", "running", "failed"]
+    told = Told([lambda state=state: httpx2.Response(200, json={"state": state}) for state in states])  # type: ignore[misc]
+    async with Remote("http://shop.test", {}, transport=httpx2.MockTransport(told), pause_seconds=0.0) as remote:
+        assert [seen["state"] async for seen in remote.watch(ID)] == states

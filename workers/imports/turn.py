@@ -1,0 +1,140 @@
+"""One turn at an import: records become rows, rows become commands, and a checkpoint says so.
+
+A few chunks are under way at once, so that Postgres has work while the next is read; checkpoints keep their order.
+What was carried out but not checked off when a turn ends badly is carried out again by the next, and changes nothing.
+"""
+
+import asyncio
+import gc
+from collections import deque
+from collections.abc import Sequence
+from time import monotonic
+from typing import Final, NamedTuple
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from infra import imports
+from infra.collector import held_off
+from infra.command_handler import CommandHandler
+from infra.database import Database
+from infra.endings import end
+from infra.imports import Checkpoint, Claimed
+from infra.storage import Storage
+from workers.imports.carrying import Carrier
+from workers.imports.reading import Opened, count_rows, open_file, rows_left
+from workers.imports.records import Record
+from workers.imports.rows import Fault, ReadRow, read
+
+CHUNKS_AT_ONCE: Final = 3
+"""Of 512 rows each: enough to fill the appender's batches, and no more in the way of other commands."""
+CHUNKS_PER_SEARCH: Final = 8
+MOST_TOLD: Final = 100
+"""Faults that an import tells; it counts them all."""
+
+
+class LostIt(Exception):
+    """Somebody else has claimed the import."""
+
+
+class ImportMetrics:
+    """Rows by what became of them, turns that failed, imports that wait."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.rows = Counter("weir_import_rows", "Rows of imports by outcome.", ("outcome",), registry=registry)
+        self.put_off = Counter("weir_imports_put_off", "Turns at imports that were put off.", registry=registry)
+        self.due = Gauge("weir_imports_due", "Imports that waited at the last sweep.", registry=registry)
+
+
+class Landed(NamedTuple):
+    """A chunk that has been carried out: where the file goes on behind it, and what was wrong with which rows."""
+
+    line: int
+    offset: int
+    done: int
+    faults: Sequence[Fault]
+
+
+class Turn:
+    """A claimed import in one worker's hands until ``seconds`` are over or the file is at its end."""
+
+    def __init__(
+        self,
+        mine: Claimed,
+        database: Database,
+        storage: Storage,
+        commands: CommandHandler,
+        metrics: ImportMetrics,
+        *,
+        seconds: float,
+    ) -> None:
+        self._mine = mine
+        self._database = database
+        self._storage = storage
+        self._carrier = Carrier(commands, mine)
+        self._metrics = metrics
+        self._until = monotonic() + seconds
+        self._offset = mine.offset
+        self._told = mine.told
+        self._chunks = 0
+
+    async def take(self) -> bool:
+        """Goes on with the import; answers whether all of it is done.
+
+        Raises :class:`LostIt`, :class:`~workers.imports.rows.BadFile`, and what is no row's fault.
+        """
+        if self._mine.left == 0:
+            return True
+        # The collector would go through all that is under way, again and again: half of the time of a turn.
+        with held_off():
+            return await self._take()
+
+    async def _take(self) -> bool:
+        opened = await open_file(self._storage, self._mine)
+        if self._mine.left is None:
+            total = await count_rows(self._storage, self._mine, opened)
+            self._hold(await imports.count(self._database, self._mine, total))
+        return await self._carry_out(opened)
+
+    async def _carry_out(self, opened: Opened) -> bool:
+        flying: deque[asyncio.Task[Landed]] = deque()
+        try:
+            complete = await self._launch(opened, flying)
+            while flying:
+                await self._check_off(await flying.popleft())
+            return complete
+        finally:
+            await end(*flying)
+
+    async def _launch(self, opened: Opened, flying: deque[asyncio.Task[Landed]]) -> bool:
+        """Sends chunk after chunk on its way until the time is over; answers whether there are no more."""
+        async with rows_left(self._storage, self._mine, opened) as chunks:
+            async for chunk in chunks:
+                flying.append(asyncio.create_task(self._flown(opened.read_row, chunk)))
+                if len(flying) >= CHUNKS_AT_ONCE:
+                    await self._check_off(await flying.popleft())
+                if monotonic() > self._until:
+                    return False
+        return True
+
+    async def _flown(self, read_row: ReadRow, chunk: Sequence[Record]) -> Landed:
+        rows, faults = read(read_row, chunk)
+        faults += await self._carrier.carry_out(rows)
+        faults.sort()
+        return Landed(chunk[-1].next_line, chunk[-1].end, len(chunk) - len(faults), faults)
+
+    async def _check_off(self, landed: Landed) -> None:
+        told = [fault.told() for fault in landed.faults[: MOST_TOLD - self._told]]
+        failed = len(landed.faults)
+        to = Checkpoint(self._offset, landed.line, landed.offset, landed.done, failed, told)
+        self._hold(await imports.advance(self._database, self._mine, to))
+        self._offset = landed.offset
+        self._chunks += 1
+        if self._chunks % CHUNKS_PER_SEARCH == 0:
+            gc.collect(0)  # a refused row leaves its exception in a cycle
+        self._told += len(told)
+        self._metrics.rows.labels("done").inc(landed.done)
+        self._metrics.rows.labels("failed").inc(failed)
+
+    def _hold(self, held: bool) -> None:
+        if not held:
+            raise LostIt
