@@ -22,6 +22,7 @@ IsShown = Callable[[UUID, str], Awaitable[bool]]
 
 GRACE_SECONDS: Final = 3600.0
 """No command takes as long, and no cached document is older."""
+CHUNK_BYTES: Final = 256 * 1024
 MOST_AT_ONCE: Final = 200
 """Rows that one sweep looks at."""
 
@@ -50,16 +51,15 @@ _log = structlog.get_logger("weir.images")
 class ImageFiles:
     """Pictures by product and file name. Everything raises :class:`~infra.errors.Unavailable`."""
 
-    def __init__(self, database: Database, storage: Storage, *, grace_seconds: float = GRACE_SECONDS) -> None:
+    def __init__(self, database: Database, storage: Storage) -> None:
         self._database = database
         self._storage = storage
-        self._grace = grace_seconds
 
     async def keep(self, product_id: UUID, image: Image, content: bytes) -> None:
         """Keep a picture, at least until it is decided whether the product is shown by it."""
-        await self._database.execute(_EXPECTED, product_id, image.file, self._grace)
+        await self._database.execute(_EXPECTED, product_id, image.file, GRACE_SECONDS)
         key = key_of(product_id, image.file)
-        await self._storage.put(key, _once(content), content_type=image.content_type, limit=LARGEST_IMAGE)
+        await self._storage.put(key, _in_chunks(content), content_type=image.content_type, limit=LARGEST_IMAGE)
 
     async def open(self, product_id: UUID, file: str) -> Blob | None:
         """The picture, for as long as it is kept."""
@@ -89,7 +89,7 @@ class ImageFiles:
         except Exception as error:
             # Whatever it is, those behind it must come to their turn.
             _log.exception("picture not looked at", product=str(product_id), error=type(error).__name__)
-            await session.execute(_LATER, product_id, file, self._grace)
+            await session.execute(_LATER, product_id, file, GRACE_SECONDS)
             return False
         await session.execute(_SHOWN if shown else _GONE, product_id, file)
         return not shown
@@ -100,5 +100,7 @@ def key_of(product_id: UUID, file: str) -> str:
     return f"images/{product_id}/{file}"
 
 
-async def _once(content: bytes) -> AsyncIterator[bytes]:
-    yield content
+async def _in_chunks(content: bytes) -> AsyncIterator[bytes]:
+    """Others get their turn between two."""
+    for at in range(0, len(content), CHUNK_BYTES):
+        yield content[at : at + CHUNK_BYTES]

@@ -1,6 +1,7 @@
 """The schema's version: brought up to date by ``weir migrate``, checked by every process before it does anything."""
 
 import asyncio
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 FOLDER = Path(migrations.__file__).parent
+
+_REVISION = re.compile(r'^revision = "(\w+)"$', re.MULTILINE)
+_STANDS_ON = re.compile(r'^down_revision = "(\w+)"$', re.MULTILINE)
 
 MIGRATION_LOCK = 0x57454952
 """An advisory lock's number (the letters WEIR), so that two ``weir migrate`` do not run into each other."""
@@ -35,8 +39,10 @@ class MigrationUnderWay(Exception):
 
 
 def newest() -> str:
-    """The revision that this release was built for: that of the last file in ``migrations/versions``."""
-    return max(path.name.partition("_")[0] for path in (FOLDER / "versions").glob("[0-9]*.py"))
+    """The revision that this release was built for: the one in ``migrations/versions`` that no other stands on."""
+    text = "\n".join(path.read_text() for path in (FOLDER / "versions").glob("[0-9]*.py"))
+    (head,) = {*_REVISION.findall(text)} - {*_STANDS_ON.findall(text)}
+    return head
 
 
 def _upgrade(connection: "Connection") -> None:

@@ -3,7 +3,7 @@
 from migrations.statements import run_sql
 
 revision = "0008"
-down_revision = "0007"
+down_revision = "0011"
 
 
 def upgrade() -> None:
