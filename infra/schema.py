@@ -41,7 +41,8 @@ class MigrationUnderWay(Exception):
 def newest() -> str:
     """The revision that this release was built for: the one in ``migrations/versions`` that no other stands on."""
     text = "\n".join(path.read_text() for path in (FOLDER / "versions").glob("[0-9]*.py"))
-    (head,) = {*_REVISION.findall(text)} - {*_STANDS_ON.findall(text)}
+    heads: set[str] = {*_REVISION.findall(text)} - {*_STANDS_ON.findall(text)}
+    (head,) = heads
     return head
 
 
