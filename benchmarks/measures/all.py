@@ -4,13 +4,16 @@ from collections.abc import Sequence
 from typing import Final
 
 from benchmarks.measure import Measure
-from benchmarks.measures import appends, commands, orders, products, relay, replay, visible
+from benchmarks.measures import appends, commands, orders, products, relay, replay, sale, visible
 
 MEASURES: Final[Sequence[Measure]] = (
     appends.WITH_MANY,
     appends.WITH_ONE,
     commands.HOT_STREAM,
     orders.PLACING,
+    sale.AT_THE_HANDLER,
+    sale.IN_STOCK,
+    sale.SOLD_OUT,
     products.READING,
     relay.PUBLISHING,
     replay.REBUILDING,
