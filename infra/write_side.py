@@ -19,4 +19,6 @@ def open_write_side(stack: AsyncExitStack, settings: Settings, database: Databas
         database, timeout=settings.append_timeout, largest_batch=settings.append_batch, on_stored=doorbell.ring
     )
     stack.push_async_callback(appender.close)
-    return CommandHandler(database, appender, shards=log.shards)
+    handler = CommandHandler(database, appender, shards=log.shards)
+    stack.push_async_callback(handler.close)
+    return handler
