@@ -14,9 +14,11 @@ from domain.inventory import INVENTORY, ChangeStock, ReserveStock
 from infra.command_handler import CommandContext, CommandHandler
 from infra.database import Database
 from infra.event_store import Appender
+from infra.garbage import collect_rarely
 
 
 async def _run(task: Task) -> Figures:
+    collect_rarely()
     settings = settings_of(task)
     database = Database(settings)
     appender = Appender(database, timeout=settings.append_timeout, largest_batch=settings.append_batch)
