@@ -31,6 +31,7 @@ from infra.event_store import (
     Replayed,
     position_of,
 )
+from infra.metrics import Races
 from infra.tips import Tips
 from infra.turns import Turns
 from infra.work import Draft, Name, Target, Tip, Work
@@ -93,7 +94,8 @@ class CommandHandler:
         self._database = database
         self._appender = appender
         self._tips = Tips(database, shards=shards, most=tips, on_news=self._written_elsewhere)
-        self._turns = Turns(database, on_turn=self._tips.doubt)
+        self.races = Races()
+        self._turns = Turns(database, self.races, on_turn=self._tips.doubt)
         self._keys_in_flight: set[tuple[str, str]] = set()
 
     async def handle(self, target: Target, command: Any, context: CommandContext) -> Outcome:
@@ -163,6 +165,7 @@ class CommandHandler:
             if outcome is not None:
                 return outcome
             lost += 1
+            self.races.lost += 1
             # A stream that was to be begun may be there by now: read it, and let the rules say so.
             new = 0
             if monotonic() - started > COMMAND_SECONDS:
@@ -182,6 +185,7 @@ class CommandHandler:
         old = self._tips.known(targets[new:])
         tips = [self._tips.begun(target) for target in targets[:new]]
         tips += await self._tips.loaded(targets[new:]) if old is None else old
+        self.races.decided += 1
         work, refused = _decided(tips, decide, context)
         drafts = work.drafts
         parts = [draft.premise() for draft in drafts] if refused else [draft.part() for draft in drafts]

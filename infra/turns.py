@@ -16,6 +16,7 @@ import asyncpg
 
 from infra.database import UNREACHABLE, Connection, Database
 from infra.errors import Unavailable
+from infra.metrics import Races
 from infra.work import Name, Target, name_of
 
 CONTESTED_SECONDS: Final = 1.0
@@ -24,7 +25,7 @@ CONTESTED_SECONDS: Final = 1.0
 TURN_SECONDS: Final = 0.02
 """How long a turn takes in more commands. It ends sooner, once all have been answered."""
 
-PATIENCE_SECONDS: Final = 0.25
+PATIENCE_SECONDS: Final = 0.5
 """How long a process queues for its turn."""
 
 # A process that is paused in its turn must not keep it: the server ends its session.
@@ -38,8 +39,9 @@ _AWAY: Final = (Unavailable, asyncpg.PostgresError, *UNREACHABLE)
 class Turns:
     """One process's turns. ``on_turn`` hears which streams are contested when one begins: others may have written."""
 
-    def __init__(self, database: Database, *, on_turn: Callable[[Collection[Name]], None]) -> None:
+    def __init__(self, database: Database, races: Races, *, on_turn: Callable[[Collection[Name]], None]) -> None:
         self._database = database
+        self._races = races
         self._on_turn = on_turn
         self._contested: dict[Name, float] = {}
         self._latest = 0.0
@@ -108,6 +110,7 @@ class Turns:
             self._taking = None
 
     async def _let_in(self) -> None:
+        self._races.turns += 1
         self._on_turn(self._contested.keys())
         self._answered.clear()
         self._begun.set()

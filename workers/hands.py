@@ -23,7 +23,7 @@ def open_hands(
     stack: AsyncExitStack, settings: Settings, database: Database, log: Log, registry: CollectorRegistry
 ) -> dict[str, Any]:
     """The context of jobs, until the stack is closed."""
-    commands = open_write_side(stack, settings, database, log)
+    commands = open_write_side(stack, settings, database, log, registry)
     return {
         "database": database,
         "post": _post(stack, settings, database, registry),

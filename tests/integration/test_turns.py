@@ -11,10 +11,12 @@ import pytest
 
 from domain.inventory import INVENTORY
 from infra.database import Database
+from infra.metrics import Races
 from infra.settings import Settings
 from infra.turns import PATIENCE_SECONDS, TURN_SECONDS, Turns
-from tests.stock import change_stock, reserve
+from tests.stock import change_stock
 from tests.write_side import WriteSide, connected, eventually, somebody_waits
+from tests.writers import move_stock
 
 pytestmark = pytest.mark.anyio
 
@@ -25,7 +27,7 @@ PRODUCT = (INVENTORY, uuid4())
 @asynccontextmanager
 async def turns(database: Database) -> AsyncIterator[Turns]:
     """Those of one process."""
-    opened = Turns(database, on_turn=lambda _names: None)
+    opened = Turns(database, Races(), on_turn=lambda _names: None)
     try:
         yield opened
     finally:
@@ -120,13 +122,17 @@ async def test_a_process_that_is_paused_in_its_turn_loses_it(database: Database,
         await _enter(theirs)
 
 
-async def test_commands_of_both_processes_come_through_by_turns(ours: WriteSide, theirs: WriteSide) -> None:
+async def test_two_processes_that_keep_at_one_stream_decide_hardly_anything_twice(
+    ours: WriteSide, theirs: WriteSide
+) -> None:
     product = uuid4()
-    await change_stock(ours, product, 1_000, new=1)
-    for _ in range(10):
-        outcomes = await asyncio.gather(*[reserve(side, product, 1) for side in (ours, theirs) for _ in range(20)])
-        assert len({outcome.version for outcome in outcomes}) == 40
-    assert (await reserve(theirs, product, 1)).version == 402
+    await change_stock(ours, product, 10_000, new=1)
+    load = {"product": str(product), "writers": 20, "each": 100}
+    stored = await asyncio.gather(*[move_stock(side, **load) for side in (ours, theirs)])  # type: ignore[arg-type]
+    assert [len(changes) for changes in stored] == [2_000, 2_000]
+    races = [side.commands.races for side in (ours, theirs)]
+    assert any(each.turns for each in races)
+    assert sum(each.lost for each in races) < 0.2 * sum(each.decided for each in races)
 
 
 async def _enter(whose: Turns) -> None:
