@@ -154,10 +154,10 @@ class CommandHandler:
     async def _until_decided(
         self, targets: Sequence[Target], decide: Decide, context: CommandContext, new: int
     ) -> Outcome:
-        started = monotonic()
+        started, shared = monotonic(), targets[new:]
         lost = 0
         while True:
-            if self._turns.wanted(targets):
+            if self._turns.wanted(shared):
                 async with self._turns.turn():
                     outcome = await self._attempt(targets, decide, context, new)
             else:
@@ -172,7 +172,7 @@ class CommandHandler:
                 raise TooBusy(f"lost {lost} races")
             if lost > 1:
                 # The first time what this process knew may just have been old; now somebody else is at it too.
-                self._turns.contest(targets)
+                self._turns.contest(shared)
             if lost > 2:
                 # Even with a turn: step aside for a random moment, so that one of us wins.
                 await asyncio.sleep(random.uniform(0, min(0.001 * 2**lost, 0.05)))  # noqa: S311

@@ -28,6 +28,9 @@ TURN_SECONDS: Final = 0.02
 PATIENCE_SECONDS: Final = 0.5
 """How long a process queues for its turn."""
 
+LONGEST_SECONDS: Final = 1.0
+"""How long a command waits for the next turn of its process, while the one before may still be going on."""
+
 # A process that is paused in its turn must not keep it: the server ends its session.
 _TAKE: Final = (
     "BEGIN; SELECT set_config('idle_in_transaction_session_timeout', '2s', true),"
@@ -54,6 +57,7 @@ class Turns:
 
     def contest(self, targets: Sequence[Target]) -> None:
         """Another process writes to some of these streams too."""
+        self._forget()
         self._latest = monotonic() + CONTESTED_SECONDS
         self._contested |= dict.fromkeys(map(name_of, targets), self._latest)
 
@@ -74,14 +78,8 @@ class Turns:
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """While inside it is this process's turn, as far as others keep to it."""
-        self._waiting += 1
-        try:
-            if self._taking is None:
-                self._taking = asyncio.create_task(self._take_turns())
-            while not self._begun.is_set():
-                await self._begun.wait()
-        finally:
-            self._waiting -= 1
+        with suppress(TimeoutError):
+            await self._begin()
         self._inside += 1
         try:
             yield
@@ -95,7 +93,24 @@ class Turns:
         if self._taking is not None:
             await self._taking
         if self._connection is not None:
-            self._connection.terminate()
+            with suppress(*_AWAY):
+                await self._connection.close(timeout=PATIENCE_SECONDS)
+
+    async def _begin(self) -> None:
+        self._waiting += 1
+        try:
+            if self._taking is None:
+                self._taking = asyncio.create_task(self._take_turns())
+            async with asyncio.timeout(LONGEST_SECONDS):
+                while not self._begun.is_set():
+                    await self._begun.wait()
+        finally:
+            self._waiting -= 1
+
+    def _forget(self) -> None:
+        """Streams that nobody has lost a race on for a while."""
+        now = monotonic()
+        self._contested = {name: until for name, until in self._contested.items() if until > now}
 
     async def _take_turns(self) -> None:
         """One after the other, as long as somebody waits."""
@@ -111,6 +126,7 @@ class Turns:
 
     async def _let_in(self) -> None:
         self._races.turns += 1
+        self._forget()
         self._on_turn(self._contested.keys())
         self._answered.clear()
         self._begun.set()
