@@ -46,7 +46,7 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
     log = await known_log(database)
     redis = open_redis(settings.redis_url)
     stack.push_async_callback(redis.aclose)
-    handler = open_write_side(stack, settings, database, log)
+    handler = open_write_side(stack, settings, database, log, registry)
     storage = open_storage(settings)
     background = Background()
     stack.push_async_callback(background.close)

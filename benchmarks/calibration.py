@@ -10,5 +10,5 @@ async def calibrate(bench: Bench) -> Figures:
     """One lap of the generator with requests of the size that the measures send."""
     text = request("GET", "/", {"Authorization": "Bearer " + "x" * 400, "Idempotency-Key": MARK}).decode()
     async with bench.responder() as port:
-        load = Load(port=port, requests=[text], expect=200, seconds=bench.options.seconds)
+        load = Load(ports=[port], requests=[text], expect=[200], seconds=bench.options.seconds)
         return await bench.client("benchmarks.load", load)

@@ -28,6 +28,11 @@ _TERMS = """\
 - **Orders**: two of 1,000 products per order, 64 keep-alive connections, one server process on either side, no workers
   running. Weir checks a bearer token and an idempotency key and reserves stock; the tutorial does none of these, and
   takes prices from memory. Both log and count every request.
+- **Sale**: one product. Two API processes, 100 pieces, 500 connections: nearly all are refused, and each refusal is
+  confirmed by the log; each lap is checked to have sold exactly 100. One process, a million pieces, 64 connections.
+  And `ReserveStock` through the command handler, without HTTP; `eventsourcing` keeps the aggregate in its cache and
+  tries again after a lost race, with many threads and with one that never loses any. The tutorial takes the stock by a
+  conditional UPDATE; its row lock is what its clients queue for.
 - **Products**: 1,000 products in turn. The tutorial reads Redis, parses, validates and serialises; both log and
   count every request.
 - **Relay**: from the log to Redis streams, capped alike.

@@ -15,7 +15,7 @@ from benchmarks.http_client import Client, request
 ADMIN_EMAIL = "admin@bench.example"
 ADMIN_PASSWORD = "a long enough pass phrase"
 _CUSTOMER_EMAIL = "customer@bench.example"
-_STOCK = 1_000_000
+STOCK = 1_000_000
 _HANDS = 8
 
 
@@ -38,20 +38,29 @@ class Shop:
         return {"Authorization": f"Bearer {self.token}"}
 
 
-async def stocked(port: int, *, admin: str = ADMIN_EMAIL, password: str = ADMIN_PASSWORD) -> Shop:
+async def stocked(port: int) -> Shop:
     """Put the catalogue on sale and sign a customer in. Raises :class:`Failed`."""
-    staff = await _token(port, admin, password)
+    staff = await signed_in(port)
     products = list(workload.product_ids())
     shares = [products[hand::_HANDS] for hand in range(_HANDS)]
-    made = await asyncio.gather(*[_add_products(port, staff, share) for share in shares])
+    made = await asyncio.gather(*[add_products(port, staff, share) for share in shares])
+    return Shop(port=port, token=await customer(port), products=[product_id for share in made for product_id in share])
+
+
+async def signed_in(port: int) -> str:
+    """The staff's token."""
+    return await _token(port, ADMIN_EMAIL, ADMIN_PASSWORD)
+
+
+async def customer(port: int) -> str:
+    """The token of the one customer there is, who registers first."""
     account = {"email": _CUSTOMER_EMAIL, "username": "customer", "password": ADMIN_PASSWORD}
     client = await Client.connect("127.0.0.1", port)
     try:
         await _ask(client, 201, "POST", "/v1/accounts", _JSON, json.dumps(account).encode())
     finally:
         client.close()
-    token = await _token(port, _CUSTOMER_EMAIL, ADMIN_PASSWORD)
-    return Shop(port=port, token=token, products=[product_id for share in made for product_id in share])
+    return await _token(port, _CUSTOMER_EMAIL, ADMIN_PASSWORD)
 
 
 _JSON = {"Content-Type": "application/json"}
@@ -69,13 +78,14 @@ async def _token(port: int, name: str, password: str) -> str:
     return token
 
 
-async def _add_products(port: int, token: str, numbers: Sequence[UUID]) -> list[UUID]:
+async def add_products(port: int, token: str, numbers: Sequence[UUID], *, stock: int = STOCK) -> list[UUID]:
+    """Products of these numbers, so many pieces of each, by the staff's token. Answers their ids in the shop."""
     client = await Client.connect("127.0.0.1", port)
     headers = _JSON | {"Authorization": f"Bearer {token}"}
     try:
         made = []
         for number in numbers:
-            body = json.dumps(_product(number)).encode()
+            body = json.dumps(_product(number) | {"stock": stock}).encode()
             made.append(UUID((await _ask(client, 201, "POST", "/v1/products", headers, body))["id"]))
         return made
     finally:
@@ -85,7 +95,7 @@ async def _add_products(port: int, token: str, numbers: Sequence[UUID]) -> list[
 def _product(number: UUID) -> dict[str, Any]:
     document = workload.product(number)
     told = ("sku", "name", "description", "price", "tax_rate", "category", "tags")
-    return {name: document[name] for name in told} | {"stock": _STOCK}
+    return {name: document[name] for name in told}
 
 
 async def _ask(

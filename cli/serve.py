@@ -1,6 +1,5 @@
 """`weir serve`: the API under uvicorn, with a bounded drain on SIGTERM."""
 
-import gc
 import signal
 from types import FrameType
 
@@ -8,6 +7,7 @@ import typer
 import uvicorn
 
 from api.main import create_app
+from infra.collector import collect_rarely
 from infra.settings import Settings
 
 
@@ -21,7 +21,7 @@ def serve(settings: Settings | None = None) -> None:
     settings = settings or Settings()
     previous = {name: signal.signal(name, _ignore) for name in (signal.SIGTERM, signal.SIGINT)}
     try:
-        uvicorn.Server(frozen(server_config(settings))).run()
+        uvicorn.Server(loaded(server_config(settings))).run()
     finally:
         for name, handler in previous.items():
             signal.signal(name, handler)
@@ -47,14 +47,10 @@ def server_config(settings: Settings) -> uvicorn.Config:
     )
 
 
-def frozen(config: uvicorn.Config) -> uvicorn.Config:
-    """Load the application and take it out of the garbage collector's sight.
-
-    A full collection walks some 140,000 objects of code that never go away; that pause would be some request's.
-    """
+def loaded(config: uvicorn.Config) -> uvicorn.Config:
+    """Load the application before the garbage collector is told to leave alone what is there."""
     config.load()
-    gc.collect()
-    gc.freeze()
+    collect_rarely()
     return config
 
 

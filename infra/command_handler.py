@@ -31,8 +31,10 @@ from infra.event_store import (
     Replayed,
     position_of,
 )
+from infra.metrics import Races
 from infra.tips import Tips
-from infra.work import Draft, Target, Tip, Work
+from infra.turns import Turns
+from infra.work import Draft, Name, Target, Tip, Work
 
 S = TypeVar("S")
 
@@ -91,7 +93,9 @@ class CommandHandler:
     def __init__(self, database: Database, appender: Appender, *, shards: int, tips: int = 20_000) -> None:
         self._database = database
         self._appender = appender
-        self._tips = Tips(database, shards=shards, most=tips)
+        self._tips = Tips(database, shards=shards, most=tips, on_news=self._written_elsewhere)
+        self.races = Races()
+        self._turns = Turns(database, self.races, on_turn=self._tips.doubt)
         self._keys_in_flight: set[tuple[str, str]] = set()
 
     async def handle(self, target: Target, command: Any, context: CommandContext) -> Outcome:
@@ -127,6 +131,10 @@ class CommandHandler:
         finally:
             self._keys_in_flight.discard(key)
 
+    async def close(self) -> None:
+        """Lets go of what other processes may wait for."""
+        await self._turns.close()
+
     async def peek(self, decider: Decider[Any, Any, S], entity_id: UUID) -> S:
         """A state of the stream as this process knows it, perhaps an old one: good for what never changes in it.
 
@@ -140,32 +148,44 @@ class CommandHandler:
         state: S = tip.state
         return state
 
+    def _written_elsewhere(self, name: Name) -> None:
+        self._turns.go_on(name)
+
     async def _until_decided(
         self, targets: Sequence[Target], decide: Decide, context: CommandContext, new: int
     ) -> Outcome:
-        started = monotonic()
+        started, shared = monotonic(), targets[new:]
         lost = 0
         while True:
-            # With every tip at hand nothing is awaited between here and the append.
-            old = self._tips.known(targets[new:])
-            tips = [self._tips.begun(target) for target in targets[:new]]
-            tips += await self._tips.loaded(targets[new:]) if old is None else old
-            outcome = await self._attempt(tips, decide, context)
+            if self._turns.wanted(shared):
+                async with self._turns.turn():
+                    outcome = await self._attempt(targets, decide, context, new)
+            else:
+                outcome = await self._attempt(targets, decide, context, new)
             if outcome is not None:
                 return outcome
             lost += 1
+            self.races.lost += 1
             # A stream that was to be begun may be there by now: read it, and let the rules say so.
             new = 0
             if monotonic() - started > COMMAND_SECONDS:
                 raise TooBusy(f"lost {lost} races")
             if lost > 1:
-                # Perhaps a standby took over that had not heard of what this process saw committed.
-                self._tips.drop(tips)
-                # Or another process writes to the same stream: step aside for a random moment, so that one of us wins.
+                # The first time what this process knew may just have been old; now somebody else is at it too.
+                self._turns.contest(shared)
+            if lost > 2:
+                # Even with a turn: step aside for a random moment, so that one of us wins.
                 await asyncio.sleep(random.uniform(0, min(0.001 * 2**lost, 0.05)))  # noqa: S311
 
-    async def _attempt(self, tips: Sequence[Tip], decide: Decide, context: CommandContext) -> Outcome | None:
+    async def _attempt(
+        self, targets: Sequence[Target], decide: Decide, context: CommandContext, new: int
+    ) -> Outcome | None:
         """One decision and the log's verdict on it; None when it has to be decided again."""
+        # With every tip at hand nothing is awaited between here and the append.
+        old = self._tips.known(targets[new:])
+        tips = [self._tips.begun(target) for target in targets[:new]]
+        tips += await self._tips.loaded(targets[new:]) if old is None else old
+        self.races.decided += 1
         work, refused = _decided(tips, decide, context)
         drafts = work.drafts
         parts = [draft.premise() for draft in drafts] if refused else [draft.part() for draft in drafts]

@@ -2,15 +2,12 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
-from uuid import UUID
+from collections.abc import Callable, Iterable, Sequence
 
 from infra.database import Database
 from infra.errors import Unavailable
 from infra.event_store import load_streams
-from infra.work import Target, Tip
-
-Name = tuple[str, UUID]
+from infra.work import Name, Target, Tip, name_of
 
 LARGEST_LOAD = 500
 """Most streams that are read by one statement."""
@@ -27,12 +24,16 @@ class _Load:
 
 
 class Tips:
-    """At most ``most`` tips. Streams asked for while a read is in flight share the next one."""
+    """At most ``most`` tips. Streams asked for while a read is in flight share the next one.
 
-    def __init__(self, database: Database, *, shards: int, most: int) -> None:
+    ``on_news`` hears of each stream that somebody else turns out to have written to since it was last looked at.
+    """
+
+    def __init__(self, database: Database, *, shards: int, most: int, on_news: Callable[[Name], None]) -> None:
         self._database = database
         self._shards = shards
         self._most = most
+        self._on_news = on_news
         self._tips: OrderedDict[Name, Tip] = OrderedDict()
         self._loads: dict[Name, _Load] = {}
         self._suspects: set[Name] = set()
@@ -71,29 +72,28 @@ class Tips:
 
     def keep(self, tip: Tip) -> None:
         """Remember a tip that has been stored, unless a newer reading is here."""
-        self._tips.setdefault((tip.decider.category, tip.entity_id), tip)
+        self._tips.setdefault(tip.name, tip)
         self._shed()
 
     def forget(self, tips: Sequence[Tip]) -> None:
         """These did not hold; before the next decision the log is asked for what is new."""
         for tip in tips:
-            name = (tip.decider.category, tip.entity_id)
             tip.broken = True
-            if self._tips.get(name) is tip and not tip.settled[1]:
-                del self._tips[name]
+            if self._tips.get(tip.name) is tip and not tip.settled[1]:
+                del self._tips[tip.name]
 
-    def drop(self, tips: Sequence[Tip]) -> None:
-        """Not even what was settled in these is believed any more; they are read from the beginning."""
-        for tip in tips:
-            tip.broken = True
-            self._tips.pop((tip.decider.category, tip.entity_id), None)
+    def doubt(self, names: Iterable[Name]) -> None:
+        """Somebody else may have written to these; before the next decision the log is asked for what is new."""
+        for name in names:
+            if (tip := self._tips.get(name)) is not None:
+                tip.broken = True
 
     def _is_missing(self, target: Target) -> bool:
-        tip = self._tips.get(_name(target))
+        tip = self._tips.get(name_of(target))
         return tip is None or tip.broken
 
     def _load_of(self, target: Target) -> _Load:
-        name = _name(target)
+        name = name_of(target)
         load = self._loads.get(name)
         if load is None and name in self._suspects:
             load = self._loads[name] = _Load()
@@ -117,14 +117,11 @@ class Tips:
 
     async def _read(self, load: _Load) -> None:
         try:
-            tips = [self._from_settled(name, target) for name, target in load.targets.items()]
-            known = {tip.stream_id: tip.version for tip in tips}
-            history = await load_streams(self._database, list(known), known)
+            tips = await self._up_to_date([self._from_settled(name, target) for name, target in load.targets.items()])
             # Before these come in, not after: who waits for them has not seen them yet.
             self._shed()
             for tip in tips:
-                tip.learn(history[tip.stream_id])
-                self._tips[tip.decider.category, tip.entity_id] = tip
+                self._tips[tip.name] = tip
             load.done.set_result(None)
             self._suspects -= load.targets.keys()
         except Exception as error:
@@ -132,6 +129,26 @@ class Tips:
         finally:
             for name in load.targets:
                 del self._loads[name]
+
+    async def _up_to_date(self, tips: Sequence[Tip]) -> Sequence[Tip]:
+        """The tips with what is new in the log, of a long stream no more than that.
+
+        The last event that each knows is read once more: where the log does not hold it, a standby took over that had
+        not heard of it, and the stream is read from its beginning.
+        """
+        since = {tip.stream_id: max(tip.version - 1, 0) for tip in tips}
+        history = await load_streams(self._database, list(since), since)
+        for tip in tips:
+            if tip.version and len(history[tip.stream_id]) > 1:
+                self._on_news(tip.name)
+        astray = [tip for tip in tips if not tip.learn(history[tip.stream_id])]
+        if not astray:
+            return tips
+        again = [Tip((tip.decider, tip.entity_id), self._shards) for tip in astray]
+        history = await load_streams(self._database, [tip.stream_id for tip in again])
+        for tip in again:
+            tip.learn(history[tip.stream_id])
+        return [*(tip for tip in tips if tip not in astray), *again]
 
     def _from_settled(self, name: Name, target: Target) -> Tip:
         """A new tip that knows what the old one knew for certain: of a long stream only what is new is read."""
@@ -154,7 +171,3 @@ class Tips:
     def _shed(self) -> None:
         while len(self._tips) > self._most:
             self._tips.popitem(last=False)
-
-
-def _name(target: Target) -> Name:
-    return target[0].category, target[1]

@@ -17,6 +17,14 @@ S = TypeVar("S")
 Target = tuple[Decider[Any, Any, Any], UUID]
 """A stream by its rules and the id of its entity."""
 
+Name = tuple[str, UUID]
+"""The same by its category."""
+
+
+def name_of(target: Target) -> Name:
+    """By which a stream is looked up."""
+    return target[0].category, target[1]
+
 
 class Tip:
     """The newest state of a stream that this process knows, with the events it has sent but not seen committed.
@@ -38,12 +46,25 @@ class Tip:
         self.settled: tuple[Any, int] = (self.state, 0)
         self.broken = False
 
-    def learn(self, history: Sequence[Past]) -> None:
-        """Fold events that were read from the log."""
+    @property
+    def name(self) -> Name:
+        """By which the stream is looked up."""
+        return self.decider.category, self.entity_id
+
+    def learn(self, history: Sequence[Past]) -> bool:
+        """Fold events that were read from the log, beginning with the last one that is known here.
+
+        Answers False, and learns nothing, where they do not begin with it: the log is not the one that was known.
+        """
+        if self.version:
+            if not history or (history[0].version, history[0].position) != (self.version, self.position):
+                return False
+            history = history[1:]
         for past in history:
             self.state = self.decider.evolve(self.state, past.event)
             self.version, self.position = past.version, past.position
         self.settled = (self.state, self.version)
+        return True
 
 
 class Draft:

@@ -3,24 +3,31 @@
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
+from prometheus_client import CollectorRegistry
+
 from infra.command_handler import CommandHandler
 from infra.database import Database
 from infra.doorbell import Doorbell
 from infra.event_store import Appender
 from infra.log import Log
+from infra.metrics import RaceMetrics
 from infra.settings import Settings
 from infra.streams import Keys
 
+TIPS: Final = 20_000
 IN_BULK: Final = 64
 """Requests of a batch that nobody waits for: others wait no longer for the log than for one of their own."""
 BULK_PATIENCE: Final = 10.0
 BULK_TIPS: Final = 1_000
 
 
-def open_write_side(stack: AsyncExitStack, settings: Settings, database: Database, log: Log) -> CommandHandler:
+def open_write_side(
+    stack: AsyncExitStack, settings: Settings, database: Database, log: Log, registry: CollectorRegistry
+) -> CommandHandler:
     """Opens it until the stack is closed."""
-    appender = _opened(stack, settings, database, log, largest_batch=settings.append_batch)
-    return CommandHandler(database, appender, shards=log.shards)
+    handler = _opened(stack, settings, database, log, tips=TIPS, largest_batch=settings.append_batch)
+    RaceMetrics(registry, handler.races)
+    return handler
 
 
 def open_bulk_write_side(stack: AsyncExitStack, settings: Settings, database: Database, log: Log) -> CommandHandler:
@@ -29,13 +36,16 @@ def open_bulk_write_side(stack: AsyncExitStack, settings: Settings, database: Da
     Small batches with much patience, and few tips: the streams that it begins are not written to again.
     """
     most = min(IN_BULK, settings.append_batch)
-    appender = _opened(stack, settings, database, log, largest_batch=most, patience=BULK_PATIENCE)
-    return CommandHandler(database, appender, shards=log.shards, tips=BULK_TIPS)
+    return _opened(stack, settings, database, log, tips=BULK_TIPS, largest_batch=most, patience=BULK_PATIENCE)
 
 
-def _opened(stack: AsyncExitStack, settings: Settings, database: Database, log: Log, **more: Any) -> Appender:
+def _opened(
+    stack: AsyncExitStack, settings: Settings, database: Database, log: Log, *, tips: int, **batches: Any
+) -> CommandHandler:
     doorbell = Doorbell(settings.redis_url, Keys.of(log.log_id).doorbell)
     stack.push_async_callback(doorbell.close)
-    appender = Appender(database, timeout=settings.append_timeout, on_stored=doorbell.ring, **more)
+    appender = Appender(database, timeout=settings.append_timeout, on_stored=doorbell.ring, **batches)
     stack.push_async_callback(appender.close)
-    return appender
+    handler = CommandHandler(database, appender, shards=log.shards, tips=tips)
+    stack.push_async_callback(handler.close)
+    return handler

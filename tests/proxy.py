@@ -20,6 +20,7 @@ class _Line:
     def __init__(self, client: StreamWriter, server: StreamWriter) -> None:
         self.ends = (client, server)
         self.answer: bytearray | None = None
+        self.keeps = False
 
     def cut(self) -> None:
         for end in self.ends:
@@ -29,7 +30,7 @@ class _Line:
 class Proxy:
     """Stands before a server. Faults are armed one at a time and hit the next batch that is appended through it.
 
-    ``hits`` counts the faults, ``answered`` the bytes that the server has said.
+    ``hits`` counts the faults, ``answered`` the bytes that the server has said; ``kept`` is set once an answer is kept.
     """
 
     def __init__(self, url: str) -> None:
@@ -42,6 +43,7 @@ class Proxy:
         self._next = ""
         self.hits = 0
         self.answered = 0
+        self.kept = asyncio.Event()
         self.port = 0
 
     @property
@@ -57,6 +59,10 @@ class Proxy:
     def lose_the_next_request(self) -> None:
         """The line breaks before the next batch reaches the server."""
         self._next = "request"
+
+    def keep_the_next_answer(self) -> None:
+        """The next batch reaches the server and is committed; its answer never arrives, though the line stays open."""
+        self._next = "keep"
 
     def stall(self) -> None:
         """Nothing moves any more, either way, though all connections stay open and new ones are taken."""
@@ -106,12 +112,12 @@ class Proxy:
                 self.hits += 1
                 if fault == "request":
                     break
-                line.answer = bytearray()
+                line.answer, line.keeps = bytearray(), fault == "keep"
             if self._stall_at is not None and self._stall_at in data:
                 self.stall()
             await self._flowing.wait()
             to_server.write(data)
-        if line.answer is None:
+        if line.answer is None or line.keeps:
             line.cut()
 
     async def _answer(self, line: _Line, server: StreamReader, to_client: StreamWriter) -> None:
@@ -122,8 +128,11 @@ class Proxy:
                 to_client.write(data)
                 continue
             line.answer += data
-            if line.answer.endswith(_DONE):
+            if not line.answer.endswith(_DONE):
+                continue
+            if not line.keeps:
                 break
+            self.kept.set()
         line.cut()
 
 

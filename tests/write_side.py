@@ -53,6 +53,7 @@ async def write_side(
         async with database.acquire() as connection:
             log = await identify(connection)
         commands = CommandHandler(database, appender, shards=log.shards, tips=tips)
+        stack.push_async_callback(commands.close)
         yield WriteSide(database=database, appender=appender, commands=commands)
 
 

@@ -28,7 +28,7 @@ def open_hands(
 ) -> dict[str, Any]:
     """The context of jobs, until the stack is closed."""
     storage = open_storage(settings)
-    commands = open_write_side(stack, settings, database, log)
+    commands = open_write_side(stack, settings, database, log, registry)
     return {
         "database": database,
         "images": ImageFiles(database, storage),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from benchmarks.measure import Measure
-from benchmarks.measures import appends, commands, imports, orders, products, relay, replay, visible
+from benchmarks.measures import appends, commands, imports, orders, products, relay, replay, sale, visible
 
 MEASURES: Final[Sequence[Measure]] = (
     appends.WITH_MANY,
@@ -12,6 +12,9 @@ MEASURES: Final[Sequence[Measure]] = (
     commands.HOT_STREAM,
     imports.IMPORTING,
     orders.PLACING,
+    sale.AT_THE_HANDLER,
+    sale.IN_STOCK,
+    sale.SOLD_OUT,
     products.READING,
     relay.PUBLISHING,
     replay.REBUILDING,

@@ -31,7 +31,7 @@ async def _opened(bench: Bench) -> AsyncIterator[Mapping[str, Lap]]:
 
         def side(port: int, requests: list[str]) -> Lap:
             async def lap(number: int) -> Figures:
-                load = Load(port=port, requests=requests, expect=201, seconds=bench.options.seconds, run=number)
+                load = Load(ports=[port], requests=requests, expect=[201], seconds=bench.options.seconds, run=number)
                 return await bench.client("benchmarks.load", load)
 
             return lap

@@ -34,7 +34,8 @@ async def _opened(bench: Bench) -> AsyncIterator[Mapping[str, Lap]]:
         def side(port: int, requests: list[str]) -> Lap:
             async def lap(_number: int) -> Figures:
                 return await bench.client(
-                    "benchmarks.load", Load(port=port, requests=requests, expect=200, seconds=bench.options.seconds)
+                    "benchmarks.load",
+                    Load(ports=[port], requests=requests, expect=[200], seconds=bench.options.seconds),
                 )
 
             return lap

@@ -10,12 +10,14 @@ from benchmarks.loops import race
 from benchmarks.ours.settings import settings_of
 from benchmarks.task import Task, received
 from domain.inventory import INVENTORY, ChangeStock
+from infra.collector import collect_rarely
 from infra.command_handler import CommandContext, CommandHandler
 from infra.database import Database
 from infra.event_store import Appender
 
 
 async def _run(task: Task) -> Figures:
+    collect_rarely()
     settings = settings_of(task)
     database = Database(settings)
     appender = Appender(database, timeout=settings.append_timeout, largest_batch=settings.append_batch)

@@ -80,7 +80,8 @@ Session = Annotated[AsyncSession, Depends(_session)]
 
 
 @asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """The tables, and a pool of connections."""
     url = os.environ["DATABASE_URL"].replace("postgresql:", "postgresql+asyncpg:")
     # No overflow: connections beyond the pool are closed after use, and opening them anew would cost far more.
     engine = create_async_engine(url, pool_size=20, max_overflow=0)
@@ -94,7 +95,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 def create_app() -> FastAPI:
     """The app, for ``uvicorn --factory``."""
-    app = dressed(FastAPI(lifespan=_lifespan))
+    app = dressed(FastAPI(lifespan=lifespan))
 
     @app.post("/orders", response_model=OrderOut, status_code=201)
     async def place_order(body: OrderIn, session: Session, request: Request) -> Order:

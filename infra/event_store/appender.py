@@ -30,6 +30,9 @@ CANNOT_BE_HELD = (asyncpg.DataError, asyncpg.ProgramLimitExceededError, orjson.J
 MOST_WAITING = 10_000
 """More requests than this in one process are turned away, so that a queue cannot grow without end."""
 
+WHOLE = 16
+"""So few requests are never divided: each batch has a price of its own."""
+
 Waiting = tuple[AppendRequest, "asyncio.Future[Verdict]", float]
 """A request, who waits for its verdict, and since when, by the loop's clock."""
 
@@ -57,6 +60,7 @@ class Appender:
         self._on_stored = on_stored
         self._waiting: list[Waiting] = []
         self._alone = 0
+        self._last = 0
         self._sending: asyncio.Task[None] | None = None
         self._connection: Connection | None = None
 
@@ -101,10 +105,10 @@ class Appender:
 
     def _next_batch(self) -> list[Waiting]:
         """The next requests in their order, less those that gave up or whose ground has gone: these decide again."""
-        size = 1 if self._alone else self._largest_batch
+        taken = self._waiting[: self._size()]
+        del self._waiting[: len(taken)]
         self._alone = max(0, self._alone - 1)
-        taken = self._waiting[:size]
-        del self._waiting[:size]
+        self._last = len(taken)
         batch: list[Waiting] = []
         too_old = asyncio.get_running_loop().time() - self._patience
         for waiting in taken:
@@ -120,6 +124,17 @@ class Appender:
             _break(request)
             _give(future, Conflict())
         return batch
+
+    def _size(self) -> int:
+        """At most half of those at work: who waits, and who was just answered and comes back with the next command.
+
+        All in one batch, this process would idle while Postgres stores them, and Postgres while they are decided. In
+        two, one half is decided while the other is stored.
+        """
+        if self._alone:
+            return 1
+        half = (len(self._waiting) + self._last + 1) // 2
+        return min(max(half, WHOLE), self._largest_batch)
 
     async def _send(self, batch: list[Waiting]) -> None:
         requests = [request for request, _, _ in batch]

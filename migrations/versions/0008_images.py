@@ -3,7 +3,7 @@
 from migrations.statements import run_sql
 
 revision = "0008"
-down_revision = "0011"
+down_revision = "0007"
 
 
 def upgrade() -> None:

@@ -38,21 +38,38 @@ class Guess:
         self.position = position
 
 
+async def batches(url: str) -> list[int]:
+    """How many events each commit has brought."""
+    async with connected(url) as connection:
+        sizes = await connection.fetch("SELECT count(*) AS size FROM events GROUP BY xmin::text ORDER BY min(position)")
+    return [row["size"] for row in sizes]
+
+
 # --- What shares a commit --------------------------------------------------------------------------------------------
 
 
 async def test_requests_that_come_together_share_one_commit(ours: WriteSide, database_url: str) -> None:
-    verdicts = await in_one_batch(ours.appender, *[request(part(uuid4(), 0)) for _ in range(256)])
-    assert verdicts == [Appended(position) for position in range(1, 257)]
-    async with connected(database_url) as connection:
-        assert await connection.fetchval("SELECT count(DISTINCT xmin::text) FROM events") == 1
+    verdicts = await in_one_batch(ours.appender, *[request(part(uuid4(), 0)) for _ in range(16)])
+    assert verdicts == [Appended(position) for position in range(1, 17)]
+    assert await batches(database_url) == [16]
+
+
+async def test_of_many_writers_one_half_decides_while_the_other_half_is_stored(
+    ours: WriteSide, database_url: str
+) -> None:
+    async def write() -> None:
+        stream = uuid4()
+        for version in range(10):
+            await ours.appender.append(request(part(stream, version)))
+
+    await asyncio.gather(*[write() for _ in range(64)])
+    assert await batches(database_url) == [32] * 20
 
 
 async def test_a_batch_takes_no_more_requests_than_it_may(database_url: str) -> None:
-    async with write_side(database_url, largest_batch=10) as side, connected(database_url) as connection:
+    async with write_side(database_url, largest_batch=10) as side:
         await in_one_batch(side.appender, *[request(part(uuid4(), 0)) for _ in range(25)])
-        sizes = await connection.fetch("SELECT count(*) AS size FROM events GROUP BY xmin::text ORDER BY min(position)")
-        assert [row["size"] for row in sizes] == [10, 10, 5]
+    assert await batches(database_url) == [10, 10, 5]
 
 
 async def test_the_bell_rings_once_for_each_commit_that_added_events(database_url: str) -> None:

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter
 from starlette.types import Message
 
 from infra.health import Component, Page, health, health_app, live, ready
-from infra.metrics import BOUNDS, RequestMetrics
+from infra.metrics import BOUNDS, RaceMetrics, Races, RequestMetrics, exposition
 
 pytestmark = pytest.mark.anyio
 
@@ -112,3 +112,14 @@ def test_durations_are_counted_in_buckets_that_add_up() -> None:
 
     assert [bucket("0.0005"), bucket("0.0025"), bucket("0.005"), bucket("10.0"), bucket("+Inf")] == [2, 2, 3, 3, 4]
     assert registry.get_sample_value("weir_http_request_seconds_sum", labels) == pytest.approx(99.0035)
+
+
+def test_what_races_cost_is_told() -> None:
+    registry, races = CollectorRegistry(), Races()
+    RaceMetrics(registry, races)
+    races.decided, races.lost, races.turns = 10, 3, 2
+    told = exposition(registry).decode()
+    assert [
+        f"weir_{name} {count}" in told
+        for name, count in (("decisions_total", 10.0), ("lost_races_total", 3.0), ("turns_total", 2.0))
+    ] == [True] * 3

@@ -1,0 +1,44 @@
+"""Durable reservations on one product through Weir's command handler: every writer wants one piece, again and again."""
+
+import asyncio
+from uuid import uuid4
+
+import uvloop
+
+from benchmarks.figures import Figures
+from benchmarks.loops import race
+from benchmarks.ours.settings import settings_of
+from benchmarks.shop import STOCK
+from benchmarks.task import Task, received
+from domain.inventory import INVENTORY, ChangeStock, ReserveStock
+from infra.collector import collect_rarely
+from infra.command_handler import CommandContext, CommandHandler
+from infra.database import Database
+from infra.event_store import Appender
+
+
+async def _run(task: Task) -> Figures:
+    collect_rarely()
+    settings = settings_of(task)
+    database = Database(settings)
+    appender = Appender(database, timeout=settings.append_timeout, largest_batch=settings.append_batch)
+    handler = CommandHandler(database, appender, shards=settings.shards)
+    product_id = uuid4()
+    context = CommandContext(principal="account:1", actor="account:1", correlation="01JGF9C5Z3W4N8V2K6T1R7Q0XB")
+
+    async def reserve(_writer: int) -> None:
+        command = ReserveStock(product_id=product_id, order_id=uuid4(), quantity=1)
+        await handler.handle((INVENTORY, product_id), command, context)
+
+    try:
+        stock = ChangeStock(product_id=product_id, change=STOCK, reason="delivery")
+        await handler.handle((INVENTORY, product_id), stock, context)
+        return await race(reserve, writers=task.writers, seconds=task.seconds)
+    finally:
+        await appender.close()
+        await database.close()
+
+
+if __name__ == "__main__":
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_run(received())).tell()
