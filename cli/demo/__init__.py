@@ -56,7 +56,7 @@ async def _travel(shop: Shop, console: Console) -> bool:
             return False
     console.report(
         "demo",
-        "PASS: three orders, every event read back, every mail in the box, the revenue right to the cent",
+        "PASS: three orders, every mail in the box, the money back where it belongs, the revenue right to the cent",
         Level.INFO,
     )
     return True

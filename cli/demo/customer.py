@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import httpx2
 
-from cli.demo.visit import Mailbox, Shop, Step, Visitor, expect, sign
+from cli.demo.visit import Mailbox, Shop, Step, Visitor, Written, expect, sign
 
 PIECES: Final = 2
 _ADDRESS: Final = {"name": "A. Customer", "line1": "1 Harbour Road", "city": "Hamburg", "country": "DE"}
@@ -60,13 +60,22 @@ class Customer:
         return order, placed.step("order placed", detail, readable)
 
     async def pay(self, order: Mapping[str, Any]) -> Step:
-        """Has the provider tell the shop that the money came, signed with the secret that both know."""
+        """Has the provider tell the shop that the money came."""
+        paid, payment_id = await self._money_came(order)
+        return paid.step("payment arrived", payment_id, await self.sees(order["id"], "paid", paid.token))
+
+    async def pay_too_late(self, order: Mapping[str, Any]) -> Step:
+        """The same for an order that is cancelled: the money is not kept."""
+        paid, payment_id = await self._money_came(order)
+        return paid.step("payment too late", payment_id, await self.sees(order["id"], "cancelled", paid.token))
+
+    async def _money_came(self, order: Mapping[str, Any]) -> tuple[Written, str]:
+        """Signed with the secret that the provider and the shop know."""
         payment_id = f"pay_{order['id']}"
         payment = {"order_id": order["id"], "payment_id": payment_id, "amount": order["total"], "status": "succeeded"}
         body = json.dumps(payment).encode()
         headers = {"Content-Type": "application/json", **sign(self._shop.webhook_secret, body)}
-        paid = await self._provider.send("POST", "/v1/webhooks/payments", body, headers)
-        return paid.step("payment arrived", payment_id, await self.sees(order["id"], "paid", paid.token))
+        return await self._provider.send("POST", "/v1/webhooks/payments", body, headers), payment_id
 
     async def cancel(self, order: Mapping[str, Any]) -> Step:
         """Thinks better of it."""

@@ -9,9 +9,12 @@ from typing import Any, Final
 import httpx2
 
 from cli.demo.customer import Customer
-from cli.demo.visit import Shop, Step, Visitor, expect, since
+from cli.demo.goods import IMPORTED, WRONG_LINE, picture, products
+from cli.demo.visit import Shop, Step, Visitor, eventually, expect, since
 
 STOCK: Final = 50
+IMPORT_SECONDS: Final = 30.0
+MONEY_SECONDS: Final = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +54,32 @@ class Staff:
         readable = await self._left(product, STOCK, added.token)
         return product, added.token, added.step("product added", f"{body['sku']}, {STOCK} in stock", readable)
 
+    async def show(self, product: str) -> Step:
+        """Shows the product by a picture."""
+        path, content = f"/v1/products/{product}/image", picture()
+        headers = {"Content-Type": "image/png", "Idempotency-Key": f"picture-{self._tag}"}
+        shown = await self._visitor.send("PUT", path, content, headers)
+        document, readable = await self._visitor.read(f"/v1/products/{product}", shown.token)
+        served, _ = await self._visitor.fetch(document["image_url"])
+        expect(served == content, "the picture is not the one that was sent")
+        return shown.step("picture shown", f"{len(content)} bytes, served as they came", readable)
+
+    async def import_products(self) -> Step:
+        """Has a file of products taken in, in which one line is wrong."""
+        headers = {"Content-Type": "text/csv", "Idempotency-Key": f"import-{self._tag}"}
+        begun = await self._visitor.send("POST", "/v1/products/import", products(self._tag), headers)
+        state: dict[str, Any] = {}
+
+        async def finished() -> bool:
+            state.update((await self._visitor.read(f"/v1/imports/{begun.receipt['id']}"))[0])
+            return state["state"] in ("finished", "failed")
+
+        took = await eventually(finished, IMPORT_SECONDS, "the import has not ended")
+        lines = [error["line"] for error in state["errors"]]
+        expect((state["done"], lines) == (IMPORTED - 1, [WRONG_LINE]), f"the import ended so: {state}")
+        detail = f"{state['done']} of {state['total']}, and line {WRONG_LINE} refused: {state['errors'][0]['code']}"
+        return Step(title="products imported", detail=detail, took_ms=took)
+
     async def counts(self, product: str, left: int, token: str) -> Step:
         """Sees how many pieces are left."""
         took = await self._left(product, left, token)
@@ -75,6 +104,16 @@ class Staff:
         readable = await customer.sees(order["id"], "refunded", refunded.token)
         return refunded.step("order refunded", order["order_no"], readable)
 
+    async def sees_money_back(self, order: Mapping[str, Any]) -> Step:
+        """Waits until the payment provider has given the money back and the order tells of it."""
+
+        async def told() -> bool:
+            history, _ = await self._visitor.read(f"/v1/orders/{order['id']}/history")
+            return "order.money_returned" in [happening["type"] for happening in history["items"]]
+
+        took = await eventually(told, MONEY_SECONDS, "the money did not go back")
+        return Step(title="money went back", detail=f"the payment provider says so, {order['order_no']}", took_ms=took)
+
     async def figures(self, token: str | None = None) -> Figures:
         """The dashboard."""
         document, _ = await self._visitor.read("/v1/dashboard", token)
@@ -92,22 +131,13 @@ class Staff:
         expect(revenue == Decimal(sold["total"]["amount"]), f"the revenue moved by {revenue}")
         return Step(title="dashboard exact", detail=f"revenue +{revenue} EUR, to the cent", took_ms=since(started))
 
-    async def head(self) -> int:
-        """The position before which nothing belongs to the rest of the journey."""
-        after, seen = 0, True
-        while seen:
-            page, _ = await self._visitor.read(f"/v1/events?after={after}&limit=100")
-            seen = bool(page["items"])
-            after = page["items"][-1]["position"] if seen else after
-        return after
-
-    async def events(self, after: int) -> AsyncIterator[Step]:
-        """What the log has kept of it."""
-        page, _ = await self._visitor.read(f"/v1/events?after={after}&limit=100")
-        positions = [item["position"] for item in page["items"]]
-        expect(positions == list(range(after + 1, after + 1 + len(positions))), "the log has a hole")
+    async def events(self, order: Mapping[str, Any]) -> AsyncIterator[Step]:
+        """What the log has kept of an order."""
+        page, _ = await self._visitor.read(f"/v1/streams/{order['id']}/events")
+        versions = [item["version"] for item in page["items"]]
+        expect(versions == list(range(1, len(versions) + 1)), "the stream has a hole")
         for item in page["items"]:
-            detail = f"{item['category']} {item['stream_id']} version {item['version']}"
+            detail = f"{order['order_no']} version {item['version']}"
             yield Step(title=item["type"], detail=detail, position=item["position"])
 
     async def _left(self, product: str, pieces: int, token: str) -> float:

@@ -6,7 +6,7 @@ import hmac
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -90,6 +90,14 @@ class Visitor:
         started = time.perf_counter()
         return _json(await self._http.get(path, headers=headers)), since(started)
 
+    async def fetch(self, path: str) -> tuple[bytes, float]:
+        """Bytes as they are served, and the milliseconds until they were there."""
+        started = time.perf_counter()
+        answer = await self._http.get(path, headers=self._who)
+        if answer.status_code != 200:
+            raise Failed(f"GET {path} answered {answer.status_code}")
+        return answer.content, since(started)
+
     async def _written(self, method: str, path: str, headers: Mapping[str, str], **body: Any) -> Written:
         started = time.perf_counter()
         answer = await self._http.request(method, path, headers=dict(headers), **body)
@@ -137,6 +145,16 @@ def sign(secret: str, body: bytes) -> dict[str, str]:
     digest = hmac.digest(key, f"{message_id}.{timestamp}.".encode() + body, sha256)
     signature = f"v1,{base64.b64encode(digest).decode()}"
     return {"webhook-id": message_id, "webhook-timestamp": timestamp, "webhook-signature": signature}
+
+
+async def eventually(ask: Callable[[], Awaitable[bool]], seconds: float, otherwise: str) -> float:
+    """Asks until it is so; the milliseconds that took. Raises :class:`Failed` after so many seconds."""
+    started = time.perf_counter()
+    while not await ask():
+        if since(started) > seconds * 1000:
+            raise Failed(f"{otherwise} in {seconds:.0f} s")
+        await asyncio.sleep(0.05)
+    return since(started)
 
 
 def expect(holds: bool, otherwise: str) -> None:
