@@ -1,6 +1,5 @@
 """The API with people who have accounts in it, and the office where their mail arrives."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,14 +9,12 @@ from uuid import UUID
 
 import httpx2
 import jwt
-from prometheus_client import CollectorRegistry
 
 from infra.database import Database
 from infra.settings import Settings
 from tests.api_client import api_client
 from tests.mail_office import Office, mail_office
 from tests.write_side import eventually
-from workers.tasks import run_tasks
 
 PASSWORD, ANOTHER = "correct horse battery", "staple of the stable"
 
@@ -139,16 +136,6 @@ async def open_house(settings: Settings) -> AsyncIterator[House]:
     changed = {"log_level": "error", "public_url": "http://shop.test/", "rate_limits": "off", "lease_seconds": 1.0}
     async with mail_office(settings.model_copy(update=changed)) as office, api_client(office.settings) as api:
         yield House(api=api, office=office)
-
-
-@asynccontextmanager
-async def tasks(house: House) -> AsyncIterator[None]:
-    """A tasks worker; it has drained when the block ends."""
-    stop = asyncio.Event()
-    async with asyncio.TaskGroup() as group:
-        group.create_task(run_tasks(house.office.settings, CollectorRegistry(), stop))
-        yield
-        stop.set()
 
 
 async def age(house: House, interval: str = "11 seconds") -> None:

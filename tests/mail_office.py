@@ -1,5 +1,6 @@
 """A sender with its ledger and its mail server, for tests that send mail."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from tests.builders import ACCOUNT_ID
 from tests.smtp_stub import SmtpStub, smtp_stub
 from workers.hands import open_hands
 from workers.mail import TURN_SECONDS, MailMetrics, Post
+from workers.tasks import run_tasks
 
 LOG_ID = UUID("01890000-0000-7000-8000-00000000beef")
 NOTICE = {"order_no": "W-1", "username": "ada", "carrier": "DHL", "tracking_no": "JD0146"}
@@ -91,3 +93,13 @@ async def mail_office(settings: Settings, *, pipelining: bool = True) -> AsyncIt
         stack.push_async_callback(database.close)
         settings = settings.model_copy(update={"smtp_url": SecretStr(stub.url)})
         yield Office(database=database, settings=settings, stub=stub, stack=stack)
+
+
+@asynccontextmanager
+async def tasks(office: Office) -> AsyncIterator[None]:
+    """A tasks worker; it has drained when the block ends."""
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(run_tasks(office.settings, CollectorRegistry(), stop))
+        yield
+        stop.set()

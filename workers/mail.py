@@ -6,10 +6,8 @@ claimed or done.
 
 import asyncio
 import random
-import time
 from collections.abc import Sequence
 from functools import partial
-from hashlib import sha256
 from typing import Any, Final
 from uuid import UUID
 
@@ -20,7 +18,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from infra.batches import Batches
 from infra.database import Database
 from infra.errors import Unavailable
-from infra.jobs import Jobs
+from infra.jobs import Jobs, all_ended, job_id
 from infra.links import Links
 from infra.mail_ledger import Claimed, Outcome, Settled, claim, due, settle
 from infra.mailer import Accepted, Deferred, Mailer, Refused, Result, Unknown
@@ -45,7 +43,6 @@ MAILS_PER_JOB: Final = 50
 SWEEP_LIMIT: Final = 500
 ENOUGH_JOBS: Final = 64
 """With so many in the queue there is nothing to sweep for."""
-GIVEN_UP_SECONDS: Final = 10.0
 LONGEST_WAIT: Final = 3600.0
 
 _log = structlog.get_logger("weir.mail")
@@ -201,25 +198,17 @@ def backoff(attempts: int) -> float:
 
 
 async def wake(jobs: Jobs, mails: Sequence[tuple[UUID, int]]) -> None:
-    """Enqueues jobs for the mails, each with the number of attempts behind it.
-
-    arq refuses a job whose id is queued or running, so the same mails have one at a time. But the job of a worker that
-    was killed counts as running for minutes: after :data:`GIVEN_UP_SECONDS` they get another id.
-    """
-    bucket = int(time.time() / GIVEN_UP_SECONDS)
+    """Enqueues jobs for the mails, each with the number of attempts behind it."""
     for start in range(0, len(mails), MAILS_PER_JOB):
         part = mails[start : start + MAILS_PER_JOB]
-        content = sha256(b"".join([mail_id.bytes + b"%d;" % attempts for mail_id, attempts in part])).hexdigest()
-        ids = [str(mail_id) for mail_id, _ in part]
-        await jobs.enqueue_job("send_mails", ids, _job_id=f"mails:{content}:{bucket}")
+        work = [(str(mail_id), attempts) for mail_id, attempts in part]
+        await jobs.enqueue_job("send_mails", [mail_id for mail_id, _ in work], _job_id=job_id("mails", work))
 
 
 async def send_mails(ctx: dict[str, Any], mail_ids: Sequence[str]) -> None:
-    """The job: one attempt at each of the mails. It fails as the first that fails, once all have ended."""
+    """The job: one attempt at each of the mails."""
     post: Post = ctx["post"]
-    for ending in await asyncio.gather(*(post.deliver(UUID(id)) for id in mail_ids), return_exceptions=True):
-        if isinstance(ending, BaseException):
-            raise ending
+    await all_ended(post.deliver(UUID(mail_id)) for mail_id in mail_ids)
 
 
 async def sweep_mail(ctx: dict[str, Any]) -> None:

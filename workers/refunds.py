@@ -11,11 +11,9 @@ asks under the same key, or tells the order what it may know already.
 
 import asyncio
 import random
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from hashlib import sha256
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -28,7 +26,7 @@ from infra.circuit import Breaker, Permit, State
 from infra.command_handler import CommandContext, CommandHandler
 from infra.database import Database
 from infra.errors import OutcomeUnknown, TooBusy, Unavailable
-from infra.jobs import Jobs
+from infra.jobs import Jobs, all_ended, job_id
 from infra.payment_provider import Deferred, Outcome, PaymentProvider, Refund, Refused, Returned
 from infra.refund_ledger import Claimed, Due, Unrecorded
 from infra.telemetry import REQUEST_ID
@@ -50,7 +48,6 @@ SETTLE_SECONDS: Final = 60.0
 LONGEST_SECONDS: Final = TURN_SECONDS + CALL_SECONDS + SETTLE_SECONDS
 REFUNDS_PER_JOB: Final = 10
 SWEEP_LIMIT: Final = 100
-GIVEN_UP_SECONDS: Final = 10.0
 LONGEST_WAIT: Final = 900.0
 
 _log = structlog.get_logger("weir.refunds")
@@ -234,25 +231,17 @@ def backoff(attempts: int, asked: float | None = None) -> float:
 
 
 async def wake(jobs: Jobs, found: Sequence[Due]) -> None:
-    """Enqueues jobs for the refunds, each with the number of attempts behind it.
-
-    arq refuses a job whose id is queued or running; that of a killed worker counts as running for minutes, so after
-    :data:`GIVEN_UP_SECONDS` its refunds get another id.
-    """
-    bucket = int(time.time() / GIVEN_UP_SECONDS)
+    """Enqueues jobs for the refunds, each with the number of attempts behind it."""
     for start in range(0, len(found), REFUNDS_PER_JOB):
         part = found[start : start + REFUNDS_PER_JOB]
-        content = sha256(repr(part).encode()).hexdigest()
         ids = [each.payment_id for each in part]
-        await jobs.enqueue_job("settle_refunds", ids, _job_id=f"refunds:{content}:{bucket}")
+        await jobs.enqueue_job("settle_refunds", ids, _job_id=job_id("refunds", part))
 
 
 async def settle_refunds(ctx: dict[str, Any], payment_ids: Sequence[str]) -> None:
-    """The job: sees to each of the refunds. It fails as the first that fails, once all have ended."""
+    """The job: sees to each of the refunds."""
     refunds: Refunds = ctx["refunds"]
-    for ending in await asyncio.gather(*map(refunds.see_to, payment_ids), return_exceptions=True):
-        if isinstance(ending, BaseException):
-            raise ending
+    await all_ended(map(refunds.see_to, payment_ids))
 
 
 async def sweep_refunds(ctx: dict[str, Any]) -> None:

@@ -9,10 +9,8 @@ A worker that dies anywhere leaves a timer whose claim runs out. It rings again,
 """
 
 import asyncio
-import time
 from collections.abc import Sequence
 from datetime import datetime
-from hashlib import sha256
 from itertools import groupby
 from typing import Any, Final
 from uuid import UUID
@@ -27,7 +25,7 @@ from infra.command_handler import CommandContext, CommandHandler
 from infra.database import Database
 from infra.errors import Unavailable
 from infra.fulfilment import order_work
-from infra.jobs import Jobs
+from infra.jobs import Jobs, all_ended, job_id
 from infra.log import Log, Session, read_versions
 from infra.telemetry import REQUEST_ID
 from infra.timers import Soon, TimerId
@@ -47,8 +45,6 @@ AHEAD_SECONDS: Final = 4.0
 SWEEP_LIMIT: Final = 1_000
 TIMERS_PER_JOB: Final = 50
 PAGE: Final = 500
-GIVEN_UP_SECONDS: Final = 10
-"""The job of a killed worker counts as running for minutes: after this long its timers get another id."""
 LATE_SECONDS: Final = 0.05
 """A job comes a little after its timer's moment rather than before it: then it would have come in vain."""
 
@@ -162,28 +158,21 @@ def _named(timer: TimerId) -> dict[str, str]:
 
 
 async def wake(jobs: Jobs, found: Sequence[Soon]) -> None:
-    """Enqueues jobs for the timers: at once for what is due, else at the moment of the last that shares the job.
-
-    arq refuses a job whose id is queued or running, so that the same timers have one at a time.
-    """
-    bucket = int(time.time() / GIVEN_UP_SECONDS)
+    """Enqueues jobs for the timers: at once for what is due, else at the moment of the last that shares the job."""
     for second, together in groupby(found, key=lambda each: each.second if each.seconds else None):
         due = list(together)
         for start in range(0, len(due), TIMERS_PER_JOB):
             part = due[start : start + TIMERS_PER_JOB]
-            content = sha256(repr([(each.timer, each.attempts) for each in part]).encode()).hexdigest()
             ids = [[each.timer.process, str(each.timer.stream_id), each.timer.kind] for each in part]
+            work = [(each.timer, each.attempts) for each in part]
             wait = None if second is None else part[-1].seconds + LATE_SECONDS
-            await jobs.enqueue_job("ring_timers", ids, _job_id=f"timers:{content}:{second or bucket}", _defer_by=wait)
+            await jobs.enqueue_job("ring_timers", ids, _job_id=job_id("timers", work, second), _defer_by=wait)
 
 
 async def ring_timers(ctx: dict[str, Any], ids: Sequence[Sequence[str]]) -> None:
-    """The job: rings each of the timers. It fails as the first that fails, once all have ended."""
+    """The job: rings each of the timers."""
     keeper: Timekeeper = ctx["timekeeper"]
-    rung = (keeper.ring(TimerId(process, UUID(stream_id), kind)) for process, stream_id, kind in ids)
-    for ending in await asyncio.gather(*rung, return_exceptions=True):
-        if isinstance(ending, BaseException):
-            raise ending
+    await all_ended(keeper.ring(TimerId(process, UUID(stream_id), kind)) for process, stream_id, kind in ids)
 
 
 async def sweep_timers(ctx: dict[str, Any]) -> None:

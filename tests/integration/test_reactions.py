@@ -2,12 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from domain.messages import Event, shard_of
 from domain.order_time import ORDER_TIME
@@ -19,14 +17,14 @@ from infra.log import identify
 from infra.mail_ledger import Mail
 from infra.settings import Settings
 from projections import parking
+from projections.parking import Parked
 from tests.builders import ACCOUNT_ID, ORDER_ID, OTHER_ORDER_ID, account_registered, order_placed, order_shipped
 from tests.conftest import SHARDS
-from tests.mail_office import Office, mail_office
+from tests.mail_office import Office, mail_office, tasks
 from tests.smtp_stub import Turn
 from tests.write_side import WriteSide, eventually, write_side
 from workers.follow_up import FollowUp, Linked
 from workers.reactor import NAME, applier, write_down
-from workers.tasks import run_tasks
 
 pytestmark = pytest.mark.anyio
 
@@ -52,16 +50,6 @@ async def append(log: WriteSide, stream: UUID, expected: int, *events: Event | E
     verdict = await log.appender.append(AppendRequest([part], b'{"correlation":"req-7"}'))
     assert isinstance(verdict, Appended)
     return verdict.position
-
-
-@asynccontextmanager
-async def tasks(office: Office) -> AsyncIterator[None]:
-    """A tasks worker; it has drained when the block ends."""
-    stop = asyncio.Event()
-    async with asyncio.TaskGroup() as group:
-        group.create_task(run_tasks(office.settings, CollectorRegistry(), stop))
-        yield
-        stop.set()
 
 
 async def tried(office: Office, times: int) -> bool:
@@ -183,11 +171,16 @@ async def test_an_event_that_only_a_newer_release_knows_holds_its_stream_alone(o
     await office.acquaint()
     await append(log, ORDER_ID, 0, Encoded("order.gift_wrapped", 1, b"{}"), order_shipped())
     await append(log, OTHER_ORDER_ID, 0, order_placed(order_id=OTHER_ORDER_ID))
+
+    async def both_hold() -> bool:
+        async with office.database.acquire() as session:
+            held[:] = await parking.listed(session)
+        return {each.consumer for each in held} == {NAME, ORDER_TIME.name}
+
+    held: list[Parked] = []
     async with tasks(office):
         await office.stub.received(1)
-    async with office.database.acquire() as session:
-        held = await parking.listed(session)
-    assert {each.consumer for each in held} == {NAME, ORDER_TIME.name}
+        await eventually(both_hold)
     for parked in held:
         assert (parked.stream_id, parked.event_type, parked.unknown) == (ORDER_ID, "order.gift_wrapped", True)
 

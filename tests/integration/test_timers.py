@@ -9,7 +9,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from domain.inventory import Stock
 from domain.messages import shard_of
@@ -25,11 +24,11 @@ from infra.settings import Settings
 from projections import parking
 from tests.builders import PRODUCT_ID, euros
 from tests.conftest import SHARDS
-from tests.mail_office import mail_office
+from tests.mail_office import mail_office, tasks
 from tests.timing import STOCK, Scene, expiry, reminder, timing
 from tests.write_side import WriteSide, connected, eventually, write_side
 from workers.notes import write_notes
-from workers.tasks import appliers, run_tasks
+from workers.tasks import appliers
 from workers.timers import AHEAD_SECONDS, ring_timers, sweep_timers
 from workers.turns import load
 
@@ -43,16 +42,6 @@ QUEUE = "weir:0badcafe:jobs"
 async def scene(settings: Settings, ours: WriteSide) -> AsyncIterator[Scene]:
     async with mail_office(settings.model_copy(update={"lease_seconds": 1.0})) as office, timing(office, ours) as it:
         yield it
-
-
-@asynccontextmanager
-async def tasks(scene: Scene) -> AsyncIterator[None]:
-    """A tasks worker; it has drained when the block ends."""
-    stop = asyncio.Event()
-    async with asyncio.TaskGroup() as group:
-        group.create_task(run_tasks(scene.office.settings, CollectorRegistry(), stop))
-        yield
-        stop.set()
 
 
 async def ended(scene: Scene, order_id: UUID) -> bool:
@@ -85,7 +74,7 @@ class Failing(CommandHandler):
 
 
 async def test_an_order_that_nobody_pays_ends_in_time_and_its_stock_is_free(scene: Scene) -> None:
-    async with tasks(scene):
+    async with tasks(scene.office):
         order_id = await scene.order(timedelta(seconds=1.5))
         await eventually(lambda: ended(scene, order_id), 15)
         _, told = await scene.office.stub.received(2)
@@ -107,7 +96,7 @@ async def test_what_came_due_while_everything_was_down_happens_once_at_the_start
     missed = [await scene.order(timedelta(days=-2)) for _ in range(5)]
     paid, open_still = await scene.order(OVER), await scene.order()
     await scene.pay(paid)
-    async with tasks(scene), tasks(scene):
+    async with tasks(scene.office), tasks(scene.office):
         for order_id in missed:
             await eventually(partial(ended, scene, order_id), 15)
     assert {tuple(await scene.told(order_id)) for order_id in missed} == {("placed", "cancelled")}
@@ -350,7 +339,7 @@ async def test_a_parked_order_is_taken_up_again(scene: Scene) -> None:
     stranger, order_id = uuid4(), await scene.order()
     lost = Part(stranger, "order", shard_of(stranger, SHARDS), 0, [Encoded("order.completed", 1, _fields(stranger))])
     assert isinstance(await scene.side.appender.append(AppendRequest([lost])), Appended)
-    async with tasks(scene):
+    async with tasks(scene.office):
         await eventually(lambda: _parked(scene), 15)
         await eventually(lambda: _runs(scene, order_id), 15)
     async with scene.side.database.acquire() as session:

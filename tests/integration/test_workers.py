@@ -13,6 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
+from infra.jobs import GIVEN_UP_SECONDS
 from infra.settings import Settings
 from tests.builders import order_placed
 from tests.integration.test_reactions import append
@@ -20,7 +21,6 @@ from tests.mail_office import Office, mail_office
 from tests.smtp_stub import Turn
 from tests.wire import wire_to
 from tests.write_side import eventually, write_side
-from workers.mail import GIVEN_UP_SECONDS
 from workers.main import PARTS, PartEnded, run_parts, run_worker
 
 pytestmark = pytest.mark.anyio

@@ -1,7 +1,6 @@
 """One worker's part in imports: a turn at one of them at a time, and what becomes of it when the turn ends badly."""
 
 import asyncio
-import time
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final
@@ -14,7 +13,7 @@ from infra.command_handler import CommandHandler
 from infra.database import Database
 from infra.errors import Unavailable
 from infra.imports import Claimed
-from infra.jobs import Jobs
+from infra.jobs import Jobs, job_id
 from infra.repeating import repeating
 from infra.storage import Storage
 from infra.telemetry import REQUEST_ID
@@ -30,8 +29,6 @@ LONGEST_TURN_SECONDS: Final = 60.0
 MOST_ATTEMPTS: Final = 20
 """Claims in a row without a checkpoint: whatever it is, it will not go away."""
 SWEEP_LIMIT: Final = 20
-GIVEN_UP_SECONDS: Final = 10
-"""The job of a killed worker counts as running for minutes: after this long its import gets another id."""
 
 _log = structlog.get_logger("weir.imports")
 
@@ -78,9 +75,8 @@ class Importer:
         """Makes jobs for the imports that are nobody's, whatever became of earlier ones; answers how many."""
         found = await imports.due(self._database, SWEEP_LIMIT)
         self._metrics.due.set(len(found))
-        bucket = int(time.time() / GIVEN_UP_SECONDS)
         for import_id, epoch in found:
-            await jobs.enqueue_job("carry_import", str(import_id), _job_id=f"import:{import_id}:{epoch}:{bucket}")
+            await jobs.enqueue_job("carry_import", str(import_id), _job_id=job_id("import", (import_id, epoch)))
         return len(found)
 
     async def tidy(self) -> None:
