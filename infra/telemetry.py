@@ -62,7 +62,9 @@ class LogWriter:
             self.dropped += 1
             return
         self._waiting.append(line)
-        if not self._wake.is_set():
+        if self._closing.is_set():  # whoever logs after the end is heard all the same
+            self.flush()
+        elif not self._wake.is_set():
             self._wake.set()
 
     def urgent(self, line: "bytes | Unrendered") -> None:

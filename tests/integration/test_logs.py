@@ -82,6 +82,15 @@ def test_an_ordinary_line_does_not_wait_for_another() -> None:
     os.close(writing)
 
 
+def test_a_line_that_comes_after_the_end_is_written_all_the_same(log_file: tuple[int, Path]) -> None:
+    descriptor, path = log_file
+    with logging_to(SETTINGS, descriptor) as writer:
+        pass
+    AccessLog(writer, SETTINGS).request(*ROW)
+    (line,) = lines(path)
+    assert line["event"] == "request"
+
+
 @pytest.mark.parametrize("path", ["/a\nb", '/"}{', "/\x00", "/\ud800", "/" + "x" * 9000])
 def test_no_path_can_forge_or_break_a_line(log_file: tuple[int, Path], path: str) -> None:
     descriptor, file = log_file

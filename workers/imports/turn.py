@@ -27,7 +27,8 @@ from workers.imports.rows import Fault, ReadRow, read
 
 CHUNKS_AT_ONCE: Final = 3
 """Of 512 rows each: enough to fill the appender's batches, and no more in the way of other commands."""
-CHUNKS_PER_SEARCH: Final = 8
+REFUSALS_PER_SEARCH: Final = 2_000
+"""A refused row leaves its exception in a cycle, which nobody else would find."""
 MOST_TOLD: Final = 100
 """Faults that an import tells; it counts them all."""
 
@@ -75,7 +76,7 @@ class Turn:
         self._until = monotonic() + seconds
         self._offset = mine.offset
         self._told = mine.told
-        self._chunks = 0
+        self._refused = 0
 
     async def take(self) -> bool:
         """Goes on with the import; answers whether all of it is done.
@@ -128,9 +129,10 @@ class Turn:
         to = Checkpoint(self._offset, landed.line, landed.offset, landed.done, failed, told)
         self._hold(await imports.advance(self._database, self._mine, to))
         self._offset = landed.offset
-        self._chunks += 1
-        if self._chunks % CHUNKS_PER_SEARCH == 0:
-            gc.collect(0)  # a refused row leaves its exception in a cycle
+        self._refused += failed
+        if self._refused >= REFUSALS_PER_SEARCH:
+            self._refused = 0
+            gc.collect(0)
         self._told += len(told)
         self._metrics.rows.labels("done").inc(landed.done)
         self._metrics.rows.labels("failed").inc(failed)
