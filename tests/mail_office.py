@@ -96,10 +96,10 @@ async def mail_office(settings: Settings, *, pipelining: bool = True) -> AsyncIt
 
 
 @asynccontextmanager
-async def tasks(office: Office) -> AsyncIterator[None]:
+async def tasks(settings: Settings) -> AsyncIterator[None]:
     """A tasks worker; it has drained when the block ends."""
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:
-        group.create_task(run_tasks(office.settings, CollectorRegistry(), stop))
+        group.create_task(run_tasks(settings, CollectorRegistry(), stop))
         yield
         stop.set()

@@ -8,6 +8,7 @@ from domain.order_time import OrderNote, OrderTime, PaymentReminder, RefundOwed
 from infra import mail_ledger, refund_ledger
 from infra.log import Session
 from infra.mail_ledger import Mail
+from workers import recipients
 from workers.follow_up import RecipientUnknown
 
 REMINDER = "payment_reminder"
@@ -28,19 +29,18 @@ async def write_notes(session: Session, log_id: UUID, domain: str, notes: Sequen
 async def _remind(session: Session, log_id: UUID, domain: str, note: PaymentReminder) -> None:
     """A mail to the address of this moment. Who has erased the account since gets none."""
     order = note.order
-    row = await session.fetchrow(
-        "SELECT email, username, language FROM mail_recipients WHERE account_id = $1", order.customer_id
-    )
-    if row is None:
+    known = await recipients.known(session, [order.customer_id])
+    if order.customer_id not in known:
         raise RecipientUnknown(f"account {order.customer_id}")
-    if row["email"] is None:
+    recipient = known[order.customer_id]
+    if recipient is None:
         return
     mail = Mail(
         position=order.position,
         kind=REMINDER,
-        recipient=row["email"],
-        language=row["language"],
-        context={"username": row["username"], **reminder(order)},
+        recipient=recipient.email,
+        language=recipient.language,
+        context={"username": recipient.username, **reminder(order)},
         correlation=order.correlation,
     )
     await mail_ledger.write(session, log_id, domain, [mail])

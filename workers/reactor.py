@@ -22,6 +22,7 @@ from projections.parking import Apply, Parked
 from projections.runtime.consumer import Lease, Step, move
 from projections.runtime.folding import Parking
 from projections.runtime.metrics import ConsumerMetrics
+from workers import recipients
 from workers.follow_up import Erased, FollowUp, Linked, Recipient, follow_up, told_of
 from workers.mail import wake
 from workers.reactions import REACTIONS, react
@@ -103,7 +104,7 @@ async def write_down(session: Session, log: Log, domain: str, result: FollowUp) 
     After that it clears away what accounts that were erased have left, mails among it.
     """
     if result.recipients:
-        await _store(session, result.recipients)
+        await recipients.store(session, result.recipients)
     new = await mail_ledger.write(session, log.log_id, domain, result.mails) if result.mails else []
     if result.links:
         await _write_links(session, log, result.links, frozenset(new))
@@ -126,19 +127,7 @@ async def _apply(log: Log, domain: str, session: Session, _parked: Parked, entri
 
 async def _addresses_known(session: Session, entries: Sequence[Entry]) -> dict[UUID, Recipient | None]:
     """The addresses, as they stand, of all accounts that the events mail to or tell of."""
-    accounts = {account_id for entry in entries for account_id in _concerned(entry)}
-    if not accounts:
-        return {}
-    rows = await session.fetch(
-        "SELECT account_id, email, username, language FROM mail_recipients WHERE account_id = ANY ($1)", list(accounts)
-    )
-    return {row["account_id"]: _recipient(row["email"], row["username"], row["language"]) for row in rows}
-
-
-def _recipient(email: str | None, username: str | None, language: str | None) -> Recipient | None:
-    if email is None or username is None:
-        return None
-    return Recipient(email=email, username=username, language=language)
+    return await recipients.known(session, {account_id for entry in entries for account_id in _concerned(entry)})
 
 
 def _concerned(entry: Entry) -> set[UUID]:
@@ -169,15 +158,3 @@ async def _clear_away(session: Session, erased: Sequence[Erased]) -> None:
     for each in erased:
         if each.email is not None:
             await mail_ledger.drop(session, each.email, each.position)
-
-
-async def _store(session: Session, recipients: Mapping[UUID, Recipient | None]) -> None:
-    await session.execute(
-        "INSERT INTO mail_recipients (account_id, email, username, language)"
-        " SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) ON CONFLICT (account_id)"
-        " DO UPDATE SET email = excluded.email, username = excluded.username, language = excluded.language",
-        list(recipients),
-        [recipient and recipient.email for recipient in recipients.values()],
-        [recipient and recipient.username for recipient in recipients.values()],
-        [recipient and recipient.language for recipient in recipients.values()],
-    )

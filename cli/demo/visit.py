@@ -6,7 +6,7 @@ import hmac
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -128,14 +128,20 @@ class Mailbox:
 
     async def wait_for(self, subject: str) -> EmailMessage:
         """The mail with this subject."""
-        started = time.perf_counter()
-        while since(started) < MAIL_SECONDS * 1000:
-            for path in sorted(self._directory.glob("*.eml")):
-                message = message_from_bytes(path.read_bytes(), policy=policy.default)
-                if message["Subject"] == subject and message["To"] == self._address:
-                    return message
-            await asyncio.sleep(0.02)
-        raise Failed(f"no mail with the subject {subject!r} came in {MAIL_SECONDS:.0f} s")
+        found: list[EmailMessage] = []
+
+        async def came() -> bool:
+            found.extend(message for message in self._messages() if message["Subject"] == subject)
+            return bool(found)
+
+        await eventually(came, MAIL_SECONDS, f"no mail with the subject {subject!r} came")
+        return found[0]
+
+    def _messages(self) -> Iterator[EmailMessage]:
+        for path in sorted(self._directory.glob("*.eml")):
+            message = message_from_bytes(path.read_bytes(), policy=policy.default)
+            if message["To"] == self._address:
+                yield message
 
 
 def sign(secret: str, body: bytes) -> dict[str, str]:

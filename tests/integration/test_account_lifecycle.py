@@ -180,7 +180,7 @@ async def test_nothing_is_mailed_to_an_erased_account_and_nothing_is_kept_for_it
         "INSERT INTO credentials (account_id, password_hash) VALUES ($1, $2)", account_id, kept[0]["password_hash"]
     )
     second = await house.registered()
-    async with tasks(house.office):
+    async with tasks(house.office.settings):
         await house.mailed("Please confirm your address")
 
         async def gone() -> bool:

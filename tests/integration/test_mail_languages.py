@@ -42,7 +42,7 @@ async def test_an_account_remembers_the_language_that_it_was_registered_in(
 async def test_all_mails_to_an_account_are_in_its_language(house: House) -> None:
     await register(house, "ada", "de-DE")
     ada = await house.signed_in("ada")
-    async with tasks(house.office):
+    async with tasks(house.office.settings):
         await house.mailed("Bitte bestätigen Sie Ihre Adresse")
         await ada.send("PATCH", "/v1/me", {"username": "gräfin"})
         await house.api.post("/v1/auth/password-reset", json={"email": "ada@example.org"})
@@ -58,7 +58,7 @@ async def test_who_was_registered_before_there_were_languages_is_written_to_in_t
     """Neither the event nor the rows that an older release left know of any."""
     await register(house, "ada", "de")
     await house.database.execute("UPDATE events SET data = data - 'language'")
-    async with tasks(house.office):
+    async with tasks(house.office.settings):
         mail = await house.mailed("Please confirm your address")
     assert mail.message["Content-Language"] == "en"
     assert [row["language"] for row in await house.rows("mail_ledger")] == [None]
@@ -67,7 +67,7 @@ async def test_who_was_registered_before_there_were_languages_is_written_to_in_t
 async def test_an_erased_account_leaves_no_language_behind(house: House) -> None:
     await register(house, "ada", "de")
     ada = await house.signed_in("ada")
-    async with tasks(house.office):
+    async with tasks(house.office.settings):
         await house.mailed("Bitte bestätigen Sie Ihre Adresse")
         await ada.send("DELETE", "/v1/me", {"password": PASSWORD})
 

@@ -72,7 +72,7 @@ async def ledger(office: Office) -> list[dict[str, Any]]:
 
 async def test_a_placed_order_is_confirmed_and_a_shipped_one_announced(office: Office, log: WriteSide) -> None:
     await office.acquaint()
-    async with tasks(office):
+    async with tasks(office.settings):
         await append(log, ORDER_ID, 0, order_placed())
         await office.stub.received(1)
         await append(log, ORDER_ID, 1, order_shipped())
@@ -87,17 +87,17 @@ async def test_a_placed_order_is_confirmed_and_a_shipped_one_announced(office: O
 async def test_what_was_written_while_no_worker_ran_is_mailed_when_one_comes(office: Office, log: WriteSide) -> None:
     await office.acquaint()
     await append(log, ORDER_ID, 0, order_placed(), order_shipped())
-    async with tasks(office):
+    async with tasks(office.settings):
         await office.stub.received(2)
 
 
 async def test_reading_the_log_again_from_the_start_doubles_no_mail(office: Office, log: WriteSide) -> None:
     await office.acquaint()
     last = await append(log, ORDER_ID, 0, order_placed(), order_shipped())
-    async with tasks(office):
+    async with tasks(office.settings):
         await office.stub.received(2)
     await office.database.execute("UPDATE checkpoints SET position = 0 WHERE consumer = $1", NAME)
-    async with tasks(office):
+    async with tasks(office.settings):
         await reached(office, last)
     assert len(office.stub.seen) == 2
     assert len(await ledger(office)) == 2
@@ -105,7 +105,7 @@ async def test_reading_the_log_again_from_the_start_doubles_no_mail(office: Offi
 
 async def test_two_workers_share_the_work_and_double_none_of_it(office: Office, log: WriteSide) -> None:
     await office.acquaint()
-    async with tasks(office), tasks(office):
+    async with tasks(office.settings), tasks(office.settings):
         for number in range(1, 31):
             await append(log, UUID(int=number), 0, order_placed(order_id=UUID(int=number)))
         await office.stub.received(30)
@@ -115,11 +115,11 @@ async def test_two_workers_share_the_work_and_double_none_of_it(office: Office, 
 
 async def test_the_next_worker_takes_over_where_the_last_one_stopped(office: Office, log: WriteSide) -> None:
     await office.acquaint()
-    async with tasks(office):
+    async with tasks(office.settings):
         await append(log, ORDER_ID, 0, order_placed())
         await office.stub.received(1)
     await append(log, ORDER_ID, 1, order_shipped())
-    async with tasks(office):
+    async with tasks(office.settings):
         await office.stub.received(2)
     assert len(office.stub.seen) == 2
 
@@ -128,7 +128,7 @@ async def test_an_order_of_nobody_waits_and_is_mailed_when_it_is_taken_up_again(
     await office.acquaint()
     await append(log, ORDER_ID, 0, order_placed(customer_id=STRANGER))
     await append(log, OTHER_ORDER_ID, 0, order_placed(order_id=OTHER_ORDER_ID))
-    async with tasks(office):
+    async with tasks(office.settings):
         await office.stub.received(1)
         last = await append(log, STRANGER, 0, account_registered(account_id=STRANGER, email="late@example.org"))
         await reached(office, last)
@@ -178,7 +178,7 @@ async def test_an_event_that_only_a_newer_release_knows_holds_its_stream_alone(o
         return {each.consumer for each in held} == {NAME, ORDER_TIME.name}
 
     held: list[Parked] = []
-    async with tasks(office):
+    async with tasks(office.settings):
         await office.stub.received(1)
         await eventually(both_hold)
     for parked in held:
@@ -195,7 +195,7 @@ async def test_a_ledger_row_and_its_checkpoint_are_one_commit(office: Office, lo
         " $$ BEGIN PERFORM nextval('tries'); RAISE 'no' USING ERRCODE = '57P03'; END $$"
     )
     await office.database.execute("CREATE TRIGGER no BEFORE INSERT ON mail_ledger FOR EACH ROW EXECUTE FUNCTION no()")
-    async with tasks(office):
+    async with tasks(office.settings):
         await eventually(lambda: tried(office, 2))
         moved = "SELECT FROM checkpoints WHERE consumer = $1 AND position >= $2"
         assert await office.database.fetch(moved, NAME, last) == []
@@ -206,7 +206,7 @@ async def test_a_ledger_row_and_its_checkpoint_are_one_commit(office: Office, lo
 async def test_the_server_may_refuse_one_mail_and_take_the_next(office: Office, log: WriteSide) -> None:
     office.stub.turns.append(Turn(rcpt="550 no"))
     await office.acquaint()
-    async with tasks(office):
+    async with tasks(office.settings):
         await append(log, ORDER_ID, 0, order_placed())
         await append(log, OTHER_ORDER_ID, 0, order_placed(order_id=OTHER_ORDER_ID))
         await office.stub.received(1)

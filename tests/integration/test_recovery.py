@@ -91,7 +91,7 @@ async def test_a_password_counts_no_more_from_the_event_on_even_where_its_row_is
 
 async def test_the_mailed_link_verifies_the_address_once(house: House) -> None:
     account_id = await house.registered()
-    async with tasks(house.office):
+    async with tasks(house.office.settings):
         token = await house.link("Please confirm your address")
         answer = await house.api.post("/v1/auth/verify-email", json={"token": token}, headers={"idempotency-key": "k"})
         assert (answer.status_code, answer.json()["id"], answer.json()["version"]) == (200, str(account_id), 2)
@@ -106,7 +106,7 @@ async def test_the_mailed_link_verifies_the_address_once(house: House) -> None:
 async def test_another_link_can_be_asked_for_and_the_one_before_it_is_dead(house: House) -> None:
     account_id = await house.registered()
     ada = await house.signed_in()
-    async with tasks(house.office):
+    async with tasks(house.office.settings):
         older = await house.link("Please confirm your address")
         asked = await ada.send("POST", "/v1/me/verify-email")
         assert (asked.status_code, asked.content) == (202, b"")
@@ -120,7 +120,7 @@ async def test_another_link_can_be_asked_for_and_the_one_before_it_is_dead(house
 async def test_nothing_is_mailed_to_an_address_that_is_verified_already(house: House) -> None:
     account_id = await house.registered()
     ada = await house.signed_in()
-    async with tasks(house.office):
+    async with tasks(house.office.settings):
         token = await house.link("Please confirm your address")
         assert (await house.api.post("/v1/auth/verify-email", json={"token": token})).status_code == 200
     assert (await ada.send("POST", "/v1/me/verify-email")).status_code == 202
@@ -149,7 +149,7 @@ async def test_only_who_has_signed_in_can_have_another_link_mailed(house: House)
 async def test_a_forgotten_password_is_chosen_anew_and_every_session_ends(house: House) -> None:
     account_id = await house.registered()
     ada = await house.signed_in()
-    async with tasks(house.office):
+    async with tasks(house.office.settings):
         asked = await house.api.post("/v1/auth/password-reset", json={"email": "ADA@example.org"})
         assert (asked.status_code, asked.content) == (202, b"")
         token = await house.link("Choose a new password")
@@ -177,7 +177,7 @@ async def test_a_forgotten_password_is_chosen_anew_and_every_session_ends(house:
 
 async def test_a_link_that_has_run_out_opens_nothing(house: House) -> None:
     account_id = await house.registered()
-    async with tasks(house.office):
+    async with tasks(house.office.settings):
         await house.api.post("/v1/auth/password-reset", json={"email": "ada@example.org"})
         reset, verify = await house.link("Choose a new password"), await house.link("Please confirm your address")
     await house.database.execute("UPDATE links SET expires_at = now()")
@@ -189,7 +189,7 @@ async def test_a_link_that_has_run_out_opens_nothing(house: House) -> None:
 
 async def test_of_many_who_use_a_reset_link_at_once_one_does(house: House) -> None:
     account_id = await house.registered()
-    async with tasks(house.office):
+    async with tasks(house.office.settings):
         await house.api.post("/v1/auth/password-reset", json={"email": "ada@example.org"})
         token = await house.link("Choose a new password")
     passwords = [f"a rather long password {number}" for number in range(8)]
@@ -203,7 +203,7 @@ async def test_of_many_who_use_a_reset_link_at_once_one_does(house: House) -> No
 
 async def test_only_the_newest_reset_link_opens(house: House) -> None:
     await house.registered()
-    async with tasks(house.office):
+    async with tasks(house.office.settings):
         for number in (1, 2):
             await house.api.post("/v1/auth/password-reset", json={"email": "ada@example.org"})
             await house.link("Choose a new password", number)
@@ -233,7 +233,7 @@ async def test_nobody_learns_who_has_an_account_by_forgetting_a_password(house: 
 
 async def test_no_token_of_a_link_lies_in_the_log_the_ledger_or_the_rows(house: House) -> None:
     await house.registered()
-    async with tasks(house.office):
+    async with tasks(house.office.settings):
         token = await house.link("Please confirm your address")
     for table in ("events", "mail_ledger", "links", "commands"):
         assert token not in str(await house.rows(table))

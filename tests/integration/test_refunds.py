@@ -28,6 +28,7 @@ from infra.payment_provider import Outcome as Answer
 from infra.settings import Settings
 from tests.builders import euros
 from tests.conftest import SHARDS
+from tests.mail_office import tasks
 from tests.refunding import Till, refunding
 from tests.wire import wire_to
 from tests.write_side import WriteSide, eventually
@@ -40,7 +41,6 @@ from workers.refunds import (
     settle_refunds,
     sweep_refunds,
 )
-from workers.tasks import run_tasks
 
 pytestmark = pytest.mark.anyio
 
@@ -128,9 +128,7 @@ async def test_money_that_went_back_is_not_asked_for_again(till: Till) -> None:
 
 async def test_the_money_of_a_late_payment_goes_back_and_its_customer_hears_of_it(till: Till) -> None:
     scene = till.scene
-    async with asyncio.TaskGroup() as group:
-        stop = asyncio.Event()
-        group.create_task(run_tasks(till.settings, CollectorRegistry(), stop))
+    async with tasks(till.settings):
         order_id = await scene.order(timedelta(hours=1))
         await scene.cancel(order_id)
         await scene.pay(order_id, "pay-late")
@@ -140,7 +138,6 @@ async def test_the_money_of_a_late_payment_goes_back_and_its_customer_hears_of_i
 
         await eventually(back, 20)
         mails = await scene.office.stub.received(3, 20)
-        stop.set()
     assert await till.told(order_id) == ["placed", "cancelled", "overpaid", "money_returned"]
     (subject,) = [str(mail.message["Subject"]) for mail in mails if "goes back" in str(mail.message["Subject"])]
     assert subject.startswith("Your payment for order W-2026-")

@@ -74,7 +74,7 @@ class Failing(CommandHandler):
 
 
 async def test_an_order_that_nobody_pays_ends_in_time_and_its_stock_is_free(scene: Scene) -> None:
-    async with tasks(scene.office):
+    async with tasks(scene.office.settings):
         order_id = await scene.order(timedelta(seconds=1.5))
         await eventually(lambda: ended(scene, order_id), 15)
         _, told = await scene.office.stub.received(2)
@@ -96,7 +96,7 @@ async def test_what_came_due_while_everything_was_down_happens_once_at_the_start
     missed = [await scene.order(timedelta(days=-2)) for _ in range(5)]
     paid, open_still = await scene.order(OVER), await scene.order()
     await scene.pay(paid)
-    async with tasks(scene.office), tasks(scene.office):
+    async with tasks(scene.office.settings), tasks(scene.office.settings):
         for order_id in missed:
             await eventually(partial(ended, scene, order_id), 15)
     assert {tuple(await scene.told(order_id)) for order_id in missed} == {("placed", "cancelled")}
@@ -339,7 +339,7 @@ async def test_a_parked_order_is_taken_up_again(scene: Scene) -> None:
     stranger, order_id = uuid4(), await scene.order()
     lost = Part(stranger, "order", shard_of(stranger, SHARDS), 0, [Encoded("order.completed", 1, _fields(stranger))])
     assert isinstance(await scene.side.appender.append(AppendRequest([lost])), Appended)
-    async with tasks(scene.office):
+    async with tasks(scene.office.settings):
         await eventually(lambda: _parked(scene), 15)
         await eventually(lambda: _runs(scene, order_id), 15)
     async with scene.side.database.acquire() as session:
