@@ -8,8 +8,9 @@ from api.ids import new_id
 from domain.accounts import ACCOUNTS, RegisterAccount, Role, email_key
 from domain.errors import AlreadyTaken
 from infra import credentials
+from infra.attempts import CommandContext
 from infra.claims import holder
-from infra.command_handler import CommandContext, CommandHandler
+from infra.command_handler import CommandHandler
 from infra.database import Database
 from infra.passwords import Passwords
 from infra.settings import Settings

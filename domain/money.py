@@ -73,9 +73,13 @@ class Money:
         found = _AMOUNT.fullmatch(amount)
         if found is None:
             raise InvalidAmount("must be a decimal number below 1000000000000", pointer=f"{pointer}/amount")
-        if len(found[1] or "") > digits:
+        given = len(found[1] or "")
+        if given > digits:
             raise InvalidAmount(f"must have at most {digits} decimals", pointer=f"{pointer}/amount")
-        return cls(amount=Decimal(amount).quantize(_UNIT[digits], context=_EXACT), currency=currency)
+        exact = Decimal(amount)
+        return cls(
+            amount=exact if given == digits else exact.quantize(_UNIT[digits], context=_EXACT), currency=currency
+        )
 
     @classmethod
     def zero(cls, currency: str) -> Self:

@@ -8,8 +8,7 @@ So a *no* is as true as a *yes*, even where the tip was guessed or another proce
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from time import monotonic
 from typing import Any, TypeVar
 from uuid import UUID
@@ -17,74 +16,23 @@ from uuid import UUID
 import orjson
 
 from domain.decider import Decider
-from domain.errors import AlreadyTaken, Refusal
+from infra.attempts import Attempt, CommandContext, Decide, Outcome, same_request, taken
+from infra.beginnings import Beginning, Begun, BegunByOthers, begin
 from infra.database import Database
-from infra.errors import IdempotencyKeyInFlight, IdempotencyKeyReused, NotFound, TooBusy, VersionMismatch
-from infra.event_store import (
-    Appended,
-    Appender,
-    AppendRequest,
-    ClaimTaken,
-    Conflict,
-    IdempotencyKey,
-    Part,
-    Replayed,
-    position_of,
-)
+from infra.errors import IdempotencyKeyInFlight, NotFound, TooBusy
+from infra.event_store import Appended, Appender, ClaimTaken, Replayed, Verdict, position_of
 from infra.metrics import Races
 from infra.tips import Tips
 from infra.turns import Turns
-from infra.work import Draft, Name, Target, Tip, Work
+from infra.work import Name, Target, Work
 
 S = TypeVar("S")
-
-Refused = Refusal | NotFound | VersionMismatch
-Decide = Callable[[Work], None]
 
 COMMAND_SECONDS = 1.8
 """How long a command may lose races before its client is told to come back."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommandContext:
-    """Who commands, on whose behalf, and under which conditions.
-
-    ``principal`` owns the idempotency key. ``fingerprint`` (32 bytes) tells two requests under one key apart.
-    """
-
-    principal: str
-    actor: str | None = None
-    correlation: str | None = None
-    causation: str | None = None
-    traceparent: str | None = None
-    idempotency_key: str | None = None
-    fingerprint: bytes = b""
-    if_match: int | None = None
-
-    def metadata(self) -> bytes:
-        """The JSON that goes with every event."""
-        known = {
-            "actor": self.actor,
-            "correlation": self.correlation,
-            "causation": self.causation,
-            "traceparent": self.traceparent,
-        }
-        return orjson.dumps({name: value for name, value in known.items() if value is not None})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """A command carried out.
-
-    ``positions`` are the last position written in each shard; ``answer`` goes out with the receipt.
-    """
-
-    id: UUID
-    version: int
-    position: int
-    positions: dict[int, int]
-    answer: dict[str, Any] = field(default_factory=dict)
-    replayed: bool = False
+AT_A_TIME = 16
+"""So many of many are begun before others have the loop: the appender, to send the next batch while more are begun."""
 
 
 class CommandHandler:
@@ -130,6 +78,38 @@ class CommandHandler:
             return await self._until_decided(targets, decide, context, new)
         finally:
             self._keys_in_flight.discard(key)
+
+    async def begin_all(self, beginnings: Iterable[Beginning]) -> Sequence[Exception | None]:
+        """Carry out units of work that begin all of their streams: so many that none gets a task of its own.
+
+        They are taken as they are begun, a few before others have the loop: what makes them is paid then, too.
+
+        Answers what is in the way of each: what :meth:`carry_out` raises, or whatever its decision does; None where it
+        is carried out, now or earlier under the same key. Streams begun so are not remembered.
+        """
+        begun: list[Begun] = []
+        try:
+            for beginning in beginnings:
+                begun.append(begin(beginning, self._tips, self._appender))
+                if len(begun) % AT_A_TIME == 0:
+                    await asyncio.sleep(0)
+            endings = [await each.ending() for each in begun]
+        finally:
+            for each in begun:
+                each.answer.cancel()  # where this was cancelled: what has not been sent need not be
+        there = [place for place, ending in enumerate(endings) if isinstance(ending, BegunByOthers)]
+        again = await asyncio.gather(*[self._read_and_carry_out(begun[place].beginning) for place in there])
+        for place, ending in zip(there, again, strict=True):
+            endings[place] = ending
+        return endings
+
+    async def _read_and_carry_out(self, beginning: Beginning) -> Exception | None:
+        """Read the stream that is there already, and let the rules say so."""
+        try:
+            await self.carry_out(*beginning)
+        except Exception as error:
+            return error
+        return None
 
     async def close(self) -> None:
         """Lets go of what other processes may wait for."""
@@ -186,56 +166,34 @@ class CommandHandler:
         tips = [self._tips.begun(target) for target in targets[:new]]
         tips += await self._tips.loaded(targets[new:]) if old is None else old
         self.races.decided += 1
-        work, refused = _decided(tips, decide, context)
-        drafts = work.drafts
-        parts = [draft.premise() for draft in drafts] if refused else [draft.part() for draft in drafts]
-        request = AppendRequest(
-            parts,
-            context.metadata(),
-            [] if refused else [claim for draft in drafts for claim in draft.claims],
-            _key(context, drafts, parts, work.answer, store=refused is None),
-            drafts,
-        )
-        answer = self._appender.enqueue(request)
-        if refused is None:
-            for draft in drafts:
+        attempt = Attempt(tips, decide, context)
+        answer = self._appender.enqueue(attempt.request(attempt.drafts))
+        if attempt.refused is None:
+            for draft in attempt.drafts:
                 draft.advance()
-        match await answer:
-            case Appended() if refused is not None:
-                self._tips.forget([tip for tip in tips if tip.version == 0])
-                raise refused
-            case Appended(position=position):
-                return self._outcome(drafts, parts, position, work.answer)
-            case Replayed() as replayed:
-                self._tips.forget(tips)
-                return await self._replay(replayed, tips[0].decider, context)
-            case ClaimTaken(claim=claim):
-                self._tips.forget(tips)
-                raise AlreadyTaken(f"this {claim.scope} is already taken", pointer=claim.pointer)
-            case Conflict():
-                self._tips.forget(tips)
-                return None
+        verdict = await answer
+        if isinstance(verdict, Appended) and attempt.refused is None:
+            for draft in attempt.drafts:
+                if draft.events:
+                    self._tips.keep(draft.tip)
+            return attempt.outcome(verdict.position)
+        return await self._not_appended(attempt, verdict)
 
-    def _outcome(
-        self, drafts: Sequence[Draft], parts: Sequence[Part], position: int, answer: dict[str, Any]
-    ) -> Outcome:
-        primary = drafts[0].tip
-        version = parts[0].expected + len(parts[0].events)
-        positions: dict[int, int] = {}
-        for shard, behind in _layout(parts):
-            positions[shard] = max(position - behind, positions.get(shard, 0))
-        for draft in drafts:
-            if draft.events:
-                self._tips.keep(draft.tip)
-        if not positions:
-            position = primary.position
-            positions = {primary.shard: position}
-        return Outcome(id=primary.entity_id, version=version, position=position, positions=positions, answer=answer)
+    async def _not_appended(self, attempt: Attempt, verdict: Verdict) -> Outcome | None:
+        tips = [draft.tip for draft in attempt.drafts]
+        if isinstance(verdict, Appended) and attempt.refused is not None:
+            self._tips.forget([tip for tip in tips if tip.version == 0])
+            raise attempt.refused
+        self._tips.forget(tips)
+        if isinstance(verdict, Replayed):
+            same_request(verdict, attempt.context)
+            return await self._replay(verdict, tips[0].decider)
+        if isinstance(verdict, ClaimTaken):
+            raise taken(verdict)
+        return None
 
-    async def _replay(self, replayed: Replayed, decider: Decider[Any, Any, Any], context: CommandContext) -> Outcome:
+    async def _replay(self, replayed: Replayed, decider: Decider[Any, Any, Any]) -> Outcome:
         """The outcome as it was told the first time."""
-        if replayed.fingerprint != context.fingerprint:
-            raise IdempotencyKeyReused
         kept = orjson.loads(replayed.outcome)
         entity_id, position = UUID(kept["id"]), replayed.position
         if kept["layout"][0][1] is None:
@@ -251,43 +209,3 @@ class CommandHandler:
             answer=kept["answer"],
             replayed=True,
         )
-
-
-def _decided(tips: Sequence[Tip], decide: Decide, context: CommandContext) -> tuple[Work, Refused | None]:
-    work = Work(tips)
-    try:
-        if context.if_match is not None and context.if_match != tips[0].version:
-            raise VersionMismatch(context.if_match, tips[0].version)
-        decide(work)
-    except (Refusal, NotFound, VersionMismatch) as refused:
-        return work, refused
-    return work, None
-
-
-def _layout(parts: Sequence[Part]) -> list[tuple[int, int]]:
-    """For each part with events: its shard, and how many of the request's events come after its last one."""
-    layout = []
-    behind = sum([len(part.events) for part in parts])
-    for part in parts:
-        behind -= len(part.events)
-        if part.events:
-            layout.append((part.shard, behind))
-    return layout
-
-
-def _key(
-    context: CommandContext, drafts: Sequence[Draft], parts: Sequence[Part], answer: dict[str, Any], *, store: bool
-) -> IdempotencyKey | None:
-    if context.idempotency_key is None:
-        return None
-    tip = drafts[0].tip
-    # A command without events stands where its stream does; that position is not known yet, but the version is.
-    layout: list[tuple[int, int | None]] = [*_layout(parts)] or [(tip.shard, None)]
-    outcome = {
-        "id": tip.entity_id,
-        "version": tip.version + len(parts[0].events),
-        "layout": layout,
-        "answer": answer,
-    }
-    told = orjson.dumps(outcome, default=str)  # an id may be of the driver's own kind of UUID
-    return IdempotencyKey(context.principal, context.idempotency_key, context.fingerprint, told, store)

@@ -5,7 +5,7 @@ from uuid import UUID
 from domain.fulfilment import stock_moves
 from domain.inventory import INVENTORY
 from domain.orders import ORDERS, Order, OrderCommand
-from infra.command_handler import Decide
+from infra.attempts import Decide
 from infra.work import Target, Work
 
 

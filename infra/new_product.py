@@ -18,8 +18,8 @@ from domain.catalogue import (
 )
 from domain.inventory import INVENTORY, ChangeStock
 from domain.values import MOST_PIECES
+from infra.attempts import Decide
 from infra.bodies import Body, MoneyBody, money
-from infra.command_handler import Decide
 from infra.work import Target, Work
 
 NEW_STREAMS: Final = 2

@@ -4,7 +4,7 @@ from uuid import UUID, uuid4
 
 from domain.accounts import ACCOUNTS, RegisterAccount
 from domain.inventory import INVENTORY, ChangeStock, ReserveStock
-from infra.command_handler import Outcome
+from infra.attempts import Outcome
 from infra.work import Work
 from tests.write_side import WriteSide, context
 

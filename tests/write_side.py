@@ -12,9 +12,10 @@ from uuid import UUID
 import asyncpg
 
 from domain.decider import Decider
+from infra.attempts import CommandContext
 from infra.claims import digest
 from infra.codec import Encoded
-from infra.command_handler import CommandContext, CommandHandler
+from infra.command_handler import CommandHandler
 from infra.database import Connection, Database, prepare
 from infra.event_store import (
     Appender,

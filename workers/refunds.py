@@ -22,8 +22,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from domain.orders import ORDERS, ReturnMoney
 from infra import refund_ledger
+from infra.attempts import CommandContext
 from infra.circuit import Breaker, Permit, State
-from infra.command_handler import CommandContext, CommandHandler
+from infra.command_handler import CommandHandler
 from infra.database import Database
 from infra.errors import OutcomeUnknown, TooBusy, Unavailable
 from infra.jobs import Jobs, all_ended, job_id

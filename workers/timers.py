@@ -21,7 +21,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from domain.messages import Command
 from domain.orders import ORDERS, ExpireOrder
 from infra import timers
-from infra.command_handler import CommandContext, CommandHandler
+from infra.attempts import CommandContext
+from infra.command_handler import CommandHandler
 from infra.database import Database
 from infra.errors import Unavailable
 from infra.fulfilment import order_work

@@ -29,7 +29,7 @@ from domain.accounts import (
 )
 from domain.errors import InvalidValue
 from infra import credentials, erasure
-from infra.command_handler import Outcome
+from infra.attempts import Outcome
 from infra.database import Database
 from infra.errors import OutcomeUnknown
 from infra.passwords import LONGEST, SHORTEST, Passwords

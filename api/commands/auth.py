@@ -19,8 +19,9 @@ from api.scopes import scopes_of
 from domain.accounts import ACCOUNTS, Account, EndedBy, EndSession, ReportTokenReuse, email_key, username_key
 from domain.errors import DoesNotExist, InvalidValue
 from infra import credentials
+from infra.attempts import CommandContext
 from infra.background import Background
-from infra.command_handler import CommandContext, CommandHandler
+from infra.command_handler import CommandHandler
 from infra.credentials import Credential
 from infra.database import Database
 from infra.event_store import load_streams

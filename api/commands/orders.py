@@ -34,7 +34,7 @@ from domain.orders import (
     order_number,
 )
 from domain.values import MOST_PIECES
-from infra.command_handler import Outcome
+from infra.attempts import Outcome
 from infra.errors import NotFound
 from infra.fulfilment import order_work
 from infra.settings import Settings

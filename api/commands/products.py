@@ -18,8 +18,8 @@ from domain.catalogue import PRODUCTS, ChangeSku, DescribeProduct, DiscontinuePr
 from domain.errors import DoesNotExist
 from domain.inventory import INVENTORY, LONGEST_REASON, ChangeStock
 from domain.values import MOST_PIECES
+from infra.attempts import Outcome
 from infra.bodies import money
-from infra.command_handler import Outcome
 from infra.new_product import (
     NEW_STREAMS,
     Category,

@@ -10,7 +10,8 @@ from starlette.types import Scope
 from api.answers import Receipt
 from api.context import RequestContext, context_of
 from api.deps import opened
-from infra.command_handler import CommandContext, CommandHandler, Decide, Outcome
+from infra.attempts import CommandContext, Decide, Outcome
+from infra.command_handler import CommandHandler
 from infra.consistency import encode
 from infra.work import Target
 

@@ -11,8 +11,9 @@ from benchmarks.ours.settings import settings_of
 from benchmarks.shop import STOCK
 from benchmarks.task import Task, received
 from domain.inventory import INVENTORY, ChangeStock, ReserveStock
+from infra.attempts import CommandContext
 from infra.collector import collect_rarely
-from infra.command_handler import CommandContext, CommandHandler
+from infra.command_handler import CommandHandler
 from infra.database import Database
 from infra.event_store import Appender
 

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from domain.inventory import INVENTORY, ChangeStock, OutOfStock, ReserveStock
-from infra.command_handler import Outcome
+from infra.attempts import Outcome
 from infra.errors import OutcomeUnknown, TooBusy, Unavailable
 from infra.work import Work
 from tests import planted

@@ -13,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from domain.inventory import INVENTORY, ChangeStock
-from infra.command_handler import Outcome
+from infra.attempts import Outcome
 from infra.embedded import Postgres
 from infra.errors import OutcomeUnknown, Unavailable
 from infra.schema import migrate

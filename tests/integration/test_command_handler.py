@@ -10,7 +10,7 @@ from domain.catalogue import PRODUCTS, RepriceProduct
 from domain.errors import AlreadyExists, AlreadyTaken, DoesNotExist
 from domain.inventory import INVENTORY, ChangeStock, OutOfStock, ReserveStock
 from domain.orders import ORDERS
-from infra.command_handler import Outcome
+from infra.attempts import Outcome
 from infra.errors import NotFound, VersionMismatch
 from infra.work import Work
 from tests.builders import add_product, euros, order_line, place_order

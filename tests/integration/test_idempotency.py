@@ -7,7 +7,7 @@ import pytest
 
 from domain.accounts import ACCOUNTS, DeactivateAccount
 from domain.inventory import INVENTORY, ChangeStock, OutOfStock, ReserveStock
-from infra.command_handler import Outcome
+from infra.attempts import Outcome
 from infra.errors import IdempotencyKeyInFlight, IdempotencyKeyReused, VersionMismatch
 from infra.event_store import Appended, Conflict, Replayed
 from infra.work import Work

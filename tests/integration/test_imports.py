@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from uuid import UUID, uuid4
 
 import pytest
@@ -11,11 +11,11 @@ from api.errors import Problem
 from api.intake import Intake
 from domain.accounts import Role
 from infra import imports
-from infra.command_handler import CommandContext, CommandHandler, Decide, Outcome
+from infra.beginnings import Beginning
+from infra.command_handler import CommandHandler
 from infra.errors import OutcomeUnknown, Unavailable
 from infra.imports.uploads import MOST_UNFINISHED
 from infra.settings import Settings
-from infra.work import Target
 from tests.importing import CSV, HEADER, NDJSON, faults, importing, row, written
 from workers.imports.carrying import product_of
 from workers.imports.reading import CHUNK
@@ -194,17 +194,14 @@ class Faltering:
         self._every = every
         self.calls = 0
 
-    async def carry_out(
-        self, targets: Sequence[Target], decide: Decide, context: CommandContext, *, new: int = 0
-    ) -> Outcome:
-        self.calls += 1
-        falters = self.calls % self._every == 0
+    async def begin_all(self, beginnings: Iterable[Beginning]) -> Sequence[Exception | None]:
+        begun = list(beginnings)
+        self.calls += len(begun)
+        falters = self.calls // self._every > (self.calls - len(begun)) // self._every
         if falters and isinstance(self._error, Unavailable):
-            raise self._error
-        outcome = await self._inner.carry_out(targets, decide, context, new=new)
-        if falters:
-            raise self._error
-        return outcome
+            return [*(None for _ in begun[1:]), self._error]
+        endings = await self._inner.begin_all(begun)
+        return [*endings[1:], self._error] if falters else endings
 
 
 @pytest.mark.parametrize("error", [Unavailable("away"), OutcomeUnknown("lost"), TimeoutError()])

@@ -18,8 +18,9 @@ from pydantic import SecretStr
 from domain.order_time import RefundOwed
 from domain.orders import OrderStatus
 from infra import refund_ledger
+from infra.attempts import Outcome
 from infra.circuit import Breaker, Limits, State
-from infra.command_handler import CommandHandler, Outcome
+from infra.command_handler import CommandHandler
 from infra.database import Database
 from infra.errors import Unavailable
 from infra.jobs import close_jobs, open_jobs

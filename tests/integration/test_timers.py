@@ -15,8 +15,9 @@ from domain.messages import shard_of
 from domain.order_time import ORDER_TIME, RefundOwed
 from domain.orders import OrderStatus
 from infra import timers
+from infra.attempts import Outcome
 from infra.codec import Encoded
-from infra.command_handler import CommandHandler, Outcome
+from infra.command_handler import CommandHandler
 from infra.errors import TooBusy, Unavailable
 from infra.event_store import Appended, AppendRequest, Part
 from infra.jobs import close_jobs, open_jobs

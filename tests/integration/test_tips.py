@@ -6,8 +6,8 @@ from uuid import uuid4
 import pytest
 
 from domain.inventory import INVENTORY, OutOfStock, ReserveStock
+from infra.attempts import Outcome
 from infra.codec import UnknownEventType
-from infra.command_handler import Outcome
 from infra.errors import TooBusy
 from infra.event_store.appender import MOST_WAITING
 from infra.work import Work

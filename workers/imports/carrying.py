@@ -4,8 +4,7 @@ So a row that is carried out again, by whoever, however much later, is the same 
 lets the log answer as it did the first time; the product's id is what still holds when the key is forgotten.
 """
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from typing import Final
 from uuid import UUID
@@ -14,12 +13,15 @@ import structlog
 from asyncpg import PostgresError
 
 from domain.errors import AlreadyExists, Refusal
-from infra.command_handler import CommandContext, CommandHandler
+from infra.attempts import CommandContext
+from infra.beginnings import Beginning
+from infra.command_handler import CommandHandler
 from infra.errors import IdempotencyKeyInFlight, OutcomeUnknown, TooBusy, Unavailable
 from infra.event_store.appender import CANNOT_BE_HELD
 from infra.imports import Claimed
-from infra.new_product import NEW_STREAMS, new_product_work
-from workers.imports.rows import Fault, Row
+from infra.new_product import NewProduct, new_product_work
+from workers.imports.records import Record
+from workers.imports.rows import BadRow, Fault, ReadRow
 
 NOT_THE_ROWS_FAULT: Final = (
     Unavailable,
@@ -42,53 +44,62 @@ class Carrier:
 
     def __init__(self, commands: CommandHandler, importing: Claimed) -> None:
         self._commands = commands
-        self._import = importing
-
-    async def carry_out(self, rows: Sequence[Row]) -> list[Fault]:
-        """All of them at once; answers what is wrong with those that the shop refuses.
-
-        Raises one of :data:`NOT_THE_ROWS_FAULT`, once all have ended: then nothing can be said of any of them.
-        """
-        endings = await asyncio.gather(*[self._carry_out(row) for row in rows], return_exceptions=True)
-        faults = []
-        for ending in endings:
-            if isinstance(ending, BaseException):
-                raise ending
-            if ending is not None:
-                faults.append(ending)
-        return faults
-
-    async def _carry_out(self, row: Row) -> Fault | None:
-        product_id = product_of(self._import.import_id, row.line)
-        try:
-            targets, decide = new_product_work(product_id, row.product)
-            await self._commands.carry_out(targets, decide, self._context(row.line), new=NEW_STREAMS)
-        except AlreadyExists:
-            return None  # this very row has made it, long enough ago for its key to be forgotten
-        except Refusal as refusal:
-            return Fault(row.line, refusal.code, refusal.detail, refusal.pointer)
-        except CANNOT_BE_HELD:
-            return self._unforeseen(row)
-        except NOT_THE_ROWS_FAULT:
-            raise
-        except Exception:  # whatever is in one row's way must not stand in the way of the others for ever
-            return self._unforeseen(row)
-        return None
-
-    def _unforeseen(self, row: Row) -> Fault:
-        _log.exception("row failed", import_id=str(self._import.import_id), line=row.line)
-        return Fault(row.line, "internal", "Something went wrong on this side. The import's id finds it in the logs.")
-
-    def _context(self, line: int) -> CommandContext:
-        importing = self._import
-        return CommandContext(
+        self._import_id = importing.import_id
+        self._context = CommandContext(
             principal=f"import:{importing.import_id}",
             actor=str(importing.account_id),
             correlation=importing.correlation,
-            causation=f"import:{importing.import_id}:{line}",
-            idempotency_key=str(line),
             fingerprint=_FINGERPRINT,
         )
+
+    async def carry_out(self, read_row: ReadRow, records: Sequence[Record]) -> list[Fault]:
+        """All of them at once; answers what is wrong with those that are no products or that the shop refuses.
+
+        Raises one of :data:`NOT_THE_ROWS_FAULT`, once all have ended: then nothing can be said of any of them.
+        """
+        faults: list[Fault] = []
+        lines: list[int] = []
+        endings = await self._commands.begin_all(self._beginnings(read_row, records, lines, faults))
+        found = [self._fault(line, ending) for line, ending in zip(lines, endings, strict=True) if ending is not None]
+        return sorted([*faults, *(fault for fault in found if fault is not None)])
+
+    def _beginnings(
+        self, read_row: ReadRow, records: Sequence[Record], lines: list[int], faults: list[Fault]
+    ) -> Iterator[Beginning]:
+        """Notes the lines of those that it gives, and what is wrong with the others."""
+        for record in records:
+            try:
+                beginning = self._beginning(record.line, read_row(record))
+            except BadRow as bad:
+                faults.append(bad.at(record.line))
+            except Refusal as refusal:
+                faults.append(_refused(record.line, refusal))
+            else:
+                lines.append(record.line)
+                yield beginning
+
+    def _beginning(self, line: int, product: NewProduct) -> Beginning:
+        number, context = str(line), self._context
+        context = context._replace(causation=f"{context.principal}:{number}", idempotency_key=number)
+        return Beginning(*new_product_work(product_of(self._import_id, line), product), context)
+
+    def _fault(self, line: int, ending: Exception) -> Fault | None:
+        match ending:
+            case AlreadyExists():
+                return None  # this very row has made it, long enough ago for its key to be forgotten
+            case Refusal():
+                return _refused(line, ending)
+            case _ if isinstance(ending, NOT_THE_ROWS_FAULT) and not isinstance(ending, CANNOT_BE_HELD):
+                raise ending
+            case _:  # whatever is in one row's way must not stand in the way of the others for ever
+                _log.error("row failed", import_id=str(self._import_id), line=line, exc_info=ending)
+                return Fault(
+                    line, "internal", "Something went wrong on this side. The import's id finds it in the logs."
+                )
+
+
+def _refused(line: int, refusal: Refusal) -> Fault:
+    return Fault(line, refusal.code, refusal.detail, refusal.pointer)
 
 
 def product_of(import_id: UUID, line: int) -> UUID:

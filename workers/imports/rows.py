@@ -51,13 +51,6 @@ class Fault(NamedTuple):
         return {name: value for name, value in self._asdict().items() if value is not None}
 
 
-class Row(NamedTuple):
-    """A product that could be read, and its line."""
-
-    line: int
-    product: NewProduct
-
-
 class BadRow(Exception):
     """The record is no product that the shop could take."""
 
@@ -74,17 +67,6 @@ class BadRow(Exception):
 
 class BadFile(BadRow):
     """Not a row but the whole file cannot be read."""
-
-
-def read(read_row: ReadRow, records: Sequence[Record]) -> tuple[list[Row], list[Fault]]:
-    """The rows that can be read, and what is wrong with the others."""
-    rows, faults = [], []
-    for record in records:
-        try:
-            rows.append(Row(record.line, read_row(record)))
-        except BadRow as bad:
-            faults.append(bad.at(record.line))
-    return rows, faults
 
 
 def ndjson_row(record: Record) -> NewProduct:

@@ -23,7 +23,7 @@ from infra.storage import Storage
 from workers.imports.carrying import Carrier
 from workers.imports.reading import Opened, count_rows, open_file, rows_left
 from workers.imports.records import Record
-from workers.imports.rows import Fault, ReadRow, read
+from workers.imports.rows import Fault, ReadRow
 
 CHUNKS_AT_ONCE: Final = 3
 """Of 512 rows each: enough to fill the appender's batches, and no more in the way of other commands."""
@@ -118,9 +118,7 @@ class Turn:
         return True
 
     async def _flown(self, read_row: ReadRow, chunk: Sequence[Record]) -> Landed:
-        rows, faults = read(read_row, chunk)
-        faults += await self._carrier.carry_out(rows)
-        faults.sort()
+        faults = await self._carrier.carry_out(read_row, chunk)
         return Landed(chunk[-1].next_line, chunk[-1].end, len(chunk) - len(faults), faults)
 
     async def _check_off(self, landed: Landed) -> None:

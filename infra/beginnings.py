@@ -1,0 +1,57 @@
+"""Units of work that begin all of their streams: many at once need neither tips nor a task each."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from infra.attempts import Attempt, CommandContext, Decide, Refused, same_request, taken
+from infra.event_store import Appended, Appender, ClaimTaken, Conflict, Replayed, Verdict
+from infra.tips import Tips
+from infra.work import Target
+
+
+class BegunByOthers(Exception):
+    """A stream that was to be begun is there already."""
+
+
+class Beginning(NamedTuple):
+    """The work. A stream is begun once, so nobody can build on what is under way, and nothing is remembered of it."""
+
+    targets: Sequence[Target]
+    decide: Decide
+    context: CommandContext
+
+
+class Begun(NamedTuple):
+    """The same on its way to the log; ``refused`` is what the rules had against it."""
+
+    beginning: Beginning
+    refused: Refused | None
+    answer: "asyncio.Future[Verdict]"
+
+    async def ending(self) -> Exception | None:
+        """What was in its way; None once it is stored, now or earlier under the same key."""
+        try:
+            match await self.answer:
+                case Appended():
+                    return self.refused
+                case Replayed() as replayed:
+                    same_request(replayed, self.beginning.context)
+                    return None
+                case ClaimTaken() as claimed:
+                    return taken(claimed)
+                case Conflict():
+                    return BegunByOthers()
+        except Exception as error:
+            return error
+
+
+def begin(beginning: Beginning, tips: Tips, appender: Appender) -> Begun:
+    """Decides it and gives it a place in the next batch. What goes wrong comes with the answer."""
+    try:
+        attempt = Attempt(list(map(tips.begun, beginning.targets)), beginning.decide, beginning.context)
+        return Begun(beginning, attempt.refused, appender.enqueue(attempt.request(premises=())))
+    except Exception as error:
+        answer: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        answer.set_exception(error)
+        return Begun(beginning, None, answer)
