@@ -63,7 +63,9 @@ def normal_form(value: str) -> str:
     """Return the spelling that all spellings of one name share: NFKC, case folded.
 
     Folding can undo the composition (``ǰ``) and composing can make spaces (``¸``), so both are done twice and the
-    ends are cut last: the result is its own normal form.
+    ends are cut last: the result is its own normal form. ASCII has one spelling, and its folding is lower case.
     """
+    if value.isascii():
+        return value.lower().strip()
     folded = normalize("NFKC", value).casefold()
     return normalize("NFKC", normalize("NFKC", folded).casefold()).strip()

@@ -9,7 +9,7 @@ import orjson
 
 from domain.errors import AlreadyTaken, Refusal
 from infra.errors import IdempotencyKeyReused, NotFound, VersionMismatch
-from infra.event_store import AppendRequest, ClaimTaken, IdempotencyKey, Part, Replayed
+from infra.event_store import AppendRequest, ClaimChange, ClaimTaken, IdempotencyKey, Part, Replayed
 from infra.work import Draft, Tip, Work
 
 Refused = Refusal | NotFound | VersionMismatch
@@ -60,21 +60,28 @@ class Outcome:
 class Attempt:
     """A unit of work as it was decided on these tips; ``refused`` is what the rules had against it.
 
-    A refusal asks the log to confirm the versions it was decided on, and to store nothing.
+    A refusal asks the log to confirm the versions it was decided on, and to store nothing. ``parts`` are there once
+    :meth:`request` has been asked for.
     """
 
     __slots__ = ("answer", "context", "drafts", "parts", "refused")
+
+    parts: Sequence[Part]
 
     def __init__(self, tips: Sequence[Tip], decide: Decide, context: CommandContext) -> None:
         work = Work(tips)
         self.context = context
         self.refused = _refusal(work, tips[0], decide, context)
         self.drafts, self.answer = work.drafts, work.answer
-        self.parts = [draft.part() if self.refused is None else draft.premise() for draft in self.drafts]
 
     def request(self, premises: Sequence[Draft]) -> AppendRequest:
         """What the log is asked; void as soon as one of the premises is."""
-        claims = [] if self.refused else [claim for draft in self.drafts for claim in draft.claims]
+        claims: Sequence[ClaimChange] = ()
+        if self.refused is None:
+            self.parts = [draft.part() for draft in self.drafts]
+            claims = [claim for draft in self.drafts for claim in draft.claims]
+        else:
+            self.parts = [draft.premise() for draft in self.drafts]
         return AppendRequest(self.parts, self.context.metadata(), claims, self._key(), premises)
 
     def outcome(self, position: int) -> Outcome:

@@ -31,9 +31,6 @@ S = TypeVar("S")
 COMMAND_SECONDS = 1.8
 """How long a command may lose races before its client is told to come back."""
 
-AT_A_TIME = 16
-"""So many of many are begun before others have the loop: the appender, to send the next batch while more are begun."""
-
 
 class CommandHandler:
     """The write side of one process. Keeps the tips of the streams it worked on last, ``tips`` of them at most."""
@@ -79,20 +76,20 @@ class CommandHandler:
         finally:
             self._keys_in_flight.discard(key)
 
-    async def begin_all(self, beginnings: Iterable[Beginning]) -> Sequence[Exception | None]:
+    async def begin_all(self, groups: Iterable[Sequence[Beginning]]) -> Sequence[Exception | None]:
         """Carry out units of work that begin all of their streams: so many that none gets a task of its own.
 
-        They are taken as they are begun, a few before others have the loop: what makes them is paid then, too.
+        Others have the loop after each group, the appender among them, which has batches to send; so a group is small,
+        and is made when its turn comes.
 
         Answers what is in the way of each: what :meth:`carry_out` raises, or whatever its decision does; None where it
         is carried out, now or earlier under the same key. Streams begun so are not remembered.
         """
         begun: list[Begun] = []
         try:
-            for beginning in beginnings:
-                begun.append(begin(beginning, self._tips, self._appender))
-                if len(begun) % AT_A_TIME == 0:
-                    await asyncio.sleep(0)
+            for group in groups:
+                begun += begin(group, self._tips, self._appender)
+                await asyncio.sleep(0)
             endings = [await each.ending() for each in begun]
         finally:
             for each in begun:

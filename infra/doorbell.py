@@ -12,10 +12,14 @@ QUIET_SECONDS = 0.5
 
 
 class Doorbell:
-    """Rings once for all commits that happen while the ring before is on its way; never waits, never fails."""
+    """Rings once for all commits that happen while the ring before is on its way; never waits, never fails.
 
-    def __init__(self, url: SecretStr, channel: str) -> None:
+    After each ring it ``rest``s for so many seconds.
+    """
+
+    def __init__(self, url: SecretStr, channel: str, *, rest: float = 0.0) -> None:
         self._url = url
+        self._rest = rest
         self._command = pack("PUBLISH", channel, b"")
         self._connection: Connection | None = None
         self._ringing: asyncio.Task[None] | None = None
@@ -39,6 +43,8 @@ class Doorbell:
             while self._again:
                 self._again = False
                 await self._ring_once()
+                if self._rest:
+                    await asyncio.sleep(self._rest)
         except BROKEN:
             self._quiet_until = asyncio.get_running_loop().time() + QUIET_SECONDS
             await self._hang_up()

@@ -68,16 +68,20 @@ class Tip:
 
 
 class Draft:
-    """A tip with the events that this work would add to it; what the event store calls the premise of a part."""
+    """A tip with the events that this work would add to it; what the event store calls the premise of a part.
 
-    __slots__ = ("claims", "events", "expected", "state", "tip")
+    The events are folded when somebody asks for the state, which for a stream that is only begun is nobody.
+    """
+
+    __slots__ = ("_folded", "_state", "claims", "events", "expected", "tip")
 
     def __init__(self, tip: Tip) -> None:
         self.tip = tip
         self.expected = tip.version
-        self.state = tip.state
         self.events: list[Any] = []
         self.claims: list[ClaimChange] = []
+        self._state = tip.state
+        self._folded = 0
 
     @property
     def broken(self) -> bool:
@@ -88,18 +92,27 @@ class Draft:
     def broken(self, broken: bool) -> None:
         self.tip.broken = broken
 
+    @property
+    def state(self) -> Any:
+        """What the tip's state becomes with the events."""
+        for event in self.events[self._folded :]:
+            self._state = self.tip.decider.evolve(self._state, event)
+        self._folded = len(self.events)
+        return self._state
+
     def settle(self, position: int) -> None:
         """Its events are committed, the last of them at this position."""
         self.tip.position = position
         self.tip.settled = (self.state, self.expected + len(self.events))
 
     def add(self, events: Sequence[Any]) -> None:
-        """Fold events that were just decided."""
+        """Add events that were just decided."""
         decider = self.tip.decider
+        if decider.claims is no_claims:
+            self.events += events
+            return
         for event in events:
-            if decider.claims is not no_claims:
-                self.claims += [self._change(claim) for claim in decider.claims(self.state, event)]
-            self.state = decider.evolve(self.state, event)
+            self.claims += [self._change(claim) for claim in decider.claims(self.state, event)]
             self.events.append(event)
 
     def _change(self, claim: Any) -> ClaimChange:

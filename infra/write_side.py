@@ -18,6 +18,8 @@ TIPS: Final = 20_000
 IN_BULK: Final = 64
 """Requests of a batch that nobody waits for: others wait no longer for the log than for one of their own."""
 BULK_PATIENCE: Final = 10.0
+BULK_REST: Final = 0.02
+"""Seconds between two rings: each is as dear as a dozen commands, and the relay has enough to do after one."""
 BULK_TIPS: Final = 1_000
 
 
@@ -33,16 +35,25 @@ def open_write_side(
 def open_bulk_write_side(stack: AsyncExitStack, settings: Settings, database: Database, log: Log) -> CommandHandler:
     """One for thousands of commands that nobody waits for, beside the one for those that somebody does.
 
-    Small batches with much patience, and few tips: the streams that it begins are not written to again.
+    Small batches with much patience, few rings, and few tips: the streams that it begins are not written to again.
     """
     most = min(IN_BULK, settings.append_batch)
-    return _opened(stack, settings, database, log, tips=BULK_TIPS, largest_batch=most, patience=BULK_PATIENCE)
+    return _opened(
+        stack, settings, database, log, tips=BULK_TIPS, rest=BULK_REST, largest_batch=most, patience=BULK_PATIENCE
+    )
 
 
 def _opened(
-    stack: AsyncExitStack, settings: Settings, database: Database, log: Log, *, tips: int, **batches: Any
+    stack: AsyncExitStack,
+    settings: Settings,
+    database: Database,
+    log: Log,
+    *,
+    tips: int,
+    rest: float = 0.0,
+    **batches: Any,
 ) -> CommandHandler:
-    doorbell = Doorbell(settings.redis_url, Keys.of(log.log_id).doorbell)
+    doorbell = Doorbell(settings.redis_url, Keys.of(log.log_id).doorbell, rest=rest)
     stack.push_async_callback(doorbell.close)
     appender = Appender(database, timeout=settings.append_timeout, on_stored=doorbell.ring, **batches)
     stack.push_async_callback(appender.close)

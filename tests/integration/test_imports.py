@@ -194,13 +194,13 @@ class Faltering:
         self._every = every
         self.calls = 0
 
-    async def begin_all(self, beginnings: Iterable[Beginning]) -> Sequence[Exception | None]:
-        begun = list(beginnings)
+    async def begin_all(self, groups: Iterable[Sequence[Beginning]]) -> Sequence[Exception | None]:
+        begun = [beginning for group in groups for beginning in group]
         self.calls += len(begun)
         falters = self.calls // self._every > (self.calls - len(begun)) // self._every
         if falters and isinstance(self._error, Unavailable):
             return [*(None for _ in begun[1:]), self._error]
-        endings = await self._inner.begin_all(begun)
+        endings = await self._inner.begin_all([begun])
         return [*endings[1:], self._error] if falters else endings
 
 

@@ -1,5 +1,7 @@
 """Who may have an account, under which names, and when it is open."""
 
+from unicodedata import normalize
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -111,6 +113,11 @@ def test_two_spellings_of_a_username_are_one(username: str, key: str) -> None:
 @pytest.mark.parametrize("username", ["", " ", "a b", "ada@example.org", "＠da", "a\x00b", "a" * 65, "a/b", "a\nb"])
 def test_a_username_that_could_be_mistaken_is_refused(username: str) -> None:
     accounts.when(register_account(username=username)).then_refused(InvalidValue, pointer="/username")
+
+
+@given(st.text(st.characters(max_codepoint=127)))
+def test_the_normal_form_of_ascii_is_what_the_long_way_would_find(text: str) -> None:
+    assert normal_form(text) == normalize("NFKC", normalize("NFKC", text).casefold()).strip()
 
 
 @given(st.text(max_size=20))

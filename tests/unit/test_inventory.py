@@ -1,6 +1,6 @@
 """Pieces are free, promised or sold, and none is ever made up or lost."""
 
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import pytest
 from hypothesis import given
@@ -136,6 +136,12 @@ def test_the_shop_can_hold_only_so_much() -> None:
 def test_a_products_stock_has_a_stream_of_its_own_that_never_moves() -> None:
     assert INVENTORY.stream_id(PRODUCT_ID) == UUID("e90aaf65-3048-5288-8b2c-6cd552b2314c")
     assert INVENTORY.stream_id(PRODUCT_ID) != INVENTORY.stream_id(OTHER_PRODUCT_ID)
+
+
+@given(st.uuids())
+def test_the_stream_of_a_stock_is_named_by_its_product_as_rfc_9562_names_things(product_id: UUID) -> None:
+    namespace = UUID("a3f177b1-b8ed-5068-8e35-12812522d4cb")
+    assert INVENTORY.stream_id(product_id) == uuid5(namespace, f"inventory:{product_id}")
 
 
 pieces = st.integers(min_value=1, max_value=12)

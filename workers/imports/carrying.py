@@ -19,9 +19,9 @@ from infra.command_handler import CommandHandler
 from infra.errors import IdempotencyKeyInFlight, OutcomeUnknown, TooBusy, Unavailable
 from infra.event_store.appender import CANNOT_BE_HELD
 from infra.imports import Claimed
-from infra.new_product import NewProduct, new_product_work
+from infra.new_product import new_product_work
 from workers.imports.records import Record
-from workers.imports.rows import BadRow, Fault, ReadRow
+from workers.imports.rows import Fault, ReadRow, Row, read
 
 NOT_THE_ROWS_FAULT: Final = (
     Unavailable,
@@ -32,6 +32,9 @@ NOT_THE_ROWS_FAULT: Final = (
     PostgresError,
 )
 """What may go well next time: such a row is neither done nor failed, and neither is any behind it."""
+
+AT_A_TIME: Final = 64
+"""Rows that become commands before others have the loop: as many as Postgres takes in one batch meanwhile."""
 
 _FINGERPRINT: Final = bytes(32)
 """A line of a file that never changes has no other request under its key to be told apart from."""
@@ -45,43 +48,48 @@ class Carrier:
     def __init__(self, commands: CommandHandler, importing: Claimed) -> None:
         self._commands = commands
         self._import_id = importing.import_id
-        self._context = CommandContext(
-            principal=f"import:{importing.import_id}",
-            actor=str(importing.account_id),
-            correlation=importing.correlation,
-            fingerprint=_FINGERPRINT,
-        )
+        self._principal = f"import:{importing.import_id}"
+        self._actor = str(importing.account_id)
+        self._correlation = importing.correlation
 
     async def carry_out(self, read_row: ReadRow, records: Sequence[Record]) -> list[Fault]:
         """All of them at once; answers what is wrong with those that are no products or that the shop refuses.
 
         Raises one of :data:`NOT_THE_ROWS_FAULT`, once all have ended: then nothing can be said of any of them.
         """
-        faults: list[Fault] = []
         lines: list[int] = []
-        endings = await self._commands.begin_all(self._beginnings(read_row, records, lines, faults))
+        faults: list[Fault] = []
+        endings = await self._commands.begin_all(self._groups(read_row, records, lines, faults))
         found = [self._fault(line, ending) for line, ending in zip(lines, endings, strict=True) if ending is not None]
         return sorted([*faults, *(fault for fault in found if fault is not None)])
 
-    def _beginnings(
+    def _groups(
         self, read_row: ReadRow, records: Sequence[Record], lines: list[int], faults: list[Fault]
-    ) -> Iterator[Beginning]:
+    ) -> Iterator[Sequence[Beginning]]:
         """Notes the lines of those that it gives, and what is wrong with the others."""
-        for record in records:
-            try:
-                beginning = self._beginning(record.line, read_row(record))
-            except BadRow as bad:
-                faults.append(bad.at(record.line))
-            except Refusal as refusal:
-                faults.append(_refused(record.line, refusal))
-            else:
-                lines.append(record.line)
-                yield beginning
+        for start in range(0, len(records), AT_A_TIME):
+            rows, unreadable = read(read_row, records[start : start + AT_A_TIME])
+            faults += unreadable
+            group = []
+            for row in rows:
+                try:
+                    group.append(self._beginning(row))
+                    lines.append(row.line)
+                except Refusal as refusal:
+                    faults.append(_refused(row.line, refusal))
+            yield group
 
-    def _beginning(self, line: int, product: NewProduct) -> Beginning:
-        number, context = str(line), self._context
-        context = context._replace(causation=f"{context.principal}:{number}", idempotency_key=number)
-        return Beginning(*new_product_work(product_of(self._import_id, line), product), context)
+    def _beginning(self, row: Row) -> Beginning:
+        line = row.line
+        context = CommandContext(
+            principal=self._principal,
+            actor=self._actor,
+            correlation=self._correlation,
+            causation=f"{self._principal}:{line}",
+            idempotency_key=str(line),
+            fingerprint=_FINGERPRINT,
+        )
+        return Beginning(*new_product_work(product_of(self._import_id, line), row.product), context)
 
     def _fault(self, line: int, ending: Exception) -> Fault | None:
         match ending:

@@ -35,6 +35,7 @@ _DETAILS: Final[Mapping[str, str]] = {
     "too-many-rows": "The file has more than 1,000,000 rows.",
     "file-lost": "The file is no longer there.",
 }
+_STRICT: Final = csv.reader((), strict=True).dialect
 _validate: Final = TypeAdapter(NewProduct).validator.validate_json
 
 
@@ -49,6 +50,13 @@ class Fault(NamedTuple):
     def told(self) -> dict[str, Any]:
         """As JSON has it."""
         return {name: value for name, value in self._asdict().items() if value is not None}
+
+
+class Row(NamedTuple):
+    """A product that could be read, and its line."""
+
+    line: int
+    product: NewProduct
 
 
 class BadRow(Exception):
@@ -67,6 +75,17 @@ class BadRow(Exception):
 
 class BadFile(BadRow):
     """Not a row but the whole file cannot be read."""
+
+
+def read(read_row: ReadRow, records: Sequence[Record]) -> tuple[list[Row], list[Fault]]:
+    """The rows that can be read, and what is wrong with the others."""
+    rows, faults = [], []
+    for record in records:
+        try:
+            rows.append(Row(record.line, read_row(record)))
+        except BadRow as bad:
+            faults.append(bad.at(record.line))
+    return rows, faults
 
 
 def ndjson_row(record: Record) -> NewProduct:
@@ -111,7 +130,7 @@ def _columns(header: Record) -> Sequence[str]:
 
 def _fields(record: Record) -> list[str]:
     text = _check_form(record).removesuffix("\n").removesuffix("\r")
-    return next(csv.reader((text,), strict=True)) if '"' in text else text.split(",")
+    return next(csv.reader((text,), _STRICT)) if '"' in text else text.split(",")
 
 
 def _check_form(record: Record) -> str:

@@ -1,0 +1,134 @@
+"""Many units of work that each begin their streams: each ends as it would alone, and none waits for the loop."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from uuid import UUID, uuid4
+
+import pytest
+
+from domain.catalogue import PRODUCTS
+from domain.errors import AlreadyExists, AlreadyTaken, InvalidValue, Refusal
+from domain.inventory import INVENTORY, ChangeStock
+from infra.beginnings import Beginning
+from infra.errors import IdempotencyKeyReused
+from infra.work import Work
+from tests.builders import add_product
+from tests.log_checks import violations, whole_log
+from tests.write_side import WriteSide, connected, context, eventually, head_held, somebody_waits, state_of
+
+pytestmark = pytest.mark.anyio
+
+
+def beginning(product: UUID, sku: str, *, key: str | None = None, body: str = "", stock: int = 5) -> Beginning:
+    """A new product and its first stock."""
+
+    def decide(work: Work) -> None:
+        work.execute(PRODUCTS, product, add_product(product_id=product, sku=sku))
+        work.execute(INVENTORY, product, ChangeStock(product_id=product, change=stock, reason="first stock"))
+
+    return Beginning([(PRODUCTS, product), (INVENTORY, product)], decide, context(key, body))
+
+
+async def test_all_are_stored_as_they_would_be_one_by_one(ours: WriteSide, database_url: str) -> None:
+    groups = [[beginning(uuid4(), f"A-{group}-{number}") for number in range(40)] for group in range(5)]
+    assert await ours.commands.begin_all(groups) == [None] * 200
+    alone = beginning(uuid4(), "alone")
+    await ours.commands.carry_out(*alone)
+    async with connected(database_url) as connection:
+        assert await violations(connection) == []
+        log = await whole_log(connection)
+    assert len(log) == 402
+    kinds = [(event["type"], event["version"], event["metadata"]) for event in log]
+    assert kinds[:400] == kinds[400:] * 200
+    product = groups[3][7].targets[0][1]
+    assert (await state_of(ours.database, INVENTORY, product)).available == 5
+
+
+async def test_each_ends_as_it_would_alone_and_takes_nobody_down(ours: WriteSide) -> None:
+    there, taken, twice = uuid4(), uuid4(), uuid4()
+    before = [beginning(there, "there"), beginning(taken, "taken"), beginning(twice, "twice", key="k", body="one")]
+    assert await ours.commands.begin_all([before]) == [None] * 3
+
+    def fails(_work: Work) -> None:
+        raise RuntimeError("a fault of ours")
+
+    broken = Beginning([(PRODUCTS, uuid4())], fails, context())
+    group = [
+        beginning(uuid4(), "first"),
+        beginning(there, "there once more"),
+        beginning(uuid4(), "taken"),
+        beginning(twice, "twice", key="k", body="one"),
+        beginning(uuid4(), "other", key="k", body="two"),
+        beginning(uuid4(), "refused", stock=0),
+        broken,
+        beginning(uuid4(), "last"),
+    ]
+    endings = await ours.commands.begin_all([group])
+    kinds = [type(ending) for ending in endings]
+    nothing = type(None)
+    assert kinds == [
+        *(nothing, AlreadyExists, AlreadyTaken, nothing),
+        *(IdempotencyKeyReused, InvalidValue, RuntimeError, nothing),
+    ]
+    assert isinstance(endings[2], Refusal)
+    assert endings[2].pointer == "/sku"
+    rows = await ours.database.fetch("SELECT data ->> 'sku' AS sku FROM events WHERE type = 'product.added'")
+    assert [row["sku"] for row in rows] == ["there", "taken", "twice", "first", "last"]
+
+
+async def test_what_cannot_be_held_fails_alone(ours: WriteSide) -> None:
+    group = [beginning(uuid4(), "first"), beginning(uuid4(), "key", key="a\x00b"), beginning(uuid4(), "last")]
+    first, second, third = await ours.commands.begin_all([group])
+    assert first is third is None
+    assert second is not None
+
+
+async def test_a_stream_that_is_begun_can_be_gone_on_with_at_once(ours: WriteSide) -> None:
+    product = uuid4()
+    await ours.commands.begin_all([[beginning(product, "A")]])
+    command = ChangeStock(product_id=product, change=2, reason="count")
+    assert (await ours.commands.handle((INVENTORY, product), command, context())).version == 2
+    assert (await state_of(ours.database, INVENTORY, product)).available == 7
+
+
+async def test_others_have_the_loop_after_each_group(ours: WriteSide) -> None:
+    turns = 0
+
+    async def neighbour() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    seen = []
+
+    def groups() -> Iterator[Sequence[Beginning]]:
+        for number in range(4):
+            seen.append(turns)
+            yield [beginning(uuid4(), f"A-{number}")]
+
+    other = asyncio.create_task(neighbour())
+    await asyncio.sleep(0)
+    await ours.commands.begin_all(groups())
+    other.cancel()
+    assert seen == sorted(set(seen))
+
+
+async def test_what_was_not_sent_when_its_caller_is_cancelled_is_not_sent_later(
+    ours: WriteSide, database_url: str
+) -> None:
+    async def waits() -> bool:
+        return await somebody_waits(head)
+
+    async with head_held(database_url) as head:
+        first = asyncio.create_task(ours.commands.begin_all([[beginning(uuid4(), "sent")]]))
+        await eventually(waits)
+        second = asyncio.create_task(ours.commands.begin_all([[beginning(uuid4(), "waiting")]]))
+        await asyncio.sleep(0)
+        second.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await second
+    assert await first == [None]
+    await ours.commands.begin_all([[beginning(uuid4(), "later")]])
+    rows = await ours.database.fetch("SELECT data ->> 'sku' AS sku FROM events WHERE type = 'product.added'")
+    assert [row["sku"] for row in rows] == ["sent", "later"]

@@ -1,0 +1,36 @@
+"""Text as people send it: what is refused in it, whatever else it holds."""
+
+import unicodedata
+
+import pytest
+
+from domain.errors import InvalidValue
+from domain.values import line, text
+
+ALL = [chr(point) for point in range(0x3000)] + ["\ud800", "\udfff", "\ufeff", "\U000e0001", "\U0010ffff"]
+CONTROLS = {char for char in ALL if unicodedata.category(char) == "Cs" or (ord(char) < 32 or char == "\x7f")}
+BREAKS = {"\t", "\n", "\r", "\x85", "\u2028", "\u2029"}
+
+
+def refuses(check: object, char: str) -> bool:
+    assert callable(check)
+    try:
+        check(f"a{char}b", "/x", longest=3)
+    except InvalidValue:
+        return True
+    return False
+
+
+def test_text_may_have_line_breaks_and_no_other_controls() -> None:
+    assert {char for char in ALL if refuses(text, char)} == CONTROLS - {"\t", "\n", "\r"}
+
+
+def test_a_line_has_no_line_breaks_either() -> None:
+    assert {char for char in ALL if refuses(line, char)} == CONTROLS | BREAKS
+
+
+@pytest.mark.parametrize("value", ["", " ", "\u00a0", "\u2003 "])
+def test_only_text_that_may_be_blank_is_blank(value: str) -> None:
+    with pytest.raises(InvalidValue, match="blank"):
+        text(value, "/x", longest=9)
+    assert text(value, "/x", longest=9, blank=True) == value
