@@ -15,7 +15,7 @@ from infra.settings import Settings
 from infra.streams import Keys
 
 TIPS: Final = 20_000
-IN_BULK: Final = 64
+IN_BULK: Final = 96
 """Requests of a batch that nobody waits for: others wait no longer for the log than for one of their own."""
 BULK_PATIENCE: Final = 10.0
 BULK_REST: Final = 0.02

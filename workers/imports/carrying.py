@@ -33,8 +33,8 @@ NOT_THE_ROWS_FAULT: Final = (
 )
 """What may go well next time: such a row is neither done nor failed, and neither is any behind it."""
 
-AT_A_TIME: Final = 64
-"""Rows that become commands before others have the loop: as many as Postgres takes in one batch meanwhile."""
+AT_A_TIME: Final = 16
+"""Rows that become commands before others have the loop: Postgres waits for its next batch no longer than they take."""
 
 _FINGERPRINT: Final = bytes(32)
 """A line of a file that never changes has no other request under its key to be told apart from."""
