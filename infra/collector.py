@@ -1,13 +1,21 @@
 """Python's search for garbage: rarer or held off, where thousands of objects come and go and few are in cycles."""
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
-THRESHOLDS: Final = (10_000, 20, 50)
-"""A batch of commands keeps thousands of new objects alive until its commit. Whoever looks for garbage among them after
-every 700 allocations, as Python does by itself, walks through all of them each time and finds none."""
+THRESHOLDS: Final = (5_000, 5, 0)
+"""New objects between two searches among them; such searches until one among some 30,000; such until one of all, which
+then waits for :data:`SEARCHES` of them.
+
+A batch of commands keeps thousands of new objects alive until its commit. Whoever looks for garbage among them after
+every 700 allocations, as Python does by itself, walks through all of them each time and finds none.
+"""
+
+
+SEARCHES: Final = 1_000
+"""Searches among some 30,000 objects until one of all."""
 
 
 @contextmanager
@@ -23,10 +31,29 @@ def held_off() -> Iterator[None]:
 
 
 def collect_rarely() -> None:
-    """Take what is loaded out of the collector's sight, and let it look less often at the rest.
+    """Look at new objects now and then, and at old ones hardly ever; to be called once all code is loaded.
 
-    A full collection would walk some 140,000 objects of code that never go away; that pause would be some request's.
+    What has outlived two searches is taken out of the collector's sight: tens of thousands of tips and documents that
+    come and go without cycles. A full search walks through all of them, which was a pause of 250 ms in some request's
+    way, every few seconds under load. Cycles that were old when they broke are found by one search in thirty million.
     """
     gc.collect()
     gc.freeze()
     gc.set_threshold(*THRESHOLDS)
+    gc.callbacks.append(_Rarely())
+
+
+class _Rarely:
+    """Told of each search. What is frozen no search sees, and freezing sets back the count that leads to one of all."""
+
+    def __init__(self) -> None:
+        self._searches = 0
+
+    def __call__(self, phase: str, info: Mapping[str, int]) -> None:
+        if phase == "start" or not info["generation"]:
+            return
+        self._searches = self._searches + 1 if info["generation"] == 1 else 0
+        if self._searches < SEARCHES:
+            gc.freeze()
+        else:
+            gc.unfreeze()

@@ -1,0 +1,76 @@
+"""The search for garbage: old objects are left alone, and a broken cycle is found all the same."""
+
+import gc
+from collections.abc import Iterator
+from weakref import ref
+
+import pytest
+
+from infra.collector import SEARCHES, THRESHOLDS, collect_rarely, held_off
+
+
+class Node:
+    """One that can point to itself."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    thresholds, callbacks = gc.get_threshold(), list(gc.callbacks)
+    try:
+        yield
+    finally:
+        gc.callbacks[:] = callbacks
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()
+
+
+def test_what_has_outlived_two_searches_is_not_looked_at_again() -> None:
+    collect_rarely()
+    node = Node()
+    gc.collect(0)
+    assert any(each is node for each in gc.get_objects())
+    gc.collect(1)
+    assert not any(each is node for each in gc.get_objects())
+
+
+def test_a_cycle_that_was_old_when_it_broke_is_found_by_the_search_of_all_and_by_none_before() -> None:
+    """Python puts that off until a quarter of what there was the last time has been added, however many searches."""
+    collect_rarely()
+    there = gc.get_freeze_count()
+    node = Node()
+    seen = ref(node)
+    gc.collect(1)
+    del node
+    kept = [[number] for number in range(there // 2)]
+    for _ in range(SEARCHES - 3 - len(kept) // THRESHOLDS[0] // THRESHOLDS[1]):
+        gc.collect(1)
+    assert seen() is not None
+    for _ in range(SEARCHES):
+        gc.collect(1)
+    kept += [[number] for number in range(2 * THRESHOLDS[0])]
+    assert seen() is None
+    assert gc.get_freeze_count() > there
+
+
+def test_a_young_cycle_is_found_soon() -> None:
+    collect_rarely()
+    node = Node()
+    seen = ref(node)
+    del node
+    kept = [[number] for number in range(THRESHOLDS[0] * 2)]
+    assert seen() is None
+    assert kept
+
+
+def test_while_it_is_held_off_nothing_is_searched() -> None:
+    node = Node()
+    seen = ref(node)
+    del node
+    with held_off():
+        kept = [[number] for number in range(20_000)]
+        assert seen() is not None
+    assert gc.isenabled()
+    assert kept
