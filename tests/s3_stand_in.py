@@ -14,6 +14,17 @@ BUCKET = "shop"
 ACCESS_KEY = "AKIATEST"
 SECRET_KEY = "a secret of the tests"
 
+
+def s3_settings(port: int, secret: str = SECRET_KEY) -> dict[str, str]:
+    """What a process is told of the bucket that is served there."""
+    return {
+        "storage_url": f"s3://{BUCKET}/files",
+        "storage_endpoint": f"http://127.0.0.1:{port}",
+        "storage_access_key_id": ACCESS_KEY,
+        "storage_secret_access_key": secret,
+    }
+
+
 _AUTHORIZATION = re.compile(
     r"AWS4-HMAC-SHA256 Credential=(?P<key>[^/]+)/(?P<scope>\S+), SignedHeaders=(?P<names>\S+), Signature=(?P<code>\w+)"
 )

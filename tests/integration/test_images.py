@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 from uuid import UUID, uuid4
 
 import httpx2
@@ -22,7 +21,7 @@ from projections.generations import install
 from projections.product_card import image_file
 from tests.attacks.house import working
 from tests.pictures import chunk, jpeg, png, webp
-from tests.s3_stand_in import ACCESS_KEY, BUCKET, SECRET_KEY, S3StandIn
+from tests.s3_stand_in import S3StandIn, s3_settings
 from tests.serving import connected, serving
 from tests.shop import Client, Shop, shop
 from workers.images import is_shown
@@ -335,22 +334,14 @@ async def test_one_that_cannot_be_looked_at_does_not_keep_the_others(
 
 
 @pytest.fixture
-async def s3() -> AsyncIterator[tuple[S3StandIn, dict[str, Any]]]:
+async def s3() -> AsyncIterator[tuple[S3StandIn, dict[str, str]]]:
     stand_in = S3StandIn()
     async with serving(stand_in) as port:
-        yield (
-            stand_in,
-            {
-                "storage_url": f"s3://{BUCKET}/files",
-                "storage_endpoint": f"http://127.0.0.1:{port}",
-                "storage_access_key_id": ACCESS_KEY,
-                "storage_secret_access_key": SECRET_KEY,
-            },
-        )
+        yield stand_in, s3_settings(port)
 
 
 async def test_a_bucket_away_keeps_nobody_from_anything_else(
-    told: Settings, s3: tuple[S3StandIn, dict[str, Any]]
+    told: Settings, s3: tuple[S3StandIn, dict[str, str]]
 ) -> None:
     stand_in, where = s3
     there = Settings.model_validate({**told.model_dump(), **where})

@@ -17,6 +17,8 @@ from infra.errors import OutcomeUnknown, Unavailable
 from infra.imports.uploads import MOST_UNFINISHED
 from infra.settings import Settings
 from tests.importing import CSV, HEADER, NDJSON, faults, importing, row, written
+from tests.s3_stand_in import S3StandIn, s3_settings
+from tests.serving import serving
 from workers.imports.carrying import product_of
 from workers.imports.reading import CHUNK
 
@@ -183,6 +185,25 @@ async def test_short_turns_come_to_the_same_end(settings: Settings) -> None:
         assert turns > 3
         assert (seen["done"], seen["failed"]) == (len(rows), 0)
         assert len(await scene.products()) == len(rows)
+
+
+async def test_a_file_in_a_bucket_is_read_on_from_where_the_last_turn_ended(settings: Settings) -> None:
+    rows = [row(number) for number in range(2 * CHUNK + 1)]
+    stand_in = S3StandIn()
+    async with serving(stand_in) as port:
+        told = Settings.model_validate({**settings.model_dump(), **s3_settings(port)})
+        async with importing(told, turn_seconds=0.0) as scene:
+            import_id = await scene.upload(written(rows))
+            assert [thing.content for thing in stand_in.things.values()] == [written(rows)]
+            stand_in.failing = 503
+            assert await scene.importer.turn(import_id)
+            stand_in.failing = None
+            await scene.database.execute("UPDATE imports SET wake_at = now()")
+            seen = await scene.done(import_id)
+            assert (seen["done"], seen["failed"], seen["errors"]) == (len(rows), 0, [])
+            await scene.importer.tidy()
+        assert not stand_in.things
+    assert len([line for line in stand_in.seen if line.startswith("GET")]) > 4
 
 
 class Faltering:

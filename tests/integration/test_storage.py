@@ -16,7 +16,7 @@ from infra.settings import Settings
 from infra.storage import Blob, Bucket, Folder, Storage, open_storage
 from infra.storage.folder import DRAFTS, LEFTOVER_SECONDS
 from infra.storage.passing import answered
-from tests.s3_stand_in import ACCESS_KEY, BUCKET, SECRET_KEY, S3StandIn
+from tests.s3_stand_in import ACCESS_KEY, SECRET_KEY, S3StandIn, s3_settings
 from tests.serving import serving
 
 pytestmark = pytest.mark.anyio
@@ -55,13 +55,7 @@ async def s3() -> AsyncIterator[tuple[S3StandIn, Bucket]]:
 
 
 def bucket(port: int, secret: str = SECRET_KEY) -> Bucket:
-    told = {
-        "storage_url": f"s3://{BUCKET}/files",
-        "storage_endpoint": f"http://127.0.0.1:{port}",
-        "storage_access_key_id": ACCESS_KEY,
-        "storage_secret_access_key": secret,
-    }
-    storage = open_storage(Settings.model_validate(told))
+    storage = open_storage(Settings.model_validate(s3_settings(port, secret)))
     assert isinstance(storage, Bucket)
     return storage
 
