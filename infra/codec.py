@@ -21,6 +21,8 @@ from domain.registry import EVENTS, NAMES, EventType, Upcaster
 
 Fields: TypeAlias = dict[str, Any]
 Convert: TypeAlias = Callable[[Any], Any]
+PartReader: TypeAlias = Callable[[type[Any]], Convert]
+"""Of a dataclass that is a field of another: what makes it of its parsed JSON object."""
 Shape: TypeAlias = tuple[str, int, tuple[str, ...]]
 
 _OPTIONS: Final = orjson.OPT_UTC_Z
@@ -102,10 +104,10 @@ def reader(cls: type[Any]) -> Convert:
     return _builder(cls)
 
 
-def converters(cls: type[Any]) -> dict[str, Convert]:
-    """How each field of a dataclass is made from what JSON holds of it."""
+def converters(cls: type[Any], part: PartReader | None = None) -> dict[str, Convert]:
+    """How each field of a dataclass is made from what JSON holds of it; ``part`` tells it of nested dataclasses."""
     hints = get_type_hints(cls)
-    return {each.name: _converter(hints[each.name]) for each in fields(cls)}
+    return {each.name: _converter(hints[each.name], part or _builder) for each in fields(cls)}
 
 
 def versioned_reader(kind: EventType, stored: int) -> Convert:
@@ -158,7 +160,7 @@ def _builder(cls: type[Any]) -> Convert:
     """
     by_field = converters(cls)
     count = len(by_field)
-    conversions = tuple((name, convert) for name, convert in by_field.items() if convert is not _as_it_is)
+    conversions = tuple((name, convert) for name, convert in by_field.items() if convert is not as_it_is)
     place = next(base.__dict__["__dict__"].__set__ for base in cls.__mro__ if "__dict__" in base.__dict__)
     fit = _fitter(cls, by_field)
 
@@ -189,24 +191,24 @@ def _fitter(cls: type[Any], converters: dict[str, Convert]) -> Convert:
     return fit
 
 
-def _converter(hint: Any) -> Convert:
+def _converter(hint: Any, part: PartReader) -> Convert:
     """How a value of the type is made from what JSON holds."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is tuple and arguments[1:] == (...,):
-        return _tuple_of(_converter(arguments[0]))
+        return _tuple_of(_converter(arguments[0], part))
     if origin in (Union, UnionType):
-        return _optional(hint, [part for part in arguments if part is not NoneType])
+        return _optional(hint, [each for each in arguments if each is not NoneType], part)
     if not isinstance(hint, type):
         raise TypeError(f"{hint} cannot be read back")
     if is_dataclass(hint):
-        return _builder(hint)
+        return part(hint)
     if issubclass(hint, Enum):
         return _member(hint)
     return _SCALARS[hint]
 
 
 def _tuple_of(convert: Convert) -> Convert:
-    if convert is _as_it_is:
+    if convert is as_it_is:
         return tuple
     return lambda values: tuple([convert(value) for value in values])
 
@@ -216,16 +218,16 @@ def _member(kind: type[Enum]) -> Convert:
     return members.__getitem__
 
 
-def _optional(hint: Any, parts: list[Any]) -> Convert:
-    if len(parts) != 1:
+def _optional(hint: Any, kinds: list[Any], part: PartReader) -> Convert:
+    if len(kinds) != 1:
         raise TypeError(f"{hint} is of two kinds and cannot be read back")
-    convert = _converter(parts[0])
-    if convert is _as_it_is:
+    convert = _converter(kinds[0], part)
+    if convert is as_it_is:
         return convert
     return lambda value: None if value is None else convert(value)
 
 
-def _as_it_is(value: Any) -> Any:
+def as_it_is(value: Any) -> Any:
     return value
 
 
@@ -238,9 +240,9 @@ def _uuid(value: str) -> UUID:
 
 
 _SCALARS: Final[dict[Any, Convert]] = {
-    str: _as_it_is,
-    int: _as_it_is,
-    bool: _as_it_is,
+    str: as_it_is,
+    int: as_it_is,
+    bool: as_it_is,
     UUID: _uuid,
     Decimal: Decimal,
     datetime: datetime.fromisoformat,

@@ -1,88 +1,136 @@
-"""Events read late: a field is made from its JSON when somebody looks at it, and never if nobody does.
+"""Events read late: the object is its parsed JSON, and what JSON cannot hold is made of it when somebody looks at it.
 
-For whoever reads the log in bulk: a fold looks at few fields of most events.
+For whoever reads the log in bulk. A fold looks at few fields of most events, and most of what it looks at it only
+passes on: a part, such as a sum of money, is written again as it stood. What nobody looks at is not checked either.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import MISSING, fields
 from functools import cache
-from typing import Any, Final
-
-import orjson
+from types import NoneType
+from typing import Any, Final, NoReturn, TypeAlias
 
 from domain.messages import Event
-from domain.registry import EVENTS, Upcaster
-from infra.codec import Convert, Fields, MalformedEvent, UnknownEventType, converters
+from domain.registry import EVENTS
+from infra.codec import Convert, Fields, MalformedEvent, UnknownEventType, as_it_is, converters, reader
+
+Look: TypeAlias = Callable[[Any], Any]
 
 _new: Final = object.__new__
+_set: Final = object.__setattr__
+_WRONG: Final = (KeyError, TypeError, ValueError, ArithmeticError, AttributeError)
+_IN_JSON: Final = frozenset({str, int, float, bool, dict, list, NoneType})
 
 
-class _Late:
-    """A field that is made at the first look. The instance's own attribute then hides this one."""
-
-    __slots__ = ("_convert", "_default", "_name")
-
-    def __init__(self, name: str, convert: Convert, default: Any) -> None:
-        self._name = name
-        self._convert = convert
-        self._default = default
-
-    def __get__(self, event: Any, _owner: type) -> Any:
-        if event is None:
-            return self
-        raw = event.raw.get(self._name, MISSING)
-        try:
-            value = self._default if raw is MISSING else self._convert(raw)
-        except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
-            raise MalformedEvent(f"{type(event).__name__}.{self._name}: {error!r}") from error
-        if value is MISSING:
-            raise MalformedEvent(f"{type(event).__name__} has no {self._name}")
-        event.__dict__[self._name] = value
-        return value
-
-
-class _Raw:
-    """The parsed JSON object, in the newest version of its shape."""
-
-    __slots__ = ("_steps",)
-
-    def __init__(self, steps: Sequence[Upcaster]) -> None:
-        self._steps = steps
-
-    def __get__(self, event: Any, _owner: type) -> Any:
-        if event is None:
-            return self
-        raw: Fields = orjson.loads(event.text)
-        for step in self._steps:
-            raw = step(raw)
-        event.__dict__["raw"] = raw
-        return raw
+class Unopened(Exception):
+    """Somebody looks into an event that was read without its contents."""
 
 
 @cache
-def late_reader(name: str, schema_version: int) -> Callable[[bytes], Event]:
-    """A function that makes a stored event of its JSON, which is parsed at the first look and kept as ``raw``.
+def late_reader(name: str, schema_version: int) -> Callable[[Fields], Event]:
+    """A function that makes a stored event of its parsed JSON object, which becomes the event.
 
     Raises :class:`~infra.codec.UnknownEventType` as :func:`infra.codec.decode` does.
     """
     kind = EVENTS.get(name)
     if kind is None or not 1 <= schema_version <= kind.version:
         raise UnknownEventType(name, schema_version)
-    late = _late_class(name, schema_version)
+    late = _late_event(kind.cls)
+    steps = [kind.upcasters[version] for version in range(schema_version, kind.version)]
 
-    def read(text: bytes) -> Event:
+    def read(data: Fields) -> Event:
         event: Event = _new(late)
-        event.__dict__["text"] = text
+        try:
+            for step in steps:
+                data = step(data)
+            _set(event, "__dict__", data)
+        except _WRONG as error:
+            raise MalformedEvent(f"{name} version {schema_version}: {error!r}") from error
         return event
 
     return read
 
 
 @cache
-def _late_class(name: str, schema_version: int) -> type[Any]:
-    """A subclass of the event's, so that ``match`` and ``isinstance`` see what it is."""
-    kind = EVENTS[name]
-    defaults = {each.name: each.default for each in fields(kind.cls)}
-    late = {n: _Late(n, convert, defaults[n]) for n, convert in converters(kind.cls).items()}
-    raw = _Raw([kind.upcasters[version] for version in range(schema_version, kind.version)])
-    return type(kind.cls.__name__, (kind.cls,), {**late, "raw": raw})
+def unopened(name: str, schema_version: int) -> Event:
+    """The event without its contents: all that can be told of it is its class. Raises as :func:`late_reader` does."""
+    late_reader(name, schema_version)
+    cls = EVENTS[name].cls
+
+    def refuse(_event: Event) -> NoReturn:
+        raise Unopened(name)
+
+    closed: type[Any] = type(cls.__name__, (cls,), {each.name: property(refuse) for each in fields(cls)})
+    event: Event = _new(closed)
+    return event
+
+
+def _late_event(cls: type[Event]) -> type[Any]:
+    """A subclass of the event's, so that ``match`` and ``isinstance`` see what it is. What was looked at is kept."""
+    defaults = {each.name: each.default for each in fields(cls)}
+    made = {name: convert for name, convert in converters(cls, _late_part).items() if convert is not as_it_is}
+    looks = {name: property(_kept(name, convert, defaults[name])) for name, convert in made.items()}
+    return type(cls.__name__, (cls,), {**looks, "__getattr__": _missing})
+
+
+def _late_part(cls: type[Any]) -> Convert:
+    """A function that makes a part of an event of its JSON object, as late. It is equal to one that was read at once.
+
+    A part of another release, which has more fields or fewer, is read at once: it must not be written as it stands.
+    """
+    at_once = reader(cls)
+    by_field = converters(cls, _late_part)
+    looks = {name: property(_anew(name, convert)) for name, convert in by_field.items() if convert is not as_it_is}
+    own = {"__eq__": _equal(cls), "__hash__": cls.__hash__, "__dataclass_fields__": vars(cls)["__dataclass_fields__"]}
+    late = type(cls.__name__, (cls,), {**looks, **own})
+    count = len(by_field)
+
+    def build(data: Fields) -> Any:
+        if len(data) != count:
+            return at_once(data)
+        part: Any = _new(late)
+        _set(part, "__dict__", data)
+        return part
+
+    return build
+
+
+def _kept(name: str, convert: Convert, default: Any) -> Look:
+    def look(event: Any) -> Any:
+        known = event.__dict__
+        value = known.get(name, default)
+        if type(value) in _IN_JSON:
+            try:
+                value = known[name] = convert(value)
+            except _WRONG as error:
+                raise MalformedEvent(f"{type(event).__name__}.{name}: {error!r}") from error
+        elif value is MISSING:
+            _missing(event, name)
+        return value
+
+    return look
+
+
+def _anew(name: str, convert: Convert) -> Look:
+    """What was made is not kept: the part would be written from it, and not as it stands."""
+
+    def look(part: Any) -> Any:
+        try:
+            return convert(part.__dict__[name])
+        except _WRONG as error:
+            raise MalformedEvent(f"{type(part).__name__}.{name}: {error!r}") from error
+
+    return look
+
+
+def _equal(cls: type[Any]) -> Callable[[Any, object], bool]:
+    names = [each.name for each in fields(cls)]
+
+    def equal(self: Any, other: object) -> bool:
+        return isinstance(other, cls) and all(getattr(self, name) == getattr(other, name) for name in names)
+
+    return equal
+
+
+def _missing(event: Any, name: str) -> NoReturn:
+    raise MalformedEvent(f"{type(event).__name__} has no {name}")

@@ -114,6 +114,19 @@ ACCOUNT_CARD: Final = Projection[AccountCard](
             AccountErased,
         }
     ),
+    unopened=frozenset(
+        {
+            AccountActivated,
+            AccountDeactivated,
+            AccountEmailVerificationRequested,
+            AccountEmailVerified,
+            AccountPasswordChanged,
+            AccountPasswordResetRequested,
+            AccountSessionEnded,
+            AccountTokenReused,
+            AccountErased,
+        }
+    ),
     key=ByStream(),
     project=project,
     columns=(

@@ -66,6 +66,8 @@ class Projection(Generic[R]):
     ``aside`` is a field that is not served: the fold's own memory. It is kept in the column of its name, of type
     ``jsonb``, and the underscore that this name begins with leaves it out of the document.
     ``metadata`` says that the fold looks at the metadata of events: a rebuild has to read and parse it only then.
+    ``unopened`` are events of which it counts that they happened, and when, but not what they say: a rebuild does not
+    read that. Nor may ``key`` look at it then.
     ``rest`` are the seconds between two commits, at the least, while it follows the log.
     A new ``version`` means: rows folded by older code are wrong, fold them anew.
     """
@@ -79,6 +81,7 @@ class Projection(Generic[R]):
     project: Callable[[R | None, Recorded], R | None]
     aside: str | None = None
     metadata: bool = False
+    unopened: frozenset[type[Event]] = frozenset()
     rest: float = 0.005
     columns: Sequence[Column[R]] = ()
     indexes: Sequence[str] = ()
@@ -87,6 +90,11 @@ class Projection(Generic[R]):
     def types(self) -> frozenset[str]:
         """The stored names of the events that it folds."""
         return frozenset(NAMES[kind] for kind in self.handles)
+
+    @cached_property
+    def unopened_types(self) -> frozenset[str]:
+        """The stored names of the events that it does not look into."""
+        return frozenset(NAMES[kind] for kind in self.unopened)
 
     @cached_property
     def contexts(self) -> frozenset[str]:
@@ -141,12 +149,11 @@ else:
     def make(kind, /, **fields):
         """A new instance of a frozen dataclass, every field given."""
         made = object.__new__(kind)
-        made.__dict__.update(fields)
+        object.__setattr__(made, "__dict__", fields)
         return made
 
     def amend(row, /, **changes):
         """``dataclasses.replace`` for rows. The copy keeps the order of its fields, and so that of the document."""
         made = object.__new__(type(row))
-        made.__dict__.update(row.__dict__)
-        made.__dict__.update(changes)
+        object.__setattr__(made, "__dict__", row.__dict__ | changes)
         return made

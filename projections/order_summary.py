@@ -139,6 +139,17 @@ ORDER_SUMMARY: Final = Projection[OrderSummary](
             OrderMoneyReturned,
         }
     ),
+    unopened=frozenset(
+        {
+            OrderPaid,
+            OrderPaymentFailed,
+            OrderOverpaid,
+            OrderCompleted,
+            OrderCancelled,
+            OrderRefunded,
+            OrderMoneyReturned,
+        }
+    ),
     key=ByStream(),
     project=project,
     columns=(

@@ -21,8 +21,20 @@ from domain.orders import (
 )
 from projections.declaration import Column, Projection, amend
 
-ORDER_STEPS: Final = (OrderPlaced, OrderPaid, OrderShipped, OrderCompleted, OrderCancelled, OrderRefunded)
-"""The events by which an order comes into another status."""
+COUNTED: Final = frozenset(
+    {
+        AccountRegistered,
+        AccountErased,
+        ProductAdded,
+        ProductDiscontinued,
+        OrderPlaced,
+        OrderPaid,
+        OrderShipped,
+        OrderCompleted,
+        OrderCancelled,
+        OrderRefunded,
+    }
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +116,8 @@ SHOP_COUNTS: Final = Projection[ShopCounts](
     version=1,
     row=ShopCounts,
     begins=frozenset(),
-    handles=frozenset({AccountRegistered, AccountErased, ProductAdded, ProductDiscontinued, *ORDER_STEPS}),
+    handles=COUNTED,
+    unopened=COUNTED - {OrderRefunded},
     key=shard_of_event,
     project=project,
     rest=0.1,

@@ -14,9 +14,9 @@ from infra.log import Entry, Session, read_shard, read_stream
 from projections import parking
 from projections.declaration import By, Projection
 from projections.rebuild.generation import Building
-from projections.rebuild.reading import Line, Passing, Reader, UndeclaredMetadata
+from projections.rebuild.reading import UNDECLARED, Line, Passing, Reader, cut, last_line
 from projections.rebuild.shares import Shards, Share, Streams
-from projections.runtime.folding import Folded, Kept, Parking, describe, fold, written
+from projections.runtime.folding import Folded, Kept, Parking, Written, describe, fold, written
 from projections.runtime.table import Table
 
 CAREFUL_PAGE: Final = 1_000
@@ -34,6 +34,7 @@ async def build(session: Session, building: Building, share: Share, report: Repo
     """
     await session.execute("SET TIME ZONE 'UTC'")
     # The planner would rather sort a share than walk along the index, and it would do so for every page.
+    await session.execute("SET synchronous_commit = off")
     await session.execute("SET enable_sort = off; SET enable_seqscan = off; SET enable_bitmapscan = off")
     rows = 0
     with held_off():
@@ -56,39 +57,76 @@ async def _write(session: Session, building: Building, folded: Folded) -> int:
 
 
 async def _streams(session: Session, building: Building, share: Streams, report: Report) -> AsyncIterator[Folded]:
-    """Stream by stream, page by page. The last stream of a page may go on in the next one and waits for it."""
+    """Stream by stream, page by page. The last stream of a page may go on in the next one."""
     reader, passed = Reader(session, building.projection, building.head), 0
-    lines: list[Line] = []
+    folding = _ByStream(building.projection)
     async for page in reader.streams(share.first, share.last):
-        lines += page
-        last = page[-1][0]
-        whole = next(n for n in range(len(lines), 0, -1) if lines[n - 1][0] != last) if lines[0][0] != last else 0
-        yield await _folded(session, building, lines[:whole])
-        del lines[:whole]
-        before, passed = passed, bisect_right(share.marks, UUID(last.decode()))
-        report(len(page), (passed - before) * share.apart)
-    yield await _folded(session, building, lines)
+        count = sum([folding.take(cut(block)) for block in page])
+        yield await _folded(session, building, folding)
+        before, passed = passed, bisect_right(share.marks, UUID(folding.stream))
+        report(count, (passed - before) * share.apart)
+    folding.end()
+    yield await _folded(session, building, folding)
     report(0, (len(share.marks) - passed) * share.apart)
 
 
-async def _folded(session: Session, building: Building, lines: Sequence[Line]) -> Folded:
-    """Whole streams, one after the other. A stream in which anything is amiss is folded again, event by event."""
-    projection, folded, event = building.projection, Folded(), Passing()
-    recorded, project = cast(Recorded, event), building.projection.project
-    for stream, events in groupby(lines, _stream_of):
-        try:
-            row = None
-            for line in events:
-                event.take(line)
-                row = project(row, recorded)
-            folded.written.append(written(projection, stream.decode(), Kept(event.position, row)))
-        except UndeclaredMetadata:
-            raise
-        except Exception:
-            careful = await _carefully(session, building, UUID(stream.decode()))
-            folded.written += careful.written
-            folded.parkings += careful.parkings
+async def _folded(session: Session, building: Building, folding: "_ByStream") -> Folded:
+    """The rows of the streams that have ended. One in which anything is amiss is folded again, event by event."""
+    folded = Folded(written=folding.written)
+    for stream in folding.amiss:
+        careful = await _carefully(session, building, UUID(stream))
+        folded.written += careful.written
+        folded.parkings += careful.parkings
+    folding.written, folding.amiss = [], []
     return folded
+
+
+class _ByStream:
+    """The fold over whole streams, one after the other. ``stream`` is the one that was last seen, and may go on."""
+
+    def __init__(self, projection: Projection[Any]) -> None:
+        self._projection = projection
+        self._event = Passing(projection)
+        self._row: Any = None
+        self._failed = True
+        self.stream = ""
+        self.written: list[Written] = []
+        self.amiss: list[str] = []
+
+    def take(self, lines: Sequence[Line]) -> int:
+        """Folds some events; answers how many."""
+        event, project = self._event, self._projection.project
+        recorded = cast(Recorded, event)
+        for stream, events in groupby(lines, _stream_of):
+            if stream != self.stream:
+                self.end()
+                self.stream, self._row, self._failed = stream, None, False
+            if self._failed:
+                continue
+            row = self._row
+            try:
+                for line in events:
+                    event.take(line)
+                    row = project(row, recorded)
+                self._row = row
+            except UNDECLARED:
+                raise
+            except Exception:
+                self._fail()
+        return len(lines)
+
+    def end(self) -> None:
+        """The stream has come to its end: its row is finished."""
+        if self._failed:
+            return
+        try:
+            self.written.append(written(self._projection, self.stream, Kept(self._event.position, self._row)))
+        except Exception:
+            self._fail()
+
+    def _fail(self) -> None:
+        self._failed = True
+        self.amiss.append(self.stream)
 
 
 async def _carefully(session: Session, building: Building, stream_id: UUID) -> Folded:
@@ -100,11 +138,11 @@ async def _shards(session: Session, building: Building, share: Shards, report: R
     """Shard by shard. The rows of one must fit into memory: some kilobytes each, so a gigabyte holds some 300,000."""
     reader = Reader(session, building.projection, building.head)
     for number in share.numbers:
-        folding, reached = _Folding(building.projection), 0
+        folding, reached = _ByShard(building.projection), 0
         async for page in reader.shard(number):
-            folding.take(page)
-            before, reached = reached, int(page[-1][1])
-            report(len(page), (reached - before) / len(building.shards))
+            count = sum([folding.take(cut(block)) for block in page])
+            before, reached = reached, int(last_line(page)[1])
+            report(count, (reached - before) / len(building.shards))
         report(0, (building.head - reached) / len(building.shards))
         try:
             yield folding.result()
@@ -122,20 +160,20 @@ async def _entries(session: Session, building: Building, shard: int) -> AsyncIte
         after = page[-1].position
 
 
-class _Folding:
+class _ByShard:
     """The fold over a shard: the same ``project``, over events that cost as little as they can."""
 
     def __init__(self, projection: Projection[Any]) -> None:
         self._projection = projection
         self._rows: dict[str, tuple[int, Any]] = {}
         self._parkings: list[Parking] = []
-        self._aside: set[bytes] = set()
+        self._aside: set[str] = set()
 
-    def take(self, page: Sequence[Line]) -> None:
-        """Folds a page."""
-        project, rows, aside, event = self._projection.project, self._rows, self._aside, Passing()
+    def take(self, lines: Sequence[Line]) -> int:
+        """Folds some events; answers how many."""
+        project, rows, aside, event = self._projection.project, self._rows, self._aside, Passing(self._projection)
         recorded, key_of = cast(Recorded, event), self._key
-        for line in page:
+        for line in lines:
             if aside and line[0] in aside:
                 continue
             try:
@@ -143,10 +181,11 @@ class _Folding:
                 key = key_of(recorded)
                 before = rows.get(key)
                 rows[key] = (event.position, project(before[1] if before else None, recorded))
-            except UndeclaredMetadata:
+            except UNDECLARED:
                 raise
             except Exception as error:
                 self._park(event, error)
+        return len(lines)
 
     def result(self) -> Folded:
         """What came of it. Raises whatever the writing of a row raises."""
@@ -160,7 +199,7 @@ class _Folding:
         key = self._projection.key
         if isinstance(key, By):
             field = key.field
-            return lambda event: event.data.raw[field]  # type: ignore[attr-defined]
+            return lambda event: cast(str, vars(event.data)[field])
         return key
 
     def _park(self, event: Passing, error: Exception) -> None:

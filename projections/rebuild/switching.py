@@ -21,6 +21,8 @@ from projections.runtime.metrics import RuntimeMetrics
 PAGE: Final = 1_000
 CLOSE: Final = 200
 """So few events behind, the rest can be applied while the live checkpoints are locked: some milliseconds."""
+SORTING: Final = "256MB"
+"""What the sort for an index may have, so that it need not go through files."""
 MOST_ROUNDS: Final = 1_000
 
 
@@ -42,6 +44,7 @@ class Switched:
 async def finish(session: Session, building: Building) -> Switched:
     """Makes the indexes, catches up, and switches. Until the switch has committed, readers notice nothing."""
     projection = building.projection
+    await session.execute(f"SET maintenance_work_mem = '{SORTING}'")
     await create_indexes(session, projection, building.generation)
     await session.execute(f"ANALYZE {projection.table(building.generation)}")
     follower = Follower(session, building)

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -18,6 +19,7 @@ from domain.accounts import AccountDeactivated, AccountErased, AccountProfileCha
 from domain.messages import Event, Recorded
 from domain.orders import OrderPaid
 from infra.database import Connection
+from infra.late_codec import Unopened
 from infra.settings import Settings
 from projections.account_card import ACCOUNT_CARD
 from projections.all import PROJECTIONS
@@ -319,6 +321,30 @@ async def test_a_fold_that_looks_at_metadata_without_saying_so_is_refused(scene:
         await rebuilt(scene, silent)
     await rebuilt(scene, amend(silent, metadata=True))
     assert await live(scene, ORDER_SUMMARY) > 1
+
+
+async def test_a_fold_that_looks_into_an_event_that_it_leaves_unopened_is_refused(scene: Scene) -> None:
+    def project(row: OrderSummary | None, event: Recorded) -> OrderSummary | None:
+        assert not isinstance(event.data, OrderPaid) or event.data.amount.currency == "EUR"
+        return ORDER_SUMMARY.project(row, event)
+
+    await scene.happens(50)
+    silent: Projection[Any] = amend(ORDER_SUMMARY, project=project)
+    with pytest.raises(Unopened):
+        await rebuilt(scene, silent)
+    await rebuilt(scene, replace(silent, unopened=frozenset()))
+    assert await live(scene, ORDER_SUMMARY) > 1
+
+
+async def test_an_event_that_cannot_be_parsed_parks_its_stream_alone(scene: Scene) -> None:
+    other = scene.shop.id()
+    await scene.writer.append([order(each, order_placed(order_id=each)) for each in (ORDER_ID, other)])
+    await scene.writer.append_raw(ORDER_ID, ORDER_ID, "order", "order.shipped", b'{"carrier": 1e400}')
+    await scene.writer.append([order(other, order_shipped(order_id=other))])
+    switched = await rebuilt(scene, ORDER_SUMMARY)
+    assert switched.parked == 1
+    rows = await stored_rows(scene.writer.session, ORDER_SUMMARY, 2)
+    assert {key: row[1]["status"] for key, row in rows.items()} == {str(ORDER_ID): "pending", str(other): "shipped"}
 
 
 async def test_a_server_in_another_time_zone_makes_the_same_documents(scene: Scene) -> None:
