@@ -14,7 +14,7 @@ from infra.log import Entry, Session, read_shard, read_stream
 from projections import parking
 from projections.declaration import By, Projection
 from projections.rebuild.generation import Building
-from projections.rebuild.reading import UNDECLARED, Line, Passing, Reader, cut, last_line
+from projections.rebuild.reading import PAGE, UNDECLARED, Line, Passing, Reader, cut, last_line, pieces
 from projections.rebuild.shares import Shards, Share, Streams
 from projections.runtime.folding import Folded, Kept, Parking, Written, describe, fold, written
 from projections.runtime.table import Table
@@ -27,26 +27,28 @@ Report = Callable[[int, float], None]
 _stream_of: Final = itemgetter(0)
 
 
-async def build(session: Session, building: Building, share: Share, report: Report) -> int:
+async def build(session: Session, building: Building, share: Share, report: Report, *, page: int = PAGE) -> int:
     """Builds a share; answers the number of rows. ``session`` is a connection of one's own.
 
-    The table is nobody's yet: what an attempt leaves behind that fails is dropped with it by the next.
+    ``page`` is how many events are read at a time. The table is nobody's yet: what an attempt leaves behind that fails
+    is dropped with it by the next.
     """
-    await session.execute("SET TIME ZONE 'UTC'")
+    # No page waits for the disk: the indexes are made by a commit that does, and with it all that was written before.
+    await session.execute("SET TIME ZONE 'UTC'; SET synchronous_commit = off")
     # The planner would rather sort a share than walk along the index, and it would do so for every page.
-    await session.execute("SET synchronous_commit = off")
     await session.execute("SET enable_sort = off; SET enable_seqscan = off; SET enable_bitmapscan = off")
+    reader = Reader(session, building.projection, building.head, page)
     rows = 0
     with held_off():
-        async for folded in _parts(session, building, share, report):
+        async for folded in _parts(reader, building, share, report):
             rows += await _write(session, building, folded)
     return rows
 
 
-def _parts(session: Session, building: Building, share: Share, report: Report) -> AsyncIterator[Folded]:
+def _parts(reader: Reader, building: Building, share: Share, report: Report) -> AsyncIterator[Folded]:
     if isinstance(share, Shards):
-        return _shards(session, building, share, report)
-    return _streams(session, building, share, report)
+        return _shards(reader, building, share, report)
+    return _streams(reader, building, share, report)
 
 
 async def _write(session: Session, building: Building, folded: Folded) -> int:
@@ -56,17 +58,16 @@ async def _write(session: Session, building: Building, folded: Folded) -> int:
     return len(rows)
 
 
-async def _streams(session: Session, building: Building, share: Streams, report: Report) -> AsyncIterator[Folded]:
+async def _streams(reader: Reader, building: Building, share: Streams, report: Report) -> AsyncIterator[Folded]:
     """Stream by stream, page by page. The last stream of a page may go on in the next one."""
-    reader, passed = Reader(session, building.projection, building.head), 0
-    folding = _ByStream(building.projection)
+    folding, passed = _ByStream(building.projection), 0
     async for page in reader.streams(share.first, share.last):
-        count = sum([folding.take(cut(block)) for block in page])
-        yield await _folded(session, building, folding)
+        count = sum([folding.take(cut(piece)) for piece in pieces(page)])
+        yield await _folded(reader.session, building, folding)
         before, passed = passed, bisect_right(share.marks, UUID(folding.stream))
         report(count, (passed - before) * share.apart)
     folding.end()
-    yield await _folded(session, building, folding)
+    yield await _folded(reader.session, building, folding)
     report(0, (len(share.marks) - passed) * share.apart)
 
 
@@ -134,13 +135,12 @@ async def _carefully(session: Session, building: Building, stream_id: UUID) -> F
     return fold(building.projection, {}, set(), [e for e in entries if building.projection.concerns(e.type)])
 
 
-async def _shards(session: Session, building: Building, share: Shards, report: Report) -> AsyncIterator[Folded]:
+async def _shards(reader: Reader, building: Building, share: Shards, report: Report) -> AsyncIterator[Folded]:
     """Shard by shard. The rows of one must fit into memory: some kilobytes each, so a gigabyte holds some 300,000."""
-    reader = Reader(session, building.projection, building.head)
     for number in share.numbers:
         folding, reached = _ByShard(building.projection), 0
         async for page in reader.shard(number):
-            count = sum([folding.take(cut(block)) for block in page])
+            count = sum([folding.take(cut(piece)) for piece in pieces(page)])
             before, reached = reached, int(last_line(page)[1])
             report(count, (reached - before) / len(building.shards))
         report(0, (building.head - reached) / len(building.shards))
@@ -148,7 +148,9 @@ async def _shards(session: Session, building: Building, share: Shards, report: R
             yield folding.result()
         except Exception:
             # A row cannot be written: which event was it? The careful fold finds out, event by event.
-            yield fold(building.projection, {}, set(), [entry async for entry in _entries(session, building, number)])
+            yield fold(
+                building.projection, {}, set(), [entry async for entry in _entries(reader.session, building, number)]
+            )
 
 
 async def _entries(session: Session, building: Building, shard: int) -> AsyncIterator[Entry]:

@@ -28,7 +28,7 @@ from projections.generations import create_indexes
 from projections.order_summary import ORDER_SUMMARY, OrderSummary
 from projections.product_card import PRODUCT_CARD
 from projections.rebuild import Building, Busy, Switched, begin, build, finish, shares
-from projections.rebuild.reading import UndeclaredMetadata
+from projections.rebuild.reading import PAGE, UndeclaredMetadata
 from projections.rebuild.switching import Follower, switch
 from tests.builders import ORDER_ID, account_registered, order_paid, order_placed, order_shipped
 from tests.consumers import Scene
@@ -52,16 +52,16 @@ async def session(scene: Scene) -> AsyncIterator[Connection]:
         yield connection
 
 
-async def built(connection: Connection, projection: Projection[Any]) -> Building:
+async def built(connection: Connection, projection: Projection[Any], page: int = PAGE) -> Building:
     building = await begin(connection, projection)
     for share in await shares(connection, building, 2):
-        await build(connection, building, share, lambda _events, _positions: None)
+        await build(connection, building, share, lambda _events, _positions: None, page=page)
     return building
 
 
-async def rebuilt(scene: Scene, projection: Projection[Any]) -> Switched:
+async def rebuilt(scene: Scene, projection: Projection[Any], page: int = PAGE) -> Switched:
     async with session(scene) as connection:
-        return await finish(connection, await built(connection, projection))
+        return await finish(connection, await built(connection, projection, page))
 
 
 async def rows_of(scene: Scene, table: str) -> list[tuple[Any, ...]]:
@@ -127,9 +127,18 @@ async def test_a_fold_that_looks_at_more_than_the_event_would_not_equal(scene: S
 
 async def test_more_than_a_page_of_a_shard_is_folded(scene: Scene) -> None:
     await scene.happens(6_000)
-    await rebuilt(scene, ORDER_SUMMARY)
+    await rebuilt(scene, ORDER_SUMMARY, page=1_000)
     expected = await expected_rows(scene.writer.session, ORDER_SUMMARY)
     assert await stored_rows(scene.writer.session, ORDER_SUMMARY, 2) == expected
+
+
+@pytest.mark.parametrize("page", [1, 2, 7])
+@pytest.mark.parametrize("projection", [ORDER_SUMMARY, PRODUCT_CARD], ids=lambda projection: projection.name)
+async def test_wherever_pages_end_the_rows_are_the_same(scene: Scene, projection: Projection[Any], page: int) -> None:
+    await scene.happens(300)
+    await rebuilt(scene, projection)
+    await rebuilt(scene, projection, page=page)
+    assert await rows_of(scene, projection.table(3)) == await rows_of(scene, projection.table(2)) != []
 
 
 async def test_consumers_go_over_to_the_new_generation_and_on(scene: Scene) -> None:

@@ -5,6 +5,8 @@ from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from domain.orders import OrderPaid, OrderShipped
 from infra.codec import MalformedEvent, UnknownEventType
@@ -12,7 +14,7 @@ from infra.late_codec import Unopened
 from projections.daily_revenue import DAILY_REVENUE
 from projections.declaration import Projection, amend
 from projections.order_summary import ORDER_SUMMARY
-from projections.rebuild.reading import Line, Passing, UndeclaredMetadata, cut, last_line
+from projections.rebuild.reading import PIECE, Line, Passing, UndeclaredMetadata, cut, last_line, pieces
 from tests.builders import ORDER_ID
 
 
@@ -76,6 +78,16 @@ def test_an_event_of_a_newer_release_is_unknown_but_has_its_place(type: str, sch
     with pytest.raises(UnknownEventType):
         event.take(cut(line("null", type=type, schema_version=schema_version))[0])
     assert (event.stream_id, event.position, event.type) == (ORDER_ID, 41, type)
+
+
+@given(st.lists(st.lists(st.integers(0, 3 * PIECE), min_size=1, max_size=9), max_size=4))
+def test_pieces_are_whole_events_and_make_up_the_page(blocks: list[list[int]]) -> None:
+    page = [b"".join(b"x" * size + b"\n" for size in sizes) for sizes in blocks]
+    found = list(pieces(page))
+    assert b"".join(found) == b"".join(page)
+    for piece in found:
+        assert piece.endswith(b"\n")
+        assert len(piece[: piece.rfind(b"\n", 0, -1) + 1]) <= PIECE, "it has an event more than it needs"
 
 
 def test_a_page_goes_on_behind_its_last_event() -> None:
