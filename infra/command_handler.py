@@ -33,11 +33,23 @@ COMMAND_SECONDS = 1.8
 
 
 class CommandHandler:
-    """The write side of one process. Keeps the tips of the streams it worked on last, ``tips`` of them at most."""
+    """The write side of one process. Keeps the tips of the streams it worked on last, ``tips`` of them at most.
 
-    def __init__(self, database: Database, appender: Appender, *, shards: int, tips: int = 20_000) -> None:
+    ``spare`` is a second appender, for streams that are only begun.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        appender: Appender,
+        *,
+        shards: int,
+        tips: int = 20_000,
+        spare: Appender | None = None,
+    ) -> None:
         self._database = database
         self._appender = appender
+        self._lanes = [appender] if spare is None else [appender, spare]
         self._tips = Tips(database, shards=shards, most=tips, on_news=self._written_elsewhere)
         self.races = Races()
         self._turns = Turns(database, self.races, on_turn=self._tips.doubt)
@@ -88,7 +100,7 @@ class CommandHandler:
         begun: list[Begun] = []
         try:
             for group in groups:
-                begun += begin(group, self._tips, self._appender)
+                begun += begin(group, self._tips, self._lanes)
                 await asyncio.sleep(0)
             endings = [await each.ending() for each in begun]
         finally:

@@ -109,7 +109,7 @@ class Scene:
 async def importing(settings: Settings, **options: Any) -> AsyncIterator[Scene]:
     """The scene, on the database of the test; the options are the importer's."""
     storage = open_storage(settings)
-    async with shop(settings) as running, write_side(settings.database_url.get_secret_value()) as side:
+    async with shop(settings) as running, write_side(settings.database_url.get_secret_value(), spare=True) as side:
         metrics = ImportMetrics(CollectorRegistry())
         importer = Importer(side.database, storage, side.commands, metrics, **options)
         staff = await running.client(Role.STAFF)

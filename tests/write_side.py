@@ -43,17 +43,18 @@ class WriteSide:
 
 @asynccontextmanager
 async def write_side(
-    url: str, *, timeout: float = 1.5, largest_batch: int = 256, tips: int = 20_000, **more: Any
+    url: str, *, timeout: float = 1.5, largest_batch: int = 256, tips: int = 20_000, spare: bool = False, **more: Any
 ) -> AsyncIterator[WriteSide]:
     """A write side on the database at ``url``. Two of them are to each other as two processes are."""
     async with AsyncExitStack() as stack:
         database = Database(Settings.model_validate({"database_url": url, "pool_size": 4}))
         stack.push_async_callback(database.close)
-        appender = Appender(database, timeout=timeout, largest_batch=largest_batch, **more)
+        appender, second = (Appender(database, timeout=timeout, largest_batch=largest_batch, **more) for _ in range(2))
         stack.push_async_callback(appender.close)
+        stack.push_async_callback(second.close)
         async with database.acquire() as connection:
             log = await identify(connection)
-        commands = CommandHandler(database, appender, shards=log.shards, tips=tips)
+        commands = CommandHandler(database, appender, shards=log.shards, tips=tips, spare=second if spare else None)
         stack.push_async_callback(commands.close)
         yield WriteSide(database=database, appender=appender, commands=commands)
 

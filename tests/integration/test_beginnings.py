@@ -14,7 +14,7 @@ from infra.errors import IdempotencyKeyReused
 from infra.work import Work
 from tests.builders import add_product
 from tests.log_checks import violations, whole_log
-from tests.write_side import WriteSide, connected, context, eventually, head_held, somebody_waits, state_of
+from tests.write_side import WriteSide, connected, context, eventually, head_held, somebody_waits, state_of, write_side
 
 pytestmark = pytest.mark.anyio
 
@@ -112,6 +112,19 @@ async def test_others_have_the_loop_after_each_group(ours: WriteSide) -> None:
     await ours.commands.begin_all(groups())
     other.cancel()
     assert seen == sorted(set(seen))
+
+
+async def test_on_two_lanes_the_first_of_those_that_want_the_same_key_still_has_it(database_url: str) -> None:
+    async with write_side(database_url, spare=True, largest_batch=20) as side:
+        pairs = [beginning(uuid4(), f"A-{number // 2}") for number in range(200)]
+        others = [beginning(uuid4(), f"B-{number}") for number in range(40)]
+        endings = await side.commands.begin_all([others, pairs[:101], pairs[101:]])
+        async with connected(database_url) as connection:
+            assert await violations(connection) == []
+            assert len(await whole_log(connection)) == 2 * (40 + 100)
+            writers = await connection.fetch("SELECT DISTINCT xmin FROM events")
+    assert [type(ending) for ending in endings[40:]] == [type(None), AlreadyTaken] * 100
+    assert len(writers) > 7
 
 
 async def test_what_was_not_sent_when_its_caller_is_cancelled_is_not_sent_later(
