@@ -1,6 +1,7 @@
 """What each golden payload is read as by this release: stored name and version → event."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
 from uuid import UUID
@@ -57,7 +58,6 @@ from domain.orders import (
     OrderShipped,
     OrderStatus,
 )
-from tests.builders import EXPIRES_AT
 
 ACCOUNT: Final = UUID("01890a5d-ac96-774b-bcce-b302099a8057")
 PRODUCT: Final = UUID("01890a5d-ac96-774b-bcce-b302099a8058")
@@ -147,7 +147,7 @@ EXPECTED: Final[Mapping[tuple[str, int], Event]] = {
         shipping_address=Address(
             name="Ada L.", line1="Markt 1", city="Jena", country="DE", line2=None, postal_code="07743", region=None
         ),
-        expires_at=EXPIRES_AT,
+        expires_at=datetime(2026, 11, 22, 12, 30, tzinfo=UTC),
     ),
     ("order.paid", 1): OrderPaid(
         order_id=ORDER,

@@ -41,7 +41,7 @@ from tests.builders import (
 )
 from workers.turns import Row, kept, load, turned
 
-PLACED_AT = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+PLACED_AT = datetime(2096, 11, 22, 12, 0, tzinfo=UTC)
 HALF_HOUR = timedelta(minutes=30)
 FAILED = OrderPaymentFailed(order_id=ORDER_ID, order_no=ORDER_NO, customer_id=ACCOUNT_ID, payment_id="pay-0")
 
