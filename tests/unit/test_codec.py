@@ -1,62 +1,24 @@
 """Events to JSON and back, exactly, across releases."""
 
-from dataclasses import MISSING, dataclass, fields, is_dataclass
-from datetime import UTC, datetime, timedelta, timezone
+from dataclasses import MISSING, dataclass, fields
+from datetime import datetime, timedelta, timezone
 from decimal import Decimal
-from enum import Enum, StrEnum
-from types import NoneType, UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 import orjson
 import pytest
 from asyncpg.pgproto import pgproto
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from domain.messages import Event
-from domain.money import MINOR_DIGITS, Money
+from domain.money import Money
 from domain.registry import EVENTS, NAMES, EventType
 from infra.codec import MalformedEvent, UnknownEventType, decode, decode_fields, encode, reader, versioned_reader
+from tests.any_value import any_of
 from tests.builders import ORDER_ID, order_cancelled, order_paid, order_placed, order_shipped, product_added
 from tests.golden.expected import EXPECTED
-
-
-@st.composite
-def moneys(draw: st.DrawFn) -> Money:
-    currency = draw(st.sampled_from(["EUR", "JPY", "KWD"]))
-    minor = draw(st.integers(min_value=0, max_value=10**12))
-    return Money(amount=Decimal(minor).scaleb(-MINOR_DIGITS[currency]), currency=currency)
-
-
-SCALARS: dict[Any, st.SearchStrategy[Any]] = {
-    str: st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
-    int: st.integers(min_value=-(2**53), max_value=2**53),
-    bool: st.booleans(),
-    UUID: st.uuids(),
-    Decimal: st.decimals(min_value=0, max_value=1, places=6),
-    datetime: st.datetimes(min_value=datetime(1970, 1, 1), timezones=st.just(UTC)).map(  # noqa: DTZ001
-        lambda at: at.replace(fold=0)
-    ),
-    Money: moneys(),
-    NoneType: st.none(),
-}
-
-
-def any_of(hint: Any) -> st.SearchStrategy[Any]:
-    """Any value of a type that an event may hold."""
-    if hint in SCALARS:
-        return SCALARS[hint]
-    if get_origin(hint) is tuple:
-        return st.lists(any_of(get_args(hint)[0]), max_size=2).map(tuple)
-    if get_origin(hint) is UnionType:
-        return st.one_of([any_of(part) for part in get_args(hint)])
-    if issubclass(hint, Enum):
-        return st.sampled_from(hint)
-    assert isinstance(hint, type)
-    assert is_dataclass(hint)
-    return st.builds(hint, **{name: any_of(part) for name, part in get_type_hints(hint).items()})
-
 
 CLASSES = {cls: any_of(cls) for cls in NAMES}
 

@@ -1,0 +1,48 @@
+"""States of streams to JSON bytes and back, exactly: what a snapshot of a stream keeps of it.
+
+A snapshot is a cache of the log: one that cannot be read, or whose shape is not that of today, is thrown away and the
+stream is folded anew. So states have no versions and no upcasters, as events have.
+"""
+
+from hashlib import blake2b
+from typing import Any, Final, TypeVar
+
+from msgspec.json import Decoder, Encoder, schema
+
+S = TypeVar("S")
+
+_encoder: Final = Encoder()
+_in_order: Final = Encoder(order="deterministic")
+_decoders: Final[dict[type[Any], Decoder[Any]]] = {}
+
+
+class MalformedState(Exception):
+    """The bytes are not those of a state of this type."""
+
+
+def encode_state(state: object) -> bytes:
+    """Write a state: a dataclass of plain values, enums, and tuples, sets, mappings and dataclasses of them."""
+    return _encoder.encode(state)
+
+
+def decode_state(kind: type[S], data: bytes | memoryview) -> S:
+    """Read a state. What the bytes do not say has its default, so ask :func:`state_shape` before.
+
+    Raises:
+        MalformedState: it is not JSON, or a field is missing or is not what it should be.
+    """
+    decoder = _decoders.get(kind) or _decoders.setdefault(kind, Decoder(kind))
+    try:
+        state: S = decoder.decode(data)
+    except (ValueError, RecursionError) as error:
+        raise MalformedState(f"{kind.__name__}: {error}") from error
+    return state
+
+
+def state_shape(kind: type[Any]) -> str:
+    """A fingerprint of the type's fields and of all that they are made of, in hex.
+
+    A state that was written under another one must not be read: a field added since would have its default, whatever
+    the stream's events say of it. It does not tell that ``evolve`` makes something else of the same fields.
+    """
+    return blake2b(_in_order.encode(schema(kind)), digest_size=8).hexdigest()
