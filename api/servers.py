@@ -17,8 +17,8 @@ from api.limits import open_gates
 from api.queries.side import open_reads
 from api.scopes import scopes_of
 from api.uploads import Uploads
+from domain.accounts import ACCOUNTS
 from infra.access import Revocations
-from infra.accounts import Accounts
 from infra.api_keys import ApiKeys
 from infra.background import Background
 from infra.command_handler import CommandHandler
@@ -51,7 +51,7 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
     background = Background()
     stack.push_async_callback(background.close)
     secret = ServerSecret(database)
-    proofs = await _proofs(stack, settings, database)
+    proofs = await _proofs(stack, settings, database, handler)
     passwords = Passwords()
     await ensure_admin(settings, database, handler, passwords)
     reads = await open_reads(stack, settings, registry, database, log)
@@ -76,10 +76,12 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
     )
 
 
-async def _proofs(stack: AsyncExitStack, settings: Settings, database: Database) -> Mapping[type, Any]:
+async def _proofs(
+    stack: AsyncExitStack, settings: Settings, database: Database, handler: CommandHandler
+) -> Mapping[type, Any]:
     """What tells who asks: tokens and the keys that sign them, API keys, and what has ended before its time."""
     signing_keys, revocations = SigningKeys(database), Revocations(database)
-    api_keys = ApiKeys(database, partial(_allowed, Accounts(database)))
+    api_keys = ApiKeys(database, partial(_allowed, handler))
     stack.push_async_callback(api_keys.close)
     await revocations.look()
     await stack.enter_async_context(revocations.following())
@@ -92,9 +94,9 @@ async def _proofs(stack: AsyncExitStack, settings: Settings, database: Database)
     }
 
 
-async def _allowed(accounts: Accounts, account_id: UUID) -> frozenset[str] | None:
+async def _allowed(handler: CommandHandler, account_id: UUID) -> frozenset[str] | None:
     """What an account may do now, through whatever speaks for it."""
-    account = await accounts.now(account_id)
+    account, _ = await handler.now(ACCOUNTS, account_id)
     return scopes_of(account.roles) if account and account.active else None
 
 

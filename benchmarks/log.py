@@ -31,7 +31,6 @@ async def write_log(url: str, events: int, shards: int) -> int:
     try:
         await connection.copy_to_table("events", source=_lines(events, shards), format="text")
         position: int = await connection.fetchval("SELECT max(position) FROM events")
-        await connection.execute("UPDATE log_head SET position = $1", position)
         await connection.execute("VACUUM (ANALYZE) events")  # as autovacuum would have, by the time a log is this long
     finally:
         await connection.close()

@@ -123,6 +123,7 @@ class CommandHandler:
     async def close(self) -> None:
         """Lets go of what other processes may wait for."""
         await self._turns.close()
+        await self._tips.close()
 
     async def peek(self, decider: Decider[Any, Any, S], entity_id: UUID) -> S:
         """A state of the stream as this process knows it, perhaps an old one: good for what never changes in it.
@@ -136,6 +137,14 @@ class CommandHandler:
             raise NotFound
         state: S = tip.state
         return state
+
+    async def now(self, decider: Decider[Any, Any, S], entity_id: UUID) -> tuple[S, int]:
+        """The state and the version of a stream as the log has it at this moment; of a long one little is read.
+
+        Raises :class:`~infra.errors.Unavailable`.
+        """
+        settled = await self._tips.now((decider, entity_id))
+        return settled.state, settled.version
 
     def _written_elsewhere(self, name: Name) -> None:
         self._turns.go_on(name)

@@ -151,5 +151,5 @@ async def shard_heads(session: Session, shards: Sequence[int], upto: int | None 
 
 async def log_head(session: Session) -> int:
     """The last position of the log. Every position up to it is readable."""
-    position: int = await session.fetchval("SELECT position FROM log_head")
+    position: int = await session.fetchval("SELECT log_position()")
     return position

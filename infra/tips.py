@@ -2,11 +2,12 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from infra.database import Database
 from infra.errors import Unavailable
-from infra.event_store import load_streams
+from infra.event_store import Known, Settled, read_states
+from infra.event_store.snapshots import EVERY, Snapshot, SnapshotWriter
 from infra.work import Name, Target, Tip, name_of
 
 LARGEST_LOAD = 500
@@ -31,6 +32,7 @@ class Tips:
 
     def __init__(self, database: Database, *, shards: int, most: int, on_news: Callable[[Name], None]) -> None:
         self._database = database
+        self._snapshots = SnapshotWriter(database)
         self._shards = shards
         self._most = most
         self._on_news = on_news
@@ -73,13 +75,27 @@ class Tips:
     def keep(self, tip: Tip) -> None:
         """Remember a tip that has been stored, unless a newer reading is here."""
         self._tips.setdefault(tip.name, tip)
+        self._keep_snapshot(tip)
         self._shed()
+
+    async def now(self, target: Target) -> Settled:
+        """What the log holds of a stream at this moment. Raises what reading the log raises."""
+        known = self._tips.get(name_of(target))
+        (settled,) = await read_states(self._database, [_known(target, known)])
+        if self._tips.get(name_of(target)) is known and (known is None or _overtaken(known, settled)):
+            self._remember(Tip(target, self._shards, settled))
+            self._shed()
+        return settled
+
+    async def close(self) -> None:
+        """Ends the writing of snapshots."""
+        await self._snapshots.close()
 
     def forget(self, tips: Sequence[Tip]) -> None:
         """These did not hold; before the next decision the log is asked for what is new."""
         for tip in tips:
             tip.broken = True
-            if self._tips.get(tip.name) is tip and not tip.settled[1]:
+            if self._tips.get(tip.name) is tip and not tip.settled.version:
                 del self._tips[tip.name]
 
     def doubt(self, names: Iterable[Name]) -> None:
@@ -117,11 +133,11 @@ class Tips:
 
     async def _read(self, load: _Load) -> None:
         try:
-            tips = await self._up_to_date([self._from_settled(name, target) for name, target in load.targets.items()])
+            tips = await self._up_to_date(load.targets)
             # Before these come in, not after: who waits for them has not seen them yet.
             self._shed()
             for tip in tips:
-                self._tips[tip.name] = tip
+                self._remember(tip)
             load.done.set_result(None)
             self._suspects -= load.targets.keys()
         except Exception as error:
@@ -130,33 +146,25 @@ class Tips:
             for name in load.targets:
                 del self._loads[name]
 
-    async def _up_to_date(self, tips: Sequence[Tip]) -> Sequence[Tip]:
-        """The tips with what is new in the log, of a long stream no more than that.
+    async def _up_to_date(self, targets: Mapping[Name, Target]) -> list[Tip]:
+        """New tips with what is in the log; of a stream that was known no more is read than what is new."""
+        old = [self._tips.get(name) for name in targets]
+        known = [_known(target, tip) for target, tip in zip(targets.values(), old, strict=True)]
+        settled = await read_states(self._database, known)
+        for name, tip, now in zip(targets, old, settled, strict=True):
+            if tip is not None and 0 < tip.settled.version < now.version:
+                self._on_news(name)
+        return [Tip(target, self._shards, now) for target, now in zip(targets.values(), settled, strict=True)]
 
-        The last event that each knows is read once more: where the log does not hold it, a standby took over that had
-        not heard of it, and the stream is read from its beginning.
-        """
-        since = {tip.stream_id: max(tip.version - 1, 0) for tip in tips}
-        history = await load_streams(self._database, list(since), since)
-        for tip in tips:
-            if tip.version and len(history[tip.stream_id]) > 1:
-                self._on_news(tip.name)
-        astray = [tip for tip in tips if not tip.learn(history[tip.stream_id])]
-        if not astray:
-            return tips
-        again = [Tip((tip.decider, tip.entity_id), self._shards) for tip in astray]
-        history = await load_streams(self._database, [tip.stream_id for tip in again])
-        for tip in again:
-            tip.learn(history[tip.stream_id])
-        return [*(tip for tip in tips if tip not in astray), *again]
+    def _remember(self, tip: Tip) -> None:
+        self._tips[tip.name] = tip
+        self._keep_snapshot(tip)
 
-    def _from_settled(self, name: Name, target: Target) -> Tip:
-        """A new tip that knows what the old one knew for certain: of a long stream only what is new is read."""
-        tip = Tip(target, self._shards)
-        if (old := self._tips.get(name)) is not None:
-            tip.state, tip.version = old.settled
-            tip.position = old.position
-        return tip
+    def _keep_snapshot(self, tip: Tip) -> None:
+        state, version, last, snapshot = tip.settled
+        if last is not None and version - snapshot >= EVERY:
+            tip.settled = tip.settled._replace(snapshot=version)
+            self._snapshots.offer(Snapshot(tip.decider, tip.stream_id, version, last, state))
 
     def _fail(self, load: _Load, error: Exception) -> None:
         if len(load.targets) > 1 and not isinstance(error, Unavailable):
@@ -171,3 +179,13 @@ class Tips:
     def _shed(self) -> None:
         while len(self._tips) > self._most:
             self._tips.popitem(last=False)
+
+
+def _known(target: Target, tip: Tip | None) -> Known:
+    decider, entity_id = target
+    return Known(decider, decider.stream_id(entity_id), tip.settled if tip else None)
+
+
+def _overtaken(tip: Tip, settled: Settled) -> bool:
+    """Whether the log is further than the tip, and nothing that builds on the tip is on its way."""
+    return not tip.in_flight and tip.settled.version < settled.version

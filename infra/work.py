@@ -8,7 +8,7 @@ from domain.decider import Decider, no_claims
 from domain.messages import shard_of
 from infra.claims import digest
 from infra.codec import encode
-from infra.event_store import ClaimChange, Part, Past
+from infra.event_store import ClaimChange, Last, Part, Settled
 
 C = TypeVar("C")
 E = TypeVar("E")
@@ -30,20 +30,18 @@ class Tip:
     """The newest state of a stream that this process knows, with the events it has sent but not seen committed.
 
     ``broken`` once any of those was not stored: nothing may be decided on this tip any more, and whatever was decided
-    on it must be decided again. ``position`` is that of the stream's last committed event, as far as known here, and
-    ``settled`` the state and the version there: what a reading of the stream can go on from.
+    on it must be decided again. ``settled`` is what is committed of it, as far as known here: what a reading of the
+    stream can go on from.
     """
 
-    __slots__ = ("broken", "decider", "entity_id", "position", "settled", "shard", "state", "stream_id", "version")
+    __slots__ = ("broken", "decider", "entity_id", "settled", "shard", "state", "stream_id", "version")
 
-    def __init__(self, target: Target, shards: int) -> None:
+    def __init__(self, target: Target, shards: int, settled: Settled | None = None) -> None:
         self.decider, self.entity_id = target
         self.stream_id = self.decider.stream_id(self.entity_id)
         self.shard = shard_of(self.entity_id, shards)
-        self.state: Any = self.decider.initial
-        self.version = 0
-        self.position = 0
-        self.settled: tuple[Any, int] = (self.state, 0)
+        self.settled = settled or Settled(self.decider.initial)
+        self.state, self.version = self.settled.state, self.settled.version
         self.broken = False
 
     @property
@@ -51,20 +49,16 @@ class Tip:
         """By which the stream is looked up."""
         return self.decider.category, self.entity_id
 
-    def learn(self, history: Sequence[Past]) -> bool:
-        """Fold events that were read from the log, beginning with the last one that is known here.
+    @property
+    def position(self) -> int:
+        """Where its last committed event stands, as far as known here; 0 before the first."""
+        last = self.settled.last
+        return last.position if last else 0
 
-        Answers False, and learns nothing, where they do not begin with it: the log is not the one that was known.
-        """
-        if self.version:
-            if not history or (history[0].version, history[0].position) != (self.version, self.position):
-                return False
-            history = history[1:]
-        for past in history:
-            self.state = self.decider.evolve(self.state, past.event)
-            self.version, self.position = past.version, past.position
-        self.settled = (self.state, self.version)
-        return True
+    @property
+    def in_flight(self) -> bool:
+        """Whether events are on their way."""
+        return self.version != self.settled.version
 
 
 class Draft:
@@ -100,10 +94,15 @@ class Draft:
         self._folded = len(self.events)
         return self._state
 
-    def settle(self, position: int) -> None:
-        """Its events are committed, the last of them at this position."""
-        self.tip.position = position
-        self.tip.settled = (self.state, self.expected + len(self.events))
+    @property
+    def last(self) -> Last | None:
+        """The last event of the stream that is known to be stored."""
+        return self.tip.settled.last
+
+    def settle(self, last: Last) -> None:
+        """Its events are committed, and this is the last of them."""
+        tip = self.tip
+        tip.settled = Settled(self.state, self.expected + len(self.events), last, tip.settled.snapshot)
 
     def add(self, events: Sequence[Any]) -> None:
         """Add events that were just decided."""

@@ -169,10 +169,9 @@ class LogWriter:
         rows = list(rows)
         metadata, now = orjson.dumps({"actor": "test"}), datetime.now(UTC)
         async with self.session.transaction():
-            head = await self.session.fetchval(
-                "UPDATE log_head SET position = position + $1 RETURNING position", len(rows)
-            )
-            positions = list(range(head - len(rows) + 1, head + 1))
+            await self.session.execute("SELECT lock_log()")
+            head = await self.session.fetchval("SELECT log_position()")
+            positions = list(range(head + 1, head + len(rows) + 1))
             await self.session.copy_records_to_table(
                 "events",
                 records=[(at, *row, metadata, now) for at, row in zip(positions, rows, strict=True)],

@@ -53,12 +53,11 @@ class House:
     async def _append_roles(self, name: str) -> None:
         """As an operator at the database would."""
         await self.database.execute(
-            "INSERT INTO events SELECT h.position + 1, e.stream_id, 2, 'account', e.shard, 'account.roles_changed', 1,"
-            " jsonb_build_object('account_id', e.stream_id, 'roles', jsonb_build_array('admin')), '{}', now()"
-            " FROM events e, log_head h WHERE e.type = 'account.registered' AND e.data ->> 'username' = $1",
+            "INSERT INTO events SELECT log_position() + 1, e.stream_id, 2, 'account', e.shard, 'account.roles_changed',"
+            " 1, jsonb_build_object('account_id', e.stream_id, 'roles', jsonb_build_array('admin')), '{}', now()"
+            " FROM events e WHERE e.type = 'account.registered' AND e.data ->> 'username' = $1",
             name,
         )
-        await self.database.execute("UPDATE log_head SET position = position + 1")
 
     async def told(self, account_id: UUID) -> list[str]:
         rows = await self.database.fetch("SELECT type FROM events WHERE stream_id = $1 ORDER BY version", account_id)

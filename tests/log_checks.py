@@ -25,7 +25,7 @@ async def whole_log(connection: Connection) -> Rows:
 async def violations(connection: Connection) -> list[str]:
     """What is wrong with the numbers of the log at rest; nothing, if all is well."""
     log = await whole_log(connection)
-    head = await connection.fetchval("SELECT position FROM log_head")
+    head = await connection.fetchval("SELECT log_position()")
     return [
         *holes([row["position"] for row in log]),
         *([] if head == len(log) else [f"the head is at {head}, the log has {len(log)} events"]),

@@ -68,7 +68,7 @@ class Shop:
     async def stored(self) -> tuple[int, ...]:
         """How much there is of all that a command can store."""
         row = await self.database.fetchrow(
-            "SELECT (SELECT position FROM log_head), (SELECT count(*) FROM events), (SELECT count(*) FROM claims),"
+            "SELECT log_position(), (SELECT count(*) FROM events), (SELECT count(*) FROM claims),"
             " (SELECT count(*) FROM commands), (SELECT count(*) FROM credentials)"
         )
         return tuple(row or ())

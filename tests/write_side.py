@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import reduce
 from hashlib import sha256
 from typing import Any
 from uuid import UUID
@@ -22,9 +21,11 @@ from infra.event_store import (
     AppendRequest,
     ClaimChange,
     IdempotencyKey,
+    Known,
+    Last,
     Part,
     Verdict,
-    load_streams,
+    read_states,
 )
 from infra.log import identify
 from infra.settings import Settings
@@ -74,7 +75,7 @@ async def connected(url: str) -> AsyncIterator[Connection]:
 async def head_held(url: str) -> AsyncIterator[Connection]:
     """While inside, nobody else can append; the connection that holds the head is given, in its transaction."""
     async with connected(url) as connection, connection.transaction():
-        await connection.execute("SELECT FROM log_head FOR UPDATE")
+        await connection.execute("SELECT lock_log()")
         yield connection
 
 
@@ -101,14 +102,24 @@ def events(number: int) -> Sequence[Encoded]:
     return [HAPPENED] * number
 
 
-def part(stream: UUID, expected: int, added: int = 1) -> Part:
+def part(stream: UUID, expected: int, added: int = 1, category: str = "thing") -> Part:
     """``added`` events on the stream at version ``expected``; none: it is only relied on."""
-    return Part(stream, "thing", stream.int % 4, expected, events(added))
+    return Part(stream, category, stream.int % 4, expected, events(added))
 
 
 def request(*parts: Part, **more: Any) -> AppendRequest:
     """A request, all or nothing."""
     return AppendRequest(parts, **more)
+
+
+class Guess:
+    """A premise as the command handler keeps it, of a stream of which nothing is known."""
+
+    broken = False
+    last: Last | None = None
+
+    def settle(self, last: Last) -> None:
+        self.last = last
 
 
 def take(stream: UUID, key: str, *, released: bool = False, scope: str = "email") -> ClaimChange:
@@ -133,6 +144,5 @@ async def in_one_batch(appender: Appender, *requests: AppendRequest) -> list[Ver
 
 async def state_of(database: Database, decider: Decider[Any, Any, Any], entity_id: UUID) -> Any:
     """The state that the committed events of a stream make."""
-    stream = decider.stream_id(entity_id)
-    history = (await load_streams(database, [stream]))[stream]
-    return reduce(decider.evolve, [past.event for past in history], decider.initial)
+    (settled,) = await read_states(database, [Known(decider, decider.stream_id(entity_id))])
+    return settled.state

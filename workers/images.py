@@ -8,7 +8,7 @@ import structlog
 
 from domain.catalogue import PRODUCTS
 from infra.database import Database
-from infra.event_store import load_streams
+from infra.event_store import Known, read_states
 from infra.image_files import ImageFiles
 
 _log = structlog.get_logger("weir.images")
@@ -23,8 +23,6 @@ async def sweep_images(ctx: dict[str, Any]) -> None:
 
 async def is_shown(database: Database, product_id: UUID, file: str) -> bool:
     """By the log itself: a read model may be behind."""
-    product = PRODUCTS.initial
-    for past in (await load_streams(database, [product_id]))[product_id]:
-        event: Any = past.event
-        product = PRODUCTS.evolve(product, event)
+    (settled,) = await read_states(database, [Known(PRODUCTS, PRODUCTS.stream_id(product_id))])
+    product = settled.state
     return product is not None and product.image is not None and product.image.file == file

@@ -1,8 +1,7 @@
 """Signing in and staying so: a password for a pair of tokens, a refresh token for the next pair, and leaving again."""
 
 from contextlib import suppress
-from typing import Annotated, Any, Final, Literal
-from uuid import UUID
+from typing import Annotated, Final, Literal
 
 from fastapi import Depends, Form, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -24,7 +23,6 @@ from infra.background import Background
 from infra.command_handler import CommandHandler
 from infra.credentials import Credential
 from infra.database import Database
-from infra.event_store import load_streams
 from infra.keys import Keys
 from infra.passwords import Passwords
 from infra.sessions import Client, Reused, Rotated, Session, Sessions, Unknown
@@ -95,11 +93,12 @@ async def sign_in(
     sessions: SignedIn,
     tokens: Signer,
     client: Peer,
+    handler: Handler,
     passwords: Annotated[Passwords, Depends(opened(Passwords))],
     background: Annotated[Background, Depends(opened(Background))],
 ) -> Answer:
     """Begin a session. An unknown name, a wrong password and a deactivated account look and cost the same."""
-    known, account, version = await _proven(database, passwords, form)
+    known, account, version = await _proven(database, handler, passwords, form)
     granted, session_id = _granted(account, form.scope), new_id()
     refresh_token = await sessions.begin(session_id, account.account_id, known.password_no, form.scope, client)
     if refresh_token is None:
@@ -114,7 +113,6 @@ async def sign_in(
 async def refresh(
     body: RefreshBody,
     context: Context,
-    database: Postgres,
     sessions: SignedIn,
     tokens: Signer,
     client: Peer,
@@ -134,7 +132,7 @@ async def refresh(
             raise Problem("token-reused")
         case Unknown():
             raise _no_session()
-    account, version = await account_of(database, session.account_id)
+    account, version = await handler.now(ACCOUNTS, session.account_id)
     if account is None or not account.keeps(session.session_id, session.password_no):
         raise _no_session()
     granted = _granted(account, session.scope)
@@ -158,7 +156,9 @@ async def signing_keys(keys: Annotated[Keys, Depends(opened(Keys))]) -> Answer:
     return Answer(200, [(b"content-type", b"application/json"), *_PUBLIC], ring.jwks)
 
 
-async def _proven(database: Database, passwords: Passwords, form: TokenForm) -> tuple[Credential, Account, int]:
+async def _proven(
+    database: Database, handler: CommandHandler, passwords: Passwords, form: TokenForm
+) -> tuple[Credential, Account, int]:
     """The account that name and password belong to, how that was proven, and the account's version.
 
     What is asked of Postgres and of argon2 tells nobody who exists. A hash that the log has gone past proves nothing.
@@ -168,7 +168,7 @@ async def _proven(database: Database, passwords: Passwords, form: TokenForm) -> 
     right = await passwords.verify_password(found.password_hash if found else None, form.password)
     if found is None or not right:
         raise Problem("invalid-credentials")
-    account, version = await account_of(database, found.account_id)
+    account, version = await handler.now(ACCOUNTS, found.account_id)
     if account is None or not account.active or account.password_no != found.password_no:
         raise Problem("invalid-credentials")
     return found, account, version
@@ -225,12 +225,3 @@ def _granted(account: Account, wanted: str | None) -> frozenset[str]:
     if not (granted := scopes & frozenset(wanted.split())):
         raise Problem("insufficient-scope", "The account has none of the scopes asked for.")
     return granted
-
-
-async def account_of(database: Database, account_id: UUID) -> tuple[Account | None, int]:
-    """The account as its events leave it, and its version: from the log, as a sign-in trusts no read model."""
-    account, version = ACCOUNTS.initial, 0
-    for past in (await load_streams(database, [account_id]))[account_id]:
-        event: Any = past.event
-        account, version = ACCOUNTS.evolve(account, event), past.version
-    return account, version

@@ -111,8 +111,8 @@ def statement(generations: Mapping[str, int]) -> str:
     counts = ", ".join(f"coalesce(sum({name}), 0)::bigint AS {name}" for name in counted)
     return f"""
 SELECT
-    (SELECT coalesce(min(coalesce(n.next - 1, h.position)), 0)
-     FROM log_head h, checkpoints c, LATERAL (
+    (SELECT coalesce(min(coalesce(n.next - 1, h.head)), 0)
+     FROM log_position() AS h (head), checkpoints c, LATERAL (
          SELECT min(e.position) AS next FROM events e WHERE e.shard = c.shard AND e.position > c.position) n
      WHERE (c.consumer, c.generation) IN ({served})) AS position,
     (SELECT to_json(t) FROM (SELECT {counts} FROM rm_{COUNTS}_{generations[COUNTS]}) t) AS counts,

@@ -25,7 +25,7 @@ T = TypeVar("T")
 LIST_SECONDS: Final = 2.0
 
 _APPLIED: Final = """
-SELECT h.position AS head, c.shard, n.next, n.last FROM log_head h, checkpoints c, LATERAL (
+SELECT h.head, c.shard, n.next, n.last FROM log_position() AS h (head), checkpoints c, LATERAL (
     SELECT min(e.position) AS next, max(e.position) AS last FROM events e
     WHERE e.shard = c.shard AND e.position > c.position) n
 WHERE c.consumer = $1 AND c.generation = $2"""

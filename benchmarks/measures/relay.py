@@ -52,7 +52,7 @@ async def _as_if_new(database: str) -> AsyncIterator[UUID]:
     """
     connection = await asyncpg.connect(database)
     try:
-        head = await connection.fetchval("SELECT position FROM log_head")
+        head = await connection.fetchval("SELECT log_position()")
         log_id = await connection.fetchval("UPDATE log_head SET position = 0 RETURNING log_id")
         yield log_id
         await connection.execute("UPDATE log_head SET position = $1", head)

@@ -10,7 +10,7 @@
 """
 
 from infra.event_store.appender import Appender
-from infra.event_store.history import Past, load_streams, position_of
+from infra.event_store.history import position_of
 from infra.event_store.requests import (
     Appended,
     AppendRequest,
@@ -18,10 +18,12 @@ from infra.event_store.requests import (
     ClaimTaken,
     Conflict,
     IdempotencyKey,
+    Last,
     Part,
     Replayed,
     Verdict,
 )
+from infra.event_store.states import Known, Settled, read_states
 
 __all__ = [
     "AppendRequest",
@@ -31,10 +33,12 @@ __all__ = [
     "ClaimTaken",
     "Conflict",
     "IdempotencyKey",
+    "Known",
+    "Last",
     "Part",
-    "Past",
     "Replayed",
+    "Settled",
     "Verdict",
-    "load_streams",
     "position_of",
+    "read_states",
 ]

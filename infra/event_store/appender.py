@@ -2,16 +2,14 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import asyncpg
 import orjson
 
 from infra.database import UNREACHABLE, Connection, Database
 from infra.errors import OutcomeUnknown, TooBusy, Unavailable
-from infra.event_store.requests import Appended, AppendRequest, ClaimChange, ClaimTaken, Conflict, Replayed, Verdict
-
-APPEND = "SELECT verdict, at, detail FROM append_events($1)"
+from infra.event_store.batch import APPEND, document, verdicts_of
+from infra.event_store.requests import Appended, AppendRequest, Conflict, Last, Verdict
 
 REFUSED_BEFORE_COMMIT = (
     asyncpg.LockNotAvailableError,
@@ -24,8 +22,19 @@ REFUSED_BEFORE_COMMIT = (
 )
 """Answers after which the server has certainly stored nothing."""
 
-CANNOT_BE_HELD = (asyncpg.DataError, asyncpg.ProgramLimitExceededError, orjson.JSONEncodeError)
-"""What a batch fails with when one of its requests holds what JSON or Postgres cannot: a NUL, half a surrogate pair."""
+ONE_AT_FAULT = (
+    asyncpg.DataError,
+    asyncpg.ProgramLimitExceededError,
+    asyncpg.IntegrityConstraintViolationError,
+    orjson.JSONEncodeError,
+)
+"""What a batch fails with because of one of its requests, and nothing of it is stored: it holds what JSON or Postgres
+cannot (a NUL, half a surrogate pair), or its idempotency key was stored meanwhile by a write outside the log."""
+
+MOST_ROWS = 2_000
+MOST_BYTES = 2_000_000
+"""What one batch brings at most, in events and streams that Postgres looks at, and in bytes: all others wait for it,
+also those of other processes. A request that is larger by itself goes alone."""
 
 MOST_WAITING = 10_000
 """More requests than this in one process are turned away, so that a queue cannot grow without end."""
@@ -105,7 +114,7 @@ class Appender:
 
     def _next_batch(self) -> list[Waiting]:
         """The next requests in their order, less those that gave up or whose ground has gone: these decide again."""
-        taken = self._waiting[: self._size()]
+        taken = self._waiting[: self._fitting(self._size())]
         del self._waiting[: len(taken)]
         self._alone = max(0, self._alone - 1)
         self._last = len(taken)
@@ -136,11 +145,21 @@ class Appender:
         half = (len(self._waiting) + self._last + 1) // 2
         return min(max(half, WHOLE), self._largest_batch)
 
+    def _fitting(self, most: int) -> int:
+        """How many of the first ``most`` requests fit into one batch, at least one."""
+        rows = weight = 0
+        for place, (request, _, _) in enumerate(self._waiting[:most]):
+            rows += request.rows
+            weight += request.weight
+            if (rows > MOST_ROWS or weight > MOST_BYTES) and place:
+                return place
+        return most
+
     async def _send(self, batch: list[Waiting]) -> None:
         requests = [request for request, _, _ in batch]
         try:
             verdicts = await self._call(requests)
-        except CANNOT_BE_HELD as error:
+        except ONE_AT_FAULT as error:
             self._find_fault(batch, error)
             return
         except Exception as error:
@@ -153,7 +172,7 @@ class Appender:
         # Verdicts are given in order and at once; a failed request breaks its premises before anyone wakes.
         for (request, future, _), verdict in zip(batch, verdicts, strict=True):
             if isinstance(verdict, Appended):
-                _settle(request, verdict.position)
+                _settle(request, verdict)
             else:
                 _break(request)
             _give(future, verdict)
@@ -163,10 +182,19 @@ class Appender:
     def _find_fault(self, batch: list[Waiting], error: Exception) -> None:
         """Nothing of the batch was stored, because of one of them: send them once more, each alone."""
         if len(batch) == 1:
-            _fail(batch, error)
+            self._at_fault(batch, error)
             return
         self._waiting[:0] = batch
         self._alone = len(batch)
+
+    def _at_fault(self, batch: list[Waiting], error: Exception) -> None:
+        if isinstance(error, asyncpg.IntegrityConstraintViolationError):
+            # Somebody else stored what this one was about to: decided again, it finds that out.
+            for request, future, _ in batch:
+                _break(request)
+                _give(future, Conflict())
+            return
+        _fail(batch, error)
 
     async def _call(self, requests: Sequence[AppendRequest]) -> list[Verdict]:
         connection = await self._connected()
@@ -185,94 +213,13 @@ class Appender:
         return self._connection
 
 
-def document(requests: Sequence[AppendRequest]) -> bytes:
-    """The batch as ``append_events`` takes it: requests, parts, events and claims, each list in the same order."""
-    parts, events, claims = [], [], []
-    for request in requests:
-        metadata = orjson.Fragment(request.metadata)
-        claims += [_claim(claim) for claim in request.claims]
-        for part in request.parts:
-            stream, version = part.stream_id, part.expected
-            parts.append({"stream": stream, "expected": version, "added": len(part.events)})
-            for event in part.events:
-                version += 1
-                events.append(
-                    {
-                        "stream": stream,
-                        "version": version,
-                        "category": part.category,
-                        "shard": part.shard,
-                        "type": event.type,
-                        "schema": event.schema_version,
-                        "data": orjson.Fragment(event.data),
-                        "metadata": metadata,
-                    }
-                )
-    return orjson.dumps(
-        {
-            "keyed": any(request.key is not None for request in requests),
-            "writing": any(request.writes for request in requests),
-            "requests": [_request(request) for request in requests],
-            "parts": parts,
-            "events": events,
-            "claims": claims,
-        },
-        default=str,  # the driver's own kind of UUID: an id may come from a row
-    )
-
-
-def _request(request: AppendRequest) -> dict[str, Any]:
-    entry: dict[str, Any] = {"parts": len(request.parts), "events": request.size, "claims": len(request.claims)}
-    if (key := request.key) is not None:
-        entry |= {
-            "principal": key.principal,
-            "key": key.key,
-            "fingerprint": "\\x" + key.fingerprint.hex(),
-            "outcome": orjson.Fragment(key.outcome),
-            "store": key.store,
-        }
-    return entry
-
-
-def _claim(claim: ClaimChange) -> dict[str, Any]:
-    digest = "\\x" + claim.digest.hex()
-    return {"scope": claim.scope, "digest": digest, "stream": claim.stream_id, "released": claim.released}
-
-
-def verdicts_of(requests: Sequence[AppendRequest], rows: Sequence[asyncpg.Record]) -> list[Verdict]:
-    """One verdict per request, from the one row that speaks for all or from a row for each."""
-    if rows[0]["verdict"] != "all":
-        return [_verdict(request, row) for request, row in zip(requests, rows, strict=True)]
-    position = rows[0]["at"]
-    verdicts: list[Verdict] = []
-    for request in requests:
-        position += request.size
-        verdicts.append(Appended(position))
-    return verdicts
-
-
-def _verdict(request: AppendRequest, row: asyncpg.Record) -> Verdict:
-    match row["verdict"]:
-        case "stored":
-            return Appended(row["at"])
-        case "conflict":
-            return Conflict()
-        case "taken":
-            return ClaimTaken(request.claims[int(row["detail"])])
-        case "replayed":
-            detail = orjson.loads(row["detail"])
-            return Replayed(bytes.fromhex(detail["fingerprint"]), orjson.dumps(detail["outcome"]), row["at"])
-        case other:
-            raise AssertionError(f"append_events answered {other!r}")
-
-
-def _settle(request: AppendRequest, position: int) -> None:
+def _settle(request: AppendRequest, verdict: Appended) -> None:
     """Told here and not by the client that waits: it may have hung up."""
-    position -= request.size
+    position = verdict.position - request.size
     for part, premise in zip(request.parts, request.premises, strict=False):
         if part.events:
             position += len(part.events)
-            premise.settle(position)
+            premise.settle(Last(position, verdict.recorded))
 
 
 def _break(request: AppendRequest) -> None:

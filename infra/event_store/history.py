@@ -1,64 +1,105 @@
 """Reading streams back: what a decision is made on."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from domain.messages import Event
 from infra.codec import decode
 from infra.database import Database
+from infra.event_store.requests import Last
 
-STREAMS = (
-    "SELECT e.stream_id, e.version, e.position, e.type, e.schema_version, e.data"
-    " FROM unnest($1::uuid[], $2::integer[]) AS w (stream_id, known)"
-    " CROSS JOIN LATERAL (SELECT * FROM events e WHERE e.stream_id = w.stream_id AND e.version > w.known"
-    "                     ORDER BY e.version LIMIT $3) e"
-)
-"""Each stream by its own walk along the index: a join over all of them may be planned as a walk through the log."""
+# Each stream by its own walk along the index: a join over all of them may be planned as a walk through the log. A
+# snapshot counts only where the very event that it was taken at is still there.
+STREAMS: Final = """
+SELECT w.place, e.version, e.position, microseconds(e.recorded_at), e.type, e.schema_version, e.data,
+       CASE WHEN (s.version, s.position, s.recorded) = (e.version, e.position, microseconds(e.recorded_at)) THEN s.state
+       END
+FROM unnest($1::uuid[], $2::text[], $3::integer[], $4::text[])
+     WITH ORDINALITY AS w (stream_id, category, first, snapshot, place)
+LEFT JOIN LATERAL (
+    SELECT * FROM snapshots s WHERE s.stream_id = w.stream_id AND s.code = w.snapshot
+) s ON true
+CROSS JOIN LATERAL (
+    SELECT * FROM events e
+    WHERE e.stream_id = w.stream_id AND e.version >= coalesce(s.version, w.first) AND e.category = w.category
+    ORDER BY e.version LIMIT $5
+) e
+ORDER BY w.place, e.version
+"""
 
-POSITION = "SELECT position FROM events WHERE stream_id = $1 AND version = $2"
+POSITION: Final = "SELECT position FROM events WHERE stream_id = $1 AND version = $2"
 
-PAGE = 5_000
+PAGE: Final = 2_000
 """Most events that are read by one statement; others get their turn between two."""
 
-LEAST = 100
+LEAST: Final = 100
 """Of each stream at least so many at once."""
 
-PAGE_SECONDS = 1.0
+AT_ONCE: Final = 100
+"""So many events are decoded before others have the loop."""
+
+PAGE_SECONDS: Final = 1.0
 """How long one page may take before the server counts as down."""
+
+NO_SNAPSHOT: Final = ""
+
+
+class Wanted(NamedTuple):
+    """A stream to be read from its event of version ``first`` on; or from a snapshot that code of this name has made.
+
+    A stream of another category has no events.
+    """
+
+    stream_id: UUID
+    category: str
+    first: int = 1
+    snapshot: str = NO_SNAPSHOT
 
 
 @dataclass(slots=True)
 class Past:
-    """One event of a stream, with what a decision needs to know of its place."""
+    """One event of a stream, with its place, and the bytes of the state up to it where a snapshot was taken there."""
 
-    stream_id: UUID
     version: int
-    position: int
+    last: Last
     event: Event
+    snapshot: bytes | None
 
 
-async def load_streams(
-    database: Database, streams: Sequence[UUID], known: Mapping[UUID, int] | None = None
-) -> dict[UUID, list[Past]]:
-    """The events of the streams after their ``known`` versions, each stream in order; an unknown stream has none.
+async def read_streams(database: Database, wanted: Sequence[Wanted]) -> AsyncIterator[tuple[int, Past]]:
+    """The events of the streams, each with the place of its stream in ``wanted``; those of one stream in order.
+
+    Others have the loop in between, however many there are.
 
     Raises :class:`~infra.codec.UnknownEventType` for an event that this release does not know, and
     :class:`~infra.errors.Unavailable`.
     """
-    history: dict[UUID, list[Past]] = {stream: [] for stream in streams}
-    wanted = {stream: known.get(stream, 0) if known else 0 for stream in streams}
+    places = dict(enumerate(wanted))
+    seen = 0
+    while places:
+        each = max(PAGE // len(places), LEAST)
+        rows = await _page(database, list(places.values()), each)
+        names, came = list(places), dict.fromkeys(places, 0)
+        places = {}
+        for row in rows:
+            seen += 1
+            if seen % AT_ONCE == 0:
+                await asyncio.sleep(0)
+            name = names[row[0] - 1]
+            came[name] += 1
+            if came[name] == each:
+                stream = wanted[name]
+                places[name] = Wanted(stream.stream_id, stream.category, row[1] + 1)
+            yield name, Past(row[1], Last(row[2], row[3]), decode(row[4], row[5], row[6]), row[7])
+
+
+async def _page(database: Database, wanted: Sequence[Wanted], each: int) -> Sequence[Any]:
+    streams, categories, firsts, snapshots = zip(*wanted, strict=True)
     async with database.acquire() as connection:
-        while wanted:
-            each = max(PAGE // len(wanted), LEAST)
-            rows = await connection.fetch(STREAMS, list(wanted), list(wanted.values()), each, timeout=PAGE_SECONDS)
-            came: Counter[UUID] = Counter()
-            for stream_id, version, position, kind, schema_version, data in rows:
-                history[stream_id].append(Past(stream_id, version, position, decode(kind, schema_version, data)))
-                came[stream_id] += 1
-            wanted = {stream: history[stream][-1].version for stream, events in came.items() if events == each}
-    return history
+        return await connection.fetch(STREAMS, streams, categories, firsts, snapshots, each, timeout=PAGE_SECONDS)
 
 
 async def position_of(database: Database, stream_id: UUID, version: int) -> int:

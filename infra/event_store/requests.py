@@ -2,10 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 from uuid import UUID
 
 from infra.codec import Encoded
+
+
+class Last(NamedTuple):
+    """Which event a stream ends with. A version alone is not enough: after a failover that lost an event, another one
+    may stand under the same version, and even at the same position."""
+
+    position: int
+    recorded: int
+    """When, in microseconds since 1970."""
 
 
 class Premise(Protocol):
@@ -13,8 +22,12 @@ class Premise(Protocol):
 
     broken: bool
 
-    def settle(self, position: int) -> None:
-        """The part's events are committed, the last of them at this position."""
+    @property
+    def last(self) -> Last | None:
+        """The last event of the stream that is known to be stored; None for a stream without any."""
+
+    def settle(self, last: Last) -> None:
+        """The part's events are committed, and this is the last of them."""
 
 
 @dataclass(slots=True)
@@ -55,7 +68,11 @@ class IdempotencyKey:
 
 @dataclass(slots=True)
 class AppendRequest:
-    """All or nothing: every part at its version, every claim free, the key unused. ``size`` counts its events."""
+    """All or nothing: every part at its version, every claim free, the key unused.
+
+    With ``premises``, one for each part, the log must also hold the very events that these end with. ``size`` counts
+    its events, ``rows`` its events and parts: what it costs Postgres, and ``weight`` its bytes.
+    """
 
     parts: Sequence[Part]
     metadata: bytes = b"{}"
@@ -63,18 +80,27 @@ class AppendRequest:
     key: IdempotencyKey | None = None
     premises: Sequence[Premise] = ()
     size: int = field(init=False)
+    rows: int = field(init=False)
+    weight: int = field(init=False)
     writes: bool = field(init=False)
 
     def __post_init__(self) -> None:
         self.size = sum([len(part.events) for part in self.parts])
+        self.rows = self.size + len(self.parts)
+        self.weight = sum([len(event.data) for part in self.parts for event in part.events])
+        self.weight += self.size * len(self.metadata)
         self.writes = self.size > 0 or bool(self.claims) or (self.key is not None and self.key.store)
 
 
 @dataclass(slots=True)
 class Appended:
-    """Stored. ``position`` is that of the request's last event; nothing lies between its events."""
+    """Stored. ``position`` is that of the request's last event; nothing lies between its events.
+
+    ``recorded`` is the time of the commit's events by the server's clock, in microseconds since 1970.
+    """
 
     position: int
+    recorded: int = field(default=0, compare=False)
 
 
 @dataclass(slots=True)

@@ -189,7 +189,7 @@ async def test_a_backend_that_is_ended_while_it_waits_leaves_nothing_and_the_nex
         product = await begin(side)
         backend = await _backend(database_url)
         async with connected(database_url) as connection, connection.transaction():
-            await connection.execute("SELECT FROM log_head FOR UPDATE")
+            await connection.execute("SELECT lock_log()")
             waiting = asyncio.create_task(outcome_of(receive(side, product, 5, "k")))
             blocked = "SELECT cardinality(pg_blocking_pids($1)) > 0"
             await eventually(lambda: connection.fetchval(blocked, backend))

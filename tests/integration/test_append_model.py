@@ -12,7 +12,7 @@ from hypothesis import strategies as some
 
 from infra.database import Connection
 from infra.event_store import Appended, AppendRequest, ClaimTaken, Conflict, Replayed, Verdict
-from infra.event_store.appender import APPEND, document, verdicts_of
+from infra.event_store.batch import APPEND, document, verdicts_of
 from tests.log_checks import violations
 from tests.write_side import connected, idempotency, part, request, take
 

@@ -8,9 +8,10 @@ import pytest
 from infra.codec import Encoded
 from infra.errors import OutcomeUnknown, TooBusy, Unavailable
 from infra.event_store import Appended, Conflict, IdempotencyKey, Part, appender
-from infra.event_store.appender import APPEND, document
+from infra.event_store.batch import APPEND, document
 from tests.log_checks import violations
 from tests.write_side import (
+    Guess,
     WriteSide,
     connected,
     events,
@@ -26,16 +27,6 @@ from tests.write_side import (
 )
 
 pytestmark = pytest.mark.anyio
-
-
-class Guess:
-    """A premise as the command handler keeps it."""
-
-    broken = False
-    position = 0
-
-    def settle(self, position: int) -> None:
-        self.position = position
 
 
 async def batches(url: str) -> list[int]:

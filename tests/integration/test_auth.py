@@ -170,7 +170,6 @@ async def test_a_deactivated_account_cannot_sign_in_and_looks_like_a_wrong_passw
         " jsonb_build_object('account_id', $1::uuid), '{}', now() FROM events",
         account_id,
     )
-    await database.execute("UPDATE log_head SET position = position + 1")
     await database.close()
     answer = await sign_in(api)
     assert (answer.status_code, answer.json()["code"]) == (401, "invalid-credentials")

@@ -157,7 +157,7 @@ async def agrees_with_the_log(scene: Scene, shown: dict[str, Any]) -> None:
     assert all(sold[each["product_id"]] == each["sold"] for each in shown["top_products"])
     assert shown["accounts"] == (await fetch(_STANDING, "account.registered", "account.erased"))[0][0]
     assert shown["products"] == (await fetch(_STANDING, "product.added", "product.discontinued"))[0][0]
-    assert shown["as_of_position"] == (await fetch("SELECT position FROM log_head"))[0][0]
+    assert shown["as_of_position"] == (await fetch("SELECT log_position()"))[0][0]
 
 
 def _exactly(day: dict[str, Any]) -> tuple[Any, ...]:

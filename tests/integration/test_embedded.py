@@ -101,7 +101,7 @@ def stranger() -> Iterator[subprocess.Popen[bytes]]:
 
 async def test_each_test_has_a_migrated_database_and_an_empty_valkey(settings: Settings) -> None:
     async with connected(settings.database_url.get_secret_value()) as connection:
-        assert await connection.fetchval("SELECT position FROM log_head") == 0
+        assert await connection.fetchval("SELECT log_position()") == 0
     async with Redis.from_url(settings.redis_url.get_secret_value()) as redis:
         assert await redis.dbsize() == 0
 

@@ -6,10 +6,11 @@ from uuid import uuid4
 import pytest
 
 from infra.event_store import Appended, ClaimTaken, Conflict, Replayed
-from infra.event_store.appender import APPEND, document
+from infra.event_store.batch import APPEND, document
 from tests import planted
 from tests.log_checks import violations
 from tests.write_side import (
+    Guess,
     WriteSide,
     connected,
     eventually,
@@ -132,16 +133,6 @@ async def test_without_the_poisoned_list_the_same_request_would_be_stored(
 ) -> None:
     await planted.plant(database_url, planted.NO_POISON)
     assert await _chain_broken_by_a_stranger(ours, theirs) == [Conflict(), Appended(3)]
-
-
-class Guess:
-    """A premise as the command handler keeps it."""
-
-    broken = False
-    position = 0
-
-    def settle(self, position: int) -> None:
-        self.position = position
 
 
 async def test_a_request_decided_on_one_that_failed_in_an_earlier_batch_is_never_sent(

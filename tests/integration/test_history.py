@@ -1,15 +1,15 @@
 """Streams read back: whole, in order, however long."""
 
 import asyncio
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
 from domain.inventory import INVENTORY, ReserveStock, StockReceived
 from infra.codec import UnknownEventType, encode
 from infra.errors import Unavailable
-from infra.event_store import Part, load_streams, position_of
-from infra.event_store.history import PAGE, PAGE_SECONDS
+from infra.event_store import Part, position_of
+from infra.event_store.history import PAGE, PAGE_SECONDS, Past, Wanted, read_streams
 from tests.write_side import WriteSide, connected, context, part, request
 
 pytestmark = pytest.mark.anyio
@@ -24,17 +24,21 @@ async def test_streams_longer_than_a_page_are_read_whole_and_each_in_order(ours:
         ]
         await ours.appender.append(request(Part(stream, "inventory", 0, 0, received)))
     nobody = uuid4()
-    history = await load_streams(ours.database, [*lengths, nobody])
+    wanted = [Wanted(stream, "inventory") for stream in [*lengths, nobody]]
+    history: dict[UUID, list[Past]] = {stream: [] for stream in [*lengths, nobody]}
+    async for place, past in read_streams(ours.database, wanted):
+        history[wanted[place].stream_id].append(past)
     assert history.pop(nobody) == []
     for stream, length in lengths.items():
         assert [past.version for past in history[stream]] == list(range(1, length + 1))
         assert [past.event.quantity for past in history[stream]] == list(range(1, length + 1))  # type: ignore[attr-defined]
-        assert [past.position - history[stream][0].position for past in history[stream]] == list(range(length))
+        first = history[stream][0].last.position
+        assert [past.last.position - first for past in history[stream]] == list(range(length))
 
 
 async def test_an_event_that_this_release_does_not_know_is_never_skipped(ours: WriteSide) -> None:
     product = uuid4()
-    await ours.appender.append(request(part(INVENTORY.stream_id(product), 0)))
+    await ours.appender.append(request(part(INVENTORY.stream_id(product), 0, category="inventory")))
     with pytest.raises(UnknownEventType):
         await ours.commands.peek(INVENTORY, product)
     command = ReserveStock(product_id=product, order_id=uuid4(), quantity=1)

@@ -56,7 +56,7 @@ async def _race(url: str) -> list[int]:
 
 
 async def test_the_same_reader_misses_events_once_the_head_is_not_locked(database_url: str) -> None:
-    await planted.plant(database_url, planted.ANY_ORDER)
+    await planted.plant(database_url, *planted.ANY_ORDER)
     assert holes(await _race(database_url)) != []
 
 

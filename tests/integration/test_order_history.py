@@ -165,9 +165,8 @@ def test_every_event_of_an_order_has_its_details() -> None:
 async def happen(api: Shop, order: dict[str, Any], type: str, data: dict[str, Any], ago: str = "0") -> None:
     """Something that no command leads to."""
     await api.database.execute(
-        "WITH head AS (UPDATE log_head SET position = position + 1 RETURNING position)"
-        " INSERT INTO events SELECT head.position, $1, (SELECT max(version) + 1 FROM events WHERE stream_id = $1),"
-        " 'order', $2, $3, 1, $4, '{}', now() - $5::text::interval FROM head",
+        "INSERT INTO events SELECT log_position() + 1, $1, (SELECT max(version) + 1 FROM events WHERE stream_id = $1),"
+        " 'order', $2, $3, 1, $4, '{}', now() - $5::text::interval",
         UUID(order["id"]),
         shard_of(UUID(order["id"]), SHARDS),
         type,

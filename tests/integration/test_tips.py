@@ -140,7 +140,7 @@ async def test_a_process_that_remembers_more_than_the_log_holds_comes_back_to_wh
 async def test_a_stream_that_this_release_cannot_read_fails_alone(ours: WriteSide, database_url: str) -> None:
     product, later = uuid4(), uuid4()
     await change_stock(ours, product, 1, new=1)
-    await ours.appender.append(request(part(INVENTORY.stream_id(later), 0)))
+    await ours.appender.append(request(part(INVENTORY.stream_id(later), 0, category="inventory")))
     async with write_side(database_url) as fresh:
         unreadable, fine = await asyncio.gather(
             reserve(fresh, later, 1), reserve(fresh, product, 1), return_exceptions=True

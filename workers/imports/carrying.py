@@ -17,7 +17,7 @@ from infra.attempts import CommandContext
 from infra.beginnings import Beginning
 from infra.command_handler import CommandHandler
 from infra.errors import IdempotencyKeyInFlight, OutcomeUnknown, TooBusy, Unavailable
-from infra.event_store.appender import CANNOT_BE_HELD
+from infra.event_store.appender import ONE_AT_FAULT
 from infra.imports import Claimed
 from infra.new_product import new_product_work
 from workers.imports.records import Record
@@ -97,7 +97,7 @@ class Carrier:
                 return None  # this very row has made it, long enough ago for its key to be forgotten
             case Refusal():
                 return _refused(line, ending)
-            case _ if isinstance(ending, NOT_THE_ROWS_FAULT) and not isinstance(ending, CANNOT_BE_HELD):
+            case _ if isinstance(ending, NOT_THE_ROWS_FAULT) and not isinstance(ending, ONE_AT_FAULT):
                 raise ending
             case _:  # whatever is in one row's way must not stand in the way of the others for ever
                 _log.error("row failed", import_id=str(self._import_id), line=line, exc_info=ending)

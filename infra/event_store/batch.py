@@ -1,0 +1,118 @@
+"""One batch of requests as ``append_to_log`` takes it, and its answer as verdicts."""
+
+from collections.abc import Iterator, Sequence
+from itertools import repeat
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+from infra.event_store.requests import (
+    Appended,
+    AppendRequest,
+    ClaimChange,
+    ClaimTaken,
+    Conflict,
+    Part,
+    Premise,
+    Replayed,
+    Verdict,
+)
+
+APPEND: Final = "SELECT verdict, at, recorded, detail FROM append_to_log($1)"
+
+
+def document(requests: Sequence[AppendRequest]) -> bytes:
+    """The batch as ``append_to_log`` takes it: requests, parts, events and claims, each list in the same order.
+
+    Which event a stream ends with goes with each part, unless it is an event of this batch. That is read now and not
+    when the request was made: all batches before this one are stored, so that what a part expects has come to be.
+    """
+    parts, events = [], []
+    growing: set[UUID] = set()
+    for request in requests:
+        metadata = orjson.Fragment(request.metadata)
+        for part, premise in _with_premises(request):
+            stream, category, version, added = part.stream_id, part.category, part.expected, len(part.events)
+            parts.append(entry := {"stream": stream, "category": category, "expected": version, "added": added})
+            if premise is not None and stream not in growing and (last := premise.last) is not None:
+                entry["position"], entry["recorded"] = last
+            if added:
+                growing.add(stream)
+            for event in part.events:
+                version += 1
+                events.append(
+                    {
+                        "stream": stream,
+                        "version": version,
+                        "category": category,
+                        "shard": part.shard,
+                        "type": event.type,
+                        "schema": event.schema_version,
+                        "data": orjson.Fragment(event.data),
+                        "metadata": metadata,
+                    }
+                )
+    return orjson.dumps(
+        {
+            "keyed": any(request.key is not None for request in requests),
+            "writing": any(request.writes for request in requests),
+            "requests": [_request(request) for request in requests],
+            "parts": parts,
+            "events": events,
+            "claims": [_claim(claim) for request in requests for claim in request.claims],
+        },
+        default=str,  # the driver's own kind of UUID: an id may come from a row
+    )
+
+
+def _with_premises(request: AppendRequest) -> Iterator[tuple[Part, Premise | None]]:
+    if request.premises:
+        return zip(request.parts, request.premises, strict=True)
+    return zip(request.parts, repeat(None), strict=False)
+
+
+def _request(request: AppendRequest) -> dict[str, Any]:
+    entry: dict[str, Any] = {"parts": len(request.parts), "events": request.size, "claims": len(request.claims)}
+    if (key := request.key) is not None:
+        entry |= {
+            "principal": key.principal,
+            "key": key.key,
+            "fingerprint": "\\x" + key.fingerprint.hex(),
+            "outcome": orjson.Fragment(key.outcome),
+            "store": key.store,
+        }
+    return entry
+
+
+def _claim(claim: ClaimChange) -> dict[str, Any]:
+    digest = "\\x" + claim.digest.hex()
+    return {"scope": claim.scope, "digest": digest, "stream": claim.stream_id, "released": claim.released}
+
+
+def verdicts_of(requests: Sequence[AppendRequest], rows: Sequence[asyncpg.Record]) -> list[Verdict]:
+    """One verdict per request, from the one row that speaks for all or from a row for each."""
+    first, position, recorded, _ = rows[0]
+    if first != "all":
+        return [_verdict(request, row) for request, row in zip(requests, rows, strict=True)]
+    verdicts: list[Verdict] = []
+    for request in requests:
+        position += request.size
+        verdicts.append(Appended(position, recorded))
+    return verdicts
+
+
+def _verdict(request: AppendRequest, row: asyncpg.Record) -> Verdict:
+    match row["verdict"]:
+        case "stored":
+            return Appended(row["at"], row["recorded"])
+        case "conflict":
+            return Conflict()
+        case "taken":
+            return ClaimTaken(request.claims[int(row["detail"])])
+        case "replayed":
+            detail = orjson.loads(row["detail"])
+            return Replayed(bytes.fromhex(detail["fingerprint"]), orjson.dumps(detail["outcome"]), row["at"])
+        case other:
+            raise AssertionError(f"append_to_log answered {other!r}")
