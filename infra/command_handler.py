@@ -125,6 +125,10 @@ class CommandHandler:
         await self._turns.close()
         await self._tips.close()
 
+    async def snapshots_written(self) -> None:
+        """Returns when no snapshot waits to be written."""
+        await self._tips.snapshots_written()
+
     async def peek(self, decider: Decider[Any, Any, S], entity_id: UUID) -> S:
         """A state of the stream as this process knows it, perhaps an old one: good for what never changes in it.
 

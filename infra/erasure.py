@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
+from domain.accounts import ACCOUNTS
+from infra.event_store import snapshots
 from infra.log import Session
 
 TABLES: Final = ("credentials", "sessions", "links", "api_keys")
@@ -14,3 +16,4 @@ async def forget(session: Session, accounts: Sequence[UUID]) -> None:
     """Removes all of it, in the caller's transaction if there is one."""
     for table in TABLES:
         await session.execute(f"DELETE FROM {table} WHERE account_id = ANY ($1)", accounts)  # noqa: S608
+    await snapshots.forget(session, ACCOUNTS.category, [ACCOUNTS.stream_id(account) for account in accounts])

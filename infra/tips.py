@@ -87,6 +87,10 @@ class Tips:
             self._shed()
         return settled
 
+    async def snapshots_written(self) -> None:
+        """Returns when none waits to be written."""
+        await self._snapshots.written()
+
     async def close(self) -> None:
         """Ends the writing of snapshots."""
         await self._snapshots.close()

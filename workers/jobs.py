@@ -24,6 +24,7 @@ from workers.images import sweep_images
 from workers.imports.importer import carry_import, sweep_imports, tidy_imports
 from workers.mail import CONVERSATION_SECONDS, ENOUGH_JOBS, SETTLE_SECONDS, TURN_SECONDS, send_mails, sweep_mail
 from workers.refunds import LONGEST_SECONDS, settle_refunds, sweep_refunds
+from workers.snapshots import renew_snapshots
 from workers.timers import ring_timers, sweep_timers
 
 POLL_SECONDS: Final = 0.1
@@ -83,9 +84,17 @@ def worker_options(settings: Settings, queue: str) -> dict[str, Any]:
         cron(job, name=f"{queue}:{job.__name__}", second={second}, timeout=TIDY_SECONDS)
         for job, second in ((forget_commands, 17), (sweep_images, 37), (tidy_imports, 47))
     ]
+    renewing = cron(
+        renew_snapshots,
+        name=f"{queue}:{renew_snapshots.__name__}",
+        minute={13},
+        second={27},
+        run_at_startup=True,
+        timeout=JOB_SECONDS,
+    )
     return {
         "functions": [func(job, name=job.__name__) for job in (send_mails, ring_timers, settle_refunds, carry_import)],
-        "cron_jobs": [*sweeps, *tidying],
+        "cron_jobs": [*sweeps, *tidying, renewing],
         "queue_name": queue,
         "redis_pool": open_jobs(settings.jobs_url, queue),
         "max_jobs": MOST_JOBS,

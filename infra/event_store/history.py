@@ -15,12 +15,13 @@ from infra.event_store.requests import Last
 # snapshot counts only where the very event that it was taken at is still there.
 STREAMS: Final = """
 SELECT w.place, e.version, e.position, microseconds(e.recorded_at), e.type, e.schema_version, e.data,
-       CASE WHEN (s.version, s.position, s.recorded) = (e.version, e.position, microseconds(e.recorded_at)) THEN s.state
-       END
+       CASE WHEN e.version = s.version THEN s.state END
 FROM unnest($1::uuid[], $2::text[], $3::integer[], $4::text[])
      WITH ORDINALITY AS w (stream_id, category, first, snapshot, place)
 LEFT JOIN LATERAL (
-    SELECT * FROM snapshots s WHERE s.stream_id = w.stream_id AND s.code = w.snapshot
+    SELECT s.* FROM snapshots s JOIN events e ON e.stream_id = s.stream_id AND e.version = s.version
+    WHERE s.stream_id = w.stream_id AND s.code = w.snapshot
+      AND s.position = e.position AND s.recorded = microseconds(e.recorded_at)
 ) s ON true
 CROSS JOIN LATERAL (
     SELECT * FROM events e
