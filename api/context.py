@@ -77,7 +77,19 @@ class Visit(Protocol):
 class Exchange:
     """The edge's own notes on a request in flight; ``headers`` holds each header once."""
 
-    __slots__ = ("body", "code", "context", "headers", "marked", "principal", "read", "request_id", "status", "visit")
+    __slots__ = (
+        "body",
+        "code",
+        "committed",
+        "context",
+        "headers",
+        "marked",
+        "principal",
+        "read",
+        "request_id",
+        "status",
+        "visit",
+    )
 
     def __init__(self, headers: dict[bytes, bytes], next_id: Callable[[], str]) -> None:
         given = headers.get(b"x-request-id")
@@ -92,6 +104,8 @@ class Exchange:
         self.principal: Principal | None = None
         self.visit: Visit | None = None
         self.marked = False
+        self.committed = False
+        """A command of the request is in the log. Nothing that fails after it may be told as if nothing was stored."""
 
     def was_read(self) -> None:
         """Nothing of the body is left on the line."""

@@ -14,6 +14,8 @@ from starlette.exceptions import HTTPException
 from api.answers import Answer, Headers
 from domain.errors import Refusal
 from infra import errors as infra
+from infra.database import told
+from infra.postgres_errors import classify
 from infra.strict_json import MalformedJson
 from infra.validation import findings, findings_of
 
@@ -108,13 +110,12 @@ CODES: Final[Mapping[type[Exception], str]] = {
     ConnectionError: "unavailable",
     TimeoutError: "unavailable",
     socket.gaierror: "unavailable",
-    asyncpg.PostgresConnectionError: "unavailable",
-    asyncpg.CannotConnectNowError: "unavailable",
-    asyncpg.OperatorInterventionError: "unavailable",
-    asyncpg.InsufficientResourcesError: "unavailable",
     redis.ConnectionError: "unavailable",
     redis.TimeoutError: "unavailable",
 }
+
+NOTHING_STORED: Final = frozenset({"unavailable", "too-busy"})
+"""Codes that promise so."""
 
 _BY_STATUS: Final = {
     401: "unauthenticated",
@@ -149,8 +150,22 @@ class Problem(Exception):
         super().__init__(f"{code}: {self.detail}")
 
 
-def problem_of(error: Exception) -> Problem:
-    """The problem that stands for an exception; ``internal`` for one that nobody foresaw."""
+def problem_of(error: Exception, *, committed: bool = False) -> Problem:
+    """The problem that stands for an exception; ``internal`` for one that nobody foresaw.
+
+    ``committed``: the log holds a command of the request already.
+    """
+    problem = _problem_of(server_failure(error) or error)
+    return Problem("outcome-unknown") if committed and problem.code in NOTHING_STORED else problem
+
+
+def server_failure(error: Exception) -> Exception | None:
+    """What the driver's own error means, should one come as far as here."""
+    failure = classify(error) if isinstance(error, asyncpg.PostgresError) else None
+    return None if failure is None else told(failure, writes=True)
+
+
+def _problem_of(error: Exception) -> Problem:
     match error:
         case Problem():
             return error

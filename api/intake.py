@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from hashlib import sha256
 from typing import Final
 from uuid import UUID
@@ -11,7 +11,7 @@ from api.errors import Problem
 from api.uploads import Places
 from infra import imports
 from infra.database import Database
-from infra.errors import Unavailable
+from infra.errors import AWAY, IdempotencyKeyReused, Unavailable
 from infra.imports import MEDIA, NewImport, file_of
 from infra.storage import LARGEST, Storage
 
@@ -39,28 +39,49 @@ class Intake:
         raise, and :class:`~api.errors.Problem`: ``request-timeout``, or the edge's.
         """
         async with self._places.one():
-            try:
-                async with asyncio.timeout(self._whole):
-                    return await self._taken(body, new)
-            except TimeoutError:
-                raise Problem("request-timeout") from None
+            if await imports.begin(self._database, new):
+                async with self._in_time():
+                    digest = await _digest(body)
+                return await imports.uploaded(self._database, new, _fingerprint(new, digest))
+            return await self._finished(new, await self._stored(body, new))
 
-    async def _taken(self, body: AsyncIterator[bytes], new: NewImport) -> UUID:
-        if await imports.begin(self._database, new):
-            return await imports.uploaded(self._database, new, _fingerprint(new, await _digest(body)))
-        became = None
+    async def _stored(self, body: AsyncIterator[bytes], new: NewImport) -> bytes:
+        """Puts the file where it belongs; answers its digest."""
+        key, media = file_of(new.import_id, new.media), _TYPES[new.media]
         try:
-            key, media = file_of(new.import_id, new.media), _TYPES[new.media]
-            stored = await self._storage.put(key, body, content_type=media, limit=LARGEST)
-            became = await imports.uploaded(self._database, new, _fingerprint(new, bytes.fromhex(stored.digest)))
-        finally:
-            if became != new.import_id:
-                await self._clear(new)
+            async with self._in_time():
+                stored = await self._storage.put(key, body, content_type=media, limit=LARGEST)
+        except BaseException:
+            await self._clear(new)
+            raise
+        return bytes.fromhex(stored.digest)
+
+    async def _finished(self, new: NewImport, digest: bytes) -> UUID:
+        """Makes the file an import. Only what says for certain that it is none takes the file back.
+
+        Where the answer is lost, row and file may belong together by now. If they do not, the sweep finds them.
+        """
+        try:
+            became = await imports.uploaded(self._database, new, _fingerprint(new, digest))
+        except (IdempotencyKeyReused, Unavailable):
+            await self._clear(new)
+            raise
+        if became != new.import_id:
+            await self._clear(new)
         return became
+
+    @asynccontextmanager
+    async def _in_time(self) -> AsyncIterator[None]:
+        """The time is the client's. It does not run while the import is written: what was committed is not cut off."""
+        try:
+            async with asyncio.timeout(self._whole):
+                yield
+        except TimeoutError:
+            raise Problem("request-timeout") from None
 
     async def _clear(self, new: NewImport) -> None:
         """Takes back an upload that came to nothing. What cannot be taken back now, the sweep finds."""
-        with suppress(Unavailable):
+        with suppress(*AWAY):
             await self._storage.delete(file_of(new.import_id, new.media))
             await imports.discard(self._database, new.import_id)
 

@@ -241,7 +241,7 @@ async def _answer(
 
 async def _refuse(error: Exception, exchange: Exchange, reply: Reply, receive: Receive) -> None:
     """Turn whatever went wrong into a problem, once; a response already begun can only be broken off."""
-    problem = problem_of(error)
+    problem = problem_of(error, committed=exchange.committed)
     exchange.code = problem.code
     if problem.code == "internal":
         _log.error("failed", code=problem.code, exc_info=error)

@@ -102,7 +102,7 @@ async def _allowed(handler: CommandHandler, account_id: UUID) -> frozenset[str] 
 
 def _components(database: Database, redis: Redis, storage: Storage) -> tuple[Component, ...]:
     async def postgres() -> None:
-        await database.fetchrow("SELECT 1")
+        await database.check()
 
     async def valkey() -> None:
         await cast(Awaitable[bool], redis.ping())

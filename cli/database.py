@@ -8,7 +8,7 @@ import typer
 
 from infra import schema
 from infra.database import Database
-from infra.errors import Unavailable, UnknownSchema
+from infra.errors import AWAY, OutcomeUnknown, UnknownSchema
 from infra.settings import Settings
 
 T = TypeVar("T")
@@ -18,9 +18,17 @@ def on_database(work: Callable[[Database], Awaitable[T]]) -> T:
     """Does it, if the database is one that this release knows; else says why not and ends the command."""
     try:
         return asyncio.run(_connected(Settings(), work))
-    except (Unavailable, UnknownSchema) as error:
-        typer.echo(f"nothing was changed: {error}", err=True)
+    except (*AWAY, UnknownSchema) as error:
+        echo_failure(error)
         raise typer.Exit(1) from None
+
+
+def echo_failure(error: Exception) -> None:
+    """Says whether anything was changed."""
+    known = (
+        "it is not known whether anything was changed" if isinstance(error, OutcomeUnknown) else "nothing was changed"
+    )
+    typer.echo(f"{known}: {error}", err=True)
 
 
 async def _connected(settings: Settings, work: Callable[[Database], Awaitable[T]]) -> T:

@@ -8,9 +8,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from cli.database import echo_failure
 from infra import schema
-from infra.database import Database, connect
-from infra.errors import Unavailable, UnknownSchema
+from infra.database import Database, answering, close, connect
+from infra.errors import AWAY, UnknownSchema
 from infra.log import Session, identify
 from infra.settings import Settings
 from projections import parking
@@ -74,8 +75,8 @@ def _run(work: Callable[[Session, dict[str, Apply]], Awaitable[T]]) -> T:
     """Does it on a connection of its own, if the database is one that this release knows."""
     try:
         return asyncio.run(_connected(Settings(), work))
-    except (Unavailable, UnknownSchema) as error:
-        typer.echo(f"nothing was changed: {error}", err=True)
+    except (*AWAY, UnknownSchema) as error:
+        echo_failure(error)
         raise typer.Exit(1) from None
 
 
@@ -87,7 +88,8 @@ async def _connected(settings: Settings, work: Callable[[Session, dict[str, Appl
         await database.close()
     session = await connect(settings.direct_url)
     try:
-        log = await identify(session)
-        return await work(session, appliers(log, domain_of(settings.mail_from)))
+        with answering(session, writes=True):
+            log = await identify(session)
+            return await work(session, appliers(log, domain_of(settings.mail_from)))
     finally:
-        await session.close()
+        await close(session)

@@ -18,9 +18,10 @@ import uvloop
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from cli.database import echo_failure
 from infra import schema
-from infra.database import Connection, Database, connect
-from infra.errors import Unavailable, UnknownSchema
+from infra.database import Connection, Database, answering, close, connect
+from infra.errors import AWAY, Unavailable, UnknownSchema
 from infra.log import Log, identify
 from infra.settings import Settings
 from projections.all import PROJECTIONS
@@ -49,9 +50,11 @@ def replay(
         typer.confirm(f"Rebuild {name} from the log? It goes on serving meanwhile.", abort=True)
     try:
         _replay(projection, Settings())
-    except (Busy, Unavailable, UnknownSchema) as error:
-        why = f"{name} is being rebuilt already" if isinstance(error, Busy) else str(error)
-        typer.echo(f"nothing was changed: {why}", err=True)
+    except Busy:
+        typer.echo(f"nothing was changed: {name} is being rebuilt already", err=True)
+        raise typer.Exit(1) from None
+    except (*AWAY, UnknownSchema) as error:
+        echo_failure(error)
         raise typer.Exit(1) from None
 
 
@@ -61,12 +64,14 @@ def _replay(projection: Projection[Any], settings: Settings) -> None:
     with asyncio.Runner() as runner:
         session, log, building = runner.run(_begin(projection, settings))
         try:
-            parts = runner.run(shares(session, building, os.cpu_count() or 1))
-            read, rows = _build_all(building, settings, parts)
-            switched = runner.run(finish(session, building))
+            with answering(session, writes=False):
+                parts = runner.run(shares(session, building, os.cpu_count() or 1))
+                read, rows = _build_all(building, settings, parts)
+            with answering(session, writes=True):
+                switched = runner.run(finish(session, building))
             runner.run(announce(settings.redis_url, log, building))
         finally:
-            runner.run(session.close())
+            runner.run(close(session))
     _tell(projection, read, rows, switched, monotonic() - started)
 
 
@@ -78,10 +83,11 @@ async def _begin(projection: Projection[Any], settings: Settings) -> tuple[Conne
         await database.close()
     session = await connect(settings.direct_url)
     try:
-        await install(session)
-        return session, await identify(session), await begin(session, projection)
+        with answering(session, writes=False):  # what it lays down is nobody's until the switch
+            await install(session)
+            return session, await identify(session), await begin(session, projection)
     except BaseException:
-        await session.close()
+        await close(session)
         raise
 
 

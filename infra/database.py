@@ -1,123 +1,191 @@
-"""Postgres, straight through the driver. JSON columns are bytes in both directions, so that nothing is parsed twice."""
+"""Postgres, straight through the driver. JSON columns are bytes in both directions, so that nothing is parsed twice.
+
+There are two ways in, because a line that breaks means two things::
+
+    read    acquire, fetch, fetchrow             nothing was stored ─▶ Unavailable
+    write   write                                one transaction: until its COMMIT is sent ─▶ Unavailable
+            execute, returning, returning_row    one statement         \\ sent, and no answer ─▶ OutcomeUnknown
+            session                              several commits       /
+
+What a server refuses is :class:`~infra.errors.Unavailable` either way. A connection that is of no more use is dropped.
+"""
 
 import asyncio
-import os
-import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from typing import Any, Final, TypeAlias
-from urllib.parse import urlsplit
 
 import asyncpg
-from pydantic import SecretStr
+from asyncpg.transaction import Transaction
 
-from infra.errors import Unavailable
+from infra.errors import OutcomeUnknown, Unavailable
+from infra.postgres_connect import CONNECT_SECONDS, Connection, Connector, connect, is_failure, opened, prepare
+from infra.postgres_errors import Failure, classify
+from infra.postgres_reader import Reader, Reading
 from infra.settings import Settings
 
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+__all__ = ["CONNECT_SECONDS", "DRIVER_ERRORS", "Connection", "Database", "Pooled", "Reader", "connect", "prepare"]
+
 Pooled: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
-CONNECT_SECONDS = 1.0
-"""How long a new connection may take before the server counts as down."""
+DRIVER_ERRORS: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""All that the driver raises: for where a connection is given up, and it does not matter how that goes."""
 
-_THIS_MACHINE: Final = ("127.0.0.1", "::1", "localhost")
-
-UNREACHABLE = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.InterfaceError,
-    # The driver's own confusion about a line that broke in the middle of an exchange.
-    asyncpg.InternalClientError,
-)
-"""What a caller sees when Postgres is away, restarting or full; a bad statement is not among these."""
-
-
-def _jsonb_in(data: bytes) -> bytes:
-    return b"\x01" + data
-
-
-def _jsonb_out(data: bytes) -> bytes:
-    return bytes(data[1:])
-
-
-async def prepare(connection: Any) -> None:
-    """Gives a new connection its codecs: ``json`` and ``jsonb`` travel as the bytes of their text."""
-    await connection.set_type_codec(
-        "jsonb", schema="pg_catalog", encoder=_jsonb_in, decoder=_jsonb_out, format="binary"
-    )
-    await connection.set_type_codec("json", schema="pg_catalog", encoder=bytes, decoder=bytes, format="binary")
+COMMAND_SECONDS: Final = 10.0
+_READ_ONLY: Final = "SELECT current_setting('transaction_read_only') = 'on'"
+"""True on a standby, too."""
 
 
 async def _keep_session(_connection: Any) -> None:
     """Instead of the pool's reset query: our statements leave no session state, so the round trip buys nothing."""
 
 
-def options(url: SecretStr, *, pgbouncer: bool = False) -> dict[str, Any]:
-    """The driver's arguments for a URL; a pooler in transaction mode gets no prepared statements."""
-    dsn = url.get_secret_value().replace("postgresql+asyncpg://", "postgresql://", 1)
-    cache = {"statement_cache_size": 0} if pgbouncer else {}
-    return {"dsn": dsn, "timeout": CONNECT_SECONDS, **cache, **_encryption(dsn)}
-
-
-def _encryption(dsn: str) -> dict[str, Any]:
-    """A server on this machine is not asked for TLS unless somebody wants it.
-
-    The question costs each connection a round trip, and a driver that is cancelled while it waits for the answer leaves
-    an exception behind that nobody can catch.
-    """
-    parts = urlsplit(dsn)
-    wanted = "sslmode" in parts.query or "PGSSLMODE" in os.environ
-    return {} if wanted or parts.hostname not in _THIS_MACHINE else {"ssl": False}
-
-
-async def connect(url: SecretStr, *, pgbouncer: bool = False) -> Connection:
-    """A connection of one's own. Raises :class:`~infra.errors.Unavailable` when the server cannot be reached."""
-    try:
-        connection: Connection = await asyncpg.connect(**options(url, pgbouncer=pgbouncer))
-        await prepare(connection)
-    except (*UNREACHABLE, ssl.SSLError) as error:
-        raise Unavailable("Postgres cannot be reached") from error
-    return connection
-
-
 class Database:
     """The pool of one process, opened lazily: a process starts, and says so in its health, while Postgres is away."""
 
     def __init__(self, settings: Settings) -> None:
-        self._url = settings.database_url
         self._pgbouncer = settings.pgbouncer
+        self._connector = Connector(settings.database_url, pgbouncer=settings.pgbouncer)
         self._pool: Pool = asyncpg.create_pool(
-            **options(settings.database_url, pgbouncer=settings.pgbouncer),
+            connect=self._connector,
             min_size=0,
             max_size=settings.pool_size,
-            init=prepare,
             reset=_keep_session,
-            command_timeout=10,
+            command_timeout=COMMAND_SECONDS,
         )
+        # To wait for a free connection and to open one have bounds of their own: several servers may have to be tried.
+        self._free = asyncio.Semaphore(settings.pool_size)
         self._opened = False
         self._opening = asyncio.Lock()
 
     async def connect(self) -> Connection:
-        """A dedicated connection beside the pool; the caller closes it."""
-        return await connect(self._url, pgbouncer=self._pgbouncer)
+        """A dedicated connection beside the pool; the caller closes it. Raises Unavailable."""
+        return await opened(self._connector)
 
     @asynccontextmanager
-    async def acquire(self, timeout: float = CONNECT_SECONDS) -> AsyncIterator[Pooled]:
-        """A pooled connection for a few statements.
+    async def acquire(self, timeout: float = CONNECT_SECONDS) -> AsyncIterator[Reader]:
+        """A connection to read on, for a few statements.
 
         Raises :class:`~infra.errors.Unavailable` when none is free within ``timeout`` seconds or the server goes away.
         """
+        async with (
+            self._lent(timeout, writes=False) as connection,
+            # A pooler may change its server from one transaction to the next: behind it each read is one, and looks.
+            connection.transaction() if self._pgbouncer else nullcontext(),
+        ):
+            await self._look(connection)
+            yield Reading(connection)
+
+    @asynccontextmanager
+    async def write(self, timeout: float = CONNECT_SECONDS) -> AsyncIterator[Pooled]:
+        """A transaction: committed at the end of the block, rolled back where that fails.
+
+        Raises :class:`~infra.errors.Unavailable` as long as nothing can have been committed, and
+        :class:`~infra.errors.OutcomeUnknown` when the answer to the commit is lost.
+        """
+        async with self._lent(timeout, writes=False) as connection:
+            transaction = connection.transaction()
+            await transaction.start()
+            try:
+                await self._look(connection)
+                yield connection
+            except BaseException:
+                await _roll_back(connection, transaction)
+                raise
+            # From here on the failure of the line says nothing about what is stored.
+            with answering(connection, writes=True):
+                await transaction.commit()
+
+    @asynccontextmanager
+    async def session(self, timeout: float = CONNECT_SECONDS) -> AsyncIterator[Pooled]:
+        """A connection for statements that commit one by one, or in transactions of the caller's.
+
+        Raises :class:`~infra.errors.Unavailable`, and :class:`~infra.errors.OutcomeUnknown` where the last statement
+        may have been carried out.
+        """
+        async with self._lent(timeout, writes=True) as connection:
+            yield connection
+
+    async def fetch(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
+        """All rows of one statement that reads."""
+        async with self.acquire() as connection:
+            return await connection.fetch(statement, *arguments)
+
+    async def fetchrow(self, statement: str, *arguments: Any) -> asyncpg.Record | None:
+        """The first row of one statement that reads, or None."""
+        async with self.acquire() as connection:
+            return await connection.fetchrow(statement, *arguments)
+
+    async def execute(self, statement: str, *arguments: Any) -> str:
+        """Carries out one statement that writes; answers its command tag."""
+        async with self.session() as connection:
+            return await connection.execute(statement, *arguments)
+
+    async def returning(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
+        """Carries out one statement that writes; answers all rows that it returns."""
+        async with self.session() as connection:
+            return await connection.fetch(statement, *arguments)
+
+    async def returning_row(self, statement: str, *arguments: Any) -> asyncpg.Record | None:
+        """Carries out one statement that writes; answers the first row that it returns, or None."""
+        async with self.session() as connection:
+            return await connection.fetchrow(statement, *arguments)
+
+    async def check(self) -> None:
+        """Raises :class:`~infra.errors.Unavailable` unless there is a server that can be written to."""
+        async with self._lent(CONNECT_SECONDS, writes=False) as connection:
+            await _insist(connection)
+
+    async def close(self) -> None:
+        """Gives running statements a few seconds, then closes every connection."""
+        if self._opened:
+            try:
+                await asyncio.wait_for(self._pool.close(), 5)
+            except DRIVER_ERRORS:
+                self._pool.terminate()
+
+    async def _look(self, connection: Pooled) -> None:
+        if self._pgbouncer:
+            await _insist(connection)
+
+    @asynccontextmanager
+    async def _lent(self, timeout: float, *, writes: bool) -> AsyncIterator[Pooled]:
+        async with self._place(timeout):
+            connection = await self._taken()
+            try:
+                with answering(connection, writes=writes):
+                    yield connection
+            finally:
+                # What was answered stays answered: a line that breaks now is the next one's affair.
+                with suppress(*DRIVER_ERRORS):
+                    await self._pool.release(connection, timeout=CONNECT_SECONDS)
+
+    @asynccontextmanager
+    async def _place(self, timeout: float) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(timeout):
+                await self._free.acquire()
+        except TimeoutError:
+            raise Unavailable("no connection is free") from None
+        try:
+            yield
+        finally:
+            self._free.release()
+
+    async def _taken(self) -> Pooled:
+        """A connection whose server took writes when it was last heard of."""
         try:
             await self._open()
-            async with self._pool.acquire(timeout=timeout) as connection:
-                yield connection
-        except UNREACHABLE as error:
+            while True:
+                connection = await self._pool.acquire()
+                if self._pgbouncer or _takes_writes(connection):
+                    return connection
+                connection.terminate()
+                await self._pool.release(connection)
+        except Exception as error:
+            if not is_failure(error):
+                raise
             raise Unavailable("Postgres cannot be reached") from error
 
     async def _open(self) -> None:
@@ -126,25 +194,68 @@ class Database:
                 await self._pool
                 self._opened = True
 
-    async def fetch(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
-        """All rows of one statement."""
-        async with self.acquire() as connection:
-            return await connection.fetch(statement, *arguments)
 
-    async def fetchrow(self, statement: str, *arguments: Any) -> asyncpg.Record | None:
-        """The first row of one statement, or None."""
-        async with self.acquire() as connection:
-            return await connection.fetchrow(statement, *arguments)
+@contextmanager
+def answering(connection: Connection | Pooled, *, writes: bool) -> Iterator[None]:
+    """Tells a failure of the server for what it means, and drops a connection that is of no more use."""
+    try:
+        yield
+    except Exception as error:
+        failure = classify(error, lost=_is_lost(connection))
+        if failure is None:
+            raise
+        if failure.drop_connection:
+            _drop(connection)
+        raise told(failure, writes=writes) from error
 
-    async def execute(self, statement: str, *arguments: Any) -> str:
-        """Runs one statement; answers its command tag."""
-        async with self.acquire() as connection:
-            return await connection.execute(statement, *arguments)
 
-    async def close(self) -> None:
-        """Gives running statements a few seconds, then closes every connection."""
-        if self._opened:
-            try:
-                await asyncio.wait_for(self._pool.close(), 5)
-            except (TimeoutError, *UNREACHABLE):
-                self._pool.terminate()
+def told(failure: Failure, *, writes: bool) -> Unavailable | OutcomeUnknown:
+    """The failure of a statement as the rest of the house knows it."""
+    if writes and failure.stored == "maybe":
+        return OutcomeUnknown("the answer to a commit was lost")
+    return Unavailable("Postgres cannot be reached")
+
+
+async def close(connection: Connection) -> None:
+    """Closes a connection of one's own, in time."""
+    try:
+        await connection.close(timeout=CONNECT_SECONDS)
+    except DRIVER_ERRORS:
+        connection.terminate()
+
+
+async def _insist(connection: Pooled) -> None:
+    """Raises Unavailable where the server takes no writes now. It may be a standby, whose *no* may be out of date."""
+    if await connection.fetchval(_READ_ONLY):
+        _drop(connection)
+        raise Unavailable("Postgres takes no writes")
+
+
+def _takes_writes(connection: Pooled) -> bool:
+    """What the server has reported of itself, at no cost; it reports changes by itself."""
+    settings = connection.get_settings()
+    return "on" not in (
+        getattr(settings, "in_hot_standby", "off"),
+        getattr(settings, "default_transaction_read_only", "off"),
+    )
+
+
+async def _roll_back(connection: Pooled, transaction: Transaction) -> None:
+    """Nothing is committed, whether or not this arrives."""
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            await transaction.rollback()
+    except DRIVER_ERRORS:
+        _drop(connection)
+
+
+def _is_lost(connection: Connection | Pooled) -> bool:
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:  # the pool has taken it back because its line broke
+        return True
+
+
+def _drop(connection: Connection | Pooled) -> None:
+    with suppress(asyncpg.InterfaceError):  # it is gone already
+        connection.terminate()

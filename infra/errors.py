@@ -1,12 +1,21 @@
 """What can go wrong outside the rules, named for the client's sake; one table in ``api`` maps each to a problem."""
 
+from typing import Final
+
 
 class OutcomeUnknown(Exception):
-    """The answer to a commit was lost: the command may or may not have been stored. Repeat it with the same key."""
+    """The answer to a commit was lost: the command may or may not have been stored. Repeat it with the same key.
+
+    Whoever catches it deletes nothing that would be needed if it was.
+    """
 
 
 class Unavailable(Exception):
     """A server that the request needs cannot be reached in time. Nothing was stored."""
+
+
+AWAY: Final = (Unavailable, OutcomeUnknown)
+"""A server did not answer, whatever became of what it was asked: for those who look again, or do the same again."""
 
 
 class TooLarge(Exception):

@@ -72,7 +72,7 @@ class ImageFiles:
         """
         deleted = 0
         for _ in range(most):
-            async with self._database.acquire() as session, session.transaction():
+            async with self._database.write() as session:
                 row = await session.fetchrow(_NEXT)
                 if row is None:
                     break

@@ -78,7 +78,7 @@ async def rotate(database: Database, *, lead: float = LEAD_SECONDS) -> LiveKey:
 
     Keys that have retired are deleted. Raises :class:`TwoAreLive`, and :class:`~infra.errors.Unavailable`.
     """
-    async with database.acquire() as connection, connection.transaction():
+    async with database.write() as connection:
         await connection.execute("LOCK TABLE signing_keys IN SHARE ROW EXCLUSIVE MODE")
         live = _live(await connection.fetch(_KEYS))
         if len(live) > 1:
@@ -93,7 +93,7 @@ async def revoke(database: Database, kid: str) -> LiveKey:
     Answers the key that signs from now on: the one that waits for its turn, or a new one. Raises :class:`NoSuchKey`,
     and :class:`~infra.errors.Unavailable`.
     """
-    async with database.acquire() as connection, connection.transaction():
+    async with database.write() as connection:
         await connection.execute("LOCK TABLE signing_keys IN SHARE ROW EXCLUSIVE MODE")
         if not await connection.fetchval(_REVOKE, kid):
             raise NoSuchKey(kid)

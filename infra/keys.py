@@ -163,7 +163,7 @@ class Keys:
 
     async def _first(self) -> list[Mapping[str, str]]:
         """Makes the first key; of several processes that try at once, one does and the others find it."""
-        async with self._database.acquire() as connection, connection.transaction():
+        async with self._database.write() as connection:
             await connection.execute("LOCK TABLE signing_keys IN SHARE ROW EXCLUSIVE MODE")
             if not (rows := await connection.fetch(_LIVE)):
                 kid, pem = generate()

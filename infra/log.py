@@ -11,6 +11,7 @@ import orjson
 
 from domain.messages import Recorded
 from infra.codec import decode, decode_fields
+from infra.database import Reader
 
 Session: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 """A connection of one's own, or one lent by the pool."""
@@ -106,7 +107,7 @@ def _entries(rows: Iterable[asyncpg.Record], after: int) -> list[Entry]:
     return linked
 
 
-async def identify(session: Session) -> Log:
+async def identify(session: Reader) -> Log:
     """Which log this database holds. Raises ``LookupError`` where ``weir migrate`` has never run."""
     row = await session.fetchrow("SELECT log_id, shards FROM log_head")
     if row is None:
@@ -114,31 +115,31 @@ async def identify(session: Session) -> Log:
     return Log(log_id=UUID(bytes=row["log_id"].bytes), shards=row["shards"])
 
 
-async def read_shard(session: Session, shard: int, after: int, limit: int) -> list[Entry]:
+async def read_shard(session: Reader, shard: int, after: int, limit: int) -> list[Entry]:
     """The next events of a shard, at most ``limit``; fewer mean that there are no more."""
     statement = f"SELECT {_EVENT} WHERE shard = $1 AND position > $2 ORDER BY position LIMIT $3"
     return _entries(await session.fetch(statement, shard, after, limit), after)
 
 
-async def read_log(session: Session, after: int, limit: int) -> list[Entry]:
+async def read_log(session: Reader, after: int, limit: int) -> list[Entry]:
     """The next events of the whole log. Their ``prev`` is the position before them in the log, not in their shard."""
     statement = f"SELECT {_EVENT} WHERE position > $1 ORDER BY position LIMIT $2"
     return _entries(await session.fetch(statement, after, limit), after)
 
 
-async def read_stream(session: Session, stream_id: UUID, first: int, last: int) -> list[Entry]:
+async def read_stream(session: Reader, stream_id: UUID, first: int, last: int) -> list[Entry]:
     """A stream's events with positions from ``first`` to ``last``."""
     statement = f"SELECT {_EVENT} WHERE stream_id = $1 AND position BETWEEN $2 AND $3 ORDER BY version"
     return _entries(await session.fetch(statement, stream_id, first, last), 0)
 
 
-async def read_versions(session: Session, stream_id: UUID, after: int, limit: int) -> list[Entry]:
+async def read_versions(session: Reader, stream_id: UUID, after: int, limit: int) -> list[Entry]:
     """A stream's next events behind a version, at most ``limit``; fewer mean that there are no more."""
     statement = f"SELECT {_EVENT} WHERE stream_id = $1 AND version > $2 ORDER BY version LIMIT $3"
     return _entries(await session.fetch(statement, stream_id, after, limit), 0)
 
 
-async def shard_heads(session: Session, shards: Sequence[int], upto: int | None = None) -> dict[int, int]:
+async def shard_heads(session: Reader, shards: Sequence[int], upto: int | None = None) -> dict[int, int]:
     """The last position of each shard (0: none), of the whole log or of its part up to a position."""
     rows = await session.fetch(
         "SELECT s AS shard, coalesce((SELECT position FROM events e WHERE e.shard = s AND position <= $2 "
@@ -149,7 +150,7 @@ async def shard_heads(session: Session, shards: Sequence[int], upto: int | None 
     return {row["shard"]: row["position"] for row in rows}
 
 
-async def log_head(session: Session) -> int:
+async def log_head(session: Reader) -> int:
     """The last position of the log. Every position up to it is readable."""
     position: int = await session.fetchval("SELECT log_position()")
     return position

@@ -97,7 +97,7 @@ async def claim(database: Database, mail_ids: Sequence[UUID], *, lease_seconds: 
     A mail that is asked for twice is given once. Rows that another worker is at are passed over: it is either claiming
     them or settling them, and two that wait for each other's rows would never end.
     """
-    rows = await database.fetch(
+    rows = await database.returning(
         "WITH free AS (SELECT mail_id FROM mail_ledger WHERE mail_id = ANY ($1)"
         "              AND state IN ('due', 'sending', 'unknown') AND due_at <= clock_timestamp()"
         "              FOR UPDATE SKIP LOCKED)"
@@ -116,7 +116,7 @@ async def settle(database: Database, outcomes: Sequence[Outcome]) -> list[bool]:
 
     The rows are locked in one order: workers that settle the same mails wait for each other, and not in a circle.
     """
-    rows = await database.fetch(
+    rows = await database.returning(
         "WITH held AS (SELECT mail_id FROM mail_ledger WHERE mail_id = ANY ($1) ORDER BY mail_id FOR UPDATE)"
         " UPDATE mail_ledger m SET state = o.state, last_error = o.error,"
         " due_at = clock_timestamp() + make_interval(secs => o.wait),"

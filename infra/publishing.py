@@ -8,7 +8,8 @@ import asyncpg
 import hiredis
 from redis.exceptions import ResponseError
 
-from infra.log import Session, log_head, shard_heads
+from infra.database import Reader
+from infra.log import log_head, shard_heads
 from infra.streams import Keys, bulks, pack
 from infra.wire import Wire
 
@@ -56,7 +57,7 @@ class Page:
         return len(self.rows) == PAGE
 
 
-async def read_page(session: Session, after: int) -> Page:
+async def read_page(session: Reader, after: int) -> Page:
     """The next events after a position."""
     return Page(await session.fetch(_READ, after, PAGE))
 
@@ -71,7 +72,7 @@ class Publisher:
         self._trim = str(length)
         self._commands: dict[int, bytes] = {}
 
-    async def resume(self, session: Session, wire: Wire, shards: int) -> None:
+    async def resume(self, session: Reader, wire: Wire, shards: int) -> None:
         """Finds where to go on: behind the newest entry that any stream has, because entries are written in order.
 
         Streams that are ahead of the log are not of this log: it was restored from before they were written.

@@ -112,7 +112,7 @@ async def due(database: Database, limit: int, *, returned_only: bool = False) ->
 
 async def claim(database: Database, payment_id: str, *, lease_seconds: float) -> Claimed | None:
     """Takes a row that is owed and due; None for one that is settled, not due, or another worker's."""
-    row = await database.fetchrow(
+    row = await database.returning_row(
         "UPDATE refund_ledger SET attempts = attempts + 1,"  # noqa: S608
         " leased_until = clock_timestamp() + make_interval(secs => $2)"
         f" WHERE payment_id = $1 AND {_OWED} AND {_DUE}"
@@ -133,7 +133,7 @@ async def returned(database: Database, claimed: Claimed, reference: str) -> bool
 
     A fact: it holds also where the worker that saw it has lost its claim since.
     """
-    row = await database.fetchrow(
+    row = await database.returning_row(
         "UPDATE refund_ledger SET returned_at = clock_timestamp(), reference = $2, due_at = clock_timestamp(),"
         " refused_at = NULL, last_error = NULL, leased_until = NULL"
         " WHERE payment_id = $1 AND returned_at IS NULL RETURNING payment_id",
@@ -145,7 +145,7 @@ async def returned(database: Database, claimed: Claimed, reference: str) -> bool
 
 async def refused(database: Database, claimed: Claimed, reason: str) -> bool:
     """Writes down that the provider will not; False where the row is no longer this attempt's."""
-    row = await database.fetchrow(
+    row = await database.returning_row(
         "UPDATE refund_ledger SET refused_at = clock_timestamp(), last_error = $3, leased_until = NULL"  # noqa: S608
         f" WHERE payment_id = $1 AND attempts = $2 AND {_OWED} RETURNING payment_id",
         claimed.payment_id,
@@ -160,7 +160,7 @@ async def put_off(database: Database, claimed: Claimed | Unrecorded, reason: str
 
     A claim has counted its attempt, an order that could not be told has not: so that waits grow, it is counted here.
     """
-    row = await database.fetchrow(
+    row = await database.returning_row(
         "UPDATE refund_ledger SET last_error = $3, leased_until = NULL,"
         " due_at = clock_timestamp() + make_interval(secs => $4),"
         " attempts = attempts + (returned_at IS NOT NULL)::integer"
@@ -220,7 +220,7 @@ async def open_rows(database: Database, limit: int) -> list[Open]:
 
 async def retry(database: Database, payment_id: str) -> Again:
     """Makes a row due at once, whatever it waits for, a refusal too. A call that is under way is not made twice."""
-    row = await database.fetchrow(
+    row = await database.returning_row(
         "UPDATE refund_ledger SET due_at = clock_timestamp(), refused_at = NULL"
         " WHERE payment_id = $1 AND recorded_at IS NULL RETURNING payment_id",
         payment_id,

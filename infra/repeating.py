@@ -9,7 +9,7 @@ import asyncpg
 import structlog
 
 from infra.endings import end
-from infra.errors import Unavailable
+from infra.errors import AWAY
 
 Task = Callable[[], Awaitable[object]]
 
@@ -39,7 +39,7 @@ async def _repeat(name: str, task: Task, seconds: float) -> None:
 async def _fails(name: str, task: Task, *, quiet: bool) -> bool:
     try:
         await task()
-    except (Unavailable, TimeoutError, asyncpg.PostgresError) as error:
+    except (*AWAY, TimeoutError, asyncpg.PostgresError) as error:
         if not quiet:
             _log.warning("cannot go on for now", task=name, error=str(error))
         return True

@@ -9,7 +9,7 @@ import asyncpg
 from pydantic import SecretStr
 
 import migrations
-from infra.database import UNREACHABLE, Database, options
+from infra.database import Database, connect
 from infra.errors import Unavailable, UnknownSchema
 
 if TYPE_CHECKING:
@@ -85,9 +85,7 @@ async def migrate(url: SecretStr, *, shards: int, wait_seconds: float = WAIT_SEC
 
 async def _connect(url: SecretStr) -> "asyncpg.Connection[asyncpg.Record]":
     try:
-        return await asyncpg.connect(**{**options(url), "statement_cache_size": 0})
-    except UNREACHABLE as error:
-        raise Unavailable("Postgres cannot be reached") from error
+        return await connect(url, pgbouncer=True)
     except asyncpg.PostgresError as error:
         raise Unavailable(f"Postgres refuses: {error}") from error
 

@@ -139,7 +139,7 @@ class Sessions:
     ) -> str | None:
         """Begins a session; answers its first refresh token, or None where the password is no longer that one."""
         token = _text(os.urandom(_RANDOM_BYTES))
-        begun = await self._database.fetchrow(
+        begun = await self._database.returning_row(
             _BEGIN, session_id, account_id, password_no, scope, client.user_agent, client.source, _digest(token)
         )
         if begun is None:
@@ -152,7 +152,7 @@ class Sessions:
         if len(token) > LONGEST_TOKEN or not token.isascii():
             return Unknown()
         successor = _text(await self._secret.mac(b"refresh", token.encode("ascii")))
-        row = await self._database.fetchrow(
+        row = await self._database.returning_row(
             _ROTATE, _digest(token), _digest(successor), client.user_agent, client.source
         )
         if row is not None:

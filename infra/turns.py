@@ -12,9 +12,7 @@ from contextlib import asynccontextmanager, suppress
 from time import monotonic
 from typing import Final
 
-import asyncpg
-
-from infra.database import UNREACHABLE, Connection, Database
+from infra.database import DRIVER_ERRORS, Connection, Database
 from infra.errors import Unavailable
 from infra.metrics import Races
 from infra.work import Name, Target, name_of
@@ -36,7 +34,7 @@ _TAKE: Final = (
     "BEGIN; SELECT set_config('idle_in_transaction_session_timeout', '2s', true),"
     " pg_advisory_xact_lock(hashtextextended('weir:turn', 0))"
 )
-_AWAY: Final = (Unavailable, asyncpg.PostgresError, *UNREACHABLE)
+_AWAY: Final = (Unavailable, *DRIVER_ERRORS)
 
 
 class Turns:

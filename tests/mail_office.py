@@ -62,7 +62,7 @@ class Office:
             "context": NOTICE,
             "correlation": "req-42",
         }
-        async with self.database.acquire() as connection:
+        async with self.database.session() as connection:
             (mail_id,) = await mail_ledger.write(connection, LOG_ID, "weir.example", [Mail(**{**mail, **changed})])
         return mail_id
 

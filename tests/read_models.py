@@ -172,7 +172,7 @@ async def world(settings: Settings) -> AsyncIterator[World]:
     database = Database(settings)
     try:
         await lay_down(database)
-        async with database.acquire() as connection:
+        async with database.session() as connection:
             log = await identify(connection)
         async with Refresher(settings, log).running() as refresher:
             consumer = Consumer(database=database, refresher=refresher)

@@ -93,7 +93,7 @@ def account(number: int, **changes: Any) -> AccountCard:
 
 async def put(database: Database, *rows: ListedProduct | OrderSummary | AccountCard, position: int = 1) -> None:
     """Writes the rows as of a position, in place of what was there."""
-    async with database.acquire() as session:
+    async with database.session() as session:
         projections: tuple[Projection[Any], ...] = (PRODUCT_CARD, ORDER_SUMMARY, ACCOUNT_CARD)
         for projection in projections:
             own = [row for row in rows if isinstance(row, projection.row)]
@@ -111,5 +111,5 @@ async def remove(database: Database, *numbers: int) -> None:
 
 async def lay_down(database: Database) -> None:
     """The empty read models."""
-    async with database.acquire() as session:
+    async with database.session() as session:
         await install(session)

@@ -73,7 +73,7 @@ class Scene:
 
     async def follow(self) -> None:
         """The consumer reads the whole log, once more."""
-        async with self.side.database.acquire() as session, session.transaction():
+        async with self.side.database.write() as session:
             entries = [entry for entry in await read_log(session, 0, 10_000) if entry.type.startswith("order.")]
             result = await follow(session, ORDER_TIME, self.log, "weir.example", entries, set())
         assert result.parkings == []
@@ -117,7 +117,7 @@ def reminder(order_id: UUID) -> TimerId:
 @asynccontextmanager
 async def timing(office: Office, side: WriteSide) -> AsyncIterator[Scene]:
     """A scene with Ada known and tea pots in stock."""
-    async with side.database.acquire() as session:
+    async with side.database.session() as session:
         log = await identify(session)
     await office.acquaint()
     await change_stock(side, PRODUCT_ID, STOCK, new=1)

@@ -53,7 +53,7 @@ async def write_side(
         appender, second = (Appender(database, timeout=timeout, largest_batch=largest_batch, **more) for _ in range(2))
         stack.push_async_callback(appender.close)
         stack.push_async_callback(second.close)
-        async with database.acquire() as connection:
+        async with database.session() as connection:
             log = await identify(connection)
         commands = CommandHandler(database, appender, shards=log.shards, tips=tips, spare=second if spare else None)
         stack.push_async_callback(commands.close)

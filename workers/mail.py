@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from infra.batches import Batches
 from infra.database import Database
-from infra.errors import Unavailable
+from infra.errors import AWAY
 from infra.jobs import Jobs, all_ended, job_id
 from infra.links import Links
 from infra.mail_ledger import Claimed, Outcome, Settled, claim, due, settle
@@ -164,7 +164,7 @@ class Post:
                 try:
                     mine = await self._outcomes.ask(outcome)
                     break
-                except (Unavailable, PostgresError):
+                except (*AWAY, PostgresError):
                     await asyncio.sleep(random.uniform(0.05, 0.3))  # noqa: S311
         self._metrics.settled.labels(mail.kind, state).inc()
         level = _log.info if state == "sent" else _log.warning

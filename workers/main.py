@@ -126,7 +126,7 @@ class Readiness:
 
 def _postgres(database: Database) -> Component:
     async def check() -> None:
-        await database.fetchrow("SELECT 1")
+        await database.check()
 
     return Component(name="postgres", check=check)
 

@@ -26,7 +26,7 @@ from infra.attempts import CommandContext
 from infra.circuit import Breaker, Permit, State
 from infra.command_handler import CommandHandler
 from infra.database import Database
-from infra.errors import OutcomeUnknown, TooBusy, Unavailable
+from infra.errors import AWAY, TooBusy
 from infra.jobs import Jobs, all_ended, job_id
 from infra.payment_provider import Deferred, Outcome, PaymentProvider, Refund, Refused, Returned
 from infra.refund_ledger import Claimed, Due, Unrecorded
@@ -173,7 +173,7 @@ class Refunds:
         REQUEST_ID.set(row.correlation or "")
         try:
             await self._record(row)
-        except (Unavailable, OutcomeUnknown, TooBusy):
+        except (*AWAY, TooBusy):
             raise
         except Exception as error:  # whatever is wrong with one order must not stop the others, nor be forgotten
             _log.exception("return not recorded", payment_id=payment_id)
@@ -218,7 +218,7 @@ async def _carried(write: Callable[[], Awaitable[T]]) -> T:
         while True:
             try:
                 return await write()
-            except (Unavailable, PostgresError):
+            except (*AWAY, PostgresError):
                 await asyncio.sleep(random.uniform(0.05, 0.3))  # noqa: S311
 
 

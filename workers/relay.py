@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from infra.database import Database
-from infra.errors import Unavailable
+from infra.errors import AWAY
 from infra.leases import Leader
 from infra.log import Log, log_head
 from infra.publishing import Page, Publisher, read_page
@@ -89,7 +89,7 @@ class Relay:
                 await self._wait(self._lease_seconds / 5)
         except _Deposed:
             _log.warning("another relay leads")
-        except (Unavailable, asyncpg.PostgresError, *BROKEN) as error:
+        except (*AWAY, asyncpg.PostgresError, *BROKEN) as error:
             _log.warning("relay waits", error=f"{type(error).__name__}: {error}")
             self._bell.clear()
             await self._wait(self._pause)
@@ -171,7 +171,7 @@ class Relay:
         if self.leader.epoch:
             try:
                 await self.leader.resign()
-            except (Unavailable, asyncpg.PostgresError) as error:
+            except (*AWAY, asyncpg.PostgresError) as error:
                 _log.warning("the lease runs out by itself", error=str(error))
 
 

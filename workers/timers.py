@@ -24,7 +24,7 @@ from infra import timers
 from infra.attempts import CommandContext
 from infra.command_handler import CommandHandler
 from infra.database import Database
-from infra.errors import Unavailable
+from infra.errors import AWAY
 from infra.fulfilment import order_work
 from infra.jobs import Jobs, all_ended, job_id
 from infra.log import Log, Session, read_versions
@@ -83,7 +83,7 @@ class Timekeeper:
             try:
                 async with asyncio.timeout(RING_SECONDS):
                     return await self._ring(timer)
-            except (Unavailable, TimeoutError):
+            except (*AWAY, TimeoutError):
                 raise
             except Exception as error:  # whatever stands in one timer's way must not stop the others, nor be forgotten
                 self._metrics.failed.labels(timer.process, timer.kind).inc()
@@ -99,7 +99,7 @@ class Timekeeper:
         return len(found)
 
     async def _ring(self, timer: TimerId) -> bool:
-        async with self._database.acquire() as session, session.transaction():
+        async with self._database.write() as session:
             row = await self._caught_up(session, timer)
             now = await timers.claim(session, timer, lease_seconds=LEASE_SECONDS) if row else None
             if row is None or now is None:
@@ -107,7 +107,7 @@ class Timekeeper:
             command = await self._turn(session, timer, row, now)
         if command is not None:
             await self._issue(timer, command, row.state.correlation)
-            async with self._database.acquire() as session, session.transaction():
+            async with self._database.write() as session:
                 await self._caught_up(session, timer)
         self._metrics.rung.labels(timer.process, timer.kind).inc()
         _log.info("timer rang", **_named(timer))

@@ -1,6 +1,7 @@
 """Making an account, and what an admin does with one."""
 
-from typing import Annotated
+from contextlib import suppress
+from typing import Annotated, Final
 from uuid import UUID
 
 from email_validator import EmailNotValidError, validate_email
@@ -27,16 +28,19 @@ from domain.accounts import (
     RegisterAccount,
     Role,
 )
-from domain.errors import InvalidValue
+from domain.errors import InvalidValue, Refusal
 from infra import credentials, erasure
 from infra.attempts import Outcome
 from infra.database import Database
-from infra.errors import OutcomeUnknown
+from infra.errors import AWAY, IdempotencyKeyInFlight, IdempotencyKeyReused, TooBusy, Unavailable
 from infra.passwords import LONGEST, SHORTEST, Passwords
 from infra.sessions import Sessions
 from infra.work import Work
 
 routes = router(tags=["accounts"])
+
+NOT_STORED: Final = (Refusal, IdempotencyKeyReused, IdempotencyKeyInFlight, TooBusy, Unavailable)
+"""What says that the registration is not in the log. Whatever else fails, it may be, and then its hash is needed."""
 
 Admin = Annotated[Principal, Depends(require("accounts:admin"))]
 
@@ -79,13 +83,11 @@ async def register(
     await credentials.store(database, account_id, hashed)
     try:
         receipt = await commands.carry_out([(ACCOUNTS, account_id)], decide, new=1, location=_location)
-    except OutcomeUnknown:
-        raise
-    except Exception:
-        await credentials.forget(database, account_id)
+    except NOT_STORED:
+        await _forget(database, account_id)
         raise
     if receipt.id != account_id:
-        await credentials.forget(database, account_id)
+        await _forget(database, account_id)
     return receipt
 
 
@@ -117,9 +119,15 @@ async def erase(
 ) -> Receipt:
     """End an account for good; its email and username are free again."""
     receipt = await commands.handle((ACCOUNTS, account_id), EraseAccount())
-    async with database.acquire() as connection:
+    async with database.write() as connection:
         await erasure.forget(connection, [account_id])
     return receipt
+
+
+async def _forget(database: Database, account_id: UUID) -> None:
+    """Takes back a hash that belongs to nobody. One that stays means nothing, and hides no other answer."""
+    with suppress(*AWAY):
+        await credentials.forget(database, account_id)
 
 
 def _location(outcome: Outcome) -> str:

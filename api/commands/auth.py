@@ -7,9 +7,9 @@ from fastapi import Depends, Form, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.answers import Answer, json_answer
-from api.commands.sender import unconditional
+from api.commands.sender import Commands, Sender
 from api.context import EXCHANGE, Exchange
-from api.deps import Context, opened
+from api.deps import opened
 from api.endpoint import router
 from api.errors import Problem
 from api.ids import new_id
@@ -18,7 +18,6 @@ from api.scopes import scopes_of
 from domain.accounts import ACCOUNTS, Account, EndedBy, EndSession, ReportTokenReuse, email_key, username_key
 from domain.errors import DoesNotExist, InvalidValue
 from infra import credentials
-from infra.attempts import CommandContext
 from infra.background import Background
 from infra.command_handler import CommandHandler
 from infra.credentials import Credential
@@ -82,7 +81,6 @@ def client_of(request: Request) -> Client:
 SignedIn = Annotated[Sessions, Depends(opened(Sessions))]
 Signer = Annotated[Tokens, Depends(opened(Tokens))]
 Postgres = Annotated[Database, Depends(opened(Database))]
-Handler = Annotated[CommandHandler, Depends(opened(CommandHandler))]
 Peer = Annotated[Client, Depends(client_of)]
 
 
@@ -93,7 +91,7 @@ async def sign_in(
     sessions: SignedIn,
     tokens: Signer,
     client: Peer,
-    handler: Handler,
+    handler: Annotated[CommandHandler, Depends(opened(CommandHandler))],
     passwords: Annotated[Passwords, Depends(opened(Passwords))],
     background: Annotated[Background, Depends(opened(Background))],
 ) -> Answer:
@@ -112,11 +110,10 @@ async def sign_in(
 @routes.post("/v1/auth/refresh", response_model=TokenDocument)
 async def refresh(
     body: RefreshBody,
-    context: Context,
+    commands: Commands,
     sessions: SignedIn,
     tokens: Signer,
     client: Peer,
-    handler: Handler,
 ) -> Answer:
     """Exchange a refresh token for a new pair. A client that lost the answer may ask again within ten seconds.
 
@@ -128,11 +125,11 @@ async def refresh(
         case Reused(session=session, live=live):
             if live:
                 report = ReportTokenReuse(session_id=session.session_id)
-                await _end(handler, sessions, unconditional(context, session.account_id), session, report)
+                await _end(commands, sessions, session, report)
             raise Problem("token-reused")
         case Unknown():
             raise _no_session()
-    account, version = await handler.now(ACCOUNTS, session.account_id)
+    account, version = await commands.handler.now(ACCOUNTS, session.account_id)
     if account is None or not account.keeps(session.session_id, session.password_no):
         raise _no_session()
     granted = _granted(account, session.scope)
@@ -141,12 +138,12 @@ async def refresh(
 
 
 @routes.post("/v1/auth/logout", status_code=204)
-async def sign_out(body: RefreshBody, context: Context, sessions: SignedIn, handler: Handler) -> None:
+async def sign_out(body: RefreshBody, commands: Commands, sessions: SignedIn) -> None:
     """End the session of the refresh token. One that is over, or never was, needs no end (RFC 7009 section 2.2)."""
     session = await sessions.find(body.refresh_token)
     if session is not None:
         command = EndSession(session_id=session.session_id, by=EndedBy.LOGOUT)
-        await _end(handler, sessions, unconditional(context, session.account_id), session, command)
+        await _end(commands, sessions, session, command)
 
 
 @routes.get("/.well-known/jwks.json", response_model=KeySet)
@@ -182,15 +179,14 @@ async def _rehash(database: Database, passwords: Passwords, known: Credential, p
 
 
 async def _end(
-    handler: CommandHandler,
+    commands: Sender,
     sessions: Sessions,
-    conditions: CommandContext,
     session: Session,
     command: EndSession | ReportTokenReuse,
 ) -> None:
     """Ends a session: told to the log first, so that every process hears of it even if this one gets no further."""
     with suppress(DoesNotExist):  # an erased account has no session either
-        await handler.handle((ACCOUNTS, session.account_id), command, conditions)
+        await commands.handle_unconditionally((ACCOUNTS, session.account_id), command, session.account_id)
     await sessions.end(session.session_id)
 
 

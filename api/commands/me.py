@@ -134,7 +134,7 @@ async def erase_me(body: EraseBody, commands: Commands, me: Me, database: Postgr
         work.execute(ACCOUNTS, me.id, EraseAccount())
 
     receipt = await commands.carry_out([(ACCOUNTS, me.id)], decide)
-    async with database.acquire() as connection:
+    async with database.write() as connection:
         await erasure.forget(connection, [me.id])
     return receipt
 

@@ -36,7 +36,7 @@ async def change_password(
     receipt = await commands.carry_out([(ACCOUNTS, account_id)], decide)
     if isinstance(new_hash, Refusal):
         return
-    async with database.acquire() as connection, connection.transaction():
+    async with database.write() as connection:
         if await credentials.replace(connection, account_id, new_hash, receipt.extra["password_no"]):
             await sessions.end_all(connection, account_id, keep=command.kept_session)
         if link_id is not None:

@@ -77,7 +77,7 @@ async def verify_email(
         work.execute(ACCOUNTS, link.account_id, VerifyEmail())
 
     receipt = await commands.speaking_for(link.account_id).carry_out([(ACCOUNTS, link.account_id)], decide)
-    async with database.acquire() as connection:
+    async with database.write() as connection:
         await links.use(connection, link.link_id)
     return receipt
 

@@ -8,7 +8,7 @@ from fastapi import Depends, Request
 from starlette.types import Scope
 
 from api.answers import Receipt
-from api.context import RequestContext, context_of
+from api.context import EXCHANGE, Exchange, RequestContext, context_of
 from api.deps import opened
 from infra.attempts import CommandContext, Decide, Outcome
 from infra.command_handler import CommandHandler
@@ -42,7 +42,14 @@ class Sender:
 
     async def handle(self, target: Target, command: Any) -> Receipt:
         """One command on one stream."""
-        return receipt(await self._handler.handle(target, command, self._context()))
+        outcome = await self._handler.handle(target, command, self._context())
+        self._note_commit()
+        return receipt(outcome)
+
+    async def handle_unconditionally(self, target: Target, command: Any, account_id: UUID) -> None:
+        """One command, in the account's name, that must not fail for what the client says."""
+        await self._handler.handle(target, command, unconditional(context_of(self._scope), account_id))
+        self._note_commit()
 
     async def carry_out(
         self,
@@ -54,7 +61,12 @@ class Sender:
     ) -> Receipt:
         """A unit of work over several streams, the first ``new`` of which it begins."""
         outcome = await self._handler.carry_out(targets, decide, self._context(), new=new)
+        self._note_commit()
         return receipt(outcome, location(outcome) if location else None)
+
+    def _note_commit(self) -> None:
+        exchange: Exchange = self._scope[EXCHANGE]
+        exchange.committed = True
 
     def _context(self) -> CommandContext:
         # Read when the command goes out and not before: who asks is found out by another dependency of the endpoint.

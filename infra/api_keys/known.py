@@ -12,7 +12,7 @@ import structlog
 from infra.api_keys.form import InvalidApiKey, Shown, read
 from infra.database import Database
 from infra.endings import end
-from infra.errors import Unavailable
+from infra.errors import AWAY
 
 REMEMBER_SECONDS: Final = 1.0
 """A key that is revoked, or an account that loses its roles, counts this much longer, and no more."""
@@ -99,7 +99,7 @@ class ApiKeys:
         """That the key was used just now: worth knowing, but nothing waits for it or fails with it."""
         try:
             await self._database.execute(_NOTE, key_id)
-        except (Unavailable, asyncpg.PostgresError) as error:
+        except (*AWAY, asyncpg.PostgresError) as error:
             _log.warning("the use of an API key was not noted", error=str(error))
 
     def _forget(self, now: float) -> None:

@@ -59,7 +59,7 @@ async def make(database: Database, new: NewKey) -> Made:
     Raises :class:`TooManyApiKeys` and :class:`~infra.errors.IdempotencyKeyReused`.
     """
     request = sha256(new.request_key.encode()).digest() if new.request_key is not None else None
-    async with database.acquire() as connection, connection.transaction():
+    async with database.write() as connection:
         # Two requests of one account take their turns: to count and to insert must be one thing.
         await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"api-keys {new.account_id}")
         await _sweep(connection, new.account_id)
@@ -79,7 +79,7 @@ async def listed(database: Database, account_id: UUID) -> list[ApiKey]:
 
 async def revoke(database: Database, account_id: UUID, key_id: UUID) -> bool:
     """Revokes the key; False if the account has no such key. To revoke it again changes nothing."""
-    row = await database.fetchrow(
+    row = await database.returning_row(
         "UPDATE api_keys SET revoked_at = coalesce(revoked_at, now()) WHERE key_id = $1 AND account_id = $2"
         " RETURNING key_id",
         key_id,

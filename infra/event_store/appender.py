@@ -6,21 +6,11 @@ from collections.abc import Callable, Sequence
 import asyncpg
 import orjson
 
-from infra.database import UNREACHABLE, Connection, Database
-from infra.errors import OutcomeUnknown, TooBusy, Unavailable
+from infra.database import DRIVER_ERRORS, Connection, Database, told
+from infra.errors import TooBusy, Unavailable
 from infra.event_store.batch import APPEND, document, verdicts_of
 from infra.event_store.requests import Appended, AppendRequest, Conflict, Last, Verdict
-
-REFUSED_BEFORE_COMMIT = (
-    asyncpg.LockNotAvailableError,
-    asyncpg.QueryCanceledError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.DiskFullError,
-    asyncpg.OutOfMemoryError,
-    asyncpg.ReadOnlySQLTransactionError,
-)
-"""Answers after which the server has certainly stored nothing."""
+from infra.postgres_errors import classify
 
 ONE_AT_FAULT = (
     asyncpg.DataError,
@@ -200,11 +190,13 @@ class Appender:
         connection = await self._connected()
         try:
             rows = await connection.fetch(APPEND, document(requests), timeout=self._timeout)
-        except REFUSED_BEFORE_COMMIT as error:
-            raise Unavailable("the log could not be written in time") from error
-        except (*UNREACHABLE, asyncpg.OperatorInterventionError) as error:
-            connection.terminate()
-            raise OutcomeUnknown("the answer to a commit was lost") from error
+        except Exception as error:
+            failure = classify(error, lost=connection.is_closed())
+            if failure is None:
+                raise
+            if failure.drop_connection:
+                connection.terminate()
+            raise told(failure, writes=True) from error
         return verdicts_of(requests, rows)
 
     async def _connected(self) -> Connection:
@@ -243,5 +235,5 @@ def _give(future: "asyncio.Future[Verdict]", verdict: Verdict) -> None:
 async def _close(connection: Connection) -> None:
     try:
         await connection.close(timeout=2)
-    except (*UNREACHABLE, asyncpg.PostgresError):
+    except DRIVER_ERRORS:
         connection.terminate()

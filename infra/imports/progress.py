@@ -61,7 +61,7 @@ async def due(database: Database, limit: int) -> list[tuple[UUID, int]]:
 
 async def claim(database: Database, import_id: UUID, *, lease_seconds: float) -> Claimed | None:
     """Takes an import for so long; None if it is somebody's, or is not to be looked at yet, or is not there."""
-    row = await database.fetchrow(
+    row = await database.returning_row(
         "UPDATE imports SET state = 'running', epoch = epoch + 1, attempts = attempts + 1,"
         " started_at = coalesce(started_at, clock_timestamp()),"
         " wake_at = clock_timestamp() + make_interval(secs => $2)"

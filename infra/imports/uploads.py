@@ -42,7 +42,7 @@ async def begin(database: Database, new: NewImport) -> bool:
 
     Then nothing is to be kept, and :func:`uploaded` compares. Raises :class:`TooManyImports`.
     """
-    async with database.acquire() as connection, connection.transaction():
+    async with database.write() as connection:
         await _in_turn(connection, new)
         if await _earlier(connection, new):
             return True
@@ -67,7 +67,7 @@ async def uploaded(database: Database, new: NewImport, fingerprint: bytes) -> UU
     Raises :class:`~infra.errors.IdempotencyKeyReused` where the earlier one had other bytes, and
     :class:`~infra.errors.Unavailable` where the upload has taken so long that it was given up.
     """
-    async with database.acquire() as connection, connection.transaction():
+    async with database.write() as connection:
         await _in_turn(connection, new)
         if (earlier := await _earlier(connection, new)) is not None:
             if earlier[1] != fingerprint:

@@ -35,7 +35,7 @@ class Leader:
     async def lead(self) -> bool:
         """Takes or renews the lease; False while another process has it. Raises Unavailable."""
         now = asyncio.get_running_loop().time()
-        row = await self._database.fetchrow(_LEAD, self._name, self.owner, self._seconds)
+        row = await self._database.returning_row(_LEAD, self._name, self.owner, self._seconds)
         self.epoch = row["epoch"] if row else 0
         self._renew_at = now + self._seconds / 3
         return row is not None

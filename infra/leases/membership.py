@@ -91,7 +91,7 @@ class Membership:
 
         Those of read models are there: they come with their tables.
         """
-        async with self._database.acquire() as session, session.transaction():
+        async with self._database.write() as session:
             await self._beat(session)
             await session.execute("DELETE FROM workers WHERE heartbeat_at < now() - interval '1 hour'")
             if places:
@@ -99,7 +99,7 @@ class Membership:
 
     async def beat(self) -> Standing:
         """The heartbeat, and how things stand."""
-        async with self._database.acquire() as session:
+        async with self._database.session() as session:
             await self._beat(session)
             return await self._standing(session)
 
@@ -108,7 +108,7 @@ class Membership:
 
         One worker of the kind at a time: two that took parts of the same shards would have to sort it out later.
         """
-        async with self._database.acquire() as session, session.transaction():
+        async with self._database.write() as session:
             await session.execute("SELECT pg_advisory_xact_lock(hashtextextended('weir:' || $1, 0))", self._kind)
             standing = await self._standing(session)
             places = plan(self.worker_id, standing.others, standing.owners).take
@@ -116,7 +116,7 @@ class Membership:
 
     async def retake(self, places: Sequence[Place]) -> list[Grant]:
         """Takes places anew that are ours, or nobody's, under new epochs."""
-        async with self._database.acquire() as session:
+        async with self._database.session() as session:
             return await self._take(session, places)
 
     async def note(self, held: Sequence[tuple[Place, int, int]]) -> None:

@@ -11,7 +11,7 @@ import asyncpg
 import structlog
 
 from infra.database import Database
-from infra.errors import Unavailable
+from infra.errors import AWAY
 from infra.leases import WHOLE, Grant, Place
 from infra.log import Session, read_log, read_shard
 from projections.runtime.consumer import Consumer, Lease, Step, is_poison
@@ -167,9 +167,9 @@ class Driver(Generic[C]):
 
     async def _apply(self, steps: Sequence[Step]) -> None:
         try:
-            async with self._database.acquire() as session:
+            async with self._database.session() as session:
                 await self._move(session, steps)
-        except (Unavailable, asyncpg.PostgresError) as error:
+        except (*AWAY, asyncpg.PostgresError) as error:
             self._retreat(error)
 
     async def _move(self, session: Session, steps: Sequence[Step]) -> None:
@@ -243,7 +243,7 @@ class Driver(Generic[C]):
                     entries = await read_log(session, after, PAGE)
                 else:
                     entries = await read_shard(session, lease.shard, after, PAGE)
-        except (Unavailable, asyncpg.PostgresError) as error:
+        except (*AWAY, asyncpg.PostgresError) as error:
             self._retreat(error)
         else:
             self._metrics.from_postgres.inc(len(entries))

@@ -12,7 +12,7 @@ import structlog
 from pydantic import SecretStr
 
 from infra.database import Database
-from infra.errors import Unavailable
+from infra.errors import AWAY
 from infra.leases import WHOLE, Grant, Membership, Place, Standing, plan
 from infra.log import Log, log_head, shard_heads
 from infra.streams import Keys
@@ -102,7 +102,7 @@ class Host:
                 await self._share(standing)
                 pause = 0.0
                 await _either(self._unsettled, self._beat_seconds)
-            except (Unavailable, asyncpg.PostgresError) as error:
+            except (*AWAY, asyncpg.PostgresError) as error:
                 _log.warning("leases cannot be seen to", error=str(error))
                 pause = min(max(0.1, pause * 2), LONGEST_PAUSE)
             # Also where there is reason to hurry: two owners that fence each other must not do so in a tight loop.
@@ -177,7 +177,7 @@ class Host:
         while True:
             try:
                 await self._look()
-            except (Unavailable, asyncpg.PostgresError) as error:
+            except (*AWAY, asyncpg.PostgresError) as error:
                 _log.warning("the log cannot be looked at", error=str(error))
             await _either(self._compare, COMPARE_SECONDS if self.feed.up else BLIND_SECONDS)
 
@@ -230,7 +230,7 @@ class Host:
                 refreshed = [(lease.place, lease.epoch, lease.refreshed) for lease in given]
                 await self.membership.release(refreshed)
                 await self.membership.leave()
-        except (TimeoutError, Unavailable, asyncpg.PostgresError) as error:
+        except (TimeoutError, *AWAY, asyncpg.PostgresError) as error:
             _log.warning("left without a farewell", error=str(error))
 
 

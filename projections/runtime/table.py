@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from infra.cache import Document
+from infra.database import Reader
 from infra.log import Session
 from projections.declaration import Projection, Row
 from projections.runtime.consumer import MOVED, Named, Step, fence
@@ -25,12 +26,12 @@ class Table(Generic[R]):
         self._columns = ["key", "position", "version", "document", *(column.name for column in projection.columns)]
         self._arrays = [column.type.endswith("[]") for column in projection.columns]
 
-    async def load(self, session: Session, keys: Iterable[str]) -> dict[str, Kept]:
+    async def load(self, session: Reader, keys: Iterable[str]) -> dict[str, Kept]:
         """The rows that are there."""
         rows = await session.fetch(self._load, list(keys))
         return {row[0]: Kept(row[1], self._projection.load(row[2], row[3])) for row in rows}
 
-    async def documents(self, session: Session, keys: Iterable[str]) -> dict[str, Document]:
+    async def documents(self, session: Reader, keys: Iterable[str]) -> dict[str, Document]:
         """The rows as they are served."""
         rows = await session.fetch(self._documents, list(keys))
         return {row[0]: Document(row[1], row[2], row[3]) for row in rows}

@@ -218,7 +218,7 @@ async def test_an_account_that_is_erased_takes_its_keys_along(api: httpx2.AsyncC
     ada, eve = await owner(api), await owner(api)
     await ada.make()
     kept = await eve.make()
-    async with database.acquire() as session:
+    async with database.session() as session:
         await erasure.forget(session, [ada.id])
     assert [row["key_id"] for row in await database.fetch("SELECT key_id FROM api_keys")] == [UUID(kept["id"])]
 

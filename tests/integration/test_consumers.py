@@ -77,7 +77,7 @@ async def test_commits_that_were_lost_with_the_server_are_noticed_and_made_again
     async with scene.relay(), scene.process(BOTH):
         await scene.happens(50)
         await scene.all_seen(SHARDED)
-        async with scene.database.acquire() as session, session.transaction():
+        async with scene.database.write() as session:
             await session.execute("UPDATE checkpoints SET position = 0 WHERE consumer = $1", SHARDED)
             await session.execute("DELETE FROM seen WHERE consumer = $1", SHARDED)
         await scene.all_seen(SHARDED)

@@ -80,7 +80,7 @@ class Operation:
 async def api(settings: Settings) -> AsyncIterator[Shop]:
     """The API over empty read models, as ``weir migrate`` leaves them."""
     database = Database(settings)
-    async with database.acquire() as session:
+    async with database.session() as session:
         await install(session)
     await database.close()
     async with shop(settings) as running:

@@ -52,7 +52,7 @@ async def test_what_is_old_is_deleted_in_small_statements_and_not_without_end(da
 
 async def test_a_row_that_somebody_is_at_is_passed_over(database: Database) -> None:
     await keep(database, 2, hours=25)
-    async with database.acquire() as connection, connection.transaction():
+    async with database.write() as connection:
         await connection.execute("SELECT FROM commands LIMIT 1 FOR UPDATE")
         async with asyncio.timeout(2):
             assert await forget_old(database) == 1

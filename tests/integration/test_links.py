@@ -35,12 +35,12 @@ def reset(link_id: UUID = FIRST, account_id: UUID = ACCOUNT) -> Link:
 
 
 async def write(database: Database, *written: Link) -> None:
-    async with database.acquire() as connection:
+    async with database.session() as connection:
         await links.write(connection, written)
 
 
 async def use(database: Database, link_id: UUID = FIRST) -> bool:
-    async with database.acquire() as connection:
+    async with database.session() as connection:
         return await links.use(connection, link_id)
 
 

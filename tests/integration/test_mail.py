@@ -69,7 +69,7 @@ async def test_a_mail_that_was_sent_is_not_sent_again(office: Office) -> None:
 
 async def test_the_same_mail_written_down_twice_is_one_mail(office: Office) -> None:
     first = await office.write()
-    async with office.database.acquire() as connection:
+    async with office.database.session() as connection:
         kind, recipient = "shipping_notice", "ada@example.com"
         mail = Mail(position=1, kind=kind, recipient=recipient, language="de", context=NOTICE, correlation=None)
         assert await mail_ledger.write(connection, LOG_ID, "weir.example", [mail]) == []
@@ -322,7 +322,7 @@ async def test_a_mail_that_a_claim_names_twice_is_given_once(office: Office) -> 
 
 async def test_a_claim_does_not_wait_for_rows_that_another_worker_is_at(office: Office) -> None:
     held, free = await office.write(1), await office.write(2)
-    async with office.database.acquire() as connection, connection.transaction():
+    async with office.database.write() as connection:
         await connection.execute("SELECT FROM mail_ledger WHERE mail_id = $1 FOR UPDATE", held)
         async with asyncio.timeout(2):
             passed, taken = await mail_ledger.claim(office.database, [held, free], lease_seconds=30)

@@ -38,18 +38,18 @@ async def poisoned(scene: Scene) -> list[int]:
 
 
 async def number(scene: Scene) -> int:
-    async with scene.database.acquire() as session:
+    async with scene.database.session() as session:
         return (await parking.listed(session))[0].id
 
 
 async def retried(scene: Scene) -> parking.Parked | None:
-    async with scene.database.acquire() as session:
+    async with scene.database.session() as session:
         return await parking.retry(session, await number(scene))
 
 
 async def test_what_is_parked_is_listed_with_its_reason(scene: Scene) -> None:
     positions = await poisoned(scene)
-    async with scene.database.acquire() as session:
+    async with scene.database.session() as session:
         listed = await parking.listed(session)
     assert [(each.consumer, each.stream_id, each.position, each.event_type) for each in listed] == [
         ("order_summary", ORDER_ID, positions[1], "order.paid")
@@ -114,7 +114,7 @@ async def test_a_retry_that_fails_again_says_so_and_changes_nothing(
 
 async def test_a_skip_leaves_out_the_failing_event_alone(scene: Scene) -> None:
     await poisoned(scene)
-    async with scene.database.acquire() as session:
+    async with scene.database.session() as session:
         assert await parking.skip(session, await number(scene)) is None
     rows = await stored_rows(scene.writer.session, ORDER_SUMMARY, 1)
     document = rows[str(ORDER_ID)][1]
@@ -136,7 +136,7 @@ async def test_what_postgres_still_refuses_stays_parked(scene: Scene) -> None:
 
 
 async def test_only_what_is_parked_can_be_taken_up(scene: Scene) -> None:
-    async with scene.database.acquire() as session:
+    async with scene.database.session() as session:
         with pytest.raises(NotParked):
             await parking.retry(session, 17)
 
@@ -188,6 +188,6 @@ async def test_a_consumer_that_is_no_read_model_brings_its_own_way_to_apply(scen
         seen.extend(entry.position for entry in entries)  # type: ignore[attr-defined]
         return None
 
-    async with scene.database.acquire() as session:
+    async with scene.database.session() as session:
         assert await parking.retry(session, await number(scene), {"order_summary": apply}) is None
     assert seen == positions[1:]

@@ -251,7 +251,7 @@ async def test_a_checkpoint_that_went_back_in_a_crash_fences_and_is_made_good(sc
 @asynccontextmanager
 async def locked(scene: Scene) -> AsyncIterator[None]:
     """While inside, no checkpoint moves."""
-    async with scene.database.acquire() as session, session.transaction():
+    async with scene.database.write() as session:
         await session.execute("SELECT FROM checkpoints FOR UPDATE")
         yield
 

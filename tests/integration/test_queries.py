@@ -93,7 +93,7 @@ async def test_a_tag_begins_with_the_version_and_changes_with_the_stock(
     assert before.startswith('"7-')
     sold = product(1, version=7, stock_available=4)
     await put(database, sold, position=2)
-    async with database.acquire() as session:
+    async with database.session() as session:
         log = await identify(session)
     shard, key = shard_of(entity(1), log.shards), str(entity(1))
     async with Refresher(settings, log).running() as refresher:

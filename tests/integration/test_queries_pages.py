@@ -104,7 +104,7 @@ class Catalogue:
         row = PRODUCT_CARD.project(self.rows.get(number), self._recorded(event_of(what, number, value), number))
         assert row is not None
         self.rows[number] = row
-        async with self._database.acquire() as session, session.transaction():
+        async with self._database.write() as session:
             key = str(row.id)
             await Table(PRODUCT_CARD, FIRST).put(session, [written(PRODUCT_CARD, key, Kept(self._position, row))])
             # As if everything were applied as soon as it is appended.
@@ -136,7 +136,7 @@ class Catalogue:
 async def catalogue(settings: Settings) -> AsyncIterator[Catalogue]:
     database = Database(settings)
     await lay_down(database)
-    async with database.acquire() as session:
+    async with database.session() as session:
         log = await identify(session)
     async with Reads(settings, database, log).running() as reads:
         assert await reads.watch.ready(5)

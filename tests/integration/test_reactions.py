@@ -133,7 +133,7 @@ async def test_an_order_of_nobody_waits_and_is_mailed_when_it_is_taken_up_again(
         last = await append(log, STRANGER, 0, account_registered(account_id=STRANGER, email="late@example.org"))
         await reached(office, last)
         await office.stub.received(2)
-        async with office.database.acquire() as session:
+        async with office.database.session() as session:
             (parked,) = await parking.listed(session)
             assert (parked.consumer, parked.stream_id) == (NAME, ORDER_ID)
             known = {NAME: applier(await identify(session), "weir.example")}
@@ -144,7 +144,7 @@ async def test_an_order_of_nobody_waits_and_is_mailed_when_it_is_taken_up_again(
 
 async def test_events_that_are_read_again_neither_revive_a_link_nor_take_the_newest_away(office: Office) -> None:
     asked = [_reset_asked(position) for position in (1, 2)]
-    async with office.database.acquire() as session:
+    async with office.database.session() as session:
         log = await identify(session)
         older, newer = [(await write_down(session, log, "weir.example", each))[0] for each in asked]
         assert await links.use(session, newer)
@@ -173,7 +173,7 @@ async def test_an_event_that_only_a_newer_release_knows_holds_its_stream_alone(o
     await append(log, OTHER_ORDER_ID, 0, order_placed(order_id=OTHER_ORDER_ID))
 
     async def both_hold() -> bool:
-        async with office.database.acquire() as session:
+        async with office.database.session() as session:
             held[:] = await parking.listed(session)
         return {each.consumer for each in held} == {NAME, ORDER_TIME.name}
 

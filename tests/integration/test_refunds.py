@@ -150,7 +150,7 @@ async def test_what_is_written_down_twice_is_owed_once_with_its_request(till: Ti
     owed = RefundOwed(
         order_id=uuid4(), payment_id="pay-1", amount=euros("1.10"), position=7, correlation="r", was=OrderStatus.PAID
     )
-    async with till.database.acquire() as session:
+    async with till.database.session() as session:
         for _ in range(2):
             await refund_ledger.write(session, owed)
     row = await till.row()
@@ -429,7 +429,7 @@ async def test_an_order_that_cannot_be_told_stops_no_other_and_is_not_forgotten(
     stranger = RefundOwed(
         order_id=uuid4(), payment_id="pay-9", amount=euros("1.10"), position=1, correlation=None, was=OrderStatus.PAID
     )
-    async with till.database.acquire() as session:
+    async with till.database.session() as session:
         await refund_ledger.write(session, stranger)
     worker = till.worker()
     await settle_refunds({"refunds": worker}, ["pay-9", "pay-1"])

@@ -65,7 +65,7 @@ class Scene:
     async def is_the_log(self, first: int = 1) -> None:
         """From ``first`` on the streams hold the log's events, each once, in order, decoded alike and linked."""
         for shard in range(self.log.shards):
-            async with self.database.acquire() as session:
+            async with self.database.session() as session:
                 stored = await read_shard(session, shard, 0, 100_000)
             expected = [each for each in stored if each.position >= first]
             streamed = await self.stream(shard)
@@ -77,7 +77,7 @@ class Scene:
 async def scene(settings: Settings) -> AsyncIterator[Scene]:
     database, url = Database(settings), settings.database_url.get_secret_value()
     async with log_writer(url) as writer, Redis.from_url(settings.redis_url.get_secret_value()) as redis:
-        async with database.acquire() as session:
+        async with database.session() as session:
             log = await identify(session)
         yield Scene(settings, database, log, writer, redis)
     await database.close()
@@ -109,7 +109,7 @@ async def test_what_was_appended_together_wakes_a_reader_once(scene: Scene) -> N
     last = await scene.happens(20)
     publisher = Publisher(scene.keys, length=1_000)
     wire = await Wire.connect(scene.settings.redis_url)
-    async with scene.database.acquire() as session:
+    async with scene.database.session() as session:
         await publisher.resume(session, wire, scene.log.shards)
         page = await read_page(session, 0)
     streams: dict[Any, Any] = {scene.keys.events(shard): "0" for shard in range(scene.log.shards)}
@@ -255,7 +255,7 @@ async def test_of_two_relays_one_leads_and_the_other_takes_over_at_once(scene: S
 async def test_a_leader_that_slept_through_its_lease_doubles_nothing(scene: Scene) -> None:
     sleeper, wire = Publisher(scene.keys, length=20_000), await Wire.connect(scene.settings.redis_url)
     await scene.happens(30)
-    async with scene.database.acquire() as session:
+    async with scene.database.session() as session:
         page = await read_page(session, 0)
     async with running(scene.relay()):
         await scene.arrives(await scene.happens(30))

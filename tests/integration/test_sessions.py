@@ -154,14 +154,14 @@ async def test_what_is_no_token_of_ours_is_unknown(kept: Sessions, token: str) -
 
 
 async def test_no_session_begins_under_a_password_that_has_changed(kept: Sessions, database: Database) -> None:
-    async with database.acquire() as connection:
+    async with database.session() as connection:
         await credentials.replace(connection, ACCOUNT, "another hash", 1)
     assert await kept.begin(SESSION, ACCOUNT, 0, None, CLIENT) is None
     assert await kept.begin(SESSION, ACCOUNT, 1, None, CLIENT) is not None
 
 
 async def test_a_session_begun_while_the_password_changes_is_none(kept: Sessions, database: Database) -> None:
-    async with database.acquire() as connection:
+    async with database.session() as connection:
         async with connection.transaction():
             await credentials.replace(connection, ACCOUNT, "another hash", 1)
             beginning = asyncio.create_task(kept.begin(SESSION, ACCOUNT, 0, None, CLIENT))
@@ -170,14 +170,14 @@ async def test_a_session_begun_while_the_password_changes_is_none(kept: Sessions
 
 
 async def _waits(database: Database) -> bool:
-    async with database.acquire() as connection:
+    async with database.session() as connection:
         return await somebody_waits(connection)  # type: ignore[arg-type]
 
 
 async def test_all_sessions_end_but_the_kept_one(kept: Sessions, database: Database) -> None:
     tokens = {session_id: await begun(kept, session_id) for session_id in (uuid4(), uuid4(), uuid4())}
     here, *others = tokens
-    async with database.acquire() as connection:
+    async with database.session() as connection:
         await sessions.end_all(connection, ACCOUNT, keep=here)
     assert isinstance(await kept.rotate(tokens[here], CLIENT), Rotated)
     assert [await kept.find(tokens[other]) for other in others] == [None, None]

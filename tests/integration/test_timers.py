@@ -125,7 +125,7 @@ async def test_even_if_both_got_hold_of_it(scene: Scene, theirs: WriteSide) -> N
     order_id = await scene.order(OVER)
     await scene.follow()
     timer = expiry(order_id)
-    async with scene.side.database.acquire() as session:
+    async with scene.side.database.session() as session:
         now = await timers.claim(session, timer, lease_seconds=0)
     assert now is not None
     issue = [keeper._issue for keeper in (scene.keeper(), scene.keeper(theirs.commands))]
@@ -136,7 +136,7 @@ async def test_even_if_both_got_hold_of_it(scene: Scene, theirs: WriteSide) -> N
 
 
 async def _state(scene: Scene, order_id: UUID) -> Any:
-    async with scene.side.database.acquire() as session, session.transaction():
+    async with scene.side.database.write() as session:
         held = await timers.held(session, ORDER_TIME.name, [order_id])
     return load(ORDER_TIME, held[order_id]).state
 
@@ -295,7 +295,7 @@ async def test_money_that_is_noted_twice_is_owed_once(scene: Scene) -> None:
         correlation="req-7",
         was=OrderStatus.CANCELLED,
     )
-    async with scene.side.database.acquire() as session, session.transaction():
+    async with scene.side.database.write() as session:
         for _ in range(2):
             await write_notes(session, scene.log.log_id, "weir.example", [owed])
     assert await scene.owed() == [("pay-1", "1.10", "cancelled")]
@@ -343,7 +343,7 @@ async def test_a_parked_order_is_taken_up_again(scene: Scene) -> None:
     async with tasks(scene.office.settings):
         await eventually(lambda: _parked(scene), 15)
         await eventually(lambda: _runs(scene, order_id), 15)
-    async with scene.side.database.acquire() as session:
+    async with scene.side.database.session() as session:
         (parked,) = [each for each in await parking.listed(session) if each.consumer == ORDER_TIME.name]
         assert (parked.stream_id, parked.event_type) == (stranger, "order.completed")
         known = appliers(scene.log, "weir.example")

@@ -41,7 +41,7 @@ async def test_of_64_clients_who_want_four_of_fifty_twelve_are_served(api: Shop)
     assert statuses.count(409) == 52
     refusal = next(answer.json() for answer in answers if answer.status_code == 409)
     assert refusal["code"] == "out-of-stock"
-    async with api.database.acquire() as connection:
+    async with api.database.session() as connection:
         assert await violations(connection) == []  # type: ignore[arg-type]
         rows = await connection.fetch("SELECT type, data FROM events WHERE category = 'inventory' ORDER BY version")
     left = 0

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import SecretStr
 
-from infra.database import options
+from infra.postgres_connect import options
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])

@@ -16,7 +16,7 @@ from domain.errors import AlreadyExists, Refusal
 from infra.attempts import CommandContext
 from infra.beginnings import Beginning
 from infra.command_handler import CommandHandler
-from infra.errors import IdempotencyKeyInFlight, OutcomeUnknown, TooBusy, Unavailable
+from infra.errors import AWAY, IdempotencyKeyInFlight, TooBusy
 from infra.event_store.appender import ONE_AT_FAULT
 from infra.imports import Claimed
 from infra.new_product import new_product_work
@@ -24,8 +24,7 @@ from workers.imports.records import Record
 from workers.imports.rows import Fault, ReadRow, Row, read
 
 NOT_THE_ROWS_FAULT: Final = (
-    Unavailable,
-    OutcomeUnknown,
+    *AWAY,
     TooBusy,
     IdempotencyKeyInFlight,
     TimeoutError,

@@ -11,7 +11,7 @@ import structlog
 from infra import imports
 from infra.command_handler import CommandHandler
 from infra.database import Database
-from infra.errors import Unavailable
+from infra.errors import AWAY
 from infra.imports import Claimed
 from infra.jobs import Jobs, job_id
 from infra.repeating import repeating
@@ -99,7 +99,7 @@ class Importer:
             _log.warning("import put off", import_id=str(mine.import_id), error=type(error).__name__)
             await imports.put_off(self._database, mine, repr(error))
         except asyncio.CancelledError:
-            with suppress(Unavailable):
+            with suppress(*AWAY):
                 await imports.release(self._database, mine)
             raise
 

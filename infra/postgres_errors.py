@@ -1,0 +1,84 @@
+"""The classification of what Postgres and its driver answer instead of a result: the one table that every path asks.
+
+::
+
+    classify(error) ─▶ None     the statement or the program is at fault: nothing about the server
+                    └▶ Failure  the server is away or refuses
+                         stored="no"     nothing of the statement was kept         ─▶ Unavailable
+                         stored="maybe"  the line broke, and it may have been      ─▶ OutcomeUnknown, where it writes
+                         drop_connection the connection is of no more use
+
+Of SQLSTATEs the first two characters are the class (PostgreSQL manual, appendix A). An ``ERROR`` means that the
+transaction was rolled back; only a session that is being ended can have committed before.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import asyncpg
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A server that did not do what it was asked. ``stored``: whether a statement that writes may be committed."""
+
+    stored: Literal["no", "maybe"]
+    drop_connection: bool
+
+
+REFUSED: Final = Failure(stored="no", drop_connection=False)
+"""Not now; the same connection may be asked again."""
+ENDED: Final = Failure(stored="no", drop_connection=True)
+"""Not on this connection: it is ended, or leads to a server that will not."""
+LOST: Final = Failure(stored="maybe", drop_connection=True)
+"""The line broke, or nobody answered in time."""
+
+CLASSES: Final[Mapping[str, Failure]] = {
+    "08": LOST,  # connection exception; PgBouncer says 08P01 for all that is wrong with it
+    "25": ENDED,  # invalid transaction state: a read-only server or standby, or a session in a state of its own
+    "28": ENDED,  # invalid authorization
+    "40": REFUSED,  # transaction rollback: serialization, deadlock
+    "53": REFUSED,  # insufficient resources
+    "55": REFUSED,  # object not in prerequisite state: a lock that is not to be had
+    "57": LOST,  # operator intervention: a shutdown may come between a commit and its answer
+    "58": ENDED,  # system error
+}
+STATES: Final[Mapping[str, Failure]] = {
+    "40003": LOST,  # statement completion unknown
+    "57014": REFUSED,  # query canceled: by a timeout, and rolled back
+    "57P03": ENDED,  # cannot connect now
+    "57P05": ENDED,  # idle session timeout: it was not doing anything
+}
+"""Those that are not like the rest of their class."""
+
+_ENDING: Final = frozenset({"FATAL", "PANIC"})
+
+
+def classify(error: BaseException, *, lost: bool = False) -> Failure | None:
+    """What the error says of the server; None where it says nothing: a bad statement or argument, a refused value.
+
+    ``lost``: the connection is known to be closed. Only then does the driver's complaint about how it is used mean the
+    line and not the program.
+    """
+    match error:
+        case asyncpg.PostgresError():
+            return _by_state(error)
+        case asyncpg.TargetServerAttributeNotMatched():
+            return ENDED
+        case OSError() | asyncpg.ProtocolError():  # TimeoutError is an OSError
+            return LOST
+        case asyncpg.InterfaceError() if lost and not isinstance(error, ValueError):
+            return ENDED  # it was closed before anything was sent
+        case asyncpg.InternalClientError() if lost:
+            return LOST
+    return None
+
+
+def _by_state(error: asyncpg.PostgresError) -> Failure | None:
+    state = error.sqlstate or ""
+    failure = STATES.get(state) or CLASSES.get(state[:2])
+    if getattr(error, "severity_en", None) not in _ENDING:
+        return failure
+    # The session is over, whatever the code is.
+    return ENDED if failure is not None and failure.stored == "no" else LOST
