@@ -196,7 +196,7 @@ class Database:
 
 
 @contextmanager
-def answering(connection: Connection | Pooled, *, writes: bool) -> Iterator[None]:
+def answering(connection: "Connection | Pooled", *, writes: bool) -> Iterator[None]:
     """Tells a failure of the server for what it means, and drops a connection that is of no more use."""
     try:
         yield
@@ -249,13 +249,13 @@ async def _roll_back(connection: Pooled, transaction: Transaction) -> None:
         _drop(connection)
 
 
-def _is_lost(connection: Connection | Pooled) -> bool:
+def _is_lost(connection: "Connection | Pooled") -> bool:
     try:
         return connection.is_closed()
     except asyncpg.InterfaceError:  # the pool has taken it back because its line broke
         return True
 
 
-def _drop(connection: Connection | Pooled) -> None:
+def _drop(connection: "Connection | Pooled") -> None:
     with suppress(asyncpg.InterfaceError):  # it is gone already
         connection.terminate()

@@ -1,0 +1,140 @@
+"""What every answer of Postgres and every complaint of the driver says of the server, as one table."""
+
+import ssl
+from socket import gaierror
+
+import asyncpg
+import pytest
+
+from api.errors import problem_of
+from infra.database import told
+from infra.errors import OutcomeUnknown, Unavailable
+from infra.postgres_errors import CLASSES, ENDED, LOST, REFUSED, STATES, Failure, classify
+
+STATED = {
+    kind.sqlstate: kind
+    for kind in vars(asyncpg).values()
+    if isinstance(kind, type) and issubclass(kind, asyncpg.PostgresError) and kind.sqlstate
+}
+"""Every SQLSTATE that the driver knows."""
+OF_THE_SERVER = sorted(state for state in STATED if state[:2] in {"08", "25", "28", "40", "53", "55", "57", "58"})
+
+
+def raised(state: str, severity: str = "ERROR") -> asyncpg.PostgresError:
+    """As the driver raises it."""
+    error: asyncpg.PostgresError = asyncpg.PostgresError.new({"C": state, "M": "no", "V": severity})
+    return error
+
+
+@pytest.mark.parametrize("state", OF_THE_SERVER)
+def test_every_state_that_is_about_the_server_is_told_as_one_and_never_as_an_error_of_ours(state: str) -> None:
+    failure = classify(raised(state))
+    assert failure is not None
+    assert isinstance(told(failure, writes=False), Unavailable)
+    assert problem_of(raised(state)).kind.status == 503
+
+
+def test_the_table_holds_the_classes_that_are_about_the_server_and_no_others() -> None:
+    assert {state[:2] for state in OF_THE_SERVER} == CLASSES.keys()
+    assert {state[:2] for state in STATES} <= CLASSES.keys()
+
+
+@pytest.mark.parametrize(
+    ("state", "failure"),
+    [
+        ("08000", LOST),  # connection exception
+        ("08003", LOST),  # connection does not exist
+        ("08006", LOST),  # connection failure
+        ("08P01", LOST),  # protocol violation; and PgBouncer
+        ("25006", ENDED),  # read only
+        ("25P02", ENDED),  # in failed transaction
+        ("25P03", ENDED),  # idle in transaction
+        ("28000", ENDED),  # invalid authorization
+        ("28P01", ENDED),  # invalid password
+        ("40001", REFUSED),  # serialization
+        ("40003", LOST),  # completion unknown
+        ("40P01", REFUSED),  # deadlock
+        ("53100", REFUSED),  # disk full
+        ("53200", REFUSED),  # out of memory
+        ("53300", REFUSED),  # too many connections
+        ("55P03", REFUSED),  # lock not available
+        ("57014", REFUSED),  # query canceled
+        ("57P01", LOST),  # admin shutdown
+        ("57P02", LOST),  # crash shutdown
+        ("57P03", ENDED),  # cannot connect now
+        ("57P05", ENDED),  # idle session
+        ("58030", ENDED),  # I/O
+        ("57ZZZ", LOST),  # a newer server's, of a class that is known
+        ("23505", None),  # unique violation
+        ("22P02", None),  # invalid text
+        ("42P01", None),  # undefined table
+        ("XX000", None),  # internal error
+    ],
+)
+def test_a_state_says_whether_anything_may_be_stored_and_whether_the_connection_is_good(
+    state: str, failure: Failure | None
+) -> None:
+    assert classify(raised(state)) == failure
+
+
+@pytest.mark.parametrize("state", ["53300", "57P03", "28P01", "25P03"])
+def test_a_session_that_is_ended_is_of_no_more_use_and_has_stored_nothing_where_the_state_says_so(state: str) -> None:
+    assert classify(raised(state, "FATAL")) == ENDED
+
+
+@pytest.mark.parametrize("state", ["57P01", "XX000", "42501"])
+@pytest.mark.parametrize("severity", ["FATAL", "PANIC"])
+def test_a_session_that_is_ended_for_any_other_reason_may_have_committed(state: str, severity: str) -> None:
+    assert classify(raised(state, severity)) == LOST
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionResetError(),
+        TimeoutError(),
+        gaierror(),
+        ssl.SSLError(),
+        asyncpg.ProtocolError("unexpected"),
+        asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation"),
+    ],
+)
+def test_a_line_that_breaks_leaves_it_open_what_was_stored(error: Exception) -> None:
+    assert classify(error) == LOST
+
+
+MISUSE = [
+    asyncpg.InterfaceError("pool is closing"),
+    asyncpg.InterfaceError("cannot perform operation: another operation is in progress"),
+    asyncpg.DataError("invalid input for query argument $1"),
+    asyncpg.ClientConfigurationError("invalid DSN"),
+    asyncpg.InternalClientError("no codec"),
+    asyncpg.OutdatedSchemaCacheError("changed"),
+    ValueError(),
+    KeyError(),
+]
+
+
+@pytest.mark.parametrize("error", MISUSE, ids=repr)
+def test_a_fault_of_the_program_is_no_outage(error: Exception) -> None:
+    assert classify(error) is None
+    assert problem_of(error).code == "internal"
+
+
+def test_what_was_asked_of_a_connection_that_is_closed_was_never_sent() -> None:
+    assert classify(asyncpg.InterfaceError("connection is closed"), lost=True) == ENDED
+    assert classify(asyncpg.InternalClientError("confused"), lost=True) == LOST
+
+
+def test_a_bad_argument_is_one_also_where_the_line_is_broken() -> None:
+    assert classify(asyncpg.DataError("bad"), lost=True) is None
+
+
+def test_a_host_without_a_server_that_takes_writes_has_stored_nothing() -> None:
+    assert classify(asyncpg.TargetServerAttributeNotMatched("read-write")) == ENDED
+
+
+@pytest.mark.parametrize(("failure", "kind"), [(REFUSED, Unavailable), (ENDED, Unavailable), (LOST, OutcomeUnknown)])
+def test_only_who_writes_is_told_that_nobody_knows(failure: Failure, kind: type[Exception]) -> None:
+    assert type(told(failure, writes=True)) is kind
+    assert type(told(failure, writes=False)) is Unavailable
