@@ -1,6 +1,7 @@
 """A line to Postgres that can be cut at the worst moment, stalled, and taken away."""
 
 import asyncio
+import re
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -14,6 +15,15 @@ _DONE: Final = b"Z\x00\x00\x00\x05I"
 """ReadyForQuery, outside a transaction: what was asked for is committed."""
 
 
+_READY: Final = (_DONE, b"Z\x00\x00\x00\x05T", b"Z\x00\x00\x00\x05E")
+"""The server has nothing more to say, within a transaction or without."""
+
+_COMMITTED: Final = re.compile(rb"C\x00\x00\x00.(INSERT|UPDATE|DELETE|COMMIT)|s\x00\x00\x00\x04", re.DOTALL)
+"""CommandComplete, of a statement that writes or of a transaction's end; PortalSuspended, where one row was wanted."""
+
+_A_WRITE: Final = rb"BEGIN|INSERT|UPDATE|DELETE"
+
+
 class _Line:
     """One connection: what the client says to the server, and what the server answers."""
 
@@ -21,6 +31,7 @@ class _Line:
         self.ends = (client, server)
         self.answer: bytearray | None = None
         self.keeps = False
+        self.commits: bytearray | None = None
 
     def cut(self) -> None:
         for end in self.ends:
@@ -41,6 +52,7 @@ class Proxy:
         self._flowing.set()
         self._stall_at: bytes | None = None
         self._next = ""
+        self._writing: re.Pattern[bytes] | None = None
         self.hits = 0
         self.answered = 0
         self.kept = asyncio.Event()
@@ -63,6 +75,10 @@ class Proxy:
     def keep_the_next_answer(self) -> None:
         """The next batch reaches the server and is committed; its answer never arrives, though the line stays open."""
         self._next = "keep"
+
+    def lose_the_next_commit(self, words: bytes | None = None) -> None:
+        """What a client writes next, or with these words, is committed; then the line breaks, before it hears so."""
+        self._writing = re.compile(_A_WRITE if words is None else re.escape(words))
 
     def stall(self) -> None:
         """Nothing moves any more, either way, though all connections stay open and new ones are taken."""
@@ -113,6 +129,8 @@ class Proxy:
                 if fault == "request":
                     break
                 line.answer, line.keeps = bytearray(), fault == "keep"
+            if self._writing is not None and self._writing.search(data):
+                self._writing, line.commits = None, bytearray()
             if self._stall_at is not None and self._stall_at in data:
                 self.stall()
             await self._flowing.wait()
@@ -124,6 +142,8 @@ class Proxy:
         while data := await _read(server):
             self.answered += len(data)
             await self._flowing.wait()
+            if line.commits is not None and self._is_committed(line.commits, data):
+                break
             if line.answer is None:
                 to_client.write(data)
                 continue
@@ -134,6 +154,17 @@ class Proxy:
                 break
             self.kept.set()
         line.cut()
+
+    def _is_committed(self, said: bytearray, data: bytes) -> bool:
+        """Whether the server now says that the client's write is committed. Of what only reads nothing is kept back."""
+        said += data
+        if not said.endswith(_READY):
+            return False
+        if said.endswith(_DONE) and _COMMITTED.search(said):
+            self.hits += 1
+            return True
+        said.clear()
+        return False
 
 
 async def _read(reader: StreamReader) -> bytes:

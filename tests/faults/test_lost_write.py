@@ -1,0 +1,173 @@
+"""The line breaks behind the commit of any write to a table of state: whoever asked is told that nobody knows."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from tempfile import gettempdir
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+import pytest
+from pydantic import SecretStr
+
+from domain.catalogue import Image
+from domain.money import Money
+from infra import api_keys, credentials, imports, key_rotation, mail_ledger, refund_ledger, timers
+from infra.api_keys import NewKey
+from infra.credentials import Credential
+from infra.database import Database
+from infra.errors import OutcomeUnknown, Unavailable
+from infra.image_files import ImageFiles
+from infra.imports import Checkpoint, Claimed, NewImport
+from infra.kept_commands import forget_old
+from infra.keys import Keys
+from infra.leases.leader import Leader
+from infra.leases.membership import Membership
+from infra.leases.shares import Place
+from infra.server_secret import ServerSecret
+from infra.sessions import Client, Sessions
+from infra.settings import Settings
+from infra.storage.folder import Folder
+from infra.timers import TimerId
+from tests.database_calls import WRITING, calls
+from tests.proxy import proxy_before
+from tests.write_side import connected
+
+pytestmark = pytest.mark.anyio
+
+Write = Callable[[Database], Awaitable[Any]]
+
+NEW: Final = NewImport(uuid4(), uuid4(), "csv", "r", "k")
+MINE: Final = Claimed(uuid4(), uuid4(), "csv", None, 1, 1, None, 1, 0, 0)
+OWED: Final = refund_ledger.Claimed(
+    payment_id="p", amount=Money(amount="1.00", currency="EUR"), correlation=None, attempts=1
+)
+PLACE: Final = Place("c", 0, 0)
+KEY: Final = NewKey(uuid4(), uuid4(), "k", bytes(32), ["orders:read"], None, "k", bytes(32))
+SOMEBODY: Final = Client(user_agent="", source="")
+
+
+def sessions(database: Database) -> Sessions:
+    return Sessions(database, ServerSecret(database))
+
+
+def membership(database: Database) -> Membership:
+    return Membership(database, kind="k", consumers=["c"], lease_seconds=5)
+
+
+def files(database: Database) -> ImageFiles:
+    return ImageFiles(database, Folder(Path(gettempdir())))
+
+
+async def _is_shown(_product_id: UUID, _file: str) -> bool:
+    return True
+
+
+GIVEN: Final[Mapping[str, str]] = {
+    "infra.sessions.Sessions.begin": "INSERT INTO credentials VALUES ('{account}', 'hash')",
+    "infra.sessions.Sessions.rotate": "INSERT INTO server_secret (secret) VALUES (sha256('x'))",
+    "infra.key_rotation.revoke": "INSERT INTO signing_keys (kid, private_pem) VALUES ('kid', 'pem')",
+    "infra.imports.uploads.uploaded": (
+        "INSERT INTO imports (import_id, account_id, media, state)"
+        " VALUES ('{import}', '{importer}', 'csv', 'uploading')"
+    ),
+}
+"""What must be there so that there is something to write."""
+
+WRITES: Final[Mapping[str, Write]] = {
+    "infra.api_keys.rows.make": lambda database: api_keys.make(database, KEY),
+    "infra.api_keys.rows.revoke": lambda database: api_keys.revoke(database, KEY.account_id, KEY.key_id),
+    "infra.credentials.store": lambda database: credentials.store(database, uuid4(), "hash"),
+    "infra.credentials.rehash": lambda database: credentials.rehash(database, Credential(uuid4(), "old", 0), "new"),
+    "infra.credentials.forget": lambda database: credentials.forget(database, uuid4()),
+    "infra.image_files.ImageFiles.keep": lambda database: files(database).keep(
+        uuid4(), Image(digest="0" * 64, content_type="image/png", size=1), b"x"
+    ),
+    "infra.image_files.ImageFiles.sweep": lambda database: files(database).sweep(_is_shown),
+    "infra.imports.progress.claim": lambda database: imports.claim(database, uuid4(), lease_seconds=5),
+    "infra.imports.progress._written": lambda database: imports.advance(database, MINE, Checkpoint(0, 2, 9, 1, 0)),
+    "infra.imports.sweeping.abandon_uploads": lambda database: imports.abandon_uploads(
+        database, Folder(Path(gettempdir()))
+    ),
+    "infra.imports.sweeping.forget_old": imports.forget_old,
+    "infra.imports.uploads.begin": lambda database: imports.begin(database, NEW),
+    "infra.imports.uploads.uploaded": lambda database: imports.uploaded(database, NEW, bytes(32)),
+    "infra.imports.uploads.discard": lambda database: imports.discard(database, uuid4()),
+    "infra.kept_commands.forget_old": forget_old,
+    "infra.key_rotation.rotate": key_rotation.rotate,
+    "infra.key_rotation.revoke": lambda database: key_rotation.revoke(database, "kid"),
+    "infra.keys.Keys._first": lambda database: Keys(database).signing(),
+    "infra.leases.leader.Leader.lead": lambda database: Leader(database, "l", 5).lead(),
+    "infra.leases.leader.Leader.resign": lambda database: Leader(database, "l", 5).resign(),
+    "infra.leases.membership.Membership.enrol": lambda database: membership(database).enrol([PLACE]),
+    "infra.leases.membership.Membership.beat": lambda database: membership(database).beat(),
+    "infra.leases.membership.Membership.take_share": lambda database: membership(database).take_share(),
+    "infra.leases.membership.Membership.retake": lambda database: membership(database).retake([PLACE]),
+    "infra.leases.membership.Membership._note": lambda database: membership(database).release([(PLACE, 1, 1)]),
+    "infra.leases.membership.Membership.leave": lambda database: membership(database).leave(),
+    "infra.mail_ledger.claim": lambda database: mail_ledger.claim(database, [uuid4()], lease_seconds=5),
+    "infra.mail_ledger.settle": lambda database: mail_ledger.settle(
+        database, [mail_ledger.Outcome(mail_id=uuid4(), attempts=1, state="sent", error=None, wait_seconds=0)]
+    ),
+    "infra.refund_ledger.claim": lambda database: refund_ledger.claim(database, "p", lease_seconds=5),
+    "infra.refund_ledger.returned": lambda database: refund_ledger.returned(database, OWED, "r"),
+    "infra.refund_ledger.refused": lambda database: refund_ledger.refused(database, OWED, "no"),
+    "infra.refund_ledger.put_off": lambda database: refund_ledger.put_off(database, OWED, "later", 1.0),
+    "infra.refund_ledger.recorded": lambda database: refund_ledger.recorded(database, "p"),
+    "infra.refund_ledger.retry": lambda database: refund_ledger.retry(database, "p"),
+    "infra.server_secret.ServerSecret._read": lambda database: ServerSecret(database).mac(b"p", b"m"),
+    "infra.sessions.Sessions.begin": lambda database: sessions(database).begin(
+        uuid4(), KEY.account_id, 0, None, SOMEBODY
+    ),
+    "infra.sessions.Sessions.rotate": lambda database: sessions(database).rotate("token", SOMEBODY),
+    "infra.sessions.Sessions.end": lambda database: sessions(database).end(uuid4()),
+    "infra.sessions.Sessions.end_all": lambda database: sessions(database).end_all(uuid4()),
+    "infra.timers.put_off": lambda database: timers.put_off(database, TimerId("p", uuid4(), "k"), "error"),
+}
+"""Every function of the house that writes to a table of state, by its name."""
+
+ELSEWHERE: Final = frozenset(
+    {
+        "infra.api_keys.known.ApiKeys._note",  # nobody waits for it
+        "infra.imports.sweeping.discard_files",  # whose file is gone by then; it does the same again
+        "projections.runtime.driver.Driver._apply",  # retreats to its checkpoints, whatever was committed
+        "workers.timers.Timekeeper._ring",
+    }
+)
+"""Those that are tested with what they are for, or need no answer."""
+
+
+async def _give(url: str, name: str) -> None:
+    names = {"account": KEY.account_id, "import": NEW.import_id, "importer": NEW.account_id}
+    if given := GIVEN.get(name):
+        async with connected(url) as connection:
+            await connection.execute(given.format_map(names))
+
+
+@pytest.mark.parametrize("name", WRITES)
+async def test_a_write_whose_answer_is_lost_is_neither_told_as_done_nor_as_not_done(
+    name: str, settings: Settings, database_url: str
+) -> None:
+    await _give(database_url, name)
+    async with proxy_before(database_url) as proxy:
+        database = Database(settings.model_copy(update={"database_url": SecretStr(proxy.url)}))
+        try:
+            proxy.lose_the_next_commit()
+            with pytest.raises(OutcomeUnknown):
+                await WRITES[name](database)
+            assert proxy.hits == 1
+            await database.check()  # the connection is not kept
+        finally:
+            await database.close()
+
+
+@pytest.mark.parametrize("name", WRITES)
+async def test_a_write_that_never_got_a_connection_is_told_as_not_done(name: str, settings: Settings) -> None:
+    database = Database(settings.model_copy(update={"database_url": SecretStr("postgresql://127.0.0.1:1/weir")}))
+    with pytest.raises(Unavailable):
+        await WRITES[name](database)
+    await database.close()
+
+
+def test_no_function_that_writes_is_missing_here() -> None:
+    writing = {call.function for call in calls() if call.method in WRITING and not call.function.startswith("api.")}
+    assert writing == WRITES.keys() | ELSEWHERE
