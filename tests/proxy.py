@@ -53,6 +53,7 @@ class Proxy:
         self._stall_at: bytes | None = None
         self._next = ""
         self._writing: re.Pattern[bytes] | None = None
+        self._cut_at: bytes | None = None
         self.hits = 0
         self.answered = 0
         self.kept = asyncio.Event()
@@ -79,6 +80,10 @@ class Proxy:
     def lose_the_next_commit(self, words: bytes | None = None) -> None:
         """What a client writes next, or with these words, is committed; then the line breaks, before it hears so."""
         self._writing = re.compile(_A_WRITE if words is None else re.escape(words))
+
+    def cut_at(self, words: bytes) -> None:
+        """The line breaks when a client says these words next; the server does not hear them."""
+        self._cut_at = words
 
     def stall(self) -> None:
         """Nothing moves any more, either way, though all connections stay open and new ones are taken."""
@@ -129,6 +134,9 @@ class Proxy:
                 if fault == "request":
                     break
                 line.answer, line.keeps = bytearray(), fault == "keep"
+            if self._cut_at is not None and self._cut_at in data:
+                self._cut_at, self.hits = None, self.hits + 1
+                break
             if self._writing is not None and self._writing.search(data):
                 self._writing, line.commits = None, bytearray()
             if self._stall_at is not None and self._stall_at in data:

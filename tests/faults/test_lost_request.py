@@ -1,0 +1,226 @@
+"""A request fails at or behind a commit: it is told as unknown, deletes nothing, and its key tells the truth, once."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+import httpx2
+import jwt
+import pytest
+from pydantic import SecretStr
+
+from domain.accounts import Role
+from infra.settings import Settings
+from tests.importing import Scene, importing, row, written
+from tests.proxy import Proxy, proxy_before
+from tests.shop import Client, Shop, shop
+
+pytestmark = pytest.mark.anyio
+
+PASSWORD: Final = "correct horse battery 9"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Person:
+    """Somebody with an account, signed in. ``other`` is another session of theirs."""
+
+    shop: Shop
+    admin: Client
+    me: Client
+    other: str
+
+
+@pytest.fixture
+async def proxy(database_url: str) -> AsyncIterator[Proxy]:
+    async with proxy_before(database_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def behind(settings: Settings, proxy: Proxy) -> Settings:
+    """The settings of a process behind the bad line."""
+    return settings.model_copy(update={"database_url": SecretStr(proxy.url)})
+
+
+@pytest.fixture
+async def person(behind: Settings) -> AsyncIterator[Person]:
+    async with shop(behind) as running:
+        account = {"email": "a@b.example", "username": "somebody", "password": PASSWORD}
+        made = (await running.http.post("/v1/accounts", json=account)).json()
+        me, other = [await _signed_in(running) for _ in range(2)]
+        client = Client(http=running.http, id=UUID(made["id"]), headers={"Authorization": f"Bearer {me}"})
+        yield Person(shop=running, admin=await running.client(Role.ADMIN), me=client, other=_session(other))
+
+
+async def _signed_in(running: Shop) -> str:
+    form = {"grant_type": "password", "username": "somebody", "password": PASSWORD}
+    token: str = (await running.http.post("/v1/auth/token", data=form)).json()["access_token"]
+    return token
+
+
+def _session(token: str) -> str:
+    return str(jwt.decode(token, options={"verify_signature": False})["sid"])
+
+
+Ask = Callable[[Person], Awaitable[httpx2.Response]]
+
+REQUESTS: Final[Mapping[str, tuple[bytes, Ask]]] = {
+    "deactivate": (
+        b"UPDATE sessions SET ended_at",
+        lambda who: who.admin.post(f"/v1/accounts/{who.me.id}/deactivate", idempotency_key="k"),
+    ),
+    "erase": (
+        b"DELETE FROM credentials",
+        lambda who: who.admin.send("DELETE", f"/v1/accounts/{who.me.id}", idempotency_key="k"),
+    ),
+    "erase me": (
+        b"DELETE FROM credentials",
+        lambda who: who.me.send("DELETE", "/v1/me", {"password": PASSWORD}, idempotency_key="k"),
+    ),
+    "change my password": (
+        b"INSERT INTO credentials AS c",
+        lambda who: who.me.send(
+            "PUT",
+            "/v1/me/password",
+            {"current_password": PASSWORD, "new_password": "another horse battery 9"},
+            idempotency_key="k",
+        ),
+    ),
+    "end my session": (
+        b"UPDATE sessions SET ended_at",
+        lambda who: who.me.send("DELETE", f"/v1/me/sessions/{who.other}", idempotency_key="k"),
+    ),
+}
+"""What is written behind the log's commit, and the request that does so."""
+
+REPEATED: Final = REQUESTS.keys() - {"erase me"}
+"""An account that is erased repeats nothing: its token is refused soon after."""
+
+
+def code(answer: httpx2.Response) -> tuple[int, str]:
+    return answer.status_code, answer.json()["code"]
+
+
+async def told(person: Person) -> list[str]:
+    """The account's events."""
+    rows = await person.shop.database.fetch(
+        "SELECT type FROM events WHERE stream_id = $1 ORDER BY version", person.me.id
+    )
+    return [row["type"] for row in rows]
+
+
+@pytest.mark.parametrize("answered", [True, False], ids=["its answer is lost", "it never arrives"])
+@pytest.mark.parametrize("name", REQUESTS)
+async def test_what_fails_behind_the_commit_of_a_command_does_not_say_that_nothing_was_stored(
+    name: str, answered: bool, person: Person, proxy: Proxy
+) -> None:
+    words, ask = REQUESTS[name]
+    before = await told(person)
+    if answered:
+        proxy.lose_the_next_commit(words)
+    else:
+        proxy.cut_at(words)
+    assert code(await ask(person)) == (503, "outcome-unknown")
+    assert proxy.hits == 1
+    once = await told(person)
+    assert len(once) == len(before) + 1
+    if name in REPEATED:
+        assert (await ask(person)).status_code < 300
+    assert await told(person) == once
+
+
+async def test_the_rows_that_a_lost_clean_up_left_are_cleared_by_the_repeated_request(
+    person: Person, proxy: Proxy
+) -> None:
+    words, ask = REQUESTS["deactivate"]
+    proxy.cut_at(words)
+    assert code(await ask(person)) == (503, "outcome-unknown")
+    live = "SELECT count(*) AS live FROM sessions WHERE account_id = $1 AND ended_at IS NULL"
+    assert (await person.shop.database.fetch(live, person.me.id))[0]["live"] == 2
+    assert (await ask(person)).status_code == 200
+    assert (await person.shop.database.fetch(live, person.me.id))[0]["live"] == 0
+
+
+async def test_an_account_whose_registration_is_unknown_keeps_its_password(behind: Settings, proxy: Proxy) -> None:
+    async with shop(behind) as running:
+        account = {"email": "a@b.example", "username": "somebody", "password": PASSWORD}
+        proxy.lose_the_next_answer()
+        first = await running.http.post("/v1/accounts", json=account, headers={"Idempotency-Key": "k"})
+        assert code(first) == (503, "outcome-unknown")
+        again = await running.http.post("/v1/accounts", json=account, headers={"Idempotency-Key": "k"})
+        assert again.status_code == 201
+        await _signed_in(running)
+
+
+async def test_a_hash_that_cannot_be_taken_back_does_not_hide_why_the_account_was_refused(
+    person: Person, proxy: Proxy
+) -> None:
+    account = {"email": "a@b.example", "username": "another", "password": PASSWORD}
+    proxy.cut_at(b"DELETE FROM credentials")
+    assert code(await person.shop.http.post("/v1/accounts", json=account)) == (409, "already-taken")
+    assert proxy.hits == 1
+
+
+async def test_an_api_key_whose_answer_is_lost_is_made_once(person: Person, proxy: Proxy) -> None:
+    body = {"name": "mine", "scopes": ["orders:read"]}
+    proxy.lose_the_next_commit(b"INSERT INTO api_keys")
+    assert code(await person.me.post("/v1/me/api-keys", body, idempotency_key="k")) == (503, "outcome-unknown")
+    again = await person.me.post("/v1/me/api-keys", body, idempotency_key="k")
+    assert (again.status_code, again.headers["idempotency-replayed"]) == (201, "true")
+
+
+# --- Imports ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def scene(behind: Settings) -> AsyncIterator[Scene]:
+    async with importing(behind) as opened:
+        yield opened
+
+
+FILE: Final = written(row(number) for number in range(3))
+
+
+async def kept(scene: Scene) -> int:
+    """How many files of imports there are."""
+    return sum(1 for path in (scene.settings.data_dir / "storage").rglob("*.csv") if path.is_file())
+
+
+async def test_an_import_whose_commit_is_unknown_keeps_its_file_and_its_key_gives_it_once(
+    scene: Scene, proxy: Proxy
+) -> None:
+    proxy.lose_the_next_commit(b"UPDATE imports SET state = 'waiting'")
+    assert code(await scene.send(FILE, idempotency_key="k")) == (503, "outcome-unknown")
+    assert await kept(scene) == 1
+    again = await scene.send(FILE, idempotency_key="k")
+    assert (again.status_code, again.headers["idempotency-replayed"]) == (202, "true")
+    seen = await scene.done(UUID(again.json()["id"]))
+    assert (seen["state"], seen["errors"]) == ("finished", [])
+    assert await scene.products() == {"SKU-0": 5, "SKU-1": 5, "SKU-2": 5}
+
+
+async def test_an_import_that_never_came_to_its_commit_is_told_so_and_leaves_no_file(
+    scene: Scene, proxy: Proxy
+) -> None:
+    proxy.cut_at(b"UPDATE imports SET state = 'waiting'")
+    assert code(await scene.send(FILE, idempotency_key="k")) == (503, "unavailable")
+    assert await kept(scene) == 0
+    again = await scene.send(FILE, idempotency_key="k")
+    assert (again.status_code, again.headers.get("idempotency-replayed")) == (202, None)
+
+
+async def test_an_upload_whose_place_is_unknown_has_no_file_and_its_key_is_still_good(
+    scene: Scene, proxy: Proxy
+) -> None:
+    proxy.lose_the_next_commit(b"INSERT INTO imports")
+    assert code(await scene.send(FILE, idempotency_key="k")) == (503, "outcome-unknown")
+    assert await kept(scene) == 0
+    assert (await scene.send(FILE, idempotency_key="k")).status_code == 202
+
+
+async def test_the_file_of_another_request_under_the_same_key_is_taken_back(scene: Scene) -> None:
+    assert (await scene.send(FILE, idempotency_key="k")).status_code == 202
+    other = written(row(number) for number in range(4))
+    assert code(await scene.send(other, idempotency_key="k")) == (422, "idempotency-key-reused")
+    assert await kept(scene) == 1
