@@ -6,7 +6,7 @@ A server that is read-only or a standby is as good as away: what it knows may be
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from ipaddress import ip_address
 from typing import Any, Final, NamedTuple, TypeAlias
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -19,6 +19,9 @@ from infra.errors import Unavailable
 from infra.postgres_errors import classify
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+Resolve: TypeAlias = Callable[[str, int | None], Awaitable[list[str]]]
+"""The addresses of a host, in the order in which they are to be tried."""
 
 CONNECT_SECONDS = 1.0
 """How long a new connection may take at one address before that counts as down."""
@@ -108,10 +111,16 @@ def _server(place: str) -> Server:
     return Server(unquote(host) or None, int(port) if port else None)
 
 
+async def _resolved(host: str, port: int | None) -> list[str]:
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(address[0]) for *_, address in found]
+
+
 class Connector:
     """Opens connections to whichever server of a URL takes them, beginning with the one that did last time."""
 
-    def __init__(self, url: SecretStr, *, pgbouncer: bool = False) -> None:
+    def __init__(self, url: SecretStr, *, pgbouncer: bool = False, resolve: Resolve = _resolved) -> None:
+        self._resolve = resolve
         self._options = options(url, pgbouncer=pgbouncer)
         self._servers = servers(self._options["dsn"])
         self._by_name = _ssl_mode(self._options["dsn"]) in _BY_NAME
@@ -166,14 +175,13 @@ class Connector:
         """A name's addresses, where it has several: the first may hang while the second would answer."""
         if server.host is None or self._by_name or _is_address(server.host):
             return [server]
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                found = await loop.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)
+                found = await self._resolve(server.host, server.port)
         except OSError as error:
             _log.warning("a host has no address", host=server.host, error=type(error).__name__)
             return []
-        hosts = list(dict.fromkeys(str(address[0]) for *_, address in found))[:MOST_ADDRESSES]
+        hosts = list(dict.fromkeys(found))[:MOST_ADDRESSES]
         return [server] if len(hosts) == 1 else [server._replace(host=host) for host in hosts]
 
 
