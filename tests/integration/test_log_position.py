@@ -46,7 +46,7 @@ async def test_a_restored_copy_goes_on_where_its_events_end(ours: WriteSide, dat
         events = await connection.fetch("SELECT * FROM events")
         await connection.execute("TRUNCATE events")
         await connection.execute("UPDATE log_head SET position = 0")
-        await connection.copy_records_to_table("events", records=events)
+        await connection.copy_records_to_table("events", records=[tuple(event) for event in events])
         assert await log_head(connection) == 3
     assert await ours.appender.append(request(part(uuid4(), 0))) == Appended(4)
 

@@ -10,7 +10,7 @@ from domain.inventory import INVENTORY, StockReceived
 from domain.orders import ORDERS
 from infra import erasure
 from infra.codec import encode
-from infra.event_store import Known, Part, Settled, read_states, snapshots
+from infra.event_store import Known, Last, Part, Settled, read_states, snapshots
 from infra.event_store.history import AT_ONCE
 from infra.event_store.snapshots import EVERY, code_of
 from tests.proxy import proxy_before
@@ -119,10 +119,10 @@ async def test_the_snapshot_of_a_person_goes_with_the_person_and_never_comes_bac
     ours: WriteSide, database_url: str
 ) -> None:
     account = uuid4()
-    taken = snapshots.Snapshot(ACCOUNTS, account, 100, snapshots.Last(100, 1), None)
+    taken = snapshots.Snapshot(ACCOUNTS, account, 100, Last(100, 1), None)
     writer = snapshots.SnapshotWriter(ours.database)
     await writer.write([taken])
-    async with ours.database.acquire() as connection:
+    async with ours.database.write() as connection:
         await erasure.forget(connection, [account])
     assert await kept(database_url) == [(account, "gone", 0)]
     # A process that has not heard of it yet still has the state in its memory.
