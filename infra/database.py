@@ -177,12 +177,13 @@ class Database:
         """A connection whose server took writes when it was last heard of."""
         try:
             await self._open()
-            while True:
+            for _ in range(self._pool.get_max_size() + 1):  # each of them may be an old one; then there is a new one
                 connection = await self._pool.acquire()
                 if self._pgbouncer or _takes_writes(connection):
                     return connection
                 connection.terminate()
                 await self._pool.release(connection)
+            raise Unavailable("Postgres takes no writes")
         except Exception as error:
             if not is_failure(error):
                 raise
