@@ -20,6 +20,20 @@ class Answer(NamedTuple):
     body: bytes = b""
 
 
+REPLAYED = (b"idempotency-replayed", b"true")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """A write of which there is nothing to tell. It may be an earlier one with the same idempotency key."""
+
+    replayed: bool = False
+
+    def answer(self, status: int) -> Answer:
+        """The response: no body."""
+        return Answer(status, [REPLAYED] if self.replayed else [])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
     """Proof of a write: ``{"id", "version", "position"}`` and what ``extra`` adds to it.
@@ -45,7 +59,7 @@ class Receipt:
         if self.location is not None:
             headers.append((b"location", self.location.encode("ascii")))
         if self.replayed:
-            headers.append((b"idempotency-replayed", b"true"))
+            headers.append(REPLAYED)
         return Answer(status, headers, orjson.dumps(body))
 
 

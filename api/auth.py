@@ -13,7 +13,7 @@ from fastapi.security import SecurityScopes
 from fastapi.security.base import SecurityBase
 from starlette.types import Scope
 
-from api.context import EXCHANGE, Exchange, Principal, identify
+from api.context import EXCHANGE, Exchange, Principal, Recall, identify
 from api.deps import RESOURCES, Resources
 from api.errors import Problem
 from api.scopes import MEANINGS
@@ -24,8 +24,11 @@ from infra.tokens import InvalidToken, Tokens
 _INVALID: Final = ((b"www-authenticate", b'Bearer realm="weir", error="invalid_token"'),)
 
 
-async def authenticate(scope: Scope) -> Principal:
+async def authenticate(scope: Scope, *, ended: Recall | None = None) -> Principal:
     """Who sent the request, by its access token or its API key; noted in the request's context.
+
+    A token whose access has ended is refused. With ``ended`` and an idempotency key the request is answered by that
+    function instead, and reaches no endpoint: for what may have ended the access by its own success.
 
     Raises :class:`~api.errors.Problem` ``unauthenticated`` when neither is there and good, and ``malformed-request``
     when both are there (RFC 6750 section 3.1): which of them should count?
@@ -33,7 +36,7 @@ async def authenticate(scope: Scope) -> Principal:
     exchange: Exchange = scope[EXCHANGE]
     given, key = exchange.headers.get(b"authorization"), exchange.headers.get(b"x-api-key")
     if key is None:
-        principal = await _by_token(scope["state"][RESOURCES], _bearer(given))
+        principal = await _by_token(scope["state"][RESOURCES], exchange, _bearer(given), ended)
     elif given is None:
         principal = await _by_api_key(scope["state"][RESOURCES], key)
     else:
@@ -42,15 +45,17 @@ async def authenticate(scope: Scope) -> Principal:
     return principal
 
 
-async def _by_token(resources: Resources, token: str) -> Principal:
+async def _by_token(resources: Resources, exchange: Exchange, token: str, ended: Recall | None) -> Principal:
     """A token that was verified before is looked up, and whether its access has ended since is looked up each time."""
     tokens = resources[Tokens]
     try:
         access = tokens.remembered(token) or await tokens.verify(token)
     except InvalidToken:
-        raise Problem("unauthenticated", headers=_INVALID) from None
+        raise invalid_token() from None
     if resources[Revocations].ended(access):
-        raise Problem("unauthenticated", headers=_INVALID)
+        if ended is None or b"idempotency-key" not in exchange.headers:
+            raise invalid_token()
+        exchange.recall = ended
     return Principal(id=access.account_id, scopes=access.scopes, session_id=access.session_id)
 
 
@@ -60,6 +65,11 @@ async def _by_api_key(resources: Resources, key: bytes) -> Principal:
     except InvalidApiKey:
         raise Problem("unauthenticated") from None
     return Principal(id=bearer.account_id, scopes=bearer.scopes, api_key_id=bearer.key_id)
+
+
+def invalid_token() -> Problem:
+    """The refusal of a token that is not good, or no longer."""
+    return Problem("unauthenticated", headers=_INVALID)
 
 
 def _bearer(header: bytes | None) -> str:
@@ -80,13 +90,14 @@ def check_scopes(principal: Principal, needed: frozenset[str]) -> None:
 class _BearerToken(SecurityBase):
     """The scheme as the OpenAPI document shows it, and the dependency that enforces it."""
 
-    def __init__(self) -> None:
+    def __init__(self, ended: Recall | None = None) -> None:
+        self._ended = ended
         self.scheme_name = "accessToken"
         flow = OAuthFlowPassword(tokenUrl="/v1/auth/token", scopes=dict(MEANINGS))
         self.model = OAuth2(flows=OAuthFlows(password=flow))
 
     async def __call__(self, request: Request, needed: SecurityScopes) -> Principal:
-        principal = await authenticate(request.scope)
+        principal = await authenticate(request.scope, ended=self._ended)
         check_scopes(principal, frozenset(needed.scopes))
         return principal
 
@@ -106,13 +117,14 @@ _BEARER: Final = _BearerToken()
 _API_KEY: Final = _ApiKey()
 
 
-def require(*scopes: str) -> Callable[..., Coroutine[Any, Any, Principal]]:
-    """A dependency that gives the principal, if they may do all that the scopes name."""
+def require(*scopes: str, ended: Recall | None = None) -> Callable[..., Coroutine[Any, Any, Principal]]:
+    """A dependency that gives the principal, if they may do all that the scopes name; ``ended`` as above."""
     for scope in scopes:
         MEANINGS[scope]  # a scope that nobody can have would lock the door for good
+    bearer = _BEARER if ended is None else _BearerToken(ended)
 
     async def principal(
-        principal: Annotated[Principal, Security(_BEARER, scopes=scopes)],
+        principal: Annotated[Principal, Security(bearer, scopes=scopes)],
         _: Annotated[None, Depends(_API_KEY)],
     ) -> Principal:
         return principal
@@ -120,13 +132,14 @@ def require(*scopes: str) -> Callable[..., Coroutine[Any, Any, Principal]]:
     return principal
 
 
-def in_session() -> Callable[..., Coroutine[Any, Any, Principal]]:
-    """A dependency that gives the principal, if they have signed in.
+def in_session(*, ended: Recall | None = None) -> Callable[..., Coroutine[Any, Any, Principal]]:
+    """A dependency that gives the principal, if they have signed in; ``ended`` as above.
 
     An API key must not reach what keeps an account: whoever found one could make it theirs for good.
     """
+    bearer = _BEARER if ended is None else _BearerToken(ended)
 
-    async def principal(principal: Annotated[Principal, Security(_BEARER)]) -> Principal:
+    async def principal(principal: Annotated[Principal, Security(bearer)]) -> Principal:
         if principal.session_id is None:
             raise Problem("insufficient-scope", "An API key does not reach this; sign in.")
         return principal

@@ -30,9 +30,14 @@ async def ensure_admin(settings: Settings, database: Database, handler: CommandH
         return
     account_id = new_id()
     await credentials.store(database, account_id, await passwords.hash_password(password.get_secret_value()))
-    if not await _registered(handler, account_id, email, "admin"):
-        await _registered(handler, account_id, email, f"admin-{account_id.hex[-8:]}")
-    # Not where that failed: a registration whose answer was lost may be stored later than one can look for it here.
+    try:
+        if not await _registered(handler, account_id, email, "admin"):
+            await _registered(handler, account_id, email, f"admin-{account_id.hex[-8:]}")
+    except credentials.NO_ACCOUNT:
+        await credentials.forget(database, account_id)
+        raise
+    # Only once it is settled who holds the email: a registration whose answer was lost may be stored later than
+    # one can look for it here, and its hash must stay.
     if await holder(database, "email", email_key(email)) != account_id:
         await credentials.forget(database, account_id)
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 from uuid import UUID
@@ -38,13 +38,12 @@ class Principal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestContext:
-    """One request's conditions. ``wait`` is in seconds; ``fingerprint`` is there when ``idempotency_key`` is."""
+    """One request's conditions. ``wait`` is in seconds."""
 
     request_id: str
     source: str
     traceparent: str | None
     idempotency_key: str | None
-    fingerprint: bytes | None
     if_match: int | None
     if_none_match: str | None
     consistency_token: str | None
@@ -74,6 +73,10 @@ class Visit(Protocol):
         """The request is answered: its status and code are known."""
 
 
+Recall = Callable[[Any], Awaitable[Any]]
+"""Answers a request in the place of its endpoint: whoever sent it may be told again what it came to, and no more."""
+
+
 class Exchange:
     """The edge's own notes on a request in flight; ``headers`` holds each header once."""
 
@@ -86,7 +89,9 @@ class Exchange:
         "marked",
         "principal",
         "read",
+        "recall",
         "request_id",
+        "stand_in",
         "status",
         "visit",
     )
@@ -97,6 +102,8 @@ class Exchange:
         self.request_id = given.decode("ascii") if given and taken else next_id()
         self.headers = headers
         self.body = b""
+        self.stand_in: bytes | None = None
+        self.recall: Recall | None = None
         self.read = False
         self.status = 0
         self.code: str | None = None
@@ -135,12 +142,22 @@ def context_of(scope: Scope) -> RequestContext:
     return exchange.context
 
 
-def stands_for(scope: Scope, digest: bytes) -> None:
-    """A body that the endpoint has read by itself, by its digest: an idempotency key now stands for it too."""
+def stands_for(scope: Scope, part: bytes) -> None:
+    """A part of what the request says, where its body as it came is not what an idempotency key can stand for: the
+    digest of a body that the endpoint has read by itself; a body without its secrets, and what these have opened."""
     exchange: Exchange = scope[EXCHANGE]
-    context = context_of(scope)
-    if context.idempotency_key is not None:
-        exchange.context = replace(context, fingerprint=_fingerprint(scope, digest))
+    exchange.stand_in = (exchange.stand_in or b"") + part
+
+
+def digest_of(scope: Scope) -> bytes:
+    """Tells two requests under one key apart. A raw path has no space in it, nor a query a line end.
+
+    It is never stored as it is, or whoever had it could try what they guess (:class:`api.commands.sender.Sender`).
+    """
+    exchange: Exchange = scope[EXCHANGE]
+    path = scope.get("raw_path") or scope["path"].encode("utf-8", "surrogatepass")
+    head = b"%b %b?%b\n" % (scope["method"].encode("ascii"), path, scope["query_string"])
+    return hashlib.sha256(head + (exchange.body if exchange.stand_in is None else exchange.stand_in)).digest()
 
 
 def identify(scope: Scope, principal: Principal) -> None:
@@ -168,7 +185,6 @@ def _read_context(scope: Scope, exchange: Exchange) -> RequestContext:
         source=client[0] if client else "",
         traceparent=None if trace is None else _traceparent(trace),
         idempotency_key=None if key is None else _visible(key, b"idempotency-key", _KEY),
-        fingerprint=None if key is None else _fingerprint(scope, exchange.body),
         if_match=None if tag is None else _version(tag),
         if_none_match=None if none_match is None else none_match.decode("latin-1"),
         consistency_token=None if token is None else _visible(token, b"consistency-token", _TOKEN),
@@ -207,10 +223,3 @@ def _wait(value: bytes) -> float:
     """``Prefer: wait=<seconds>`` (RFC 7240); what cannot be read is no preference."""
     match = _WAIT.search(value)
     return DEFAULT_WAIT if match is None else min(float(match[1]), LONGEST_WAIT)
-
-
-def _fingerprint(scope: Scope, body: bytes) -> bytes:
-    """Tells two requests under one key apart. A raw path has no space in it, nor a query a line end."""
-    path = scope.get("raw_path") or scope["path"].encode("utf-8", "surrogatepass")
-    head = b"%b %b?%b\n" % (scope["method"].encode("ascii"), path, scope["query_string"])
-    return hashlib.sha256(head + body).digest()

@@ -52,6 +52,16 @@ _PROBLEM: Final = {
     },
 }
 
+NOT_KEYED: Final = frozenset(
+    {
+        ("POST", "/v1/auth/token"),
+        ("POST", "/v1/auth/refresh"),
+        ("POST", "/v1/auth/logout"),
+        ("POST", "/v1/auth/password-reset"),
+    }
+)
+"""Routes on which an ``Idempotency-Key`` changes no answer; the description of each says why."""
+
 routes = router(tags=["operations"])
 
 
@@ -71,20 +81,20 @@ def describe(app: FastAPI) -> FastAPI:
             document.setdefault("components", {}).setdefault("schemas", {})["Problem"] = _PROBLEM
             for unused in ("HTTPValidationError", "ValidationError"):
                 document["components"]["schemas"].pop(unused, None)
-            for method, operation in _operations(document):
-                _describe(method, operation)
+            for method, path, operation in _operations(document):
+                _describe(method, operation, keyed=(method, path) not in NOT_KEYED)
         return app.openapi_schema or plain()
 
     app.openapi = openapi  # type: ignore[method-assign]
     return app
 
 
-def _operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    for path in document["paths"].values():
-        yield from ((method.upper(), operation) for method, operation in path.items())
+def _operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, operations in document["paths"].items():
+        yield from ((method.upper(), path, operation) for method, operation in operations.items())
 
 
-def _describe(method: str, operation: dict[str, Any]) -> None:
+def _describe(method: str, operation: dict[str, Any], *, keyed: bool) -> None:
     writes = method in BODY_METHODS
     problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     responses = operation["responses"]
@@ -92,18 +102,20 @@ def _describe(method: str, operation: dict[str, Any]) -> None:
         titles = [kind.title for kind in STATUS.values() if kind.status == status]
         responses[str(status)] = {"description": " · ".join(titles), "content": problem}
     responses["429"]["headers"] = _LIMIT_HEADERS
-    if writes:
-        _describe_receipt(responses)
-    else:
+    if writes and keyed:
+        _describe_write(responses)
+        operation.setdefault("parameters", []).extend(_WRITE_HEADERS)
+    elif not writes:
         responses["304"] = {"description": "Not modified: the client's copy is good."}
-    operation.setdefault("parameters", []).extend(_WRITE_HEADERS if writes else _READ_HEADERS)
+        operation.setdefault("parameters", []).extend(_READ_HEADERS)
 
 
-def _describe_receipt(responses: dict[str, Any]) -> None:
-    for status in ("200", "201"):
-        if "Receipt" in str(responses.get(status)):
-            headers = _RECEIPT_HEADERS | ({"Location": _told("Where it is.")} if status == "201" else {})
-            responses[status]["headers"] = headers
+def _describe_write(responses: dict[str, Any]) -> None:
+    for status in ("200", "201", "202", "204"):
+        if status in responses:
+            receipt = _RECEIPT_HEADERS if "Receipt" in str(responses[status]) else {}
+            location = {"Location": _told("Where it is.")} if status == "201" else {}
+            responses[status]["headers"] = receipt | location | _REPLAY_HEADERS
 
 
 def _told(description: str) -> dict[str, Any]:
@@ -117,6 +129,8 @@ def _header(name: str, description: str, schema: dict[str, Any]) -> dict[str, An
 _RECEIPT_HEADERS: Final = {
     "ETag": _told("The version, in quotes: what `If-Match` takes."),
     "Consistency-Token": _told("Send it with a read that must include this write."),
+}
+_REPLAY_HEADERS: Final = {
     "Idempotency-Replayed": _told("`true` if this is the answer of an earlier request with the same key."),
 }
 _LIMIT_HEADERS: Final = {
@@ -127,7 +141,9 @@ _LIMIT_HEADERS: Final = {
 _WRITE_HEADERS: Final = (
     _header(
         "Idempotency-Key",
-        "Repeating it gives the first answer again.",
+        "Repeating it within a day gives the first answer again. Another request under it is refused, and so is one"
+        " while the first still runs. It belongs to the account; before there is one, to the email that is given."
+        " Passwords are no part of what is compared, but where one becomes the account's.",
         {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
     ),
     _header(

@@ -24,11 +24,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import WebSocketRoute
 
-from api.answers import JSON, Answer, Receipt, json_answer
+from api.answers import JSON, Answer, Done, Receipt, json_answer
+from api.context import EXCHANGE, Exchange, stands_for
 from api.errors import Problem
 from api.guard import FORM_BODY, JSON_BODY, NOTHING, BodyPolicy
 from api.routing import Respond, Target
-from api.schemas import NoBody, ReceiptDocument
+from api.schemas import NoBody, ReceiptDocument, secrets_of
 from infra.strict_json import check_json
 from infra.validation import findings, findings_of
 
@@ -47,8 +48,9 @@ class Route(APIRoute):
             options["response_model"] = ReceiptDocument
         elif returned is Answer and not isinstance(options.get("response_model"), type):
             options["response_model"] = None
-        elif returned is None and options.get("status_code") is None:
-            options["status_code"] = 204
+        elif returned in (None, Done):
+            options["response_model"] = None
+            options["status_code"] = options.get("status_code") or 204
         super().__init__(path, endpoint, **options)
 
 
@@ -79,10 +81,23 @@ def _target(context: RouteContext) -> Target:
 
 @dataclass(frozen=True, slots=True)
 class _Body:
-    """How a body becomes the endpoint's argument ``name``; ``None`` for an endpoint without one."""
+    """How a body becomes the endpoint's argument ``name``; ``None`` for an endpoint without one.
+
+    ``secrets`` are fields that no idempotency key stands for.
+    """
 
     name: str | None
     parse: ParseBody
+    secrets: frozenset[str] = frozenset()
+
+    def read(self, request: Request, raw: bytes) -> Any:
+        """The argument. Of a body with secrets the rest takes its place in what the request is known by."""
+        value = self.parse(raw)
+        if self.secrets and value is not None:
+            # Only what was sent, so that a release with one more field knows the request again.
+            told = value.model_dump_json(exclude=self.secrets, exclude_unset=True)
+            stands_for(request.scope, told.encode("utf-8"))
+        return value
 
 
 def _body(dependant: Dependant, context: RouteContext) -> tuple[BodyPolicy, _Body | None]:
@@ -92,8 +107,9 @@ def _body(dependant: Dependant, context: RouteContext) -> tuple[BodyPolicy, _Bod
         raise TypeError(f"{context.path}: one model for the whole body")
     if fields:
         field, form = fields[0], isinstance(fields[0].field_info, params.Form)
-        parser = (form_parser if form else json_parser)(field.field_info.annotation, field.get_default())
-        return marked or (FORM_BODY if form else JSON_BODY), _Body(field.name, parser)
+        model = field.field_info.annotation
+        parser = (form_parser if form else json_parser)(model, field.get_default())
+        return marked or (FORM_BODY if form else JSON_BODY), _Body(field.name, parser, secrets_of(model))
     if marked is not None:
         return marked, None
     if not BODY_METHODS.isdisjoint(context.methods or ()):
@@ -202,9 +218,12 @@ def plan(dependant: Dependant, body: _Body | None, status: int) -> Respond:
             results.append(await result if step.awaits else result)
         arguments = endpoint.arguments(request, results)
         if body is not None:
-            value = body.parse(raw)
+            value = body.read(request, raw)
             if body.name is not None:
                 arguments[body.name] = value
+        exchange: Exchange = request.scope[EXCHANGE]
+        if exchange.recall is not None:
+            return answer_of(await exchange.recall(request), status)
         return answer_of(await endpoint.call(**arguments), status)
 
     return respond
@@ -213,8 +232,10 @@ def plan(dependant: Dependant, body: _Body | None, status: int) -> Respond:
 def answer_of(result: Any, status: int) -> Answer | Response:
     """What an endpoint returned, as a response: a receipt, an answer, a response, a model, JSON values, or nothing."""
     match result:
-        case Receipt():
+        case Receipt() if status != 204:
             return result.answer(status)
+        case Receipt() | Done():
+            return Done(replayed=result.replayed).answer(status)
         case Answer() | Response():
             return result
         case None:

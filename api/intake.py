@@ -1,17 +1,18 @@
 """Files for imports on their way in: straight into the storage, some at a time, and each known by its bytes."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from hashlib import sha256
-from typing import Final
+from typing import Final, TypeAlias
 from uuid import UUID
 
 from api.errors import Problem
 from api.uploads import Places
 from infra import imports
+from infra.attempts import CommandContext
 from infra.database import Database
-from infra.errors import AWAY, IdempotencyKeyReused, Unavailable
+from infra.errors import AWAY, IdempotencyKeyInFlight, IdempotencyKeyReused, Unavailable
 from infra.imports import MEDIA, NewImport, file_of
 from infra.storage import LARGEST, Storage
 
@@ -19,6 +20,9 @@ MOST_AT_ONCE: Final = 8
 """Uploads of one process; a bucket's take ten megabytes of memory each."""
 WHOLE_SECONDS: Final = 900.0
 """For all of a file, however steadily it drips; an upload's row is given up a little later."""
+
+Conditions: TypeAlias = Callable[[bytes], Awaitable[CommandContext]]
+"""The conditions of a request whose file is known by these bytes; by none, as long as it is not known."""
 
 _TYPES: Final = {media: name for name, media in MEDIA.items()}
 
@@ -32,18 +36,19 @@ class Intake:
         self._places = Places(MOST_AT_ONCE)
         self._whole = whole
 
-    async def take(self, body: AsyncIterator[bytes], new: NewImport) -> UUID:
+    async def take(self, body: AsyncIterator[bytes], new: NewImport, conditions: Conditions) -> UUID:
         """Which import the file has become: a new one, or that of an earlier request under the same key.
 
         Raises :class:`~infra.imports.TooManyImports`, :class:`~infra.errors.TooBusy`, what the storage and the ledger
         raise, and :class:`~api.errors.Problem`: ``request-timeout``, or the edge's.
         """
         async with self._places.one():
-            if await imports.begin(self._database, new):
+            if await imports.begin(self._database, new, await conditions(b"")):
                 async with self._in_time():
                     digest = await _digest(body)
-                return await imports.uploaded(self._database, new, _fingerprint(new, digest))
-            return await self._finished(new, await self._stored(body, new))
+                return await imports.uploaded(self._database, new, await conditions(_known_by(new, digest)))
+            known_by = _known_by(new, await self._stored(body, new))
+            return await self._finished(new, await conditions(known_by))
 
     async def _stored(self, body: AsyncIterator[bytes], new: NewImport) -> bytes:
         """Puts the file where it belongs; answers its digest."""
@@ -56,14 +61,14 @@ class Intake:
             raise
         return bytes.fromhex(stored.digest)
 
-    async def _finished(self, new: NewImport, digest: bytes) -> UUID:
+    async def _finished(self, new: NewImport, context: CommandContext) -> UUID:
         """Makes the file an import. Only what says for certain that it is none takes the file back.
 
         Where the answer is lost, row and file may belong together by now. If they do not, the sweep finds them.
         """
         try:
-            became = await imports.uploaded(self._database, new, _fingerprint(new, digest))
-        except (IdempotencyKeyReused, Unavailable):
+            became = await imports.uploaded(self._database, new, context)
+        except (IdempotencyKeyReused, IdempotencyKeyInFlight, Unavailable):
             await self._clear(new)
             raise
         if became != new.import_id:
@@ -93,6 +98,6 @@ async def _digest(body: AsyncIterator[bytes]) -> bytes:
     return digest.digest()
 
 
-def _fingerprint(new: NewImport, digest: bytes) -> bytes:
+def _known_by(new: NewImport, digest: bytes) -> bytes:
     """What tells two requests under one key apart: the same bytes may be sent as another kind of file."""
     return sha256(b"%b %b" % (new.media.encode("ascii"), digest)).digest()

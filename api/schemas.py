@@ -1,12 +1,18 @@
 """The models that request bodies, forms and queries are built from: strict about shape, silent about values."""
 
-from typing import Annotated
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, get_args
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, StringConstraints
+from pydantic_core import CoreSchema
 
 from infra.bodies import Body, MoneyBody
 
-__all__ = ["Body", "Line", "MoneyBody", "NoBody", "Params", "ReceiptDocument"]
+__all__ = ["Body", "Line", "MoneyBody", "NoBody", "Params", "ReceiptDocument", "Secret", "secrets_of"]
+
+_SOUNDS_SECRET: Final = re.compile(r"password|passphrase|secret|token|credential|(^|_)(pin|otp)(_|$)")
 
 
 class NoBody(Body):
@@ -33,3 +39,43 @@ class ReceiptDocument(BaseModel):
     id: str
     version: int
     position: int
+
+
+@dataclass(frozen=True)
+class _Secrecy:
+    """Marks a field, for the OpenAPI document and for :func:`secrets_of`."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {**handler(schema), "format": "password", "writeOnly": True}
+
+
+Secret = Annotated[str, _Secrecy()]
+"""A password, or a token that opens something: nothing is derived from it but what it is compared by."""
+
+
+def secrets_of(body: Any) -> frozenset[str]:
+    """The names of the fields of a body that are secrets.
+
+    Raises :class:`TypeError` for a field that is called like one and not marked, or that is one deeper in the body: so
+    none is taken for something that may be kept.
+    """
+    secrets: set[str] = set()
+    for model in (body, *get_args(body)):
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            schema = model.model_json_schema()
+            secrets |= {name for name, field in schema.get("properties", {}).items() if _is_secret(field)}
+            for name, field in _fields(schema):
+                if (_is_secret(field) or _SOUNDS_SECRET.search(name)) and name not in secrets:
+                    raise TypeError(
+                        f"{model.__name__}: make {name} an api.schemas.Secret, and a field of the body itself"
+                    )
+    return frozenset(secrets)
+
+
+def _fields(schema: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for each in (schema, *schema.get("$defs", {}).values()):
+        yield from each.get("properties", {}).items()
+
+
+def _is_secret(field: Mapping[str, Any]) -> bool:
+    return field.get("format") == "password" or any(_is_secret(each) for each in field.get("anyOf", ()))

@@ -62,6 +62,7 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
             Log: log,
             CommandHandler: handler,
             Passwords: passwords,
+            ServerSecret: secret,
             Sessions: Sessions(database, secret),
             Links: Links(database, secret),
             Background: background,

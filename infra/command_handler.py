@@ -19,8 +19,9 @@ from domain.decider import Decider
 from infra.attempts import Attempt, CommandContext, Decide, Outcome, same_request, taken
 from infra.beginnings import Beginning, Begun, BegunByOthers, begin
 from infra.database import Database
-from infra.errors import IdempotencyKeyInFlight, NotFound, TooBusy
+from infra.errors import NotFound, TooBusy
 from infra.event_store import Appended, Appender, ClaimTaken, Replayed, Verdict, position_of
+from infra.idempotency import Act, Answered, KeysInFlight, find, once
 from infra.metrics import Races
 from infra.tips import Tips
 from infra.turns import Turns
@@ -53,7 +54,7 @@ class CommandHandler:
         self._tips = Tips(database, shards=shards, most=tips, on_news=self._written_elsewhere)
         self.races = Races()
         self._turns = Turns(database, self.races, on_turn=self._tips.doubt)
-        self._keys_in_flight: set[tuple[str, str]] = set()
+        self.keys = KeysInFlight()
 
     async def handle(self, target: Target, command: Any, context: CommandContext) -> Outcome:
         """Carry out one command on one stream. Raises what :meth:`carry_out` raises."""
@@ -77,16 +78,22 @@ class CommandHandler:
             Unavailable: Postgres is away. Nothing stored.
             OutcomeUnknown: the answer to the commit was lost.
         """
-        if context.idempotency_key is None:
+        with self.keys.held(context):
             return await self._until_decided(targets, decide, context, new)
-        key = (context.principal, context.idempotency_key)
-        if key in self._keys_in_flight:
-            raise IdempotencyKeyInFlight
-        self._keys_in_flight.add(key)
-        try:
-            return await self._until_decided(targets, decide, context, new)
-        finally:
-            self._keys_in_flight.discard(key)
+
+    async def write(self, act: Act, context: CommandContext) -> Answered:
+        """Carry out a write to state tables, under the request's key. Raises what :func:`infra.idempotency.once` does,
+        and IdempotencyKeyInFlight."""
+        with self.keys.held(context):
+            return await once(self._database, context, act)
+
+    async def recall(self, decider: Decider[Any, Any, Any], context: CommandContext) -> Outcome | None:
+        """The outcome that the very request had before, if its key tells of one. Nothing else is done or looked at."""
+        async with self._database.acquire() as connection:
+            kept = await find(connection, context)
+        if kept is None or kept.fingerprint != context.fingerprint:
+            return None
+        return await self._replay(Replayed(*kept), decider)
 
     async def begin_all(self, groups: Iterable[Sequence[Beginning]]) -> Sequence[Exception | None]:
         """Carry out units of work that begin all of their streams: so many that none gets a task of its own.

@@ -1,11 +1,20 @@
 """Password hashes by account: rows beside the log, because a secret in an event could never be forgotten."""
 
-from typing import NamedTuple
+from contextlib import suppress
+from typing import Final, NamedTuple
 from uuid import UUID
 
+from domain.errors import Refusal
 from infra.claims import digest
 from infra.database import Database
+from infra.errors import IdempotencyKeyInFlight, IdempotencyKeyReused, TooBusy, Unavailable, VersionMismatch
 from infra.log import Session
+
+NO_ACCOUNT: Final = (Refusal, VersionMismatch, IdempotencyKeyReused, IdempotencyKeyInFlight, TooBusy)
+"""What says for certain that a registration stored nothing. After anything else the account may be there: then its hash
+must stay, and where there is none :func:`forget_orphans` finds that out a day later."""
+
+KEPT_HOURS: Final = 24
 
 
 class Credential(NamedTuple):
@@ -81,5 +90,27 @@ async def rehash(database: Database, known: Credential, password_hash: str) -> N
 
 
 async def forget(database: Database, account_id: UUID) -> None:
-    """Removes the password of an account that never came to be."""
-    await database.execute("DELETE FROM credentials WHERE account_id = $1", account_id)
+    """Removes the password of an account that never came to be. What cannot be removed now goes a day later."""
+    with suppress(Unavailable):
+        await database.execute("DELETE FROM credentials WHERE account_id = $1", account_id)
+
+
+async def forget_orphans(database: Database, *, at_once: int = 1_000) -> int:
+    """Looks once at each password that is a day old: removes it where its account never came to be; answers how many.
+
+    What has been looked at is ``settled`` and in no index, so that only the last day's are ever read.
+    """
+    row = await database.fetchrow(
+        "WITH old AS ("
+        " SELECT account_id, EXISTS (SELECT FROM events e WHERE e.stream_id = c.account_id) AS registered"
+        " FROM credentials c WHERE NOT settled AND changed_at < now() - make_interval(hours => $1)"
+        " ORDER BY changed_at LIMIT $2 FOR UPDATE SKIP LOCKED),"
+        " kept AS (UPDATE credentials c SET settled = true FROM old"
+        "  WHERE c.account_id = old.account_id AND old.registered),"
+        " gone AS (DELETE FROM credentials c USING old"
+        "  WHERE c.account_id = old.account_id AND NOT old.registered RETURNING 1)"
+        " SELECT count(*) AS forgotten FROM gone",
+        KEPT_HOURS,
+        at_once,
+    )
+    return int(row["forgotten"]) if row else 0

@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import httpx2
 from starlette.types import Message
 
+from api.deps import RESOURCES, Resources
 from api.main import create_app
 from api.middleware import Edge
 from infra.settings import Settings
@@ -32,9 +34,17 @@ async def lifespan(app: Edge) -> AsyncIterator[dict[str, Any]]:
         await asyncio.wait({running})
 
 
+@dataclass(frozen=True, kw_only=True)
+class Process:
+    """An API process: a client of it, and what it has opened."""
+
+    client: httpx2.AsyncClient
+    resources: Resources
+
+
 @asynccontextmanager
-async def api_client(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
-    """A client of an API process of its own."""
+async def api_process(settings: Settings) -> AsyncIterator[Process]:
+    """An API process of its own."""
     app = create_app(settings)
     async with lifespan(app) as state:
 
@@ -43,4 +53,11 @@ async def api_client(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
 
         transport = httpx2.ASGITransport(app=with_state)
         async with httpx2.AsyncClient(transport=transport, base_url="http://weir.test") as client:
-            yield client
+            yield Process(client=client, resources=state[RESOURCES])
+
+
+@asynccontextmanager
+async def api_client(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client of an API process of its own."""
+    async with api_process(settings) as process:
+        yield process.client

@@ -29,6 +29,7 @@ def calls() -> Iterator[Call]:
 
 def _of_module(module: str, tree: ast.Module) -> Iterator[Call]:
     constants: dict[str, ast.expr | None] = {}
+    node: ast.AST
     for node in tree.body:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             constants[node.target.id] = node.value

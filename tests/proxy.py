@@ -39,7 +39,8 @@ class _Line:
 
 
 class Proxy:
-    """Stands before a server. Faults are armed one at a time and hit the next batch that is appended through it.
+    """Stands before a server. Faults are armed one at a time and hit the next batch that is appended through it, or
+    the next statement with certain words.
 
     ``hits`` counts the faults, ``answered`` the bytes that the server has said; ``kept`` is set once an answer is kept.
     """
@@ -52,6 +53,7 @@ class Proxy:
         self._flowing.set()
         self._stall_at: bytes | None = None
         self._next = ""
+        self._hit = APPEND
         self._writing: re.Pattern[bytes] | None = None
         self._cut_at: bytes | None = None
         self.hits = 0
@@ -65,17 +67,17 @@ class Proxy:
         userinfo = self._url.netloc.rpartition("@")[0]
         return self._url._replace(netloc=f"{userinfo}@127.0.0.1:{self.port}").geturl()
 
-    def lose_the_next_answer(self) -> None:
+    def lose_the_next_answer(self, to: bytes = APPEND) -> None:
         """The next batch reaches the server and is committed; then the line breaks, before the answer arrives."""
-        self._next = "answer"
+        self._next, self._hit = "answer", to
 
-    def lose_the_next_request(self) -> None:
+    def lose_the_next_request(self, with_words: bytes = APPEND) -> None:
         """The line breaks before the next batch reaches the server."""
-        self._next = "request"
+        self._next, self._hit = "request", with_words
 
     def keep_the_next_answer(self) -> None:
         """The next batch reaches the server and is committed; its answer never arrives, though the line stays open."""
-        self._next = "keep"
+        self._next, self._hit = "keep", APPEND
 
     def lose_the_next_commit(self, words: bytes | None = None) -> None:
         """What a client writes next, or with these words, is committed; then the line breaks, before it hears so."""
@@ -128,7 +130,7 @@ class Proxy:
 
     async def _ask(self, line: _Line, client: StreamReader, to_server: StreamWriter) -> None:
         while data := await _read(client):
-            if APPEND in data and self._next:
+            if self._hit in data and self._next:
                 fault, self._next = self._next, ""
                 self.hits += 1
                 if fault == "request":

@@ -12,12 +12,12 @@ from pydantic import Field
 from starlette.responses import Response, StreamingResponse
 
 from api.answers import Answer, Receipt
-from api.context import EXCHANGE, Principal, identify
+from api.context import EXCHANGE, Principal, digest_of, identify
 from api.deps import Context, RawBody, opened
 from api.endpoint import router
 from api.errors import Problem
 from api.guard import accepts
-from api.schemas import Body, Params
+from api.schemas import Body, Params, Secret
 
 ORDER_ID: Final = "0192f1a0-7b1e-7c3a-9f00-000000000001"
 
@@ -45,7 +45,7 @@ class Login(Params):
     """A form."""
 
     username: str
-    password: str
+    password: Secret
 
 
 class Filters(Params):
@@ -108,9 +108,9 @@ async def place_order(body: ShipBody, principal: Who, house: House) -> Receipt:
 
 
 @routes.post("/{order_id}/complete")
-async def complete_order(order_id: UUID, house: House, context: Context) -> Receipt:
+async def complete_order(request: Request, order_id: UUID, house: House, context: Context) -> Receipt:
     """No body."""
-    fingerprint = context.fingerprint.hex() if context.fingerprint else None
+    fingerprint = digest_of(request.scope).hex() if context.idempotency_key else None
     return Receipt(id=order_id, version=4, position=42, extra={"fingerprint": fingerprint})
 
 

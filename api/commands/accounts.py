@@ -1,7 +1,7 @@
 """Making an account, and what an admin does with one."""
 
 from contextlib import suppress
-from typing import Annotated, Final
+from typing import Annotated
 from uuid import UUID
 
 from email_validator import EmailNotValidError, validate_email
@@ -10,13 +10,13 @@ from pydantic import Field
 
 from api.answers import Receipt
 from api.auth import require
-from api.commands.sender import Commands
+from api.commands.sender import Commands, recall
 from api.context import Principal
 from api.deps import opened
 from api.endpoint import router
 from api.ids import new_id
 from api.languages import Spoken
-from api.schemas import Body
+from api.schemas import Body, Secret
 from domain.accounts import (
     ACCOUNTS,
     LONGEST_EMAIL,
@@ -27,22 +27,21 @@ from domain.accounts import (
     EraseAccount,
     RegisterAccount,
     Role,
+    email_key,
 )
-from domain.errors import InvalidValue, Refusal
+from domain.errors import InvalidValue
 from infra import credentials, erasure
 from infra.attempts import Outcome
 from infra.database import Database
-from infra.errors import AWAY, IdempotencyKeyInFlight, IdempotencyKeyReused, TooBusy, Unavailable
+from infra.errors import AWAY, IdempotencyKeyReused
 from infra.passwords import LONGEST, SHORTEST, Passwords
 from infra.sessions import Sessions
 from infra.work import Work
 
 routes = router(tags=["accounts"])
 
-NOT_STORED: Final = (Refusal, IdempotencyKeyReused, IdempotencyKeyInFlight, TooBusy, Unavailable)
-"""What says that the registration is not in the log. Whatever else fails, it may be, and then its hash is needed."""
-
 Admin = Annotated[Principal, Depends(require("accounts:admin"))]
+PerhapsMe = Annotated[Principal, Depends(require("accounts:admin", ended=recall))]
 
 
 class RegisterBody(Body):
@@ -50,7 +49,7 @@ class RegisterBody(Body):
 
     email: str = Field(max_length=LONGEST_EMAIL, json_schema_extra={"format": "email"})
     username: str = Field(min_length=1, max_length=LONGEST_USERNAME)
-    password: str = Field(min_length=SHORTEST, max_length=LONGEST, json_schema_extra={"format": "password"})
+    password: Secret = Field(min_length=SHORTEST, max_length=LONGEST)
 
 
 class RolesBody(Body):
@@ -70,8 +69,10 @@ async def register(
     """Make an account. A taken email or username is ``already-taken`` with its pointer.
 
     A link is mailed by which the address can be verified. This and all later mails are in the language asked for here.
+    Repeated under its `Idempotency-Key`, the answer comes again for the same password only.
     """
     _check_email(body.email)
+    commands = await commands.of_a_stranger(email_key(body.email))
     account_id = new_id()
     command = RegisterAccount(account_id=account_id, email=body.email, username=body.username, language=language)
 
@@ -83,17 +84,21 @@ async def register(
     await credentials.store(database, account_id, hashed)
     try:
         receipt = await commands.carry_out([(ACCOUNTS, account_id)], decide, new=1, location=_location)
-    except NOT_STORED:
+    except credentials.NO_ACCOUNT:
         await _forget(database, account_id)
         raise
-    if receipt.id != account_id:
+    if receipt.replayed:
         await _forget(database, account_id)
+        # Whoever sends an email and a guessed key is not thereby who registered it.
+        known = await credentials.of_account(database, receipt.id)
+        if not await passwords.verify_password(known.password_hash, body.password):
+            raise IdempotencyKeyReused
     return receipt
 
 
 @routes.post("/v1/accounts/{account_id}/deactivate")
 async def deactivate(
-    account_id: UUID, commands: Commands, _: Admin, sessions: Annotated[Sessions, Depends(opened(Sessions))]
+    account_id: UUID, commands: Commands, _: PerhapsMe, sessions: Annotated[Sessions, Depends(opened(Sessions))]
 ) -> Receipt:
     """Lock an account: all its sessions end, and nobody can sign in to it."""
     receipt = await commands.handle((ACCOUNTS, account_id), DeactivateAccount())
@@ -108,14 +113,14 @@ async def activate(account_id: UUID, commands: Commands, _: Admin) -> Receipt:
 
 
 @routes.put("/v1/accounts/{account_id}/roles")
-async def change_roles(account_id: UUID, body: RolesBody, commands: Commands, _: Admin) -> Receipt:
+async def change_roles(account_id: UUID, body: RolesBody, commands: Commands, _: PerhapsMe) -> Receipt:
     """Give an account exactly these roles. Tokens with other scopes are refused within two seconds."""
     return await commands.handle((ACCOUNTS, account_id), ChangeRoles(roles=tuple(body.roles)))
 
 
 @routes.delete("/v1/accounts/{account_id}")
 async def erase(
-    account_id: UUID, commands: Commands, _: Admin, database: Annotated[Database, Depends(opened(Database))]
+    account_id: UUID, commands: Commands, _: PerhapsMe, database: Annotated[Database, Depends(opened(Database))]
 ) -> Receipt:
     """End an account for good; its email and username are free again."""
     receipt = await commands.handle((ACCOUNTS, account_id), EraseAccount())

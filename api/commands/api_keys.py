@@ -8,10 +8,11 @@ from fastapi import Depends
 from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
-from api.answers import JSON, Answer, Headers
+from api.answers import JSON, REPLAYED, Answer, Done, Headers
 from api.auth import in_session
+from api.commands.sender import Commands
 from api.context import Principal
-from api.deps import Context, opened
+from api.deps import opened
 from api.endpoint import router
 from api.errors import Problem
 from api.ids import new_id
@@ -20,7 +21,7 @@ from api.scopes import MEANINGS
 from domain.errors import InvalidValue
 from infra import api_keys
 from infra.api_keys import ApiKey, NewKey
-from infra.database import Database
+from infra.database import Database, Pooled
 from infra.errors import NotFound
 
 routes = router("/v1/me/api-keys", tags=["accounts"])
@@ -79,9 +80,8 @@ class ApiKeyList(BaseModel):
 
 
 @routes.post("", status_code=201, response_model=MadeApiKeyDocument)
-async def make_api_key(body: MakeApiKeyBody, owner: Owner, context: Context, database: Rows) -> Answer:
+async def make_api_key(body: MakeApiKeyBody, owner: Owner, commands: Commands) -> Answer:
     """Make an API key. It reaches no further than who makes it, and an API key cannot make another."""
-    _check(body, owner)
     key_id = new_id()
     fresh = api_keys.fresh(key_id)
     new = NewKey(
@@ -91,17 +91,21 @@ async def make_api_key(body: MakeApiKeyBody, owner: Owner, context: Context, dat
         digest=fresh.digest,
         scopes=sorted(set(body.scopes)),
         expires_at=body.expires_at,
-        request_key=context.idempotency_key,
-        fingerprint=context.fingerprint,
     )
+
+    async def make(connection: Pooled) -> dict[str, Any]:
+        _check(body, owner)
+        return api_keys.told(await api_keys.make(connection, new))
+
     try:
-        made = await api_keys.make(database, new)
+        made = await commands.write(make)
     except api_keys.TooManyApiKeys:
         raise Problem("too-many-api-keys") from None
-    shown = MadeApiKeyDocument(**_seen(made.key), key=None if made.replayed else fresh.text)
+    document = _document(api_keys.as_told(made.answer))
+    shown = MadeApiKeyDocument(**document.model_dump(), key=None if made.replayed else fresh.text)
     headers: Headers = [(b"location", b"/v1/me/api-keys/%b" % str(shown.id).encode("ascii"))]
     if made.replayed:
-        headers.append((b"idempotency-replayed", b"true"))
+        headers.append(REPLAYED)
     return _told(shown, 201, headers)
 
 
@@ -121,10 +125,15 @@ async def read_api_key(key_id: UUID, owner: Owner, database: Rows) -> Answer:
 
 
 @routes.delete("/{key_id}")
-async def revoke_api_key(key_id: UUID, owner: Owner, database: Rows) -> None:
+async def revoke_api_key(key_id: UUID, owner: Owner, commands: Commands) -> Done:
     """Revoke an API key: within two seconds it opens nothing any more."""
-    if not await api_keys.revoke(database, owner.id, key_id):
-        raise NotFound
+
+    async def revoke(connection: Pooled) -> dict[str, Any]:
+        if not await api_keys.revoke(connection, owner.id, key_id):
+            raise NotFound
+        return {}
+
+    return Done(replayed=(await commands.write(revoke)).replayed)
 
 
 def _check(body: MakeApiKeyBody, owner: Principal) -> None:
@@ -136,11 +145,7 @@ def _check(body: MakeApiKeyBody, owner: Principal) -> None:
 
 
 def _document(key: ApiKey) -> ApiKeyDocument:
-    return ApiKeyDocument(**_seen(key))
-
-
-def _seen(key: ApiKey) -> dict[str, Any]:
-    return {**key._asdict(), "id": key.key_id, "prefix": api_keys.prefix_of(key.key_id)}
+    return ApiKeyDocument(**key._asdict(), id=key.key_id, prefix=api_keys.prefix_of(key.key_id))
 
 
 def _told(document: BaseModel, status: int = 200, headers: Headers | None = None) -> Answer:

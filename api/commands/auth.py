@@ -13,7 +13,7 @@ from api.deps import opened
 from api.endpoint import router
 from api.errors import Problem
 from api.ids import new_id
-from api.schemas import Body
+from api.schemas import Body, Secret
 from api.scopes import scopes_of
 from domain.accounts import ACCOUNTS, Account, EndedBy, EndSession, ReportTokenReuse, email_key, username_key
 from domain.errors import DoesNotExist, InvalidValue
@@ -43,14 +43,14 @@ class TokenForm(BaseModel):
 
     grant_type: Literal["password"]
     username: str = Field(description="email or username")
-    password: str = Field(json_schema_extra={"format": "password"})
+    password: Secret
     scope: str | None = Field(None, max_length=1000, description="fewer scopes than the account's roles give")
 
 
 class RefreshBody(Body):
     """The refresh token that came with the last access token."""
 
-    refresh_token: str = Field(max_length=LONGEST_REFRESH_TOKEN)
+    refresh_token: Secret = Field(max_length=LONGEST_REFRESH_TOKEN)
 
 
 class TokenDocument(BaseModel):
@@ -95,7 +95,10 @@ async def sign_in(
     passwords: Annotated[Passwords, Depends(opened(Passwords))],
     background: Annotated[Background, Depends(opened(Background))],
 ) -> Answer:
-    """Begin a session. An unknown name, a wrong password and a deactivated account look and cost the same."""
+    """Begin a session. An unknown name, a wrong password and a deactivated account look and cost the same.
+
+    An `Idempotency-Key` has no meaning here: no answer with tokens in it is kept, and each sign-in is a session.
+    """
     known, account, version = await _proven(database, handler, passwords, form)
     granted, session_id = _granted(account, form.scope), new_id()
     refresh_token = await sessions.begin(session_id, account.account_id, known.password_no, form.scope, client)
@@ -117,7 +120,8 @@ async def refresh(
 ) -> Answer:
     """Exchange a refresh token for a new pair. A client that lost the answer may ask again within ten seconds.
 
-    A used token that comes later, or after its successor was used, ends the session: ``token-reused``.
+    A used token that comes later, or after its successor was used, ends the session: ``token-reused``. An
+    `Idempotency-Key` has no meaning here: a thief shall not be told a kept answer.
     """
     match await sessions.rotate(body.refresh_token, client):
         case Rotated(session=session, refresh_token=successor):
@@ -139,7 +143,10 @@ async def refresh(
 
 @routes.post("/v1/auth/logout", status_code=204)
 async def sign_out(body: RefreshBody, commands: Commands, sessions: SignedIn) -> None:
-    """End the session of the refresh token. One that is over, or never was, needs no end (RFC 7009 section 2.2)."""
+    """End the session of the refresh token. One that is over, or never was, needs no end (RFC 7009 section 2.2).
+
+    So it may be repeated as it is, and an `Idempotency-Key` has no meaning here.
+    """
     session = await sessions.find(body.refresh_token)
     if session is not None:
         command = EndSession(session_id=session.session_id, by=EndedBy.LOGOUT)

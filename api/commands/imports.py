@@ -6,15 +6,17 @@ from uuid import UUID
 from fastapi import Depends, Request
 from pydantic import BaseModel
 
-from api.answers import Answer, json_answer
+from api.answers import REPLAYED, Answer, json_answer
 from api.auth import require
-from api.context import Principal
+from api.commands.sender import Commands
+from api.context import Principal, stands_for
 from api.deps import Context, opened
 from api.endpoint import router
 from api.errors import Problem
 from api.guard import accepts
 from api.ids import new_id
 from api.intake import Intake
+from infra.attempts import CommandContext
 from infra.imports import MEDIA, NewImport, TooManyImports
 from infra.storage import LARGEST
 
@@ -53,17 +55,25 @@ _FILE: Final = {"schema": {"type": "string", "format": "binary"}}
     openapi_extra={"requestBody": {"required": True, "content": dict.fromkeys(MEDIA, _FILE)}},
 )
 @accepts(*MEDIA, limit=LARGEST, seconds=PAUSE_SECONDS, stream=True)
-async def import_products(request: Request, importer: Catalogue, context: Context, intake: Desk) -> Answer:
+async def import_products(
+    request: Request, importer: Catalogue, context: Context, commands: Commands, intake: Desk
+) -> Answer:
     """Keep the file; a worker does the rest."""
     media = MEDIA.get(request.headers.get("content-type", "").partition(";")[0].strip().lower())
     if media is None:  # the edge has looked at bodies; there is none
         raise Problem("unsupported-media-type")
-    new = NewImport(new_id(), importer.id, media, context.request_id, context.idempotency_key)
+    new = NewImport(new_id(), importer.id, media, context.request_id)
+
+    async def conditions(known_by: bytes) -> CommandContext:
+        stands_for(request.scope, known_by)
+        return await commands.conditions()
+
     try:
-        import_id = await intake.take(request.stream(), new)
+        with commands.handler.keys.held(await commands.conditions()):
+            import_id = await intake.take(request.stream(), new, conditions)
     except TooManyImports:
         raise Problem("too-many-imports") from None
     headers = [(b"location", b"/v1/imports/%b" % str(import_id).encode("ascii"))]
     if import_id != new.import_id:
-        headers.append((b"idempotency-replayed", b"true"))
+        headers.append(REPLAYED)
     return json_answer({"id": str(import_id)}, 202, headers)

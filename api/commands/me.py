@@ -6,14 +6,14 @@ from uuid import UUID
 from fastapi import Depends
 from pydantic import Field
 
-from api.answers import Receipt
+from api.answers import Done, Receipt
 from api.auth import in_session
-from api.commands.password_change import change_password
-from api.commands.sender import Commands
+from api.commands.password_change import NewPassword, change_password
+from api.commands.sender import Commands, recall
 from api.context import Principal
 from api.deps import opened
 from api.endpoint import router
-from api.schemas import Body
+from api.schemas import Body, Secret
 from domain.accounts import (
     ACCOUNTS,
     LONGEST_BIO,
@@ -41,10 +41,11 @@ routes = router(tags=["accounts"])
 Username = Annotated[str, Field(min_length=1, max_length=LONGEST_USERNAME)]
 FullName = Annotated[str, Field(min_length=1, max_length=LONGEST_FULL_NAME)]
 Bio = Annotated[str, Field(max_length=LONGEST_BIO)]
-Known = Annotated[str, Field(max_length=LONGEST, json_schema_extra={"format": "password"})]
-Wanted = Annotated[str, Field(min_length=SHORTEST, max_length=LONGEST, json_schema_extra={"format": "password"})]
+Known = Annotated[Secret, Field(max_length=LONGEST)]
+Wanted = Annotated[Secret, Field(min_length=SHORTEST, max_length=LONGEST)]
 
 Me = Annotated[Principal, Depends(in_session())]
+Leaving = Annotated[Principal, Depends(in_session(ended=recall))]
 Postgres = Annotated[Database, Depends(opened(Database))]
 Hasher = Annotated[Passwords, Depends(opened(Passwords))]
 
@@ -90,10 +91,11 @@ async def change_me(body: MyChanges, commands: Commands, me: Me) -> Receipt:
 @routes.put("/v1/me/password", status_code=204)
 async def change_my_password(
     body: PasswordBody, commands: Commands, me: Me, database: Postgres, passwords: Hasher
-) -> None:
+) -> Done:
     """Choose another password. Every other session ends, and the account's address is told.
 
-    A wrong ``current_password`` is ``wrong-password`` (403), and no reason to sign in again.
+    A wrong ``current_password`` is ``wrong-password`` (403), and no reason to sign in again. Repeated under its key, it
+    is answered as before whatever the ``current_password``; with another ``new_password`` it is another request.
     """
     new_hash: str | Refusal = _wrong("/current_password")
     if await _knows(database, passwords, me.id, body.current_password):
@@ -101,13 +103,15 @@ async def change_my_password(
         names = () if account is None else (account.email, account.username)
         new_hash = await passwords.hash_password(body.new_password, "/new_password", own=names)
     command = ChangePassword(by=PasswordChangedBy.OWNER, kept_session=me.session_id)
-    await change_password(commands, database, me.id, command, new_hash)
+    return await change_password(
+        commands, database, passwords, me.id, command, NewPassword(body.new_password, new_hash)
+    )
 
 
 @routes.delete("/v1/me/sessions/{session_id}", status_code=204)
 async def end_my_session(
-    session_id: UUID, commands: Commands, me: Me, sessions: Annotated[Sessions, Depends(opened(Sessions))]
-) -> None:
+    session_id: UUID, commands: Commands, me: Leaving, sessions: Annotated[Sessions, Depends(opened(Sessions))]
+) -> Done:
     """Sign out somewhere else. What the session was given is refused everywhere within two seconds."""
     live = await sessions.is_live(me.id, session_id)
 
@@ -116,12 +120,13 @@ async def end_my_session(
             raise NotFound
         work.execute(ACCOUNTS, me.id, EndSession(session_id=session_id, by=EndedBy.OWNER))
 
-    await commands.carry_out([(ACCOUNTS, me.id)], decide)
+    receipt = await commands.carry_out([(ACCOUNTS, me.id)], decide)
     await sessions.end(session_id)
+    return Done(replayed=receipt.replayed)
 
 
 @routes.delete("/v1/me", status_code=202)
-async def erase_me(body: EraseBody, commands: Commands, me: Me, database: Postgres, passwords: Hasher) -> Receipt:
+async def erase_me(body: EraseBody, commands: Commands, me: Leaving, database: Postgres, passwords: Hasher) -> Receipt:
     """End one's account for good: nobody can sign in to it any more, and its email and username are free again.
 
     A wrong ``password`` is ``wrong-password`` (403).

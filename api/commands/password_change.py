@@ -1,43 +1,76 @@
 """How a password gives way to another: the log first, then the rows that it makes void."""
 
+from typing import NamedTuple
 from uuid import UUID
 
+from api.answers import Done
 from api.commands.sender import Sender
 from domain.accounts import ACCOUNTS, ChangePassword
 from domain.errors import Refusal
 from infra import credentials, links, sessions
 from infra.database import Database
+from infra.errors import IdempotencyKeyReused
+from infra.passwords import Passwords
 from infra.work import Work
+
+
+class NewPassword(NamedTuple):
+    """A password that is to be the account's, and its hash, or what is against it."""
+
+    text: str
+    hashed: str | Refusal
+
+    def __repr__(self) -> str:
+        return "NewPassword()"
 
 
 async def change_password(
     commands: Sender,
     database: Database,
+    passwords: Passwords,
     account_id: UUID,
     command: ChangePassword,
-    new_hash: str | Refusal,
+    new: NewPassword,
     *,
     link_id: UUID | None = None,
-) -> None:
-    """Makes the password of ``new_hash`` the account's, and uses the link up that allowed it.
+) -> Done:
+    """Makes the new password the account's, and uses the link up that allowed it.
 
     From the event on the old password counts no more, whether or not we live to write the rows: they carry its number.
-    A client that repeats the request then has them written. A refusal in the place of the hash is raised, unless the
-    request was carried out before: then it is answered as it was, and the rows are as they should be.
+    A client that repeats the request then has them written. What is against the password is raised, unless the request
+    was carried out before: then it is answered as it was, and the rows are as they should be.
     """
+    refused = new.hashed if isinstance(new.hashed, Refusal) else None
 
     def decide(work: Work) -> None:
-        if isinstance(new_hash, Refusal):
-            raise new_hash
+        if refused is not None:
+            raise refused
         work.execute(ACCOUNTS, account_id, command)
         if (account := work.state(ACCOUNTS, account_id)) is not None:
             work.answer = {"password_no": account.password_no}
 
     receipt = await commands.carry_out([(ACCOUNTS, account_id)], decide)
-    if isinstance(new_hash, Refusal):
-        return
-    async with database.write() as connection:
-        if await credentials.replace(connection, account_id, new_hash, receipt.extra["password_no"]):
-            await sessions.end_all(connection, account_id, keep=command.kept_session)
-        if link_id is not None:
-            await links.use(connection, link_id)
+    number: int = receipt.extra["password_no"]
+    if isinstance(new.hashed, str):
+        async with database.write() as connection:
+            if await credentials.replace(connection, account_id, new.hashed, number):
+                await sessions.end_all(connection, account_id, keep=command.kept_session)
+            if link_id is not None:
+                await links.use(connection, link_id)
+    if receipt.replayed:
+        await _check_same(database, passwords, account_id, new, number)
+    return Done(replayed=receipt.replayed)
+
+
+async def _check_same(
+    database: Database, passwords: Passwords, account_id: UUID, new: NewPassword, number: int
+) -> None:
+    """No idempotency key stands for a password: what tells two of them apart is the slow hash, and nothing else.
+
+    Raises :class:`~infra.errors.IdempotencyKeyReused`, or what is against the password where it was not written.
+    """
+    known = await credentials.of_account(database, account_id)
+    if known.password_no < number and isinstance(new.hashed, Refusal):
+        raise new.hashed
+    if known.password_no == number and not await passwords.verify_password(known.password_hash, new.text):
+        raise IdempotencyKeyReused

@@ -8,12 +8,12 @@ from hashlib import sha256
 from typing import Annotated, Final, Literal
 from uuid import UUID
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Header
 from pydantic import Field, SecretStr
 
 from api.answers import Receipt
 from api.commands.orders import change_order
-from api.commands.sender import Sender
+from api.commands.sender import Commands
 from api.deps import RawBody, opened
 from api.endpoint import router
 from api.errors import Problem
@@ -21,7 +21,6 @@ from api.schemas import Body, MoneyBody
 from domain.orders import FailPayment, PayOrder
 from domain.orders.rules import LONGEST_PAYMENT_ID
 from infra.bodies import money
-from infra.command_handler import CommandHandler
 from infra.settings import Settings
 
 routes = router(tags=["orders"])
@@ -84,9 +83,9 @@ def signed(
 
 
 @routes.post("/v1/webhooks/payments")
-async def payment(request: Request, body: PaymentBody, _: Annotated[None, Depends(signed)]) -> Receipt:
+async def payment(body: PaymentBody, commands: Commands, _: Annotated[None, Depends(signed)]) -> Receipt:
     """A payment came, or failed. The same payment twice is one event; a wrong amount is refused."""
-    commands = Sender(opened(CommandHandler)(request), request.scope, ACTOR)
+    commands = commands.speaking_for(ACTOR, keys=ACTOR)
     if body.status == "failed":
         return await change_order(commands, body.order_id, FailPayment(payment_id=body.payment_id))
     command = PayOrder(payment_id=body.payment_id, amount=money(body.amount, "/amount"))

@@ -3,18 +3,18 @@
 from contextlib import suppress
 from typing import Annotated, Final
 
-from fastapi import Depends
+from fastapi import Depends, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from api.answers import Receipt
+from api.answers import Done, Receipt
 from api.auth import in_session
-from api.commands.password_change import change_password
+from api.commands.password_change import NewPassword, change_password
 from api.commands.sender import Commands, Sender
-from api.context import Principal
+from api.context import Principal, stands_for
 from api.deps import Context, Counted, opened
 from api.endpoint import router
-from api.schemas import Body
+from api.schemas import Body, Secret
 from domain.accounts import (
     ACCOUNTS,
     LONGEST_EMAIL,
@@ -31,6 +31,7 @@ from infra import links
 from infra.background import Background
 from infra.claims import holder
 from infra.database import Database
+from infra.errors import IdempotencyKeyInFlight
 from infra.links import Found, Links, Purpose
 from infra.passwords import LONGEST, SHORTEST, Passwords
 from infra.work import Work
@@ -39,7 +40,7 @@ routes = router(tags=["accounts"])
 
 LONGEST_TOKEN: Final = 100
 
-Token = Annotated[str, Field(max_length=LONGEST_TOKEN, description="from the link in the mail")]
+Token = Annotated[Secret, Field(max_length=LONGEST_TOKEN, description="from the link in the mail")]
 
 
 class VerifyBody(Body):
@@ -58,25 +59,26 @@ class ConfirmBody(Body):
     """The token of the link that was mailed, and the new password."""
 
     token: Token
-    password: str = Field(min_length=SHORTEST, max_length=LONGEST, json_schema_extra={"format": "password"})
+    password: Secret = Field(min_length=SHORTEST, max_length=LONGEST)
 
 
 @routes.post("/v1/auth/verify-email")
 async def verify_email(
+    request: Request,
     body: VerifyBody,
     commands: Commands,
     database: Annotated[Database, Depends(opened(Database))],
     mailed: Annotated[Links, Depends(opened(Links))],
 ) -> Receipt:
     """Prove that the account's address is its owner's. A link works once and for seven days."""
-    link = await _found(mailed, Purpose.VERIFY_EMAIL, body.token)
+    link = await _found(request, mailed, Purpose.VERIFY_EMAIL, body.token)
 
     def decide(work: Work) -> None:
         if not link.live:
             raise _invalid_link()
         work.execute(ACCOUNTS, link.account_id, VerifyEmail())
 
-    receipt = await commands.speaking_for(link.account_id).carry_out([(ACCOUNTS, link.account_id)], decide)
+    receipt = await _bearer(commands, link).carry_out([(ACCOUNTS, link.account_id)], decide)
     async with database.write() as connection:
         await links.use(connection, link.link_id)
     return receipt
@@ -85,7 +87,7 @@ async def verify_email(
 @routes.post("/v1/me/verify-email", status_code=202, response_class=Response)
 async def ask_for_verification(
     commands: Commands, counted: Counted, me: Annotated[Principal, Depends(in_session())]
-) -> None:
+) -> Done:
     """Have another link mailed by which one's address can be verified; the one before it works no more.
 
     Nothing is mailed to an address that is verified already. Counted by address, together with password resets.
@@ -93,7 +95,8 @@ async def ask_for_verification(
     account = await commands.handler.peek(ACCOUNTS, me.id)
     if counted is not None and account is not None:
         await counted.writes_to(account.email_key)
-    await commands.handle((ACCOUNTS, me.id), RequestEmailVerification())
+    receipt = await commands.handle((ACCOUNTS, me.id), RequestEmailVerification())
+    return Done(replayed=receipt.replayed)
 
 
 @routes.post("/v1/auth/password-reset", status_code=202, response_class=Response)
@@ -107,30 +110,33 @@ async def ask_for_reset(
     """Have a link mailed by which a new password can be chosen within the hour.
 
     The answer is the same, and comes as soon, whether or not there is such an account: it is looked for afterwards.
+    Nor does it tell whether an `Idempotency-Key` was used before; repeated under one, the address gets one mail a day.
     """
     background.start(_request_reset(database, commands, body.email))
 
 
 @routes.post("/v1/auth/password-reset/confirm", status_code=204)
 async def confirm_reset(
+    request: Request,
     body: ConfirmBody,
     commands: Commands,
     database: Annotated[Database, Depends(opened(Database))],
     passwords: Annotated[Passwords, Depends(opened(Passwords))],
     mailed: Annotated[Links, Depends(opened(Links))],
-) -> None:
+) -> Done:
     """Choose a new password. All sessions end; the link is used up, and the address it was sent to is verified."""
-    link = await _found(mailed, Purpose.RESET_PASSWORD, body.token)
+    link = await _found(request, mailed, Purpose.RESET_PASSWORD, body.token)
     account = await commands.handler.peek(ACCOUNTS, link.account_id)
     new_hash: str | Refusal = _invalid_link()
     if link.live and account is not None:
         new_hash = await passwords.hash_password(body.password, own=(account.email, account.username))
-    await change_password(
-        commands.speaking_for(link.account_id),
+    return await change_password(
+        _bearer(commands, link),
         database,
+        passwords,
         link.account_id,
         ChangePassword(by=PasswordChangedBy.RESET),
-        new_hash,
+        NewPassword(body.password, new_hash),
         link_id=link.link_id,
     )
 
@@ -140,16 +146,25 @@ async def _request_reset(database: Database, commands: Sender, email: str) -> No
     with suppress(InvalidValue):
         account_id = await holder(database, "email", email_key(email))
         if account_id is not None:
-            with suppress(Refusal):
-                await commands.speaking_for(account_id).handle((ACCOUNTS, account_id), RequestPasswordReset())
+            asking = commands.speaking_for(str(account_id), keys=f"reset:{account_id}")
+            with suppress(Refusal, IdempotencyKeyInFlight):
+                await asking.handle((ACCOUNTS, account_id), RequestPasswordReset())
 
 
-async def _found(mailed: Links, purpose: Purpose, token: str) -> Found:
-    """The link, used or not: whoever repeats a request by its key gets the answer that it had."""
+async def _found(request: Request, mailed: Links, purpose: Purpose, token: str) -> Found:
+    """The link, used or not: whoever repeats a request by its key gets the answer that it had.
+
+    An idempotency key stands for the link and not for the token that opens it.
+    """
     link = await mailed.find(purpose, token)
     if link is None:
         raise _invalid_link()
+    stands_for(request.scope, link.link_id.bytes)
     return link
+
+
+def _bearer(commands: Sender, link: Found) -> Sender:
+    return commands.speaking_for(str(link.account_id), keys=f"link:{link.account_id}")
 
 
 def _invalid_link() -> InvalidLink:

@@ -8,41 +8,60 @@ from fastapi import Depends, Request
 from starlette.types import Scope
 
 from api.answers import Receipt
-from api.context import EXCHANGE, Exchange, RequestContext, context_of
+from api.auth import invalid_token
+from api.context import EXCHANGE, Exchange, RequestContext, context_of, digest_of
 from api.deps import opened
+from domain.accounts import ACCOUNTS
 from infra.attempts import CommandContext, Decide, Outcome
 from infra.command_handler import CommandHandler
 from infra.consistency import encode
+from infra.idempotency import Act, Answered
+from infra.server_secret import ServerSecret
 from infra.work import Target
-
-ANONYMOUS = "anonymous"
 
 
 class Sender:
     """Sends the commands of one request, in the name of whom it turns out to come from.
 
-    ``actor`` stands for a client that is not an account.
+    ``actor`` stands for a client that is not signed in, and ``keys`` says whose idempotency keys are its own.
     """
 
-    __slots__ = ("_actor", "_handler", "_scope")
+    __slots__ = ("_actor", "_handler", "_keys", "_scope", "_secret")
 
-    def __init__(self, handler: CommandHandler, scope: Scope, actor: str | None = None) -> None:
+    def __init__(
+        self,
+        handler: CommandHandler,
+        secret: ServerSecret,
+        scope: Scope,
+        *,
+        actor: str | None = None,
+        keys: str | None = None,
+    ) -> None:
         self._handler = handler
+        self._secret = secret
         self._scope = scope
         self._actor = actor
+        self._keys = keys
 
     @property
     def handler(self) -> CommandHandler:
         """For what needs no receipt, such as looking at a state."""
         return self._handler
 
-    def speaking_for(self, account_id: UUID) -> "Sender":
-        """The same request, now that something in it has proven whose it is: a link, a refresh token."""
-        return Sender(self._handler, self._scope, str(account_id))
+    def speaking_for(self, actor: str | None, *, keys: str) -> "Sender":
+        """The same request, now that something in it says whose it is: a signature, a link.
+
+        What proves less than a sign-in has ``keys`` of its own: nobody shall use up the keys of an account by a name.
+        """
+        return Sender(self._handler, self._secret, self._scope, actor=actor, keys=keys)
+
+    async def of_a_stranger(self, name: str) -> "Sender":
+        """The same request by nobody yet, whose idempotency keys are told apart by the name they give."""
+        return self.speaking_for(None, keys=f"anonymous:{(await self._secret.mac(b'anonymous', name.encode())).hex()}")
 
     async def handle(self, target: Target, command: Any) -> Receipt:
         """One command on one stream."""
-        outcome = await self._handler.handle(target, command, self._context())
+        outcome = await self._handler.handle(target, command, await self.conditions())
         self._note_commit()
         return receipt(outcome)
 
@@ -60,31 +79,43 @@ class Sender:
         location: Callable[[Outcome], str] | None = None,
     ) -> Receipt:
         """A unit of work over several streams, the first ``new`` of which it begins."""
-        outcome = await self._handler.carry_out(targets, decide, self._context(), new=new)
+        outcome = await self._handler.carry_out(targets, decide, await self.conditions(), new=new)
         self._note_commit()
         return receipt(outcome, location(outcome) if location else None)
+
+    async def write(self, act: Act) -> Answered:
+        """A write to state tables."""
+        answered = await self._handler.write(act, await self.conditions())
+        self._note_commit()
+        return answered
 
     def _note_commit(self) -> None:
         exchange: Exchange = self._scope[EXCHANGE]
         exchange.committed = True
 
-    def _context(self) -> CommandContext:
-        # Read when the command goes out and not before: who asks is found out by another dependency of the endpoint.
-        return command_context(context_of(self._scope), self._actor)
+    async def conditions(self) -> CommandContext:
+        """The conditions of the request as the command handler takes them.
 
+        Read when the command goes out and not before: who asks is found out by another dependency of the endpoint, and
+        what an idempotency key stands for may be known only when the body has been read.
+        """
+        context = context_of(self._scope)
+        principal = str(context.principal.id) if context.principal else None
+        return CommandContext(
+            principal=principal or self._keys or "",
+            actor=principal or self._actor,
+            correlation=context.request_id,
+            traceparent=context.traceparent,
+            idempotency_key=context.idempotency_key,
+            fingerprint=await self._fingerprint() if context.idempotency_key is not None else b"",
+            if_match=context.if_match,
+        )
 
-def command_context(context: RequestContext, actor: str | None = None) -> CommandContext:
-    """The conditions of a request as the command handler takes them."""
-    principal = str(context.principal.id) if context.principal else None
-    return CommandContext(
-        principal=principal or actor or ANONYMOUS,
-        actor=principal or actor,
-        correlation=context.request_id,
-        traceparent=context.traceparent,
-        idempotency_key=context.idempotency_key,
-        fingerprint=context.fingerprint or b"",
-        if_match=context.if_match,
-    )
+    async def _fingerprint(self) -> bytes:
+        """What is kept of the request. A plain digest of what can be guessed would tell whoever reads the table."""
+        if self._keys is None and context_of(self._scope).principal is None:
+            raise RuntimeError("nobody owns the idempotency keys of this route: see Sender.speaking_for")
+        return await self._secret.mac(b"idempotency", digest_of(self._scope))
 
 
 def unconditional(context: RequestContext, account_id: UUID) -> CommandContext:
@@ -110,9 +141,21 @@ def receipt(outcome: Outcome, location: str | None = None) -> Receipt:
     )
 
 
+async def recall(request: Request) -> Receipt:
+    """Answers in the place of an endpoint about accounts whose caller's access has ended, perhaps by its own success.
+
+    What the very request came to is told again; whatever else it asks for, it is refused as by any other route.
+    """
+    asking = sender(request)
+    outcome = await asking.handler.recall(ACCOUNTS, await asking.conditions())
+    if outcome is None:
+        raise invalid_token()
+    return receipt(outcome)
+
+
 def sender(request: Request) -> Sender:
     """A dependency."""
-    return Sender(opened(CommandHandler)(request), request.scope)
+    return Sender(opened(CommandHandler)(request), opened(ServerSecret)(request), request.scope)
 
 
 Commands = Annotated[Sender, Depends(sender)]

@@ -10,7 +10,7 @@
 
 from infra.api_keys.form import Fresh, InvalidApiKey, fresh, prefix_of
 from infra.api_keys.known import ApiKeys, Bearer
-from infra.api_keys.rows import MOST_KEYS, ApiKey, Made, NewKey, TooManyApiKeys, listed, make, revoke
+from infra.api_keys.rows import MOST_KEYS, ApiKey, NewKey, TooManyApiKeys, as_told, listed, make, revoke, told
 
 __all__ = [
     "MOST_KEYS",
@@ -19,12 +19,13 @@ __all__ = [
     "Bearer",
     "Fresh",
     "InvalidApiKey",
-    "Made",
     "NewKey",
     "TooManyApiKeys",
+    "as_told",
     "fresh",
     "listed",
     "make",
     "prefix_of",
     "revoke",
+    "told",
 ]

@@ -1,6 +1,7 @@
 """The line breaks behind the commit of any write to a table of state: whoever asked is told that nobody knows."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from decimal import Decimal
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any, Final
@@ -11,10 +12,11 @@ from pydantic import SecretStr
 
 from domain.catalogue import Image
 from domain.money import Money
-from infra import api_keys, credentials, imports, key_rotation, mail_ledger, refund_ledger, timers
+from infra import api_keys, credentials, idempotency, imports, key_rotation, mail_ledger, refund_ledger, timers
 from infra.api_keys import NewKey
+from infra.attempts import CommandContext
 from infra.credentials import Credential
-from infra.database import Database
+from infra.database import Database, Pooled
 from infra.errors import OutcomeUnknown, Unavailable
 from infra.image_files import ImageFiles
 from infra.imports import Checkpoint, Claimed, NewImport
@@ -36,13 +38,14 @@ pytestmark = pytest.mark.anyio
 
 Write = Callable[[Database], Awaitable[Any]]
 
-NEW: Final = NewImport(uuid4(), uuid4(), "csv", "r", "k")
+NEW: Final = NewImport(uuid4(), uuid4(), "csv", "r")
 MINE: Final = Claimed(uuid4(), uuid4(), "csv", None, 1, 1, None, 1, 0, 0)
 OWED: Final = refund_ledger.Claimed(
-    payment_id="p", amount=Money(amount="1.00", currency="EUR"), correlation=None, attempts=1
+    payment_id="p", amount=Money(amount=Decimal("1.00"), currency="EUR"), correlation=None, attempts=1
 )
 PLACE: Final = Place("c", 0, 0)
-KEY: Final = NewKey(uuid4(), uuid4(), "k", bytes(32), ["orders:read"], None, "k", bytes(32))
+KEY: Final = NewKey(uuid4(), uuid4(), "k", bytes(32), ["orders:read"], None)
+KEYED: Final = CommandContext("p", idempotency_key="k", fingerprint=bytes(32))
 SOMEBODY: Final = Client(user_agent="", source="")
 
 
@@ -56,6 +59,10 @@ def membership(database: Database) -> Membership:
 
 def files(database: Database) -> ImageFiles:
     return ImageFiles(database, Folder(Path(gettempdir())))
+
+
+async def _made(connection: Pooled) -> dict[str, Any]:
+    return api_keys.told(await api_keys.make(connection, KEY))
 
 
 async def _is_shown(_product_id: UUID, _file: str) -> bool:
@@ -74,11 +81,10 @@ GIVEN: Final[Mapping[str, str]] = {
 """What must be there so that there is something to write."""
 
 WRITES: Final[Mapping[str, Write]] = {
-    "infra.api_keys.rows.make": lambda database: api_keys.make(database, KEY),
-    "infra.api_keys.rows.revoke": lambda database: api_keys.revoke(database, KEY.account_id, KEY.key_id),
     "infra.credentials.store": lambda database: credentials.store(database, uuid4(), "hash"),
     "infra.credentials.rehash": lambda database: credentials.rehash(database, Credential(uuid4(), "old", 0), "new"),
     "infra.credentials.forget": lambda database: credentials.forget(database, uuid4()),
+    "infra.idempotency._carried_out": lambda database: idempotency.once(database, KEYED, _made),
     "infra.image_files.ImageFiles.keep": lambda database: files(database).keep(
         uuid4(), Image(digest="0" * 64, content_type="image/png", size=1), b"x"
     ),
@@ -89,8 +95,8 @@ WRITES: Final[Mapping[str, Write]] = {
         database, Folder(Path(gettempdir()))
     ),
     "infra.imports.sweeping.forget_old": imports.forget_old,
-    "infra.imports.uploads.begin": lambda database: imports.begin(database, NEW),
-    "infra.imports.uploads.uploaded": lambda database: imports.uploaded(database, NEW, bytes(32)),
+    "infra.imports.uploads.begin": lambda database: imports.begin(database, NEW, KEYED),
+    "infra.imports.uploads.uploaded": lambda database: imports.uploaded(database, NEW, KEYED),
     "infra.imports.uploads.discard": lambda database: imports.discard(database, uuid4()),
     "infra.kept_commands.forget_old": forget_old,
     "infra.key_rotation.rotate": key_rotation.rotate,

@@ -13,6 +13,7 @@ from domain.accounts import ACCOUNTS, ChangeRoles, DeactivateAccount
 from infra import erasure
 from infra.api_keys import MOST_KEYS, fresh
 from infra.database import Database
+from infra.kept_commands import forget_old
 from infra.settings import Settings
 from tests.api_client import api_client
 from tests.write_side import WriteSide, context, eventually
@@ -266,13 +267,29 @@ async def test_a_repeated_request_makes_no_second_key_and_does_not_show_the_firs
     api: httpx2.AsyncClient,
 ) -> None:
     ada, eve = await owner(api), await owner(api)
-    answers = await asyncio.gather(*[ada.ask("POST", body=wanted(), Idempotency_Key="k") for _ in range(3)])
+    answers = [await ada.ask("POST", body=wanted(), Idempotency_Key="k") for _ in range(3)]
     assert len({answer.json()["id"] for answer in answers}) == 1
     assert sorted(answer.headers.get("idempotency-replayed", "") for answer in answers) == ["", "true", "true"]
     assert [answer.json()["key"] is None for answer in answers].count(True) == 2
     other = await ada.ask("POST", body=wanted(name="other"), Idempotency_Key="k")
     assert (other.status_code, other.json()["code"]) == (422, "idempotency-key-reused")
     assert (await eve.ask("POST", body=wanted(), Idempotency_Key="k")).headers.get("idempotency-replayed") is None
+    assert len(await ada.listed()) == 1
+
+
+async def test_of_repeated_requests_at_once_one_makes_a_key_and_the_others_are_told_to_wait(
+    api: httpx2.AsyncClient, settings: Settings
+) -> None:
+    ada = await owner(api)
+    async with api_client(settings) as there:
+        elsewhere = Owner(there, ada.id, "")
+        elsewhere.headers = ada.headers
+        asked = [each.ask("POST", body=wanted(), Idempotency_Key="k") for each in (ada, ada, elsewhere)]
+        answers = await asyncio.gather(*asked)
+    made = [answer for answer in answers if answer.status_code == 201]
+    assert len({answer.json()["id"] for answer in made}) == 1
+    assert [answer.json()["key"] is None for answer in made].count(False) == 1
+    assert {answer.json()["code"] for answer in answers if answer not in made} == {"idempotency-key-in-flight"}
     assert len(await ada.listed()) == 1
 
 
@@ -287,6 +304,8 @@ async def test_an_idempotency_key_counts_for_a_day_and_a_dead_key_is_kept_as_lon
         "UPDATE api_keys SET created_at = created_at - interval '25 hours',"
         " revoked_at = revoked_at - interval '25 hours'"
     )
+    await database.execute("UPDATE commands SET recorded_at = recorded_at - interval '25 hours'")
+    await forget_old(database)
     again = await ada.ask("POST", body=wanted(name="other"), Idempotency_Key="k")
     assert (again.status_code, again.json()["id"] == first["id"]) == (201, False)
     assert {row["key_id"] for row in await database.fetch("SELECT key_id FROM api_keys")} == {

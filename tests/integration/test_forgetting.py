@@ -1,15 +1,17 @@
 """What was only to be kept for a day is gone after it, and nothing sooner."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
+import orjson
 import pytest
 
 from infra.database import Database
-from infra.kept_commands import forget_old
+from infra.kept_commands import AT_ONCE, FORGET, KEPT_HOURS, LONG_AGO, MOST_AT_ONCE, forget_old
 from infra.settings import Settings
 from workers.forgetting import forget_commands
-from workers.jobs import worker_options
+from workers.jobs import TIDY_SECONDS, worker_options
 
 pytestmark = pytest.mark.anyio
 
@@ -24,8 +26,9 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
 async def keep(database: Database, count: int, hours: float) -> None:
     """Outcomes that were told so long ago."""
     await database.execute(
-        "INSERT INTO commands SELECT 'ada', gen_random_uuid()::text, '', '{}', 1, now() - make_interval(secs => $2)"
-        " FROM generate_series(1, $1)",
+        "INSERT INTO commands"
+        " SELECT 'ada', gen_random_uuid()::text, '', '{}', 1, now() - make_interval(secs => $2) - g * interval '1 us'"
+        " FROM generate_series(1, $1) g",
         count,
         hours * 3600,
     )
@@ -48,6 +51,48 @@ async def test_what_is_old_is_deleted_in_small_statements_and_not_without_end(da
     assert await kept(database) == 3
     assert await forget_old(database, at_once=2, most=2) == 3
     assert await forget_old(database, at_once=2, most=2) == 0
+
+
+async def test_a_sweep_keeps_up_with_twice_what_an_import_writes(database: Database) -> None:
+    assert AT_ONCE * MOST_AT_ONCE >= 2 * 300_000
+    await keep(database, 60_000, hours=25)
+    started = time.perf_counter()
+    assert await forget_old(database) == 60_000
+    assert (time.perf_counter() - started) * 10 < TIDY_SECONDS, "600,000 within the time of one job"
+
+
+async def test_a_sweep_reads_what_it_deletes_and_no_more(database: Database) -> None:
+    """Old outcomes among many new ones, in blocks that were used before: as it is after the first day."""
+    await keep(database, 60_000, hours=23)
+    await keep(database, 20_000, hours=25)
+    assert await forget_old(database) == 20_000
+    await database.execute("VACUUM ANALYZE commands")
+    await keep(database, 5_000, hours=25)
+    await keep(database, 15_000, hours=1)
+    explain = "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON)"
+    async with database.acquire() as connection:
+        (told,) = orjson.loads(await connection.fetchval(f"{explain} {FORGET}", LONG_AGO, KEPT_HOURS, 1_000))
+    plan = told["Plan"]
+    blocks = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+    assert blocks < 8 * 1_000, "a lock, a look and a delete for each"
+    assert await kept(database) == 60_000 + 15_000 + 4_000
+
+
+async def test_a_second_statement_does_not_walk_over_what_the_first_has_deleted(database: Database) -> None:
+    await keep(database, 20_000, hours=25)
+    row = await database.fetchrow(FORGET, LONG_AGO, KEPT_HOURS, 10_000)
+    assert row is not None
+    costs = []
+    async with database.session() as connection:
+        for since in (row["newest"], LONG_AGO):
+            await connection.execute("BEGIN")
+            explained = await connection.fetchval(
+                f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {FORGET}", since, KEPT_HOURS, 10
+            )
+            await connection.execute("ROLLBACK")
+            plan = orjson.loads(explained)[0]["Plan"]
+            costs.append(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
+    assert costs[0] < 200 < costs[1]
 
 
 async def test_a_row_that_somebody_is_at_is_passed_over(database: Database) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from hashlib import sha256
 from uuid import UUID
 
 import asyncpg
@@ -14,8 +15,12 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from infra import mail_ledger, refund_ledger
+from infra.api_keys import as_told
+from infra.attempts import CommandContext
 from infra.database import Database
+from infra.idempotency import Kept, find
 from infra.schema import FOLDER, migrate, newest
+from infra.server_secret import ServerSecret
 from infra.settings import Settings
 from tests.conftest import SHARDS, Servers
 from tests.write_side import connected
@@ -24,6 +29,7 @@ from workers.letters import compose
 pytestmark = pytest.mark.anyio
 
 BEFORE_REFUNDS_AND_LANGUAGES = "0007"
+BEFORE_KEYED_FINGERPRINTS = "0011"
 MAIL, ORDER = UUID(int=1), UUID(int=2)
 
 
@@ -87,3 +93,64 @@ async def test_a_mail_that_was_due_is_sent_in_the_language_of_the_shop(earlier: 
         (mail,) = await mail_ledger.claim(database, [MAIL], lease_seconds=10)
     assert mail is not None
     assert b"\r\nContent-Language: de\r\n" in compose(mail, "Weir <shop@weir.example>", "de").message
+
+
+async def test_a_key_of_before_the_upgrade_stands_for_the_same_request_after_it(earlier: str) -> None:
+    """One of a command, one of an API key, one of an import: all were told apart by plain digests."""
+    principal, thing = UUID(int=3), UUID(int=4)
+    order, key = (sha256(head + b"{}").digest() for head in (b"POST /v1/orders?\n", b"POST /v1/me/api-keys?\n"))
+    file = sha256(b"csv " + sha256(b"sku\n").digest()).digest()
+    await _upgraded(earlier, BEFORE_KEYED_FINGERPRINTS)
+    async with connected(earlier) as connection:
+        await connection.execute(
+            "INSERT INTO commands VALUES ($1::text, 'o', $2, '{\"id\": 4}', 7, now()), ($3, '4', $2, '{}', 8, now())",
+            str(principal),
+            order,
+            "import:x",
+        )
+        await connection.execute(
+            "INSERT INTO api_keys (key_id, account_id, name, digest, scopes, request_key, fingerprint)"
+            " VALUES ($1, $2, 'backup', $3, '{orders:read}', $4, $3)",
+            thing,
+            principal,
+            key,
+            sha256(b"a").digest(),
+        )
+        await connection.execute(
+            "INSERT INTO imports (import_id, account_id, media, request_key, fingerprint, state)"
+            " VALUES ($1, $2, 'csv', $3, $4, 'waiting')",
+            thing,
+            principal,
+            sha256(b"i").digest(),
+            file,
+        )
+    async with brought_up_to_date(earlier) as database, database.acquire() as session:
+        secret = ServerSecret(database)
+
+        async def kept(key: str, digest: bytes) -> Kept | None:
+            fingerprint = await secret.mac(b"idempotency", digest)
+            found = await find(session, CommandContext(str(principal), idempotency_key=key, fingerprint=fingerprint))
+            return found if found and found.fingerprint == fingerprint else None
+
+        told = [await kept("o", order), await kept("a", key)]
+        told.append(await kept("i", sha256(b"POST /v1/products/import?\n" + file).digest()))
+        (of_a_row,) = await database.fetch("SELECT fingerprint FROM commands WHERE principal = 'import:x'")
+    assert all(told), told
+    outcomes = [orjson.loads(each.outcome) for each in told if each]
+    assert outcomes[0] == {"id": 4}
+    assert as_told(outcomes[1])[:3] == (thing, "backup", ["orders:read"])
+    assert outcomes[2] == {"id": str(thing)}
+    assert of_a_row["fingerprint"] == order, "left as it was: a file's rows are told apart by their keys alone"
+
+
+async def test_digests_that_give_passwords_away_are_gone_after_the_upgrade(earlier: str) -> None:
+    account = str(UUID(int=3))
+    await _upgraded(earlier, BEFORE_KEYED_FINGERPRINTS)
+    async with connected(earlier) as connection:
+        await connection.execute(
+            "INSERT INTO commands VALUES ('anonymous', 'k', '\\x01', jsonb_build_object('id', $1::text), 1, now()),"
+            " ($1::text, 'k', '\\x01', jsonb_build_object('id', $1::text), 1, now())",
+            account,
+        )
+    async with brought_up_to_date(earlier) as database:
+        assert await database.fetch("SELECT FROM commands") == []

@@ -7,6 +7,7 @@ from fastapi import BackgroundTasks, Depends, FastAPI
 from starlette.requests import Request
 
 from api.answers import Answer
+from api.context import EXCHANGE, Exchange
 from api.endpoint import router, targets
 from api.guard import NOTHING
 from api.routing import UNMATCHED, Table, Target
@@ -114,7 +115,7 @@ async def test_a_dependency_that_is_asked_for_twice_is_called_once_for_each_requ
     app = FastAPI(openapi_url=None)
     app.include_router(routes)
     ((_, target),) = targets(app)
-    request = Request({"type": "http", "path_params": {}})
+    request = Request({"type": "http", "path_params": {}, EXCHANGE: Exchange({}, lambda: "an-id")})
     answers = [await target.respond(request, b"") for _ in range(2)]
     assert [answer.body for answer in answers] == [b"1 1", b"2 2"]
 
