@@ -31,7 +31,7 @@ async def forget_old(database: Database, *, at_once: int = AT_ONCE, most: int = 
     """
     forgotten, since = 0, LONG_AGO
     for _ in range(most):
-        done = await database.fetchrow(FORGET, since, KEPT_HOURS, at_once)
+        done = await database.returning_row(FORGET, since, KEPT_HOURS, at_once)
         if done is None or done["forgotten"] == 0:
             break
         forgotten += done["forgotten"]

@@ -73,10 +73,6 @@ GIVEN: Final[Mapping[str, str]] = {
     "infra.sessions.Sessions.begin": "INSERT INTO credentials VALUES ('{account}', 'hash')",
     "infra.sessions.Sessions.rotate": "INSERT INTO server_secret (secret) VALUES (sha256('x'))",
     "infra.key_rotation.revoke": "INSERT INTO signing_keys (kid, private_pem) VALUES ('kid', 'pem')",
-    "infra.imports.uploads.uploaded": (
-        "INSERT INTO imports (import_id, account_id, media, state)"
-        " VALUES ('{import}', '{importer}', 'csv', 'uploading')"
-    ),
 }
 """What must be there so that there is something to write."""
 
@@ -96,7 +92,6 @@ WRITES: Final[Mapping[str, Write]] = {
     ),
     "infra.imports.sweeping.forget_old": imports.forget_old,
     "infra.imports.uploads.begin": lambda database: imports.begin(database, NEW, KEYED),
-    "infra.imports.uploads.uploaded": lambda database: imports.uploaded(database, NEW, KEYED),
     "infra.imports.uploads.discard": lambda database: imports.discard(database, uuid4()),
     "infra.kept_commands.forget_old": forget_old,
     "infra.key_rotation.rotate": key_rotation.rotate,
@@ -134,6 +129,7 @@ WRITES: Final[Mapping[str, Write]] = {
 ELSEWHERE: Final = frozenset(
     {
         "infra.api_keys.known.ApiKeys._note",  # nobody waits for it
+        "infra.event_store.snapshots.SnapshotWriter.write",  # nor for this
         "infra.imports.sweeping.discard_files",  # whose file is gone by then; it does the same again
         "projections.runtime.driver.Driver._apply",  # retreats to its checkpoints, whatever was committed
         "workers.timers.Timekeeper._ring",
@@ -143,7 +139,7 @@ ELSEWHERE: Final = frozenset(
 
 
 async def _give(url: str, name: str) -> None:
-    names = {"account": KEY.account_id, "import": NEW.import_id, "importer": NEW.account_id}
+    names = {"account": KEY.account_id}
     if given := GIVEN.get(name):
         async with connected(url) as connection:
             await connection.execute(given.format_map(names))

@@ -80,7 +80,7 @@ async def test_a_sweep_reads_what_it_deletes_and_no_more(database: Database) -> 
 
 async def test_a_second_statement_does_not_walk_over_what_the_first_has_deleted(database: Database) -> None:
     await keep(database, 20_000, hours=25)
-    row = await database.fetchrow(FORGET, LONG_AGO, KEPT_HOURS, 10_000)
+    row = await database.returning_row(FORGET, LONG_AGO, KEPT_HOURS, 10_000)
     assert row is not None
     costs = []
     async with database.session() as connection:
