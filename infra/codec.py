@@ -1,38 +1,36 @@
 """Events to JSON bytes and back, by the registry's names and versions.
 
-Writing is orjson's own walk over dataclasses. Reading is compiled once per event class into a few closures that
-convert only what JSON cannot hold (ids, times, decimals, nested parts) and take the parsed object as the event's own.
+Writing is orjson's walk over dataclasses, which leaves to us how a decimal is spelt and refuses what JSON has no form
+for. Reading is msgspec's: straight from the bytes into the event's own class, every value checked against its type.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import fields
 from datetime import datetime, timedelta
 from decimal import Decimal
-from enum import Enum
-from functools import cache
-from types import NoneType, UnionType
-from typing import Any, Final, NamedTuple, TypeAlias, Union, get_args, get_origin, get_type_hints
-from uuid import UUID, SafeUUID
+from functools import cache, partial
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar, get_args, get_type_hints
+from uuid import UUID
 
 import orjson
+from msgspec import convert
+from msgspec.json import Decoder
 
 from domain.messages import Event
 from domain.registry import EVENTS, NAMES, EventType, Upcaster
 
-Fields: TypeAlias = dict[str, Any]
-Convert: TypeAlias = Callable[[Any], Any]
-PartReader: TypeAlias = Callable[[type[Any]], Convert]
-"""Of a dataclass that is a field of another: what makes it of its parsed JSON object."""
+T = TypeVar("T")
+
+Stored: TypeAlias = bytes | memoryview | str
+Read: TypeAlias = Callable[[Stored], Event]
 Shape: TypeAlias = tuple[str, int, tuple[str, ...]]
+
+MALFORMED: Final = (ValueError, RecursionError, KeyError, TypeError, ArithmeticError, AttributeError)
+"""What reading raises where the payload is not what it should be: the first two msgspec, the others upcasters too."""
 
 _OPTIONS: Final = orjson.OPT_UTC_Z
 _AT_UTC: Final = timedelta(0)
 _SHAPES: Final[dict[type[Event], Shape]] = {}
-
-_new: Final = object.__new__
-_UNKNOWN: Final = SafeUUID.unknown
-_set_int: Final = UUID.__dict__["int"].__set__
-_set_is_safe: Final = UUID.__dict__["is_safe"].__set__
 
 
 class Encoded(NamedTuple):
@@ -70,28 +68,18 @@ def encode(event: Event) -> Encoded:
     return Encoded(name, version, orjson.dumps(event, _plain, _OPTIONS))
 
 
-def decode(type: str, schema_version: int, data: bytes | memoryview | str) -> Event:
+def decode(type: str, schema_version: int, data: Stored) -> Event:
     """Read a stored event of any version ever written.
 
     Raises:
         UnknownEventType: the name, or a version above the newest known here.
         MalformedEvent: it is not JSON, or a field is missing or is not what it should be.
     """
-    try:
-        parsed = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise MalformedEvent(f"{type} version {schema_version}: {error}") from error
-    return decode_fields(type, schema_version, parsed)
-
-
-def decode_fields(type: str, schema_version: int, data: Fields) -> Event:
-    """Read an event whose JSON is parsed already. ``data`` is used up: it becomes the event."""
     read = _reader(type, schema_version)
     try:
-        event: Event = read(data)
-    except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
-        raise MalformedEvent(f"{type} version {schema_version}: {error!r}") from error
-    return event
+        return read(data)
+    except MALFORMED as error:
+        raise MalformedEvent(f"{type} version {schema_version}: {error}") from error
 
 
 def dumps(value: Any) -> bytes:
@@ -99,34 +87,28 @@ def dumps(value: Any) -> bytes:
     return orjson.dumps(value, _plain, _OPTIONS)
 
 
-def reader(cls: type[Any]) -> Convert:
-    """A function that makes a ``cls`` of its parsed JSON object, which is used up."""
-    return _builder(cls)
+def reader(cls: type[T]) -> Callable[[Any], T]:
+    """A function that makes a ``cls`` of its parsed JSON object. Raises ``ValueError``."""
+    return partial(convert, type=cls)
 
 
-def converters(cls: type[Any], part: PartReader | None = None) -> dict[str, Convert]:
-    """How each field of a dataclass is made from what JSON holds of it; ``part`` tells it of nested dataclasses."""
-    hints = get_type_hints(cls)
-    return {each.name: _converter(hints[each.name], part or _builder) for each in fields(cls)}
-
-
-def versioned_reader(kind: EventType, stored: int) -> Convert:
-    """A function that makes the event of its parsed JSON object of the ``stored`` version, through the upcasters."""
-    build = _builder(kind.cls)
+def versioned_reader(kind: EventType, stored: int) -> Read:
+    """A function that makes the event of its JSON of the ``stored`` version, through the upcasters."""
     steps = [kind.upcasters[version] for version in range(stored, kind.version)]
-    return _upcasting(steps, build) if steps else build
+    return _upcasting(steps, reader(kind.cls)) if steps else Decoder(kind.cls).decode
 
 
 @cache
-def _reader(type: str, schema_version: int) -> Convert:
+def _reader(type: str, schema_version: int) -> Read:
     kind = EVENTS.get(type)
     if kind is None or not 1 <= schema_version <= kind.version:
         raise UnknownEventType(type, schema_version)
     return versioned_reader(kind, schema_version)
 
 
-def _upcasting(steps: Sequence[Upcaster], build: Convert) -> Convert:
-    def read(data: Fields) -> Any:
+def _upcasting(steps: Sequence[Upcaster], build: Callable[[Any], Event]) -> Read:
+    def read(stored: Stored) -> Event:
+        data = orjson.loads(stored)
         for step in steps:
             data = step(data)
         return build(data)
@@ -150,100 +132,3 @@ def _plain(value: Any) -> str:
     if isinstance(value, UUID):
         return str(value)
     raise TypeError(f"{type(value).__name__} cannot be stored in an event")
-
-
-def _builder(cls: type[Any]) -> Convert:
-    """A function that makes a ``cls`` of its parsed JSON object.
-
-    The object becomes the instance's ``__dict__``: an order of two lines would else cost some forty calls of
-    ``object.__setattr__``, which is how frozen dataclasses initialise themselves.
-    """
-    by_field = converters(cls)
-    count = len(by_field)
-    conversions = tuple((name, convert) for name, convert in by_field.items() if convert is not as_it_is)
-    place = next(base.__dict__["__dict__"].__set__ for base in cls.__mro__ if "__dict__" in base.__dict__)
-    fit = _fitter(cls, by_field)
-
-    def build(data: Fields) -> Any:
-        # Within a version fields are only ever added, so a payload with as many fields has the same ones.
-        if len(data) == count:
-            for name, convert in conversions:
-                data[name] = convert(data[name])
-        else:
-            data = fit(data)
-        made = _new(cls)
-        place(made, data)
-        return made
-
-    return build
-
-
-def _fitter(cls: type[Any], converters: dict[str, Convert]) -> Convert:
-    """The slow way, for a payload of another release: fills in fields added with a default, drops those not known here.
-
-    Both occur while releases overlap, and the first for ever after.
-    """
-    defaults = {each.name: each.default for each in fields(cls) if each.default is not MISSING}
-
-    def fit(data: Fields) -> Fields:
-        return {name: convert(data[name]) if name in data else defaults[name] for name, convert in converters.items()}
-
-    return fit
-
-
-def _converter(hint: Any, part: PartReader) -> Convert:
-    """How a value of the type is made from what JSON holds."""
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin is tuple and arguments[1:] == (...,):
-        return _tuple_of(_converter(arguments[0], part))
-    if origin in (Union, UnionType):
-        return _optional(hint, [each for each in arguments if each is not NoneType], part)
-    if not isinstance(hint, type):
-        raise TypeError(f"{hint} cannot be read back")
-    if is_dataclass(hint):
-        return part(hint)
-    if issubclass(hint, Enum):
-        return _member(hint)
-    return _SCALARS[hint]
-
-
-def _tuple_of(convert: Convert) -> Convert:
-    if convert is as_it_is:
-        return tuple
-    return lambda values: tuple([convert(value) for value in values])
-
-
-def _member(kind: type[Enum]) -> Convert:
-    members = {member.value: member for member in kind}
-    return members.__getitem__
-
-
-def _optional(hint: Any, kinds: list[Any], part: PartReader) -> Convert:
-    if len(kinds) != 1:
-        raise TypeError(f"{hint} is of two kinds and cannot be read back")
-    convert = _converter(kinds[0], part)
-    if convert is as_it_is:
-        return convert
-    return lambda value: None if value is None else convert(value)
-
-
-def as_it_is(value: Any) -> Any:
-    return value
-
-
-def _uuid(value: str) -> UUID:
-    """Twice as fast as ``UUID(value)``, which accepts many spellings; the log has one."""
-    made = _new(UUID)
-    _set_int(made, int(value.replace("-", ""), 16))
-    _set_is_safe(made, _UNKNOWN)
-    return made
-
-
-_SCALARS: Final[dict[Any, Convert]] = {
-    str: as_it_is,
-    int: as_it_is,
-    bool: as_it_is,
-    UUID: _uuid,
-    Decimal: Decimal,
-    datetime: datetime.fromisoformat,
-}

@@ -142,7 +142,9 @@ class CommandHandler:
         Raises :class:`~infra.errors.NotFound` for a stream without events.
         """
         targets = [(decider, entity_id)]
-        (tip,) = self._tips.known(targets) or await self._tips.loaded(targets)
+        # That it was not there once is no reason to say so again: no append will confirm this no.
+        self._tips.forget([tip for tip in self._tips.known(targets) or [] if tip.version == 0])
+        (tip,) = await self._tips.loaded(targets)
         if tip.version == 0:
             self._tips.forget([tip])
             raise NotFound

@@ -5,20 +5,21 @@ passes on: a part, such as a sum of money, is written again as it stood. What no
 """
 
 from collections.abc import Callable
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
-from types import NoneType
-from typing import Any, Final, NoReturn, TypeAlias
+from types import NoneType, UnionType
+from typing import Any, Final, NoReturn, TypeAlias, get_args, get_origin, get_type_hints
 
 from domain.messages import Event
 from domain.registry import EVENTS
-from infra.codec import Convert, Fields, MalformedEvent, UnknownEventType, as_it_is, converters, reader
+from infra.codec import MALFORMED, MalformedEvent, UnknownEventType, reader
 
+Fields: TypeAlias = dict[str, Any]
+Convert: TypeAlias = Callable[[Any], Any]
 Look: TypeAlias = Callable[[Any], Any]
 
 _new: Final = object.__new__
 _set: Final = object.__setattr__
-_WRONG: Final = (KeyError, TypeError, ValueError, ArithmeticError, AttributeError)
 _IN_JSON: Final = frozenset({str, int, float, bool, dict, list, NoneType})
 
 
@@ -44,7 +45,7 @@ def late_reader(name: str, schema_version: int) -> Callable[[Fields], Event]:
             for step in steps:
                 data = step(data)
             _set(event, "__dict__", data)
-        except _WRONG as error:
+        except MALFORMED as error:
             raise MalformedEvent(f"{name} version {schema_version}: {error!r}") from error
         return event
 
@@ -68,7 +69,7 @@ def unopened(name: str, schema_version: int) -> Event:
 def _late_event(cls: type[Event]) -> type[Any]:
     """A subclass of the event's, so that ``match`` and ``isinstance`` see what it is. What was looked at is kept."""
     defaults = {each.name: each.default for each in fields(cls)}
-    made = {name: convert for name, convert in converters(cls, _late_part).items() if convert is not as_it_is}
+    made = {name: convert for name, convert in _converters(cls).items() if convert is not _as_it_is}
     looks = {name: property(_kept(name, convert, defaults[name])) for name, convert in made.items()}
     return type(cls.__name__, (cls,), {**looks, "__getattr__": _missing})
 
@@ -79,8 +80,8 @@ def _late_part(cls: type[Any]) -> Convert:
     A part of another release, which has more fields or fewer, is read at once: it must not be written as it stands.
     """
     at_once = reader(cls)
-    by_field = converters(cls, _late_part)
-    looks = {name: property(_anew(name, convert)) for name, convert in by_field.items() if convert is not as_it_is}
+    by_field = _converters(cls)
+    looks = {name: property(_anew(name, convert)) for name, convert in by_field.items() if convert is not _as_it_is}
     own = {"__eq__": _equal(cls), "__hash__": cls.__hash__, "__dataclass_fields__": vars(cls)["__dataclass_fields__"]}
     late = type(cls.__name__, (cls,), {**looks, **own})
     count = len(by_field)
@@ -95,6 +96,36 @@ def _late_part(cls: type[Any]) -> Convert:
     return build
 
 
+def _converters(cls: type[Any]) -> dict[str, Convert]:
+    """How each field of a dataclass is made from what JSON holds of it."""
+    hints = get_type_hints(cls)
+    return {each.name: _converter(hints[each.name]) for each in fields(cls)}
+
+
+def _converter(hint: Any) -> Convert:
+    arguments = get_args(hint)
+    if hint in (str, int, bool):
+        return _as_it_is
+    if get_origin(hint) is tuple:
+        return _tuple_of(_converter(arguments[0]))
+    if get_origin(hint) is UnionType:
+        (kind,) = (each for each in arguments if each is not NoneType)
+        return _optional(_converter(kind))
+    return _late_part(hint) if isinstance(hint, type) and is_dataclass(hint) else reader(hint)
+
+
+def _tuple_of(convert: Convert) -> Convert:
+    return tuple if convert is _as_it_is else lambda values: tuple([convert(value) for value in values])
+
+
+def _optional(convert: Convert) -> Convert:
+    return convert if convert is _as_it_is else lambda value: None if value is None else convert(value)
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
 def _kept(name: str, convert: Convert, default: Any) -> Look:
     def look(event: Any) -> Any:
         known = event.__dict__
@@ -102,7 +133,7 @@ def _kept(name: str, convert: Convert, default: Any) -> Look:
         if type(value) in _IN_JSON:
             try:
                 value = known[name] = convert(value)
-            except _WRONG as error:
+            except MALFORMED as error:
                 raise MalformedEvent(f"{type(event).__name__}.{name}: {error!r}") from error
         elif value is MISSING:
             _missing(event, name)
@@ -117,7 +148,7 @@ def _anew(name: str, convert: Convert) -> Look:
     def look(part: Any) -> Any:
         try:
             return convert(part.__dict__[name])
-        except _WRONG as error:
+        except MALFORMED as error:
             raise MalformedEvent(f"{type(part).__name__}.{name}: {error!r}") from error
 
     return look

@@ -8,9 +8,11 @@ from uuid import UUID
 
 import asyncpg
 import orjson
+from msgspec import Raw, Struct, field
+from msgspec.json import Decoder
 
 from domain.messages import Recorded
-from infra.codec import decode, decode_fields
+from infra.codec import decode
 from infra.database import Reader
 
 Session: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
@@ -27,6 +29,25 @@ class Log:
 
     log_id: UUID
     shards: int
+
+
+class Published(Struct, frozen=True, kw_only=True):
+    """A stream entry as the relay writes it. What the event says is left unparsed until somebody wants it."""
+
+    position: int = field(name="p")
+    prev: int = field(name="v")
+    stream_id: UUID = field(name="s")
+    version: int = field(name="n")
+    category: str = field(name="c")
+    shard: int = field(name="h")
+    type: str = field(name="t")
+    schema_version: int = field(name="u")
+    data: Raw = field(name="d")
+    metadata: dict[str, Any] = field(name="m")
+    recorded_at: datetime = field(name="r")
+
+
+_published: Final = Decoder(Published)
 
 
 class Entry:
@@ -50,7 +71,8 @@ class Entry:
     def recorded_at(self) -> datetime:
         """When it was appended."""
         source = self._source
-        return source["recorded_at"] if isinstance(source, asyncpg.Record) else datetime.fromisoformat(source["r"])
+        at: datetime = source["recorded_at"] if isinstance(source, asyncpg.Record) else source.recorded_at
+        return at
 
     def recorded(self) -> Recorded:
         """The event itself. Raises what :func:`infra.codec.decode` raises, again at each call."""
@@ -61,24 +83,26 @@ class Entry:
 
 
 def entry(body: bytes) -> Entry:
-    """The entry that the relay published."""
-    fields = orjson.loads(body)
-    return Entry(fields, fields["p"], fields["v"], fields["h"], UUID(fields["s"]), fields["t"])
+    """The entry that the relay published. Raises ``ValueError``."""
+    try:
+        found = _published.decode(body)
+    except RecursionError as error:
+        raise ValueError("the entry is nested too deeply") from error
+    return Entry(found, found.position, found.prev, found.shard, found.stream_id, found.type)
 
 
-def _from_stream(fields: dict[str, Any]) -> Recorded:
+def _from_stream(found: Published) -> Recorded:
     return Recorded(
-        position=fields["p"],
-        stream_id=UUID(fields["s"]),
-        version=fields["n"],
-        category=fields["c"],
-        shard=fields["h"],
-        type=fields["t"],
-        schema_version=fields["u"],
-        # Decoding uses its input up; a copy keeps the entry whole for the next try.
-        data=decode_fields(fields["t"], fields["u"], dict(fields["d"])),
-        metadata=fields["m"],
-        recorded_at=datetime.fromisoformat(fields["r"]),
+        position=found.position,
+        stream_id=found.stream_id,
+        version=found.version,
+        category=found.category,
+        shard=found.shard,
+        type=found.type,
+        schema_version=found.schema_version,
+        data=decode(found.type, found.schema_version, memoryview(found.data)),
+        metadata=found.metadata,
+        recorded_at=found.recorded_at,
     )
 
 

@@ -67,6 +67,10 @@ class Proxy:
         userinfo = self._url.netloc.rpartition("@")[0]
         return self._url._replace(netloc=f"{userinfo}@127.0.0.1:{self.port}").geturl()
 
+    def lead_to(self, url: str) -> None:
+        """Connections made from now on go to this server. Those that are there stay where they are."""
+        self._url = urlsplit(url)
+
     def lose_the_next_answer(self, to: bytes = APPEND) -> None:
         """The next batch reaches the server and is committed; then the line breaks, before the answer arrives."""
         self._next, self._hit = "answer", to
@@ -117,7 +121,11 @@ class Proxy:
 
     async def _serve(self, client: StreamReader, to_client: StreamWriter) -> None:
         await self._flowing.wait()
-        server, to_server = await asyncio.open_connection(self._url.hostname, self._url.port)
+        try:
+            server, to_server = await asyncio.open_connection(self._url.hostname, self._url.port)
+        except ConnectionError:
+            to_client.transport.abort()
+            return
         line = _Line(to_client, to_server)
         self._lines.add(line)
         try:

@@ -197,9 +197,12 @@ class Postgres:
         await self._process.until(self._says_ready, self._start_seconds)
 
     async def _says_ready(self) -> bool:
-        """The server keeps its state in the eighth line of its own pidfile; asking there leaves no noise in its log."""
+        """The server keeps its state in the eighth line of its own pidfile; asking there leaves no noise in its log.
+
+        A standby that can be read says so in another word.
+        """
         lines = self._pid_lines()
-        return len(lines) >= 8 and lines[0] == str(self.process.pid) and lines[7].strip() == "ready"
+        return len(lines) >= 8 and lines[0] == str(self.process.pid) and lines[7].strip() in ("ready", "standby")
 
     def _pid_lines(self) -> list[str]:
         try:

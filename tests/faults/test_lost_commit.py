@@ -140,6 +140,18 @@ async def test_a_refusal_that_could_not_be_confirmed_is_not_given(ours: WriteSid
         await reserve(ours, product, 11)
 
 
+async def test_that_a_stream_was_not_there_once_is_no_reason_to_say_so_again(
+    ours: WriteSide, proxy: Proxy, product: UUID, database_url: str
+) -> None:
+    another = uuid4()
+    proxy.lose_the_next_answer()
+    with pytest.raises(OutcomeUnknown):
+        await reserve(ours, another, 1)
+    async with write_side(database_url) as theirs:
+        await receive(theirs, another, 5)
+    assert (await ours.commands.peek(INVENTORY, another)).available == 5
+
+
 async def test_a_whole_chain_whose_answer_is_lost_is_told_once_for_each_key(
     ours: WriteSide, proxy: Proxy, product: UUID, database_url: str
 ) -> None:
