@@ -7,7 +7,7 @@ from uuid import UUID
 from domain.errors import Refusal
 from infra.claims import digest
 from infra.database import Database
-from infra.errors import IdempotencyKeyInFlight, IdempotencyKeyReused, TooBusy, Unavailable, VersionMismatch
+from infra.errors import AWAY, IdempotencyKeyInFlight, IdempotencyKeyReused, TooBusy, VersionMismatch
 from infra.log import Session
 
 NO_ACCOUNT: Final = (Refusal, VersionMismatch, IdempotencyKeyReused, IdempotencyKeyInFlight, TooBusy)
@@ -91,7 +91,7 @@ async def rehash(database: Database, known: Credential, password_hash: str) -> N
 
 async def forget(database: Database, account_id: UUID) -> None:
     """Removes the password of an account that never came to be. What cannot be removed now goes a day later."""
-    with suppress(Unavailable):
+    with suppress(*AWAY):
         await database.execute("DELETE FROM credentials WHERE account_id = $1", account_id)
 
 
@@ -100,7 +100,7 @@ async def forget_orphans(database: Database, *, at_once: int = 1_000) -> int:
 
     What has been looked at is ``settled`` and in no index, so that only the last day's are ever read.
     """
-    row = await database.fetchrow(
+    row = await database.returning_row(
         "WITH old AS ("
         " SELECT account_id, EXISTS (SELECT FROM events e WHERE e.stream_id = c.account_id) AS registered"
         " FROM credentials c WHERE NOT settled AND changed_at < now() - make_interval(hours => $1)"

@@ -1,6 +1,5 @@
 """Making an account, and what an admin does with one."""
 
-from contextlib import suppress
 from typing import Annotated
 from uuid import UUID
 
@@ -33,7 +32,7 @@ from domain.errors import InvalidValue
 from infra import credentials, erasure
 from infra.attempts import Outcome
 from infra.database import Database
-from infra.errors import AWAY, IdempotencyKeyReused
+from infra.errors import IdempotencyKeyReused
 from infra.passwords import LONGEST, SHORTEST, Passwords
 from infra.sessions import Sessions
 from infra.work import Work
@@ -85,10 +84,10 @@ async def register(
     try:
         receipt = await commands.carry_out([(ACCOUNTS, account_id)], decide, new=1, location=_location)
     except credentials.NO_ACCOUNT:
-        await _forget(database, account_id)
+        await credentials.forget(database, account_id)
         raise
     if receipt.replayed:
-        await _forget(database, account_id)
+        await credentials.forget(database, account_id)
         # Whoever sends an email and a guessed key is not thereby who registered it.
         known = await credentials.of_account(database, receipt.id)
         if not await passwords.verify_password(known.password_hash, body.password):
@@ -127,12 +126,6 @@ async def erase(
     async with database.write() as connection:
         await erasure.forget(connection, [account_id])
     return receipt
-
-
-async def _forget(database: Database, account_id: UUID) -> None:
-    """Takes back a hash that belongs to nobody. One that stays means nothing, and hides no other answer."""
-    with suppress(*AWAY):
-        await credentials.forget(database, account_id)
 
 
 def _location(outcome: Outcome) -> str:

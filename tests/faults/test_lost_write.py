@@ -71,7 +71,7 @@ async def _is_shown(_product_id: UUID, _file: str) -> bool:
 
 GIVEN: Final[Mapping[str, str]] = {
     "infra.sessions.Sessions.begin": "INSERT INTO credentials VALUES ('{account}', 'hash')",
-    "infra.sessions.Sessions.rotate": "INSERT INTO server_secret (secret) VALUES (sha256('x'))",
+    "infra.server_secret.ServerSecret._read": "DELETE FROM server_secret",
     "infra.key_rotation.revoke": "INSERT INTO signing_keys (kid, private_pem) VALUES ('kid', 'pem')",
 }
 """What must be there so that there is something to write."""
@@ -79,7 +79,7 @@ GIVEN: Final[Mapping[str, str]] = {
 WRITES: Final[Mapping[str, Write]] = {
     "infra.credentials.store": lambda database: credentials.store(database, uuid4(), "hash"),
     "infra.credentials.rehash": lambda database: credentials.rehash(database, Credential(uuid4(), "old", 0), "new"),
-    "infra.credentials.forget": lambda database: credentials.forget(database, uuid4()),
+    "infra.credentials.forget_orphans": credentials.forget_orphans,
     "infra.idempotency._carried_out": lambda database: idempotency.once(database, KEYED, _made),
     "infra.image_files.ImageFiles.keep": lambda database: files(database).keep(
         uuid4(), Image(digest="0" * 64, content_type="image/png", size=1), b"x"
@@ -129,6 +129,7 @@ WRITES: Final[Mapping[str, Write]] = {
 ELSEWHERE: Final = frozenset(
     {
         "infra.api_keys.known.ApiKeys._note",  # nobody waits for it
+        "infra.credentials.forget",  # what it could not remove goes a day later
         "infra.event_store.snapshots.SnapshotWriter.write",  # nor for this
         "infra.imports.sweeping.discard_files",  # whose file is gone by then; it does the same again
         "projections.runtime.driver.Driver._apply",  # retreats to its checkpoints, whatever was committed
