@@ -36,10 +36,10 @@ def _of_module(module: str, tree: ast.Module) -> Iterator[Call]:
         elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             constants[node.targets[0].id] = node.value
     for name, function in _functions(module, tree):
-        for node in ast.walk(function):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and _is_database(node.func.value):
-                statement = _text(node.args[0], constants) if node.args else ""
-                yield Call(name, node.func.attr, statement)
+        for inner in ast.walk(function):
+            match inner:
+                case ast.Call(func=ast.Attribute(value=value, attr=method), args=args) if _is_database(value):
+                    yield Call(name, method, _text(args[0], constants) if args else "")
 
 
 def _functions(name: str, within: ast.Module | ast.ClassDef) -> Iterator[tuple[str, ast.AsyncFunctionDef]]:
