@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.answers import Answer, json_answer
 from api.commands.sender import Commands, Sender
 from api.context import EXCHANGE, Exchange
-from api.deps import opened
+from api.deps import Context, opened
 from api.endpoint import router
 from api.errors import Problem
 from api.ids import new_id
@@ -114,6 +114,7 @@ async def sign_in(
 async def refresh(
     body: RefreshBody,
     commands: Commands,
+    _: Context,  # a malformed header is refused before the token is spent
     sessions: SignedIn,
     tokens: Signer,
     client: Peer,
@@ -142,7 +143,7 @@ async def refresh(
 
 
 @routes.post("/v1/auth/logout", status_code=204)
-async def sign_out(body: RefreshBody, commands: Commands, sessions: SignedIn) -> None:
+async def sign_out(body: RefreshBody, commands: Commands, _: Context, sessions: SignedIn) -> None:
     """End the session of the refresh token. One that is over, or never was, needs no end (RFC 7009 section 2.2).
 
     So it may be repeated as it is, and an `Idempotency-Key` has no meaning here.
