@@ -56,14 +56,20 @@ async def _by_token(resources: Resources, exchange: Exchange, token: str, ended:
         if ended is None or b"idempotency-key" not in exchange.headers:
             raise invalid_token()
         exchange.recall = ended
-    return Principal(id=access.account_id, scopes=access.scopes, session_id=access.session_id)
+    return Principal(id=access.account_id, scopes=access.scopes, session_id=access.session_id, version=access.version)
 
 
 async def _by_api_key(resources: Resources, key: bytes) -> Principal:
+    """Who a key speaks for was asked within the last second, and is asked anew once its account has changed since."""
+    keys, revocations, text = resources[ApiKeys], resources[Revocations], key.decode("latin-1")
     try:
-        bearer = await resources[ApiKeys].verify(key.decode("latin-1"))
+        bearer = await keys.verify(text)
+        if revocations.changed(bearer.account_id, bearer.version):
+            bearer = await keys.verify(text, since=bearer.version)
     except InvalidApiKey:
         raise Problem("unauthenticated") from None
+    if revocations.key_ended(bearer.key_id):
+        raise Problem("unauthenticated")
     return Principal(id=bearer.account_id, scopes=bearer.scopes, api_key_id=bearer.key_id)
 
 

@@ -28,11 +28,15 @@ _WAIT = re.compile(rb"(?:^|[,;\s])wait\s*=\s*\"?([0-9]{1,6})")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
-    """Who asks, and what they may do: in a session that began with a password, or with an API key."""
+    """Who asks, and what they may do: in a session that began with a password, or with an API key.
+
+    ``version`` is that of the account's stream when the token was issued; of a key it says nothing.
+    """
 
     id: UUID
     scopes: frozenset[str]
     session_id: UUID | None = None
+    version: int = 0
     api_key_id: UUID | None = None
 
 

@@ -1,5 +1,6 @@
 """What the API process opens when it starts, and closes in reverse order when it ends."""
 
+import asyncio
 from collections.abc import Awaitable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
@@ -21,8 +22,11 @@ from domain.accounts import ACCOUNTS
 from infra.access import Revocations
 from infra.api_keys import ApiKeys
 from infra.background import Background
+from infra.cache.channel import Channel
+from infra.cache.link import kept
 from infra.command_handler import CommandHandler
 from infra.database import Database
+from infra.endings import end
 from infra.health import Component
 from infra.image_files import ImageFiles
 from infra.keys import Keys as SigningKeys
@@ -46,12 +50,13 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
     log = await known_log(database)
     redis = open_redis(settings.redis_url)
     stack.push_async_callback(redis.aclose)
-    handler = open_write_side(stack, settings, database, log, registry)
+    revocations = Revocations(database)
+    handler = open_write_side(stack, settings, database, log, registry, on_ended=revocations.stored)
     storage = open_storage(settings)
     background = Background()
     stack.push_async_callback(background.close)
     secret = ServerSecret(database)
-    proofs = await _proofs(stack, settings, database, handler)
+    proofs = await _proofs(stack, settings, database, log, handler, revocations)
     passwords = Passwords()
     await ensure_admin(settings, database, handler, passwords)
     reads = await open_reads(stack, settings, registry, database, log)
@@ -78,14 +83,21 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
 
 
 async def _proofs(
-    stack: AsyncExitStack, settings: Settings, database: Database, handler: CommandHandler
+    stack: AsyncExitStack,
+    settings: Settings,
+    database: Database,
+    log: Log,
+    handler: CommandHandler,
+    revocations: Revocations,
 ) -> Mapping[type, Any]:
     """What tells who asks: tokens and the keys that sign them, API keys, and what has ended before its time."""
-    signing_keys, revocations = SigningKeys(database), Revocations(database)
+    signing_keys = SigningKeys(database)
     api_keys = ApiKeys(database, partial(_allowed, handler))
     stack.push_async_callback(api_keys.close)
     await revocations.look()
     await stack.enter_async_context(revocations.following())
+    news = Channel(settings.redis_url, Keys.of(log.log_id).access, revocations)
+    stack.push_async_callback(end, asyncio.create_task(kept(news.keep)))
     await stack.enter_async_context(signing_keys.following())
     return {
         SigningKeys: signing_keys,
@@ -95,10 +107,12 @@ async def _proofs(
     }
 
 
-async def _allowed(handler: CommandHandler, account_id: UUID) -> frozenset[str] | None:
-    """What an account may do now, through whatever speaks for it."""
+async def _allowed(handler: CommandHandler, account_id: UUID, key_id: UUID) -> tuple[frozenset[str], int] | None:
+    """What an account may do now, through an API key of its own. The log tells of a key's end before its row does."""
     account, _ = await handler.now(ACCOUNTS, account_id)
-    return scopes_of(account.roles) if account and account.active else None
+    if account is None or not account.active or account.endings.of(key_id):
+        return None
+    return scopes_of(account.roles), account.version
 
 
 def _components(database: Database, redis: Redis, storage: Storage) -> tuple[Component, ...]:

@@ -6,6 +6,7 @@ from typing import Any, Final, TypeAlias
 
 from domain.accounts import (
     AccountActivated,
+    AccountApiKeyRevoked,
     AccountDeactivated,
     AccountEmailVerificationRequested,
     AccountEmailVerified,
@@ -77,6 +78,7 @@ EVENTS: Final[Mapping[str, EventType]] = {
     "account.password_reset_requested": EventType(cls=AccountPasswordResetRequested),
     "account.session_ended": EventType(cls=AccountSessionEnded),
     "account.token_reused": EventType(cls=AccountTokenReused),
+    "account.api_key_revoked": EventType(cls=AccountApiKeyRevoked),
     "account.erased": EventType(cls=AccountErased),
     "product.added": EventType(cls=ProductAdded),
     "product.repriced": EventType(cls=ProductRepriced),

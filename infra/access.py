@@ -1,27 +1,32 @@
 """Access that ends before its token expires: every API process follows the events that end it.
 
-An event counts within two seconds of its commit in every process that can read Postgres: a second until the next look,
-and no longer for the look itself. While Postgres is away nothing new can be known, and what is known goes on to count.
+A process knows at once what it has stored itself. Of what others store it is told (:mod:`infra.access_news`) and then
+looks at the log, which alone is believed; and it looks once a second anyway. So an event counts everywhere a fraction
+of a second after its commit, and where no news arrives within two seconds in every process that can read Postgres: a
+second until the next look, and no longer for the look itself. While Postgres is away nothing new can be known, and
+what is known goes on to count.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
 import structlog
 
-from domain.accounts import AccountPasswordChanged, AccountSessionEnded, AccountTokenReused
-from domain.messages import Event
+from domain.accounts import Cut, Ending, ending
 from infra.codec import MalformedEvent, UnknownEventType, decode
 from infra.database import Database
+from infra.event_store import Stored
 from infra.repeating import repeating
 from infra.tokens import Access
 
 LOOK_SECONDS: Final = 1.0
 """Between two looks, and the most that one may take."""
+
+REST_SECONDS: Final = 0.05
+"""Between two looks that somebody asked for: all who ask meanwhile share the second."""
 
 REMEMBER_SECONDS: Final = 960.0
 """Sixteen minutes: a token issued before the event has expired by then, whatever the clocks."""
@@ -35,6 +40,7 @@ TYPES: Final = (
     "account.erased",
     "account.session_ended",
     "account.token_reused",
+    "account.api_key_revoked",
 )
 """What ends access. The index ``events_end_access`` names the same ones, or it would not serve."""
 
@@ -50,47 +56,54 @@ _BEYOND: Final = 2**63 - 1
 _log = structlog.get_logger("weir.access")
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """What an account's tokens must be younger than, in versions of its stream.
-
-    ``version`` counts for all but the session ``kept``, and ``kept_version`` for that one: it is what the events said
-    that did not keep it.
-    """
-
-    version: int
-    kept: UUID | None
-    kept_version: int
-    until: float
-
-    def then(self, version: int, kept: UUID | None, until: float) -> "Cut":
-        """Both this and a later event of the account."""
-        return Cut(version, kept, self.kept_version if kept == self.kept else self.version, until)
-
-    def ends(self, access: Access) -> bool:
-        """Whether the token was issued before what counts for its session."""
-        return access.version < (self.kept_version if access.session_id == self.kept else self.version)
-
-
 class Revocations:
-    """One process's knowledge of what has ended. Holds what happened in the last sixteen minutes, and no more."""
+    """One process's knowledge of what has ended. Holds what happened in the last sixteen minutes, and no more.
+
+    What it is told twice, or late, changes nothing.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._cuts: dict[UUID, Cut] = {}
-        self._sessions: dict[UUID, float] = {}
+        self._cuts: dict[UUID, tuple[Cut, float]] = {}
+        self._ended: dict[UUID, float] = {}
         self._position: int | None = None
+        self._news = asyncio.Event()
 
     def ended(self, access: Access) -> bool:
         """Whether the access that a token gave has ended since: two look-ups, no waiting."""
-        if access.session_id in self._sessions:
+        if access.session_id in self._ended:
             return True
         cut = self._cuts.get(access.account_id)
-        return cut is not None and cut.ends(access)
+        return cut is not None and cut[0].ends(access.session_id, access.version)
+
+    def key_ended(self, key_id: UUID) -> bool:
+        """Whether the API key has been revoked lately."""
+        return key_id in self._ended
+
+    def changed(self, account_id: UUID, version: int) -> bool:
+        """Whether what the account may do has changed since its stream was at that version."""
+        cut = self._cuts.get(account_id)
+        return cut is not None and cut[0].version > version
+
+    def stored(self, events: Sequence[Stored]) -> None:
+        """This process has stored these, all of :data:`TYPES`: they count before anybody is answered."""
+        for event in events:
+            self._end(event.stream_id, _ending(event.version, event.type, event.schema_version, event.data))
 
     def following(self) -> AbstractAsyncContextManager[None]:
-        """Looks every second until the block ends."""
-        return repeating("follow revocations", self.look, LOOK_SECONDS)
+        """Looks every second, and soon after each piece of news, until the block ends."""
+        return repeating("follow revocations", self.look, LOOK_SECONDS, sooner=self._news, rest=REST_SECONDS)
+
+    def opened(self) -> None:
+        """Others are heard from here on; what they said before was not."""
+        self._news.set()
+
+    def announced(self, message: Mapping[str, Any]) -> None:  # noqa: ARG002 - what there is, the log says
+        """Another process has stored something."""
+        self._news.set()
+
+    def lost(self) -> None:
+        """Others are not heard for now. The looks go on."""
 
     async def look(self) -> None:
         """Takes in what has happened since the last look, or before the first one in the last sixteen minutes.
@@ -123,41 +136,31 @@ class Revocations:
         """How many there were."""
         self._position = rows[-1]["position"] if rows else self._position or 0
         for row in rows:
-            self._end(row["stream_id"], row["version"], _event(row))
+            self._end(row["stream_id"], _ending(row["version"], row["type"], row["schema_version"], row["data"]))
         return len(rows)
 
-    def _end(self, account_id: UUID, version: int, event: Event | None) -> None:
-        match event:
-            case AccountSessionEnded(session_id=session_id) | AccountTokenReused(session_id=session_id):
-                self._sessions.pop(session_id, None)
-                self._sessions[session_id] = _until()
-            case AccountPasswordChanged(kept_session=kept):
-                self._cut(account_id, version, kept)
-            case _:
-                self._cut(account_id, version, None)
-
-    def _cut(self, account_id: UUID, version: int, kept: UUID | None) -> None:
+    def _end(self, account_id: UUID, what: Ending) -> None:
         """What is newest stands last, so that what is to be forgotten stands first."""
-        known = self._cuts.pop(account_id, None)
-        until = _until()
-        self._cuts[account_id] = known.then(version, kept, until) if known else Cut(version, kept, 0, until)
+        until = asyncio.get_running_loop().time() + REMEMBER_SECONDS
+        if isinstance(what, Cut):
+            known, _ = self._cuts.pop(account_id, (Cut(), 0.0))
+            self._cuts[account_id] = known.then(what), until
+        else:
+            self._ended.pop(what, None)
+            self._ended[what] = until
 
     def _forget(self) -> None:
         now = asyncio.get_running_loop().time()
-        while self._sessions and self._sessions[first := next(iter(self._sessions))] < now:
-            del self._sessions[first]
-        while self._cuts and self._cuts[first := next(iter(self._cuts))].until < now:
+        while self._ended and self._ended[first := next(iter(self._ended))] < now:
+            del self._ended[first]
+        while self._cuts and self._cuts[first := next(iter(self._cuts))][1] < now:
             del self._cuts[first]
 
 
-def _until() -> float:
-    return asyncio.get_running_loop().time() + REMEMBER_SECONDS
-
-
-def _event(row: Any) -> Event | None:
-    """The event; None where a newer release wrote it in a shape not known here, which then ends all there is."""
+def _ending(version: int, kind: str, schema_version: int, data: bytes) -> Ending:
+    """What the event ends; where a newer release wrote it in a shape not known here, all access of the account."""
     try:
-        return decode(row["type"], row["schema_version"], row["data"])
+        return ending(version, decode(kind, schema_version, data)) or Cut(version)
     except (UnknownEventType, MalformedEvent) as error:
-        _log.warning("unreadable, so all access of the account ends", type=row["type"], error=str(error))
-        return None
+        _log.warning("unreadable, so all access of the account ends", type=kind, error=str(error))
+        return Cut(version)

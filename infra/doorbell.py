@@ -1,4 +1,4 @@
-"""The doorbell: tells the relay that the log has grown. Only a hint, because the relay also looks by itself."""
+"""The doorbell: tells another process that the log has grown. Only a hint, because who listens also looks by itself."""
 
 import asyncio
 
@@ -14,13 +14,13 @@ QUIET_SECONDS = 0.5
 class Doorbell:
     """Rings once for all commits that happen while the ring before is on its way; never waits, never fails.
 
-    After each ring it ``rest``s for so many seconds.
+    After each ring it ``rest``s for so many seconds. ``message`` is what listeners hear.
     """
 
-    def __init__(self, url: SecretStr, channel: str, *, rest: float = 0.0) -> None:
+    def __init__(self, url: SecretStr, channel: str, *, rest: float = 0.0, message: bytes = b"") -> None:
         self._url = url
         self._rest = rest
-        self._command = pack("PUBLISH", channel, b"")
+        self._command = pack("PUBLISH", channel, message)
         self._connection: Connection | None = None
         self._ringing: asyncio.Task[None] | None = None
         self._again = False
@@ -46,16 +46,27 @@ class Doorbell:
                 if self._rest:
                     await asyncio.sleep(self._rest)
         except BROKEN:
+            # Nobody hears what is rung now: who listens looks by itself, when it can listen again if not before.
             self._quiet_until = asyncio.get_running_loop().time() + QUIET_SECONDS
             await self._hang_up()
         finally:
             self._ringing = None
 
     async def _ring_once(self) -> None:
-        if self._connection is None:
-            self._connection = await open_connection(self._url)
-        await self._connection.send_packed_command(self._command, check_health=False)
-        await self._connection.read_response()
+        if self._connection is not None:
+            try:
+                await self._send(self._connection)
+            except BROKEN:
+                # It may have gone long ago, with a restart or an idle timeout, and the server be there all the same.
+                await self._hang_up()
+            else:
+                return
+        self._connection = await open_connection(self._url)
+        await self._send(self._connection)
+
+    async def _send(self, connection: Connection) -> None:
+        await connection.send_packed_command(self._command, check_health=False)
+        await connection.read_response()
 
     async def _hang_up(self) -> None:
         connection, self._connection = self._connection, None

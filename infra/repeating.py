@@ -3,7 +3,8 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 import asyncpg
 import structlog
@@ -17,19 +18,34 @@ _log = structlog.get_logger("weir.repeating")
 
 
 @asynccontextmanager
-async def repeating(name: str, task: Task, seconds: float) -> AsyncIterator[None]:
-    """Does the task every ``seconds`` until the block ends; what keeps it from succeeding is logged when it begins."""
-    running = asyncio.create_task(_repeat(name, task, seconds), name=name)
+async def repeating(
+    name: str, task: Task, seconds: float, *, sooner: asyncio.Event | None = None, rest: float = 0.0
+) -> AsyncIterator[None]:
+    """Does the task every ``seconds`` until the block ends; what keeps it from succeeding is logged when it begins.
+
+    Whenever ``sooner`` is set it is done at once, though never sooner than ``rest`` seconds after the last time.
+    """
+    pause = partial(_pause, seconds, asyncio.Event() if sooner is None else sooner, rest)
+    running = asyncio.create_task(_repeat(name, task, pause), name=name)
     try:
         yield
     finally:
         await end(running)
 
 
-async def _repeat(name: str, task: Task, seconds: float) -> None:
+async def _pause(seconds: float, sooner: asyncio.Event, rest: float) -> None:
+    """Cleared before the task and not after: what is told meanwhile is for the next time."""
+    await asyncio.sleep(rest)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds * random.uniform(0.8, 1.0) - rest):  # noqa: S311
+            await sooner.wait()
+    sooner.clear()
+
+
+async def _repeat(name: str, task: Task, pause: Task) -> None:
     failing = False
     while True:
-        await asyncio.sleep(seconds * random.uniform(0.8, 1.0))  # noqa: S311
+        await pause()
         failed = await _fails(name, task, quiet=failing)
         if failing and not failed:
             _log.info("goes on again", task=name)

@@ -75,6 +75,11 @@ class Keys:
         return f"{self.prefix}doorbell"
 
     @property
+    def access(self) -> str:
+        """The channel that is rung after an append that ends somebody's access."""
+        return f"{self.prefix}access"
+
+    @property
     def applied(self) -> str:
         """The channel that tells how far consumers have come, after the cache was refreshed."""
         return f"{self.prefix}applied"

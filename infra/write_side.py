@@ -1,15 +1,16 @@
 """The write side as a process opens it: the command handler over the appender over the doorbell."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
 
+from infra.access_news import AccessNews, Observer
 from infra.command_handler import CommandHandler
 from infra.database import Database
 from infra.doorbell import Doorbell
-from infra.event_store import Appender
+from infra.event_store import Appender, AppendRequest
 from infra.log import Log
 from infra.metrics import RaceMetrics
 from infra.settings import Settings
@@ -25,10 +26,16 @@ BULK_TIPS: Final = 1_000
 
 
 def open_write_side(
-    stack: AsyncExitStack, settings: Settings, database: Database, log: Log, registry: CollectorRegistry
+    stack: AsyncExitStack,
+    settings: Settings,
+    database: Database,
+    log: Log,
+    registry: CollectorRegistry,
+    *,
+    on_ended: Observer = lambda _: None,
 ) -> CommandHandler:
-    """Opens it until the stack is closed."""
-    open_appender = _appenders(stack, settings, database, log, largest_batch=settings.append_batch)
+    """Opens it until the stack is closed. ``on_ended`` is told of what ends access, before its commit is answered."""
+    open_appender = _appenders(stack, settings, database, log, on_ended=on_ended, largest_batch=settings.append_batch)
     handler = _opened(stack, database, log, open_appender(), tips=TIPS)
     RaceMetrics(registry, handler.races)
     return handler
@@ -54,14 +61,29 @@ def _opened(stack: AsyncExitStack, database: Database, log: Log, appender: Appen
 
 
 def _appenders(
-    stack: AsyncExitStack, settings: Settings, database: Database, log: Log, *, rest: float = 0.0, **batches: Any
+    stack: AsyncExitStack,
+    settings: Settings,
+    database: Database,
+    log: Log,
+    *,
+    rest: float = 0.0,
+    on_ended: Observer = lambda _: None,
+    **batches: Any,
 ) -> Callable[[], Appender]:
-    """What opens appenders that share a doorbell."""
-    doorbell = Doorbell(settings.redis_url, Keys.of(log.log_id).doorbell, rest=rest)
+    """What opens appenders that share a doorbell, and the news of access that has ended."""
+    keys = Keys.of(log.log_id)
+    doorbell = Doorbell(settings.redis_url, keys.doorbell, rest=rest)
+    news = Doorbell(settings.redis_url, keys.access, message=b"{}")
+    access = AccessNews(news, on_ended)
     stack.push_async_callback(doorbell.close)
+    stack.push_async_callback(news.close)
+
+    def on_stored(requests: Sequence[AppendRequest]) -> None:
+        access.stored(requests)
+        doorbell.ring()
 
     def opened() -> Appender:
-        appender = Appender(database, timeout=settings.append_timeout, on_stored=doorbell.ring, **batches)
+        appender = Appender(database, timeout=settings.append_timeout, on_stored=on_stored, **batches)
         stack.push_async_callback(appender.close)
         return appender
 

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from domain.accounts import (
     AccountActivated,
+    AccountApiKeyRevoked,
     AccountDeactivated,
     AccountEmailVerificationRequested,
     AccountEmailVerified,
@@ -111,6 +112,7 @@ ACCOUNT_CARD: Final = Projection[AccountCard](
             AccountPasswordResetRequested,
             AccountSessionEnded,
             AccountTokenReused,
+            AccountApiKeyRevoked,
             AccountErased,
         }
     ),
@@ -124,6 +126,7 @@ ACCOUNT_CARD: Final = Projection[AccountCard](
             AccountPasswordResetRequested,
             AccountSessionEnded,
             AccountTokenReused,
+            AccountApiKeyRevoked,
             AccountErased,
         }
     ),

@@ -22,6 +22,7 @@ from infra.keys import Keys
 from infra.settings import Settings
 from infra.tokens import Tokens
 from tests.log_checks import Rows, oversold, stock_after, violations, whole_log
+from tests.people import has_account
 from tests.serving import Line
 
 CONNECTIONS: Final = 32
@@ -118,7 +119,8 @@ async def sale(settings: Settings, ports: Sequence[int], stock: int) -> AsyncIte
     tokens = Tokens(Keys(database), issuer=settings.token_issuer, seconds=settings.access_token_seconds)
     doors = [Door(port) for port in ports]
     try:
-        staff = (await invited(tokens, [1], Role.STAFF))[0]
+        (staff,) = await invited(tokens, [1], Role.STAFF)
+        await has_account(database, staff.id, Role.STAFF)
         yield Sale(doors, await _put_on_sale(doors[0], staff.token, stock)), tokens
     finally:
         for door in doors:

@@ -19,6 +19,7 @@ from infra.database import Database
 from infra.keys import Keys
 from infra.settings import Settings
 from infra.tokens import Tokens
+from tests.people import has_account
 
 SECRET: Final = "whsec_" + base64.b64encode(b"a secret of the tests, 32 bytes!").decode()
 
@@ -50,8 +51,10 @@ class Shop:
     tokens: Tokens
 
     async def client(self, *roles: Role) -> Client:
-        """Somebody with these roles; a customer if none are named."""
+        """Somebody with these roles; a customer, for whom a token is enough, if none are named."""
         account_id = uuid4()
+        if roles:
+            await has_account(self.database, account_id, *roles)
         scopes = scopes_of(roles or (Role.CUSTOMER,))
         issued = await self.tokens.issue(account_id, scopes, session_id=uuid4(), version=1)
         return Client(http=self.http, id=account_id, headers={"Authorization": f"Bearer {issued.token}"})

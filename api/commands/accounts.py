@@ -1,6 +1,6 @@
 """Making an account, and what an admin does with one."""
 
-from typing import Annotated
+from typing import Annotated, Final
 from uuid import UUID
 
 from email_validator import EmailNotValidError, validate_email
@@ -9,8 +9,8 @@ from pydantic import Field
 
 from api.answers import Receipt
 from api.auth import require
-from api.commands.sender import Commands, recall
-from api.context import Principal
+from api.commands.authority import acting, acting_as
+from api.commands.sender import Commands, Sender, recall
 from api.deps import opened
 from api.endpoint import router
 from api.ids import new_id
@@ -39,8 +39,10 @@ from infra.work import Work
 
 routes = router(tags=["accounts"])
 
-Admin = Annotated[Principal, Depends(require("accounts:admin"))]
-PerhapsMe = Annotated[Principal, Depends(require("accounts:admin", ended=recall))]
+ADMIN: Final = "accounts:admin"
+
+Admin = Annotated[Sender, Depends(acting(ADMIN))]
+PerhapsMe = Annotated[Sender, Depends(acting_as(require(ADMIN, ended=recall), ADMIN))]
 
 
 class RegisterBody(Body):
@@ -97,7 +99,7 @@ async def register(
 
 @routes.post("/v1/accounts/{account_id}/deactivate")
 async def deactivate(
-    account_id: UUID, commands: Commands, _: PerhapsMe, sessions: Annotated[Sessions, Depends(opened(Sessions))]
+    account_id: UUID, commands: PerhapsMe, sessions: Annotated[Sessions, Depends(opened(Sessions))]
 ) -> Receipt:
     """Lock an account: all its sessions end, and nobody can sign in to it."""
     receipt = await commands.handle((ACCOUNTS, account_id), DeactivateAccount())
@@ -106,20 +108,20 @@ async def deactivate(
 
 
 @routes.post("/v1/accounts/{account_id}/activate")
-async def activate(account_id: UUID, commands: Commands, _: Admin) -> Receipt:
+async def activate(account_id: UUID, commands: Admin) -> Receipt:
     """Unlock an account. Its owner has to sign in again."""
     return await commands.handle((ACCOUNTS, account_id), ActivateAccount())
 
 
 @routes.put("/v1/accounts/{account_id}/roles")
-async def change_roles(account_id: UUID, body: RolesBody, commands: Commands, _: PerhapsMe) -> Receipt:
+async def change_roles(account_id: UUID, body: RolesBody, commands: PerhapsMe) -> Receipt:
     """Give an account exactly these roles. Tokens with other scopes are refused within two seconds."""
     return await commands.handle((ACCOUNTS, account_id), ChangeRoles(roles=tuple(body.roles)))
 
 
 @routes.delete("/v1/accounts/{account_id}")
 async def erase(
-    account_id: UUID, commands: Commands, _: PerhapsMe, database: Annotated[Database, Depends(opened(Database))]
+    account_id: UUID, commands: PerhapsMe, database: Annotated[Database, Depends(opened(Database))]
 ) -> Receipt:
     """End an account for good; its email and username are free again."""
     receipt = await commands.handle((ACCOUNTS, account_id), EraseAccount())

@@ -1,6 +1,7 @@
 """API keys of one's own: what a program shows in ``X-API-Key`` instead of a token. Made, listed and revoked here."""
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -10,7 +11,8 @@ from pydantic_core import PydanticCustomError
 
 from api.answers import JSON, REPLAYED, Answer, Done, Headers
 from api.auth import in_session
-from api.commands.sender import Commands
+from api.commands.authority import acting_as
+from api.commands.sender import Sender
 from api.context import Principal
 from api.deps import opened
 from api.endpoint import router
@@ -18,17 +20,23 @@ from api.errors import Problem
 from api.ids import new_id
 from api.schemas import Body
 from api.scopes import MEANINGS
+from domain.accounts import ACCOUNTS, RevokeApiKey
 from domain.errors import InvalidValue
 from infra import api_keys
 from infra.api_keys import ApiKey, NewKey
 from infra.database import Database, Pooled
-from infra.errors import NotFound
+from infra.errors import NotFound, TooBusy
+from infra.idempotency import Answered
+from infra.work import Work
 
 routes = router("/v1/me/api-keys", tags=["accounts"])
 
 LONGEST_LIFE: Final = timedelta(days=3660)
+TRIES: Final = 5
 
-Owner = Annotated[Principal, Depends(in_session())]
+_OWNER = in_session()
+Owner = Annotated[Principal, Depends(_OWNER)]
+Own = Annotated[Sender, Depends(acting_as(_OWNER))]
 Rows = Annotated[Database, Depends(opened(Database))]
 
 _PRIVATE: Final = (b"cache-control", b"no-store")
@@ -80,7 +88,7 @@ class ApiKeyList(BaseModel):
 
 
 @routes.post("", status_code=201, response_model=MadeApiKeyDocument)
-async def make_api_key(body: MakeApiKeyBody, owner: Owner, commands: Commands) -> Answer:
+async def make_api_key(body: MakeApiKeyBody, owner: Owner, commands: Own) -> Answer:
     """Make an API key. It reaches no further than who makes it, and an API key cannot make another."""
     key_id = new_id()
     fresh = api_keys.fresh(key_id)
@@ -92,15 +100,7 @@ async def make_api_key(body: MakeApiKeyBody, owner: Owner, commands: Commands) -
         scopes=sorted(set(body.scopes)),
         expires_at=body.expires_at,
     )
-
-    async def make(connection: Pooled) -> dict[str, Any]:
-        _check(body, owner)
-        return api_keys.told(await api_keys.make(connection, new))
-
-    try:
-        made = await commands.write(make)
-    except api_keys.TooManyApiKeys:
-        raise Problem("too-many-api-keys") from None
+    made = await _made(commands, body, owner, new)
     document = _document(api_keys.as_told(made.answer))
     shown = MadeApiKeyDocument(**document.model_dump(), key=None if made.replayed else fresh.text)
     headers: Headers = [(b"location", b"/v1/me/api-keys/%b" % str(shown.id).encode("ascii"))]
@@ -125,15 +125,40 @@ async def read_api_key(key_id: UUID, owner: Owner, database: Rows) -> Answer:
 
 
 @routes.delete("/{key_id}")
-async def revoke_api_key(key_id: UUID, owner: Owner, commands: Commands) -> Done:
-    """Revoke an API key: within two seconds it opens nothing any more."""
+async def revoke_api_key(key_id: UUID, owner: Owner, commands: Own, database: Rows) -> Done:
+    """Revoke an API key: within two seconds it opens nothing any more, and nothing is written with it any more."""
+    there = await api_keys.is_kept(database, owner.id, key_id)
 
-    async def revoke(connection: Pooled) -> dict[str, Any]:
-        if not await api_keys.revoke(connection, owner.id, key_id):
+    def decide(work: Work) -> None:
+        if not there:
             raise NotFound
-        return {}
+        work.execute(ACCOUNTS, owner.id, RevokeApiKey(key_id=key_id))
 
-    return Done(replayed=(await commands.write(revoke)).replayed)
+    # Told to the log first, so that every process hears of it even if this one gets no further.
+    receipt = await commands.carry_out([(ACCOUNTS, owner.id)], decide)
+    await api_keys.revoke(database, owner.id, key_id)
+    return Done(replayed=receipt.replayed)
+
+
+async def _made(commands: Sender, body: MakeApiKeyBody, owner: Principal, new: NewKey) -> Answered:
+    """The key, made by an account that may: if it changes in between, all is asked once more."""
+    for _ in range(TRIES):
+        version = await commands.entitled(owner.id)
+        try:
+            with api_keys.account_unchanged():
+                return await commands.write(partial(_make, body, owner, new, version))
+        except api_keys.AccountChanged:
+            continue
+        except api_keys.TooManyApiKeys:
+            raise Problem("too-many-api-keys") from None
+    raise TooBusy("the account changes all the time")
+
+
+async def _make(
+    body: MakeApiKeyBody, owner: Principal, new: NewKey, version: int, connection: Pooled
+) -> dict[str, Any]:
+    _check(body, owner)
+    return api_keys.told(await api_keys.make(connection, new, version))
 
 
 def _check(body: MakeApiKeyBody, owner: Principal) -> None:

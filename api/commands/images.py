@@ -8,9 +8,9 @@ from uuid import UUID
 from fastapi import Depends, Request
 
 from api.answers import Receipt
-from api.auth import require
-from api.commands.sender import Commands
-from api.context import Principal, stands_for
+from api.commands.authority import acting
+from api.commands.sender import Sender
+from api.context import stands_for
 from api.deps import opened
 from api.endpoint import router
 from api.guard import accepts
@@ -21,7 +21,7 @@ from infra.image_files import ImageFiles
 
 routes = router(tags=["catalogue"])
 
-Catalogue = Annotated[Principal, Depends(require("catalogue:write"))]
+Catalogue = Annotated[Sender, Depends(acting("catalogue:write"))]
 Desk = Annotated[Uploads, Depends(opened(Uploads))]
 Files = Annotated[ImageFiles, Depends(opened(ImageFiles))]
 
@@ -37,9 +37,7 @@ _BODY: Final[dict[str, Any]] = {
 
 @routes.put("/v1/products/{product_id}/image", openapi_extra=_BODY)
 @accepts(*IMAGE_ENDINGS, limit=LARGEST_IMAGE, stream=True)
-async def change_image(
-    request: Request, product_id: UUID, commands: Commands, desk: Desk, files: Files, _: Catalogue
-) -> Receipt:
+async def change_image(request: Request, product_id: UUID, commands: Catalogue, desk: Desk, files: Files) -> Receipt:
     """Show the product by this picture from now on."""
     product = await commands.handler.peek(PRODUCTS, product_id)
     async with desk.body(request) as content:

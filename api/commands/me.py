@@ -8,8 +8,9 @@ from pydantic import Field
 
 from api.answers import Done, Receipt
 from api.auth import in_session
+from api.commands.authority import acting_as
 from api.commands.password_change import NewPassword, change_password
-from api.commands.sender import Commands, recall
+from api.commands.sender import Sender, recall
 from api.context import Principal
 from api.deps import opened
 from api.endpoint import router
@@ -44,8 +45,11 @@ Bio = Annotated[str, Field(max_length=LONGEST_BIO)]
 Known = Annotated[Secret, Field(max_length=LONGEST)]
 Wanted = Annotated[Secret, Field(min_length=SHORTEST, max_length=LONGEST)]
 
-Me = Annotated[Principal, Depends(in_session())]
-Leaving = Annotated[Principal, Depends(in_session(ended=recall))]
+_ME, _LEAVING = in_session(), in_session(ended=recall)
+Me = Annotated[Principal, Depends(_ME)]
+Mine = Annotated[Sender, Depends(acting_as(_ME))]
+Leaving = Annotated[Principal, Depends(_LEAVING)]
+Last = Annotated[Sender, Depends(acting_as(_LEAVING))]
 Postgres = Annotated[Database, Depends(opened(Database))]
 Hasher = Annotated[Passwords, Depends(opened(Passwords))]
 
@@ -72,7 +76,7 @@ class EraseBody(Body):
 
 
 @routes.patch("/v1/me")
-async def change_me(body: MyChanges, commands: Commands, me: Me) -> Receipt:
+async def change_me(body: MyChanges, commands: Mine, me: Me) -> Receipt:
     """Change one's username or profile: all of it or nothing. A taken username is ``already-taken``."""
     given = body.model_dump(exclude_unset=True)
 
@@ -90,7 +94,7 @@ async def change_me(body: MyChanges, commands: Commands, me: Me) -> Receipt:
 
 @routes.put("/v1/me/password", status_code=204)
 async def change_my_password(
-    body: PasswordBody, commands: Commands, me: Me, database: Postgres, passwords: Hasher
+    body: PasswordBody, commands: Mine, me: Me, database: Postgres, passwords: Hasher
 ) -> Done:
     """Choose another password. Every other session ends, and the account's address is told.
 
@@ -110,7 +114,7 @@ async def change_my_password(
 
 @routes.delete("/v1/me/sessions/{session_id}", status_code=204)
 async def end_my_session(
-    session_id: UUID, commands: Commands, me: Leaving, sessions: Annotated[Sessions, Depends(opened(Sessions))]
+    session_id: UUID, commands: Last, me: Leaving, sessions: Annotated[Sessions, Depends(opened(Sessions))]
 ) -> Done:
     """Sign out somewhere else. What the session was given is refused everywhere within two seconds."""
     live = await sessions.is_live(me.id, session_id)
@@ -126,7 +130,7 @@ async def end_my_session(
 
 
 @routes.delete("/v1/me", status_code=202)
-async def erase_me(body: EraseBody, commands: Commands, me: Leaving, database: Postgres, passwords: Hasher) -> Receipt:
+async def erase_me(body: EraseBody, commands: Last, me: Leaving, database: Postgres, passwords: Hasher) -> Receipt:
     """End one's account for good: nobody can sign in to it any more, and its email and username are free again.
 
     A wrong ``password`` is ``wrong-password`` (403).

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from api.answers import Receipt
 from api.auth import require
+from api.commands.authority import Acting, acting
 from api.commands.sender import Commands, Sender
 from api.context import Principal
 from api.deps import opened
@@ -46,7 +47,7 @@ MANAGE: Final = "orders:manage"
 NUMBER_TRIES: Final = 5
 
 Buyer = Annotated[Principal, Depends(require("orders:write"))]
-Manager = Annotated[Principal, Depends(require(MANAGE))]
+Manager = Annotated[Sender, Depends(acting(MANAGE))]
 
 
 class Item(Body):
@@ -139,24 +140,26 @@ async def _place(body: OrderBody, commands: Sender, customer_id: UUID, expires_a
 async def cancel_order(order_id: UUID, commands: Commands, buyer: Buyer, body: CancelBody | None = None) -> Receipt:
     """Cancel an order that waits for its payment; its stock is free again."""
     staff = MANAGE in buyer.scopes
+    if staff:
+        commands = commands.acting(Acting(principal=buyer, needs=frozenset({MANAGE})))
     command = CancelOrder(by=CancelledBy.STAFF if staff else CancelledBy.CUSTOMER, reason=body.reason if body else None)
     return await change_order(commands, order_id, command, owner=None if staff else buyer.id)
 
 
 @routes.post("/v1/orders/{order_id}/ship")
-async def ship_order(order_id: UUID, body: ShipBody, commands: Commands, _: Manager) -> Receipt:
+async def ship_order(order_id: UUID, body: ShipBody, commands: Manager) -> Receipt:
     """The parcel is with the carrier."""
     return await commands.handle((ORDERS, order_id), ShipOrder(carrier=body.carrier, tracking_no=body.tracking_no))
 
 
 @routes.post("/v1/orders/{order_id}/complete")
-async def complete_order(order_id: UUID, commands: Commands, _: Manager) -> Receipt:
+async def complete_order(order_id: UUID, commands: Manager) -> Receipt:
     """The parcel has arrived."""
     return await commands.handle((ORDERS, order_id), CompleteOrder())
 
 
 @routes.post("/v1/orders/{order_id}/refund")
-async def refund_order(order_id: UUID, commands: Commands, _: Manager, body: CancelBody | None = None) -> Receipt:
+async def refund_order(order_id: UUID, commands: Manager, body: CancelBody | None = None) -> Receipt:
     """Give the money back; pieces that have not left the house are free again."""
     return await change_order(commands, order_id, RefundOrder(reason=body.reason if body else None))
 

@@ -8,9 +8,8 @@ from fastapi import Depends
 from pydantic import Field
 
 from api.answers import Receipt
-from api.auth import require
-from api.commands.sender import Commands
-from api.context import Principal
+from api.commands.authority import acting
+from api.commands.sender import Sender
 from api.endpoint import router
 from api.ids import new_id
 from api.schemas import Body, MoneyBody
@@ -35,7 +34,7 @@ from infra.work import Work
 
 routes = router(tags=["catalogue"])
 
-Catalogue = Annotated[Principal, Depends(require("catalogue:write"))]
+Catalogue = Annotated[Sender, Depends(acting("catalogue:write"))]
 
 
 class ProductChanges(Body):
@@ -58,14 +57,14 @@ class StockBody(Body):
 
 
 @routes.post("/v1/products", status_code=201)
-async def add_product(body: NewProduct, commands: Commands, _: Catalogue) -> Receipt:
+async def add_product(body: NewProduct, commands: Catalogue) -> Receipt:
     """Put a product on sale, with its first stock. A taken sku is ``already-taken``."""
     targets, decide = new_product_work(new_id(), body)
     return await commands.carry_out(targets, decide, new=NEW_STREAMS, location=_location)
 
 
 @routes.patch("/v1/products/{product_id}")
-async def change_product(product_id: UUID, body: ProductChanges, commands: Commands, _: Catalogue) -> Receipt:
+async def change_product(product_id: UUID, body: ProductChanges, commands: Catalogue) -> Receipt:
     """Change what is said about a product, what it costs, or its sku: all of it or nothing."""
     changes = _changes(body)
 
@@ -78,7 +77,7 @@ async def change_product(product_id: UUID, body: ProductChanges, commands: Comma
 
 
 @routes.post("/v1/products/{product_id}/stock")
-async def change_stock(product_id: UUID, body: StockBody, commands: Commands, _: Catalogue) -> Receipt:
+async def change_stock(product_id: UUID, body: StockBody, commands: Catalogue) -> Receipt:
     """Count pieces in or out. Below zero is ``out-of-stock``."""
     command = ChangeStock(product_id=product_id, change=body.change, reason=body.reason)
 
@@ -90,7 +89,7 @@ async def change_stock(product_id: UUID, body: StockBody, commands: Commands, _:
 
 
 @routes.delete("/v1/products/{product_id}")
-async def discontinue_product(product_id: UUID, commands: Commands, _: Catalogue) -> Receipt:
+async def discontinue_product(product_id: UUID, commands: Catalogue) -> Receipt:
     """Stop selling a product. It stays readable."""
     return await commands.handle((PRODUCTS, product_id), DiscontinueProduct())
 

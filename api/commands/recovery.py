@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from api.answers import Done, Receipt
 from api.auth import in_session
+from api.commands.authority import acting_as
 from api.commands.password_change import NewPassword, change_password
 from api.commands.sender import Commands, Sender
 from api.context import Principal, stands_for
@@ -39,6 +40,8 @@ from infra.work import Work
 routes = router(tags=["accounts"])
 
 LONGEST_TOKEN: Final = 100
+
+_ME = in_session()
 
 Token = Annotated[Secret, Field(max_length=LONGEST_TOKEN, description="from the link in the mail")]
 
@@ -86,7 +89,7 @@ async def verify_email(
 
 @routes.post("/v1/me/verify-email", status_code=202, response_class=Response)
 async def ask_for_verification(
-    commands: Commands, counted: Counted, me: Annotated[Principal, Depends(in_session())]
+    commands: Annotated[Sender, Depends(acting_as(_ME))], counted: Counted, me: Annotated[Principal, Depends(_ME)]
 ) -> Done:
     """Have another link mailed by which one's address can be verified; the one before it works no more.
 

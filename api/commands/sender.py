@@ -1,7 +1,7 @@
 """From an HTTP request to the command handler and back to a receipt: who asks, under which key and condition."""
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 from uuid import UUID
 
 from fastapi import Depends, Request
@@ -17,16 +17,24 @@ from infra.command_handler import CommandHandler
 from infra.consistency import encode
 from infra.idempotency import Act, Answered
 from infra.server_secret import ServerSecret
-from infra.work import Target
+from infra.work import Target, Work
+
+
+class Authority(Protocol):
+    """What a unit of work is decided on besides its own streams: that who acts may do so."""
+
+    def over(self, targets: Sequence[Target], decide: Decide) -> tuple[Sequence[Target], Decide]:
+        """The same work, together with what the authority rests on."""
 
 
 class Sender:
     """Sends the commands of one request, in the name of whom it turns out to come from.
 
-    ``actor`` stands for a client that is not signed in, and ``keys`` says whose idempotency keys are its own.
+    ``actor`` stands for a client that is not signed in, and ``keys`` says whose idempotency keys are its own. By the
+    ``authority`` all that is sent is checked once more, at its append.
     """
 
-    __slots__ = ("_actor", "_handler", "_keys", "_scope", "_secret")
+    __slots__ = ("_actor", "_authority", "_handler", "_keys", "_scope", "_secret")
 
     def __init__(
         self,
@@ -36,12 +44,14 @@ class Sender:
         *,
         actor: str | None = None,
         keys: str | None = None,
+        authority: Authority | None = None,
     ) -> None:
         self._handler = handler
         self._secret = secret
         self._scope = scope
         self._actor = actor
         self._keys = keys
+        self._authority = authority
 
     @property
     def handler(self) -> CommandHandler:
@@ -59,11 +69,29 @@ class Sender:
         """The same request by nobody yet, whose idempotency keys are told apart by the name they give."""
         return self.speaking_for(None, keys=f"anonymous:{(await self._secret.mac(b'anonymous', name.encode())).hex()}")
 
+    def acting(self, authority: Authority) -> "Sender":
+        """The same request, all of whose work rests on the authority from here on."""
+        return Sender(
+            self._handler, self._secret, self._scope, actor=self._actor, keys=self._keys, authority=authority
+        )
+
     async def handle(self, target: Target, command: Any) -> Receipt:
         """One command on one stream."""
-        outcome = await self._handler.handle(target, command, await self.conditions())
-        self._note_commit()
-        return receipt(outcome)
+        decider, entity_id = target
+
+        def decide(work: Work) -> None:
+            work.execute(decider, entity_id, command)
+
+        return await self.carry_out([target], decide)
+
+    async def entitled(self, account_id: UUID) -> int:
+        """The version of the account's stream at which the log confirms the authority; nothing is stored.
+
+        For what is then written beside the log. No condition of the client has a part in it.
+        """
+        context = unconditional(context_of(self._scope), account_id)
+        outcome = await self._carried_out([(ACCOUNTS, account_id)], lambda _: None, context)
+        return outcome.version
 
     async def handle_unconditionally(self, target: Target, command: Any, account_id: UUID) -> None:
         """One command, in the account's name, that must not fail for what the client says."""
@@ -79,9 +107,16 @@ class Sender:
         location: Callable[[Outcome], str] | None = None,
     ) -> Receipt:
         """A unit of work over several streams, the first ``new`` of which it begins."""
-        outcome = await self._handler.carry_out(targets, decide, await self.conditions(), new=new)
+        outcome = await self._carried_out(targets, decide, await self.conditions(), new)
         self._note_commit()
         return receipt(outcome, location(outcome) if location else None)
+
+    async def _carried_out(
+        self, targets: Sequence[Target], decide: Decide, context: CommandContext, new: int = 0
+    ) -> Outcome:
+        if self._authority is not None:
+            targets, decide = self._authority.over(targets, decide)
+        return await self._handler.carry_out(targets, decide, context, new=new)
 
     async def write(self, act: Act) -> Answered:
         """A write to state tables."""

@@ -38,6 +38,18 @@ class WrongPassword(Refusal):
     code = "wrong-password"
 
 
+class AccessEnded(Refusal):
+    """What the account is spoken for with counts no more: its token, session or API key has ended, or it has."""
+
+    code = "unauthenticated"
+
+
+class NotEntitled(Refusal):
+    """The account's roles do not reach this far, or no longer."""
+
+    code = "insufficient-scope"
+
+
 class InvalidLink(Refusal):
     """The link was never sent, has been used, has run out, or a newer one has taken its place."""
 
@@ -116,6 +128,13 @@ class EndSession(Command):
 
     session_id: UUID
     by: EndedBy
+
+
+@dataclass(frozen=True, kw_only=True)
+class RevokeApiKey(Command):
+    """Nothing is to be done with the API key any more. Which ones there are is not told by events: the caller knows."""
+
+    key_id: UUID
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,6 +255,14 @@ class AccountTokenReused(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class AccountApiKeyRevoked(Event):
+    """The API key counts no more."""
+
+    account_id: UUID
+    key_id: UUID
+
+
+@dataclass(frozen=True, kw_only=True)
 class AccountErased(Event):
     """There is no such account any more."""
 
@@ -244,13 +271,17 @@ class AccountErased(Event):
 
 StandingCommand: TypeAlias = ActivateAccount | DeactivateAccount | ChangeRoles
 PersonCommand: TypeAlias = RequestEmailVerification | VerifyEmail | ChangeUsername | ChangeProfile
-AccessCommand: TypeAlias = ChangePassword | RequestPasswordReset | EndSession | ReportTokenReuse
+AccessCommand: TypeAlias = ChangePassword | RequestPasswordReset | EndSession | ReportTokenReuse | RevokeApiKey
 AccountCommand: TypeAlias = RegisterAccount | StandingCommand | PersonCommand | AccessCommand | EraseAccount
 
 StandingEvent: TypeAlias = AccountActivated | AccountDeactivated | AccountRolesChanged
 PersonEvent: TypeAlias = AccountEmailVerified | AccountUsernameChanged | AccountProfileChanged
 AccessEvent: TypeAlias = (
-    AccountPasswordChanged | AccountPasswordResetRequested | AccountSessionEnded | AccountTokenReused
+    AccountPasswordChanged
+    | AccountPasswordResetRequested
+    | AccountSessionEnded
+    | AccountTokenReused
+    | AccountApiKeyRevoked
 )
 AccountEvent: TypeAlias = (
     AccountRegistered | StandingEvent | AccountEmailVerificationRequested | PersonEvent | AccessEvent | AccountErased

@@ -6,6 +6,7 @@ from typing import Final, assert_never
 from domain.accounts.messages import (
     AccessCommand,
     AccountActivated,
+    AccountApiKeyRevoked,
     AccountCommand,
     AccountDeactivated,
     AccountEmailVerificationRequested,
@@ -35,6 +36,7 @@ from domain.accounts.messages import (
     ReportTokenReuse,
     RequestEmailVerification,
     RequestPasswordReset,
+    RevokeApiKey,
     Role,
     StandingCommand,
     VerifyEmail,
@@ -141,6 +143,9 @@ def _access(command: AccessCommand, account: Account) -> Sequence[AccountEvent]:
             return [AccountPasswordResetRequested(account_id=account.account_id)] if account.active else []
         case EndSession() | ReportTokenReuse():
             return _end_session(command, account)
+        case RevokeApiKey(key_id=key_id):
+            known = account.endings.of(key_id)
+            return [] if known else [AccountApiKeyRevoked(account_id=account.account_id, key_id=key_id)]
         case _:
             assert_never(command)
 

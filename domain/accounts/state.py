@@ -1,12 +1,14 @@
 """What an account is: its state, as its events leave it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 from uuid import UUID
 
+from domain.accounts.endings import Endings
 from domain.accounts.messages import (
     AccessEvent,
     AccountActivated,
+    AccountApiKeyRevoked,
     AccountDeactivated,
     AccountEmailVerificationRequested,
     AccountEmailVerified,
@@ -35,6 +37,8 @@ class Account:
     than ``kept_session``) is void, even while the row that says so is still to be written.
     ``reset_open`` from the request of a password reset until a password is chosen by it. ``last_ended`` is the session
     whose end was told last: several who see it end at once tell it once.
+
+    ``version`` counts its events and ``endings`` refers to them: where it stands in its stream, not what it is.
     """
 
     account_id: UUID
@@ -52,6 +56,8 @@ class Account:
     reset_open: bool = False
     last_ended: UUID | None = None
     erased: bool = False
+    version: int = field(default=0, compare=False)
+    endings: Endings = field(default=Endings(), compare=False)
 
     def keeps(self, session_id: UUID, password_no: int) -> bool:
         """Whether a session that was begun under the password of that number may go on."""
@@ -60,6 +66,12 @@ class Account:
 
 def evolve(account: Account | None, event: AccountEvent) -> Account:
     """The account after the event."""
+    after = _after(account, event)
+    version = after.version + 1
+    return replace(after, version=version, endings=after.endings.then(version, event))
+
+
+def _after(account: Account | None, event: AccountEvent) -> Account:
     if isinstance(event, AccountRegistered):
         return _registered(event)
     known = known_account(account)
@@ -131,5 +143,7 @@ def _after_access(account: Account, event: AccessEvent) -> Account:
             return replace(account, reset_open=True)
         case AccountSessionEnded(session_id=session_id) | AccountTokenReused(session_id=session_id):
             return replace(account, last_ended=session_id)
+        case AccountApiKeyRevoked():
+            return account
         case _:
             assert_never(event)

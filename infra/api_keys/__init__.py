@@ -10,10 +10,24 @@
 
 from infra.api_keys.form import Fresh, InvalidApiKey, fresh, prefix_of
 from infra.api_keys.known import ApiKeys, Bearer
-from infra.api_keys.rows import MOST_KEYS, ApiKey, NewKey, TooManyApiKeys, as_told, listed, make, revoke, told
+from infra.api_keys.rows import (
+    MOST_KEYS,
+    AccountChanged,
+    ApiKey,
+    NewKey,
+    TooManyApiKeys,
+    account_unchanged,
+    as_told,
+    is_kept,
+    listed,
+    make,
+    revoke,
+    told,
+)
 
 __all__ = [
     "MOST_KEYS",
+    "AccountChanged",
     "ApiKey",
     "ApiKeys",
     "Bearer",
@@ -21,8 +35,10 @@ __all__ = [
     "InvalidApiKey",
     "NewKey",
     "TooManyApiKeys",
+    "account_unchanged",
     "as_told",
     "fresh",
+    "is_kept",
     "listed",
     "make",
     "prefix_of",

@@ -15,7 +15,7 @@ from infra.endings import end
 from infra.errors import AWAY
 
 REMEMBER_SECONDS: Final = 1.0
-"""A key that is revoked, or an account that loses its roles, counts this much longer, and no more."""
+"""A key that is revoked, or an account that loses its roles, counts this much longer where no news arrives."""
 
 LOOK_SECONDS: Final = 1.0
 """How long a look may take before Postgres counts as down."""
@@ -31,23 +31,29 @@ _NOTE: Final = (
     " WHERE key_id = $1 AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')"
 )
 
-Allowed = Callable[[UUID], Awaitable[frozenset[str] | None]]
-"""What an account may do now; None if it may do nothing at all."""
+Allowed = Callable[[UUID, UUID], Awaitable[tuple[frozenset[str], int] | None]]
+"""What an account may do now by one of its keys, and the version of its stream; None if it may do nothing at all."""
 
 _log = structlog.get_logger("weir.api_keys")
 
 
 class Bearer(NamedTuple):
-    """Who is asking, proven by an API key, and what they may do."""
+    """Who is asking, proven by an API key, and what they may do as of a version of the account's stream."""
 
     account_id: UUID
     key_id: UUID
     scopes: frozenset[str]
+    version: int
 
 
 class _Answer(NamedTuple):
     bearer: "asyncio.Task[Bearer]"
     until: float
+
+    def is_from(self, version: int) -> bool:
+        """Whether it is there, and of that version or an older one."""
+        task = self.bearer
+        return task.done() and not task.cancelled() and not task.exception() and task.result().version <= version
 
 
 class ApiKeys:
@@ -59,15 +65,17 @@ class ApiKeys:
         self._answers: dict[str, _Answer] = {}
         self._notes: set[asyncio.Task[None]] = set()
 
-    async def verify(self, text: str) -> Bearer:
+    async def verify(self, text: str, *, since: int = -1) -> Bearer:
         """Who the key speaks for: with its own scopes, as far as the account has them still.
+
+        What is known of the account at version ``since`` of its stream, or before, is not good enough.
 
         Raises :class:`InvalidApiKey` and :class:`~infra.errors.Unavailable`.
         """
         shown = read(text)
         now = asyncio.get_running_loop().time()
         answer = self._answers.get(text)
-        if answer is None or answer.until <= now:
+        if answer is None or answer.until <= now or answer.is_from(since):
             if len(self._answers) >= REMEMBERED:
                 self._forget(now)
             looking = asyncio.create_task(self._look(shown))
@@ -86,14 +94,15 @@ class ApiKeys:
         if row is None or not compare_digest(row["digest"], shown.digest):
             raise InvalidApiKey
         account_id = UUID(int=row["account_id"].int)
-        allowed = await self._allowed(account_id)
+        allowed = await self._allowed(account_id, shown.key_id)
         if allowed is None:
             raise InvalidApiKey
+        scopes, version = allowed
         if row["unnoted"]:
             noting = asyncio.create_task(self._note(shown.key_id))
             self._notes.add(noting)
             noting.add_done_callback(self._notes.discard)
-        return Bearer(account_id, shown.key_id, allowed & frozenset(row["scopes"]))
+        return Bearer(account_id, shown.key_id, scopes & frozenset(row["scopes"]), version)
 
     async def _note(self, key_id: UUID) -> None:
         """That the key was used just now: worth knowing, but nothing waits for it or fails with it."""

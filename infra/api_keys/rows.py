@@ -1,10 +1,12 @@
 """API keys as rows: made, listed, revoked."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
+import asyncpg
 from asyncpg import Record
 
 from infra.database import Database, Pooled
@@ -12,12 +14,19 @@ from infra.database import Database, Pooled
 MOST_KEYS: Final = 20
 """Live keys of one account."""
 
+ACCOUNT_CHANGED: Final = "WE001"
+"""What the trigger of the table says where the account is at another version."""
+
 _LIVE: Final = "revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())"
 _SHOWN: Final = "key_id, name, scopes, created_at, expires_at, last_used_at"
 
 
 class TooManyApiKeys(Exception):
     """The account has as many live keys as it may have."""
+
+
+class AccountChanged(Exception):
+    """The account is no longer at the version at which it was allowed to make the key. Nothing was stored."""
 
 
 class ApiKey(NamedTuple):
@@ -42,14 +51,29 @@ class NewKey(NamedTuple):
     expires_at: datetime | None
 
 
-async def make(connection: Pooled, new: NewKey) -> ApiKey:
-    """Stores the key, in the caller's transaction. Raises :class:`TooManyApiKeys`."""
+@contextmanager
+def account_unchanged() -> Iterator[None]:
+    """Around the transaction that makes a key: raises :class:`AccountChanged` where its commit was refused for that."""
+    try:
+        yield
+    except asyncpg.PostgresError as error:
+        if error.sqlstate == ACCOUNT_CHANGED:
+            raise AccountChanged from None
+        raise
+
+
+async def make(connection: Pooled, new: NewKey, version: int) -> ApiKey:
+    """Stores the key, in the caller's transaction. Raises :class:`TooManyApiKeys`.
+
+    It is stored if the account's stream is still at ``version``, which the commit itself makes sure of (a trigger of
+    the table): somebody whose access has ended meanwhile makes no key, however long this process was held up.
+    """
     # Two requests of one account take their turns: to count and to insert must be one thing.
     await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"api-keys {new.account_id}")
     await _sweep(connection, new.account_id)
     row = await connection.fetchrow(
-        "INSERT INTO api_keys (key_id, account_id, name, digest, scopes, expires_at)"  # noqa: S608
-        " SELECT $1, $2, $3, $4, $5, $6"
+        "INSERT INTO api_keys (key_id, account_id, name, digest, scopes, expires_at, account_version)"  # noqa: S608
+        " SELECT $1, $2, $3, $4, $5, $6, $7"
         f" WHERE (SELECT count(*) FROM api_keys WHERE account_id = $2 AND {_LIVE}) < {MOST_KEYS}"
         f" RETURNING {_SHOWN}",
         new.key_id,
@@ -58,6 +82,7 @@ async def make(connection: Pooled, new: NewKey) -> ApiKey:
         new.digest,
         list(new.scopes),
         new.expires_at,
+        version,
     )
     if row is None:
         raise TooManyApiKeys
@@ -97,18 +122,23 @@ async def listed(database: Database, account_id: UUID) -> list[ApiKey]:
     return [_shown(row) for row in rows]
 
 
-async def revoke(connection: Pooled, account_id: UUID, key_id: UUID) -> bool:
-    """Revokes the key, in the caller's transaction; False if the account has no such key.
-
-    To revoke it again changes nothing.
-    """
-    row = await connection.fetchrow(
-        "UPDATE api_keys SET revoked_at = coalesce(revoked_at, now()) WHERE key_id = $1 AND account_id = $2"
-        " RETURNING key_id",
+async def is_kept(database: Database, account_id: UUID, key_id: UUID) -> bool:
+    """Whether the account has such a key, or has had it within a day."""
+    row = await database.fetchrow(
+        "SELECT FROM api_keys WHERE key_id = $1 AND account_id = $2",
         key_id,
         account_id,
     )
     return row is not None
+
+
+async def revoke(database: Database, account_id: UUID, key_id: UUID) -> None:
+    """Revokes the key, which the log has been told before. To revoke it again changes nothing."""
+    await database.execute(
+        "UPDATE api_keys SET revoked_at = coalesce(revoked_at, now()) WHERE key_id = $1 AND account_id = $2",
+        key_id,
+        account_id,
+    )
 
 
 async def _sweep(connection: Pooled, account_id: UUID) -> None:

@@ -1,4 +1,4 @@
-"""The push channel: what consumers announce after refreshing the cache, and the certainty of having heard it."""
+"""The push channel: what other processes announce, and the certainty of having heard it."""
 
 import asyncio
 import random
@@ -11,7 +11,7 @@ import structlog
 from pydantic import SecretStr
 
 from infra.cache.link import happens, run_of
-from infra.streams import BROKEN, Keys, pack
+from infra.streams import BROKEN, pack
 from infra.wire import Wire
 
 QUIET_SECONDS: Final = 1.0
@@ -35,14 +35,14 @@ class Listener(Protocol):
 
 
 class Channel:
-    """A subscription to ``applied`` that never reconnects behind its listener's back.
+    """A subscription that never reconnects behind its listener's back. Messages are JSON objects.
 
     ``era`` is the run of the server that it hears (see :class:`~infra.cache.link.Link`).
     """
 
-    def __init__(self, url: SecretStr, keys: Keys, listener: Listener) -> None:
+    def __init__(self, url: SecretStr, topic: str, listener: Listener) -> None:
         self._url = url
-        self._topic = keys.applied
+        self._topic = topic
         self._listener = listener
         self._wire: Wire | None = None
         self._numbers = count(1)

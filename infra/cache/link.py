@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
 import structlog
@@ -124,6 +124,16 @@ async def _greet(wire: Wire, scripts: Sequence[Script]) -> str:
         wire.close()
         raise ConnectionError(str(refused[0]))
     return run_of(info)
+
+
+async def kept(keeper: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Runs a keeper, and again if it fails in a way that it did not foresee: to stop listening is no option."""
+    while True:
+        try:
+            await keeper()
+        except Exception:
+            _log.exception("keeper failed")
+        await asyncio.sleep(random.uniform(0.5, 1.0))  # noqa: S311
 
 
 async def happens(event: asyncio.Event, seconds: float) -> bool:

@@ -1,8 +1,7 @@
 """The read side of one process: it knows which generations are served, hears what changes, and fetches documents."""
 
 import asyncio
-import random
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -16,7 +15,7 @@ from infra.batches import Batches
 from infra.cache.channel import Channel
 from infra.cache.documents import Documents, GenerationGone
 from infra.cache.frames import Document
-from infra.cache.link import CacheAway
+from infra.cache.link import CacheAway, kept
 from infra.cache.remote import NOTHING, Held, Place, RemoteCache
 from infra.cache.watch import Watch
 from infra.consistency import LOG, Needs, Part, Sight, Visibility
@@ -57,7 +56,7 @@ class Reads:
         self.documents: dict[str, Documents[Any]] = {}
         self.visibility = Visibility()
         self.remote = RemoteCache(settings.redis_url, keys, seconds=settings.cache_seconds, answer_seconds=LOOK_SECONDS)
-        self.channel = Channel(settings.redis_url, keys, self)
+        self.channel = Channel(settings.redis_url, keys.applied, self)
         self.watch = Watch(database, self.visibility, self._distrust)
         self._loads: Batches[Place, Loaded] = Batches(
             self._load_all, size=LARGEST_LOAD, flights=LOADS, waiting=MOST_WAITING
@@ -188,7 +187,7 @@ class Reads:
     async def running(self) -> AsyncIterator["Reads"]:
         """Keeps the connections while inside; on the way in waits a moment, so that the first reads are fast ones."""
         keepers = (self.remote.link.keep, self.channel.keep, partial(self.watch.keep, self.channel))
-        tasks = [asyncio.create_task(_kept(keeper)) for keeper in keepers]
+        tasks = [asyncio.create_task(kept(keeper)) for keeper in keepers]
         try:
             await asyncio.gather(*(each.ready(READY_SECONDS) for each in (self.remote.link, self.channel, self.watch)))
             yield self
@@ -196,13 +195,3 @@ class Reads:
             await end(*tasks)
             await asyncio.gather(self.remote.close(), self._loads.close())
             await asyncio.gather(*(documents.close() for documents in self.documents.values()))
-
-
-async def _kept(keeper: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Runs a keeper, and again if it fails in a way that it did not foresee: to stop listening is no option."""
-    while True:
-        try:
-            await keeper()
-        except Exception:
-            _log.exception("read side keeper failed")
-        await asyncio.sleep(random.uniform(0.5, 1.0))  # noqa: S311

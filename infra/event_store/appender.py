@@ -40,7 +40,8 @@ class Appender:
     """The one writer of a process: one connection, one batch in flight, the next one filling meanwhile.
 
     A batch may take ``timeout`` seconds, and nobody waits for a place in one longer than ``patience``. ``on_stored`` is
-    called after each commit that added events; it must not block (it rings the relay's doorbell).
+    called after each commit that added events, with the requests that did, before anybody is answered; it must not
+    block or fail (it rings the relay's doorbell).
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class Appender:
         timeout: float,
         largest_batch: int,
         patience: float = 1.5,
-        on_stored: Callable[[], None] = lambda: None,
+        on_stored: Callable[[Sequence[AppendRequest]], None] = lambda _: None,
     ) -> None:
         self._database = database
         self._timeout = timeout
@@ -166,8 +167,9 @@ class Appender:
             else:
                 _break(request)
             _give(future, verdict)
-        if any(isinstance(v, Appended) and r.size for r, v in zip(requests, verdicts, strict=True)):
-            self._on_stored()
+        # Those who wait wake in a later turn of the loop: whoever must know of the events first does by then.
+        if stored := [r for r, v in zip(requests, verdicts, strict=True) if isinstance(v, Appended) and r.size]:
+            self._on_stored(stored)
 
     def _find_fault(self, batch: list[Waiting], error: Exception) -> None:
         """Nothing of the batch was stored, because of one of them: send them once more, each alone."""

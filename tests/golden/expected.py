@@ -8,6 +8,7 @@ from uuid import UUID
 
 from domain.accounts import (
     AccountActivated,
+    AccountApiKeyRevoked,
     AccountDeactivated,
     AccountEmailVerificationRequested,
     AccountEmailVerified,
@@ -109,6 +110,7 @@ EXPECTED: Final[Mapping[tuple[str, int], Event]] = {
     ("account.password_reset_requested", 1): AccountPasswordResetRequested(account_id=ACCOUNT),
     ("account.session_ended", 1): AccountSessionEnded(account_id=ACCOUNT, session_id=SESSION, by=EndedBy.LOGOUT),
     ("account.token_reused", 1): AccountTokenReused(account_id=ACCOUNT, session_id=SESSION),
+    ("account.api_key_revoked", 1): AccountApiKeyRevoked(account_id=ACCOUNT, key_id=SESSION),
     ("account.erased", 1): AccountErased(account_id=ACCOUNT),
     ("product.added", 1): ProductAdded(
         product_id=PRODUCT,

@@ -25,7 +25,7 @@ from domain.accounts import (
     ReportTokenReuse,
     Role,
 )
-from infra.access import _NEWER, _OLDER, PAGE, TYPES, Revocations
+from infra.access import _NEWER, _OLDER, PAGE, Revocations
 from infra.codec import encode
 from infra.database import Database
 from infra.event_store import Part
@@ -181,7 +181,7 @@ async def test_a_process_that_starts_knows_what_ended_lately_and_reads_no_furthe
     recent = await ended_sessions(ours, PAGE + 1)
     revocations = await looked(database)
     assert all(revocations.ended(access(account, session_id=session)) for account, session in recent)
-    assert len(revocations._sessions) <= 2 * PAGE < len(old) + len(recent)
+    assert len(revocations._ended) <= 2 * PAGE < len(old) + len(recent)
     later = await ended_sessions(ours, 1)
     await revocations.look()
     assert revocations.ended(access(later[0][0], session_id=later[0][1]))
@@ -192,11 +192,11 @@ async def test_what_no_token_can_be_as_old_as_is_forgotten(ours: WriteSide, data
     await told(ours, account_id, EndSession(session_id=uuid4(), by=EndedBy.OWNER))
     await told(ours, account_id, DeactivateAccount())
     revocations = await looked(database)
-    revocations._sessions = dict.fromkeys(revocations._sessions, 0.0)
-    revocations._cuts = {each: cut.then(9, None, 0.0) for each, cut in revocations._cuts.items()}
-    assert (len(revocations._sessions), len(revocations._cuts)) == (1, 1)
+    revocations._ended = dict.fromkeys(revocations._ended, 0.0)
+    revocations._cuts = {each: (cut, 0.0) for each, (cut, _) in revocations._cuts.items()}
+    assert (len(revocations._ended), len(revocations._cuts)) == (1, 1)
     await revocations.look()
-    assert (revocations._sessions, revocations._cuts) == ({}, {})
+    assert (revocations._ended, revocations._cuts) == ({}, {})
 
 
 async def test_an_event_that_only_a_newer_release_can_read_ends_all_there_is(
@@ -237,9 +237,3 @@ async def test_looking_walks_along_the_index_and_not_through_the_log(database_ur
         await connection.execute("SET enable_seqscan = off")
         rows = await connection.fetch(f"EXPLAIN {statement.replace('$1', '5').replace('$2', '10')}")
     assert "events_end_access" in "\n".join(row[0] for row in rows)
-
-
-def test_the_types_followed_are_stored_names() -> None:
-    from domain.registry import EVENTS
-
-    assert EVENTS.keys() >= set(TYPES)

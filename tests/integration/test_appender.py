@@ -1,13 +1,14 @@
 """One connection, one batch in flight: what shares a commit, how long anybody waits, and who gives up at whose cost."""
 
 import asyncio
+from collections.abc import Sequence
 from uuid import uuid4
 
 import pytest
 
 from infra.codec import Encoded
 from infra.errors import OutcomeUnknown, TooBusy, Unavailable
-from infra.event_store import Appended, Conflict, IdempotencyKey, Part, appender
+from infra.event_store import Appended, AppendRequest, Conflict, IdempotencyKey, Part, appender
 from infra.event_store.batch import APPEND, document
 from tests.log_checks import violations
 from tests.write_side import (
@@ -63,12 +64,13 @@ async def test_a_batch_takes_no_more_requests_than_it_may(database_url: str) -> 
     assert await batches(database_url) == [10, 10, 5]
 
 
-async def test_the_bell_rings_once_for_each_commit_that_added_events(database_url: str) -> None:
-    rings: list[int] = []
-    async with write_side(database_url, on_stored=lambda: rings.append(1)) as side:
+async def test_each_commit_that_added_events_is_told_once_with_the_requests_that_did(database_url: str) -> None:
+    rings: list[Sequence[AppendRequest]] = []
+    async with write_side(database_url, on_stored=rings.append) as side:
         a = uuid4()
-        await in_one_batch(side.appender, request(part(a, 0)), request(part(uuid4(), 0)), request(part(a, 9)))
-        assert len(rings) == 1
+        good, other, bad = request(part(a, 0)), request(part(uuid4(), 0)), request(part(a, 9))
+        await in_one_batch(side.appender, good, other, bad)
+        assert rings == [[good, other]]
         await side.appender.append(request(part(a, 1, 0)))
         await side.appender.append(request(part(a, 1, 0), key=idempotency("k")))
         await side.appender.append(request(part(a, 0)))

@@ -12,6 +12,7 @@ from domain.accounts import (
     ACCOUNTS,
     Account,
     AccountActivated,
+    AccountApiKeyRevoked,
     AccountCommand,
     AccountDeactivated,
     AccountEmailVerified,
@@ -56,6 +57,7 @@ QUIET: list[AccountEvent] = [
     AccountPasswordResetRequested(account_id=ACCOUNT_ID),
     AccountSessionEnded(account_id=ACCOUNT_ID, session_id=SESSION, by=EndedBy.LOGOUT),
     AccountTokenReused(account_id=ACCOUNT_ID, session_id=SESSION),
+    AccountApiKeyRevoked(account_id=ACCOUNT_ID, key_id=SESSION),
 ]
 LOUD: list[AccountEvent] = [
     AccountDeactivated(account_id=ACCOUNT_ID),

@@ -1,0 +1,99 @@
+"""What an account's events end: the tokens of its sessions, one session, one API key."""
+
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from domain.accounts.messages import (
+    AccountApiKeyRevoked,
+    AccountDeactivated,
+    AccountErased,
+    AccountPasswordChanged,
+    AccountRolesChanged,
+    AccountSessionEnded,
+    AccountTokenReused,
+)
+from domain.messages import Event
+
+MOST_REMEMBERED: Final = 100
+"""Sessions and API keys that an account's state names as ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What an account's tokens must be younger than, in versions of its stream.
+
+    ``version`` counts for all but the session ``kept``, and ``kept_version`` for that one: it is what the events said
+    that did not keep it.
+    """
+
+    version: int = 0
+    kept: UUID | None = None
+    kept_version: int = 0
+
+    def then(self, other: "Cut") -> "Cut":
+        """Both this and what another event of the account said; in whichever order they are heard of, and how often."""
+        if other.version > self.version:
+            return Cut(other.version, other.kept, self.kept_version if other.kept == self.kept else self.version)
+        if other.kept == self.kept or other.version <= self.kept_version:
+            return self
+        return Cut(self.version, self.kept, other.version)
+
+    def ends(self, session_id: UUID, version: int) -> bool:
+        """Whether a token of the session, issued at that version of the stream, counts no more."""
+        return version < (self.kept_version if session_id == self.kept else self.version)
+
+
+Ending = Cut | UUID
+"""Of the tokens of an account, or of one session or API key."""
+
+
+def ending(version: int, event: Event) -> Ending | None:
+    """What the event, at that version of its account's stream, ends; None for most."""
+    match event:
+        case AccountSessionEnded(session_id=ended) | AccountTokenReused(session_id=ended):
+            return ended
+        case AccountApiKeyRevoked(key_id=ended):
+            return ended
+        case AccountPasswordChanged(kept_session=kept):
+            return Cut(version, kept)
+        case AccountDeactivated() | AccountRolesChanged() | AccountErased():
+            return Cut(version)
+        case _:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class Endings:
+    """All that an account's events have ended, in bounded memory.
+
+    ``last`` are the sessions and API keys that ended last, with their versions. ``forgotten`` is the version up to
+    which others ended that are not named any more: a token from before it is not trusted, and its owner gets a newer
+    one for the asking.
+    """
+
+    cut: Cut = Cut()
+    last: tuple[tuple[int, UUID], ...] = ()
+    forgotten: int = 0
+
+    def then(self, version: int, event: Event) -> "Endings":
+        """With what one more event ends."""
+        match ending(version, event):
+            case None:
+                return self
+            case Cut() as cut:
+                return Endings(self.cut.then(cut), self.last, self.forgotten)
+            case ended:
+                return self._named((*self.last, (version, ended)))
+
+    def of_token(self, session_id: UUID, version: int) -> bool:
+        """Whether a token of the session, issued at that version of the stream, counts no more."""
+        return version < self.forgotten or self.cut.ends(session_id, version) or self.of(session_id)
+
+    def of(self, session_or_key: UUID) -> bool:
+        """Whether the session or API key is one of those that ended last."""
+        return any(ended == session_or_key for _, ended in self.last)
+
+    def _named(self, last: tuple[tuple[int, UUID], ...]) -> "Endings":
+        shed, kept = last[:-MOST_REMEMBERED], last[-MOST_REMEMBERED:]
+        return Endings(self.cut, kept, shed[-1][0] if shed else self.forgotten)

@@ -1,0 +1,24 @@
+"""People with accounts, for tests that hand out tokens themselves: what they do is checked against the log."""
+
+from uuid import UUID
+
+from domain.accounts import ACCOUNTS, Role
+from infra.attempts import CommandContext
+from infra.command_handler import CommandHandler
+from infra.database import Database
+from infra.event_store import Appender
+from infra.log import identify
+from tests.builders import register_account
+
+
+async def has_account(database: Database, account_id: UUID, *roles: Role) -> None:
+    """Registers the account with these roles, as another process would."""
+    async with database.acquire() as connection:
+        log = await identify(connection)
+    appender = Appender(database, timeout=5, largest_batch=1)
+    handler = CommandHandler(database, appender, shards=log.shards)
+    name = account_id.hex
+    command = register_account(account_id=account_id, email=f"{name}@example.org", username=name, roles=roles)
+    await handler.handle((ACCOUNTS, account_id), command, CommandContext(principal="tests"))
+    await handler.close()
+    await appender.close()
