@@ -10,7 +10,7 @@ what is known goes on to count.
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import structlog
@@ -18,7 +18,6 @@ import structlog
 from domain.accounts import Cut, Ending, ending
 from infra.codec import MalformedEvent, UnknownEventType, decode
 from infra.database import Database
-from infra.event_store import Stored
 from infra.repeating import repeating
 from infra.tokens import Access
 
@@ -56,6 +55,16 @@ _BEYOND: Final = 2**63 - 1
 _log = structlog.get_logger("weir.access")
 
 
+class Stored(NamedTuple):
+    """One event of :data:`TYPES` in an account's stream, as whoever has stored it tells of it."""
+
+    account_id: UUID
+    version: int
+    type: str
+    schema_version: int
+    data: bytes
+
+
 class Revocations:
     """One process's knowledge of what has ended. Holds what happened in the last sixteen minutes, and no more.
 
@@ -88,7 +97,7 @@ class Revocations:
     def stored(self, events: Sequence[Stored]) -> None:
         """This process has stored these, all of :data:`TYPES`: they count before anybody is answered."""
         for event in events:
-            self._end(event.stream_id, _ending(event.version, event.type, event.schema_version, event.data))
+            self._end(event.account_id, _ending(event.version, event.type, event.schema_version, event.data))
 
     def following(self) -> AbstractAsyncContextManager[None]:
         """Looks every second, and soon after each piece of news, until the block ends."""

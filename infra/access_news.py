@@ -6,9 +6,9 @@ Only a hint, as the doorbell is: nothing is believed that it says, and nothing i
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from infra.access import TYPES
+from infra.access import TYPES, Stored
 from infra.doorbell import Doorbell
-from infra.event_store import AppendRequest, Stored
+from infra.event_store import AppendRequest
 
 CATEGORY: Final = "account"
 _TYPES: Final = frozenset(TYPES)
@@ -33,10 +33,10 @@ class AccessNews:
 def endings_in(requests: Sequence[AppendRequest]) -> list[Stored]:
     """The events among these that end access: hardly ever any, so parts are told apart by their category first."""
     return [
-        stored
+        Stored(part.stream_id, version, event.type, event.schema_version, event.data)
         for request in requests
         for part in request.parts
         if part.category == CATEGORY
-        for stored in part.stored()
-        if stored.type in _TYPES
+        for version, event in enumerate(part.events, part.expected + 1)
+        if event.type in _TYPES
     ]

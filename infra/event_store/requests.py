@@ -1,6 +1,6 @@
 """What an append asks for, and the verdicts it can get. Plain slotted classes: a hot path makes thousands a second."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeAlias
 from uuid import UUID
@@ -30,16 +30,6 @@ class Premise(Protocol):
         """The part's events are committed, and this is the last of them."""
 
 
-class Stored(NamedTuple):
-    """One event with its place in its stream, as an observer of appends is told of it."""
-
-    stream_id: UUID
-    version: int
-    type: str
-    schema_version: int
-    data: bytes
-
-
 @dataclass(slots=True)
 class Part:
     """One stream of a request: the version it must be at, and the events to add (none: the version alone matters)."""
@@ -49,11 +39,6 @@ class Part:
     shard: int
     expected: int
     events: Sequence[Encoded] = ()
-
-    def stored(self) -> Iterator[Stored]:
-        """Its events with their versions."""
-        for version, event in enumerate(self.events, self.expected + 1):
-            yield Stored(self.stream_id, version, event.type, event.schema_version, event.data)
 
 
 @dataclass(slots=True)

@@ -112,7 +112,7 @@ async def head(database: Database) -> int:
     return int(row["position"])
 
 
-STAFF_WRITES: Final = [
+STAFF_WRITES: Final[list[tuple[str, str, Any]]] = [
     ("POST", "/v1/products", {**PRODUCT, "sku": "another"}),
     ("PATCH", "/v1/products/{product}", {"name": "Pot"}),
     ("POST", "/v1/products/{product}/stock", {"change": 5, "reason": "counted"}),
@@ -122,7 +122,7 @@ STAFF_WRITES: Final = [
     ("POST", "/v1/orders/{order}/complete", None),
     ("POST", "/v1/orders/{order}/refund", None),
 ]
-ADMIN_WRITES: Final = [
+ADMIN_WRITES: Final[list[tuple[str, str, Any]]] = [
     ("POST", "/v1/accounts/{other}/deactivate", None),
     ("POST", "/v1/accounts/{other}/activate", None),
     ("PUT", "/v1/accounts/{other}/roles", {"roles": ["admin"]}),
@@ -164,18 +164,18 @@ async def test_a_picture_that_came_in_while_the_roles_were_taken_away_is_not_sho
     assert await head(database) == before
 
 
-OWN_WRITES: Final = [
-    ("PATCH", "/v1/me", {"bio": "gone"}, 401),
-    ("PUT", "/v1/me/password", {"current_password": "x" * 20, "new_password": "correct horse battery"}, 401),
-    ("POST", "/v1/me/verify-email", None, 401),
-    ("POST", "/v1/me/api-keys", {"name": "mine now", "scopes": ["orders:read"]}, 401),
-    ("DELETE", f"/v1/me/sessions/{uuid4()}", None, 401),
-    ("DELETE", f"/v1/me/api-keys/{uuid4()}", None, 401),
-    ("DELETE", "/v1/me", {"password": "x" * 20}, 401),
+OWN_WRITES: Final[list[tuple[str, str, Any]]] = [
+    ("PATCH", "/v1/me", {"bio": "gone"}),
+    ("PUT", "/v1/me/password", {"current_password": "x" * 20, "new_password": "correct horse battery"}),
+    ("POST", "/v1/me/verify-email", None),
+    ("POST", "/v1/me/api-keys", {"name": "mine now", "scopes": ["orders:read"]}),
+    ("DELETE", f"/v1/me/sessions/{uuid4()}", None),
+    ("DELETE", f"/v1/me/api-keys/{uuid4()}", None),
+    ("DELETE", "/v1/me", {"password": "x" * 20}),
 ]
 
 
-@pytest.mark.parametrize(("method", "path", "body", "status"), OWN_WRITES)
+@pytest.mark.parametrize(("method", "path", "body"), OWN_WRITES)
 @pytest.mark.parametrize("by", ["session", "password", "lock"])
 async def test_who_has_been_shut_out_changes_nothing_about_the_account(
     deaf: list[httpx2.AsyncClient],
@@ -185,7 +185,6 @@ async def test_who_has_been_shut_out_changes_nothing_about_the_account(
     method: str,
     path: str,
     body: Any,
-    status: int,
     by: str,
 ) -> None:
     await ends(
@@ -198,7 +197,7 @@ async def test_who_has_been_shut_out_changes_nothing_about_the_account(
         }[by],
     )
     before = await head(database)
-    assert (await staff.send(deaf[0], method, path, body))[0] == status
+    assert (await staff.send(deaf[0], method, path, body))[0] == 401
     assert await head(database) == before
     assert await database.fetch("SELECT FROM api_keys") == []
 

@@ -78,7 +78,7 @@ def test_of_a_commit_those_events_are_told_that_end_access_each_with_its_version
         AppendRequest([Part(UUID(int=9), "order", 0, 3, [encode(revoked)]), Part(ACCOUNT, "account", 0, 7, events)]),
         AppendRequest([Part(ACCOUNT, "account", 0, 10)]),
     ]
-    found = [(stored.stream_id, stored.version, stored.type) for stored in endings_in(requests)]
+    found = [(stored.account_id, stored.version, stored.type) for stored in endings_in(requests)]
     assert found == [(ACCOUNT, 9, "account.api_key_revoked"), (ACCOUNT, 10, "account.session_ended")]
 
 

@@ -46,7 +46,7 @@ def _writes() -> Iterator[tuple[str, Dependant]]:
     for router in ROUTERS:
         for route in router.routes:
             assert isinstance(route, APIRoute)
-            for method in sorted(route.methods & BODY_METHODS):
+            for method in sorted(BODY_METHODS & (route.methods or set())):
                 yield f"{method} {route.path}", route.dependant
 
 
