@@ -71,6 +71,8 @@ STATUS: Final[Mapping[str, Kind]] = {
     "out-of-stock": Kind(409, "Out of stock", "There is not enough in stock."),
     "stock-mismatch": Kind(409, "Stock mismatch", "The order and its stock disagree."),
     "mixed-currencies": Kind(409, "Mixed currencies", "An order is in one currency."),
+    "too-many-unpaid-orders": Kind(409, "Too many unpaid orders", "The account has as many as it may; pay or cancel."),
+    "too-many-unpaid-pieces": Kind(409, "Too many unpaid pieces", "The account's unpaid orders would hold too many."),
     "order-not-open": Kind(409, "Order not open", "The order no longer waits for its payment."),
     "order-not-paid": Kind(409, "Order not paid", "The order is not paid."),
     "order-not-shipped": Kind(409, "Order not shipped", "The order is not shipped."),

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 from uuid import UUID
 
+from domain.errors import Refusal
+
 C = TypeVar("C")
 E = TypeVar("E")
 S = TypeVar("S")
@@ -21,6 +23,27 @@ class Claim:
     key: str
     released: bool = False
     pointer: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Allowance:
+    """A share of what an owner may have at once, which the append takes for the stream, or gives back (``released``).
+
+    How many shares of a ``scope`` there may be, and how much ``weight`` together, the append checks where nothing can
+    come between: ``too_many`` and ``too_much`` say so.
+    """
+
+    scope: str
+    owner: UUID
+    weight: int = 0
+    released: bool = False
+    too_many: type[Refusal]
+    too_much: type[Refusal]
+
+
+def no_allowances(_event: object) -> Sequence[Allowance]:
+    """The event takes up nothing that is scarce."""
+    return ()
 
 
 def no_claims(_state: object, _event: object) -> Sequence[Claim]:
@@ -45,4 +68,5 @@ class Decider(Generic[C, E, S]):
     decide: Callable[[C, S], Sequence[E]]
     evolve: Callable[[S, E], S]
     claims: Callable[[S, E], Sequence[Claim]] = no_claims
+    allowances: Callable[[E], Sequence[Allowance]] = no_allowances
     stream_id: Callable[[UUID], UUID] = same_id

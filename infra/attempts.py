@@ -9,7 +9,16 @@ import orjson
 
 from domain.errors import AlreadyTaken, Refusal
 from infra.errors import IdempotencyKeyReused, NotFound, VersionMismatch
-from infra.event_store import AppendRequest, ClaimChange, ClaimTaken, IdempotencyKey, Part, Replayed
+from infra.event_store import (
+    AllowanceChange,
+    AllowanceExceeded,
+    AppendRequest,
+    ClaimChange,
+    ClaimTaken,
+    IdempotencyKey,
+    Part,
+    Replayed,
+)
 from infra.work import Draft, Tip, Work
 
 Refused = Refusal | NotFound | VersionMismatch
@@ -77,12 +86,14 @@ class Attempt:
     def request(self, premises: Sequence[Draft]) -> AppendRequest:
         """What the log is asked; void as soon as one of the premises is."""
         claims: Sequence[ClaimChange] = ()
+        allowances: Sequence[AllowanceChange] = ()
         if self.refused is None:
             self.parts = [draft.part() for draft in self.drafts]
             claims = [claim for draft in self.drafts for claim in draft.claims]
+            allowances = [share for draft in self.drafts for share in draft.allowances]
         else:
             self.parts = [draft.premise() for draft in self.drafts]
-        return AppendRequest(self.parts, self.context.metadata(), claims, self._key(), premises)
+        return AppendRequest(self.parts, self.context.metadata(), claims, self._key(), premises, allowances)
 
     def outcome(self, position: int) -> Outcome:
         """What it came to, now that its last event is at ``position``."""
@@ -119,6 +130,14 @@ class Attempt:
 def taken(verdict: ClaimTaken) -> AlreadyTaken:
     """As it is told to who wanted the key."""
     return AlreadyTaken(f"this {verdict.claim.scope} is already taken", pointer=verdict.claim.pointer)
+
+
+def exceeded(verdict: AllowanceExceeded) -> Refusal:
+    """As it is told to who wanted more."""
+    allowance, limit = verdict.allowance, verdict.limit
+    if verdict.by_weight:
+        return allowance.too_much(f"an account may have {limit.weight} at once; this would be {allowance.weight} more")
+    return allowance.too_many(f"an account may have {limit.number} at once")
 
 
 def same_request(verdict: Replayed, context: CommandContext) -> None:

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from infra.attempts import Attempt, CommandContext, Decide, Refused, same_request, taken
-from infra.event_store import Appended, Appender, ClaimTaken, Conflict, Replayed, Verdict
+from infra.attempts import Attempt, CommandContext, Decide, Refused, exceeded, same_request, taken
+from infra.event_store import AllowanceExceeded, Appended, Appender, ClaimTaken, Conflict, Replayed, Verdict
 from infra.tips import Tips
 from infra.work import Target, Tip
 
@@ -40,6 +40,8 @@ class Begun(NamedTuple):
                     return None
                 case ClaimTaken() as claimed:
                     return taken(claimed)
+                case AllowanceExceeded() as over:
+                    return exceeded(over)
                 case Conflict():
                     return BegunByOthers()
         except Exception as error:

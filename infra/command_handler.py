@@ -16,11 +16,11 @@ from uuid import UUID
 import orjson
 
 from domain.decider import Decider
-from infra.attempts import Attempt, CommandContext, Decide, Outcome, same_request, taken
+from infra.attempts import Attempt, CommandContext, Decide, Outcome, exceeded, same_request, taken
 from infra.beginnings import Beginning, Begun, BegunByOthers, begin
 from infra.database import Database
 from infra.errors import NotFound, TooBusy
-from infra.event_store import Appended, Appender, ClaimTaken, Replayed, Verdict, position_of
+from infra.event_store import AllowanceExceeded, Appended, Appender, ClaimTaken, Replayed, Verdict, position_of
 from infra.idempotency import Act, Answered, KeysInFlight, find, once
 from infra.metrics import Races
 from infra.tips import Tips
@@ -221,6 +221,8 @@ class CommandHandler:
             return await self._replay(verdict, tips[0].decider)
         if isinstance(verdict, ClaimTaken):
             raise taken(verdict)
+        if isinstance(verdict, AllowanceExceeded):
+            raise exceeded(verdict)
         return None
 
     async def _replay(self, replayed: Replayed, decider: Decider[Any, Any, Any]) -> Outcome:

@@ -105,6 +105,12 @@ class Settings(BaseSettings):
     mail_max_attempts: int = Field(default=12, ge=1, le=100)
 
     order_payment_minutes: int = Field(default=30, ge=1, le=60 * 24 * 30)
+    unpaid_orders_most: int = Field(
+        default=20, ge=0, description="unpaid orders of one account at once; 0 bounds nothing"
+    )
+    unpaid_pieces_most: int = Field(
+        default=1000, ge=0, description="pieces in the unpaid orders of one account; 0 bounds nothing"
+    )
     append_timeout: float = Field(default=1.5, gt=0, le=30, description="seconds until an append is given up")
     append_batch: int = Field(default=256, ge=1, le=2000, description="most requests that share one commit")
     cache_seconds: int = Field(default=300, ge=1, description="a cached document's life in Redis")

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 from uuid import UUID
 
-from domain.decider import Decider, no_claims
+from domain.decider import Decider, no_allowances, no_claims
 from domain.messages import shard_of
 from infra.claims import digest
 from infra.codec import encode
-from infra.event_store import ClaimChange, Last, Part, Settled
+from infra.event_store import AllowanceChange, ClaimChange, Last, Part, Settled
 
 C = TypeVar("C")
 E = TypeVar("E")
@@ -67,13 +67,14 @@ class Draft:
     The events are folded when somebody asks for the state, which for a stream that is only begun is nobody.
     """
 
-    __slots__ = ("_folded", "_state", "claims", "events", "expected", "tip")
+    __slots__ = ("_folded", "_state", "allowances", "claims", "events", "expected", "tip")
 
     def __init__(self, tip: Tip) -> None:
         self.tip = tip
         self.expected = tip.version
         self.events: list[Any] = []
         self.claims: list[ClaimChange] = []
+        self.allowances: list[AllowanceChange] = []
         self._state = tip.state
         self._folded = 0
 
@@ -106,7 +107,11 @@ class Draft:
 
     def add(self, events: Sequence[Any]) -> None:
         """Add events that were just decided."""
-        decider = self.tip.decider
+        decider, stream_id = self.tip.decider, self.tip.stream_id
+        if decider.allowances is not no_allowances:
+            self.allowances += [
+                AllowanceChange(share, stream_id) for event in events for share in decider.allowances(event)
+            ]
         if decider.claims is no_claims:
             self.events += events
             return

@@ -6,11 +6,12 @@ from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
 
+from domain.orders import UNPAID
 from infra.access_news import AccessNews, Observer
 from infra.command_handler import CommandHandler
 from infra.database import Database
 from infra.doorbell import Doorbell
-from infra.event_store import Appender, AppendRequest
+from infra.event_store import Appender, AppendRequest, Limit, Limits
 from infra.log import Log
 from infra.metrics import RaceMetrics
 from infra.settings import Settings
@@ -54,6 +55,11 @@ def open_bulk_write_side(stack: AsyncExitStack, settings: Settings, database: Da
     return _opened(stack, database, log, open_appender(), tips=BULK_TIPS, spare=open_appender())
 
 
+def limits_of(settings: Settings) -> Limits:
+    """How much of each scarce thing an account may have at once."""
+    return {UNPAID: Limit(settings.unpaid_orders_most or None, settings.unpaid_pieces_most or None)}
+
+
 def _opened(stack: AsyncExitStack, database: Database, log: Log, appender: Appender, **kept: Any) -> CommandHandler:
     handler = CommandHandler(database, appender, shards=log.shards, **kept)
     stack.push_async_callback(handler.close)
@@ -83,7 +89,9 @@ def _appenders(
         doorbell.ring()
 
     def opened() -> Appender:
-        appender = Appender(database, timeout=settings.append_timeout, on_stored=on_stored, **batches)
+        appender = Appender(
+            database, timeout=settings.append_timeout, on_stored=on_stored, limits=limits_of(settings), **batches
+        )
         stack.push_async_callback(appender.close)
         return appender
 

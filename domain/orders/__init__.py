@@ -39,12 +39,15 @@ from domain.orders.messages import (
     RefundOrder,
     ReturnMoney,
     ShipOrder,
+    TooManyUnpaidOrders,
+    TooManyUnpaidPieces,
 )
-from domain.orders.rules import ORDERS, Order
+from domain.orders.rules import ORDERS, UNPAID, Order
 
 __all__ = [
     "MOST_LINES",
     "ORDERS",
+    "UNPAID",
     "Address",
     "CancelOrder",
     "CancelledBy",
@@ -78,6 +81,8 @@ __all__ = [
     "RefundOrder",
     "ReturnMoney",
     "ShipOrder",
+    "TooManyUnpaidOrders",
+    "TooManyUnpaidPieces",
     "Totals",
     "order_number",
     "totals",

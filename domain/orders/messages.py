@@ -37,6 +37,18 @@ class OrderNotOpen(Refusal):
     code = "order-not-open"
 
 
+class TooManyUnpaidOrders(Refusal):
+    """The customer has as many orders that wait for their payment as an account may have."""
+
+    code = "too-many-unpaid-orders"
+
+
+class TooManyUnpaidPieces(Refusal):
+    """The customer's unpaid orders would hold more pieces than those of an account may."""
+
+    code = "too-many-unpaid-pieces"
+
+
 class OrderNotPaid(Refusal):
     """Only a paid order can be shipped, and only money that came can be refunded."""
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final, TypedDict, assert_never
 from uuid import UUID
 
-from domain.decider import Claim, Decider
+from domain.decider import Allowance, Claim, Decider
 from domain.errors import AlreadyExists, DoesNotExist
 from domain.money import Money, price
 from domain.orders.lines import OrderLine, checked_address, checked_lines, totals
@@ -38,9 +38,12 @@ from domain.orders.messages import (
     RefundOrder,
     ReturnMoney,
     ShipOrder,
+    TooManyUnpaidOrders,
+    TooManyUnpaidPieces,
 )
 from domain.values import instant, line
 
+UNPAID: Final = "unpaid_order"
 LONGEST_TEXT: Final = 200
 LONGEST_REASON: Final = 500
 LONGEST_PAYMENT_ID: Final = 255
@@ -126,6 +129,28 @@ def claims(_order: Order | None, event: OrderEvent) -> Sequence[Claim]:
     if isinstance(event, OrderPaid | OrderOverpaid):
         return (Claim(scope="payment", key=event.payment_id, pointer="/payment_id"),)
     return ()
+
+
+def allowances(event: OrderEvent) -> Sequence[Allowance]:
+    """An unpaid order holds pieces that nobody has paid for: an account may have few of these, and of those."""
+    match event:
+        case OrderPlaced():
+            return (_unpaid(event.customer_id, sum(line.quantity for line in event.lines), released=False),)
+        case OrderPaid() | OrderCancelled():
+            return (_unpaid(event.customer_id, 0, released=True),)
+        case _:
+            return ()
+
+
+def _unpaid(customer_id: UUID, pieces: int, *, released: bool) -> Allowance:
+    return Allowance(
+        scope=UNPAID,
+        owner=customer_id,
+        weight=pieces,
+        released=released,
+        too_many=TooManyUnpaidOrders,
+        too_much=TooManyUnpaidPieces,
+    )
 
 
 def _place(command: PlaceOrder, order: Order | None) -> Sequence[OrderEvent]:
@@ -274,5 +299,5 @@ def _known(order: Order | None) -> Order:
 
 
 ORDERS: Final = Decider[OrderCommand, OrderEvent, Order | None](
-    category="order", initial=None, decide=decide, evolve=evolve, claims=claims
+    category="order", initial=None, decide=decide, evolve=evolve, claims=claims, allowances=allowances
 )

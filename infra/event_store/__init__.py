@@ -6,12 +6,15 @@
     AppendRequest ──▶ Appender.append ──┼──▶ one call of append_to_log(): one lock, one commit
     AppendRequest ──▶ Appender.append ──┘            │
                                                      ▼
-                       Appended │ Conflict │ ClaimTaken │ Replayed      one verdict per request
+                       Appended │ Conflict │ ClaimTaken │ AllowanceExceeded │ Replayed      one verdict per request
 """
 
 from infra.event_store.appender import Appender
+from infra.event_store.batch import NO_LIMITS, Limits
 from infra.event_store.history import position_of
 from infra.event_store.requests import (
+    AllowanceChange,
+    AllowanceExceeded,
     Appended,
     AppendRequest,
     ClaimChange,
@@ -19,6 +22,7 @@ from infra.event_store.requests import (
     Conflict,
     IdempotencyKey,
     Last,
+    Limit,
     Part,
     Replayed,
     Verdict,
@@ -26,6 +30,9 @@ from infra.event_store.requests import (
 from infra.event_store.states import Known, Settled, read_states
 
 __all__ = [
+    "NO_LIMITS",
+    "AllowanceChange",
+    "AllowanceExceeded",
     "AppendRequest",
     "Appended",
     "Appender",
@@ -35,6 +42,8 @@ __all__ = [
     "IdempotencyKey",
     "Known",
     "Last",
+    "Limit",
+    "Limits",
     "Part",
     "Replayed",
     "Settled",

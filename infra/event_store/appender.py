@@ -8,7 +8,7 @@ import orjson
 
 from infra.database import DRIVER_ERRORS, Connection, Database, told
 from infra.errors import TooBusy, Unavailable
-from infra.event_store.batch import APPEND, document, verdicts_of
+from infra.event_store.batch import APPEND, NO_LIMITS, Limits, document, verdicts_of
 from infra.event_store.requests import Appended, AppendRequest, Conflict, Last, Verdict
 from infra.postgres_errors import classify
 
@@ -41,7 +41,7 @@ class Appender:
 
     A batch may take ``timeout`` seconds, and nobody waits for a place in one longer than ``patience``. ``on_stored`` is
     called after each commit that added events, with the requests that did, before anybody is answered; it must not
-    block or fail (it rings the relay's doorbell).
+    block or fail (it rings the relay's doorbell). ``limits`` say how much of a scarce thing an owner may have at once.
     """
 
     def __init__(
@@ -52,12 +52,14 @@ class Appender:
         largest_batch: int,
         patience: float = 1.5,
         on_stored: Callable[[Sequence[AppendRequest]], None] = lambda _: None,
+        limits: Limits = NO_LIMITS,
     ) -> None:
         self._database = database
         self._timeout = timeout
         self._largest_batch = largest_batch
         self._patience = patience
         self._on_stored = on_stored
+        self._limits = limits
         self._waiting: list[Waiting] = []
         self._alone = 0
         self._last = 0
@@ -191,7 +193,7 @@ class Appender:
     async def _call(self, requests: Sequence[AppendRequest]) -> list[Verdict]:
         connection = await self._connected()
         try:
-            rows = await connection.fetch(APPEND, document(requests), timeout=self._timeout)
+            rows = await connection.fetch(APPEND, document(requests, self._limits), timeout=self._timeout)
         except Exception as error:
             failure = classify(error, lost=connection.is_closed())
             if failure is None:
@@ -199,7 +201,7 @@ class Appender:
             if failure.drop_connection:
                 connection.terminate()
             raise told(failure, writes=True) from error
-        return verdicts_of(requests, rows)
+        return verdicts_of(requests, rows, self._limits)
 
     async def _connected(self) -> Connection:
         if self._connection is None or self._connection.is_closed():

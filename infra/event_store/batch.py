@@ -1,29 +1,37 @@
 """One batch of requests as ``append_to_log`` takes it, and its answer as verdicts."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import repeat
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 import asyncpg
 import orjson
 
 from infra.event_store.requests import (
+    AllowanceChange,
+    AllowanceExceeded,
     Appended,
     AppendRequest,
     ClaimChange,
     ClaimTaken,
     Conflict,
+    Limit,
     Part,
     Premise,
     Replayed,
     Verdict,
 )
 
+Limits: TypeAlias = Mapping[str, Limit]
+"""By scope of allowances. A scope that is not there has no bounds."""
+
+NO_LIMITS: Final[Limits] = {}
+
 APPEND: Final = "SELECT verdict, at, recorded, detail FROM append_to_log($1)"
 
 
-def document(requests: Sequence[AppendRequest]) -> bytes:
+def document(requests: Sequence[AppendRequest], limits: Limits = NO_LIMITS) -> bytes:
     """The batch as ``append_to_log`` takes it: requests, parts, events and claims, each list in the same order.
 
     Which event a stream ends with goes with each part, unless it is an event of this batch. That is read now and not
@@ -62,6 +70,7 @@ def document(requests: Sequence[AppendRequest]) -> bytes:
             "parts": parts,
             "events": events,
             "claims": [_claim(claim) for request in requests for claim in request.claims],
+            "allowances": [_allowance(change, limits) for request in requests for change in request.allowances],
         },
         default=str,  # the driver's own kind of UUID: an id may come from a row
     )
@@ -75,6 +84,8 @@ def _with_premises(request: AppendRequest) -> Iterator[tuple[Part, Premise | Non
 
 def _request(request: AppendRequest) -> dict[str, Any]:
     entry: dict[str, Any] = {"parts": len(request.parts), "events": request.size, "claims": len(request.claims)}
+    if request.allowances:
+        entry["allowances"] = len(request.allowances)
     if (key := request.key) is not None:
         entry |= {
             "principal": key.principal,
@@ -91,11 +102,23 @@ def _claim(claim: ClaimChange) -> dict[str, Any]:
     return {"scope": claim.scope, "digest": digest, "stream": claim.stream_id, "released": claim.released}
 
 
-def verdicts_of(requests: Sequence[AppendRequest], rows: Sequence[asyncpg.Record]) -> list[Verdict]:
+def _allowance(change: AllowanceChange, limits: Limits) -> dict[str, Any]:
+    allowance = change.allowance
+    share = {"scope": allowance.scope, "owner": allowance.owner, "stream": change.stream_id}
+    if allowance.released:
+        return {**share, "released": True}
+    limit = limits.get(allowance.scope, Limit())
+    bounds = {"most": limit.number, "most_weight": limit.weight}
+    return {**share, "weight": allowance.weight, "released": False, **bounds}
+
+
+def verdicts_of(
+    requests: Sequence[AppendRequest], rows: Sequence[asyncpg.Record], limits: Limits = NO_LIMITS
+) -> list[Verdict]:
     """One verdict per request, from the one row that speaks for all or from a row for each."""
     first, position, recorded, _ = rows[0]
     if first != "all":
-        return [_verdict(request, row) for request, row in zip(requests, rows, strict=True)]
+        return [_verdict(request, row, limits) for request, row in zip(requests, rows, strict=True)]
     verdicts: list[Verdict] = []
     for request in requests:
         position += request.size
@@ -103,7 +126,7 @@ def verdicts_of(requests: Sequence[AppendRequest], rows: Sequence[asyncpg.Record
     return verdicts
 
 
-def _verdict(request: AppendRequest, row: asyncpg.Record) -> Verdict:
+def _verdict(request: AppendRequest, row: asyncpg.Record, limits: Limits) -> Verdict:
     match row["verdict"]:
         case "stored":
             return Appended(row["at"], row["recorded"])
@@ -111,8 +134,20 @@ def _verdict(request: AppendRequest, row: asyncpg.Record) -> Verdict:
             return Conflict()
         case "taken":
             return ClaimTaken(request.claims[int(row["detail"])])
+        case "exceeded":
+            return _exceeded(request, orjson.loads(row["detail"]), limits)
         case "replayed":
             detail = orjson.loads(row["detail"])
             return Replayed(bytes.fromhex(detail["fingerprint"]), orjson.dumps(detail["outcome"]), row["at"])
         case other:
             raise AssertionError(f"append_to_log answered {other!r}")
+
+
+def _exceeded(request: AppendRequest, detail: Mapping[str, Any], limits: Limits) -> AllowanceExceeded:
+    (allowance,) = [
+        change.allowance
+        for change in request.allowances
+        if (change.allowance.scope, str(change.allowance.owner)) == (detail["scope"], detail["owner"])
+        and not change.allowance.released
+    ][:1]
+    return AllowanceExceeded(allowance, limits.get(allowance.scope, Limit()), detail["by_weight"])

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeAlias
 from uuid import UUID
 
+from domain.decider import Allowance
 from infra.codec import Encoded
 
 
@@ -53,6 +54,21 @@ class ClaimChange:
 
 
 @dataclass(slots=True)
+class AllowanceChange:
+    """A share to take for ``stream_id``, or to give back: see :class:`~domain.decider.Allowance`."""
+
+    allowance: Allowance
+    stream_id: UUID
+
+
+class Limit(NamedTuple):
+    """How many shares of a scope an owner may have at once, and what they may weigh together; None: no bound."""
+
+    number: int | None = None
+    weight: int | None = None
+
+
+@dataclass(slots=True)
 class IdempotencyKey:
     """A client's key with the fingerprint (32 bytes) of its request.
 
@@ -68,7 +84,7 @@ class IdempotencyKey:
 
 @dataclass(slots=True)
 class AppendRequest:
-    """All or nothing: every part at its version, every claim free, the key unused.
+    """All or nothing: every part at its version, every claim free, every allowance there, the key unused.
 
     With ``premises``, one for each part, the log must also hold the very events that these end with. ``size`` counts
     its events, ``rows`` its events and parts: what it costs Postgres, and ``weight`` its bytes.
@@ -79,6 +95,7 @@ class AppendRequest:
     claims: Sequence[ClaimChange] = ()
     key: IdempotencyKey | None = None
     premises: Sequence[Premise] = ()
+    allowances: Sequence[AllowanceChange] = ()
     size: int = field(init=False)
     rows: int = field(init=False)
     weight: int = field(init=False)
@@ -89,7 +106,8 @@ class AppendRequest:
         self.rows = self.size + len(self.parts)
         self.weight = sum([len(event.data) for part in self.parts for event in part.events])
         self.weight += self.size * len(self.metadata)
-        self.writes = self.size > 0 or bool(self.claims) or (self.key is not None and self.key.store)
+        changes = bool(self.claims) or bool(self.allowances)
+        self.writes = self.size > 0 or changes or (self.key is not None and self.key.store)
 
 
 @dataclass(slots=True)
@@ -116,6 +134,15 @@ class ClaimTaken:
 
 
 @dataclass(slots=True)
+class AllowanceExceeded:
+    """The owner of ``allowance`` has as much of it as the ``limit`` lets, in number or (``by_weight``) in weight."""
+
+    allowance: Allowance
+    limit: Limit
+    by_weight: bool
+
+
+@dataclass(slots=True)
 class Replayed:
     """The key was used before: its stored outcome (JSON) and the position of its last event."""
 
@@ -124,4 +151,4 @@ class Replayed:
     position: int
 
 
-Verdict: TypeAlias = Appended | Conflict | ClaimTaken | Replayed
+Verdict: TypeAlias = Appended | Conflict | ClaimTaken | AllowanceExceeded | Replayed

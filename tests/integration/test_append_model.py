@@ -10,11 +10,27 @@ from uuid import UUID, uuid4
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
+from domain.decider import Allowance
+from domain.errors import Refusal
 from infra.database import Connection
-from infra.event_store import Appended, AppendRequest, ClaimTaken, Conflict, Replayed, Verdict
+from infra.event_store import (
+    AllowanceChange,
+    AllowanceExceeded,
+    Appended,
+    AppendRequest,
+    ClaimTaken,
+    Conflict,
+    Limit,
+    Part,
+    Replayed,
+    Verdict,
+)
 from infra.event_store.batch import APPEND, document, verdicts_of
 from tests.log_checks import violations
 from tests.write_side import connected, idempotency, part, request, take
+
+MOST, MOST_WEIGHT = 1, 2
+LIMITS = {"thing": Limit(MOST, MOST_WEIGHT)}
 
 Batches: TypeAlias = list[list["Wish"]]
 
@@ -27,6 +43,7 @@ class Wish:
     takes: tuple[tuple[int, int, bool], ...]  # stream, key, released
     key: int | None
     store: bool
+    weight: int  # of the share that each stream takes with its first event, and later gives back
 
 
 @dataclass
@@ -37,6 +54,7 @@ class Model:
     versions: dict[UUID, int] = field(default_factory=dict)
     holders: dict[bytes, UUID] = field(default_factory=dict)
     keys: dict[str, int] = field(default_factory=dict)
+    shares: dict[tuple[UUID, UUID], int] = field(default_factory=dict)
 
     def batch(self, requests: list[AppendRequest]) -> list[str]:
         """The verdicts; those behind a failed request on a stream that it would have moved conflict."""
@@ -54,6 +72,28 @@ class Model:
             return f"replayed {self.keys[each.key.key]}"
         if any(p.stream_id in poisoned or p.expected != self.versions.get(p.stream_id, 0) for p in each.parts):
             return "conflict"
+        if refused := self._exceeded(each) or self._claim(each):
+            return refused
+        self._share(each)
+        self.position += each.size
+        self.versions |= {part.stream_id: part.expected + len(part.events) for part in each.parts}
+        if each.key is not None and each.key.store:
+            self.keys[each.key.key] = self.position
+        return f"stored {self.position}"
+
+    def _exceeded(self, each: AppendRequest) -> str | None:
+        """The first owner who would have too much; told before a key that is taken."""
+        wanted: dict[UUID, list[int]] = {}
+        for change in each.allowances:
+            if not change.allowance.released:
+                wanted.setdefault(change.allowance.owner, []).append(change.allowance.weight)
+        for owner, weights in wanted.items():
+            weights += [weight for (who, _), weight in self.shares.items() if who == owner]
+            if len(weights) > MOST or sum(weights) > MOST_WEIGHT:
+                return f"exceeded {owner} {len(weights) <= MOST}"
+        return None
+
+    def _claim(self, each: AppendRequest) -> str | None:
         holders = dict(self.holders)
         for claim in each.claims:
             holder = holders.get(claim.digest, claim.stream_id)
@@ -64,11 +104,15 @@ class Model:
             elif not claim.released:
                 holders[claim.digest] = claim.stream_id
         self.holders = holders
-        self.position += each.size
-        self.versions |= {part.stream_id: part.expected + len(part.events) for part in each.parts}
-        if each.key is not None and each.key.store:
-            self.keys[each.key.key] = self.position
-        return f"stored {self.position}"
+        return None
+
+    def _share(self, each: AppendRequest) -> None:
+        for change in each.allowances:
+            name = change.allowance.owner, change.stream_id
+            if change.allowance.released:
+                self.shares.pop(name, None)
+            else:
+                self.shares.setdefault(name, change.allowance.weight)
 
 
 def spoken(verdict: Verdict) -> str:
@@ -79,6 +123,8 @@ def spoken(verdict: Verdict) -> str:
             return "conflict"
         case ClaimTaken(claim=claim):
             return f"taken {claim.digest.hex()}"
+        case AllowanceExceeded(allowance=allowance, by_weight=by_weight):
+            return f"exceeded {allowance.owner} {by_weight}"
         case Replayed(position=position):
             return f"replayed {position}"
 
@@ -94,6 +140,7 @@ wishes = some.builds(
     takes=some.lists(some.tuples(some.integers(0, 3), some.integers(0, 2), some.booleans()), max_size=3).map(tuple),
     key=some.none() | some.integers(0, 3),
     store=some.booleans(),
+    weight=some.integers(0, 3),
 )
 batches = some.lists(some.lists(wishes, min_size=1, max_size=6), min_size=1, max_size=4)
 
@@ -104,6 +151,7 @@ class World:
     def __init__(self) -> None:
         self.name = uuid4().hex
         self.streams = [uuid4() for _ in range(4)]
+        self.owners = [uuid4() for _ in range(2)]
 
     def requests(self, batch: list[Wish], versions: dict[UUID, int]) -> Iterator[AppendRequest]:
         """Each request expects what those before it in the batch would leave, give or take."""
@@ -117,18 +165,41 @@ class World:
             size = sum(added for added, _ in wish.parts.values())
             claims = [take(self.streams[s], f"{self.name}{k}", released=gone) for s, k, gone in wish.takes if size]
             key = None if wish.key is None else idempotency(f"{self.name}{wish.key}", store=wish.store or size > 0)
-            yield request(*parts, claims=claims, key=key)
+            yield request(*parts, claims=claims, key=key, allowances=self._shares(wish, parts))
+
+    def _shares(self, wish: Wish, parts: list[Part]) -> list[AllowanceChange]:
+        """A share is taken with a stream's first event and given back with a later one."""
+        return [
+            AllowanceChange(
+                Allowance(
+                    scope="thing",
+                    owner=self.owners[number % 2],
+                    weight=wish.weight,
+                    released=part.expected > 0,
+                    too_many=Refusal,
+                    too_much=Refusal,
+                ),
+                part.stream_id,
+            )
+            for number, part in zip(wish.parts, parts, strict=True)
+            if part.events
+        ]
 
 
 async def _agree(connection: Connection, model: Model, planned: Batches) -> None:
     world = World()
     for batch in planned:
         requests = list(world.requests(batch, model.versions))
-        rows = await connection.fetch(APPEND, document(requests))
-        assert [spoken(verdict) for verdict in verdicts_of(requests, rows)] == model.batch(requests)
+        rows = await connection.fetch(APPEND, document(requests, LIMITS))
+        assert [spoken(verdict) for verdict in verdicts_of(requests, rows, LIMITS)] == model.batch(requests)
     for stream in world.streams:
         found = await connection.fetchval("SELECT max(version) FROM events WHERE stream_id = $1", stream)
         assert (found or 0) == model.versions.get(stream, 0)
+    shares = await connection.fetch(
+        "SELECT owner, stream_id, weight FROM allowances WHERE owner = ANY ($1)", world.owners
+    )
+    kept = {name: weight for name, weight in model.shares.items() if name[0] in world.owners}
+    assert {(row["owner"], row["stream_id"]): row["weight"] for row in shares} == kept
     held = await connection.fetch("SELECT key_digest, stream_id FROM claims WHERE stream_id = ANY ($1)", world.streams)
     ours = {digest: stream for digest, stream in model.holders.items() if stream in world.streams}
     assert {row["key_digest"]: row["stream_id"] for row in held} == ours

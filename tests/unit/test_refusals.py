@@ -27,6 +27,8 @@ CODES = {
     "out-of-stock",
     "payment-mismatch",
     "stock-mismatch",
+    "too-many-unpaid-orders",
+    "too-many-unpaid-pieces",
     "unauthenticated",
     "unknown-currency",
     "unknown-product",
