@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from hashlib import sha256
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
 import orjson
@@ -14,14 +14,17 @@ from pydantic import SecretStr
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from domain.messages import Event
 from infra import mail_ledger, refund_ledger
 from infra.api_keys import as_told
 from infra.attempts import CommandContext
+from infra.codec import encode
 from infra.database import Database
 from infra.idempotency import Kept, find
 from infra.schema import FOLDER, migrate, newest
 from infra.server_secret import ServerSecret
 from infra.settings import Settings
+from tests.builders import order_cancelled, order_line, order_paid, order_placed
 from tests.conftest import SHARDS, Servers
 from tests.write_side import connected
 from workers.letters import compose
@@ -78,6 +81,33 @@ async def test_money_that_was_owed_is_due_and_what_was_paid_back_is_not(earlier:
         )
     async with brought_up_to_date(earlier) as database:
         assert [each.payment_id for each in await refund_ledger.due(database, 10)] == ["owed"]
+
+
+async def test_orders_that_wait_for_their_payment_count_among_those_that_their_customer_may_have(earlier: str) -> None:
+    customer, waits = uuid4(), uuid4()
+    lines = (order_line(quantity=2), order_line(product_id=uuid4(), quantity=3))
+    placed = {name: order_placed(order_id=uuid4(), customer_id=customer, lines=lines) for name in ("paid", "cancelled")}
+    history: list[tuple[UUID, Event]] = [(waits, order_placed(order_id=waits, customer_id=customer, lines=lines))]
+    history += [(event.order_id, event) for event in placed.values()]
+    history += [
+        (placed["paid"].order_id, order_paid(order_id=placed["paid"].order_id)),
+        (placed["cancelled"].order_id, order_cancelled(order_id=placed["cancelled"].order_id)),
+    ]
+    async with connected(earlier) as connection:
+        for position, (stream, event) in enumerate(history, 1):
+            stored = encode(event)
+            await connection.execute(
+                "INSERT INTO events SELECT $1, $2, 1 + (SELECT count(*) FROM events WHERE stream_id = $2), 'order', 0,"
+                " $3, $4, $5, '{}', now()",
+                position,
+                stream,
+                stored.type,
+                stored.schema_version,
+                stored.data,
+            )
+    async with brought_up_to_date(earlier) as database:
+        rows = await database.fetch("SELECT owner, stream_id, weight FROM allowances")
+    assert [tuple(row) for row in rows] == [(customer, waits, 5)]
 
 
 async def test_a_mail_that_was_due_is_sent_in_the_language_of_the_shop(earlier: str) -> None:
