@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from base64 import urlsafe_b64decode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -60,7 +61,18 @@ async def customer(port: int) -> str:
         await _ask(client, 201, "POST", "/v1/accounts", _JSON, json.dumps(account).encode())
     finally:
         client.close()
+    return await signed_in_again(port)
+
+
+async def signed_in_again(port: int) -> str:
+    """Another token of the customer, who has registered."""
     return await _token(port, _CUSTOMER_EMAIL, ADMIN_PASSWORD)
+
+
+def account_of(token: str) -> UUID:
+    """Whose token it is."""
+    payload = token.split(".")[1]
+    return UUID(json.loads(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["sub"])
 
 
 _JSON = {"Content-Type": "application/json"}

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from benchmarks.measure import Measure
-from benchmarks.measures import appends, commands, imports, orders, products, relay, replay, sale, visible
+from benchmarks.measures import appends, commands, imports, orders, products, relay, replay, revoked, sale, visible
 
 MEASURES: Final[Sequence[Measure]] = (
     appends.WITH_MANY,
@@ -19,4 +19,5 @@ MEASURES: Final[Sequence[Measure]] = (
     relay.PUBLISHING,
     replay.REBUILDING,
     visible.BECOMING,
+    revoked.ENDING,
 )

@@ -50,3 +50,18 @@ async def test_it_ends_with_its_block_even_while_at_work() -> None:
     async with asyncio.timeout(5):
         async with repeating("wait", task, 0.001):
             await begun.wait()
+
+
+async def test_it_is_done_sooner_when_somebody_asks_and_once_for_all_who_ask_meanwhile() -> None:
+    sooner, turns = asyncio.Event(), asyncio.Queue[int]()
+
+    async def task() -> None:
+        assert not sooner.is_set()
+        await turns.put(turns.qsize())
+
+    async with repeating("look", task, 3600, sooner=sooner), asyncio.timeout(5):
+        for _ in range(3):
+            sooner.set()
+            sooner.set()
+            await turns.get()
+    assert turns.empty()
