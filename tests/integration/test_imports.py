@@ -3,13 +3,15 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Any
 from uuid import UUID, uuid4
 
+import orjson
 import pytest
 
 from api.errors import Problem
 from api.intake import Intake
-from domain.accounts import Role
+from domain.accounts import ACCOUNTS, ChangeRoles, DeactivateAccount, Role
 from infra import imports
 from infra.attempts import CommandContext
 from infra.beginnings import Beginning
@@ -20,6 +22,7 @@ from infra.settings import Settings
 from tests.importing import CSV, HEADER, NDJSON, faults, importing, row, written
 from tests.s3_stand_in import S3StandIn, s3_settings
 from tests.serving import serving
+from tests.write_side import context, write_side
 from workers.imports.carrying import product_of
 from workers.imports.reading import CHUNK
 
@@ -284,6 +287,23 @@ async def test_a_checkpoint_counts_from_where_the_last_one_ended_alone(settings:
         assert await imports.advance(scene.database, mine, step)
         assert not await imports.advance(scene.database, mine, step)
         assert (await scene.seen(import_id))["done"] == 1
+
+
+@pytest.mark.parametrize("command", [ChangeRoles(roles=(Role.CUSTOMER,)), DeactivateAccount()])
+async def test_an_import_ends_with_what_its_owner_may_do(settings: Settings, command: Any) -> None:
+    async with importing(settings, turn_seconds=0.0) as scene:
+        import_id = await scene.upload(written(row(number) for number in range(3 * CHUNK)))
+        assert await scene.importer.turn(import_id)
+        before = len(await scene.products())
+        assert 0 < before < 3 * CHUNK
+        async with write_side(settings.database_url.get_secret_value()) as side:
+            await side.commands.handle((ACCOUNTS, scene.staff.id), command, context())
+        assert await scene.importer.turn(import_id)
+        assert not await scene.importer.turn(import_id)
+        (told,) = await scene.database.fetch("SELECT state, errors FROM imports")
+        assert told["state"] == "failed"
+        assert orjson.loads(told["errors"])[0]["code"] == "insufficient-scope"
+        assert len(await scene.products()) == before
 
 
 async def test_an_import_that_never_comes_further_is_given_up(settings: Settings) -> None:

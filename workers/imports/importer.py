@@ -19,7 +19,7 @@ from infra.storage import Storage
 from infra.telemetry import REQUEST_ID
 from workers.imports.carrying import NOT_THE_ROWS_FAULT
 from workers.imports.rows import BadFile, Fault
-from workers.imports.turn import ImportMetrics, LostIt, Turn
+from workers.imports.turn import ImportMetrics, LostIt, NotEntitled, Turn
 
 LEASE_SECONDS: Final = 10.0
 TURN_SECONDS: Final = 5.0
@@ -92,6 +92,9 @@ class Importer:
                 await self._work(mine)
         except LostIt:
             _log.warning("import lost", import_id=str(mine.import_id))
+        except NotEntitled:
+            told = "Whose import it is may not change the catalogue any more."
+            await self._give_up(mine, Fault(mine.line, "insufficient-scope", told))
         except BadFile as bad:
             await self._give_up(mine, bad.at(1))
         except NOT_THE_ROWS_FAULT as error:

@@ -13,6 +13,8 @@ from typing import Final, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from domain.accounts import ACCOUNTS
+from domain.accounts.scopes import scopes_of
 from infra import imports
 from infra.collector import held_off
 from infra.command_handler import CommandHandler
@@ -31,6 +33,14 @@ REFUSALS_PER_SEARCH: Final = 2_000
 """A refused row leaves its exception in a cycle, which nobody else would find."""
 MOST_TOLD: Final = 100
 """Faults that an import tells; it counts them all."""
+
+
+CATALOGUE: Final = "catalogue:write"
+"""What whoever imports must be allowed to do, before each chunk: an import may outlive its owner's roles by hours."""
+
+
+class NotEntitled(Exception):
+    """Whose import it is may not change the catalogue any more."""
 
 
 class LostIt(Exception):
@@ -71,6 +81,7 @@ class Turn:
         self._mine = mine
         self._database = database
         self._storage = storage
+        self._commands = commands
         self._carrier = Carrier(commands, mine)
         self._metrics = metrics
         self._until = monotonic() + seconds
@@ -81,7 +92,8 @@ class Turn:
     async def take(self) -> bool:
         """Goes on with the import; answers whether all of it is done.
 
-        Raises :class:`LostIt`, :class:`~workers.imports.rows.BadFile`, and what is no row's fault.
+        Raises :class:`LostIt`, :class:`NotEntitled`, :class:`~workers.imports.rows.BadFile`, and what is no row's
+        fault.
         """
         if self._mine.left == 0:
             return True
@@ -118,6 +130,9 @@ class Turn:
         return True
 
     async def _flown(self, read_row: ReadRow, chunk: Sequence[Record]) -> Landed:
+        owner, _ = await self._commands.now(ACCOUNTS, self._mine.account_id)
+        if owner is None or not owner.active or CATALOGUE not in scopes_of(owner.roles):
+            raise NotEntitled
         faults = await self._carrier.carry_out(read_row, chunk)
         return Landed(chunk[-1].next_line, chunk[-1].end, len(chunk) - len(faults), faults)
 
