@@ -26,6 +26,7 @@ from infra.settings import Settings
 from infra.tokens import Tokens
 from tests.api_client import Process
 from tests.house import ANOTHER, PASSWORD
+from tests.people import has_account
 from tests.pictures import png
 from tests.shop import SECRET
 
@@ -127,7 +128,7 @@ class Stage:
 
     async def position(self) -> int:
         """How many events there are."""
-        row = await self.database.fetchrow("SELECT position FROM log_head")
+        row = await self.database.fetchrow("SELECT log_position() AS position")
         assert row is not None
         return int(row["position"])
 
@@ -138,7 +139,8 @@ async def staged(settings: Settings, process: Process) -> AsyncIterator[Stage]:
     database = Database(settings)
     secret = ServerSecret(database)
     tokens = Tokens(Keys(database), issuer=settings.token_issuer, seconds=settings.access_token_seconds)
-    issued = await tokens.issue(uuid4(), scopes_of(tuple(Role)), session_id=uuid4(), version=1)
+    await has_account(database, staff_id := uuid4(), *Role)
+    issued = await tokens.issue(staff_id, scopes_of(tuple(Role)), session_id=uuid4(), version=1)
     staff = {"authorization": f"Bearer {issued.token}"}
     commands = process.resources[CommandHandler]
     yield Stage(api=process.client, database=database, commands=commands, staff=staff, links=Links(database, secret))

@@ -93,9 +93,7 @@ async def change_me(body: MyChanges, commands: Mine, me: Me) -> Receipt:
 
 
 @routes.put("/v1/me/password", status_code=204)
-async def change_my_password(
-    body: PasswordBody, commands: Mine, me: Me, database: Postgres, passwords: Hasher
-) -> Done:
+async def change_my_password(body: PasswordBody, commands: Mine, me: Me, database: Postgres, passwords: Hasher) -> Done:
     """Choose another password. Every other session ends, and the account's address is told.
 
     A wrong ``current_password`` is ``wrong-password`` (403), and no reason to sign in again. Repeated under its key, it

@@ -71,9 +71,7 @@ class Sender:
 
     def acting(self, authority: Authority) -> "Sender":
         """The same request, all of whose work rests on the authority from here on."""
-        return Sender(
-            self._handler, self._secret, self._scope, actor=self._actor, keys=self._keys, authority=authority
-        )
+        return Sender(self._handler, self._secret, self._scope, actor=self._actor, keys=self._keys, authority=authority)
 
     async def handle(self, target: Target, command: Any) -> Receipt:
         """One command on one stream."""

@@ -14,14 +14,16 @@ ALTER TABLE api_keys ADD COLUMN account_version integer;
 
 CREATE FUNCTION account_unchanged() RETURNS trigger
 LANGUAGE plpgsql
-SET lock_timeout = '1s'
+SET lock_timeout = '250ms'
 AS $$
 BEGIN
+    -- Not for long: an append under the very idempotency key of this transaction waits for its row, with the log in its
+    -- hands, and would wait until this one gives up.
     PERFORM lock_log();
     IF NEW.account_version <> coalesce((
         SELECT e.version FROM events e WHERE e.stream_id = NEW.account_id ORDER BY e.version DESC LIMIT 1), 0)
     THEN
-        RAISE serialization_failure USING MESSAGE = 'the account has changed';
+        RAISE EXCEPTION 'the account has changed' USING ERRCODE = 'WE001';
     END IF;
     RETURN NULL;
 END

@@ -62,7 +62,7 @@ def files(database: Database) -> ImageFiles:
 
 
 async def _made(connection: Pooled) -> dict[str, Any]:
-    return api_keys.told(await api_keys.make(connection, KEY))
+    return api_keys.told(await api_keys.make(connection, KEY, 0))
 
 
 async def _is_shown(_product_id: UUID, _file: str) -> bool:

@@ -77,7 +77,7 @@ class Person:
     async def makes_key(self, *scopes: str) -> None:
         made = fresh(key_id := uuid4())
         new = NewKey(key_id, self.id, "robot", made.digest, scopes, None)
-        await api_keys.make(self.database, new, 1)
+        await made(self.database, new, 1)
         self.key_id, self.headers = key_id, {"X-API-Key": made.text}
 
     async def send(self, api: httpx2.AsyncClient, method: str, path: str, body: Any = None) -> tuple[int, str | None]:
@@ -101,13 +101,19 @@ async def admin(settings: Settings, database: Database) -> Person:
     return await Person(database, settings).enters(Role.ADMIN)
 
 
+async def made(database: Database, new: NewKey, version: int) -> None:
+    with api_keys.account_unchanged():
+        async with database.write() as connection:
+            await api_keys.make(connection, new, version)
+
+
 async def ends(side: WriteSide, account_id: UUID, command: Any) -> None:
     """Another process carries it out."""
     await side.commands.handle((ACCOUNTS, account_id), command, context())
 
 
 async def head(database: Database) -> int:
-    row = await database.fetchrow("SELECT position FROM log_head")
+    row = await database.fetchrow("SELECT log_position() AS position")
     assert row is not None
     return int(row["position"])
 
@@ -334,9 +340,9 @@ async def test_no_key_is_made_for_an_account_that_has_changed_since_it_was_allow
 ) -> None:
     await ends(ours, staff.id, ChangePassword(by=PasswordChangedBy.OWNER))
     with pytest.raises(AccountChanged):
-        await api_keys.make(database, new_key(staff.id), 1)
+        await made(database, new_key(staff.id), 1)
     assert await api_keys.listed(database, staff.id) == []
-    await api_keys.make(database, new_key(staff.id), 2)
+    await made(database, new_key(staff.id), 2)
     assert len(await api_keys.listed(database, staff.id)) == 1
 
 
@@ -344,15 +350,14 @@ async def test_a_key_on_its_way_waits_for_what_is_being_appended_and_does_not_ou
     database_url: str, staff: Person, database: Database
 ) -> None:
     async with head_held(database_url) as appending:
-        making = asyncio.create_task(api_keys.make(database, new_key(staff.id), 1))
+        making = asyncio.create_task(made(database, new_key(staff.id), 1))
         async with connected(database_url) as beside:
             await eventually(lambda: somebody_waits(beside))
         await appending.execute(
-            "INSERT INTO events SELECT position + 1, $1::uuid, 2, 'account', 0, 'account.deactivated', 1,"
-            " jsonb_build_object('account_id', $1::uuid), '{}', now() FROM log_head",
+            "INSERT INTO events SELECT log_position() + 1, $1::uuid, 2, 'account', 0, 'account.deactivated', 1,"
+            " jsonb_build_object('account_id', $1::uuid), '{}', now()",
             staff.id,
         )
-        await appending.execute("UPDATE log_head SET position = position + 1")
     with pytest.raises(AccountChanged):
         await making
     assert await api_keys.listed(database, staff.id) == []
