@@ -75,10 +75,10 @@ class Person:
         return self
 
     async def makes_key(self, *scopes: str) -> None:
-        made = fresh(key_id := uuid4())
-        new = NewKey(key_id, self.id, "robot", made.digest, scopes, None)
+        shown = fresh(key_id := uuid4())
+        new = NewKey(key_id, self.id, "robot", shown.digest, scopes, None)
         await made(self.database, new, 1)
-        self.key_id, self.headers = key_id, {"X-API-Key": made.text}
+        self.key_id, self.headers = key_id, {"X-API-Key": shown.text}
 
     async def send(self, api: httpx2.AsyncClient, method: str, path: str, body: Any = None) -> tuple[int, str | None]:
         answer = await api.request(method, path, headers=self.headers, json=body)
@@ -175,8 +175,8 @@ OWN_WRITES: Final[list[tuple[str, str, Any]]] = [
     ("PUT", "/v1/me/password", {"current_password": "x" * 20, "new_password": "correct horse battery"}),
     ("POST", "/v1/me/verify-email", None),
     ("POST", "/v1/me/api-keys", {"name": "mine now", "scopes": ["orders:read"]}),
-    ("DELETE", f"/v1/me/sessions/{uuid4()}", None),
-    ("DELETE", f"/v1/me/api-keys/{uuid4()}", None),
+    ("DELETE", f"/v1/me/sessions/{UUID(int=1)}", None),
+    ("DELETE", f"/v1/me/api-keys/{UUID(int=1)}", None),
     ("DELETE", "/v1/me", {"password": "x" * 20}),
 ]
 
