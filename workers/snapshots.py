@@ -1,6 +1,9 @@
 """Snapshots after a release that folds otherwise: made anew before a command has to wait for it."""
 
+from collections.abc import Sequence
+from time import monotonic
 from typing import Any, Final
+from uuid import UUID
 
 import structlog
 
@@ -9,26 +12,46 @@ from domain.catalogue import PRODUCTS
 from domain.decider import Decider
 from domain.inventory import INVENTORY
 from domain.orders import ORDERS
+from infra.codec import MalformedEvent, UnknownEventType
 from infra.database import Database
-from infra.event_store import Known, read_states
-from infra.event_store.snapshots import Snapshot, SnapshotWriter, outdated
+from infra.event_store import Known, Settled, read_states
+from infra.event_store.snapshots import Snapshot, SnapshotWriter, drop, outdated
 
 DECIDERS: Final[tuple[Decider[Any, Any, Any], ...]] = (ACCOUNTS, INVENTORY, ORDERS, PRODUCTS)
-AT_ONCE: Final = 100
+AT_ONCE: Final = 20
+"""Streams of each kind that are looked up at once."""
+
+SECONDS: Final = 40.0
+"""For one job; what is left waits for the next, or for its first command."""
 
 _log = structlog.get_logger("weir.snapshots")
 
 
 async def renew_snapshots(ctx: dict[str, Any]) -> None:
-    """The job: the snapshots that other code has made, some of each kind. What is left waits for its first command."""
+    """The job: the snapshots that other code has made, and the first ones of streams from before there were any."""
     database: Database = ctx["database"]
-    writer = SnapshotWriter(database)
     renewed = 0
+    until = monotonic() + SECONDS
     for decider in DECIDERS:
-        for stream_id in await outdated(database, decider, AT_ONCE):
-            (settled,) = await read_states(database, [Known(decider, stream_id)])
-            if settled.last is not None:
-                await writer.write([Snapshot(decider, stream_id, settled.version, settled.last, settled.state)])
-                renewed += 1
+        while monotonic() < until and (streams := await outdated(database, decider, AT_ONCE)):
+            renewed += await _renew(database, decider, streams)
     if renewed:
         _log.info("snapshots renewed", count=renewed)
+
+
+async def _renew(database: Database, decider: Decider[Any, Any, Any], streams: Sequence[UUID]) -> int:
+    """One stream after the other: each may be long. One that is gone, or cannot be read, has no snapshot."""
+    kept, unreadable = [], []
+    for stream_id in streams:
+        try:
+            (settled,) = await read_states(database, [Known(decider, stream_id)])
+        except (UnknownEventType, MalformedEvent):
+            settled = Settled(None)
+        if settled.last is None:
+            unreadable.append(stream_id)
+        else:
+            kept.append(Snapshot(decider, stream_id, settled.version, settled.last, settled.state))
+    await drop(database, unreadable)
+    if kept:
+        await SnapshotWriter(database).write(kept)
+    return len(kept)

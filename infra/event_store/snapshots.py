@@ -102,6 +102,12 @@ async def outdated(database: Database, decider: Decider[Any, Any, Any], limit: i
     return [UUID(int=row["stream_id"].int) for row in rows]
 
 
+async def drop(database: Database, streams: Sequence[UUID]) -> None:
+    """Removes snapshots that lead nowhere. Their streams may have others later."""
+    if streams:
+        await database.execute("DELETE FROM snapshots WHERE stream_id = ANY ($1) AND code <> 'gone'", streams)
+
+
 class SnapshotWriter:
     """Writes what it is offered, the newest of each stream, some at a time and with a rest in between.
 

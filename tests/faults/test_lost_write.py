@@ -131,6 +131,7 @@ ELSEWHERE: Final = frozenset(
         "infra.api_keys.known.ApiKeys._note",  # nobody waits for it
         "infra.credentials.forget",  # what it could not remove goes a day later
         "infra.event_store.snapshots.SnapshotWriter.write",  # nor for this
+        "infra.event_store.snapshots.drop",  # nor for this
         "infra.imports.sweeping.discard_files",  # whose file is gone by then; it does the same again
         "projections.runtime.driver.Driver._apply",  # retreats to its checkpoints, whatever was committed
         "workers.timers.Timekeeper._ring",

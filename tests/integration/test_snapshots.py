@@ -104,6 +104,17 @@ async def test_a_snapshot_of_other_code_is_not_read_and_is_made_anew_by_a_worker
     assert (await settled_of(ours, product)).state.available == 2 * EVERY
 
 
+async def test_a_stream_that_was_long_before_there_were_snapshots_gets_one_from_a_worker(
+    ours: WriteSide, database_url: str
+) -> None:
+    product, gone = uuid4(), uuid4()
+    await lay_down(ours, product, 2 * EVERY)
+    for stream in (INVENTORY.stream_id(product), gone):
+        await ours.database.execute("INSERT INTO snapshots VALUES ($1, 'inventory', 'none', 0, 0, 0)", stream)
+    await renew_snapshots({"database": ours.database})
+    assert await kept(database_url) == [(INVENTORY.stream_id(product), code_of(INVENTORY), 2 * EVERY)]
+
+
 @pytest.mark.parametrize("state", [b"", b"{", b'{"available": "many"}', b"[]"])
 async def test_a_snapshot_that_cannot_be_read_is_no_snapshot(ours: WriteSide, state: bytes) -> None:
     product = uuid4()
