@@ -52,7 +52,7 @@ $$;
 -- The one way into the log: many requests, one lock, one commit, one verdict per request.
 --
 -- `batch` is one document: two dozen array parameters cost Postgres a quarter less, and each client half as much again.
---   requests  [{parts, events, claims: how many of the lists below are its own, in order,
+--   requests  [{parts, events, claims, allowances: how many of the lists below are its own, in order,
 --               principal?, key?, fingerprint?, outcome?, store?}]
 --   parts     [{stream, category, expected, added, position?, recorded?}]
 --             expected: the version that the stream must be at. Where that was left by no other part of this batch, the
@@ -60,6 +60,7 @@ $$;
 --             a standby took over without that event, and somebody else wrote another one. added 0: only relied on.
 --   events    [{stream, version, category, shard, type, schema, data, metadata}]
 --   claims    [{scope, digest, stream, released}]
+--   allowances [{scope, owner, stream, released, weight?, most?, most_weight?}]
 --   keyed     whether any request has a key; writing: whether any adds events or stores a key
 --
 -- A request is all or nothing. `store` false: its key is only looked up (refusals are not stored). A stream of another
@@ -67,7 +68,8 @@ $$;
 --
 -- Verdicts: when every request is good, ONE row ('all', base): the k-th event of the batch has position base + k.
 -- Otherwise one row per request: 'stored' (position of its last event), 'conflict', 'taken' (detail: index of the
--- claim within the request), 'replayed' (detail: the stored outcome and its fingerprint).
+-- claim within the request), 'exceeded' (detail: scope and owner, and whether by_weight), 'replayed' (detail: the stored
+-- outcome and its fingerprint).
 CREATE FUNCTION append_to_log(batch jsonb)
 RETURNS TABLE (verdict text, at bigint, recorded bigint, detail jsonb)
 LANGUAGE plpgsql
@@ -84,6 +86,7 @@ DECLARE
     total    CONSTANT integer := jsonb_array_length(batch -> 'events');
     keyed    CONSTANT boolean := (batch -> 'keyed')::boolean;
     claiming CONSTANT boolean := jsonb_array_length(batch -> 'claims') > 0;
+    allowing CONSTANT boolean := jsonb_array_length(batch -> 'allowances') > 0;
     writing  CONSTANT boolean := (batch -> 'writing')::boolean;
     now_     timestamptz;
     base     bigint;
@@ -139,6 +142,9 @@ BEGIN
                FROM jsonb_to_recordset(batch -> 'claims') AS n (scope text, digest bytea))
         INTO good;
     END IF;
+    IF good AND allowing THEN
+        good := exceeded_allowance(batch -> 'allowances') IS NULL;
+    END IF;
     IF NOT good THEN
         RETURN QUERY SELECT * FROM append_one_by_one(batch, base, now_);
         RETURN;
@@ -156,6 +162,9 @@ BEGIN
         INSERT INTO claims
         SELECT * FROM jsonb_to_recordset(batch -> 'claims') AS n (scope text, digest bytea, stream uuid)
         ON CONFLICT DO NOTHING;
+    END IF;
+    IF allowing THEN
+        PERFORM change_allowances(batch -> 'allowances');
     END IF;
     IF keyed THEN
         INSERT INTO commands
@@ -181,13 +190,16 @@ DECLARE
     all_parts  CONSTANT jsonb[] := ARRAY (SELECT jsonb_array_elements(batch -> 'parts'));
     all_events CONSTANT jsonb[] := ARRAY (SELECT jsonb_array_elements(batch -> 'events'));
     all_claims CONSTANT jsonb[] := ARRAY (SELECT jsonb_array_elements(batch -> 'claims'));
+    all_shares CONSTANT jsonb[] := ARRAY (SELECT jsonb_array_elements(batch -> 'allowances'));
     parts    jsonb;
     added    jsonb;
     claimed  jsonb;
+    shares   jsonb;
     poisoned uuid[] := '{}';
     p integer := 0;
     e integer := 0;
     c integer := 0;
+    s integer := 0;
     taken    integer;
     known    record;
     r        record;
@@ -195,14 +207,15 @@ DECLARE
 BEGIN
     FOR r IN
         SELECT * FROM ROWS FROM (jsonb_to_recordset(batch -> 'requests') AS (
-            parts integer, events integer, claims integer,
+            parts integer, events integer, claims integer, allowances integer,
             principal text, key text, fingerprint bytea, outcome jsonb, store boolean))
-        WITH ORDINALITY AS x (parts, events, claims, principal, key, fingerprint, outcome, store, place)
+        WITH ORDINALITY AS x (parts, events, claims, allowances, principal, key, fingerprint, outcome, store, place)
         ORDER BY place
     LOOP
         parts := to_jsonb(all_parts[p + 1 : p + r.parts]);       p := p + r.parts;
         added := to_jsonb(all_events[e + 1 : e + r.events]);     e := e + r.events;
         claimed := to_jsonb(all_claims[c + 1 : c + r.claims]);   c := c + r.claims;
+        shares := to_jsonb(all_shares[s + 1 : s + coalesce(r.allowances, 0)]);  s := s + coalesce(r.allowances, 0);
         verdict := NULL;  at := NULL;  recorded := microseconds(now_);  detail := NULL;
 
         IF r.key IS NOT NULL THEN
@@ -227,6 +240,12 @@ BEGIN
             END)
         THEN
             verdict := 'conflict';
+        END IF;
+        IF verdict IS NULL AND r.allowances > 0 THEN
+            detail := exceeded_allowance(shares);
+            IF detail IS NOT NULL THEN
+                verdict := 'exceeded';
+            END IF;
         END IF;
         IF verdict IS NULL AND r.claims > 0 THEN
             BEGIN
@@ -268,6 +287,9 @@ BEGIN
                  stream uuid, version integer, category text, shard smallint, type text, schema smallint,
                  data jsonb, metadata jsonb))
              WITH ORDINALITY AS n (stream, version, category, shard, type, schema, data, metadata, place);
+        IF r.allowances > 0 THEN
+            PERFORM change_allowances(shares);
+        END IF;
         base := base + r.events;
         IF r.key IS NOT NULL AND r.store THEN
             INSERT INTO commands VALUES (r.principal, r.key, r.fingerprint, r.outcome, base, now_);
