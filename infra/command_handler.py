@@ -21,7 +21,7 @@ from infra.beginnings import Beginning, Begun, BegunByOthers, begin
 from infra.database import Database
 from infra.errors import NotFound, TooBusy
 from infra.event_store import AllowanceExceeded, Appended, Appender, ClaimTaken, Replayed, Verdict, position_of
-from infra.idempotency import Act, Answered, KeysInFlight, find, once
+from infra.idempotency import Act, Answered, KeysInFlight, Repeats, find, once
 from infra.metrics import Races
 from infra.tips import Tips
 from infra.turns import Turns
@@ -55,6 +55,7 @@ class CommandHandler:
         self.races = Races()
         self._turns = Turns(database, self.races, on_turn=self._tips.doubt)
         self.keys = KeysInFlight()
+        self._repeats = Repeats(database)
 
     async def handle(self, target: Target, command: Any, context: CommandContext) -> Outcome:
         """Carry out one command on one stream. Raises what :meth:`carry_out` raises."""
@@ -79,6 +80,8 @@ class CommandHandler:
             OutcomeUnknown: the answer to the commit was lost.
         """
         with self.keys.held(context):
+            if (kept := await self._repeats.find(context)) is not None:
+                return await self._told_again(Replayed(*kept), context, targets[0][0])
             return await self._until_decided(targets, decide, context, new)
 
     async def write(self, act: Act, context: CommandContext) -> Answered:
@@ -130,6 +133,7 @@ class CommandHandler:
     async def close(self) -> None:
         """Lets go of what other processes may wait for."""
         await self._turns.close()
+        await self._repeats.close()
         await self._tips.close()
 
     async def snapshots_written(self) -> None:
@@ -217,13 +221,19 @@ class CommandHandler:
             raise attempt.refused
         self._tips.forget(tips)
         if isinstance(verdict, Replayed):
-            same_request(verdict, attempt.context)
-            return await self._replay(verdict, tips[0].decider)
+            self._repeats.seen()
+            return await self._told_again(verdict, attempt.context, tips[0].decider)
         if isinstance(verdict, ClaimTaken):
             raise taken(verdict)
         if isinstance(verdict, AllowanceExceeded):
             raise exceeded(verdict)
         return None
+
+    async def _told_again(
+        self, replayed: Replayed, context: CommandContext, decider: Decider[Any, Any, Any]
+    ) -> Outcome:
+        same_request(replayed, context)
+        return await self._replay(replayed, decider)
 
     async def _replay(self, replayed: Replayed, decider: Decider[Any, Any, Any]) -> Outcome:
         """The outcome as it was told the first time."""

@@ -9,16 +9,28 @@ Both kinds share one table, so that a key stands for one request wherever it goe
 committed holds up an append under the same key, and with it the log: so :func:`once` writes it last of all.
 """
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
+from time import monotonic
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 import orjson
 
+from infra.batches import Batches
 from infra.database import Database, Pooled, Reader
 from infra.errors import IdempotencyKeyInFlight, IdempotencyKeyReused, OutcomeUnknown, Unavailable
 
+REPEATING_SECONDS: Final = 5.0
+"""So long after a repeated request others are looked for."""
+LOOKED_UP_AT_ONCE: Final = 200
+MOST_LOOK_UPS: Final = 10_000
+
+_FIND_MANY: Final = (
+    "SELECT place, fingerprint, outcome, position"
+    " FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS asked (principal, key, place)"
+    " JOIN commands USING (principal, key)"
+)
 _FIND: Final = "SELECT fingerprint, outcome, position FROM commands WHERE principal = $1 AND key = ANY ($2)"
 
 # A process that sleeps between this and its commit loses its transaction: others wait for the row.
@@ -80,6 +92,45 @@ class KeysInFlight:
             yield
         finally:
             self._held.discard(key)
+
+
+class Repeats:
+    """Looks keys up before anything is decided, for as long as requests are being repeated, as after an outage.
+
+    The append looks each key up in any case. But a request that was stored before spoils those that were decided on
+    what it would have left, and on a hot stream these are many. While nobody repeats anything, this costs nothing.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._until = 0.0
+        self._asking: Batches[Conditions, Kept | None] = Batches(
+            self._look_up, size=LOOKED_UP_AT_ONCE, flights=1, waiting=MOST_LOOK_UPS
+        )
+
+    def seen(self) -> None:
+        """A request was a repeated one: others will be."""
+        self._until = monotonic() + REPEATING_SECONDS
+
+    async def find(self, context: Conditions) -> Kept | None:
+        """What is kept under the request's key, if requests are being repeated. Raises Unavailable."""
+        if context.idempotency_key is None or monotonic() > self._until:
+            return None
+        kept = await self._asking.ask(context)
+        if kept is not None:
+            self.seen()
+        return kept
+
+    async def close(self) -> None:
+        """Gives up what is asked."""
+        await self._asking.close()
+
+    async def _look_up(self, asked: Sequence[Conditions]) -> Sequence[Kept | None]:
+        rows = await self._database.fetch(
+            _FIND_MANY, [each.principal for each in asked], [each.idempotency_key for each in asked]
+        )
+        found = {row["place"]: Kept(row["fingerprint"], row["outcome"], row["position"]) for row in rows}
+        return [found.get(place) for place in range(1, len(asked) + 1)]
 
 
 async def once(database: Database, context: Conditions, act: Act) -> Answered:

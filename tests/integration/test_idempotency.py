@@ -272,3 +272,34 @@ async def test_a_request_that_conflicts_leaves_its_key_to_the_next(ours: WriteSi
     )
     assert verdicts == [Conflict(), Appended(1), Appended(1)]
     assert await keys_stored(database_url) == ["k"]
+
+
+# --- When many repeat themselves -------------------------------------------------------------------------------------
+
+
+async def _a_storm(side: WriteSide, product: UUID) -> int:
+    """Ten clients repeat what was stored while thirty others want pieces of the same product; races lost meanwhile."""
+    before = side.commands.races.lost
+    repeats = [receive(side, product, 1, f"k{number}") for number in range(10)]
+    commands = [receive(side, product, 1, f"new{number}") for number in range(30)]
+    mixed = [each for pair in zip(repeats, commands[::3], strict=True) for each in pair]
+    outcomes = await asyncio.gather(*mixed, *[each for place, each in enumerate(commands) if place % 3])
+    assert sum(outcome.replayed for outcome in outcomes) == 10
+    assert len({outcome.version for outcome in outcomes if not outcome.replayed}) == 30
+    return side.commands.races.lost - before
+
+
+async def test_requests_that_are_repeated_do_not_spoil_those_on_the_same_stream(ours: WriteSide) -> None:
+    product = uuid4()
+    for number in range(10):
+        await receive(ours, product, 1, f"k{number}")
+    # The first that is repeated is noticed; from then on keys are looked up before anything is decided.
+    assert (await receive(ours, product, 1, "k0")).replayed
+    assert await _a_storm(ours, product) == 0
+
+
+async def test_as_long_as_nobody_repeats_anything_no_key_is_looked_up_beforehand(ours: WriteSide) -> None:
+    product = uuid4()
+    for number in range(10):
+        await receive(ours, product, 1, f"k{number}")
+    assert await _a_storm(ours, product) > 0
