@@ -10,7 +10,7 @@ what is known goes on to count.
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 from uuid import UUID
 
 import structlog
@@ -44,15 +44,19 @@ TYPES: Final = (
 """What ends access. The index ``events_end_access`` names the same ones, or it would not serve."""
 
 _OF_THESE: Final = (  # noqa: S608 - nothing in it comes from outside
-    "SELECT position, stream_id, version, type, schema_version, data,"
+    "SELECT position, microseconds(recorded_at) AS recorded, stream_id, version, type, schema_version, data,"
     " recorded_at > now() - make_interval(secs => {}) AS recent"
     " FROM events WHERE type IN ({})"
 ).format(REMEMBER_SECONDS, ", ".join(f"'{name}'" for name in TYPES))
-_NEWER: Final = f"{_OF_THESE} AND position > $1 ORDER BY position LIMIT $2"
+_FROM: Final = f"{_OF_THESE} AND position >= $1 ORDER BY position LIMIT $2"
 _OLDER: Final = f"{_OF_THESE} AND position < $1 ORDER BY position DESC LIMIT $2"
 _BEYOND: Final = 2**63 - 1
 
 _log = structlog.get_logger("weir.access")
+
+
+Last: TypeAlias = tuple[int, int]
+"""Which event was read last: its position, and its time in microseconds."""
 
 
 class Stored(NamedTuple):
@@ -75,7 +79,7 @@ class Revocations:
         self._database = database
         self._cuts: dict[UUID, tuple[Cut, float]] = {}
         self._ended: dict[UUID, float] = {}
-        self._position: int | None = None
+        self._last: Last | None = None
         self._news = asyncio.Event()
 
     def ended(self, access: Access) -> bool:
@@ -119,11 +123,29 @@ class Revocations:
 
         Raises :class:`~infra.errors.Unavailable`.
         """
-        if self._position is None:
-            self._take(await self._recent())
-        while self._take(await self._fetch(_NEWER, self._position or 0)) == PAGE:
-            pass
+        while True:
+            rows = await self._news_or_all()
+            self._take(rows)
+            if len(rows) < PAGE - 1:
+                break
         self._forget()
+
+    async def _news_or_all(self) -> Sequence[Any]:
+        """What has happened since the last event that is known.
+
+        That one is read once more. Where the log does not hold that very event, a standby took over that had not heard
+        of it, and what is known may never have been.
+        """
+        if (last := self._last) is None:
+            return await self._recent()
+        rows = await self._fetch(_FROM, last[0])
+        if _last(rows[:1]) == last:
+            return rows[1:]
+        rows = await self._recent()
+        self._cuts.clear()
+        self._ended.clear()
+        self._last = None
+        return rows
 
     async def _recent(self) -> list[Any]:
         """What has happened lately, read from the newest back."""
@@ -141,12 +163,10 @@ class Revocations:
         async with self._database.acquire() as connection:
             return await connection.fetch(statement, position, PAGE, timeout=LOOK_SECONDS)
 
-    def _take(self, rows: Sequence[Any]) -> int:
-        """How many there were."""
-        self._position = rows[-1]["position"] if rows else self._position or 0
+    def _take(self, rows: Sequence[Any]) -> None:
         for row in rows:
             self._end(row["stream_id"], _ending(row["version"], row["type"], row["schema_version"], row["data"]))
-        return len(rows)
+        self._last = _last(rows) or self._last
 
     def _end(self, account_id: UUID, what: Ending) -> None:
         """What is newest stands last, so that what is to be forgotten stands first."""
@@ -164,6 +184,10 @@ class Revocations:
             del self._ended[first]
         while self._cuts and self._cuts[first := next(iter(self._cuts))][1] < now:
             del self._cuts[first]
+
+
+def _last(rows: Sequence[Any]) -> Last | None:
+    return (rows[-1]["position"], rows[-1]["recorded"]) if rows else None
 
 
 def _ending(version: int, kind: str, schema_version: int, data: bytes) -> Ending:

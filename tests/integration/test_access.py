@@ -25,7 +25,7 @@ from domain.accounts import (
     ReportTokenReuse,
     Role,
 )
-from infra.access import _NEWER, _OLDER, PAGE, Revocations
+from infra.access import _FROM, _OLDER, PAGE, Revocations
 from infra.codec import encode
 from infra.database import Database
 from infra.event_store import Part
@@ -231,9 +231,26 @@ async def _now(value: bool) -> bool:
     return value
 
 
-@pytest.mark.parametrize("statement", [_NEWER, _OLDER])
+@pytest.mark.parametrize("statement", [_FROM, _OLDER])
 async def test_looking_walks_along_the_index_and_not_through_the_log(database_url: str, statement: str) -> None:
     async with connected(database_url) as connection:
         await connection.execute("SET enable_seqscan = off")
         rows = await connection.fetch(f"EXPLAIN {statement.replace('$1', '5').replace('$2', '10')}")
     assert "events_end_access" in "\n".join(row[0] for row in rows)
+
+
+async def test_what_a_lost_event_ended_is_taken_back_and_what_stands_in_its_place_counts(
+    ours: WriteSide, theirs: WriteSide, database: Database, database_url: str
+) -> None:
+    ada, bea = await registered(ours), await registered(ours)
+    await told(ours, ada, ChangeRoles(roles=(Role.STAFF,)))
+    revocations = await looked(database)
+    assert revocations.ended(access(ada))
+    async with connected(database_url) as connection:
+        # A standby took over that had not heard of the last event.
+        await connection.execute("DELETE FROM events WHERE position = 3")
+        await connection.execute("UPDATE log_head SET position = 2")
+    await told(theirs, bea, DeactivateAccount())
+    await revocations.look()
+    assert revocations.ended(access(bea))
+    assert not revocations.ended(access(ada))
