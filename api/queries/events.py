@@ -88,7 +88,7 @@ async def _last_looked_at(pages: Pages, rows: list[asyncpg.Record], after: int, 
         return position
     if not filters.filtered:
         return None
-    (head,) = await pages.ask("SELECT log_position()")
+    (head,) = await pages.ask("SELECT log_position() AS position")
     end = after + SPAN
     return end if end < head["position"] else None
 
