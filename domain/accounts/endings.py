@@ -64,16 +64,24 @@ def ending(version: int, event: Event) -> Ending | None:
 
 
 @dataclass(frozen=True, slots=True)
+class Ended:
+    """A session or an API key, and the version of the account's stream at which it ended."""
+
+    version: int
+    id: UUID
+
+
+@dataclass(frozen=True, slots=True)
 class Endings:
     """All that an account's events have ended, in bounded memory.
 
-    ``last`` are the sessions and API keys that ended last, with their versions. ``forgotten`` is the version up to
+    ``last`` are the sessions and API keys that ended last. ``forgotten`` is the version up to
     which others ended that are not named any more: a token from before it is not trusted, and its owner gets a newer
     one for the asking.
     """
 
     cut: Cut = Cut()
-    last: tuple[tuple[int, UUID], ...] = ()
+    last: tuple[Ended, ...] = ()
     forgotten: int = 0
 
     def then(self, version: int, event: Event) -> "Endings":
@@ -83,8 +91,8 @@ class Endings:
                 return self
             case Cut() as cut:
                 return Endings(self.cut.then(cut), self.last, self.forgotten)
-            case ended:
-                return self._named((*self.last, (version, ended)))
+            case gone:
+                return self._named((*self.last, Ended(version, gone)))
 
     def of_token(self, session_id: UUID, version: int) -> bool:
         """Whether a token of the session, issued at that version of the stream, counts no more."""
@@ -92,8 +100,8 @@ class Endings:
 
     def of(self, session_or_key: UUID) -> bool:
         """Whether the session or API key is one of those that ended last."""
-        return any(ended == session_or_key for _, ended in self.last)
+        return any(ended.id == session_or_key for ended in self.last)
 
-    def _named(self, last: tuple[tuple[int, UUID], ...]) -> "Endings":
+    def _named(self, last: tuple[Ended, ...]) -> "Endings":
         shed, kept = last[:-MOST_REMEMBERED], last[-MOST_REMEMBERED:]
-        return Endings(self.cut, kept, shed[-1][0] if shed else self.forgotten)
+        return Endings(self.cut, kept, shed[-1].version if shed else self.forgotten)
