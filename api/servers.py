@@ -24,6 +24,7 @@ from infra.api_keys import ApiKeys
 from infra.background import Background
 from infra.cache.channel import Channel
 from infra.cache.link import kept
+from infra.clock import PostgresClock
 from infra.command_handler import CommandHandler
 from infra.database import Database
 from infra.endings import end
@@ -65,6 +66,7 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
             Components: Components(_components(database, redis, storage)),
             Database: database,
             Log: log,
+            PostgresClock: PostgresClock(database),
             CommandHandler: handler,
             Passwords: passwords,
             ServerSecret: secret,

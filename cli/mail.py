@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from cli.mail_outbox import list_mails, retry
 from infra.languages import LANGUAGES
 from infra.mailer import Envelope
 from infra.settings import Settings
@@ -55,14 +56,11 @@ class Preview:
 
 def register(app: typer.Typer) -> None:
     """Add ``weir mail``."""
-    group = typer.Typer(no_args_is_help=True, help="See mails as their readers will.")
-    group.callback()(_mail)
+    group = typer.Typer(no_args_is_help=True, help="See mails as their readers will, or those that are owed.")
     group.command("preview")(preview)
+    group.command("list")(list_mails)
+    group.command("retry")(retry)
     app.add_typer(group, name="mail")
-
-
-def _mail() -> None:
-    """See mails as their readers will."""
 
 
 def preview(

@@ -25,7 +25,7 @@ COMMANDS = {
     "keys": Entry("cli.keys", "List the keys that sign access tokens, or rotate them."),
     "replay": Entry("cli.replay", "Rebuild a read model from the log."),
     "parked": Entry("cli.parked", "List, retry or skip streams that a poison event has parked."),
-    "mail": Entry("cli.mail", "See mails as their readers will."),
+    "mail": Entry("cli.mail", "See mails as their readers will; list those that are owed, or have them tried again."),
     "refunds": Entry("cli.refunds", "List money that is owed back, or have it asked for again."),
     "provider": Entry("cli.provider", "Stand in for the payment provider: give money back, in a file."),
     "mailsink": Entry("cli.mailsink", "Take mail by SMTP, keep each message as a file, show them in a browser."),

@@ -1,18 +1,13 @@
 """``weir refunds``: money that is owed back, what stands in its way, and another try at it."""
 
-from datetime import datetime
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from cli.database import on_database
+from cli.outbox import SHOWN, moment, show
 from infra import refund_ledger
 from infra.refund_ledger import Open
-
-SHOWN: Final = 1_000
 
 Payment = Annotated[str, typer.Argument(help="The payment that `weir refunds list` shows.")]
 
@@ -28,19 +23,12 @@ def register(app: typer.Typer) -> None:
 def list_refunds() -> None:
     """Show what is owed, what the provider has refused, and why, the oldest first."""
     rows = on_database(lambda database: refund_ledger.open_rows(database, SHOWN + 1))
-    table = Table("payment", "order", "amount", "since", "state", "attempts", "next", "reason")
-    for row in rows[:SHOWN]:
-        table.add_row(*map(Text, _cells(row)))  # as it is: what comes from outside must not be taken for markup
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=240)
-    console.print(table if rows else "nothing is owed")
-    if len(rows) > SHOWN:
-        console.print(f"and more; these are the {SHOWN} oldest")
+    columns = ("payment", "order", "amount", "since", "state", "attempts", "next", "reason")
+    show(columns, [_cells(row) for row in rows], "nothing is owed")
 
 
 def retry(payment_id: Payment) -> None:
-    """Have the provider asked at once, also where it has refused. It is asked under the same key as before."""
+    """Have the provider asked at once, also where it has refused; then, and only then, under a new key."""
     match on_database(lambda database: refund_ledger.retry(database, payment_id)):
         case "due":
             typer.echo(f"{payment_id} is due")
@@ -53,10 +41,5 @@ def retry(payment_id: Payment) -> None:
 
 
 def _cells(row: Open) -> tuple[str, ...]:
-    due = "" if row.due_at is None else _time(row.due_at)
-    since, amount, order = _time(row.created_at), str(row.amount), str(row.order_id)
-    return row.payment_id, order, amount, since, row.state, str(row.attempts), due, row.reason or ""
-
-
-def _time(at: datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M:%S}Z"
+    since, amount, order = moment(row.created_at), str(row.amount), str(row.order_id)
+    return row.payment_id, order, amount, since, row.state, str(row.attempts), moment(row.due_at), row.reason or ""

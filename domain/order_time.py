@@ -92,7 +92,7 @@ def react(order: OrderTime | None, event: Recorded) -> OrderTurn:
         case OrderPaid() | OrderCancelled():
             return Turn(state=replace(order, waits=False, remind_at=None))
         case OrderOverpaid() | OrderRefunded():
-            return Turn(state=order, notes=[_owed(event.data, event)])
+            return Turn(state=order, notes=_owed(event.data, event))
     return Turn(state=order)
 
 
@@ -131,8 +131,11 @@ def _remind_at(placed_at: datetime, expires_at: datetime) -> datetime | None:
     return None if given < REMIND_AT_LEAST else expires_at - min(given / 3, REMIND_AT_MOST_BEFORE)
 
 
-def _owed(owed: OrderOverpaid | OrderRefunded, event: Recorded) -> RefundOwed:
-    return RefundOwed(
+def _owed(owed: OrderOverpaid | OrderRefunded, event: Recorded) -> list[RefundOwed]:
+    """The money that goes back. Where nothing came, nothing is owed."""
+    if not owed.amount.amount:
+        return []
+    note = RefundOwed(
         order_id=owed.order_id,
         payment_id=owed.payment_id,
         amount=owed.amount,
@@ -140,6 +143,7 @@ def _owed(owed: OrderOverpaid | OrderRefunded, event: Recorded) -> RefundOwed:
         correlation=event.metadata.get("correlation"),
         was=owed.was,
     )
+    return [note]
 
 
 ORDER_TIME: Final = Process[OrderTime, OrderNote](

@@ -141,6 +141,10 @@ class Permit:
     def __exit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
+        self.withdraw()
+
+    def withdraw(self) -> None:
+        """No call was made, or nobody knows how it went. Without effect after a verdict."""
         self._breaker._withdrawn(self._turn)
 
     def succeeded(self) -> None:

@@ -1,12 +1,8 @@
 """arq as this project uses it: its own Redis URL, JSON instead of pickle, ids as arguments, nothing kept of results.
 
-A job is a wake-up and never the truth: losing all of Redis loses no work, and running one twice does none twice.
+Its jobs tidy up. What is owed is due work, rows in Postgres that no job has a part in: losing all of Redis stops none.
 """
 
-import asyncio
-import time
-from collections.abc import Awaitable, Iterable
-from hashlib import sha256
 from typing import Any, Final, TypeAlias
 
 import orjson
@@ -25,10 +21,7 @@ Jobs: TypeAlias = ArqRedis
 ANSWER_SECONDS: Final = 2.0
 CONNECTIONS: Final = 16
 EXPIRES_MS: Final = 600_000
-"""A job that nobody has started for ten minutes is dropped; the sweep makes a new one if its work is still due."""
-
-GIVEN_UP_SECONDS: Final = 10
-"""How long the same work has the same job."""
+"""A job that nobody has started for ten minutes is dropped; the next round makes a new one."""
 
 
 def open_jobs(url: SecretStr, queue: str) -> Jobs:
@@ -63,20 +56,3 @@ async def close_jobs(jobs: Jobs) -> None:
 def serialize(job: dict[str, Any]) -> bytes:
     """A job as JSON; refuses whatever is not plain, such as an exception."""
     return orjson.dumps(job)
-
-
-def job_id(kind: str, work: object, moment: int | None = None) -> str:
-    """The id of the job for this work, which says what it is by its ``repr``; at that second, if it is not for now.
-
-    arq refuses a job whose id is queued or running, so the same work has one at a time. But the job of a killed worker
-    counts as running for minutes: after :data:`GIVEN_UP_SECONDS` its work gets another id.
-    """
-    bucket = int(time.time() / GIVEN_UP_SECONDS) if moment is None else moment
-    return f"{kind}:{sha256(repr(work).encode()).hexdigest()}:{bucket}"
-
-
-async def all_ended(work: Iterable[Awaitable[object]]) -> None:
-    """Does all of a job's work at once; fails as the first that fails, once all have ended."""
-    for ending in await asyncio.gather(*work, return_exceptions=True):
-        if isinstance(ending, BaseException):
-            raise ending

@@ -1,22 +1,41 @@
-"""The mail ledger: one row per mail, the only truth about it. A row is claimed, sent, and settled.
+"""The mail ledger: an outbox with one row per mail, the only truth about it. A row is claimed, sent, and settled.
 
 ::
 
-    due ──claim──▶ sending ──settle──▶ sent | refused | failed
+    due ──claim──▶ sending ──settle──▶ sent | refused | failed ──retry──▶ due
      ▲                │   └─ settle ─▶ due      (try again later)
-     └── due_at past ─┴───── settle ─▶ unknown  (the reply was lost; the same Message-ID goes again)
+     └─ lease is over ┴───── settle ─▶ unknown  (the reply was lost; the same Message-ID goes again)
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from uuid import UUID, uuid5
 
 import orjson
+from asyncpg import Record
 
+from infra.backoff import Backoff
 from infra.database import Database
+from infra.due_work import DueWork, Lease
 from infra.log import Session
+
+WORK: Final = DueWork(
+    table="mail_ledger",
+    key=("mail_id",),
+    open="state IN ('due', 'sending', 'unknown')",
+    answers="mail_id, kind, recipient, language, context, message_id, correlation, attempts, created_at, unsettled,"
+    " extract(epoch FROM clock_timestamp() - tried_since)::double precision AS tried_seconds,"
+    " extract(epoch FROM clock_timestamp() - created_at)::double precision AS age_seconds",
+    claiming="state = 'sending', unsettled = unsettled + 1",
+    lease_seconds=30.0,
+    backoff=Backoff(longest=3600.0),
+)
+"""The lease is longer than a conversation, or two workers could be sending one mail."""
+
+ERASED: Final = "the account was erased"
+"""Why a mail is refused that nobody may send any more, not even an operator."""
 
 State: TypeAlias = Literal["due", "sending", "unknown", "sent", "refused", "failed"]
 Settled: TypeAlias = Literal["due", "unknown", "sent", "refused", "failed"]
@@ -39,7 +58,10 @@ class Mail:
 
 @dataclass(frozen=True, kw_only=True)
 class Claimed:
-    """A mail that is this worker's to send, until its lease ends. ``attempts`` counts this one: it is the fence."""
+    """A mail that is this worker's to send, until its lease ends. ``attempts`` counts this one: it is the fence.
+
+    ``unsettled`` are the claims since the last outcome, this included; ``tried_seconds`` how long it has been tried.
+    """
 
     mail_id: UUID
     kind: str
@@ -50,6 +72,13 @@ class Claimed:
     correlation: str | None
     attempts: int
     created_at: datetime
+    unsettled: int = 1
+    tried_seconds: float = 0.0
+    age_seconds: float = 0.0
+
+    @property
+    def lease(self) -> Lease:
+        return Lease((self.mail_id,), self.attempts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,24 +120,13 @@ async def write(session: Session, log_id: UUID, domain: str, mails: Sequence[Mai
     return [row["mail_id"] for row in rows]
 
 
-async def claim(database: Database, mail_ids: Sequence[UUID], *, lease_seconds: float) -> list[Claimed | None]:
-    """Takes the mails whose time has come; None in the place of one that is sent, not due, or another worker's.
+async def claim(database: Database, limit: int, *, only: str = "true") -> list[Claimed]:
+    """Takes mails whose time has come, at most so many."""
+    return [_claimed(row) for row in await WORK.claim(database, limit, only=only)]
 
-    A mail that is asked for twice is given once. Rows that another worker is at are passed over: it is either claiming
-    them or settling them, and two that wait for each other's rows would never end.
-    """
-    rows = await database.returning(
-        "WITH free AS (SELECT mail_id FROM mail_ledger WHERE mail_id = ANY ($1)"
-        "              AND state IN ('due', 'sending', 'unknown') AND due_at <= clock_timestamp()"
-        "              FOR UPDATE SKIP LOCKED)"
-        " UPDATE mail_ledger m SET state = 'sending', attempts = attempts + 1,"
-        " due_at = clock_timestamp() + make_interval(secs => $2) FROM free WHERE m.mail_id = free.mail_id"
-        " RETURNING m.mail_id, kind, recipient, language, context, message_id, correlation, attempts, created_at",
-        mail_ids,
-        lease_seconds,
-    )
-    claimed = {row["mail_id"]: Claimed(**{**row, "context": orjson.loads(row["context"])}) for row in rows}
-    return [claimed.pop(mail_id, None) for mail_id in mail_ids]
+
+def _claimed(row: Record) -> Claimed:
+    return Claimed(**{**row, "context": orjson.loads(row["context"])})
 
 
 async def settle(database: Database, outcomes: Sequence[Outcome]) -> list[bool]:
@@ -118,7 +136,7 @@ async def settle(database: Database, outcomes: Sequence[Outcome]) -> list[bool]:
     """
     rows = await database.returning(
         "WITH held AS (SELECT mail_id FROM mail_ledger WHERE mail_id = ANY ($1) ORDER BY mail_id FOR UPDATE)"
-        " UPDATE mail_ledger m SET state = o.state, last_error = o.error,"
+        " UPDATE mail_ledger m SET state = o.state, last_error = o.error, leased_until = NULL, unsettled = 0,"
         " due_at = clock_timestamp() + make_interval(secs => o.wait),"
         " sent_at = CASE WHEN o.state = 'sent' THEN clock_timestamp() END"
         " FROM held, unnest($1::uuid[], $2::integer[], $3::text[], $4::text[], $5::double precision[])"
@@ -141,18 +159,67 @@ async def drop(session: Session, recipient: str, before: int) -> None:
     One that is being sent may still arrive; how that ended is of no more interest.
     """
     await session.execute(
-        "UPDATE mail_ledger SET state = 'refused', last_error = 'the account was erased'"
-        " WHERE recipient = $1 AND position < $2 AND state IN ('due', 'sending', 'unknown')",
+        "UPDATE mail_ledger SET state = 'refused', last_error = $3"
+        " WHERE recipient = $1 AND position < $2 AND state IN ('due', 'sending', 'unknown', 'failed')",
         recipient,
         before,
+        ERASED,
     )
 
 
-async def due(database: Database, limit: int) -> list[tuple[UUID, int]]:
-    """Mails whose time has come, the longest waiting first, each with the attempts made so far."""
+class Standing(NamedTuple):
+    """How much is open: for how many seconds the oldest mail has been owed, and how many were given up."""
+
+    oldest: float
+    failed: int
+
+
+class Open(NamedTuple):
+    """A mail that has not been sent, as an operator sees it. ``due_at`` is None where nobody will try it again."""
+
+    mail_id: UUID
+    kind: str
+    created_at: datetime
+    state: State
+    attempts: int
+    due_at: datetime | None
+    reason: str | None
+
+
+async def standing(database: Database) -> Standing:
+    """How much is open."""
+    row = await database.fetchrow(
+        "SELECT coalesce(extract(epoch FROM clock_timestamp() - (SELECT min(created_at) FROM mail_ledger"  # noqa: S608
+        f" WHERE {WORK.open})), 0)::double precision, (SELECT count(*) FROM mail_ledger WHERE state = 'failed')"
+    )
+    assert row is not None  # noqa: S101 - it has no condition
+    return Standing(*row)
+
+
+async def open_rows(database: Database, limit: int, *, refused: bool = False) -> list[Open]:
+    """What is owed and what was given up, the oldest first; also what a server has refused, if wanted."""
+    states = f"{WORK.open} OR state = 'failed'{' OR state = $3 AND last_error IS DISTINCT FROM $2' if refused else ''}"
     rows = await database.fetch(
-        "SELECT mail_id, attempts FROM mail_ledger"
-        " WHERE state IN ('due', 'sending', 'unknown') AND due_at <= clock_timestamp() ORDER BY due_at LIMIT $1",
+        "SELECT mail_id, kind, created_at, state, attempts,"  # noqa: S608
+        f" CASE WHEN {WORK.open} THEN due_at END, last_error FROM mail_ledger"
+        f" WHERE {states} ORDER BY created_at, mail_id LIMIT $1",
         limit,
+        *((ERASED, "refused") if refused else ()),
     )
-    return [(row["mail_id"], row["attempts"]) for row in rows]
+    return [Open(UUID(bytes=row[0].bytes), *row[1:]) for row in rows]
+
+
+async def retry(database: Database, mail_id: UUID | None = None) -> int:
+    """Makes a mail due at once, to be tried for as long as a new one; without an id all that were given up.
+
+    Answers how many. One that is being sent is left alone, and nobody writes to an account that was erased.
+    """
+    rows = await database.returning(
+        "UPDATE mail_ledger SET state = CASE WHEN state = 'unknown' THEN state ELSE 'due' END,"
+        " due_at = clock_timestamp(), leased_until = NULL, tried_since = clock_timestamp(), unsettled = 0"
+        " WHERE (mail_id = $1 OR $1 IS NULL AND state = 'failed') AND state NOT IN ('sending', 'sent')"
+        " AND last_error IS DISTINCT FROM $2 RETURNING mail_id",
+        mail_id,
+        ERASED,
+    )
+    return len(rows)

@@ -9,15 +9,20 @@ from domain.money import Money
 
 @dataclass(frozen=True, kw_only=True)
 class Refund:
-    """All the money of one payment, to go back the way it came."""
+    """All the money of one payment, to go back the way it came. ``refusals`` are those that were asked again."""
 
     payment_id: str
     amount: Money
+    refusals: int = 0
 
     @property
     def key(self) -> str:
-        """The idempotency key. It comes from the payment alone, so that no attempt, by whomever, is another refund."""
-        return f"refund-{sha256(self.payment_id.encode()).hexdigest()}"
+        """The idempotency key. It comes from the payment, so that no attempt, by whomever, is another refund.
+
+        Only what a provider has definitely refused is asked for under another key.
+        """
+        digest = sha256(self.payment_id.encode()).hexdigest()
+        return f"refund-{digest}-{self.refusals}" if self.refusals else f"refund-{digest}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,50 +9,50 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
 from asyncpg import Record
 
 from domain.money import Money
 from domain.order_time import RefundOwed
+from infra.backoff import Backoff
 from infra.database import Database
+from infra.due_work import LONGEST_ERROR, DueWork, Lease
 from infra.log import Session
 
-LONGEST_ERROR: Final = 500
+WORK: Final = DueWork(
+    table="refund_ledger",
+    key=("payment_id",),
+    open="recorded_at IS NULL AND refused_at IS NULL AND amount > 0",
+    answers="payment_id, order_id, amount, currency, correlation, attempts, refusals, reference",
+    lease_seconds=30.0,
+    backoff=Backoff(longest=900.0),
+)
+"""The lease is longer than a claim and a call, or two workers could be asking for one refund."""
 
 _SHOWN: Final = ("payment_id", "order_id", "created_at", "state", "attempts", "due_at", "reason")
-_OWED: Final = "returned_at IS NULL AND refused_at IS NULL"
-_DUE: Final = "due_at <= clock_timestamp() AND (leased_until IS NULL OR leased_until <= clock_timestamp())"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Claimed:
-    """Money that this worker is to have sent back, until its lease ends. ``attempts`` counts this one: the fence."""
+    """Money that this worker is to have sent back, until its lease ends. ``attempts`` counts this one: the fence.
 
-    payment_id: str
-    amount: Money
-    correlation: str | None
-    attempts: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Unrecorded:
-    """Money that has gone back, and whose order has yet to tell of it."""
+    ``refusals`` are the definite ones that somebody had asked again. ``reference`` is None until the money has gone
+    back; then its order has yet to tell of it.
+    """
 
     payment_id: str
     order_id: UUID
-    reference: str
+    amount: Money
     correlation: str | None
     attempts: int
+    refusals: int
+    reference: str | None
 
-
-class Due(NamedTuple):
-    """A row to see to: whether its money has gone back already, after how many attempts."""
-
-    payment_id: str
-    returned: bool
-    attempts: int
+    @property
+    def lease(self) -> Lease:
+        return Lease((self.payment_id,), self.attempts)
 
 
 class Standing(NamedTuple):
@@ -98,34 +98,9 @@ async def write(session: Session, owed: RefundOwed) -> None:
     )
 
 
-async def due(database: Database, limit: int, *, returned_only: bool = False) -> list[Due]:
-    """Rows whose time has come, the longest waiting first."""
-    rows = await database.fetch(
-        "SELECT payment_id, returned_at IS NOT NULL AS returned, attempts FROM refund_ledger"  # noqa: S608
-        f" WHERE recorded_at IS NULL AND refused_at IS NULL AND {_DUE} AND (returned_at IS NOT NULL OR NOT $2)"
-        " ORDER BY due_at LIMIT $1",
-        limit,
-        returned_only,
-    )
-    return [Due(*row) for row in rows]
-
-
-async def claim(database: Database, payment_id: str, *, lease_seconds: float) -> Claimed | None:
-    """Takes a row that is owed and due; None for one that is settled, not due, or another worker's."""
-    row = await database.returning_row(
-        "UPDATE refund_ledger SET attempts = attempts + 1,"  # noqa: S608
-        " leased_until = clock_timestamp() + make_interval(secs => $2)"
-        f" WHERE payment_id = $1 AND {_OWED} AND {_DUE}"
-        " RETURNING payment_id, amount, currency, correlation, attempts",
-        payment_id,
-        lease_seconds,
-    )
-    if row is None:
-        return None
-    amount = Money(amount=row["amount"], currency=row["currency"])
-    return Claimed(
-        payment_id=row["payment_id"], amount=amount, correlation=row["correlation"], attempts=row["attempts"]
-    )
+async def claim(database: Database, limit: int, *, only: str = "true") -> list[Claimed]:
+    """Takes rows whose time has come, at most so many: money to be sent back, and orders to be told that it went."""
+    return [Claimed(amount=_money(row), **_without_money(row)) for row in await WORK.claim(database, limit, only=only)]
 
 
 async def returned(database: Database, claimed: Claimed, reference: str) -> bool:
@@ -145,44 +120,9 @@ async def returned(database: Database, claimed: Claimed, reference: str) -> bool
 
 async def refused(database: Database, claimed: Claimed, reason: str) -> bool:
     """Writes down that the provider will not; False where the row is no longer this attempt's."""
-    row = await database.returning_row(
-        "UPDATE refund_ledger SET refused_at = clock_timestamp(), last_error = $3, leased_until = NULL"  # noqa: S608
-        f" WHERE payment_id = $1 AND attempts = $2 AND {_OWED} RETURNING payment_id",
-        claimed.payment_id,
-        claimed.attempts,
-        reason[:LONGEST_ERROR],
+    return await WORK.settle(
+        database, claimed, "refused_at = clock_timestamp(), last_error = $1", reason[:LONGEST_ERROR]
     )
-    return row is not None
-
-
-async def put_off(database: Database, claimed: Claimed | Unrecorded, reason: str, wait_seconds: float) -> bool:
-    """Looks at the row again after so long; False where it is no longer this attempt's.
-
-    A claim has counted its attempt, an order that could not be told has not: so that waits grow, it is counted here.
-    """
-    row = await database.returning_row(
-        "UPDATE refund_ledger SET last_error = $3, leased_until = NULL,"
-        " due_at = clock_timestamp() + make_interval(secs => $4),"
-        " attempts = attempts + (returned_at IS NOT NULL)::integer"
-        " WHERE payment_id = $1 AND attempts = $2 AND (returned_at IS NOT NULL) = $5"
-        " AND refused_at IS NULL AND recorded_at IS NULL RETURNING payment_id",
-        claimed.payment_id,
-        claimed.attempts,
-        reason.replace("\0", "\\0")[:LONGEST_ERROR],
-        wait_seconds,
-        isinstance(claimed, Unrecorded),
-    )
-    return row is not None
-
-
-async def unrecorded(database: Database, payment_id: str) -> Unrecorded | None:
-    """The row, if its money has gone back, its order is to tell of it, and it is time to."""
-    row = await database.fetchrow(
-        "SELECT payment_id, order_id, reference, correlation, attempts FROM refund_ledger"  # noqa: S608
-        f" WHERE payment_id = $1 AND returned_at IS NOT NULL AND recorded_at IS NULL AND {_DUE}",
-        payment_id,
-    )
-    return Unrecorded(**row) if row else None
 
 
 async def recorded(database: Database, payment_id: str) -> None:
@@ -219,9 +159,14 @@ async def open_rows(database: Database, limit: int) -> list[Open]:
 
 
 async def retry(database: Database, payment_id: str) -> Again:
-    """Makes a row due at once, whatever it waits for, a refusal too. A call that is under way is not made twice."""
+    """Makes a row due at once, whatever it waits for, a refusal too. A call that is under way is not made twice.
+
+    A refusal that is asked again begins a new idempotency key: under the old one a provider says what it has said.
+    After anything less definite the key stays, for that money may have gone back.
+    """
     row = await database.returning_row(
-        "UPDATE refund_ledger SET due_at = clock_timestamp(), refused_at = NULL"
+        "UPDATE refund_ledger SET due_at = clock_timestamp(), refused_at = NULL,"
+        " refusals = refusals + (refused_at IS NOT NULL)::integer"
         " WHERE payment_id = $1 AND recorded_at IS NULL RETURNING payment_id",
         payment_id,
     )
@@ -232,5 +177,12 @@ async def retry(database: Database, payment_id: str) -> Again:
 
 
 def _open(row: Record) -> Open:
-    amount = Money(amount=row["amount"], currency=row["currency"])
-    return Open(amount=amount, **{name: row[name] for name in _SHOWN})
+    return Open(amount=_money(row), **{name: row[name] for name in _SHOWN})
+
+
+def _money(row: Record) -> Money:
+    return Money(amount=row["amount"], currency=row["currency"])
+
+
+def _without_money(row: Record) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in ("amount", "currency")}

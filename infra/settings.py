@@ -102,7 +102,10 @@ class Settings(BaseSettings):
     mail_language: Annotated[str, AfterValidator(shipped)] = Field(
         default=FALLBACK, description="of mails to accounts that asked for none that there is: en, de"
     )
-    mail_max_attempts: int = Field(default=12, ge=1, le=100)
+    mail_days: float = Field(default=5, gt=0, le=30, description="a mail that no server takes is tried for so long")
+    mail_max_attempts: int = Field(
+        default=12, ge=1, le=100, description="a mail whose sender died so often in a row is given up"
+    )
 
     order_payment_minutes: int = Field(default=30, ge=1, le=60 * 24 * 30)
     unpaid_orders_most: int = Field(
@@ -117,7 +120,12 @@ class Settings(BaseSettings):
     l1_entries: int = Field(default=20_000, ge=0, description="documents kept in each API process")
     lease_seconds: float = Field(default=5.0, ge=1, le=60, description="a silent worker loses its shards after this")
     stream_length: int = Field(default=20_000, ge=100, description="entries kept per Redis stream")
-    drain_seconds: float = Field(default=10.0, ge=0, le=300)
+    drain_seconds: float = Field(
+        default=20.0,
+        ge=0,
+        le=300,
+        description="to finish what has begun; longer than a conversation with a mail server",
+    )
     data_dir: Path = Path(".weir")
     storage_url: str | None = Field(
         default=None, description="where files are kept: file:///folder or s3://bucket/prefix; else with the data"

@@ -1,7 +1,7 @@
 """Processes and their timers as rows, and the one clock that counts: Postgres's.
 
-A timer is claimed, rings, and is gone when the process's state has none of its kind any more. Jobs only say at which
-timer to look; one that comes early, late, twice or not at all changes nothing.
+A timer is claimed, rings, and is gone when the process's state has none of its kind any more. ``due_at`` is its moment;
+``wake_at``, when to look at it next, is the due time of :mod:`infra.due_work`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,11 +10,21 @@ from datetime import datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
+from infra.backoff import Backoff
 from infra.database import Database
+from infra.due_work import DueWork, Lease
 from infra.log import Session
 
-LONGEST_WAIT: Final = 3600.0
-LONGEST_ERROR: Final = 2000
+WORK: Final = DueWork(
+    table="timers",
+    key=("process", "stream_id", "kind"),
+    open="true",
+    answers="process, stream_id, kind, attempts",
+    due="wake_at",
+    lease_seconds=30.0,
+    backoff=Backoff(longest=3600.0),
+)
+"""A timer is never given up: it is due, whatever is in its way."""
 
 
 class TimerId(NamedTuple):
@@ -42,13 +52,16 @@ class Kept:
     timers: Mapping[str, datetime]
 
 
-class Soon(NamedTuple):
-    """A timer to look at: in how many seconds (0: at once), in which second of the epoch, after how many attempts."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claimed:
+    """A timer whose moment has come, and that is this worker's until its lease ends. ``attempts`` is the fence."""
 
     timer: TimerId
-    seconds: float
-    second: int
     attempts: int
+
+    @property
+    def lease(self) -> Lease:
+        return Lease(tuple(self.timer), self.attempts)
 
 
 async def held(session: Session, process: str, streams: Sequence[UUID]) -> dict[UUID, Held]:
@@ -97,41 +110,21 @@ async def keep(session: Session, process: str, rows: Sequence[Kept]) -> None:
         )
 
 
-async def claim(session: Session, timer: TimerId, *, lease_seconds: float) -> datetime | None:
-    """Takes a timer whose moment has come for so long; answers the time, or None if it is not due or not there."""
+async def claim(database: Database, limit: int, *, only: str = "true") -> list[Claimed]:
+    """Takes timers whose moment has come, at most so many."""
+    rows = await WORK.claim(database, limit, only=only)
+    return [Claimed(timer=TimerId(*row[:3]), attempts=row["attempts"]) for row in rows]
+
+
+async def confirm(session: Session, claimed: Claimed) -> datetime | None:
+    """The time, where the timer still runs and is still this claim's; its row is locked until the transaction ends.
+
+    None where it was stopped, or another worker has claimed it since.
+    """
     row = await session.fetchrow(
-        "UPDATE timers SET attempts = attempts + 1, wake_at = clock_timestamp() + make_interval(secs => $4)"
-        " WHERE process = $1 AND stream_id = $2 AND kind = $3 AND wake_at <= clock_timestamp()"
-        " RETURNING clock_timestamp() AS now",
-        *timer,
-        lease_seconds,
+        "SELECT clock_timestamp() AS now FROM timers"
+        " WHERE process = $1 AND stream_id = $2 AND kind = $3 AND attempts = $4 FOR UPDATE",
+        *claimed.timer,
+        claimed.attempts,
     )
     return row["now"] if row else None
-
-
-async def put_off(database: Database, timer: TimerId, error: str) -> None:
-    """Looks at the timer again later: after 2 seconds, 6, 18, … an hour, for ever: it is due, whatever is in its way.
-
-    A part of the wait is random, so that what failed together does not come back together.
-    """
-    await database.execute(
-        "UPDATE timers SET attempts = attempts + 1, last_error = $4, wake_at = clock_timestamp() + make_interval("
-        " secs => least(2 * power(3, least(attempts, 10)), $5) * (0.5 + random() / 2))"
-        " WHERE process = $1 AND stream_id = $2 AND kind = $3",
-        *timer,
-        error.replace("\0", "\\0")[:LONGEST_ERROR],
-        LONGEST_WAIT,
-    )
-
-
-async def soon(database: Database, seconds: float, limit: int) -> list[Soon]:
-    """The timers whose moment has come or comes within so many seconds, the longest overdue first."""
-    rows = await database.fetch(
-        "SELECT process, stream_id, kind,"
-        " greatest(extract(epoch FROM wake_at - clock_timestamp()), 0)::double precision AS seconds,"
-        " floor(extract(epoch FROM wake_at))::bigint AS second, attempts"
-        " FROM timers WHERE wake_at <= clock_timestamp() + make_interval(secs => $1) ORDER BY wake_at LIMIT $2",
-        seconds,
-        limit,
-    )
-    return [Soon(TimerId(*row[:3]), *row[3:]) for row in rows]

@@ -12,6 +12,7 @@ import httpx2
 from prometheus_client import CollectorRegistry
 
 from domain.accounts import Role
+from infra import imports
 from infra.database import Database
 from infra.settings import Settings
 from infra.storage import Storage, open_storage
@@ -46,13 +47,24 @@ def written(rows: Iterable[Mapping[str, str]]) -> bytes:
     return out.getvalue().encode()
 
 
+class Hand(Importer):
+    """An importer that can be told which import to see to."""
+
+    async def turn(self, import_id: UUID) -> bool:
+        """Takes a turn at the import, if it is nobody's; answers whether it did."""
+        for mine in await imports.claim(self._database, 1, only=f"import_id = '{import_id}'"):
+            await self.carry_out(mine, 0.0)
+            return True
+        return False
+
+
 @dataclass(kw_only=True)
 class Scene:
     """The shop, one of its staff, and a worker's importer."""
 
     shop: Shop
     staff: Client
-    importer: Importer
+    importer: Hand
     storage: Storage
     settings: Settings
 
@@ -111,7 +123,7 @@ async def importing(settings: Settings, **options: Any) -> AsyncIterator[Scene]:
     storage = open_storage(settings)
     async with shop(settings) as running, write_side(settings.database_url.get_secret_value(), spare=True) as side:
         metrics = ImportMetrics(CollectorRegistry())
-        importer = Importer(side.database, storage, side.commands, metrics, **options)
+        importer = Hand(side.database, storage, side.commands, metrics, **options)
         staff = await running.client(Role.STAFF)
         yield Scene(shop=running, staff=staff, importer=importer, storage=storage, settings=settings)
 

@@ -12,18 +12,29 @@ from pydantic import SecretStr
 
 from infra import mail_ledger
 from infra.database import Database
-from infra.mail_ledger import Mail
+from infra.mail_ledger import Mail, Settled
 from infra.mailer import Mailer
 from infra.settings import Settings
 from infra.startup import known_log
 from tests.builders import ACCOUNT_ID
 from tests.smtp_stub import SmtpStub, smtp_stub
 from workers.hands import open_hands
-from workers.mail import TURN_SECONDS, MailMetrics, Post
+from workers.mail import MailMetrics, Post
 from workers.tasks import run_tasks
 
 LOG_ID = UUID("01890000-0000-7000-8000-00000000beef")
 NOTICE = {"order_no": "W-1", "username": "ada", "carrier": "DHL", "tracking_no": "JD0146"}
+
+
+class Desk(Post):
+    """A sender that can be told which mail to see to."""
+
+    async def deliver(self, mail_id: UUID) -> Settled | None:
+        """One attempt at a mail, if it is due and nobody else's; answers how it ended."""
+        since = asyncio.get_running_loop().time()
+        for mail in await mail_ledger.claim(self._database, 1, only=f"mail_id = '{mail_id}'"):
+            return await self.carry_out(mail, since)
+        return None
 
 
 @dataclass(kw_only=True)
@@ -35,13 +46,14 @@ class Office:
     stub: SmtpStub
     stack: AsyncExitStack
 
-    def post(self, *, database: Database | None = None, turn_seconds: float = TURN_SECONDS, **changed: Any) -> Post:
+    def post(
+        self, *, database: Database | None = None, registry: CollectorRegistry | None = None, **changed: Any
+    ) -> Desk:
         """One worker's sender."""
         settings = self.settings.model_copy(update=changed)
         mailer = Mailer(settings.smtp_url, helo="weir.example")
         self.stack.push_async_callback(mailer.close)
-        metrics = MailMetrics(CollectorRegistry())
-        post = Post(database or self.database, mailer, settings, metrics, turn_seconds=turn_seconds)
+        post = Desk(database or self.database, mailer, settings, MailMetrics(registry or CollectorRegistry()))
         self.stack.push_async_callback(post.close)
         return post
 
@@ -82,7 +94,7 @@ class Office:
 
     async def let_time_pass(self) -> None:
         """As if every wait and every lease were over."""
-        await self.database.execute("UPDATE mail_ledger SET due_at = now()")
+        await self.database.execute("UPDATE mail_ledger SET due_at = now(), leased_until = NULL")
 
 
 @asynccontextmanager

@@ -1,5 +1,6 @@
 """Money that goes back: orders that are refunded, the ledger, workers that see to it, and the provider's stand-in."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -25,6 +26,16 @@ from workers.refunds import RefundMetrics, Refunds
 
 PATIENT = Limits(failures=1_000_000)
 """Of a breaker that never opens: for tests that speak of something else."""
+
+
+class Teller(Refunds):
+    """A keeper of refunds that can be told which one to see to."""
+
+    async def see_to(self, payment_id: str) -> None:
+        """Does what can be done about a refund now, if it is due and nobody else's."""
+        since = asyncio.get_running_loop().time()
+        for piece in await self.claim(1, only=f"payment_id = '{payment_id}'"):
+            await self.carry_out(piece, since)
 
 
 @dataclass(kw_only=True)
@@ -54,9 +65,9 @@ class Till:
         breaker: Breaker | None = None,
         registry: CollectorRegistry | None = None,
         call_seconds: float = 5.0,
-    ) -> Refunds:
+    ) -> Teller:
         """One worker's keeper of refunds."""
-        return Refunds(
+        return Teller(
             database or self.database,
             commands or self.scene.side.commands,
             provider or self.provider(),

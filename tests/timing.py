@@ -1,5 +1,6 @@
 """Orders whose time passes: placed and paid through the command handler, followed and rung one step at a time."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,19 +14,36 @@ from domain.fulfilment import stock_moves
 from domain.inventory import INVENTORY, Stock
 from domain.order_time import ORDER_TIME, Timer
 from domain.orders import ORDERS, CancelledBy, CancelOrder, OrderCommand, PayOrder, order_number
+from infra import timers
 from infra.command_handler import CommandHandler
+from infra.database import Database
 from infra.fulfilment import order_work
 from infra.log import Log, identify, read_log
 from infra.timers import TimerId
 from tests.builders import ACCOUNT_ID, PRODUCT_ID, order_placed, place_order
 from tests.mail_office import Office
 from tests.stock import change_stock
-from tests.write_side import WriteSide, context, state_of
+from tests.write_side import WriteSide, connected, context, state_of
 from workers.following import follow
 from workers.timers import Timekeeper, TimerMetrics
 
 CUSTOMER = ACCOUNT_ID
 STOCK = 100
+
+
+class Keeper(Timekeeper):
+    """A keeper that can be told which timer to see to."""
+
+    async def ring(self, timer: TimerId) -> bool:
+        """Rings a timer if its moment has come; answers whether it did."""
+        since = asyncio.get_running_loop().time()
+        for claimed in await timers.claim(self._database, 1, only=_this(timer)):
+            return await self.carry_out(claimed, since)
+        return False
+
+
+def _this(timer: TimerId) -> str:
+    return f"process = '{timer.process}' AND stream_id = '{timer.stream_id}' AND kind = '{timer.kind}'"
 
 
 @dataclass(kw_only=True)
@@ -36,11 +54,15 @@ class Scene:
     side: WriteSide
     log: Log
 
-    def keeper(self, commands: CommandHandler | None = None) -> Timekeeper:
+    def keeper(self, commands: CommandHandler | None = None, *, database: Database | None = None) -> Keeper:
         """One worker's keeper of timers."""
         metrics = TimerMetrics(CollectorRegistry())
-        return Timekeeper(
-            self.side.database, self.log, commands or self.side.commands, domain="weir.example", metrics=metrics
+        return Keeper(
+            database or self.side.database,
+            self.log,
+            commands or self.side.commands,
+            domain="weir.example",
+            metrics=metrics,
         )
 
     async def order(self, left: timedelta = timedelta(minutes=30)) -> UUID:
@@ -80,7 +102,7 @@ class Scene:
 
     async def let_pass(self) -> None:
         """As if every moment had come and every claim had run out."""
-        await self.side.database.execute("UPDATE timers SET wake_at = now() - interval '1 second'")
+        await self.side.database.execute("UPDATE timers SET wake_at = now() - interval '1 second', leased_until = NULL")
 
     async def timers(self, order_id: UUID) -> set[str]:
         """The kinds that run."""
@@ -122,3 +144,18 @@ async def timing(office: Office, side: WriteSide) -> AsyncIterator[Scene]:
     await office.acquaint()
     await change_stock(side, PRODUCT_ID, STOCK, new=1)
     yield Scene(office=office, side=side, log=log)
+
+
+@asynccontextmanager
+async def clock_ahead(url: str) -> AsyncIterator[None]:
+    """For who connects within the block, Postgres has a clock that is 400 days ahead of everybody else's."""
+    name = url.rpartition("/")[2]
+    async with connected(url) as connection:
+        await connection.execute(
+            "CREATE FUNCTION public.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS"
+            " $$ SELECT pg_catalog.clock_timestamp() + interval '400 days' $$"
+        )
+        await connection.execute(f"ALTER DATABASE {name} SET search_path = public, pg_catalog")
+        yield
+        await connection.execute(f"ALTER DATABASE {name} RESET search_path")
+        await connection.execute("DROP FUNCTION public.clock_timestamp()")

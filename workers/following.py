@@ -28,7 +28,7 @@ LINGER_SECONDS: Final = 0.25
 
 
 class Following:
-    """The consumer. It is sharded, and tells nobody of what it changes: timers are found by the sweep."""
+    """The consumer. It is sharded, and tells nobody of what it changes: timers are found when they are due."""
 
     generation = 0
     whole = False

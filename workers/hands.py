@@ -1,7 +1,8 @@
-"""What jobs work with: who sends mail, rings timers, gives money back, imports, keeps pictures; opened once."""
+"""What background work needs: who sends mail, rings timers, gives money back, imports, keeps pictures; opened once."""
 
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
 
@@ -15,6 +16,7 @@ from infra.payment_http import HttpPaymentProvider
 from infra.settings import Settings
 from infra.storage import open_storage
 from infra.write_side import open_bulk_write_side, open_write_side
+from workers.due_loop import DueLoop
 from workers.imports.importer import Importer
 from workers.imports.turn import ImportMetrics
 from workers.letters import domain_of
@@ -22,11 +24,14 @@ from workers.mail import MailMetrics, Post
 from workers.refunds import RefundMetrics, Refunds
 from workers.timers import Timekeeper, TimerMetrics
 
+DUE_WORK: Final = ("post", "refunds", "timekeeper", "importer")
+"""The kinds of due work, by the hand that does it."""
+
 
 def open_hands(
     stack: AsyncExitStack, settings: Settings, database: Database, log: Log, registry: CollectorRegistry
 ) -> dict[str, Any]:
-    """The context of jobs, until the stack is closed."""
+    """The context of jobs and of due work, until the stack is closed."""
     storage = open_storage(settings)
     commands = open_write_side(stack, settings, database, log, registry)
     return {
@@ -44,6 +49,11 @@ def open_hands(
             ImportMetrics(registry),
         ),
     }
+
+
+def due_loops(hands: Mapping[str, Any]) -> dict[str, DueLoop[Any]]:
+    """The claim loops, one for each kind of due work, by the name of the hand that does it."""
+    return {name: DueLoop(name, hands[name], hands["database"]) for name in DUE_WORK}
 
 
 def _post(stack: AsyncExitStack, settings: Settings, database: Database, registry: CollectorRegistry) -> Post:

@@ -1,4 +1,7 @@
-"""arq: which jobs there are, and how their worker starts, loses its Redis, and drains."""
+"""Background work beside the consumers: the claim loops of due work, and arq, whose jobs tidy up.
+
+Due work needs Postgres alone. arq's worker starts, loses its Redis, and drains, and nothing that is owed waits for it.
+"""
 
 import asyncio
 import random
@@ -8,7 +11,7 @@ from typing import Any, Final, cast
 
 import orjson
 import structlog
-from arq import cron, func
+from arq import cron
 from arq.worker import Worker
 
 from infra.database import Database
@@ -18,41 +21,49 @@ from infra.metrics import new_registry
 from infra.settings import Settings
 from infra.startup import known_log
 from infra.streams import BROKEN, Keys
+from workers.due_loop import DueLoop
 from workers.forgetting import forget_commands
-from workers.hands import open_hands
+from workers.hands import due_loops, open_hands
 from workers.images import sweep_images
-from workers.imports.importer import carry_import, sweep_imports, tidy_imports
-from workers.mail import CONVERSATION_SECONDS, ENOUGH_JOBS, SETTLE_SECONDS, TURN_SECONDS, send_mails, sweep_mail
-from workers.refunds import LONGEST_SECONDS, settle_refunds, sweep_refunds
+from workers.imports.importer import tidy_imports
 from workers.snapshots import renew_snapshots
-from workers.timers import ring_timers, sweep_timers
 
-POLL_SECONDS: Final = 0.1
-"""arq polls its queue. its default of 0.5 s would cost every mail 0.25 s; this costs ten small reads a second."""
-MOST_JOBS: Final = ENOUGH_JOBS
-"""A poll starts no more than this, so that it bounds the rate too: 640 a second, if each had but one mail."""
-JOB_SECONDS: Final = max(TURN_SECONDS + CONVERSATION_SECONDS + SETTLE_SECONDS, LONGEST_SECONDS) + 15
-SWEEP_EVERY: Final = 2
 TIDY_SECONDS: Final = 50
+RENEW_SECONDS: Final = 120
 CANCELLED_SECONDS: Final = 2.0
 
 _log = structlog.get_logger("weir.jobs")
 
 
 def standalone_options(settings: Settings) -> dict[str, Any]:
-    """What ``arq workers.main.WorkerSettings`` runs: the jobs alone, in a process that arq itself starts and stops."""
+    """What ``arq workers.main.WorkerSettings`` runs: jobs and due work, in a process that arq starts and stops."""
 
     async def start(ctx: dict[str, Any]) -> None:
         stack = ctx["stack"] = AsyncExitStack()
         database = Database(settings)
         stack.push_async_callback(database.close)
         ctx.update(open_hands(stack, settings, database, await known_log(database), new_registry()))
+        stop = asyncio.Event()
+        running = asyncio.create_task(run_due_work(due_loops(ctx), stop, settings.drain_seconds))
+        stack.push_async_callback(_drained, running, stop)
 
     async def stop(ctx: dict[str, Any]) -> None:
         await ctx["stack"].aclose()
 
     queue = asyncio.run(_queue(settings))
     return {**worker_options(settings, queue), "on_startup": start, "on_shutdown": stop}
+
+
+async def _drained(running: "asyncio.Task[None]", stop: asyncio.Event) -> None:
+    stop.set()
+    await running
+
+
+async def run_due_work(loops: Mapping[str, DueLoop[Any]], stop: asyncio.Event, drain_seconds: float) -> None:
+    """Does the due work of all kinds until ``stop``, then finishes what it has begun."""
+    async with asyncio.TaskGroup() as group:
+        for loop in loops.values():
+            group.create_task(loop.run(stop, drain_seconds))
 
 
 async def _queue(settings: Settings) -> str:
@@ -65,21 +76,11 @@ async def _queue(settings: Settings) -> str:
 
 
 def worker_options(settings: Settings, queue: str) -> dict[str, Any]:
-    """How arq runs our jobs. Of its results, retries and pickles none is used: the ledger knows all that matters.
+    """How arq runs our jobs. Of its results, retries and pickles none is used.
 
     Jobs of all queues in one Redis share their names, so a cron job must bear its queue's: two logs would else make one
     between them.
     """
-    sweeps = [
-        cron(
-            sweep,
-            name=f"{queue}:{sweep.__name__}",
-            second=set(range(0, 60, SWEEP_EVERY)),
-            run_at_startup=True,
-            timeout=30,
-        )
-        for sweep in (sweep_mail, sweep_timers, sweep_refunds, sweep_imports)
-    ]
     tidying = [
         cron(job, name=f"{queue}:{job.__name__}", second={second}, timeout=TIDY_SECONDS)
         for job, second in ((forget_commands, 17), (sweep_images, 37), (tidy_imports, 47))
@@ -90,17 +91,13 @@ def worker_options(settings: Settings, queue: str) -> dict[str, Any]:
         minute={13},
         second={27},
         run_at_startup=True,
-        timeout=JOB_SECONDS,
+        timeout=RENEW_SECONDS,
     )
     return {
-        "functions": [func(job, name=job.__name__) for job in (send_mails, ring_timers, settle_refunds, carry_import)],
-        "cron_jobs": [*sweeps, *tidying, renewing],
+        "cron_jobs": [*tidying, renewing],
         "queue_name": queue,
         "redis_pool": open_jobs(settings.jobs_url, queue),
-        "max_jobs": MOST_JOBS,
-        "job_timeout": JOB_SECONDS,
         "keep_result": 0,
-        "poll_delay": POLL_SECONDS,
         "health_check_interval": 15,
         "job_serializer": serialize,
         "job_deserializer": orjson.loads,

@@ -1,147 +1,106 @@
-"""The sender: claims a mail in the ledger, offers it to the server, and writes down what came of it.
+"""The sender: offers claimed mails to the server, and writes down what came of it.
 
-Jobs only say which row to look at. A job that is lost is made again by the sweep; one that comes twice finds the row
-claimed or done.
+A mail is tried for days, by growing waits, and refused only by the server's own word. One that carries a link is not
+sent when the link is dead.
 """
 
-import asyncio
-import random
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Final
-from uuid import UUID
+from typing import Final
 
 import structlog
-from asyncpg import PostgresError
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from infra import mail_ledger
 from infra.batches import Batches
 from infra.database import Database
-from infra.errors import AWAY
-from infra.jobs import Jobs, all_ended, job_id
-from infra.links import Links
-from infra.mail_ledger import Claimed, Outcome, Settled, claim, due, settle
+from infra.due_work import DueWork, persisted
+from infra.links import LIVES, Links
+from infra.mail_ledger import Claimed, Outcome, Settled, settle
 from infra.mailer import Accepted, Deferred, Mailer, Refused, Result, Unknown
 from infra.server_secret import ServerSecret
 from infra.settings import Settings
 from infra.telemetry import REQUEST_ID
 from workers.letters import compose
-from workers.links import Linker
+from workers.links import LINKED, Linker
 
 AT_ONCE: Final = 16
 """Mails in conversation at once, and so connections to the server; many servers allow one client fifty."""
 CONVERSATION_SECONDS: Final = 15.0
-LEASE_SECONDS: Final = 30.0
-"""How long a claim holds. Longer than a conversation, or two workers could be sending one mail."""
+SHORTEST_CONVERSATION: Final = 3.0
+SETTLING_SECONDS: Final = 2.0
+"""What of a drain is kept for writing down how the last conversations ended."""
 SETTLE_SECONDS: Final = 90.0
 """How long the outcome of a conversation is carried to a Postgres that is away: forgetting it would double the mail."""
-TURN_SECONDS: Final = 30.0
-"""How long a mail waits until one of the conversations is its; it is not claimed yet."""
 MOST_OUTCOMES: Final = 500
-MAILS_PER_JOB: Final = 50
-"""A job costs some ten trips to Redis, whatever it carries."""
-SWEEP_LIMIT: Final = 500
-ENOUGH_JOBS: Final = 64
-"""With so many in the queue there is nothing to sweep for."""
-LONGEST_WAIT: Final = 3600.0
+DAY: Final = 86_400
 
 _log = structlog.get_logger("weir.mail")
 
 
 class MailMetrics:
-    """What the sender did, by kind and outcome; how long servers took; what lies due."""
+    """What the sender did, by kind and outcome; how long servers took; what is owed, and for how long."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.settled = Counter("weir_mails", "Attempts by outcome.", ("kind", "state"), registry=registry)
         self.seconds = Histogram("weir_mail_send_seconds", "Conversations with the mail server.", registry=registry)
-        self.due = Gauge("weir_mails_due", "Mails due at the last sweep, at most its limit.", registry=registry)
+        self.due = Gauge("weir_mails_due", "Mails that are due and nobody's, 500 at most.", registry=registry)
+        self.oldest = Gauge("weir_mails_oldest_seconds", "Age of the oldest mail that is owed.", registry=registry)
+        self.failed = Gauge("weir_mails_failed", "Mails that were given up.", registry=registry)
 
 
 class Post:
     """Sends mails of the ledger. One per process.
 
-    Each mail goes its own way, but they travel together: mails that begin at the same time share a claim, and outcomes
-    that come while others are being written down share the next statement.
+    Each mail goes its own way, but outcomes that come while others are being written down share the next statement.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        mailer: Mailer,
-        settings: Settings,
-        metrics: MailMetrics,
-        *,
-        turn_seconds: float = TURN_SECONDS,
-    ) -> None:
+    at_once = AT_ONCE
+
+    def __init__(self, database: Database, mailer: Mailer, settings: Settings, metrics: MailMetrics) -> None:
         self._database = database
         self._mailer = mailer
         self._sender = settings.mail_from
         self._language = settings.mail_language
         self._linker = Linker(Links(database, ServerSecret(database)), settings.public_url)
-        self._most_attempts = settings.mail_max_attempts
+        self._most_deaths = settings.mail_max_attempts
+        self._tried_seconds = settings.mail_days * DAY
+        self._conversation_seconds = conversation_seconds(settings.drain_seconds)
         self._metrics = metrics
-        self._turn_seconds = turn_seconds
-        self._at_once = asyncio.Semaphore(AT_ONCE)
-        self._in_hand: set[UUID] = set()
-        self._claims: Batches[UUID, Claimed | None] = Batches(
-            partial(claim, database, lease_seconds=LEASE_SECONDS), size=AT_ONCE, flights=1, waiting=AT_ONCE
-        )
         self._outcomes: Batches[Outcome, bool] = Batches(
             partial(settle, database), size=MOST_OUTCOMES, flights=1, waiting=MOST_OUTCOMES
         )
 
-    async def deliver(self, mail_id: UUID) -> Settled | None:
-        """One attempt at a mail, if it is due and nobody else's; answers how it ended.
+    @property
+    def work(self) -> DueWork:
+        return mail_ledger.WORK
 
-        Raises :class:`~infra.errors.Unavailable` when Postgres is away. A mail that was offered before that stays
-        claimed until its lease ends.
+    async def claim(self, limit: int) -> Sequence[Claimed]:
+        """Mails that are due, at most so many."""
+        return await mail_ledger.claim(self._database, limit)
+
+    async def carry_out(self, mail: Claimed, since: float) -> Settled:
+        """One attempt at a claimed mail; answers how it ended.
+
+        Raises ``TimeoutError`` where Postgres stays away: the mail stays claimed until its lease ends.
         """
-        if mail_id in self._in_hand:
-            return None
-        self._in_hand.add(mail_id)
-        try:
-            attempt = await self._in_turn(mail_id)
-            return None if attempt is None else await self._settle(*attempt)
-        finally:
-            self._in_hand.remove(mail_id)
+        REQUEST_ID.set(mail.correlation or "")
+        return await self._settle(mail, await self._attempt(mail, since + self._conversation_seconds))
+
+    async def observe(self) -> None:
+        """Sets the gauges of what is owed."""
+        self._metrics.due.set(await self.work.overdue(self._database))
+        standing = await mail_ledger.standing(self._database)
+        self._metrics.oldest.set(standing.oldest)
+        self._metrics.failed.set(standing.failed)
 
     async def close(self) -> None:
-        """Ends what is still being claimed or written down."""
-        await self._claims.close()
+        """Ends what is still being written down."""
         await self._outcomes.close()
 
-    async def sweep(self, jobs: Jobs) -> int:
-        """Wakes the sender for what is due, however it was forgotten; answers how many rows it found.
-
-        While the queue is long, those rows are in it already.
-        """
-        if await jobs.zcard(jobs.default_queue_name) >= ENOUGH_JOBS:
-            return 0
-        mails = await due(self._database, SWEEP_LIMIT)
-        self._metrics.due.set(len(mails))
-        await wake(jobs, mails)
-        return len(mails)
-
-    async def _in_turn(self, mail_id: UUID) -> tuple[Claimed, Result] | None:
-        """Claims the mail no sooner than it can be sent: one that waited for its turn could outlive its lease."""
-        try:
-            async with asyncio.timeout(self._turn_seconds):
-                await self._at_once.acquire()
-        except TimeoutError:
-            return None  # the server is slow; the sweep brings it back
-        try:
-            until = asyncio.get_running_loop().time() + CONVERSATION_SECONDS
-            mail = await self._claims.ask(mail_id)
-            if mail is None:
-                return None
-            REQUEST_ID.set(mail.correlation or "")
-            return mail, await self._attempt(mail, until)
-        finally:
-            self._at_once.release()
-
     async def _attempt(self, mail: Claimed, until: float) -> Result:
-        if mail.attempts > self._most_attempts:
-            return Deferred(reason="its sender died every time")
+        if why := self._not_offered(mail):
+            return Deferred(reason=why)
         try:
             envelope = compose(await self._linker.complete(mail), self._sender, self._language)
         except Exception as error:  # a broken template or row must neither stop the others nor be lost
@@ -157,15 +116,9 @@ class Post:
             attempts=mail.attempts,
             state=state,
             error=reason,
-            wait_seconds=backoff(mail.attempts) if state in ("due", "unknown") else 0.0,
+            wait_seconds=self.work.backoff.after(mail.attempts) if state in ("due", "unknown") else 0.0,
         )
-        async with asyncio.timeout(SETTLE_SECONDS):
-            while True:
-                try:
-                    mine = await self._outcomes.ask(outcome)
-                    break
-                except (*AWAY, PostgresError):
-                    await asyncio.sleep(random.uniform(0.05, 0.3))  # noqa: S311
+        mine = await persisted(lambda: self._outcomes.ask(outcome), SETTLE_SECONDS)
         self._metrics.settled.labels(mail.kind, state).inc()
         level = _log.info if state == "sent" else _log.warning
         level(
@@ -180,38 +133,30 @@ class Post:
         return state
 
     def _state_after(self, mail: Claimed, result: Result) -> tuple[Settled, str | None]:
-        exhausted = mail.attempts >= self._most_attempts
         match result:
             case Accepted():
                 return "sent", None
             case Refused(reason=reason):
                 return "refused", reason
             case Deferred(reason=reason):
-                return "failed" if exhausted else "due", reason
+                return "failed" if self._is_over(mail) else "due", reason
             case Unknown(reason=reason):
-                return "failed" if exhausted else "unknown", reason
+                return "failed" if self._is_over(mail) else "unknown", reason
+
+    def _is_over(self, mail: Claimed) -> bool:
+        """Whether a mail that was not taken is given up."""
+        return mail.tried_seconds >= self._tried_seconds or self._not_offered(mail) is not None
+
+    def _not_offered(self, mail: Claimed) -> str | None:
+        """Why a mail is not even offered, if it is not: it has killed its senders, or nobody could use it any more."""
+        if mail.unsettled > self._most_deaths:
+            return "its sender died every time"
+        purpose = LINKED.get(mail.kind)
+        return "its link is dead" if purpose and mail.age_seconds >= LIVES[purpose].total_seconds() else None
 
 
-def backoff(attempts: int) -> float:
-    """Seconds until the next attempt: 2, 6, 18, … up to an hour, less a random part that spreads them."""
-    return min(2 * 3.0 ** min(attempts - 1, 10), LONGEST_WAIT) * random.uniform(0.5, 1)  # noqa: S311
-
-
-async def wake(jobs: Jobs, mails: Sequence[tuple[UUID, int]]) -> None:
-    """Enqueues jobs for the mails, each with the number of attempts behind it."""
-    for start in range(0, len(mails), MAILS_PER_JOB):
-        part = mails[start : start + MAILS_PER_JOB]
-        work = [(str(mail_id), attempts) for mail_id, attempts in part]
-        await jobs.enqueue_job("send_mails", [mail_id for mail_id, _ in work], _job_id=job_id("mails", work))
-
-
-async def send_mails(ctx: dict[str, Any], mail_ids: Sequence[str]) -> None:
-    """The job: one attempt at each of the mails."""
-    post: Post = ctx["post"]
-    await all_ended(post.deliver(UUID(mail_id)) for mail_id in mail_ids)
-
-
-async def sweep_mail(ctx: dict[str, Any]) -> None:
-    """The job that finds what no job was made for, or whose job was lost."""
-    post: Post = ctx["post"]
-    await post.sweep(ctx["redis"])
+def conversation_seconds(drain_seconds: float) -> float:
+    """How long a conversation may take: it must end within the drain, or a mail whose message is on its way when the
+    process is to stop would be cut off before the answer, and sent again.
+    """
+    return max(SHORTEST_CONVERSATION, min(CONVERSATION_SECONDS, drain_seconds - SETTLING_SECONDS))

@@ -58,7 +58,9 @@ def tell_of_cancellation(order: OrderCancelled) -> Sequence[MailDue]:
 
 
 def tell_of_return(payment: OrderOverpaid) -> Sequence[MailDue]:
-    """The customer hears that money which came too late, or twice, goes back."""
+    """The customer hears that money which came too late, or twice, goes back; of nothing, nothing is said."""
+    if not payment.amount.amount:
+        return ()
     context = {"order_no": payment.order_no, "amount": str(payment.amount), "was": payment.was.value}
     return [MailDue(kind="payment_returned", account_id=payment.customer_id, context=context)]
 

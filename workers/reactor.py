@@ -4,8 +4,7 @@ It reads the whole log in its one order, so that an account's address is known b
 this consumer reacts: a read model that is rebuilt reads the same events and sends nothing.
 """
 
-import asyncio
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from functools import partial
 from typing import Final
 from uuid import UUID
@@ -14,7 +13,6 @@ from domain.accounts import AccountErased, AccountRegistered, AccountUsernameCha
 from domain.messages import Event
 from domain.registry import EVENTS, NAMES
 from infra import erasure, links, mail_ledger
-from infra.jobs import Jobs
 from infra.links import Link
 from infra.log import Entry, Log, Session
 from projections import parking
@@ -24,7 +22,6 @@ from projections.runtime.folding import Parking
 from projections.runtime.metrics import ConsumerMetrics
 from workers import recipients
 from workers.follow_up import Erased, FollowUp, Linked, Recipient, follow_up, told_of
-from workers.mail import wake
 from workers.reactions import REACTIONS, react
 
 NAME: Final = "reactions"
@@ -32,7 +29,6 @@ COMMIT_SECONDS: Final = 0.05
 """Between two commits. Each is a flush to disk, and what comes in between shares one."""
 LINGER_SECONDS: Final = 0.25
 """Nobody waits for a checkpoint that passes events of no concern, and each move is a flush to disk."""
-REST_SECONDS: Final = 0.1
 
 _FOLDED: Final = frozenset[type[Event]]({AccountRegistered, AccountUsernameChanged, AccountErased})
 TYPES: Final = frozenset(NAMES[kind] for kind in _FOLDED | REACTIONS.keys())
@@ -49,11 +45,11 @@ class Reacting:
     rest = COMMIT_SECONDS
     linger = LINGER_SECONDS
 
-    def __init__(self, log: Log, *, domain: str, jobs: Jobs, metrics: ConsumerMetrics) -> None:
-        """``domain`` is the right side of Message-IDs."""
+    def __init__(self, log: Log, *, domain: str, wake_mail: Callable[[], None], metrics: ConsumerMetrics) -> None:
+        """``domain`` is the right side of Message-IDs. ``wake_mail`` is called where mails have become due."""
         self._log = log
         self._domain = domain
-        self._jobs = jobs
+        self._wake_mail = wake_mail
         self._metrics = metrics
 
     def wants(self, entry: Entry) -> bool:
@@ -77,13 +73,9 @@ class Reacting:
         return await self._write(session, step, FollowUp(parkings=[Parking(entry, error) for entry in step.entries]))
 
     async def follow(self, lease: Lease, upto: int, changes: Sequence[list[UUID]] | None) -> None:  # noqa: ARG002
-        """Wakes the sender. Mails that are not known any more are found by the sweep.
-
-        After that it rests: what is committed meanwhile goes into one job, and nobody looks for a job more often.
-        """
-        if mails := [(mail_id, 0) for ids in changes or () for mail_id in ids]:
-            await wake(self._jobs, mails)
-            await asyncio.sleep(REST_SECONDS)
+        """Wakes the sender of this process; those of others find what it leaves them at their next look."""
+        if any(changes or ()):
+            self._wake_mail()
 
     async def _write(self, session: Session, step: Step, result: FollowUp) -> Mapping[int, list[UUID]]:
         lease = step.lease

@@ -1,12 +1,12 @@
-"""The tasks worker: it reacts to events, and does what follows from them in jobs."""
+"""The tasks worker: it reacts to events, and does the work that is due."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 from prometheus_client import CollectorRegistry
 
 from infra.database import Database
-from infra.jobs import Jobs, close_jobs, open_jobs
 from infra.leases import WHOLE, Place
 from infra.log import Log
 from infra.settings import Settings
@@ -17,28 +17,29 @@ from projections.runtime.host import Host
 from projections.runtime.metrics import RuntimeMetrics
 from workers import following, reactor
 from workers.following import PROCESSES, Following
-from workers.hands import open_hands
-from workers.jobs import run_jobs
+from workers.hands import due_loops, open_hands
+from workers.jobs import run_due_work, run_jobs
 from workers.letters import domain_of
 from workers.reactor import NAME, Reacting
 
 
 async def run_tasks(settings: Settings, registry: CollectorRegistry, stop: asyncio.Event) -> None:
-    """Reacts to events and runs jobs until ``stop``, then drains."""
+    """Reacts to events, does due work and runs jobs until ``stop``, then drains."""
     async with AsyncExitStack() as stack:
         database = Database(settings)
         stack.push_async_callback(database.close)
         log = await known_log(database)
-        queue = Keys.of(log.log_id).jobs
-        jobs = open_jobs(settings.jobs_url, queue)
-        stack.push_async_callback(close_jobs, jobs)
         hands = open_hands(stack, settings, database, log, registry)
+        loops = due_loops(hands)
         async with asyncio.TaskGroup() as group:
-            group.create_task(_host(settings, registry, database, log, jobs).run(stop))
-            group.create_task(run_jobs(settings, queue, hands, stop))
+            group.create_task(_host(settings, registry, database, log, loops["post"].wake).run(stop))
+            group.create_task(run_due_work(loops, stop, settings.drain_seconds))
+            group.create_task(run_jobs(settings, Keys.of(log.log_id).jobs, hands, stop))
 
 
-def _host(settings: Settings, registry: CollectorRegistry, database: Database, log: Log, jobs: Jobs) -> Host:
+def _host(
+    settings: Settings, registry: CollectorRegistry, database: Database, log: Log, wake_mail: Callable[[], None]
+) -> Host:
     """What runs reactions and processes: one owner for the reactions, shards of the processes for all who work here."""
     domain = domain_of(settings.mail_from)
     processes = {
@@ -46,7 +47,7 @@ def _host(settings: Settings, registry: CollectorRegistry, database: Database, l
         for name, process in PROCESSES.items()
     }
     return Host(
-        {NAME: lambda _, metrics: Reacting(log, domain=domain, jobs=jobs, metrics=metrics), **processes},
+        {NAME: lambda _, metrics: Reacting(log, domain=domain, wake_mail=wake_mail, metrics=metrics), **processes},
         kind="tasks",
         database=database,
         redis_url=settings.redis_url,

@@ -1,6 +1,6 @@
 """An order's life: placing it takes stock in the same append, cancelling gives it back."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Final
 from uuid import UUID
 
@@ -36,6 +36,7 @@ from domain.orders import (
 )
 from domain.values import MOST_PIECES
 from infra.attempts import Outcome
+from infra.clock import PostgresClock
 from infra.errors import NotFound
 from infra.fulfilment import order_work
 from infra.settings import Settings
@@ -91,10 +92,15 @@ class ShipBody(Body):
 
 @routes.post("/v1/orders", status_code=201)
 async def place_order(
-    body: OrderBody, commands: Commands, buyer: Buyer, settings: Annotated[Settings, Depends(opened(Settings))]
+    body: OrderBody,
+    commands: Commands,
+    buyer: Buyer,
+    settings: Annotated[Settings, Depends(opened(Settings))],
+    clock: Annotated[PostgresClock, Depends(opened(PostgresClock))],
 ) -> Receipt:
     """Place an order and take its stock, all or nothing. An item that is short is named, and nothing is reserved."""
-    expires_at = datetime.now(UTC) + timedelta(minutes=settings.order_payment_minutes)
+    # By the clock that will find the order's time over, and no other.
+    expires_at = await clock.now() + timedelta(minutes=settings.order_payment_minutes)
     for _ in range(NUMBER_TRIES):
         try:
             return await _place(body, commands, buyer.id, expires_at)

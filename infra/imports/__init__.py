@@ -1,4 +1,4 @@
-"""Imports as rows: the only truth about them. Jobs wake, the storage holds bytes; how far it is stands here.
+"""Imports as rows: the only truth about them. The storage holds bytes; how far it is stands here.
 
 ::
 
@@ -9,17 +9,14 @@
 """
 
 from infra.imports.progress import (
+    WORK,
     Checkpoint,
     Claimed,
     advance,
     claim,
     conclude,
     count,
-    due,
     give_up,
-    put_off,
-    release,
-    renew,
 )
 from infra.imports.seen import Seen, see
 from infra.imports.sweeping import abandon_uploads, discard_files, forget_old
@@ -27,6 +24,7 @@ from infra.imports.uploads import MEDIA, Media, NewImport, TooManyImports, begin
 
 __all__ = [
     "MEDIA",
+    "WORK",
     "Checkpoint",
     "Claimed",
     "Media",
@@ -41,13 +39,9 @@ __all__ = [
     "count",
     "discard",
     "discard_files",
-    "due",
     "file_of",
     "forget_old",
     "give_up",
-    "put_off",
-    "release",
-    "renew",
     "see",
     "uploaded",
 ]

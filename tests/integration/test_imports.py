@@ -203,7 +203,7 @@ async def test_a_file_in_a_bucket_is_read_on_from_where_the_last_turn_ended(sett
             stand_in.failing = 503
             assert await scene.importer.turn(import_id)
             stand_in.failing = None
-            await scene.database.execute("UPDATE imports SET wake_at = now()")
+            await scene.database.execute("UPDATE imports SET wake_at = now(), leased_until = NULL")
             seen = await scene.done(import_id)
             assert (seen["done"], seen["failed"], seen["errors"]) == (len(rows), 0, [])
             await scene.importer.tidy()
@@ -240,7 +240,7 @@ async def test_a_row_is_not_bad_because_the_database_was_away(settings: Settings
         scene.importer._commands = Faltering(scene.importer._commands, error, 3 * CHUNK // 2)  # type: ignore[assignment]
         import_id = await scene.upload(written(rows))
         while (seen := await scene.seen(import_id))["state"] != "finished":
-            await scene.database.execute("UPDATE imports SET wake_at = now()")
+            await scene.database.execute("UPDATE imports SET wake_at = now(), leased_until = NULL")
             assert await scene.importer.turn(import_id)
         assert (seen["done"], seen["failed"], seen["errors"]) == (len(rows), 0, [])
         assert await scene.products() == {each["sku"]: 5 for each in rows}
@@ -254,7 +254,7 @@ async def test_a_row_that_was_carried_out_long_ago_is_done_without_its_key(setti
         await scene.database.execute("DELETE FROM commands")
         await scene.database.execute(
             "UPDATE imports SET state = 'running', line = 2, \"offset\" = 0, done = 0, finished_at = NULL,"
-            " wake_at = now()"
+            " wake_at = now(), leased_until = NULL"
         )
         seen = await scene.done(import_id)
         assert (seen["done"], seen["failed"]) == (10, 0)
@@ -264,17 +264,16 @@ async def test_a_row_that_was_carried_out_long_ago_is_done_without_its_key(setti
 async def test_only_one_worker_is_at_an_import_and_a_former_one_counts_nothing(settings: Settings) -> None:
     async with importing(settings) as scene:
         import_id = await scene.upload(written(row(number) for number in range(10)))
-        former = await imports.claim(scene.database, import_id, lease_seconds=60)
-        assert former is not None
+        (former,) = await imports.claim(scene.database, 1)
         assert not await scene.importer.turn(import_id)
-        await scene.database.execute("UPDATE imports SET wake_at = now()")
+        await scene.database.execute("UPDATE imports SET wake_at = now(), leased_until = NULL")
         assert (await scene.done(import_id))["done"] == 10
         for write in (
             imports.advance(scene.database, former, imports.Checkpoint(0, 3, 30, 1, 0)),
             imports.count(scene.database, former, 7),
-            imports.renew(scene.database, former, lease_seconds=60),
-            imports.release(scene.database, former),
-            imports.put_off(scene.database, former, "late"),
+            imports.WORK.renew(scene.database, former),
+            imports.WORK.release(scene.database, former),
+            imports.WORK.put_off(scene.database, former, "late"),
             imports.conclude(scene.database, former),
             imports.give_up(scene.database, former, {}),
         ):
@@ -285,7 +284,7 @@ async def test_only_one_worker_is_at_an_import_and_a_former_one_counts_nothing(s
 async def test_a_checkpoint_counts_from_where_the_last_one_ended_alone(settings: Settings) -> None:
     async with importing(settings) as scene:
         import_id = await scene.upload(written(row(number) for number in range(10)))
-        mine = await imports.claim(scene.database, import_id, lease_seconds=60)
+        (mine,) = await imports.claim(scene.database, 1)
         assert mine is not None
         step = imports.Checkpoint(0, 3, 30, 1, 0)
         assert await imports.advance(scene.database, mine, step)

@@ -1,4 +1,4 @@
-"""Jobs only wake the sender: whatever becomes of them, the ledger is worked off."""
+"""Due work goes on whatever becomes of Redis, of another kind of work, or of a worker; arq's jobs only tidy up."""
 
 import asyncio
 import os
@@ -8,24 +8,24 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 from uuid import UUID
 
-import orjson
 import pytest
-from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from infra.database import Database
+from infra.due_work import DueWork
 from infra.errors import Unavailable
 from infra.jobs import Jobs, close_jobs, open_jobs, serialize
-from infra.mail_ledger import Settled
-from infra.mailer import Mailer
+from infra.mail_ledger import Claimed, Settled
 from infra.settings import Settings
+from tests.claiming import claiming
 from tests.mail_office import Office, mail_office
 from tests.smtp_stub import Turn
 from tests.wire import wire_to
 from tests.write_side import eventually
-from workers.jobs import MOST_JOBS, POLL_SECONDS, run_jobs, worker_options
-from workers.mail import ENOUGH_JOBS, MAILS_PER_JOB, MailMetrics, Post, send_mails, wake
+from workers.hands import DUE_WORK, due_loops
+from workers.jobs import run_due_work, run_jobs, worker_options
+from workers.mail import AT_ONCE
 
 pytestmark = pytest.mark.anyio
 
@@ -47,11 +47,13 @@ async def jobs(office: Office) -> AsyncIterator[Jobs]:
 
 @asynccontextmanager
 async def running(office: Office, **changed: Any) -> AsyncIterator[asyncio.Event]:
-    """A worker of jobs; it has drained when the block ends."""
+    """A worker of due work and of jobs; it has drained when the block ends."""
     stop = asyncio.Event()
     settings = office.settings.model_copy(update=changed)
+    hands = await office.hands()
     async with asyncio.TaskGroup() as group:
-        group.create_task(run_jobs(settings, QUEUE, await office.hands(), stop))
+        group.create_task(run_due_work(due_loops(hands), stop, settings.drain_seconds))
+        group.create_task(run_jobs(settings, QUEUE, hands, stop))
         yield stop
         stop.set()
 
@@ -64,51 +66,64 @@ async def is_told(lines: Sequence[Mapping[str, Any]], event: str) -> bool:
     return any(line["event"] == event for line in lines)
 
 
-async def test_a_mail_whose_sender_is_woken_is_sent(office: Office, jobs: Jobs) -> None:
-    mail_id = await office.write()
-    async with running(office):
-        await wake(jobs, [(mail_id, 0)])
+async def test_a_mail_that_becomes_due_is_sent_at_once_where_the_loop_is_woken(office: Office) -> None:
+    async with claiming(office.post(), office.database) as loop:
+        await office.write(1)
+        loop.wake()
         await office.stub.received(1)
     assert await states(office) == {"sent"}
 
 
-async def test_a_job_holds_the_ids_of_its_mails_and_nothing_else_of_them(office: Office, jobs: Jobs) -> None:
-    mails = [await office.write(position) for position in range(3)]
-    await wake(jobs, [(mail_id, 0) for mail_id in mails])
-    (key,) = await jobs.keys("arq:job:*")
-    stored = await jobs.get(key)
-    assert orjson.loads(stored)["a"] == [[str(mail_id) for mail_id in mails]]
-    assert b"ada" not in stored
-    assert b"W-1" not in stored
+async def test_a_mail_that_nobody_wakes_the_loop_for_is_found_at_the_next_look(office: Office) -> None:
+    async with claiming(office.post(), office.database):
+        for position in range(1, 4):
+            await office.write(position)
+            await office.stub.received(position)
+    assert await states(office) == {"sent"}
 
 
-async def test_many_mails_take_few_jobs_and_are_all_sent(office: Office, jobs: Jobs) -> None:
-    mails = [await office.write(position) for position in range(2 * MAILS_PER_JOB + 1)]
-    await wake(jobs, [(mail_id, 0) for mail_id in mails])
-    assert await jobs.zcard(QUEUE) == 3
-    async with running(office):
+async def test_many_mails_are_all_sent_by_several_workers_and_each_once(office: Office) -> None:
+    mails = [await office.write(position) for position in range(101)]
+    async with claiming(office.post(), office.database), claiming(office.post(), office.database):
         await office.stub.received(len(mails))
     assert await states(office) == {"sent"}
     assert len({delivery.message["Message-ID"] for delivery in office.stub.seen}) == len(mails)
     assert len(office.stub.seen) == len(mails)
 
 
-async def test_a_job_of_which_one_mail_cannot_be_claimed_sends_the_others_and_fails(office: Office) -> None:
+async def test_of_several_mails_one_that_fails_is_put_off_and_stops_no_other(office: Office) -> None:
     broken, *whole = [await office.write(position) for position in range(4)]
 
-    class Half(Post):
-        async def deliver(self, mail_id: UUID) -> Settled | None:
-            if mail_id == broken:
-                raise Unavailable("Postgres cannot be reached")
-            await asyncio.sleep(0.05)
-            return await super().deliver(mail_id)
+    class Half:
+        """A sender that fails at one mail, as it would where Postgres goes away."""
 
-    mailer = Mailer(office.settings.smtp_url, helo="weir.example")
-    post = Half(office.database, mailer, office.settings, MailMetrics(CollectorRegistry()))
-    with pytest.raises(Unavailable):
-        await send_mails({"post": post}, [str(mail_id) for mail_id in (broken, *whole)])
+        at_once = AT_ONCE
+
+        def __init__(self) -> None:
+            self._post = office.post()
+
+        @property
+        def work(self) -> DueWork:
+            return self._post.work
+
+        async def claim(self, limit: int) -> Sequence[Claimed]:
+            return await self._post.claim(limit)
+
+        async def carry_out(self, mail: Claimed, since: float) -> Settled:
+            if mail.mail_id == broken:
+                raise Unavailable("Postgres cannot be reached")
+            return await self._post.carry_out(mail, since)
+
+        async def observe(self) -> None:
+            await self._post.observe()
+
+    async with claiming(Half(), office.database):
+        await office.stub.received(3)
     assert {(await office.row(mail_id))["state"] for mail_id in whole} == {"sent"}
-    await mailer.close()
+    row = await office.row(broken)
+    assert (row["attempts"], row["last_error"], row["leased_until"]) == (1, "Unavailable", None)
+    await office.let_time_pass()
+    assert await office.post().deliver(broken) == "sent"
 
 
 async def test_jobs_are_json_so_nothing_that_runs_code_is_ever_read_from_redis() -> None:
@@ -116,73 +131,59 @@ async def test_jobs_are_json_so_nothing_that_runs_code_is_ever_read_from_redis()
         serialize({"r": ValueError("pickled?")})
 
 
-async def test_a_mail_has_one_job_at_a_time_however_often_it_is_woken(office: Office, jobs: Jobs) -> None:
-    mail_id = await office.write()
-    for _ in range(3):
-        await wake(jobs, [(mail_id, 0)])
-    # The clock may pass from one ten seconds to the next between two calls, which makes a second job.
-    assert await jobs.zcard(QUEUE) <= 2
-    async with running(office):
-        await office.stub.received(1)
-    assert len(office.stub.seen) == 1
-
-
-async def test_mails_that_nobody_was_woken_for_are_found_by_the_sweep(office: Office) -> None:
-    for position in range(1, 4):
-        await office.write(position)
-    async with running(office):
-        await office.stub.received(3)
-    assert await states(office) == {"sent"}
-
-
 async def test_a_wiped_redis_loses_no_mail(office: Office, jobs: Jobs) -> None:
-    mails = [await office.write(position) for position in range(1, 6)]
-    await wake(jobs, [(mail_id, 0) for mail_id in mails])
-    await jobs.flushall()
-    assert await office.post().sweep(jobs) == 5
     async with running(office):
+        for position in range(1, 6):
+            await office.write(position)
+        await jobs.flushall()
         await office.stub.received(5)
     assert await states(office) == {"sent"}
     assert len(office.stub.seen) == 5
 
 
-async def test_a_sweep_leaves_alone_what_is_not_due(office: Office, jobs: Jobs) -> None:
-    await office.write()
-    await office.database.execute("UPDATE mail_ledger SET due_at = now() + interval '1 minute'")
-    assert await office.post().sweep(jobs) == 0
-    assert await jobs.zcard(QUEUE) == 0
+async def test_without_any_redis_at_all_mail_is_sent(office: Office) -> None:
+    async with wire_to(office.settings.redis_url.get_secret_value()) as wire:
+        await wire.cut()
+        async with running(office, redis_url=SecretStr(wire.url)):
+            for position in range(1, 4):
+                await office.write(position)
+            await office.stub.received(3)
+    assert await states(office) == {"sent"}
 
 
-async def test_a_sweep_is_bounded_and_does_not_pile_jobs_upon_jobs(office: Office, jobs: Jobs) -> None:
+async def test_a_redis_that_is_out_of_memory_stops_no_mail(office: Office, jobs: Jobs) -> None:
+    await jobs.config_set("maxmemory", "1")
+    try:
+        async with running(office):
+            await office.write()
+            await office.stub.received(1)
+    finally:
+        await jobs.config_set("maxmemory", "0")
+    assert await states(office) == {"sent"}
+
+
+async def test_what_is_not_due_is_left_alone(office: Office) -> None:
+    later, now = await office.write(1), await office.write(2)
     await office.database.execute(
-        "INSERT INTO mail_ledger (mail_id, position, kind, recipient, context, message_id)"
-        " SELECT gen_random_uuid(), n, 'shipping_notice', 'ada@example.com', '{}', '' FROM generate_series(1, 600) n"
+        "UPDATE mail_ledger SET due_at = now() + interval '1 minute' WHERE mail_id = $1", later
     )
-    post = office.post()
-    assert await post.sweep(jobs) == 500
-    assert await jobs.zcard(QUEUE) == 500 / MAILS_PER_JOB
-    for number in range(ENOUGH_JOBS):
-        await jobs.enqueue_job("send_mails", [], _job_id=f"other:{number}")
-    assert await post.sweep(jobs) == 0, "the queue is long enough"
+    async with claiming(office.post(), office.database):
+        await office.stub.received(1)
+    assert [(await office.row(mail_id))["attempts"] for mail_id in (later, now)] == [0, 1]
 
 
-async def test_a_job_that_fails_because_postgres_is_away_is_made_again(office: Office, jobs: Jobs) -> None:
+async def test_work_that_cannot_be_claimed_because_postgres_is_away_is_claimed_when_it_is_back(office: Office) -> None:
     mail_id = await office.write()
     async with wire_to(office.settings.database_url.get_secret_value()) as wire:
         database = Database(office.settings.model_copy(update={"database_url": SecretStr(wire.url)}))
         office.stack.push_async_callback(database.close)
-        stop = asyncio.Event()
-        hands = await office.hands(database=database)
         await wire.cut()
-        async with asyncio.TaskGroup() as group:
-            group.create_task(run_jobs(office.settings, QUEUE, hands, stop))
-            await wake(jobs, [(mail_id, 0)])
-            while await jobs.zcard(QUEUE):  # noqa: ASYNC110 - the job fails in its own time
-                await asyncio.sleep(0.01)
-            assert office.stub.seen == []
-            await wire.mend()
-            await office.stub.received(1)
-            stop.set()
+        with capture_logs() as told:
+            async with claiming(office.post(database=database), database):
+                await eventually(lambda: is_told(told, "due work cannot be claimed"))
+                assert office.stub.seen == []
+                await wire.mend()
+                await office.stub.received(1)
     row = await office.row(mail_id)
     assert (row["state"], row["attempts"]) == ("sent", 1)
 
@@ -202,43 +203,37 @@ async def test_a_worker_lives_through_the_loss_of_redis(office: Office) -> None:
     assert await states(office) == {"sent"}
 
 
-async def test_a_drain_finishes_the_mail_in_hand_and_takes_no_other(office: Office, jobs: Jobs) -> None:
+async def test_a_drain_finishes_the_mail_in_hand_and_takes_no_other(office: Office) -> None:
     hold = asyncio.Event()
     office.stub.turns.append(turn := Turn(hold=hold))
-    first, second = await office.write(1), await office.write(2)
+    first = await office.write(1)
     async with running(office) as stop:
-        await wake(jobs, [(first, 0)])
         await turn.has_message.wait()
         stop.set()
-        await wake(jobs, [(second, 0)])
-        asyncio.get_running_loop().call_later(3 * POLL_SECONDS, hold.set)
+        second = await office.write(2)
+        hold.set()
     assert (await office.row(first))["state"] == "sent"
-    # The sweep may have begun with the second mail before the drain; it was then finished too.
+    # A claim may have been on its way when the drain began; its mail was then finished too.
     assert (await office.row(second))["state"] in {"due", "sent"}
 
 
-async def test_a_drain_ends_when_its_time_is_over_and_the_mail_is_another_workers_later(
-    office: Office, jobs: Jobs
-) -> None:
+async def test_a_drain_ends_when_its_time_is_over_and_the_mail_is_another_workers_later(office: Office) -> None:
     mail_id = await office.write()
     office.stub.turns.append(turn := Turn(hold=asyncio.Event()))
     async with asyncio.timeout(5):
         async with running(office, drain_seconds=0.2):
-            await wake(jobs, [(mail_id, 0)])
             await turn.has_message.wait()
     assert (await office.row(mail_id))["state"] == "sending"
     await office.let_time_pass()
     assert await office.post().deliver(mail_id) == "sent"
 
 
-async def test_the_job_of_a_killed_worker_blocks_its_mail_for_seconds_not_minutes(office: Office, jobs: Jobs) -> None:
-    mail_id = await office.write()
-    await wake(jobs, [(mail_id, 0)])
-    (key,) = await jobs.keys("arq:job:*")
-    await jobs.set(key.replace(b"arq:job:", b"arq:in-progress:"), b"1", px=130_000)
-    async with running(office):
-        await office.stub.received(1, seconds=25)
-    assert (await office.row(mail_id))["state"] == "sent"
+async def test_each_kind_of_due_work_has_a_loop_and_slots_of_its_own(office: Office) -> None:
+    hands = await office.hands()
+    loops = due_loops(hands)
+    assert set(loops) == set(DUE_WORK)
+    assert len({id(loop) for loop in loops.values()}) == len(DUE_WORK)
+    assert len({hands[name].work.table for name in DUE_WORK}) == len(DUE_WORK)
 
 
 async def test_two_logs_in_one_redis_have_their_own_sweeps(office: Office) -> None:
@@ -247,10 +242,6 @@ async def test_two_logs_in_one_redis_have_their_own_sweeps(office: Office) -> No
     assert ours["queue_name"] != theirs["queue_name"]
     for options in (ours, theirs):
         await close_jobs(options["redis_pool"])
-
-
-def test_a_poll_starts_enough_jobs_for_the_rate_that_is_promised() -> None:
-    assert MOST_JOBS / POLL_SECONDS >= 200
 
 
 async def test_arqs_own_command_runs_the_jobs_alone(office: Office) -> None:

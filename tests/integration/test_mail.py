@@ -1,25 +1,29 @@
 """The sender against a mail server of every temper: nothing lost, nothing doubled that could be helped."""
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import orjson
 import pytest
+from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from infra import mail_ledger
 from infra.database import Database
 from infra.errors import Unavailable
-from infra.mail_ledger import Mail, Outcome
+from infra.mail_ledger import WORK, Mail, Outcome
 from infra.mailer import Accepted, Deferred, Envelope, Mailer, Refused, Unknown
 from infra.settings import Settings
 from infra.telemetry import logging_to
+from tests.claiming import claiming
 from tests.mail_office import LOG_ID, NOTICE, Office, mail_office
 from tests.smtp_stub import Turn, smtp_stub
 from tests.wire import wire_to
-from workers.mail import AT_ONCE, LEASE_SECONDS, backoff
+from workers.mail import AT_ONCE, CONVERSATION_SECONDS, SETTLING_SECONDS, conversation_seconds
 
 pytestmark = pytest.mark.anyio
 
@@ -172,7 +176,7 @@ async def test_the_mail_of_a_worker_killed_between_data_and_250_is_sent_again_af
     assert await survivor.deliver(mail_id) is None, "the lease still holds"
     left = await office.database.fetchrow("SELECT extract(epoch FROM $1 - now())::float AS seconds", row["due_at"])
     assert left is not None
-    assert 0 < left["seconds"] <= LEASE_SECONDS
+    assert 0 < left["seconds"] <= WORK.lease_seconds
     await office.let_time_pass()
     assert await survivor.deliver(mail_id) == "sent"
     first, second = office.stub.seen
@@ -192,22 +196,53 @@ async def test_a_worker_that_comes_back_after_its_lease_changes_nothing_any_more
     assert (await office.row(mail_id))["state"] == "sent"
 
 
-async def test_after_its_last_attempt_a_mail_has_failed(office: Office) -> None:
+async def age(office: Office, mail_id: UUID, days: float) -> None:
+    """As if the mail had been written down, and first tried, so many days ago."""
+    await office.database.execute(
+        "UPDATE mail_ledger SET created_at = now() - make_interval(secs => $2), tried_since ="
+        " now() - make_interval(secs => $2) WHERE mail_id = $1",
+        mail_id,
+        days * 86_400.0,
+    )
+
+
+async def test_a_mail_that_no_server_takes_is_tried_for_days_and_then_given_up(office: Office) -> None:
     mail_id = await office.write()
-    post = office.post(mail_max_attempts=2)
-    office.stub.turns.extend([Turn(rcpt="450 busy"), Turn(rcpt="450 busy")])
-    assert await post.deliver(mail_id) == "due"
-    await office.let_time_pass()
+    post = office.post(mail_days=5)
+    office.stub.turns.extend(Turn(rcpt="450 busy") for _ in range(30))
+    for _ in range(29):
+        await age(office, mail_id, 4.9)
+        assert await post.deliver(mail_id) == "due"
+        await office.let_time_pass()
+    await age(office, mail_id, 5.1)
     assert await post.deliver(mail_id) == "failed"
     await office.let_time_pass()
     assert await post.deliver(mail_id) is None
 
 
+async def test_a_mail_that_was_tried_often_is_still_sent_by_whoever_finds_its_sender_dead(office: Office) -> None:
+    mail_id = await office.write()
+    await office.database.execute("UPDATE mail_ledger SET state = 'sending', attempts = 80, unsettled = 1")
+    assert await office.post(mail_max_attempts=2).deliver(mail_id) == "sent"
+
+
 async def test_a_mail_that_kills_every_sender_is_given_up(office: Office) -> None:
     mail_id = await office.write()
-    await office.database.execute("UPDATE mail_ledger SET state = 'sending', attempts = 2")
+    await office.database.execute("UPDATE mail_ledger SET state = 'sending', attempts = 2, unsettled = 2")
     assert await office.post(mail_max_attempts=2).deliver(mail_id) == "failed"
     assert office.stub.seen == []
+
+
+@pytest.mark.parametrize(("kind", "days"), [("password_reset", 1 / 24), ("verify_email", 7.0)])
+async def test_a_mail_is_not_sent_when_its_link_is_dead(office: Office, kind: str, days: float) -> None:
+    alive, dead = [await office.write(number, kind=kind, context={"username": "ada"}) for number in (1, 2)]
+    await age(office, alive, days * 0.99)
+    await age(office, dead, days)
+    post = office.post(mail_days=30)
+    assert await post.deliver(alive) == "sent"
+    assert await post.deliver(dead) == "failed"
+    assert (await office.row(dead))["last_error"] == "its link is dead"
+    assert len(office.stub.seen) == 1
 
 
 async def test_a_mail_that_cannot_be_composed_stops_no_other_and_is_not_lost(office: Office) -> None:
@@ -259,8 +294,9 @@ async def test_mails_in_a_row_share_a_connection(office: Office) -> None:
 
 async def test_a_burst_opens_no_more_connections_than_mails_are_sent_at_once(office: Office) -> None:
     mails = [await office.write(position) for position in range(1, 101)]
-    post = office.post()
-    assert set(await asyncio.gather(*map(post.deliver, mails))) == {"sent"}
+    async with claiming(office.post(), office.database):
+        await office.stub.received(len(mails))
+    assert {(await office.row(mail_id))["state"] for mail_id in mails} == {"sent"}
     assert len({delivery.message["Message-ID"] for delivery in office.stub.taken}) == 100
     assert office.stub.connections <= 16
 
@@ -270,11 +306,11 @@ async def test_mails_that_begin_together_share_a_claim_and_their_outcomes_share_
     turns = [Turn(hold=hold) for _ in range(AT_ONCE)]
     office.stub.turns.extend(turns)
     mails = [await office.write(position) for position in range(AT_ONCE)]
-    sending = asyncio.gather(*map(office.post().deliver, mails))
-    await asyncio.gather(*(turn.has_message.wait() for turn in turns))
-    assert await commits(office) == 1
-    hold.set()
-    assert set(await sending) == {"sent"}
+    async with claiming(office.post(), office.database):
+        await asyncio.gather(*(turn.has_message.wait() for turn in turns))
+        assert await commits(office) == 1
+        hold.set()
+    assert {(await office.row(mail_id))["state"] for mail_id in mails} == {"sent"}
     assert await commits(office) < AT_ONCE / 2
 
 
@@ -283,41 +319,24 @@ async def test_a_mail_that_waits_for_its_turn_is_not_claimed_yet(office: Office)
     turns = [Turn(hold=hold) for _ in range(AT_ONCE)]
     office.stub.turns.extend(turns)
     mails = [await office.write(position) for position in range(AT_ONCE + 5)]
-    sending = asyncio.gather(*map(office.post().deliver, mails))
-    await asyncio.gather(*(turn.has_message.wait() for turn in turns))
-    assert await office.post().deliver(mails[-1]) == "sent", "another worker may have it"
-    rows = [await office.row(mail_id) for mail_id in mails[AT_ONCE:-1]]
-    assert {(row["state"], row["attempts"]) for row in rows} == {("due", 0)}
-    hold.set()
-    assert await sending == ["sent"] * (AT_ONCE + 4) + [None]
-
-
-async def test_a_mail_whose_turn_does_not_come_is_left_for_the_sweep(office: Office) -> None:
-    hold = asyncio.Event()
-    turns = [Turn(hold=hold) for _ in range(AT_ONCE)]
-    office.stub.turns.extend(turns)
-    mails = [await office.write(position) for position in range(AT_ONCE + 1)]
-    post = office.post(turn_seconds=0.2)
-    sending = asyncio.gather(*map(post.deliver, mails))
-    await asyncio.gather(*(turn.has_message.wait() for turn in turns))
-    await asyncio.sleep(0.3)
-    hold.set()
-    assert await sending == ["sent"] * AT_ONCE + [None]
-    assert await post.deliver(mails[-1]) == "sent"
+    async with claiming(office.post(), office.database):
+        await asyncio.gather(*(turn.has_message.wait() for turn in turns))
+        rows = [await office.row(mail_id) for mail_id in mails]
+        waiting = [row for row in rows if row["state"] == "due"]
+        assert [row["attempts"] for row in waiting] == [0] * 5
+        assert await office.post().deliver(waiting[0]["mail_id"]) == "sent", "another worker may have it"
+        hold.set()
+        await office.stub.received(len(mails))
+    assert {(await office.row(mail_id))["state"] for mail_id in mails} == {"sent"}
+    assert len(office.stub.seen) == len(mails)
 
 
 async def test_a_worker_has_a_mail_in_hand_once_however_often_it_is_told(office: Office) -> None:
     mail_id = await office.write()
     post = office.post()
-    assert await asyncio.gather(*(post.deliver(mail_id) for _ in range(3))) == ["sent", None, None]
+    outcomes = await asyncio.gather(*(post.deliver(mail_id) for _ in range(3)))
+    assert sorted(outcomes, key=str) == [None, None, "sent"]
     assert len(office.stub.seen) == 1
-
-
-async def test_a_mail_that_a_claim_names_twice_is_given_once(office: Office) -> None:
-    mail_id = await office.write()
-    first, second = await mail_ledger.claim(office.database, [mail_id, mail_id], lease_seconds=30)
-    assert first is not None
-    assert second is None
 
 
 async def test_a_claim_does_not_wait_for_rows_that_another_worker_is_at(office: Office) -> None:
@@ -325,20 +344,17 @@ async def test_a_claim_does_not_wait_for_rows_that_another_worker_is_at(office: 
     async with office.database.write() as connection:
         await connection.execute("SELECT FROM mail_ledger WHERE mail_id = $1 FOR UPDATE", held)
         async with asyncio.timeout(2):
-            passed, taken = await mail_ledger.claim(office.database, [held, free], lease_seconds=30)
-    assert passed is None
-    assert taken is not None
+            (taken,) = await mail_ledger.claim(office.database, 2)
     assert taken.mail_id == free
 
 
 async def test_an_outcome_that_comes_too_late_keeps_no_other_from_being_written_down(office: Office) -> None:
     mails = [await office.write(position) for position in range(3)]
-    claims = await mail_ledger.claim(office.database, mails, lease_seconds=30)
+    claims = sorted(await mail_ledger.claim(office.database, 3), key=lambda claim: mails.index(claim.mail_id))
     await office.database.execute("UPDATE mail_ledger SET attempts = 2 WHERE mail_id = $1", mails[1])
     outcomes = [
         Outcome(mail_id=claim.mail_id, attempts=claim.attempts, state="sent", error=None, wait_seconds=0)
         for claim in claims
-        if claim is not None
     ]
     assert await mail_ledger.settle(office.database, outcomes) == [True, False, True]
     assert [(await office.row(mail_id))["state"] for mail_id in mails] == ["sent", "sending", "sent"]
@@ -419,11 +435,97 @@ def test_a_mail_server_that_is_no_mail_server_is_refused_at_once(url: str) -> No
 
 
 def test_waits_grow_to_an_hour_and_differ() -> None:
-    waits = [backoff(attempt) for attempt in range(1, 100)]
+    waits = [WORK.backoff.after(attempt) for attempt in range(1, 100)]
     assert 1 <= waits[0] <= 2
     assert all(1800 <= wait <= 3600 for wait in waits[10:])
-    assert len({backoff(5) for _ in range(20)}) > 1
+    assert len({WORK.backoff.after(5) for _ in range(20)}) > 1
+
+
+def test_a_conversation_ends_within_the_drain_and_within_the_lease() -> None:
+    usual = Settings.model_construct().drain_seconds
+    assert conversation_seconds(usual) == CONVERSATION_SECONDS < usual
+    for drain in (6.0, 10.0, 300.0):
+        assert conversation_seconds(drain) + SETTLING_SECONDS <= drain
+    assert WORK.lease_seconds > CONVERSATION_SECONDS
 
 
 async def test_a_mail_that_is_not_in_the_ledger_is_nobodys(office: Office) -> None:
     assert await office.post().deliver(uuid4()) is None
+
+
+# What operators see and do
+
+
+async def weir(office: Office, *arguments: str) -> tuple[int | None, str]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "cli.main", "mail", *arguments),
+        env={**os.environ, "DATABASE_URL": office.settings.database_url.get_secret_value()},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await asyncio.wait_for(process.communicate(), 30)
+    return process.returncode, said.decode()
+
+
+async def test_operators_see_what_is_owed_and_why_and_have_it_tried_again(office: Office) -> None:
+    assert await weir(office, "list") == (0, "no mail is owed\n")
+    owed, failed, refused, sent = [await office.write(number) for number in range(4)]
+    post = office.post()
+    office.stub.turns.extend([Turn(rcpt="450 busy"), Turn(rcpt="451 busy"), Turn(rcpt="550 unknown"), Turn()])
+    assert await post.deliver(owed) == "due"
+    await age(office, failed, 6)
+    assert [await post.deliver(mail_id) for mail_id in (failed, refused, sent)] == ["failed", "refused", "sent"]
+    code, said = await weir(office, "list")
+    assert code == 0
+    assert all(part in said for part in (str(owed), "SMTP 450", str(failed), "failed", "SMTP 451"))
+    assert not any(part in said for part in (str(refused), str(sent), "ada@"))
+    assert "SMTP 550" in (await weir(office, "list", "--refused"))[1]
+    assert await weir(office, "retry", "--failed") == (0, "1 mails are due\n")
+    assert await weir(office, "retry", str(refused)) == (0, f"{refused} is due\n")
+    code, said = await weir(office, "retry", str(sent))
+    assert (code, said.startswith("nothing was changed")) == (1, True)
+    assert (await weir(office, "retry"))[0] == 2
+    for mail_id in (failed, refused):
+        assert (await office.row(mail_id))["state"] == "due"
+        assert await post.deliver(mail_id) == "sent", "its days begin anew"
+
+
+async def test_a_mail_that_is_being_sent_is_not_made_due_a_second_time(office: Office) -> None:
+    mail_id = await office.write()
+    hold = asyncio.Event()
+    office.stub.turns.append(turn := Turn(hold=hold))
+    sending = asyncio.create_task(office.post().deliver(mail_id))
+    await turn.has_message.wait()
+    assert await mail_ledger.retry(office.database, mail_id) == 0
+    assert await office.post().deliver(mail_id) is None
+    hold.set()
+    assert await sending == "sent"
+
+
+@pytest.mark.parametrize("state", ["due", "failed"])
+async def test_nobody_can_have_a_mail_to_an_erased_account_tried_again(office: Office, state: str) -> None:
+    mail_id = await office.write()
+    await office.database.execute("UPDATE mail_ledger SET state = $1", state)
+    async with office.database.session() as session:
+        await mail_ledger.drop(session, "ada@example.com", 2)
+    assert await mail_ledger.retry(office.database) == 0
+    assert await mail_ledger.retry(office.database, mail_id) == 0
+    assert await mail_ledger.open_rows(office.database, 10, refused=True) == []
+
+
+async def test_what_is_owed_and_for_how_long_can_be_watched(office: Office) -> None:
+    old, failed, due = [await office.write(number) for number in range(3)]
+    await age(office, old, 1)
+    await age(office, failed, 6)
+    registry = CollectorRegistry()
+    post = office.post(registry=registry)
+    office.stub.turns.extend([Turn(rcpt="450 busy")] * 2)
+    assert await post.deliver(failed) == "failed"
+    assert await post.deliver(old) == "due"
+    await post.observe()
+    oldest = registry.get_sample_value("weir_mails_oldest_seconds")
+    assert oldest is not None
+    assert 86_400 <= oldest < 86_460
+    assert registry.get_sample_value("weir_mails_due") == 1
+    assert registry.get_sample_value("weir_mails_failed") == 1
+    assert await post.deliver(due) == "sent"

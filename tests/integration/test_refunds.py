@@ -16,36 +16,26 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from domain.order_time import RefundOwed
-from domain.orders import OrderStatus
+from domain.orders import OrderStatus, PayOrder
 from infra import refund_ledger
 from infra.attempts import Outcome
 from infra.circuit import Breaker, Limits, State
 from infra.command_handler import CommandHandler
 from infra.database import Database
 from infra.errors import Unavailable
-from infra.jobs import close_jobs, open_jobs
 from infra.payment_provider import Deferred, PaymentProvider, Refund, Refused, Returned
 from infra.payment_provider import Outcome as Answer
 from infra.settings import Settings
 from tests.builders import euros
+from tests.claiming import claiming
 from tests.conftest import SHARDS
 from tests.mail_office import tasks
-from tests.refunding import Till, refunding
+from tests.refunding import Teller, Till, refunding
 from tests.wire import wire_to
 from tests.write_side import WriteSide, eventually
-from workers.refunds import (
-    AT_ONCE,
-    LEASE_SECONDS,
-    LONGEST_WAIT,
-    Refunds,
-    backoff,
-    settle_refunds,
-    sweep_refunds,
-)
+from workers.refunds import AT_ONCE
 
 pytestmark = pytest.mark.anyio
-
-QUEUE = "weir:0badcafe:jobs"
 
 
 @pytest.fixture
@@ -188,6 +178,25 @@ async def test_a_refund_that_could_not_be_made_stays_owed_and_goes_again_under_t
     assert till.desk.calls == [Refund(payment_id="pay-1", amount=euros("1")).key] * 2
 
 
+@pytest.mark.parametrize("end", ["cancel", "pay"])
+async def test_a_payment_of_nothing_is_not_given_back_and_nobody_hears_of_it(till: Till, end: str) -> None:
+    scene = till.scene
+    async with tasks(till.settings):
+        order_id = await scene.order(timedelta(hours=1))
+        await getattr(scene, end)(order_id)
+        await scene.command(order_id, PayOrder(payment_id="pay-nothing", amount=euros("0.00")))
+        await scene.command(order_id, PayOrder(payment_id="pay-late", amount=euros("1.00")))
+
+        async def back() -> bool:
+            return (await till.told(order_id))[-1] == "money_returned"
+
+        await eventually(back, 20)
+        mails = await scene.office.stub.received(3, 20)
+    assert [given.payment_id for given in till.desk.given] == ["pay-late"]
+    assert await till.database.fetch("SELECT FROM refund_ledger WHERE payment_id = 'pay-nothing'") == []
+    assert len([mail for mail in mails if "goes back" in str(mail.message["Subject"])]) == 1
+
+
 async def test_nobody_there_at_all(till: Till) -> None:
     await till.owe("pay-1")
     await till.desk.stop()
@@ -228,11 +237,55 @@ async def test_what_the_provider_refuses_is_not_asked_again_until_somebody_wants
     await worker.see_to("pay-1")
     assert await till.state() == "refused"
     assert (await till.row())["last_error"] == "HTTP 422 payment-too-old"
-    assert await refund_ledger.due(till.database, 10) == []
+    assert await refund_ledger.claim(till.database, 10) == []
     assert await refund_ledger.retry(till.database, "pay-1") == "due"
     await worker.see_to("pay-1")
     assert await till.state() == "recorded"
-    assert len(set(till.desk.calls)) == 1
+    assert [given.payment_id for given in till.desk.given] == ["pay-1"]
+
+
+@dataclass
+class Replaying:
+    """A provider that says under a key what it has said under it: to everything but silence."""
+
+    says: list[Answer]
+    said: dict[str, Answer] = field(default_factory=dict)
+    keys: list[str] = field(default_factory=list)
+
+    async def refund(self, refund: Refund, *, deadline: float) -> Answer:
+        assert deadline > asyncio.get_running_loop().time()
+        self.keys.append(refund.key)
+        answer = self.said.get(refund.key) or self.says.pop(0)
+        if not isinstance(answer, Deferred):
+            self.said[refund.key] = answer
+        return answer
+
+
+async def test_a_refusal_that_is_asked_again_can_be_granted_by_a_provider_that_repeats_what_it_said(till: Till) -> None:
+    await till.owe("pay-1")
+    provider = Replaying([Refused(reason="HTTP 422 no-funds"), Deferred(reason="x"), Returned(reference="re_1")])
+    worker = till.worker(provider)
+    await worker.see_to("pay-1")
+    assert await refund_ledger.retry(till.database, "pay-1") == "due"
+    for _ in range(2):
+        await till.let_pass()
+        await worker.see_to("pay-1")
+    assert (await till.state(), (await till.row())["reference"]) == ("recorded", "re_1")
+    first, second, third = provider.keys
+    assert first != second == third, "what nobody knows the end of is asked under the same key"
+
+
+async def test_only_a_definite_refusal_makes_another_key(till: Till) -> None:
+    await till.owe("pay-1")
+    provider = Replaying(
+        [Deferred(reason="HTTP 500"), Deferred(reason="no answer in time"), Returned(reference="re_1")]
+    )
+    worker = till.worker(provider)
+    for _ in range(3):
+        await worker.see_to("pay-1")
+        await refund_ledger.retry(till.database, "pay-1")
+    assert await till.state() == "recorded"
+    assert len(set(provider.keys)) == 1
 
 
 async def test_a_fault_of_our_own_keeps_the_money_owed(till: Till) -> None:
@@ -243,12 +296,40 @@ async def test_a_fault_of_our_own_keeps_the_money_owed(till: Till) -> None:
 
 
 def test_waits_grow_are_spread_and_never_end_before_the_provider_wants() -> None:
-    for attempts, longest in ((1, 2), (2, 6), (3, 18), (50, LONGEST_WAIT), (10**9, LONGEST_WAIT)):
-        waits = {backoff(attempts) for _ in range(50)}
+    backoff = refund_ledger.WORK.backoff
+    for attempts, longest in ((1, 2), (2, 6), (3, 18), (50, backoff.longest), (10**9, backoff.longest)):
+        waits = {backoff.after(attempts) for _ in range(50)}
         assert all(longest / 2 <= wait <= longest for wait in waits)
         assert len(waits) > 10
-    assert all(3600 <= backoff(1, 3600) <= 3960 for _ in range(50))
-    assert backoff(20, 0) >= LONGEST_WAIT / 2
+    assert all(3600 <= backoff.after(1, 3600) <= 3960 for _ in range(50))
+    assert backoff.after(20, 0) >= backoff.longest / 2
+
+
+async def test_an_order_ends_in_time_while_the_provider_hangs(till: Till) -> None:
+    scene = till.scene
+    await till.owe(*(f"pay-{number}" for number in range(AT_ONCE + 4)))
+    till.desk.tell(kind="hang")
+    async with tasks(till.settings.model_copy(update={"drain_seconds": 0.0})):
+        await eventually(lambda: asked(till), 20)
+        order_id = await scene.order(timedelta(seconds=1.5))
+
+        async def ended() -> bool:
+            return (await till.told(order_id))[-1] == "cancelled"
+
+        await eventually(ended, 10)
+    late = await till.database.fetchrow(
+        "SELECT recorded_at - (SELECT (data ->> 'expires_at')::timestamptz FROM events WHERE stream_id = $1"
+        " AND version = 1) AS late FROM events WHERE stream_id = $1 AND version = 2",
+        order_id,
+    )
+    assert late is not None
+    assert timedelta(0) <= late["late"] < timedelta(seconds=2)
+
+
+async def asked(till: Till) -> bool:
+    """Whether every slot waits for the provider."""
+    rows = await till.database.fetch("SELECT FROM refund_ledger WHERE leased_until > clock_timestamp()")
+    return len(rows) == AT_ONCE
 
 
 # The circuit
@@ -357,7 +438,7 @@ async def test_a_worker_that_dies_between_the_call_and_the_ledger_asks_again_and
         "SELECT extract(epoch FROM leased_until - clock_timestamp())::float AS seconds FROM refund_ledger"
     )
     assert left is not None
-    assert 0 < left["seconds"] <= LEASE_SECONDS
+    assert 0 < left["seconds"] <= refund_ledger.WORK.lease_seconds
     await till.let_pass()
     await survivor.see_to("pay-1")
     assert till.desk.calls[0] == till.desk.calls[1]
@@ -432,7 +513,8 @@ async def test_an_order_that_cannot_be_told_stops_no_other_and_is_not_forgotten(
     async with till.database.session() as session:
         await refund_ledger.write(session, stranger)
     worker = till.worker()
-    await settle_refunds({"refunds": worker}, ["pay-9", "pay-1"])
+    for payment_id in ("pay-9", "pay-1"):
+        await worker.see_to(payment_id)
     assert (await till.state("pay-9"), await till.state("pay-1")) == ("returned", "recorded")
     row = await till.row("pay-9")
     assert row["last_error"].startswith("DoesNotExist")
@@ -445,27 +527,30 @@ async def test_an_order_that_cannot_be_told_stops_no_other_and_is_not_forgotten(
     assert len(till.desk.given) == 2
 
 
-# Jobs, figures, and no provider at all
+# The claim loop, figures, and no provider at all
 
 
-async def test_a_provider_that_is_slow_keeps_a_job_no_longer_than_its_own_calls_and_the_rest_stays_due(
-    till: Till,
-) -> None:
+async def test_a_provider_that_is_slow_is_asked_by_so_many_at_once_and_the_rest_stays_due(till: Till) -> None:
     payments = [f"pay-{number}" for number in range(AT_ONCE + 4)]
     await till.owe(*payments)
     hold = asyncio.Event()
-    slow = Scripted([Returned(reference="re_1")] * AT_ONCE, hold)
-    worker = till.worker(slow)
-    seen_to = [asyncio.create_task(worker.see_to(payment_id)) for payment_id in payments]
-    done, under_way = await asyncio.wait(seen_to, timeout=5)
-    assert (len(done), len(under_way), len(slow.asked)) == (4, AT_ONCE, AT_ONCE)
-    rows = [await till.row(payment_id) for payment_id in payments]
-    assert (
-        sorted((row["attempts"], row["leased_until"] is None) for row in rows)
-        == [(0, True)] * 4 + [(1, False)] * AT_ONCE
-    )
-    hold.set()
-    await asyncio.gather(*under_way)
+    slow = Scripted([Returned(reference="re_1")] * len(payments), hold)
+
+    async def all_asked() -> bool:
+        return len(slow.asked) == AT_ONCE
+
+    async def all_back() -> bool:
+        return {await till.state(payment_id) for payment_id in payments} == {"recorded"}
+
+    async with claiming(till.worker(slow), till.database):
+        await eventually(all_asked, 10)
+        rows = [await till.row(payment_id) for payment_id in payments]
+        assert (
+            sorted((row["attempts"], row["leased_until"] is None) for row in rows)
+            == [(0, True)] * 4 + [(1, False)] * AT_ONCE
+        )
+        hold.set()
+        await eventually(all_back, 10)
 
 
 async def test_a_call_that_comes_too_late_is_no_verdict_on_the_provider(till: Till) -> None:
@@ -483,25 +568,21 @@ async def test_a_call_that_comes_too_late_is_no_verdict_on_the_provider(till: Ti
     assert await till.state("pay-2") == "recorded"
 
 
-async def test_the_sweep_makes_one_job_for_what_is_due(till: Till) -> None:
+async def test_the_loop_sees_to_what_is_due(till: Till) -> None:
     await till.owe("pay-1", "pay-2", "pay-3")
     await till.database.execute(
         "UPDATE refund_ledger SET due_at = now() + interval '1 hour' WHERE payment_id = 'pay-3'"
     )
-    jobs = open_jobs(till.settings.jobs_url, QUEUE)
-    hands = {"refunds": till.worker(), "redis": jobs}
-    try:
-        for _ in range(3):
-            await sweep_refunds(hands)
-        (job,) = await jobs.queued_jobs(queue_name=QUEUE)
-        assert (job.function, set(job.args[0])) == ("settle_refunds", {"pay-1", "pay-2"})
-        await settle_refunds(hands, job.args[0])
-    finally:
-        await close_jobs(jobs)
-    assert [await till.state(f"pay-{n}") for n in (1, 2, 3)] == ["recorded", "recorded", "owed"]
+
+    async def back() -> bool:
+        return [await till.state(f"pay-{n}") for n in (1, 2)] == ["recorded", "recorded"]
+
+    async with claiming(till.worker(), till.database):
+        await eventually(back, 10)
+    assert await till.state("pay-3") == "owed"
 
 
-async def test_with_the_circuit_open_only_what_went_back_already_gets_a_job(till: Till) -> None:
+async def test_with_the_circuit_open_only_what_went_back_already_is_claimed(till: Till) -> None:
     await till.owe("pay-1", "pay-2")
     with pytest.raises(asyncio.CancelledError):
         await till.worker(commands=DyingCommands(till.scene.side)).see_to("pay-1")
@@ -509,13 +590,24 @@ async def test_with_the_circuit_open_only_what_went_back_already_gets_a_job(till
     permit = breaker.admit()
     assert permit is not None
     permit.failed()
-    jobs = open_jobs(till.settings.jobs_url, QUEUE)
-    try:
-        assert await till.worker(breaker=breaker).sweep(jobs) == 1
-        (job,) = await jobs.queued_jobs(queue_name=QUEUE)
-        assert job.args[0] == ["pay-1"]
-    finally:
-        await close_jobs(jobs)
+    (piece,) = await till.worker(breaker=breaker).claim(8)
+    assert (piece.claimed.payment_id, piece.permit) == ("pay-1", None)
+    row = await till.row("pay-2")
+    assert (row["attempts"], row["leased_until"]) == (0, None)
+
+
+async def test_a_look_that_finds_nothing_does_not_use_up_the_probe(till: Till) -> None:
+    now = [0.0]
+    breaker = Breaker(Limits(failures=1, rest=5), clock=lambda: now[0])
+    permit = breaker.admit()
+    assert permit is not None
+    permit.failed()
+    now[0] += 5
+    worker = till.worker(breaker=breaker)
+    assert await worker.claim(8) == []
+    await till.owe("pay-1", "pay-2")
+    assert len(await worker.claim(8)) == 1, "the probe"
+    assert await worker.claim(8) == []
 
 
 async def test_what_is_owed_and_what_is_tried_can_be_watched(till: Till) -> None:
@@ -526,11 +618,7 @@ async def test_what_is_owed_and_what_is_tried_can_be_watched(till: Till) -> None
     worker = till.worker(Scripted(answers), registry=registry, breaker=Breaker(Limits(failures=1)))
     for number in (1, 2, 3):
         await worker.see_to(f"pay-{number}")
-    jobs = open_jobs(till.settings.jobs_url, QUEUE)
-    try:
-        await worker.sweep(jobs)
-    finally:
-        await close_jobs(jobs)
+    await worker.observe()
     for outcome in ("returned", "refused", "deferred"):
         assert registry.get_sample_value("weir_refunds_total", {"outcome": outcome}) == 1
     assert registry.get_sample_value("weir_refunds_owed") == 1
@@ -547,7 +635,7 @@ async def test_without_a_provider_money_stays_owed_and_what_went_back_is_still_t
     await till.owe("pay-1", "pay-2")
     with pytest.raises(asyncio.CancelledError):
         await till.worker(commands=DyingCommands(till.scene.side)).see_to("pay-1")
-    from_nowhere = Refunds(
+    from_nowhere = Teller(
         till.database, till.scene.side.commands, None, breaker=Breaker(), metrics=till.worker()._metrics
     )
     for payment_id in ("pay-1", "pay-2"):

@@ -20,23 +20,23 @@ from infra.codec import Encoded
 from infra.command_handler import CommandHandler
 from infra.errors import TooBusy, Unavailable
 from infra.event_store import Appended, AppendRequest, Part
-from infra.jobs import close_jobs, open_jobs
 from infra.settings import Settings
 from projections import parking
-from tests.builders import PRODUCT_ID, euros
+from tests.builders import euros
+from tests.claiming import claiming
 from tests.conftest import SHARDS
 from tests.mail_office import mail_office, tasks
-from tests.timing import STOCK, Scene, expiry, reminder, timing
-from tests.write_side import WriteSide, connected, eventually, write_side
+from tests.smtp_stub import Turn
+from tests.timing import STOCK, Scene, clock_ahead, expiry, reminder, timing
+from tests.write_side import WriteSide, eventually, write_side
+from workers.mail import AT_ONCE
 from workers.notes import write_notes
 from workers.tasks import appliers
-from workers.timers import AHEAD_SECONDS, ring_timers, sweep_timers
 from workers.turns import load
 
 pytestmark = pytest.mark.anyio
 
 OVER = timedelta(seconds=-1)
-QUEUE = "weir:0badcafe:jobs"
 
 
 @pytest.fixture
@@ -124,10 +124,7 @@ async def test_even_if_both_got_hold_of_it(scene: Scene, theirs: WriteSide) -> N
     """As if the claim were no fence at all: then the order's own rules are."""
     order_id = await scene.order(OVER)
     await scene.follow()
-    timer = expiry(order_id)
-    async with scene.side.database.session() as session:
-        now = await timers.claim(session, timer, lease_seconds=0)
-    assert now is not None
+    timer, now = expiry(order_id), datetime.now(UTC)
     issue = [keeper._issue for keeper in (scene.keeper(), scene.keeper(theirs.commands))]
     command = ORDER_TIME.ring(await _state(scene, order_id), "expire", now).command
     assert command is not None
@@ -223,17 +220,8 @@ async def test_a_clock_that_jumps_far_ahead_and_back_ends_each_order_once(scene:
 @asynccontextmanager
 async def jumped_ahead(url: str) -> AsyncIterator[WriteSide]:
     """A write side whose Postgres has a clock that is 400 days ahead, until the end of the block."""
-    name = url.rpartition("/")[2]
-    async with connected(url) as connection:
-        await connection.execute(
-            "CREATE FUNCTION public.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS"
-            " $$ SELECT pg_catalog.clock_timestamp() + interval '400 days' $$"
-        )
-        await connection.execute(f"ALTER DATABASE {name} SET search_path = public, pg_catalog")
-        async with write_side(url) as opened:
-            yield opened
-        await connection.execute(f"ALTER DATABASE {name} RESET search_path")
-        await connection.execute("DROP FUNCTION public.clock_timestamp()")
+    async with clock_ahead(url), write_side(url) as opened:
+        yield opened
 
 
 # Reminders and refunds
@@ -363,35 +351,79 @@ async def _runs(scene: Scene, order_id: UUID) -> bool:
     return bool(await scene.timers(order_id))
 
 
-# Jobs
+# The claim loop
 
 
-async def test_the_sweep_makes_jobs_for_what_is_due_and_what_soon_will_be_and_each_once(scene: Scene) -> None:
-    due, coming = await scene.order(OVER), await scene.order(timedelta(seconds=AHEAD_SECONDS - 1))
-    await scene.order()
+async def test_the_loop_rings_what_is_due_and_what_becomes_due_and_nothing_before_its_moment(scene: Scene) -> None:
+    due, coming = await scene.order(OVER), await scene.order(timedelta(seconds=1.5))
+    later = await scene.order()
     await scene.follow()
-    jobs = open_jobs(scene.office.settings.jobs_url, QUEUE)
-    hands = {"timekeeper": scene.keeper(), "redis": jobs}
-    try:
-        for _ in range(3):
-            await sweep_timers(hands)
-        queued = {job.args[0][0][1]: job for job in await jobs.queued_jobs(queue_name=QUEUE)}
-        assert set(queued) == {str(due), str(coming)}
-        assert await jobs.zcard(QUEUE) == 2
-        wait = (queued[str(coming)].score or 0) / 1000 - datetime.now(UTC).timestamp()
-        assert 0 < wait <= AHEAD_SECONDS
-        await ring_timers(hands, queued[str(coming)].args[0])
-        await ring_timers(hands, queued[str(due)].args[0])
-    finally:
-        await close_jobs(jobs)
-    assert await scene.told(due) == ["placed", "cancelled"]
-    assert await scene.timers(due) == set(), "it settles by itself, and waits for no consumer"
-    assert await scene.told(coming) == ["placed"]
+    async with claiming(scene.keeper(), scene.side.database):
+        await eventually(partial(ended, scene, due), 5)
+        assert await scene.told(coming) == ["placed"]
+        await eventually(partial(ended, scene, coming), 5)
+    assert await scene.told(later) == ["placed"]
+    assert await scene.timers(later) == {"remind", "expire"}
+    late = await scene.side.database.fetchrow(
+        "SELECT recorded_at - (SELECT (data ->> 'expires_at')::timestamptz FROM events WHERE stream_id = $1"
+        " AND version = 1) AS late FROM events WHERE stream_id = $1 AND version = 2",
+        coming,
+    )
+    assert late is not None
+    assert timedelta(0) <= late["late"] < timedelta(seconds=2)
 
 
-async def test_a_job_for_a_timer_that_is_no_more_is_no_trouble(scene: Scene) -> None:
-    order_id = await scene.order(OVER)
+async def test_a_timer_that_is_stopped_when_it_is_claimed_is_no_trouble(scene: Scene) -> None:
+    order_id, paid = await scene.order(OVER), await scene.order(OVER)
     await scene.follow()
-    gone = expiry(PRODUCT_ID)
-    await ring_timers({"timekeeper": scene.keeper()}, [[*map(str, gone)], [*map(str, expiry(order_id))]])
-    assert await scene.told(order_id) == ["placed", "cancelled"]
+    await scene.pay(paid)
+    async with claiming(scene.keeper(), scene.side.database):
+        await eventually(partial(ended, scene, order_id), 5)
+
+        async def stopped() -> bool:
+            return not await scene.timers(paid)
+
+        await eventually(stopped, 5)
+    assert await scene.told(paid) == ["placed", "paid"]
+
+
+async def test_a_worker_that_was_paused_for_longer_than_its_lease_rings_nothing_and_puts_nothing_off(
+    scene: Scene,
+) -> None:
+    order_id = await scene.order(timedelta(minutes=30))
+    await scene.follow()
+    await scene.let_pass()
+    since = asyncio.get_running_loop().time()
+    paused = {claimed.timer: claimed for claimed in await timers.claim(scene.side.database, 2)}
+    await scene.let_pass()
+    others = {claimed.timer: claimed for claimed in await timers.claim(scene.side.database, 2)}
+    keeper, timer = scene.keeper(), reminder(order_id)
+    assert not await keeper.carry_out(paused[timer], since)
+    assert await scene.mails() == []
+    assert not await keeper.work.put_off(scene.side.database, paused[timer], "late")
+    assert not await keeper.work.release(scene.side.database, paused[timer])
+    assert await keeper.carry_out(others[timer], since)
+    assert [mail["kind"] for mail in await scene.mails()] == ["payment_reminder"]
+
+
+# Kinds of work share no bound
+
+
+async def test_an_order_ends_in_time_while_the_mail_server_hangs(scene: Scene) -> None:
+    hold = asyncio.Event()
+    turns = [Turn(hold=hold) for _ in range(300)]
+    scene.office.stub.turns.extend(turns)
+    for position in range(1, 301):
+        await scene.office.write(position, recipient=f"a{position}@example.com")
+    async with tasks(scene.office.settings.model_copy(update={"drain_seconds": 0.0})):
+        await asyncio.gather(*(turn.has_message.wait() for turn in turns[:AT_ONCE]))
+        order_id = await scene.order(timedelta(seconds=1.5))
+        await eventually(partial(ended, scene, order_id), 10)
+        row = await scene.side.database.fetchrow(
+            "SELECT recorded_at - (SELECT (data ->> 'expires_at')::timestamptz FROM events WHERE stream_id = $1"
+            " AND version = 1) AS late FROM events WHERE stream_id = $1 AND version = 2",
+            order_id,
+        )
+        assert not hold.is_set()
+    assert row is not None
+    assert timedelta(0) <= row["late"] < timedelta(seconds=2)

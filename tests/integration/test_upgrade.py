@@ -80,7 +80,7 @@ async def test_money_that_was_owed_is_due_and_what_was_paid_back_is_not(earlier:
             ORDER,
         )
     async with brought_up_to_date(earlier) as database:
-        assert [each.payment_id for each in await refund_ledger.due(database, 10)] == ["owed"]
+        assert [each.payment_id for each in await refund_ledger.claim(database, 10)] == ["owed"]
 
 
 async def test_orders_that_wait_for_their_payment_count_among_those_that_their_customer_may_have(earlier: str) -> None:
@@ -120,8 +120,8 @@ async def test_a_mail_that_was_due_is_sent_in_the_language_of_the_shop(earlier: 
             orjson.dumps(context),
         )
     async with brought_up_to_date(earlier) as database:
-        (mail,) = await mail_ledger.claim(database, [MAIL], lease_seconds=10)
-    assert mail is not None
+        (mail,) = await mail_ledger.claim(database, 1)
+    assert mail.mail_id == MAIL
     assert b"\r\nContent-Language: de\r\n" in compose(mail, "Weir <shop@weir.example>", "de").message
 
 

@@ -13,7 +13,6 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
-from infra.jobs import GIVEN_UP_SECONDS
 from infra.settings import Settings
 from tests.builders import order_placed
 from tests.integration.test_reactions import append
@@ -224,7 +223,7 @@ async def test_a_worker_killed_between_data_and_250_leaves_its_mail_behind(offic
             assert await process.ends() == -signal.SIGKILL
         await office.let_time_pass()
         async with worker(office.settings, "tasks") as process:
-            lost, taken = await office.stub.received(2, seconds=20 + GIVEN_UP_SECONDS)
+            lost, taken = await office.stub.received(2, seconds=20)
             process.process.send_signal(signal.SIGTERM)
             assert await process.ends() == 0
     assert lost.content == taken.content, "the same message with the same Message-ID"

@@ -158,6 +158,13 @@ def test_money_that_comes_too_late_is_owed_back() -> None:
     assert turn.state == order
 
 
+@pytest.mark.parametrize(
+    "event", [replace(overpaid(), amount=euros("0.00")), replace(order_refunded(), amount=euros("0.00"))]
+)
+def test_of_nothing_nothing_is_owed_back(event: OrderEvent) -> None:
+    assert react(after(order_placed(), order_paid()), recorded(event, 3)).notes == []
+
+
 def test_a_refund_is_owed_back_too() -> None:
     turn = react(after(order_placed(), order_paid()), recorded(order_refunded(), 3))
     assert [(note.payment_id, note.was) for note in turn.notes if isinstance(note, RefundOwed)] == [

@@ -149,6 +149,10 @@ def test_money_that_comes_too_late_is_told_to_go_back() -> None:
     assert mail.context == {"order_no": "W-2026-7K3M9QXA", "amount": "13.16 EUR", "was": "cancelled"}
 
 
+def test_nobody_hears_that_nothing_goes_back() -> None:
+    assert react(replace(LATE, amount=euros("0.00"))) == []
+
+
 def test_an_event_without_a_reaction_makes_no_mail_due() -> None:
     assert react(OrderCompleted(order_id=ORDER, order_no="W-1", customer_id=CUSTOMER)) == []
 

@@ -2,7 +2,7 @@
 
 ::
 
-    sweep ──▶ job ──▶ claim ─▶ count ─▶ records ─▶ rows ─▶ commands, some hundred at once ─▶ checkpoint ─┐
+    claim loop ─────▶ claim ─▶ count ─▶ records ─▶ rows ─▶ commands, some hundred at once ─▶ checkpoint ─┐
                         ▲                 └──────────────── the turn's time is over ◀────────────────────┤
                         └── released, put off, or the lease of a killed worker runs out ◀────────────────┘
 """

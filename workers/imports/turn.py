@@ -53,7 +53,7 @@ class ImportMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.rows = Counter("weir_import_rows", "Rows of imports by outcome.", ("outcome",), registry=registry)
         self.put_off = Counter("weir_imports_put_off", "Turns at imports that were put off.", registry=registry)
-        self.due = Gauge("weir_imports_due", "Imports that waited at the last sweep.", registry=registry)
+        self.due = Gauge("weir_imports_due", "Imports that wait.", registry=registry)
 
 
 class Landed(NamedTuple):

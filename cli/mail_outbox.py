@@ -1,0 +1,44 @@
+"""``weir mail list`` and ``retry``: mails that are owed or were given up, and another try at them."""
+
+from typing import Annotated
+from uuid import UUID
+
+import typer
+
+from cli.database import on_database
+from cli.outbox import SHOWN, moment, show
+from infra import mail_ledger
+from infra.mail_ledger import Open
+
+Refused = Annotated[bool, typer.Option("--refused", help="Also those that the mail server has refused for good.")]
+Failed = Annotated[bool, typer.Option("--failed", help="All mails that were given up.")]
+MailId = Annotated[UUID | None, typer.Argument(help="The mail that `weir mail list` shows.")]
+
+
+def list_mails(refused: Refused = False) -> None:
+    """Show what is owed and what was given up, and why, the oldest first."""
+    rows = on_database(lambda database: mail_ledger.open_rows(database, SHOWN + 1, refused=refused))
+    show(
+        ("mail", "kind", "since", "state", "attempts", "next", "reason"),
+        [_cells(row) for row in rows],
+        "no mail is owed",
+    )
+
+
+def retry(mail_id: MailId = None, failed: Failed = False) -> None:
+    """Have a mail tried at once, and for as long as a new one; also one that was given up or refused."""
+    if (mail_id is None) is not failed:
+        raise typer.BadParameter("name a mail, or say --failed")
+    count = on_database(lambda database: mail_ledger.retry(database, mail_id))
+    if mail_id is None:
+        typer.echo(f"{count} mails are due")
+    elif count:
+        typer.echo(f"{mail_id} is due")
+    else:
+        typer.echo(f"nothing was changed: {mail_id} is no mail, or is being sent, was sent, or may not be", err=True)
+        raise typer.Exit(1)
+
+
+def _cells(row: Open) -> tuple[str, ...]:
+    mail, since, due = str(row.mail_id), moment(row.created_at), moment(row.due_at)
+    return mail, row.kind, since, row.state, str(row.attempts), due, row.reason or ""

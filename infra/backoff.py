@@ -1,0 +1,25 @@
+"""Growing waits between attempts, with jitter: what failed together does not come back together."""
+
+import random
+from dataclasses import dataclass
+from typing import Final
+
+MOST_STEPS: Final = 32
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Backoff:
+    """``first`` seconds after the first attempt, ``factor`` times as long after each further one, up to ``longest``.
+
+    Up to half of each wait is taken off at random.
+    """
+
+    first: float = 2.0
+    factor: float = 3.0
+    longest: float
+
+    def after(self, attempts: int, asked: float | None = None) -> float:
+        """Seconds until the next attempt; never sooner than ``asked``, and then up to a tenth later."""
+        steps = min(max(attempts - 1, 0), MOST_STEPS)
+        own = min(self.first * self.factor**steps, self.longest) * random.uniform(0.5, 1)  # noqa: S311
+        return max(own, (asked or 0.0) * random.uniform(1, 1.1))  # noqa: S311

@@ -1,0 +1,45 @@
+"""One clock: when an order's time is over is reckoned by the clock that finds it over, Postgres's."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from infra.clock import PostgresClock
+from infra.database import Database
+from infra.settings import Settings
+from tests.shop import shop
+from tests.timing import clock_ahead
+
+pytestmark = pytest.mark.anyio
+
+AHEAD = timedelta(days=400)
+
+
+@pytest.fixture
+async def ahead(settings: Settings) -> AsyncIterator[Settings]:
+    """Settings that lead to a Postgres whose clock is 400 days ahead of everybody else's."""
+    async with clock_ahead(settings.database_url.get_secret_value()):
+        yield settings
+
+
+async def test_an_order_has_its_minutes_by_the_clock_of_postgres(ahead: Settings) -> None:
+    async with shop(ahead) as opened:
+        customer, product = await opened.client(), await opened.product()
+        before = datetime.now(UTC)
+        answer = await customer.post("/v1/orders", {"items": [{"product_id": product, "quantity": 1}]})
+        after = datetime.now(UTC)
+    assert answer.status_code == 201, answer.text
+    given = datetime.fromisoformat(answer.json()["expires_at"]) - AHEAD
+    minutes, tolerance = timedelta(minutes=ahead.order_payment_minutes), timedelta(seconds=1)
+    assert before - tolerance <= given - minutes <= after + tolerance
+
+
+async def test_the_clock_asks_postgres_once_in_a_while_and_goes_on_by_itself(ahead: Settings) -> None:
+    database = Database(ahead)
+    clock = PostgresClock(database)
+    first = await clock.now()
+    await database.close()
+    second = await clock.now()
+    assert timedelta(0) <= second - first < timedelta(seconds=10)
+    assert abs(first - (datetime.now(UTC) + AHEAD)) < timedelta(seconds=5)
