@@ -17,7 +17,10 @@ from benchmarks import workload
 from benchmarks.figures import Figures
 from benchmarks.ours.settings import settings_of
 from benchmarks.task import Task, received
+from domain.accounts import ACCOUNTS, RegisterAccount, Role
 from infra import imports
+from infra.attempts import CommandContext
+from infra.command_handler import CommandHandler
 from infra.database import Database
 from infra.imports import NewImport, file_of
 from infra.startup import known_log
@@ -39,7 +42,8 @@ async def _run(task: Task, folder: str) -> Figures:
         stack.push_async_callback(database.close)
         commands = open_bulk_write_side(stack, settings, database, await known_log(database))
         importer = Importer(database, storage, commands, ImportMetrics(CollectorRegistry()))
-        import_id = await _uploaded(database, storage, _file(rows))
+        owner = await _owner(commands)
+        import_id = await _uploaded(database, storage, owner, _file(rows))
         started, cpu = time.perf_counter(), time.process_time()
         while (seen := await imports.see(database, import_id)) and seen.state in ("waiting", "running"):
             for mine in await importer.claim(1):
@@ -50,14 +54,23 @@ async def _run(task: Task, folder: str) -> Figures:
     return Figures(rate=rows / seconds, count=rows, seconds=seconds, client_us=cpu / rows * 1e6)
 
 
-async def _uploaded(database: Database, storage: Storage, content: bytes) -> UUID:
+async def _owner(commands: CommandHandler) -> UUID:
+    """An account that may change the catalogue, which is looked at before each chunk."""
+    account_id = uuid4()
+    name, target = f"u{account_id.hex}", (ACCOUNTS, account_id)
+    command = RegisterAccount(account_id=account_id, email=f"{name}@bench.example", username=name, roles=(Role.STAFF,))
+    await commands.handle(target, command, CommandContext("bench"))
+    return account_id
+
+
+async def _uploaded(database: Database, storage: Storage, owner: UUID, content: bytes) -> UUID:
     async def whole() -> AsyncIterator[bytes]:
         yield content
 
-    new = NewImport(uuid4(), uuid4(), "csv", workload.metadata()["correlation"])
-    await imports.begin(database, new)
+    new, context = NewImport(uuid4(), owner, "csv", workload.metadata()["correlation"]), CommandContext(str(owner))
+    await imports.begin(database, new, context)
     await storage.put(file_of(new.import_id, "csv"), whole(), content_type="text/csv")
-    return await imports.uploaded(database, new, bytes(32))
+    return await imports.uploaded(database, new, context)
 
 
 def _file(rows: int) -> bytes:
