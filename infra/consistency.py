@@ -163,6 +163,21 @@ class Visibility:
         """How far the part is known to be by what its consumer told; 0 if it told nothing yet."""
         return self._told.get(part, 0)
 
+    def known(self, projection: str, generation: int) -> dict[int, int]:
+        """How far its shards are known to have come, in whichever way."""
+        parts = {part for part in (*self._told, *self._stored) if part[:2] == (projection, generation)}
+        return {part.shard: max(self._told.get(part, 0), self._stored.get(part, 0)) for part in parts}
+
+    @property
+    def furthest(self) -> int:
+        """The last position that is known of."""
+        return max([*self._told.values(), *self._stored.values()], default=0)
+
+    def forget(self) -> None:
+        """Nothing that was known is true any more."""
+        self._told.clear()
+        self._stored.clear()
+
     @property
     def waiting(self) -> bool:
         """Whether anybody waits."""

@@ -2,7 +2,7 @@
 
 There are two ways in, because a line that breaks means two things::
 
-    read    acquire, fetch, fetchrow             nothing was stored ─▶ Unavailable
+    read    acquire, snapshot, fetch, fetchrow   nothing was stored ─▶ Unavailable
     write   write                                one transaction: until its COMMIT is sent ─▶ Unavailable
             execute, returning, returning_row    one statement         \\ sent, and no answer ─▶ OutcomeUnknown
             session                              several commits       /
@@ -11,17 +11,17 @@ What a server refuses is :class:`~infra.errors.Unavailable` either way. A connec
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from typing import Any, Final, TypeAlias
 
 import asyncpg
 from asyncpg.transaction import Transaction
 
-from infra.errors import OutcomeUnknown, Unavailable
+from infra.errors import OutcomeUnknown, TookTooLong, Unavailable
 from infra.postgres_connect import CONNECT_SECONDS, Connection, Connector, connect, is_failure, opened, prepare
 from infra.postgres_errors import Failure, classify
-from infra.postgres_reader import Reader, Reading
+from infra.postgres_reader import Reader, Reading, Snapshot
 from infra.settings import Settings
 
 __all__ = ["CONNECT_SECONDS", "DRIVER_ERRORS", "Connection", "Database", "Pooled", "Reader", "connect", "prepare"]
@@ -35,6 +35,7 @@ DRIVER_ERRORS: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, 
 COMMAND_SECONDS: Final = 10.0
 _READ_ONLY: Final = "SELECT current_setting('transaction_read_only') = 'on'"
 """True on a standby, too."""
+_ONLY_READ: Final = {"transaction_read_only": "on"}
 
 
 async def _keep_session(_connection: Any) -> None:
@@ -76,6 +77,25 @@ class Database:
         ):
             await self._look(connection)
             yield Reading(connection)
+
+    @asynccontextmanager
+    async def snapshot(
+        self, *, seconds: float, planner: Mapping[str, str] | None = None, timeout: float = CONNECT_SECONDS
+    ) -> AsyncIterator[Snapshot]:
+        """A transaction to read in: one and the same state for all its statements, each of at most so many seconds.
+
+        ``planner`` are settings of the planner, for this transaction. Raises :class:`~infra.errors.Unavailable` as
+        :meth:`acquire` does, and :class:`~infra.errors.TookTooLong` for a statement that was ended.
+        """
+        async with self._lent(timeout, writes=False) as connection:
+            try:
+                async with connection.transaction(isolation="repeatable_read"):
+                    await self._look(connection)  # while it is not read-only by our own will
+                    snapshot = Snapshot(Reading(connection))
+                    await snapshot.plan({**_ONLY_READ, "statement_timeout": f"{seconds * 1000:.0f}", **(planner or {})})
+                    yield snapshot
+            except asyncpg.QueryCanceledError as error:
+                raise TookTooLong("a statement was ended, as its time was over") from error
 
     @asynccontextmanager
     async def write(self, timeout: float = CONNECT_SECONDS) -> AsyncIterator[Pooled]:

@@ -18,6 +18,10 @@ AWAY: Final = (Unavailable, OutcomeUnknown)
 """A server did not answer, whatever became of what it was asked: for those who look again, or do the same again."""
 
 
+class TookTooLong(Unavailable):
+    """A statement that reads was ended, as its time was over."""
+
+
 class TooLarge(Exception):
     """More bytes came than may be kept. None were."""
 

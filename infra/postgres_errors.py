@@ -34,6 +34,9 @@ ENDED: Final = Failure(stored="no", drop_connection=True)
 LOST: Final = Failure(stored="maybe", drop_connection=True)
 """The line broke, or nobody answered in time."""
 
+OVER_TIME: Final = "57014"
+"""A statement was ended by its timeout."""
+
 CLASSES: Final[Mapping[str, Failure]] = {
     "08": LOST,  # connection exception; PgBouncer says 08P01 for all that is wrong with it
     "25": ENDED,  # invalid transaction state: a read-only server or standby, or a session in a state of its own
@@ -46,11 +49,14 @@ CLASSES: Final[Mapping[str, Failure]] = {
 }
 STATES: Final[Mapping[str, Failure]] = {
     "40003": LOST,  # statement completion unknown
-    "57014": REFUSED,  # query canceled: by a timeout, and rolled back
+    OVER_TIME: REFUSED,  # query canceled: by a timeout, and rolled back
     "57P03": ENDED,  # cannot connect now
     "57P05": ENDED,  # idle session timeout: it was not doing anything
 }
 """Those that are not like the rest of their class."""
+
+REFUSALS: Final = frozenset({"22", "54"})
+"""Classes of what is refused for the values that were given: data exceptions, and limits of what can be worked on."""
 
 _ENDING: Final = frozenset({"FATAL", "PANIC"})
 
@@ -73,6 +79,11 @@ def classify(error: BaseException, *, lost: bool = False) -> Failure | None:
         case asyncpg.InternalClientError() if lost:
             return LOST
     return None
+
+
+def refuses_values(error: asyncpg.PostgresError) -> bool:
+    """Whether the statement is right, and what it was given is at fault."""
+    return (error.sqlstate or "")[:2] in REFUSALS
 
 
 def _by_state(error: asyncpg.PostgresError) -> Failure | None:

@@ -5,6 +5,7 @@ told so: that is the other way's part, see :class:`~infra.database.Database`.
 """
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final, Protocol
 
@@ -14,6 +15,9 @@ _WRITES: Final = re.compile(
     r"\b(INSERT\s+INTO|DELETE\s+FROM|MERGE\s+INTO|UPDATE\s+\w+(\s+\w+)?\s+SET|LOCK\s+TABLE|TRUNCATE|COPY|CREATE|ALTER|DROP)\b",
     re.IGNORECASE,
 )
+
+_SET: Final = "SELECT set_config(name, value, true) FROM unnest($1::text[], $2::text[]) AS given (name, value)"
+"""Until the end of the transaction."""
 
 
 class Reader(Protocol):
@@ -42,6 +46,16 @@ class Reading:
 
     async def fetchval(self, query: str, *args: Any, timeout: float | None = None) -> Any:
         return await self._connection.fetchval(only_read(query), *args, timeout=timeout)
+
+
+class Snapshot(Reading):
+    """Lends a transaction that only reads: all its statements see one and the same state."""
+
+    __slots__ = ()
+
+    async def plan(self, settings: Mapping[str, str]) -> None:
+        """Has the planner go by these settings for the statements that follow."""
+        await self.fetch(_SET, list(settings), list(settings.values()))
 
 
 @lru_cache(maxsize=1_000)

@@ -41,7 +41,6 @@ class Settings(BaseSettings):
     database_url: SecretStr = Field(
         default=SecretStr("postgresql://localhost/weir"), validation_alias=_url("DATABASE_URL")
     )
-    database_read_url: SecretStr | None = Field(default=None, validation_alias=_url("DATABASE_READ_URL"))
     database_direct_url: SecretStr | None = Field(default=None, validation_alias=_url("DATABASE_DIRECT_URL"))
     redis_url: SecretStr = Field(default=SecretStr("redis://localhost:6379/0"), validation_alias=_url("REDIS_URL"))
     arq_redis_url: SecretStr | None = Field(default=None, validation_alias=_url("ARQ_REDIS_URL"))
@@ -117,7 +116,8 @@ class Settings(BaseSettings):
     append_timeout: float = Field(default=1.5, gt=0, le=30, description="seconds until an append is given up")
     append_batch: int = Field(default=256, ge=1, le=2000, description="most requests that share one commit")
     cache_seconds: int = Field(default=300, ge=1, description="a cached document's life in Redis")
-    l1_entries: int = Field(default=20_000, ge=0, description="documents kept in each API process")
+    l1_entries: int = Field(default=20_000, ge=0, description="documents of a read model kept in each API process")
+    l1_bytes: int = Field(default=32 * 1024 * 1024, ge=0, description="and of how many bytes, at the most")
     lease_seconds: float = Field(default=5.0, ge=1, le=60, description="a silent worker loses its shards after this")
     stream_length: int = Field(default=20_000, ge=100, description="entries kept per Redis stream")
     drain_seconds: float = Field(

@@ -89,10 +89,6 @@ class Keys:
         """arq's queue."""
         return f"{self.prefix}jobs"
 
-    def cached(self, projection: str, generation: int, key: str) -> str:
-        """A cached document."""
-        return f"{self.prefix}c:{projection}:{generation}:{key}"
-
 
 def pack(*arguments: str | bytes) -> bytes:
     """One command in RESP, the Redis wire protocol: an array of bulk strings."""

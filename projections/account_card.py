@@ -95,7 +95,7 @@ def _registered(registered: AccountRegistered, event: Recorded) -> AccountCard:
 
 ACCOUNT_CARD: Final = Projection[AccountCard](
     name="account_card",
-    version=1,
+    version=2,
     row=AccountCard,
     begins=frozenset({AccountRegistered}),
     handles=frozenset(
@@ -142,6 +142,8 @@ ACCOUNT_CARD: Final = Projection[AccountCard](
     indexes=(
         "(created_at DESC, key DESC)",
         "(active, created_at DESC, key DESC)",
-        "USING gin (roles)",
+        "USING gin (roles) WITH (gin_pending_list_limit = 64)",
+        "USING gin (email gin_trgm_ops) WITH (gin_pending_list_limit = 64)",
+        "USING gin (username gin_trgm_ops) WITH (gin_pending_list_limit = 64)",
     ),
 )

@@ -68,6 +68,7 @@ class Projection(Generic[R]):
     ``metadata`` says that the fold looks at the metadata of events: a rebuild has to read and parse it only then.
     ``unopened`` are events of which it counts that they happened, and when, but not what they say: a rebuild does not
     read that. Nor may ``key`` look at it then.
+    ``derived`` are definitions of columns that Postgres itself makes of the others.
     ``rest`` are the seconds between two commits, at the least, while it follows the log.
     A new ``version`` means: rows folded by older code are wrong, fold them anew.
     """
@@ -84,6 +85,7 @@ class Projection(Generic[R]):
     unopened: frozenset[type[Event]] = frozenset()
     rest: float = 0.005
     columns: Sequence[Column[R]] = ()
+    derived: Sequence[str] = ()
     indexes: Sequence[str] = ()
 
     @cached_property

@@ -9,6 +9,11 @@ from projections.all import PROJECTIONS
 from projections.declaration import Projection
 
 FIRST: Final = 1
+STORAGE: Final = (
+    "fillfactor = 80, autovacuum_analyze_scale_factor = 0.02, autovacuum_vacuum_scale_factor = 0.05, "
+    "autovacuum_vacuum_insert_scale_factor = 0.05"
+)
+"""A table that grows by an import must not wait for its statistics until a tenth of it is new."""
 
 
 async def install(session: Session) -> None:
@@ -58,9 +63,10 @@ async def create_table(session: Session, projection: Projection[Any], generation
     ``position`` is that of the last event in the row, ``document`` the answer as it is sent (``json`` keeps its bytes).
     """
     columns = "".join(f", {column.name} {column.type}" for column in projection.columns)
+    columns += "".join(f", {definition}" for definition in projection.derived)
     await session.execute(
         f"CREATE TABLE {projection.table(generation)} (key text NOT NULL, position bigint NOT NULL, "
-        f"version integer NOT NULL, document json NOT NULL{columns}) WITH (fillfactor = 80)"
+        f"version integer NOT NULL, document json NOT NULL{columns}) WITH ({STORAGE})"
     )
 
 

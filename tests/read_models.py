@@ -50,6 +50,7 @@ class Consumer:
         return key, Document(position, 0, b"")
 
     async def advance(self, position: int) -> None:
+        await self.database.execute("UPDATE log_head SET position = greatest(position, $1)", position)
         await self.database.execute(
             "UPDATE checkpoints SET position = $3 WHERE consumer = $1 AND generation = $2 AND shard = 0",
             NAME,

@@ -1,5 +1,6 @@
 """Reading accounts: admins all of them. One's own is in :mod:`api.queries.me`."""
 
+import re
 from datetime import datetime
 from typing import Annotated, Final
 from uuid import UUID
@@ -14,7 +15,8 @@ from api.context import Principal
 from api.deps import Context, opened
 from api.endpoint import router
 from api.queries import cursors
-from api.queries.pages import Page, PageParams, Pages, Query, Sort, page_answer, page_of
+from api.queries.lists import Query, Sort
+from api.queries.pages import Page, PageParams, Pages, go_on, page_answer
 from api.queries.presented import PRIVATE, if_none_match, needs_of
 from api.queries.side import ACCOUNTS, Accounts
 from domain.accounts import LONGEST_EMAIL, Role
@@ -25,6 +27,10 @@ from projections.account_card import AccountCard
 routes = router(tags=["accounts"])
 
 NEWEST: Final = Sort(column="created_at", read=datetime.fromisoformat, write=datetime.isoformat, descending=True)
+
+SHORTEST_INDEXED: Final = 3
+_WILDCARDS: Final = re.compile(r"[\\%_]")
+_ESCAPED: Final = r"\\\g<0>"
 
 Admin = Annotated[Principal, Depends(require("accounts:admin"))]
 
@@ -49,9 +55,9 @@ async def list_accounts(
     log: Annotated[Log, Depends(opened(Log))],
 ) -> Answer:
     """All accounts but erased ones, page by page."""
-    query = _query(log, filters)
-    rows = await pages.fetch(query, filters.limit, needs_of(context), context.wait)
-    return page_answer(request, *page_of(query, rows, filters.limit), PRIVATE)
+    query = query_of(log, filters)
+    page = await pages.fetch(query, filters.limit, needs_of(context), context.wait)
+    return page_answer(request, *page, PRIVATE)
 
 
 @routes.get("/v1/accounts/{account_id}", response_model=AccountCard)
@@ -67,12 +73,20 @@ async def read_account(
     return found.to(if_none_match(request))
 
 
-def _query(log: Log, filters: AccountFilters) -> Query:
+def query_of(log: Log, filters: AccountFilters) -> Query:
+    """The list that is asked for."""
     conditions = filters.model_dump(exclude={"limit", "cursor"})
     query = Query(projection=ACCOUNTS, sort=NEWEST, list_id=cursors.list_id(log, ACCOUNTS, conditions))
-    # Unlike LIKE, strpos has no wildcards: what is searched for is what was typed.
-    query.where("(strpos(email, {0}) > 0 OR strpos(username, {0}) > 0)", filters.q and normal_form(filters.q))
-    query.where("roles @> ARRAY[{}]::text[]", filters.role)
-    query.where("active = {}", filters.active)
-    query.after(filters.cursor)
+    if filters.q is not None:
+        _search(query, normal_form(filters.q))
+    query.narrow("roles @> ARRAY[{}]::text[]", filters.role)
+    query.within("active = {}", filters.active)
+    go_on(query, filters.cursor)
     return query
+
+
+def _search(query: Query, part: str) -> None:
+    """What is searched for is what was typed: no letter of it is a wildcard. Indexes know parts of three letters."""
+    pattern = f"%{_WILDCARDS.sub(_ESCAPED, part)}%"
+    condition = "(email LIKE {0} OR username LIKE {0})"
+    (query.where if len(part) < SHORTEST_INDEXED else query.narrow)(condition, pattern)

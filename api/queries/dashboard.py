@@ -77,8 +77,8 @@ async def read_dashboard(
     pages: Annotated[Pages, Depends(opened(Pages))],
 ) -> Answer:
     """Sums of the shop. Every event up to `as_of_position` is in them."""
-    await pages.see(MODELS, needs_of(context), context.wait)
-    (row,) = await pages.over(MODELS, statement, params.days, params.top)
+    needs = needs_of(context)
+    (row,) = await pages.over(MODELS, statement, params.days, params.top, needs=needs, wait=context.wait)
     position, parts = row["position"], {name: orjson.loads(row[name]) for name in ("counts", "days", "top")}
     body = orjson.dumps(_document(position, **parts))
     return presented(Document(position, position, body), PRIVATE).to(if_none_match(request))
@@ -109,6 +109,14 @@ def statement(generations: Mapping[str, int]) -> str:
     served = ", ".join(f"('{name}', {generation})" for name, generation in generations.items())
     counted = ("accounts", "products", *OrderStatus)
     counts = ", ".join(f"coalesce(sum({name}), 0)::bigint AS {name}" for name in counted)
+
+    def top(sign: str) -> str:
+        """The top products on sale, and those that no longer are: each has an index of its own."""
+        table = f"rm_{PRODUCTS}_{generations[PRODUCTS]}"
+        return f"""
+            SELECT key AS product_id, document ->> 'sku' AS sku, name, sold FROM {table}
+            WHERE status {sign} 'active' AND sold > 0 ORDER BY sold DESC, key DESC LIMIT $2"""  # noqa: S608
+
     return f"""
 SELECT
     (SELECT coalesce(min(coalesce(n.next - 1, h.head)), 0)
@@ -123,6 +131,5 @@ SELECT
         WHERE day > (now() AT TIME ZONE 'UTC')::date - $1::integer
         GROUP BY day, currency ORDER BY day DESC, currency) t) AS days,
     (SELECT coalesce(json_agg(t), '[]') FROM (
-        SELECT key AS product_id, document ->> 'sku' AS sku, name, sold
-        FROM rm_{PRODUCTS}_{generations[PRODUCTS]}
-        WHERE sold > 0 ORDER BY sold DESC, key DESC LIMIT $2) t) AS top"""  # noqa: S608
+        SELECT product_id, sku, name, sold FROM (({top("=")}) UNION ALL ({top("<>")})) AS sold
+        ORDER BY sold DESC, product_id DESC LIMIT $2) t) AS top"""  # noqa: S608

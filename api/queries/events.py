@@ -1,6 +1,6 @@
 """Reading the log itself: every event in its order, or those of one stream. Always up to the last commit."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -67,30 +67,40 @@ async def list_events(
     """The log from a position on, in order and without holes."""
     list_id = cursors.list_id(log, "events", {"category": filters.category, "type": filters.type})
     after = read_cursor(list_id, filters.cursor, (int,))[0] if filters.cursor else filters.after
+    end = await _end(pages, after, filters)
     rows = await pages.ask(
         f"SELECT {_COLUMNS} FROM events WHERE position > $1 AND position <= $2 "  # noqa: S608
         "AND ($3::text IS NULL OR category = $3) AND ($4::text IS NULL OR type = $4) ORDER BY position LIMIT $5",
         after,
-        min(after + SPAN, _LAST) if filters.filtered else _LAST,
+        end.position,
         filters.category,
         filters.type,
         filters.limit + 1,
     )
-    last = await _last_looked_at(pages, rows, after, filters)
-    cursor = None if last is None else cursors.encode(list_id, [last])
-    return page_answer(request, [_document(row) for row in rows[: filters.limit]], cursor, PRIVATE)
-
-
-async def _last_looked_at(pages: Pages, rows: list[asyncpg.Record], after: int, filters: EventFilters) -> int | None:
-    """The position behind which the next page begins; None if this is the last for now."""
+    shown = rows[: filters.limit]
+    cursor = None
     if len(rows) > filters.limit:
-        position: int = rows[filters.limit - 1]["position"]
-        return position
+        cursor = cursors.encode(list_id, [shown[-1]["position"]])
+    elif end.more:
+        cursor = cursors.encode(list_id, [end.position])
+    return page_answer(request, [_document(row) for row in shown], cursor, PRIVATE)
+
+
+class _End(NamedTuple):
+    """The last position that a page looks at, and whether the log is known to go on behind it."""
+
+    position: int
+    more: bool
+
+
+async def _end(pages: Pages, after: int, filters: EventFilters) -> _End:
+    """How far a page looks. It must be known before the events are read: whatever is appended in between lies behind
+    the head that was seen, and would be passed over by a page that looked at the head of a later moment."""
     if not filters.filtered:
-        return None
+        return _End(_LAST, False)
     (head,) = await pages.ask("SELECT log_position() AS position")
-    end = after + SPAN
-    return end if end < head["position"] else None
+    looked: int = min(after + SPAN, max(head["position"], after))
+    return _End(looked, looked < head["position"])
 
 
 class StreamPage(PageParams):

@@ -1,10 +1,11 @@
-"""Lists of documents: filtered and sorted by columns of the read model, and joined from stored bytes, parsing none."""
+"""Pages of lists, asked for within bounds and joined from stored documents, of which none is parsed."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Final, Generic, TypeVar
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
+from typing import Annotated, Any, Final, Generic, NamedTuple, TypeVar
 from urllib.parse import parse_qsl, urlencode
 
 import asyncpg
@@ -14,15 +15,27 @@ from pydantic import BaseModel, Field
 from api.answers import JSON, Answer, Headers
 from api.errors import Problem
 from api.queries import cursors
+from api.queries.lists import ALONG_THE_ORDER, BY_INDEXES, CANDIDATES, FEW, STRETCH, Place, Query, Statement
 from api.schemas import Params
 from infra.cache import Reads
-from infra.consistency import Needs
+from infra.consistency import LOG, Needs
 from infra.database import Database
-from infra.errors import Unavailable
+from infra.errors import NotYetVisible, TookTooLong
+from infra.postgres_errors import refuses_values
+from infra.postgres_reader import Snapshot
 
 T = TypeVar("T")
 
 LIST_SECONDS: Final = 2.0
+STATEMENT_SECONDS: Final = 1.5
+"""The last resort: nothing is known that comes near it."""
+
+UNDONE_SECONDS: Final = 0.05
+"""How soon to look again when Postgres has lost commits. Their consumer makes them again within a second."""
+
+_STANDS: Final = """
+SELECT c.consumer, c.shard, c.position FROM checkpoints c
+JOIN unnest($1::text[], $2::integer[]) AS served (consumer, generation) USING (consumer, generation)"""
 
 _APPLIED: Final = """
 SELECT h.head, c.shard, n.next, n.last FROM log_position() AS h (head), checkpoints c, LATERAL (
@@ -48,125 +61,102 @@ class PageParams(Params):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Sort:
-    """An order of rows, ties broken by key. ``read`` makes the column's value of its text in a cursor.
+class _Rows(NamedTuple):
+    """Rows of a page, and the last place that was looked at, if the list goes on behind it."""
 
-    ``moves``: the column changes during a row's life. Its SQL type, and the row's former places in this order are in
-    ``_places``, so that a list goes on as it was begun.
-    """
-
-    column: str
-    descending: bool = False
-    read: Callable[[str], Any] = str
-    write: Callable[[Any], str] = str
-    moves: str | None = None
+    rows: Sequence[asyncpg.Record]
+    last: Place | None
 
 
-@dataclass
-class Query:
-    """A list to be asked for: conditions on columns, and their values.
-
-    ``as_of`` is the position of the log at which a list was begun whose rows can move.
-    """
-
-    projection: str
-    sort: Sort
-    list_id: bytes
-    conditions: list[str] = field(default_factory=list)
-    values: list[Any] = field(default_factory=list)
-    as_of: int | None = None
-    _behind: str | None = None
-
-    def where(self, condition: str, *values: Any) -> None:
-        """Adds a condition, in which ``{}`` stands for a value, unless a value is None: that filter was not used."""
-        if None not in values:
-            self.conditions.append(condition.format(*map(self._value, values)))
-
-    def after(self, cursor: str | None) -> None:
-        """Goes on behind the cursor. Raises :class:`~api.errors.Problem` ``invalid`` for a false one."""
-        if cursor is None:
-            return
-        if self.sort.moves is None:
-            value, key = read_cursor(self.list_id, cursor, (str, str))
-        else:
-            self.as_of, value, key = read_cursor(self.list_id, cursor, (int, str, str))
-        sign = "<" if self.sort.descending else ">"
-        self._behind = f"(place, key) {sign} ({self._value(self.sort.read(value))}, {self._value(key)})"
-
-    def cursor(self, place: Any, key: str) -> str:
-        """The cursor behind a row."""
-        began = [] if self.as_of is None else [self.as_of]
-        return cursors.encode(self.list_id, [*began, self.sort.write(place), key])
-
-    def sql(self, generation: int, limit: int) -> tuple[str, list[Any]]:
-        """The statement and its values: rows of document, place and key."""
-        table, count = f"rm_{self.projection}_{generation}", len(self.values)
-        size, as_of = f"${count + 1}", f"${count + 2}"
-        if self.sort.moves is None:
-            return self._rows(table, self.sort.column, self.conditions, size), [*self.values, limit]
-        return self._standing_or_moved(table, size, as_of), [*self.values, limit, self.as_of]
-
-    def _standing_or_moved(self, table: str, size: str, as_of: str) -> str:
-        """The rows that have not changed since the list was begun, by the index; those that have, where they stood."""
-        column = self.sort.column
-        former = (
-            f"coalesce((jsonb_path_query_first(_places, '$.{column}[*] ? (@.until > $as_of).at', "
-            f"jsonb_build_object('as_of', {as_of}::bigint)) #>> '{{}}')::{self.sort.moves}, {column})"
-        )
-        standing = self._rows(table, column, [*self.conditions, f"position <= {as_of}"], size)
-        moved = self._rows(table, former, [*self.conditions, f"position > {as_of}"], size)
-        return f"SELECT document, place, key FROM (({standing}) UNION ALL ({moved})) AS page {self._order(size)}"  # noqa: S608
-
-    def _rows(self, table: str, place: str, conditions: Sequence[str], size: str) -> str:
-        inner = f"SELECT document, {place} AS place, key FROM {table}"  # noqa: S608
-        if conditions:
-            inner += f" WHERE {' AND '.join(conditions)}"
-        behind = f"WHERE {self._behind} " if self._behind else ""
-        return f"SELECT document, place, key FROM ({inner}) AS rows {behind}{self._order(size)}"  # noqa: S608
-
-    def _order(self, size: str) -> str:
-        direction = " DESC" if self.sort.descending else ""
-        return f"ORDER BY place{direction}, key{direction} LIMIT {size}"
-
-    def _value(self, value: Any) -> str:
-        self.values.append(value)
-        return f"${len(self.values)}"
+class _Undone(Exception):
+    """Postgres has lost what it was told to have."""
 
 
 class Pages:
     """Answers lists from Postgres, ``at_once`` at a time."""
 
-    def __init__(self, database: Database, reads: Reads, *, at_once: int) -> None:
+    def __init__(
+        self, database: Database, reads: Reads, *, at_once: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._database = database
         self._reads = reads
         self._turns = asyncio.Semaphore(at_once)
+        self._now = clock
 
-    async def see(self, projections: Sequence[str], needs: Needs, wait: float) -> None:
-        """Waits until all of these read models show what a token asks for. Raises NotYetVisible."""
+    async def see(self, projections: Sequence[str], needs: Needs, until: float) -> None:
+        """Waits until all of these read models show what a token asks for. Raises NotYetVisible at that time."""
         for name in projections:
-            await self._reads.see(name, needs, wait)
+            await self._reads.see(name, needs, until - self._now())
 
-    async def fetch(self, query: Query, limit: int, needs: Needs, wait: float) -> list[asyncpg.Record]:
-        """The rows of a page and one more if there is one. Raises NotYetVisible and Unavailable."""
-        await self._reads.see(query.projection, needs, wait)
-        if query.sort.moves is not None and query.as_of is None:
-            query.as_of = await self._begin(query.projection, needs, wait)
+    async def fetch(self, query: Query, limit: int, needs: Needs, wait: float) -> tuple[list[bytes], str | None]:
+        """The documents of a page, and the cursor behind them. Raises NotYetVisible and Unavailable.
+
+        All that is waited for shares one ``wait``: it is a promise to the client, however many steps there are.
+        """
+        until = self._now() + wait
         try:
-            return await self._rows(query, limit)
+            return await self._proven(until, lambda: self._fetched(replace(query), limit, needs, until))
+        except asyncpg.PostgresError as error:
+            if not refuses_values(error):
+                raise
+            finding = {"pointer": "/query", "code": "invalid-search", "detail": "This cannot be searched for."}
+            raise Problem("invalid", errors=[finding]) from None
+
+    async def _fetched(self, query: Query, limit: int, needs: Needs, until: float) -> tuple[list[bytes], str | None]:
+        await self.see([query.projection], needs, until)
+        if query.sort.keeps is not None and query.as_of is None:
+            query.as_of = await self._begin(query.projection, needs, until)
+        try:
+            return await self._page(query, limit, needs)
         except asyncpg.UndefinedTableError:
             await self._reads.watch.look(self._reads.channel)
-            return await self._rows(query, limit)
+            return await self._page(query, limit, needs)
 
-    async def _rows(self, query: Query, limit: int) -> list[asyncpg.Record]:
-        statement, values = query.sql(self._reads.generation(query.projection), limit + 1)
-        return await self.ask(statement, *values)
+    async def _page(self, query: Query, limit: int, needs: Needs) -> tuple[list[bytes], str | None]:
+        served = self._served([query.projection])
+        async with self._snapshot(served, needs, ALONG_THE_ORDER) as session:
+            rows, last = await _rows(session, query, served[query.projection], limit + 1)
+        shown = [row["document"] for row in rows[:limit]]
+        if len(rows) > limit:
+            last = Place(rows[limit - 1]["place"], rows[limit - 1]["key"])
+        return shown, None if last is None else query.cursor(last)
 
-    async def _begin(self, projection: str, needs: Needs, wait: float) -> int:
+    async def _proven(self, until: float, read: Callable[[], Awaitable[T]]) -> T:
+        """What is read, once it has what was asked for. Raises NotYetVisible if it has not in time."""
+        while True:
+            try:
+                return await read()
+            except _Undone:
+                if self._now() + UNDONE_SECONDS >= until:
+                    raise NotYetVisible from None
+                await asyncio.sleep(UNDONE_SECONDS)
+
+    @asynccontextmanager
+    async def _snapshot(
+        self, served: Mapping[str, int], needs: Needs, planner: Mapping[str, str] | None = None
+    ) -> AsyncIterator[Snapshot]:
+        """A transaction whose statements see one and the same state, which has what a token asks for. Raises _Undone.
+
+        To have been told so is no proof: read models are committed without waiting for the disk, and when Postgres
+        crashes, what was told of may be gone for a moment. So whoever asks is shown the rows that go with checkpoints
+        that satisfy him, or none.
+        """
+        async with (
+            self._turn(),
+            self._database.snapshot(seconds=STATEMENT_SECONDS, planner=planner) as session,
+        ):
+            if needs:
+                rows = await session.fetch(_STANDS, list(served), list(served.values()))
+                stands = {(row["consumer"], row["shard"]): row["position"] for row in rows}
+                if any(_position(stands, name, shard) < needs[shard] for name in served for shard in needs):
+                    raise _Undone
+            yield session
+
+    async def _begin(self, projection: str, needs: Needs, until: float) -> int:
         """The position up to which all shards are applied. Whoever wrote something waits until it is behind that."""
         as_of, ahead = await self._applied(projection)
         if as_of < max(needs.values(), default=0):
-            await self._reads.see(projection, ahead, wait)
+            await self.see([projection], ahead, until)
             as_of, _ = await self._applied(projection)
         return as_of
 
@@ -178,14 +168,33 @@ class Pages:
         return as_of, {row["shard"]: row["last"] for row in waiting}
 
     async def over(
-        self, projections: Sequence[str], statement: Callable[[Mapping[str, int]], str], *values: Any
+        self,
+        projections: Sequence[str],
+        statement: Callable[[Mapping[str, int]], str],
+        *values: Any,
+        needs: Needs,
+        wait: float,
     ) -> list[asyncpg.Record]:
-        """The rows of one statement over several read models, which is told their generations."""
-        try:
-            return await self.ask(statement(self._served(projections)), *values)
-        except asyncpg.UndefinedTableError:
-            await self._reads.watch.look(self._reads.channel)
-            return await self.ask(statement(self._served(projections)), *values)
+        """The rows of one statement over several read models, which is told their generations, as a token asks.
+
+        Raises NotYetVisible and Unavailable.
+        """
+        until = self._now() + wait
+
+        async def once() -> list[asyncpg.Record]:
+            served = self._served(projections)
+            async with self._snapshot(served, needs) as session:
+                return await session.fetch(statement(served), *values)
+
+        async def seen() -> list[asyncpg.Record]:
+            await self.see(projections, needs, until)
+            try:
+                return await once()
+            except asyncpg.UndefinedTableError:
+                await self._reads.watch.look(self._reads.channel)
+                return await once()
+
+        return await self._proven(until, seen)
 
     def _served(self, projections: Sequence[str]) -> Mapping[str, int]:
         return {name: self._reads.generation(name) for name in projections}
@@ -201,26 +210,72 @@ class Pages:
         try:
             async with asyncio.timeout(LIST_SECONDS), self._turns:
                 yield
-        except TimeoutError as error:
-            raise Unavailable("the list takes too long") from error
+        except (TimeoutError, TookTooLong):
+            raise Problem("unavailable", "The list takes too long. Ask for less at once.") from None
+
+
+async def _rows(session: Snapshot, query: Query, generation: int, size: int) -> _Rows:
+    """The rows of a page, one more if there is one: each way to find them is tried only if the cheaper one fails."""
+    if not query.filtered:
+        return _Rows(await session.fetch(*_sent(query.walk(generation, size, None))), None)
+    # What is spelled nearly so is in the list only where the words themselves are rare: that has to be known first.
+    if query.nearly and (found := await _by_indexes(session, query, generation, size)):
+        return found
+    found = await _along(session, query, generation, size, FEW)
+    if len(found.rows) == size or found.last is None:
+        return found
+    if query.narrowed and not query.nearly and (exact := await _by_indexes(session, query, generation, size)):
+        return exact
+    return await _along(session, query, generation, size, STRETCH)
+
+
+async def _by_indexes(session: Snapshot, query: Query, generation: int, size: int) -> _Rows | None:
+    """What the indexes find for the page; None if that is too much to be put in order."""
+    await session.plan(BY_INDEXES)
+    rows = await session.fetch(*_sent(query.candidates(generation, size)))
+    await session.plan(ALONG_THE_ORDER)
+    if rows[0]["found"] > CANDIDATES:
+        return None
+    return _Rows([row for row in rows if row["key"] is not None], None)
+
+
+async def _along(session: Snapshot, query: Query, generation: int, size: int, stretch: int) -> _Rows:
+    """What the next rows of the order have for the page."""
+    end = await session.fetchrow(*_sent(query.end_of_stretch(generation, stretch)))
+    last = None if end is None else Place(end["place"], end["key"])
+    return _Rows(await session.fetch(*_sent(query.walk(generation, size, last))), last)
+
+
+def _position(stands: Mapping[tuple[str, int], int], projection: str, shard: int) -> int:
+    """Where a read model stands in a shard; one that takes the whole log stands at one place."""
+    return stands.get((projection, shard), stands.get((projection, LOG), 0))
+
+
+def _sent(statement: Statement) -> tuple[Any, ...]:
+    text, values = statement
+    return text, *values
 
 
 def read_cursor(list_id: bytes, cursor: str, kinds: tuple[type, ...]) -> list[Any]:
     """The place behind a cursor. Raises :class:`~api.errors.Problem` ``invalid``."""
-    try:
+    with refusing_false_cursors():
         return cursors.decode(list_id, cursor, kinds)
+
+
+def go_on(query: Query, cursor: str | None) -> None:
+    """Has the list go on behind the cursor. Raises :class:`~api.errors.Problem` ``invalid``."""
+    with refusing_false_cursors():
+        query.after(cursor)
+
+
+@contextmanager
+def refusing_false_cursors() -> Iterator[None]:
+    """Makes the answer to a cursor that is none of the list's."""
+    try:
+        yield
     except cursors.InvalidCursor:
         finding = {"pointer": "/query/cursor", "code": "invalid-cursor", "detail": "This is no cursor of this list."}
         raise Problem("invalid", errors=[finding]) from None
-
-
-def page_of(query: Query, rows: Sequence[asyncpg.Record], limit: int) -> tuple[list[bytes], str | None]:
-    """The documents of a page and the cursor behind them."""
-    shown = rows[:limit]
-    cursor = None
-    if len(rows) > limit:
-        cursor = query.cursor(shown[-1][1], shown[-1][2])
-    return [row[0] for row in shown], cursor
 
 
 def page_answer(request: Request, items: Sequence[bytes], cursor: str | None, caching: tuple[bytes, bytes]) -> Answer:

@@ -15,7 +15,8 @@ from api.answers import Answer
 from api.deps import Context, opened
 from api.endpoint import router
 from api.queries import cursors
-from api.queries.pages import Page, PageParams, Pages, Query, Sort, page_answer, page_of
+from api.queries.lists import Condition, Query, Sort
+from api.queries.pages import Page, PageParams, Pages, go_on, page_answer
 from api.queries.presented import PUBLIC, if_none_match, needs_of
 from api.queries.side import PRODUCTS, Products
 from domain.catalogue import LONGEST_CATEGORY, LONGEST_TAG
@@ -25,19 +26,24 @@ from projections.product_card import ProductCard
 routes = router(tags=["catalogue"])
 
 SORTS: Final[Mapping[str, Sort]] = {
-    "name": Sort(column="name", moves="text"),
-    "price": Sort(column="price", read=Decimal, moves="numeric"),
-    "-price": Sort(column="price", read=Decimal, descending=True, moves="numeric"),
+    "name": Sort(column="name", keeps="text"),
+    "price": Sort(column="price", read=Decimal, keeps="numeric"),
+    "-price": Sort(column="price", read=Decimal, descending=True, keeps="numeric"),
     "newest": Sort(column="created_at", read=datetime.fromisoformat, write=datetime.isoformat, descending=True),
-    "popular": Sort(column="sold", read=int, write=str, descending=True, moves="bigint"),
+    "popular": Sort(column="sold", read=int, write=str, descending=True),
 }
 
 LONGEST_SEARCH: Final = 200
 
-MOST_NEARLY: Final = 8
+MOST_NEARLY: Final = 4
+"""Words. Each costs a look into the index of likeness."""
 
-_WORDS: Final = "to_tsvector('simple', words) @@ websearch_to_tsquery('simple', {})"
-"""Full text. Nothing that is typed can be an error in it."""
+_ON_SALE: Final = "status = 'active'"
+_WORDS: Final = "found_by @@ websearch_to_tsquery('simple', {})"
+"""Full text."""
+_NEGATIONS: Final = re.compile(r"-([\s!&|()]*-)+")
+"""What is negated again and again, with signs in between that a search passes over. Postgres nests it, and gives up at
+a depth of 32 with an internal error (``tsquery stack too small``)."""
 _OPERATORS: Final = re.compile(r'"|(^|\s)-|(^|\s)or(\s|$)', re.IGNORECASE)
 
 Amount = Annotated[Decimal, Field(ge=0, max_digits=16, allow_inf_nan=False)]
@@ -73,8 +79,8 @@ async def list_products(
 ) -> Answer:
     """The products on sale, page by page."""
     query = query_of(log, filters)
-    rows = await pages.fetch(query, filters.limit, needs_of(context), context.wait)
-    return page_answer(request, *page_of(query, rows, filters.limit), PUBLIC)
+    page = await pages.fetch(query, filters.limit, needs_of(context), context.wait)
+    return page_answer(request, *page, PUBLIC)
 
 
 @routes.get("/v1/products/popular", response_model=Page[ProductCard])
@@ -87,10 +93,11 @@ async def list_popular(
 ) -> Answer:
     """The products on sale that were sold, the most sold first."""
     query = Query(projection=PRODUCTS, sort=SORTS["popular"], list_id=cursors.list_id(log, "popular", {}))
-    query.conditions += ["status = 'active'", "sold > 0"]
-    query.after(params.cursor)
-    rows = await pages.fetch(query, params.limit, needs_of(context), context.wait)
-    return page_answer(request, *page_of(query, rows, params.limit), PUBLIC)
+    query.within(_ON_SALE)
+    query.within("sold > 0")
+    go_on(query, params.cursor)
+    page = await pages.fetch(query, params.limit, needs_of(context), context.wait)
+    return page_answer(request, *page, PUBLIC)
 
 
 @routes.get("/v1/products/{product_id}", response_model=ProductCard)
@@ -106,15 +113,16 @@ def query_of(log: Log, filters: ProductFilters) -> Query:
     """The list that is asked for."""
     list_id = cursors.list_id(log, PRODUCTS, filters.model_dump(exclude={"limit", "cursor"}))
     query = Query(projection=PRODUCTS, sort=SORTS[filters.sort], list_id=list_id)
-    query.conditions.append("status = 'active'")
-    query.where("category = {}", filters.category)
-    query.where("tags @> ARRAY[{}]::text[]", filters.tag)
-    query.where("price >= {}", filters.min_price)
-    query.where("price <= {}", filters.max_price)
+    by_name, by_price = (query.sort.column == column for column in ("name", "price"))
+    query.within(_ON_SALE)
+    (query.within if by_name else query.narrow)("category = {}", filters.category)
+    (query.within if by_price else query.narrow)("price >= {}", filters.min_price)
+    (query.within if by_price else query.narrow)("price <= {}", filters.max_price)
+    query.narrow("tags @> ARRAY[{}]::text[]", filters.tag)
     query.where("(stock_available > 0) = {}", filters.in_stock)
     if filters.q is not None:
         _search(query, filters.q)
-    query.after(filters.cursor)
+    go_on(query, filters.cursor)
     return query
 
 
@@ -124,8 +132,9 @@ def _search(query: Query, wanted: str) -> None:
     Likeness knows no operators, and would bring back what ``-without`` has left out: it is for plain words only, and
     for so few that nobody can make it dear.
     """
-    words = wanted.split()
-    if not words or len(words) > MOST_NEARLY or _OPERATORS.search(wanted):
-        query.where(_WORDS, wanted)
-    else:
-        query.where(f"({_WORDS} OR {' AND '.join(['{} <% title'] * len(words))})", wanted, *words)
+    words, text = wanted.split(), _NEGATIONS.sub("-", wanted)
+    nearly = None
+    if words and len(words) <= MOST_NEARLY and not _OPERATORS.search(wanted):
+        likes = " AND ".join(["{} <% title"] * len(words))
+        nearly = Condition(f"{likes} AND NOT {_WORDS}", (*words, text))
+    query.search(Condition(_WORDS, (text,)), nearly)

@@ -4,7 +4,19 @@ from collections.abc import Sequence
 from typing import Final
 
 from benchmarks.measure import Measure
-from benchmarks.measures import appends, commands, imports, orders, products, relay, replay, revoked, sale, visible
+from benchmarks.measures import (
+    appends,
+    commands,
+    imports,
+    lists,
+    orders,
+    products,
+    relay,
+    replay,
+    revoked,
+    sale,
+    visible,
+)
 
 MEASURES: Final[Sequence[Measure]] = (
     appends.WITH_MANY,
@@ -16,6 +28,7 @@ MEASURES: Final[Sequence[Measure]] = (
     sale.IN_STOCK,
     sale.SOLD_OUT,
     products.READING,
+    lists.LISTING,
     relay.PUBLISHING,
     replay.REBUILDING,
     visible.BECOMING,

@@ -17,7 +17,6 @@ MARK = "WEIR_STACK"
 """The variable by which a process of a stack is known."""
 
 _ELSEWHERE = (
-    "DATABASE_READ_URL",
     "DATABASE_DIRECT_URL",
     "ARQ_REDIS_URL",
     "WEIR_PGBOUNCER",

@@ -50,9 +50,11 @@ class Source(Protocol):
 class Documents(Generic[V]):
     """The documents of one read model, each made ready by ``present`` once for as long as it is kept here."""
 
-    def __init__(self, name: str, present: Callable[[Document], V], *, source: Source, capacity: int) -> None:
+    def __init__(
+        self, name: str, present: Callable[[Document], V], *, source: Source, capacity: int, most_bytes: int
+    ) -> None:
         self.name = name
-        self.local: LocalCache[V] = LocalCache(capacity)
+        self.local: LocalCache[V] = LocalCache(capacity, most_bytes)
         self.tally = Tally()
         self._present = present
         self._source = source

@@ -2,25 +2,37 @@
 
 import asyncio
 from collections import OrderedDict
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 V = TypeVar("V")
 
+OVERHEAD: Final = 1_000
+"""Bytes that a kept document takes beside its body, about: its key, its headers, its place in here."""
 LARGEST: Final = 64 * 1024
 """Bytes of the largest document that is kept: a few giants must not take the memory meant for thousands."""
 
 
+class _Entry(NamedTuple, Generic[V]):
+    position: int
+    value: V
+    size: int
+
+
 class LocalCache(Generic[V]):
     """The newest documents of one read model, the least recently read leaving first, and the fetches under way.
+
+    Both bounds hold: so many documents, and about so many bytes.
 
     Open only while the push channel stands: :meth:`open` after the subscription is confirmed, :meth:`shut` as soon as
     it is lost. A fetch can be joined, and what it finds is kept, only until news of its key comes: it may have read
     the row before the change.
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, most_bytes: int) -> None:
         self._capacity = capacity
-        self._entries: OrderedDict[str, tuple[int, V]] = OrderedDict()
+        self._most_bytes = most_bytes
+        self._entries: OrderedDict[str, _Entry[V]] = OrderedDict()
+        self.bytes = 0
         self._fetches: dict[str, asyncio.Task[V | None]] = {}
         self._is_open = False
 
@@ -33,7 +45,7 @@ class LocalCache(Generic[V]):
         if entry is None:
             return None
         self._entries.move_to_end(key)
-        return entry[1]
+        return entry.value
 
     def fetch(self, key: str) -> "asyncio.Task[V | None] | None":
         """The fetch that a reader of this key can join."""
@@ -47,9 +59,11 @@ class LocalCache(Generic[V]):
         """Called by the running fetch: keeps what it found, unless news has come since it began."""
         timely = self._fetches.get(key) is asyncio.current_task()
         if timely and self._is_open and self._capacity > 0 and size <= LARGEST:
-            self._entries[key] = (position, value)
-            if len(self._entries) > self._capacity:
-                self._entries.popitem(last=False)
+            self._drop(key)
+            self._entries[key] = _Entry(position, value, size + OVERHEAD)
+            self.bytes += size + OVERHEAD
+            while len(self._entries) > self._capacity or self.bytes > self._most_bytes:
+                self._drop(next(iter(self._entries)))
 
     def end(self, key: str, fetch: "asyncio.Task[V | None]") -> None:
         """The fetch is over."""
@@ -63,8 +77,8 @@ class LocalCache(Generic[V]):
         parked is taken up.
         """
         entry = self._entries.get(key)
-        if entry is not None and entry[0] <= position:
-            del self._entries[key]
+        if entry is not None and entry.position <= position:
+            self._drop(key)
         self._fetches.pop(key, None)
 
     def open(self) -> None:
@@ -81,3 +95,9 @@ class LocalCache(Generic[V]):
         """Drops everything; what is being fetched will not be kept."""
         self._entries.clear()
         self._fetches.clear()
+        self.bytes = 0
+
+    def _drop(self, key: str) -> None:
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self.bytes -= entry.size

@@ -36,6 +36,15 @@ LOADS: Final = 2
 MOST_WAITING: Final = 2_000
 READY_SECONDS: Final = 1.0
 
+# A read model is committed without waiting for the disk. After a crash of Postgres it may be behind what was told of,
+# until its consumer has applied the same events again: such rows are served to nobody and brought to no cache.
+_LOAD: Final = """
+SELECT r.key, r.position, r.version, r.document, back.undone
+FROM (SELECT EXISTS (
+    SELECT FROM checkpoints c JOIN unnest($4::smallint[], $5::bigint[]) AS known (shard, position) USING (shard)
+    WHERE c.consumer = $2 AND c.generation = $3 AND c.position < known.position) AS undone) AS back
+LEFT JOIN {table} AS r ON r.key = ANY($1::text[])"""
+
 _log = structlog.get_logger("weir.cache")
 
 Loaded = Document | GenerationGone | None
@@ -52,7 +61,7 @@ class Reads:
         keys = Keys.of(log.log_id)
         self._shards = log.shards
         self._database = database
-        self._capacity = settings.l1_entries
+        self._capacity, self._most_bytes = settings.l1_entries, settings.l1_bytes
         self.documents: dict[str, Documents[Any]] = {}
         self.visibility = Visibility()
         self.remote = RemoteCache(settings.redis_url, keys, seconds=settings.cache_seconds, answer_seconds=LOOK_SECONDS)
@@ -64,7 +73,7 @@ class Reads:
 
     def model(self, name: str, present: Callable[[Document], V]) -> Documents[V]:
         """The documents of a read model, presented by ``present``. To be asked for before the process serves."""
-        documents = Documents(name, present, source=self, capacity=self._capacity)
+        documents = Documents(name, present, source=self, capacity=self._capacity, most_bytes=self._most_bytes)
         self.documents[name] = documents
         return documents
 
@@ -141,16 +150,19 @@ class Reads:
         return [found.get(place) for place in places]
 
     async def _load_some(self, projection: str, generation: int, keys: Sequence[str]) -> dict[Place, Loaded]:
-        statement = (
-            f"SELECT key, position, version, document FROM rm_{projection}_{generation} "  # noqa: S608
-            "WHERE key = ANY($1::text[])"
-        )
+        known = self.visibility.known(projection, generation)
+        statement = _LOAD.format(table=f"rm_{projection}_{generation}")
         try:
-            rows = await self._database.fetch(statement, keys)
+            rows = await self._database.fetch(
+                statement, keys, projection, generation, list(known), list(known.values())
+            )
         except asyncpg.UndefinedTableError:
             await self.watch.look(self.channel)
             return {Place(projection, generation, key): GenerationGone() for key in keys}
-        return {Place(projection, generation, row[0]): Document(row[1], row[2], row[3]) for row in rows}
+        if rows[0]["undone"]:
+            raise Unavailable("Postgres has lost its last commits, and they are being made again")
+        found = [row for row in rows if row["key"] is not None]
+        return {Place(projection, generation, row[0]): Document(row[1], row[2], row[3]) for row in found}
 
     def opened(self) -> None:
         """News reaches us."""

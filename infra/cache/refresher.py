@@ -31,7 +31,10 @@ class Refresher:
         )
 
     async def refresh(self, projection: str, generation: int, documents: Sequence[tuple[str, Document]]) -> None:
-        """Replaces what Redis holds for these keys, where that is older. Raises CacheAway: try again with all."""
+        """Replaces what Redis holds for these keys, where that is older. Raises CacheAway: try again with all.
+
+        It may come late, from an owner who was paused and has lost its shard: then it changes nothing for the worse.
+        """
         await self._remote.refresh([(Place(projection, generation, key), document) for key, document in documents])
 
     async def announce(
@@ -44,13 +47,6 @@ class Refresher:
         await self._remote.publish(
             orjson.dumps({"c": projection, "g": generation, "h": shard, "p": position, "k": keys})
         )
-
-    async def announce_switch(self, projection: str, generation: int) -> None:
-        """Tells that another generation is served, after the pointer has moved. Raises CacheAway.
-
-        Whoever does not hear it sees the pointer within a second.
-        """
-        await self._remote.publish(orjson.dumps({"switch": projection, "g": generation}))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Refresher"]:

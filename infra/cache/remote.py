@@ -108,7 +108,10 @@ class RemoteCache:
         self._calls.ask(call).add_done_callback(_heard)
 
     async def refresh(self, documents: Sequence[tuple[Place, Document]]) -> int:
-        """Replaces what is older; answers how many were. Raises :class:`~infra.cache.link.CacheAway`: try all again."""
+        """Replaces what is there and older; answers how many were.
+
+        Raises :class:`~infra.cache.link.CacheAway`: try all again.
+        """
         stored = 0
         for start in range(0, len(documents), LARGEST_BATCH):
             some = documents[start : start + LARGEST_BATCH]

@@ -21,7 +21,8 @@ HURRIED: Final = 0.05
 CHECK_SECONDS: Final = 2.0
 
 _STATE: Final = (
-    "SELECT p.name, p.live_generation, c.shard, c.position, c.refreshed FROM projections p "
+    "SELECT p.name, p.live_generation, c.shard, c.position, c.refreshed, h.head "
+    "FROM log_position() AS h (head), projections p "
     "LEFT JOIN checkpoints c ON c.consumer = p.name AND c.generation = p.live_generation"
 )
 
@@ -74,7 +75,19 @@ class Watch:
     async def look(self, channel: Channel) -> None:
         """Reads the state once and draws the conclusions. Raises Unavailable."""
         async with self._looking:  # in turn, or an older state could come in last
-            await self._conclude(await self._state(), channel)
+            furthest = self._visibility.furthest
+            rows = await self._state()
+            if rows and rows[0]["head"] < furthest:
+                # The log itself ends before what was told of: it was restored, and positions mean other events now.
+                _log.warning("the log has gone back", head=rows[0]["head"], told=furthest)
+                self._forget()
+            await self._conclude(rows, channel)
+
+    def _forget(self) -> None:
+        self._visibility.forget()
+        self._committed.clear()
+        for name in self.generations:
+            self._distrust(name)
 
     async def _state(self) -> list[asyncpg.Record]:
         try:

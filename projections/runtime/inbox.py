@@ -64,11 +64,6 @@ class Inbox:
             self._target = position
             self.wake()
 
-    @property
-    def lag(self) -> bool:
-        """Whether there is anything that was not handed out yet."""
-        return self._target > self.position
-
     def behind(self) -> bool:
         """Whether the next event must come from Postgres."""
         self._skip()

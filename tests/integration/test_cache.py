@@ -66,6 +66,13 @@ async def filled(cache: RemoteCache) -> None:
     await cache.look(Place("thing", 1, "nothing"))
 
 
+async def store(cache: RemoteCache, document: Document, *places: Place) -> None:
+    """As a reader does that misses and asks Postgres."""
+    for place in places or (A,):
+        cache.fill(place, await cache.look(place), document)
+    await filled(cache)
+
+
 async def only_key(valkey: Redis) -> bytes:
     (key,) = [key async for key in valkey.scan_iter("*:thing:1:a")]
     found: bytes = key
@@ -73,6 +80,7 @@ async def only_key(valkey: Redis) -> bytes:
 
 
 async def test_an_older_document_never_replaces_a_newer_one(consumer: RemoteCache) -> None:
+    await store(consumer, ONE)
     assert await consumer.refresh([(A, TWO)]) == 1
     assert await consumer.refresh([(A, ONE)]) == 0
     assert await held(consumer) == TWO
@@ -82,6 +90,7 @@ async def test_an_older_document_never_replaces_a_newer_one(consumer: RemoteCach
 
 async def test_positions_are_compared_as_numbers(consumer: RemoteCache) -> None:
     nine, ten = Document(9, 1, b"{}"), Document(10, 1, b"{}")
+    await store(consumer, Document(8, 1, b"{}"))
     await consumer.refresh([(A, ten), (A, nine)])
     assert await held(consumer) == ten
     large, larger = Document(2**53 - 2, 1, b"{}"), Document(2**53 - 1, 1, b"{}")
@@ -89,15 +98,27 @@ async def test_positions_are_compared_as_numbers(consumer: RemoteCache) -> None:
     assert await held(consumer) == larger
 
 
-async def test_a_document_written_again_at_its_position_is_replaced(consumer: RemoteCache) -> None:
+async def test_of_two_documents_of_one_position_none_is_kept(consumer: RemoteCache) -> None:
     again = Document(2, 2, b'{"is":"as it should be"}')
-    await consumer.refresh([(A, TWO), (A, again)])
-    assert await held(consumer) == again
+    await store(consumer, TWO)
+    assert await consumer.refresh([(A, again)]) == 1
+    assert await held(consumer) is None
+
+
+async def test_the_same_document_once_more_changes_nothing(consumer: RemoteCache) -> None:
+    await store(consumer, TWO)
+    assert await consumer.refresh([(A, TWO)]) == 0
+    assert await held(consumer) == TWO
+
+
+async def test_a_consumer_does_not_bring_what_nobody_has_asked_for(consumer: RemoteCache, valkey: Redis) -> None:
+    assert await consumer.refresh([(A, ONE)]) == 0
+    assert not await valkey.keys("*:thing:1:a")
 
 
 async def test_what_a_document_contains_does_not_disturb_its_frame(consumer: RemoteCache) -> None:
     odd = Document(5, 7, b'{"name":"9|9|?\\u0000\r\n$5|"}')
-    await consumer.refresh([(A, odd)])
+    await store(consumer, odd)
     assert await held(consumer) == odd
 
 
@@ -123,7 +144,7 @@ async def test_a_slow_fill_does_not_replace_what_was_refreshed_meanwhile(
     missed = await reader.look(A)
     await consumer.refresh([(A, TWO)])
     reader.fill(A, missed, ONE)
-    assert await held(reader) == TWO
+    assert await held(reader) is None
 
 
 async def test_a_slow_fill_does_not_take_the_place_of_a_newer_document_that_was_evicted(
@@ -131,6 +152,7 @@ async def test_a_slow_fill_does_not_take_the_place_of_a_newer_document_that_was_
 ) -> None:
     missed = await reader.look(A)
     await consumer.refresh([(A, TWO)])
+    await store(consumer, TWO)
     await valkey.delete(await only_key(valkey))
     reader.fill(A, missed, ONE)
     await filled(reader)
@@ -169,9 +191,8 @@ async def test_a_mark_does_not_last(reader: RemoteCache, valkey: Redis) -> None:
 
 
 async def test_a_deleted_row_keeps_older_documents_out(reader: RemoteCache, consumer: RemoteCache) -> None:
-    missed = await reader.look(A)
+    await store(reader, ONE)
     await consumer.refresh([(A, Document(2, 0, b""))])
-    reader.fill(A, missed, ONE)
     await consumer.refresh([(A, ONE)])
     found = await held(reader)
     assert found is not None
@@ -179,25 +200,26 @@ async def test_a_deleted_row_keeps_older_documents_out(reader: RemoteCache, cons
 
 
 async def test_documents_do_not_last_and_do_not_end_together(consumer: RemoteCache, valkey: Redis) -> None:
-    await consumer.refresh([(Place("thing", 1, str(n)), ONE) for n in range(50)])
+    await store(consumer, ONE, *[Place("thing", 1, str(n)) for n in range(50)])
     lives = {await valkey.pttl(key) async for key in valkey.scan_iter("*:thing:1:*")}
     assert max(lives) <= 60_000
     assert max(lives) - min(lives) > 1_000
 
 
 async def test_generations_do_not_see_each_other(consumer: RemoteCache) -> None:
-    await consumer.refresh([(A, ONE)])
+    await store(consumer, ONE)
     assert await held(consumer, A._replace(generation=2)) is None
 
 
 async def test_more_than_a_batch_is_refreshed_whole(consumer: RemoteCache) -> None:
     places = [Place("thing", 1, str(n)) for n in range(1_000)]
-    assert await consumer.refresh([(place, ONE) for place in places]) == 1_000
-    assert [await held(consumer, place) for place in (places[0], places[-1])] == [ONE, ONE]
+    await store(consumer, ONE, *places)
+    assert await consumer.refresh([(place, TWO) for place in places]) == 1_000
+    assert [await held(consumer, place) for place in (places[0], places[-1])] == [TWO, TWO]
 
 
 async def test_the_memory_of_an_earlier_server_is_not_read(reader: RemoteCache, consumer: RemoteCache) -> None:
-    await consumer.refresh([(A, ONE)])
+    await store(consumer, ONE)
     # What a restart from an old snapshot, or a replica promoted without the last writes, looks like: the same keys
     # under a server that is another run.
     reader.link.era = "another0"
@@ -209,7 +231,7 @@ async def test_the_memory_of_an_earlier_server_is_not_read(reader: RemoteCache, 
 async def test_a_server_that_hangs_is_given_up_soon_and_taken_up_again(
     reader: RemoteCache, consumer: RemoteCache, valkey: Redis
 ) -> None:
-    await consumer.refresh([(A, ONE)])
+    await store(consumer, ONE)
     await valkey.client_pause(600)
     started = asyncio.get_running_loop().time()
     with pytest.raises(CacheAway):
@@ -225,7 +247,7 @@ async def test_a_server_that_hangs_is_given_up_soon_and_taken_up_again(
 async def test_a_full_server_still_answers_what_it_holds(
     reader: RemoteCache, consumer: RemoteCache, valkey: Redis
 ) -> None:
-    await consumer.refresh([(A, ONE)])
+    await store(consumer, ONE)
     before = await valkey.config_get("maxmemory*")
     try:
         await valkey.config_set("maxmemory-policy", "noeviction")
@@ -242,24 +264,26 @@ async def test_a_full_server_still_answers_what_it_holds(
 
 
 async def test_a_server_that_became_a_replica_is_left(consumer: RemoteCache, valkey: Redis) -> None:
+    await store(consumer, ONE)
     refuse = cast(Callable[..., Awaitable[object]], valkey.replicaof)
     await refuse("127.0.0.1", "1")
     try:
         with pytest.raises(CacheAway):
-            await consumer.refresh([(A, ONE)])
+            await consumer.refresh([(A, TWO)])
         assert not consumer.link.up
     finally:
         await refuse("NO", "ONE")
     assert await consumer.link.ready(5)
-    assert await consumer.refresh([(A, ONE)]) == 1
+    assert await consumer.refresh([(A, THREE)]) == 1
 
 
 async def test_a_server_that_forgot_the_scripts_is_told_again(consumer: RemoteCache, valkey: Redis) -> None:
+    await store(consumer, ONE)
     await valkey.script_flush()
 
     async def refreshed() -> bool:
         try:
-            return await consumer.refresh([(A, ONE)]) == 1
+            return await consumer.refresh([(A, TWO)]) == 1
         except CacheAway:
             return False
 

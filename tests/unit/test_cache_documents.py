@@ -7,6 +7,7 @@ import pytest
 
 from infra.cache import Document, Documents
 from infra.cache.documents import GenerationGone
+from infra.cache.local import OVERHEAD
 from infra.cache.remote import NOTHING, Held, Place
 from infra.errors import Unavailable
 
@@ -52,7 +53,9 @@ async def shelf() -> Shelf:
 
 @pytest.fixture
 async def things(shelf: Shelf) -> AsyncIterator[Documents[str]]:
-    documents = Documents("thing", lambda document: document.body.decode(), source=shelf, capacity=3)
+    documents = Documents(
+        "thing", lambda document: document.body.decode(), source=shelf, capacity=3, most_bytes=1_000_000
+    )
     documents.local.open()
     yield documents
     await documents.close()
@@ -227,3 +230,19 @@ async def test_a_read_past_the_caches_asks_postgres_whatever_is_kept(shelf: Shel
     shelf.stored["a"] = Document(2, 2, b"two")
     assert await things.past_caches("a") == "two"
     assert shelf.filled == [(Place("thing", 1, "a"), NOTHING, Document(1, 1, b"one"))]
+
+
+async def test_what_is_kept_is_bounded_by_bytes(shelf: Shelf) -> None:
+    most = 3 * (OVERHEAD + 1_000)
+    things = Documents("thing", lambda document: document.body, source=shelf, capacity=1_000, most_bytes=most)
+    things.local.open()
+    for number in range(9):
+        shelf.stored[str(number)] = Document(1, 1, b"x" * 1_000)
+        await things.get(str(number))
+        assert things.local.bytes <= most
+    assert [things.now(str(number)) is not None for number in range(9)] == [False] * 6 + [True] * 3
+    things.local.told("8", 2)
+    assert things.local.bytes == 2 * (OVERHEAD + 1_000)
+    things.local.clear()
+    assert things.local.bytes == 0
+    await things.close()

@@ -309,15 +309,16 @@ def test_a_product_remembers_where_it_stood_in_lists() -> None:
     price = Money(amount=Decimal("5.00"), currency=EUR)
     row = fold(PRODUCT_CARD, ADDED, ProductRepriced(product_id=PRODUCT, price=price), SOLD_TWO, RECEIVED)
     assert [(each.until, each.at) for each in row.places.price] == [(2, "19.90")]
-    assert [(each.until, each.at) for each in row.places.sold] == [(3, "0")]
+    assert row.places.moved == 2
     assert row.places.name == ()
     kept = PRODUCT_CARD.columns[-1]
     assert PRODUCT_CARD.load(PRODUCT_CARD.document(row), kept.value(row)) == row
 
 
 def test_the_places_that_are_remembered_are_bounded() -> None:
-    row = fold(PRODUCT_CARD, ADDED, *[SOLD_TWO] * (REMEMBERED + 9))
-    assert [int(each.at) for each in row.places.sold] == [2 * n for n in range(9, REMEMBERED + 9)]
+    prices = [Money(amount=Decimal(n), currency=EUR) for n in range(20, REMEMBERED + 29)]
+    row = fold(PRODUCT_CARD, ADDED, *[ProductRepriced(product_id=PRODUCT, price=price) for price in prices])
+    assert [Decimal(each.at) for each in row.places.price] == [price.amount for price in prices[8:-1]]
 
 
 def test_every_status_of_an_order_is_counted_once() -> None:
