@@ -82,7 +82,7 @@ class Database:
     async def snapshot(
         self, *, seconds: float, planner: Mapping[str, str] | None = None, timeout: float = CONNECT_SECONDS
     ) -> AsyncIterator[Snapshot]:
-        """A transaction to read in: one and the same state for all its statements, each of at most so many seconds.
+        """A transaction to read on: one and the same state for all its statements, each of at most so many seconds.
 
         ``planner`` are settings of the planner, for this transaction. Raises :class:`~infra.errors.Unavailable` as
         :meth:`acquire` does, and :class:`~infra.errors.TookTooLong` for a statement that was ended.

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from infra.database import Database
 from infra.embedded import Postgres
-from infra.errors import OutcomeUnknown, Unavailable
+from infra.errors import OutcomeUnknown, TookTooLong, Unavailable
 from infra.postgres_connect import Connector
 from infra.schema import migrate
 from infra.settings import Settings
@@ -225,6 +225,9 @@ async def test_what_the_server_refuses_is_unavailable_on_every_way(state: str, d
     async with opened(database_url) as database:
         with pytest.raises(Unavailable):
             await database.fetchrow("SELECT says($1)", state)
+        with pytest.raises(Unavailable):
+            async with database.snapshot(seconds=5) as snapshot:
+                await snapshot.fetchval("SELECT says($1)", state)
         with pytest.raises(unknown):
             await database.execute("INSERT INTO leases (name, epoch) VALUES ('a', says($1))", state)
         with pytest.raises(unknown):
@@ -249,6 +252,46 @@ async def test_a_registration_that_the_server_refuses_is_unavailable_and_stores_
         before = await running.stored()
         assert await code(running, "/v1/accounts", json=ACCOUNT) == (503, "unavailable")
         assert await running.stored() == before
+
+
+# --- Snapshots -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pgbouncer", [False, True])
+async def test_a_snapshot_sees_one_state_and_leaves_nothing_of_its_settings(database_url: str, pgbouncer: bool) -> None:
+    async with opened(database_url, pool_size=1, pgbouncer=pgbouncer) as database, connected(database_url) as other:
+        async with database.snapshot(seconds=5, planner={"enable_sort": "off"}) as snapshot:
+            before = await snapshot.fetchval("SELECT count(*) FROM leases")
+            await other.execute("INSERT INTO leases (name, epoch) VALUES ('a', 1)")
+            assert await snapshot.fetchval("SELECT count(*) FROM leases") == before
+            assert await snapshot.fetchval("SHOW enable_sort") == "off"
+            await snapshot.plan({"enable_sort": "on"})
+            assert await snapshot.fetchval("SHOW enable_sort") == "on"
+        async with database.acquire() as session:
+            assert await session.fetchval("SELECT count(*) FROM leases") == before + 1
+            assert await session.fetchval("SHOW statement_timeout") == "0"
+        await database.execute("DELETE FROM leases")
+
+
+async def test_a_function_that_writes_cannot_write_in_a_snapshot(database_url: str) -> None:
+    async with connected(database_url) as connection:
+        await connection.execute("CREATE FUNCTION writes() RETURNS void LANGUAGE sql AS 'DELETE FROM leases'")
+    async with opened(database_url) as database:
+        with pytest.raises(Unavailable):
+            async with database.snapshot(seconds=5) as snapshot:
+                await snapshot.fetchval("SELECT writes()")
+        assert await database.fetchrow(FIRST)
+
+
+async def test_a_statement_of_a_snapshot_has_its_time_and_the_connection_goes_on(database_url: str) -> None:
+    async with opened(database_url, pool_size=1) as database:
+        async with database.acquire() as session:
+            process = await session.fetchval("SELECT pg_backend_pid()")
+        with pytest.raises(TookTooLong):
+            async with database.snapshot(seconds=0.05) as snapshot:
+                await snapshot.fetchval("SELECT pg_sleep(60)")
+        async with database.acquire() as session:
+            assert await session.fetchval("SELECT pg_backend_pid()") == process
 
 
 # --- Faults of the program -------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 from api.errors import problem_of
 from infra.database import told
 from infra.errors import OutcomeUnknown, Unavailable
-from infra.postgres_errors import CLASSES, ENDED, LOST, REFUSED, STATES, Failure, classify
+from infra.postgres_errors import CLASSES, ENDED, LOST, REFUSED, STATES, Failure, classify, refuses_values
 
 STATED = {
     kind.sqlstate: kind
@@ -138,3 +138,24 @@ def test_a_host_without_a_server_that_takes_writes_has_stored_nothing() -> None:
 def test_only_who_writes_is_told_that_nobody_knows(failure: Failure, kind: type[Exception]) -> None:
     assert type(told(failure, writes=True)) is kind
     assert type(told(failure, writes=False)) is Unavailable
+
+
+@pytest.mark.parametrize(
+    ("state", "refused"),
+    [
+        ("22P02", True),  # no such value
+        ("22021", True),  # a character that is not in the encoding
+        ("54000", True),  # program limit exceeded
+        ("54001", True),  # statement too complex: the depth of the stack
+        ("42601", False),  # a syntax error is ours
+        ("42P01", False),  # no such table
+        ("57014", False),  # query canceled
+        ("XX000", False),  # an internal error
+    ],
+)
+def test_values_are_refused_where_the_statement_is_right(state: str, refused: bool) -> None:
+    assert refuses_values(raised(state)) is refused
+
+
+def test_no_state_is_about_the_server_and_about_values_at_once() -> None:
+    assert not [state for state in STATED if refuses_values(raised(state)) and classify(raised(state))]
