@@ -3,7 +3,7 @@
 from migrations.statements import run_sql
 
 revision = "0022"
-down_revision = "0014"
+down_revision = "0020"
 
 
 def upgrade() -> None:
