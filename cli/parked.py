@@ -15,7 +15,7 @@ from infra.errors import AWAY, UnknownSchema
 from infra.log import Session, identify
 from infra.settings import Settings
 from projections import parking
-from projections.parking import Apply, NotParked, Parked
+from projections.parking import Apply, KeptByAnother, NotParked, Parked
 from workers.letters import domain_of
 from workers.tasks import appliers
 
@@ -63,6 +63,9 @@ def _take_up(number: int, how: TakeUp) -> None:
         still = _run(lambda session, appliers: how(session, number, appliers))
     except NotParked:
         typer.echo(f"nothing is parked as {number}", err=True)
+        raise typer.Exit(1) from None
+    except KeptByAnother as error:
+        typer.echo(f"nothing was changed: {error}", err=True)
         raise typer.Exit(1) from None
     if still is None:
         typer.echo(f"{number} is taken up again")

@@ -11,7 +11,7 @@ What a server refuses is :class:`~infra.errors.Unavailable` either way. A connec
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from typing import Any, Final, TypeAlias
 
@@ -45,20 +45,34 @@ async def _keep_session(_connection: Any) -> None:
 class Database:
     """The pool of one process, opened lazily: a process starts, and says so in its health, while Postgres is away."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, lock_seconds: float | None = None) -> None:
+        """``lock_seconds``: how long a statement may wait for a lock, for those who have other work meanwhile.
+
+        A pooler takes no such setting: where there is one, it is for the database role to have it.
+        """
         self._pgbouncer = settings.pgbouncer
         self._connector = Connector(settings.database_url, pgbouncer=settings.pgbouncer)
+        bounded = lock_seconds is not None and not settings.pgbouncer
         self._pool: Pool = asyncpg.create_pool(
             connect=self._connector,
             min_size=0,
             max_size=settings.pool_size,
             reset=_keep_session,
             command_timeout=COMMAND_SECONDS,
+            server_settings={"lock_timeout": f"{int(lock_seconds * 1000)}"} if bounded and lock_seconds else None,
         )
         # To wait for a free connection and to open one have bounds of their own: several servers may have to be tried.
         self._free = asyncio.Semaphore(settings.pool_size)
         self._opened = False
         self._opening = asyncio.Lock()
+
+    def follow_timeline(self, told: Callable[[str], None]) -> None:
+        """Has ``told`` hear of the timeline that each new connection leads to, before anything is asked there.
+
+        What a pooler says of that is about another connection of its own: behind one, whoever wants to know must ask.
+        """
+        if not self._pgbouncer:
+            self._connector.on_timeline = told
 
     async def connect(self) -> Connection:
         """A dedicated connection beside the pool; the caller closes it. Raises Unavailable."""

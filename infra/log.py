@@ -1,10 +1,10 @@
 """Reading the log: who it is, how far it has come, and its events in order, from Postgres or from a stream entry."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, TypeAlias
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import asyncpg
 import orjson
@@ -14,6 +14,7 @@ from msgspec.json import Decoder
 from domain.messages import Recorded
 from infra.codec import decode
 from infra.database import Reader
+from infra.postgres_connect import timeline
 
 Session: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 """A connection of one's own, or one lent by the pool."""
@@ -25,10 +26,19 @@ _EVENT: Final = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Log:
-    """Which log this is, and into how many shards it is sliced. Both are fixed when it is created."""
+    """Which log this is, and into how many shards it is sliced. Both are fixed when it is created.
+
+    ``history`` is another where the log was restored, or its server failed over: what others keep of it under the old
+    one may tell of events that are gone.
+    """
 
     log_id: UUID
     shards: int
+    history: UUID
+
+    def on(self, timeline: str) -> "Log":
+        """The same log on another timeline of its server."""
+        return replace(self, history=uuid5(self.log_id, timeline))
 
 
 class Published(Struct, frozen=True, kw_only=True):
@@ -75,7 +85,7 @@ class Entry:
         return at
 
     def recorded(self) -> Recorded:
-        """The event itself. Raises what :func:`infra.codec.decode` raises, again at each call."""
+        """The event itself. Raises what :func:`infra.codec.decode` raises, the same again at each call."""
         if self._decoded is None:
             source = self._source
             self._decoded = recorded(source) if isinstance(source, asyncpg.Record) else _from_stream(source)
@@ -136,7 +146,8 @@ async def identify(session: Reader) -> Log:
     row = await session.fetchrow("SELECT log_id, shards FROM log_head")
     if row is None:
         raise LookupError("the log has no head")
-    return Log(log_id=UUID(bytes=row["log_id"].bytes), shards=row["shards"])
+    log_id = UUID(bytes=row["log_id"].bytes)
+    return Log(log_id=log_id, shards=row["shards"], history=log_id).on(await timeline(session))
 
 
 async def read_shard(session: Reader, shard: int, after: int, limit: int) -> list[Entry]:
@@ -172,6 +183,14 @@ async def shard_heads(session: Reader, shards: Sequence[int], upto: int | None =
         2**63 - 1 if upto is None else upto,
     )
     return {row["shard"]: row["position"] for row in rows}
+
+
+async def recorded_at(session: Reader, positions: Sequence[int]) -> dict[int, datetime]:
+    """The times of the events at these positions, as far as there are any."""
+    rows = await session.fetch(
+        "SELECT position, recorded_at FROM events WHERE position = ANY ($1::bigint[])", positions
+    )
+    return {row["position"]: row["recorded_at"] for row in rows}
 
 
 async def log_head(session: Reader) -> int:

@@ -32,7 +32,38 @@ _THIS_MACHINE: Final = ("127.0.0.1", "::1", "localhost")
 _BY_NAME: Final = ("require", "verify-ca", "verify-full")
 """Ways of TLS in which the server is to hear or prove its name: there the name must not give way to its addresses."""
 
+PROBED: Final[Sequence[tuple[int, str, int]]] = (
+    (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
+    (socket.IPPROTO_TCP, "TCP_KEEPIDLE", 5),
+    (socket.IPPROTO_TCP, "TCP_KEEPINTVL", 2),
+    (socket.IPPROTO_TCP, "TCP_KEEPCNT", 3),
+    (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", 10_000),
+)
+"""Options of the socket, as far as the system knows them: a server that vanishes without a word, or a wall between that
+forgets the line, is noticed within some ten seconds, also where nothing is asked."""
+
+TIMELINE: Final = (
+    "SELECT (pg_control_system()).system_identifier || ':' || CASE WHEN pg_is_in_recovery() THEN '' "
+    "ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END"
+)
+
 _log = structlog.get_logger("weir.postgres")
+
+
+class ProbedConnection(asyncpg.Connection):
+    """The driver's connection, over a line that is probed. Here the driver shows its transport, and nowhere else."""
+
+    def __init__(self, protocol: Any, transport: asyncio.Transport, *more: Any) -> None:
+        super().__init__(protocol, transport, *more)
+        probe(transport.get_extra_info("socket"))
+
+
+def probe(line: Any) -> None:
+    """Has the system ask the other end of a socket whether it is there. A local one needs no such question."""
+    if line is not None and line.family != socket.AF_UNIX:
+        for level, name, value in PROBED:
+            if (option := getattr(socket, name, None)) is not None:
+                line.setsockopt(level, option, value)
 
 
 class Server(NamedTuple):
@@ -62,6 +93,17 @@ async def prepare(connection: Any) -> None:
     await connection.set_type_codec("json", schema="pg_catalog", encoder=bytes, decoder=bytes, format="binary")
 
 
+async def timeline(connection: Any) -> str:
+    """The cluster and its timeline: the server begins another with each promotion and each recovery to a point in time.
+
+    Empty where it does not say, as some that are managed by others.
+    """
+    try:
+        return str(await connection.fetchval(TIMELINE))
+    except (asyncpg.InsufficientPrivilegeError, asyncpg.UndefinedFunctionError):
+        return ""
+
+
 def options(url: SecretStr, *, pgbouncer: bool = False) -> dict[str, Any]:
     """The driver's arguments for a URL. A pooler in transaction mode gets no prepared statements.
 
@@ -69,7 +111,8 @@ def options(url: SecretStr, *, pgbouncer: bool = False) -> dict[str, Any]:
     """
     dsn = url.get_secret_value().replace("postgresql+asyncpg://", "postgresql://", 1)
     mode: dict[str, Any] = {"statement_cache_size": 0} if pgbouncer else {"target_session_attrs": "read-write"}
-    return {"dsn": dsn, "timeout": CONNECT_SECONDS, **mode, **_encryption(dsn)}
+    line = {"connection_class": ProbedConnection, "timeout": CONNECT_SECONDS}
+    return {"dsn": dsn, **line, **mode, **_encryption(dsn)}
 
 
 def _encryption(dsn: str) -> dict[str, Any]:
@@ -117,13 +160,17 @@ async def _resolved(host: str, port: int | None) -> list[str]:
 
 
 class Connector:
-    """Opens connections to whichever server of a URL takes them, beginning with the one that did last time."""
+    """Opens connections to whichever server of a URL takes them, beginning with the one that did last time.
+
+    ``on_timeline`` is told the timeline of each before anybody may use it.
+    """
 
     def __init__(self, url: SecretStr, *, pgbouncer: bool = False, resolve: Resolve = _resolved) -> None:
         self._resolve = resolve
         self._options = options(url, pgbouncer=pgbouncer)
         self._servers = servers(self._options["dsn"])
         self._by_name = _ssl_mode(self._options["dsn"]) in _BY_NAME
+        self.on_timeline: Callable[[str], None] | None = None
         self._last_named: Server | None = None
         self._last: Server | None = None
 
@@ -153,6 +200,8 @@ class Connector:
             async with asyncio.timeout(CONNECT_SECONDS):
                 connection = await asyncpg.connect(**{**self._options, **server.arguments(), **more})
                 await prepare(connection)
+                if self.on_timeline is not None:
+                    self.on_timeline(await timeline(connection))
         except BaseException:
             if connection is not None:
                 connection.terminate()

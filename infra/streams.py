@@ -56,14 +56,18 @@ async def open_connection(url: SecretStr, *, answer_seconds: float = ANSWER_SECO
 
 @dataclass(frozen=True, kw_only=True)
 class Keys:
-    """The names that one log uses in Redis. Another log in the same server (a restored copy, a test) has others."""
+    """The names that one log uses in Redis. Another log in the same server has others.
+
+    What tells of events has names by the log's ``history``: a restored copy, or what went on after a failover, has
+    others again. What does not (the doorbell, rates) has them by its ``log_id``.
+    """
 
     prefix: str
 
     @classmethod
-    def of(cls, log_id: UUID) -> "Keys":
-        """The names for a log."""
-        return cls(prefix=f"weir:{log_id.hex[:8]}:")
+    def of(cls, log: UUID) -> "Keys":
+        """The names for a log, by its history or its id."""
+        return cls(prefix=f"weir:{log.hex[:8]}:")
 
     def events(self, shard: int) -> str:
         """The stream of a shard: entry ``<position>-0`` for each of its events."""

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from infra.log import Session
+from infra.log import Session, log_head
 from projections.all import PROJECTIONS
 from projections.declaration import Projection
 
@@ -27,25 +27,32 @@ async def install(session: Session) -> None:
                 await _lay_down(session, projection)
 
 
-async def outdated(session: Session) -> list[Projection[Any]]:
-    """The read models whose served rows were folded by code of another version: they are to be built anew."""
+async def outdated(session: Session, *, spoiled: bool = False) -> list[Projection[Any]]:
+    """The read models whose served rows were folded by code of another version: they are to be built anew.
+
+    ``spoiled``: only those of no version, which were made of nothing yet, or of events that the log has lost.
+    """
     rows = await session.fetch(
         "SELECT p.name, g.code_version FROM projections p JOIN generations g "
         "ON g.projection = p.name AND g.generation = p.live_generation"
     )
     served = {row["name"]: row["code_version"] for row in rows}
-    return [each for each in PROJECTIONS.values() if served.get(each.name, each.version) != each.version]
+    found = [each for each in PROJECTIONS.values() if served.get(each.name, each.version) != each.version]
+    return [each for each in found if not (spoiled and served[each.name])]
 
 
 async def _lay_down(session: Session, projection: Projection[Any]) -> None:
     name = projection.name
+    # Over a log that has events already an empty table is not what they make: it counts as outdated, is built by the
+    # same `weir migrate`, and is given to no worker until then.
+    version = projection.version if await log_head(session) == 0 else 0
     await session.execute("INSERT INTO projections (name, live_generation) VALUES ($1, $2)", name, FIRST)
     await session.execute(
         "INSERT INTO generations (projection, generation, code_version, state, finished_at) "
         "VALUES ($1, $2, $3, 'live', now())",
         name,
         FIRST,
-        projection.version,
+        version,
     )
     await create_table(session, projection, FIRST)
     await create_indexes(session, projection, FIRST)

@@ -8,6 +8,7 @@ because what it remembers of the stream is no longer true.
 # ruff: noqa: S608 -- the names of columns are put into statements here, and nothing else
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypeAlias
@@ -17,13 +18,15 @@ import asyncpg
 import structlog
 
 from domain.registry import EVENTS
+from infra.errors import Fenced
 from infra.leases import Place
+from infra.leases.checkpoints import guard
 from infra.log import Entry, Session, read_stream
 from projections.all import PROJECTIONS
-from projections.runtime.consumer import is_poison
+from projections.runtime.consumer import Lease, is_poison
 from projections.runtime.folding import Parking, describe, fold
 from projections.runtime.metrics import ConsumerMetrics
-from projections.runtime.table import Table
+from projections.runtime.table import Table, load
 
 _COLUMNS: Final = (
     "id, consumer, generation, shard, stream_id, position, event_type, error, unknown, attempts, parked_at"
@@ -52,6 +55,10 @@ class NotParked(Exception):
     """There is no such parked stream (any more)."""
 
 
+class KeptByAnother(Exception):
+    """The read model is kept by a release that folds in another way: it is for that one to take the stream up."""
+
+
 Apply: TypeAlias = Callable[[Session, Parked, Sequence[Entry]], Awaitable[Parking | None]]
 """Applies a stream's events in the caller's transaction; answers the one that failed, if any, and why. Those before it
 are applied then, and none after it."""
@@ -59,14 +66,22 @@ are applied then, and none after it."""
 
 async def write(session: Session, consumer: str, generation: int, parkings: Sequence[Parking]) -> None:
     """Parks streams, in the caller's transaction."""
-    await session.executemany(
-        "INSERT INTO parked (consumer, generation, shard, stream_id, position, event_type, error, unknown) "
-        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (consumer, generation, stream_id) DO NOTHING",
-        [
-            (consumer, generation, each.shard, each.stream_id, each.position, each.type, _text(error), unknown)
-            for each, error, unknown in parkings
-        ],
-    )
+    if parkings:
+        await session.execute(
+            "INSERT INTO parked (consumer, generation, shard, stream_id, position, event_type, error, unknown) "
+            "SELECT * FROM unnest($1::text[], $2::integer[], $3::smallint[], $4::uuid[], $5::bigint[], $6::text[], "
+            "$7::text[], $8::boolean[]) ON CONFLICT (consumer, generation, stream_id) DO NOTHING",
+            *columns([(Place(consumer, generation, each.entry.shard), each) for each in parkings]),
+        )
+
+
+def columns(parkings: Sequence[tuple[Place, Parking]]) -> list[list[Any]]:
+    """Parkings, each with its place, as the arrays that a statement takes."""
+    rows = [
+        (place.consumer, place.generation, each.shard, each.stream_id, each.position, each.type, _text(error), unknown)
+        for place, (each, error, unknown) in parkings
+    ]
+    return [list(column) for column in zip(*rows, strict=True)]
 
 
 def tell(consumer: str, metrics: ConsumerMetrics, parkings: Sequence[Parking]) -> None:
@@ -81,14 +96,6 @@ def tell(consumer: str, metrics: ConsumerMetrics, parkings: Sequence[Parking]) -
             type=each.entry.type,
             error=each.error,
         )
-
-
-async def parked_streams(session: Session, place: Place) -> set[UUID]:
-    """The streams of a shard that are set aside."""
-    rows = await session.fetch(
-        "SELECT stream_id FROM parked WHERE consumer = $1 AND generation = $2 AND ($3 = -1 OR shard = $3)", *place
-    )
-    return {row[0] for row in rows}
 
 
 async def listed(session: Session) -> list[Parked]:
@@ -113,64 +120,77 @@ async def skip(session: Session, parked_id: int, others: Mapping[str, Apply] | N
     return await _take_up(session, parked_id, skipping=True, apply=_appliers(others))
 
 
-async def release_known(session: Session, place: Place, others: Mapping[str, Apply] | None = None) -> bool:
-    """Takes up the streams of a shard that waited for a release that knows their event, if this is one.
+async def opened(
+    session: Session, leases: Sequence[Lease], others: Mapping[str, Apply] | None = None
+) -> dict[Lease, set[UUID]]:
+    """The streams that are set aside, for owners that begin and remember nothing yet.
 
-    For the owner of the shard, before it remembers anything of it. Answers whether there were any.
+    Those that waited for a release that knows their event are taken up first, if this is one; what was written then the
+    cache does not have. Whoever is the owner no longer takes up nothing.
     """
+    for parked_id, lease, event_type, unknown, _ in await _aside(session, leases):
+        if unknown and event_type in EVENTS:
+            with suppress(Fenced, NotParked):  # somebody was faster, and the step that is to follow moves nothing
+                await _take_up(session, parked_id, skipping=False, apply=_appliers(others), owner=lease)
+    aside: dict[Lease, set[UUID]] = {lease: set() for lease in leases}
+    for _, lease, _, _, stream_id in await _aside(session, leases):
+        aside[lease].add(stream_id)
+    return aside
+
+
+async def _aside(session: Session, leases: Sequence[Lease]) -> list[tuple[int, Lease, str, bool, UUID]]:
     rows = await session.fetch(
-        "SELECT id, event_type FROM parked WHERE consumer = $1 AND generation = $2 AND ($3 = -1 OR shard = $3) "
-        "AND unknown",
-        *place,
+        "SELECT p.id, l.place, p.event_type, p.unknown, p.stream_id FROM parked p "
+        "JOIN unnest($1::text[], $2::integer[], $3::smallint[]) "
+        "WITH ORDINALITY AS l (consumer, generation, shard, place) "
+        "ON l.consumer = p.consumer AND l.generation = p.generation AND l.shard IN (p.shard, -1) ORDER BY p.id",
+        *zip(*(lease.place for lease in leases), strict=True),
     )
-    due = [row["id"] for row in rows if row["event_type"] in EVENTS]
-    for parked_id in due:
-        await _take_up(session, parked_id, skipping=False, apply=_appliers(others), keep_owner=True)
-    return bool(due)
-
-
-async def refreshed(session: Session, place: Place) -> int:
-    """How far the cache has followed a checkpoint."""
-    position: int = await session.fetchval(
-        "SELECT refreshed FROM checkpoints WHERE consumer = $1 AND generation = $2 AND shard = $3", *place
-    )
-    return position
+    return [(row[0], leases[row[1] - 1], *row[2:]) for row in rows]
 
 
 async def _take_up(
-    session: Session, parked_id: int, *, skipping: bool, apply: Mapping[str, Apply], keep_owner: bool = False
+    session: Session, parked_id: int, *, skipping: bool, apply: Mapping[str, Apply], owner: Lease | None = None
 ) -> Parked | None:
     try:
         async with session.transaction():
-            parked, position = await _locked(session, parked_id)
+            await guard(session)
+            parked, position = await _locked(session, parked_id, owner)
             entries = await read_stream(session, parked.stream_id, parked.position + skipping, position)
             failed = await apply[parked.consumer](session, parked, entries)
-            await _fence_owner(session, parked, keep_owner)
+            await _fence_owner(session, parked, owner)
             return await _settled(session, parked, failed)
-    except asyncpg.PostgresError as error:
+    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         if not is_poison(error):
             raise
         return await _still(session, parked_id, describe(error))
 
 
-async def _locked(session: Session, parked_id: int) -> tuple[Parked, int]:
+async def _locked(session: Session, parked_id: int, owner: Lease | None) -> tuple[Parked, int]:
     """The parked stream and its consumer's position, which stays where it is until the transaction ends.
 
-    The checkpoint is locked before the parked row, as its owner does.
+    The checkpoint is locked before the parked row, as its owner does; and for an owner only if it is that still.
     """
-    position = await session.fetchval(
-        "SELECT c.position FROM checkpoints c JOIN parked p USING (consumer, generation) "
+    found = await session.fetchrow(
+        "SELECT c.position, c.owner, c.epoch, (SELECT code_version FROM generations g WHERE g.projection = c.consumer "
+        "AND g.generation = c.generation) FROM checkpoints c JOIN parked p USING (consumer, generation) "
         "WHERE p.id = $1 AND c.shard IN (p.shard, -1) FOR UPDATE OF c",
         parked_id,
     )
+    if found and owner and (found["owner"], found["epoch"]) != (owner.owner, owner.epoch):
+        raise Fenced(owner.place.consumer, owner.shard)
     row = await session.fetchrow(f"SELECT {_COLUMNS} FROM parked WHERE id = $1 FOR UPDATE", parked_id)
-    if row is None or position is None:
+    if row is None or found is None:
         raise NotParked(parked_id)
-    return Parked(**row), position
+    if found["code_version"] is not None and found["code_version"] != PROJECTIONS[row["consumer"]].version:
+        raise KeptByAnother(f"{row['consumer']} is kept by a release of version {found['code_version']}")
+    return Parked(**row), found["position"]
 
 
-async def _fence_owner(session: Session, parked: Parked, keep_owner: bool) -> None:
+async def _fence_owner(session: Session, parked: Parked, owner: Lease | None) -> None:
     """Has the owner start anew, and the cache brought up from before the failing event."""
+    if owner:
+        owner.refreshed = min(owner.refreshed, parked.position - 1)
     await session.execute(
         "UPDATE checkpoints SET refreshed = least(refreshed, $4 - 1), "
         "epoch = epoch + ($5::boolean)::integer, owner = CASE WHEN $5 THEN NULL ELSE owner END "
@@ -179,7 +199,7 @@ async def _fence_owner(session: Session, parked: Parked, keep_owner: bool) -> No
         parked.generation,
         parked.shard,
         parked.position,
-        not keep_owner,
+        owner is None,
     )
 
 
@@ -217,8 +237,9 @@ async def _apply_to_rows(session: Session, parked: Parked, entries: Sequence[Ent
     projection = PROJECTIONS[parked.consumer]
     table: Table[Any] = Table(projection, parked.generation)
     handled = [entry for entry in entries if projection.concerns(entry.type)]
-    rows = await table.load(session, {key for entry in handled if (key := _key(parked.consumer, entry))})
-    folded = fold(projection, rows, set(), handled)
+    keys = {key for entry in handled if (key := _key(parked.consumer, entry))}
+    rows = (await load(session, {table: keys}))[table]
+    folded = fold(projection, {key: row.kept for key, row in rows.items()}, set(), handled)
     await table.put(session, folded.written)
     return folded.parkings[0] if folded.parkings else None
 

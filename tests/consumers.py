@@ -12,17 +12,18 @@ from redis.asyncio import Redis
 from infra.cache import CacheAway, Document
 from infra.database import Database
 from infra.leases import WHOLE, Place
-from infra.log import Entry, Log, Session, identify
+from infra.leases.checkpoints import LOCK_SECONDS
+from infra.log import Log, Session, identify
 from infra.settings import Settings
 from projections.all import PROJECTIONS
 from projections.declaration import Projection
 from projections.generations import install
-from projections.runtime.consumer import Lease, Step, move
-from projections.runtime.host import Factory, Host
-from projections.runtime.metrics import ConsumerMetrics, RuntimeMetrics
+from projections.runtime.consumer import Answers, Consumer, Lease, Member, Step, move
+from projections.runtime.host import Host
+from projections.runtime.metrics import RuntimeMetrics
+from projections.runtime.projecting import Projecting
 from tests.event_logs import LogWriter, Shop, expected_rows, log_writer, stored_rows
 from tests.write_side import eventually
-from workers.projector import factories
 from workers.relay import Relay, RelayMetrics
 
 SHARDED, WHOLE_LOG = "sharded_recorder", "whole_recorder"
@@ -59,38 +60,34 @@ class Told:
 class Recorder:
     """A consumer that writes down every event that it is given, in the transaction of its checkpoint."""
 
-    generation = 0
-    linger = 0.01
-
     def __init__(
         self, *, whole: bool, fenced: bool = True, pause: asyncio.Event | None = None, rest: float = 0.0
     ) -> None:
         self.name = WHOLE_LOG if whole else SHARDED
         self.whole = whole
-        self.rest = rest
+        self.members = [
+            Member(name=self.name, rest=rest, linger=0.01, wants=lambda event_type: event_type != "product.repriced")
+        ]
         self.steps: list[int] = []
         self.begun = asyncio.Event()
         self._fenced = fenced
         self._pause = pause
 
-    def wants(self, entry: Entry) -> bool:
-        return entry.type != "product.repriced"
-
-    async def advance(self, session: Session, steps: Sequence[Step]) -> Mapping[int, int]:
+    async def advance(self, session: Session, steps: Sequence[Step]) -> Answers[int]:
         self.begun.set()
         self.steps += [len(step.entries) for step in steps if step.entries]
         if self._pause is not None:
             await self._pause.wait()
         async with session.transaction():
-            moved = await move(session, self, steps)
-            written = [step for step in steps if step.lease.shard in moved or not self._fenced]
+            refused = await move(session, steps)
+            written = [step for step in steps if step.lease not in refused or not self._fenced]
             await session.executemany(
                 "INSERT INTO seen (consumer, shard, position) VALUES ($1, $2, $3)",
                 [(self.name, step.lease.shard, entry.position) for step in written for entry in step.entries],
             )
-        return {step.lease.shard: step.upto for step in written}
+        return {step.lease: step.upto if step in written else refused[step.lease] for step in steps}
 
-    async def park(self, _session: Session, _step: Step, error: str) -> Mapping[int, int]:
+    async def park(self, _session: Session, _step: Step, error: str) -> Answers[int]:
         raise AssertionError(error)
 
     async def follow(self, lease: Lease, upto: int, changes: Sequence[int] | None) -> None:
@@ -122,11 +119,15 @@ class Scene:
 
     @asynccontextmanager
     async def process(
-        self, consumers: Mapping[str, Factory], kind: str = "tests", **changes: Any
+        self,
+        consumers: Sequence[Consumer[Any]],
+        kind: str = "tests",
+        metrics: RuntimeMetrics | None = None,
+        **changes: Any,
     ) -> AsyncIterator[Host]:
         """A process that consumes, with a pool of its own."""
         settings = self.settings.model_copy(update={"lease_seconds": 1.0, **changes})
-        database = Database(settings)
+        database = Database(settings, lock_seconds=LOCK_SECONDS)
         host = Host(
             consumers,
             kind=kind,
@@ -134,7 +135,7 @@ class Scene:
             redis_url=settings.redis_url,
             log=self.log,
             lease_seconds=settings.lease_seconds,
-            metrics=RuntimeMetrics(CollectorRegistry()),
+            metrics=metrics or RuntimeMetrics(CollectorRegistry()),
             standalone=_places(consumers, self.log.shards),
         )
         try:
@@ -149,10 +150,11 @@ class Scene:
     ) -> AsyncIterator[Host]:
         """A process that runs read models, and tells ``told`` of their changes."""
         async with AsyncExitStack() as stack:
-            database = Database(self.settings.model_copy(update=changes))
+            database = Database(self.settings.model_copy(update=changes), lock_seconds=LOCK_SECONDS)
             stack.push_async_callback(database.close)
-            made = factories(projections, database, self.told)
-            yield await stack.enter_async_context(self.process(made, "projections", **changes))
+            metrics = RuntimeMetrics(CollectorRegistry())
+            consumer = Projecting(projections, database=database, refresher=self.told, metrics=metrics)
+            yield await stack.enter_async_context(self.process([consumer], "projections", metrics, **changes))
 
     async def seen(self, consumer: str, shard: int) -> list[int]:
         """What the recorder wrote down, in the order in which it did."""
@@ -204,27 +206,15 @@ class Scene:
         assert await stored_rows(self.writer.session, projection, generation) == expected
 
 
-def recorders(**made: Callable[[], Recorder]) -> dict[str, Factory]:
-    """Factories of recorders, as a process takes them."""
-    return {name: _recording(make) for name, make in made.items()}
+def both() -> list[Recorder]:
+    """One consumer of each kind."""
+    return [Recorder(whole=False), Recorder(whole=True)]
 
 
-def _recording(make: Callable[[], Recorder]) -> Factory:
-    def factory(_generation: int, _metrics: ConsumerMetrics) -> Recorder:
-        return make()
-
-    return factory
-
-
-BOTH = recorders(
-    sharded_recorder=lambda: Recorder(whole=False),
-    whole_recorder=lambda: Recorder(whole=True),
-)
-
-
-def _places(consumers: Mapping[str, Factory], shards: int) -> list[Place]:
-    places = [Place(SHARDED, 0, shard) for shard in range(shards)] if SHARDED in consumers else []
-    return [*places, Place(WHOLE_LOG, 0, WHOLE)] if WHOLE_LOG in consumers else places
+def _places(consumers: Sequence[Consumer[Any]], shards: int) -> list[Place]:
+    names = {member.name for consumer in consumers for member in consumer.members}
+    places = [Place(SHARDED, 0, shard) for shard in range(shards)] if SHARDED in names else []
+    return [*places, Place(WHOLE_LOG, 0, WHOLE)] if WHOLE_LOG in names else places
 
 
 @asynccontextmanager

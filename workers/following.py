@@ -14,9 +14,9 @@ from infra import timers
 from infra.log import Entry, Log, Session
 from projections import parking
 from projections.parking import Apply, Parked
-from projections.runtime.consumer import Lease, Step, move
+from projections.runtime.consumer import Answers, Lease, Member, Step, move
 from projections.runtime.folding import Parking
-from projections.runtime.metrics import ConsumerMetrics
+from projections.runtime.metrics import RuntimeMetrics
 from workers.notes import write_notes
 from workers.turns import Turned, kept, turn_all
 
@@ -30,57 +30,51 @@ LINGER_SECONDS: Final = 0.25
 class Following:
     """The consumer. It is sharded, and tells nobody of what it changes: timers are found when they are due."""
 
-    generation = 0
     whole = False
-    rest = COMMIT_SECONDS
-    linger = LINGER_SECONDS
 
-    def __init__(self, process: Process[Any, Any], log: Log, *, domain: str, metrics: ConsumerMetrics) -> None:
+    def __init__(self, process: Process[Any, Any], log: Log, *, domain: str, metrics: RuntimeMetrics) -> None:
         """``domain`` is the right side of Message-IDs."""
-        self.name = process.name
+        self._name = process.name
         self._process = process
         self._log = log
         self._domain = domain
-        self._metrics = metrics
+        self._metrics = metrics.of(process.name)
+        self.members = [Member(name=process.name, rest=COMMIT_SECONDS, linger=LINGER_SECONDS, wants=self._wants)]
 
-    def wants(self, entry: Entry) -> bool:
+    def _wants(self, event_type: str) -> bool:
         """Every event of its streams, those that only a newer release knows among them: it counts their versions."""
-        return entry.type.partition(".")[0] == self._process.category
+        return event_type.partition(".")[0] == self._process.category
 
-    async def advance(self, session: Session, steps: Sequence[Step]) -> Mapping[int, None]:
+    async def advance(self, session: Session, steps: Sequence[Step]) -> Answers[None]:
         """Writes rows, timers, notes and checkpoints in one transaction, whose commit waits for the disk."""
-        for step in steps:
-            if step.lease.memory is None:
-                apply = {self.name: applier(self._process, self._log, self._domain)}
-                await parking.release_known(session, step.lease.place, apply)
-                step.lease.memory = await parking.parked_streams(session, step.lease.place)
-        async with session.transaction():
-            moved = await move(session, self, steps)
-            mine = [step for step in steps if step.lease.shard in moved]
-            entries = [entry for step in mine for entry in step.entries]
-            aside = {stream for step in mine for stream in step.lease.memory}
-            result = await follow(session, self._process, self._log, self._domain, entries, aside)
-            await parking.write(session, self.name, self.generation, result.parkings)
-        self._set_aside(mine, result.parkings)
-        return dict.fromkeys(moved)
+        if strangers := [step.lease for step in steps if step.lease.memory is None]:
+            apply = {self._name: applier(self._process, self._log, self._domain)}
+            for lease, aside in (await parking.opened(session, strangers, apply)).items():
+                lease.memory = aside
+        return await self._write(session, steps, [])
 
-    async def park(self, session: Session, step: Step, error: str) -> Mapping[int, None]:
+    async def park(self, session: Session, step: Step, error: str) -> Answers[None]:
         """Writes nothing of the step's event but that it is parked."""
-        parkings = [Parking(entry, error) for entry in step.entries]
-        async with session.transaction():
-            moved = await move(session, self, [step])
-            await parking.write(session, self.name, self.generation, parkings if moved else [])
-        self._set_aside([step], parkings if moved else [])
-        return dict.fromkeys(moved)
+        return await self._write(session, [step], [Parking(entry, error) for entry in step.entries])
 
     async def follow(self, lease: Lease, upto: int, changes: Sequence[None] | None) -> None:
         """There is nobody to tell."""
 
-    def _set_aside(self, steps: Sequence[Step], parkings: Sequence[Parking]) -> None:
-        leases = {step.lease.shard: step.lease for step in steps}
-        for parked in parkings:
+    async def _write(self, session: Session, steps: Sequence[Step], parkings: Sequence[Parking]) -> Answers[None]:
+        async with session.transaction():
+            refused = await move(session, steps)
+            moved = [step for step in steps if step.lease not in refused]
+            aside = {stream for step in moved for stream in step.lease.memory}
+            if not parkings:
+                entries = [entry for step in moved for entry in step.entries]
+                result = await follow(session, self._process, self._log, self._domain, entries, aside)
+                parkings = result.parkings
+            await parking.write(session, self._name, 0, parkings if moved else [])
+        leases = {step.lease.shard: step.lease for step in moved}
+        for parked in parkings if moved else ():
             leases[parked.entry.shard].memory.add(parked.entry.stream_id)
-        parking.tell(self.name, self._metrics, parkings)
+        parking.tell(self._name, self._metrics, parkings if moved else [])
+        return {step.lease: refused.get(step.lease) for step in steps}
 
 
 async def follow(

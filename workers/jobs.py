@@ -70,7 +70,7 @@ async def _queue(settings: Settings) -> str:
     """The queue of the log that the settings lead to."""
     database = Database(settings)
     try:
-        return Keys.of((await known_log(database)).log_id).jobs
+        return Keys.of((await known_log(database)).history).jobs
     finally:
         await database.close()
 

@@ -12,16 +12,19 @@ import logging
 import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from typing import Any, Final, Literal, TypeAlias
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
+import asyncpg
 import structlog
 import uvicorn
 import uvloop
 from prometheus_client import CollectorRegistry
 
 from infra.database import Database
+from infra.errors import Unavailable
 from infra.health import Component, health_app
+from infra.log import Log, identify
 from infra.metrics import new_registry
 from infra.settings import Settings
 from infra.startup import known_log
@@ -39,7 +42,16 @@ PARTS: Final[Mapping[Kind, Part]] = {"relay": run_relay, "projections": run_proj
 HANGING_SECONDS: Final = 5.0
 """A process that has not ended this long after its drain says where it hangs and is ended."""
 
+HISTORY_SECONDS: Final = 1.0
+"""How often it is asked which log this is."""
+
+T = TypeVar("T")
+
 _log = structlog.get_logger("weir.worker")
+
+
+class OtherLog(Exception):
+    """The log behind the database is not the one that this process began with."""
 
 
 class PartEnded(Exception):
@@ -72,10 +84,11 @@ async def run_worker(kinds: Collection[Kind], settings: Settings, *, stop: async
         readiness = Readiness(stop)
         components = (readiness.component, _postgres(database))
         await stack.enter_async_context(served_health(settings, components, registry))
-        await _unless(stop, known_log(database))
+        log = await _unless(stop, known_log(database))
         readiness.started = True
         _log.info("worker started", kinds=sorted(kinds))
-        await run_parts([PARTS[kind] for kind in sorted(set(kinds))], settings, registry, stop)
+        parts = [PARTS[kind] for kind in sorted(set(kinds))]
+        await run_parts([*parts, _watching(database, log)] if log else parts, settings, registry, stop)
         _log.info("worker drained", kinds=sorted(kinds))
 
 
@@ -99,7 +112,25 @@ async def _run_part(part: Part, settings: Settings, registry: CollectorRegistry,
         raise PartEnded(getattr(part, "__name__", "a part"))
 
 
-async def _unless(stop: asyncio.Event, work: Awaitable[Any]) -> None:
+def _watching(database: Database, log: Log) -> Part:
+    """A part that fails when the log behind the database is another, or has another history: it was restored, or its
+    server has failed over. What the process remembers is not of it, and the names that it uses in Redis are not its.
+    """
+
+    async def watch(_settings: Settings, _registry: CollectorRegistry, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(HISTORY_SECONDS):
+                    await stop.wait()
+            with suppress(Unavailable, asyncpg.PostgresError):
+                async with database.acquire() as session:
+                    if await identify(session) != log:
+                        raise OtherLog
+
+    return watch
+
+
+async def _unless(stop: asyncio.Event, work: Awaitable[T]) -> T | None:
     """Waits for the work, but gives it up at ``stop``."""
     task = asyncio.ensure_future(work)
     stopping = asyncio.ensure_future(stop.wait())
@@ -107,8 +138,8 @@ async def _unless(stop: asyncio.Event, work: Awaitable[Any]) -> None:
     stopping.cancel()
     if not task.done():
         task.cancel()
-        return
-    task.result()
+        return None
+    return task.result()
 
 
 class Readiness:

@@ -1,58 +1,55 @@
 """The projections worker: runs every read model, in its share of the shards."""
 
 import asyncio
-from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
-from typing import Any
 
 from prometheus_client import CollectorRegistry
 
 from infra.cache import Refresher
-from infra.database import Database
+from infra.database import Database, connect
+from infra.leases.checkpoints import LOCK_SECONDS
+from infra.repeating import repeating
 from infra.settings import Settings
 from infra.startup import known_log
 from projections.all import PROJECTIONS
-from projections.declaration import Projection
-from projections.runtime.host import Factory, Host
-from projections.runtime.metrics import ConsumerMetrics, RuntimeMetrics
+from projections.rebuild import Busy, renew
+from projections.runtime.host import Host
+from projections.runtime.metrics import RuntimeMetrics
 from projections.runtime.projecting import Projecting
-from projections.runtime.projecting import Refresher as RefresherPort
 
 KIND = "projections"
+RENEWAL_SECONDS = 10.0
+"""How often a read model is looked for whose rows are not to be added to."""
 
 
 async def run_projector(settings: Settings, registry: CollectorRegistry, stop: asyncio.Event) -> None:
     """Projects until ``stop``, then finishes the batch in flight and gives every shard back."""
-    database = Database(settings)
+    database = Database(settings, lock_seconds=LOCK_SECONDS)
     try:
         log = await known_log(database)
         async with Refresher(settings, log).running() as refresher:
+            metrics = RuntimeMetrics.shared(registry)
             host = Host(
-                factories(PROJECTIONS, database, refresher),
+                [Projecting(PROJECTIONS, database=database, refresher=refresher, metrics=metrics)],
                 kind=KIND,
                 database=database,
                 redis_url=settings.redis_url,
                 log=log,
                 lease_seconds=settings.lease_seconds,
-                metrics=RuntimeMetrics.shared(registry),
+                metrics=metrics,
             )
-            await host.run(stop)
+            async with repeating("making read models anew", partial(_make_anew, settings), RENEWAL_SECONDS):
+                await host.run(stop)
     finally:
         await database.close()
 
 
-def factories(
-    projections: Mapping[str, Projection[Any]], database: Database, refresher: RefresherPort
-) -> dict[str, Factory]:
-    """How the consumer of each read model's generation is made."""
-    return {name: partial(_projecting, each, database, refresher) for name, each in projections.items()}
-
-
-def _projecting(
-    projection: Projection[Any],
-    database: Database,
-    refresher: RefresherPort,
-    generation: int,
-    metrics: ConsumerMetrics,
-) -> Projecting:
-    return Projecting(projection, generation, database=database, refresher=refresher, metrics=metrics)
+async def _make_anew(settings: Settings) -> None:
+    """Rebuilds what is spoiled, unless somebody else is at it."""
+    session = await connect(settings.direct_url)
+    try:
+        with suppress(Busy):
+            await renew(session, settings.direct_url, spoiled=True)
+    finally:
+        await session.close()

@@ -4,7 +4,7 @@ It reads the whole log in its one order, so that an account's address is known b
 this consumer reacts: a read model that is rebuilt reads the same events and sends nothing.
 """
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from functools import partial
 from typing import Final
 from uuid import UUID
@@ -17,9 +17,9 @@ from infra.links import Link
 from infra.log import Entry, Log, Session
 from projections import parking
 from projections.parking import Apply, Parked
-from projections.runtime.consumer import Lease, Step, move
+from projections.runtime.consumer import Answers, Lease, Member, Step, move
 from projections.runtime.folding import Parking
-from projections.runtime.metrics import ConsumerMetrics
+from projections.runtime.metrics import RuntimeMetrics
 from workers import recipients
 from workers.follow_up import Erased, FollowUp, Linked, Recipient, follow_up, told_of
 from workers.reactions import REACTIONS, react
@@ -39,36 +39,29 @@ _CONTEXTS: Final = frozenset(name.partition(".")[0] for name in TYPES)
 class Reacting:
     """The consumer. What a step changes are the ids of the mails that it wrote down."""
 
-    name = NAME
-    generation = 0
     whole = True
-    rest = COMMIT_SECONDS
-    linger = LINGER_SECONDS
 
-    def __init__(self, log: Log, *, domain: str, wake_mail: Callable[[], None], metrics: ConsumerMetrics) -> None:
+    def __init__(self, log: Log, *, domain: str, wake_mail: Callable[[], None], metrics: RuntimeMetrics) -> None:
         """``domain`` is the right side of Message-IDs. ``wake_mail`` is called where mails have become due."""
         self._log = log
         self._domain = domain
         self._wake_mail = wake_mail
-        self._metrics = metrics
+        self._metrics = metrics.of(NAME)
+        self.members = [Member(name=NAME, rest=COMMIT_SECONDS, linger=LINGER_SECONDS, wants=wants)]
 
-    def wants(self, entry: Entry) -> bool:
-        """Events that it folds or reacts to, and those that only a newer release would know how to react to."""
-        return entry.type in TYPES or (entry.type not in EVENTS and entry.type.partition(".")[0] in _CONTEXTS)
-
-    async def advance(self, session: Session, steps: Sequence[Step]) -> Mapping[int, list[UUID]]:
+    async def advance(self, session: Session, steps: Sequence[Step]) -> Answers[list[UUID]]:
         """Writes addresses, mails and checkpoint in one transaction.
 
         Its commit waits for the disk, unlike that of a read model: a mail that was sent must not be forgotten.
         """
         (step,) = steps
         if step.lease.memory is None:
-            await parking.release_known(session, step.lease.place, {NAME: applier(self._log, self._domain)})
-            step.lease.memory = await parking.parked_streams(session, step.lease.place)
+            apply = {NAME: applier(self._log, self._domain)}
+            step.lease.memory = (await parking.opened(session, [step.lease], apply))[step.lease]
         known = await _addresses_known(session, step.entries)
         return await self._write(session, step, follow_up(step.entries, known, step.lease.memory))
 
-    async def park(self, session: Session, step: Step, error: str) -> Mapping[int, list[UUID]]:
+    async def park(self, session: Session, step: Step, error: str) -> Answers[list[UUID]]:
         """Writes nothing of the step's event but that it is parked."""
         return await self._write(session, step, FollowUp(parkings=[Parking(entry, error) for entry in step.entries]))
 
@@ -77,17 +70,20 @@ class Reacting:
         if any(changes or ()):
             self._wake_mail()
 
-    async def _write(self, session: Session, step: Step, result: FollowUp) -> Mapping[int, list[UUID]]:
-        lease = step.lease
+    async def _write(self, session: Session, step: Step, result: FollowUp) -> Answers[list[UUID]]:
         async with session.transaction():
-            if not await move(session, self, [step]):
-                return {}
+            if refused := await move(session, [step]):
+                return refused
             ids = await write_down(session, self._log, self._domain, result)
-            if result.parkings:
-                await parking.write(session, self.name, self.generation, result.parkings)
-        lease.memory.update(parked.entry.stream_id for parked in result.parkings)
-        parking.tell(self.name, self._metrics, result.parkings)
-        return {lease.shard: ids}
+            await parking.write(session, NAME, 0, result.parkings)
+        step.lease.memory.update(parked.entry.stream_id for parked in result.parkings)
+        parking.tell(NAME, self._metrics, result.parkings)
+        return {step.lease: ids}
+
+
+def wants(event_type: str) -> bool:
+    """Events that it folds or reacts to, and those that only a newer release would know how to react to."""
+    return event_type in TYPES or (event_type not in EVENTS and event_type.partition(".")[0] in _CONTEXTS)
 
 
 async def write_down(session: Session, log: Log, domain: str, result: FollowUp) -> list[UUID]:

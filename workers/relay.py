@@ -8,6 +8,8 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from datetime import datetime
+from time import monotonic
 from typing import Final
 
 import asyncpg
@@ -19,7 +21,7 @@ from infra.database import Database
 from infra.errors import AWAY
 from infra.leases import Leader
 from infra.log import Log, log_head
-from infra.publishing import Page, Publisher, read_page
+from infra.publishing import OtherHistory, Page, Publisher, read_page
 from infra.settings import Settings
 from infra.startup import known_log
 from infra.streams import BROKEN, Keys, pack
@@ -40,6 +42,13 @@ class RelayMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.published = Counter("weir_relay_published", "Events written into streams.", registry=registry)
         self.lag = Gauge("weir_relay_lag_events", "Events of the log that are not in the streams.", registry=registry)
+        self.lag_seconds = Gauge(
+            "weir_relay_lag_seconds",
+            "Since when the leader has not had all of the log in the streams. It grows while either server is away.",
+            registry=registry,
+        )
+        self.complete: float | None = None
+        self.lag_seconds.set_function(lambda: 0.0 if self.complete is None else monotonic() - self.complete)
         self.leading = Gauge("weir_relay_leading", "1 where this process is the leader.", registry=registry)
 
 
@@ -60,7 +69,7 @@ class Relay:
         idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self.leader = Leader(database, LEASE, settings.lease_seconds)
-        self.publisher = Publisher(Keys.of(log.log_id), length=settings.stream_length)
+        self.publisher = Publisher(Keys.of(log.history), length=settings.stream_length)
         self._database = database
         self._url = settings.redis_url
         self._idle_seconds = idle_seconds
@@ -86,9 +95,14 @@ class Relay:
             if await self.leader.lead():
                 await self._lead(stop)
             else:
+                self._stand_by()
                 await self._wait(self._lease_seconds / 5)
         except _Deposed:
+            self._stand_by()
             _log.warning("another relay leads")
+        except OtherHistory:
+            self._resumed, self.publisher.cursor, self.publisher.recorded_at = 0, 0, None
+            _log.error("the streams are of another history than the log")
         except (*AWAY, asyncpg.PostgresError, *BROKEN) as error:
             _log.warning("relay waits", error=f"{type(error).__name__}: {error}")
             self._bell.clear()
@@ -97,7 +111,23 @@ class Relay:
         finally:
             self.metrics.leading.set(0)
 
+    def _stand_by(self) -> None:
+        """What is late is told by the one that leads."""
+        self.metrics.complete = None
+        self.metrics.lag.set(0)
+
+    async def _measure(self) -> None:
+        """Also while Redis is away: then above all somebody wants to know."""
+        async with self._database.acquire() as session:
+            head = await log_head(session)
+        self.metrics.lag.set(max(0, head - self.publisher.cursor))
+        if head < self.publisher.cursor:
+            raise OtherHistory
+        if self.metrics.complete is None:
+            self.metrics.complete = monotonic()
+
     async def _lead(self, stop: asyncio.Event) -> None:
+        await self._measure()
         async with self._wires() as (wire, bell):
             # A leader that only lost its connections goes on where it was; one that is new looks where that is.
             if self._resumed != self.leader.epoch:
@@ -118,15 +148,15 @@ class Relay:
         if self.leader.due:
             if not await self.leader.lead():
                 raise _Deposed
-            async with self._database.acquire() as session:
-                self.metrics.lag.set(await log_head(session) - self.publisher.cursor)
+            await self._measure()
 
     async def _carry(self, wire: Wire) -> bool:
         """Publishes a page, and while it is on its way has the next one read; answers whether there is more to do."""
         self._bell.clear()
-        page = await self._read(self.publisher.cursor)
+        began = monotonic()
+        page = await self._read(self.publisher.cursor, self.publisher.recorded_at)
         while page.rows:
-            following = asyncio.create_task(self._read(page.last)) if page.full else None
+            following = asyncio.create_task(self._read(page.last, page.recorded_at)) if page.full else None
             try:
                 self.metrics.published.inc(await self.publisher.publish(wire, page))
                 page = await following if following else Page([])
@@ -136,11 +166,12 @@ class Relay:
                     await asyncio.gather(following, return_exceptions=True)
             if self.leader.due:
                 return True
+        self.metrics.complete = began
         return self._bell.is_set()
 
-    async def _read(self, after: int) -> Page:
+    async def _read(self, after: int, recorded_at: datetime | None) -> Page:
         async with self._database.acquire() as session:
-            return await read_page(session, after)
+            return await read_page(session, after, recorded_at)
 
     @asynccontextmanager
     async def _wires(self) -> AsyncIterator[tuple[Wire, Wire]]:

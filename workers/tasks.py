@@ -34,26 +34,25 @@ async def run_tasks(settings: Settings, registry: CollectorRegistry, stop: async
         async with asyncio.TaskGroup() as group:
             group.create_task(_host(settings, registry, database, log, loops["post"].wake).run(stop))
             group.create_task(run_due_work(loops, stop, settings.drain_seconds))
-            group.create_task(run_jobs(settings, Keys.of(log.log_id).jobs, hands, stop))
+            group.create_task(run_jobs(settings, Keys.of(log.history).jobs, hands, stop))
 
 
 def _host(
     settings: Settings, registry: CollectorRegistry, database: Database, log: Log, wake_mail: Callable[[], None]
 ) -> Host:
     """What runs reactions and processes: one owner for the reactions, shards of the processes for all who work here."""
-    domain = domain_of(settings.mail_from)
-    processes = {
-        name: lambda _, metrics, process=process: Following(process, log, domain=domain, metrics=metrics)
-        for name, process in PROCESSES.items()
-    }
+    domain, metrics = domain_of(settings.mail_from), RuntimeMetrics.shared(registry)
     return Host(
-        {NAME: lambda _, metrics: Reacting(log, domain=domain, wake_mail=wake_mail, metrics=metrics), **processes},
+        [
+            Reacting(log, domain=domain, wake_mail=wake_mail, metrics=metrics),
+            *(Following(process, log, domain=domain, metrics=metrics) for process in PROCESSES.values()),
+        ],
         kind="tasks",
         database=database,
         redis_url=settings.redis_url,
         log=log,
         lease_seconds=settings.lease_seconds,
-        metrics=RuntimeMetrics.shared(registry),
+        metrics=metrics,
         standalone=[
             Place(NAME, 0, WHOLE),
             *(Place(name, 0, shard) for name in PROCESSES for shard in range(log.shards)),

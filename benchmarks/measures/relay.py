@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from time import perf_counter
 from uuid import UUID
 
@@ -16,55 +16,78 @@ from benchmarks.failure import Failed
 from benchmarks.figures import Figures
 from benchmarks.measure import WEIR, Bar, Lap, Measure
 from benchmarks.waiting import until
+from infra.log import identify
 from infra.streams import Keys, open_redis
 
 _PIPELINE = "SELECT page + pipelined XADD"
 _LOOK_SECONDS = 0.02
 _START_SECONDS = 30.0
+_HIDE = """
+BEGIN;
+ALTER TABLE events RENAME TO events_of_later;
+CREATE TABLE events (LIKE events_of_later INCLUDING DEFAULTS);
+INSERT INTO events SELECT * FROM events_of_later ORDER BY position LIMIT 1;
+COMMIT
+"""
+_SHOW = "BEGIN; DROP TABLE events; ALTER TABLE events_of_later RENAME TO events; COMMIT"
 
 
 @asynccontextmanager
 async def _opened(bench: Bench) -> AsyncIterator[Mapping[str, Lap]]:
     database = await bench.databases.long_log()
-    async with _as_if_new(database) as log_id:
-        streams = [Keys.of(log_id).events(shard) for shard in range(SHARDS)]
+    streams = [Keys.of(await _history(database)).events(shard) for shard in range(SHARDS)]
 
-        async def ours(_number: int) -> Figures:
-            async with open_redis(SecretStr(bench.redis)) as redis:
-                await redis.delete(*streams)
-                async with bench.weir_worker("relay", database):
-                    figures = await _watched(redis, streams, bench)
-                await redis.delete(*streams)
-            return figures
+    async def ours(_number: int) -> Figures:
+        async with open_redis(SecretStr(bench.redis)) as redis, AsyncExitStack() as stack:
+            await redis.delete(*streams)
+            async with _only_the_first(database):
+                await stack.enter_async_context(bench.weir_worker("relay", database))
+                await _begun(redis, streams)
+            figures = await _watched(redis, streams, bench)
+            await stack.aclose()
+            await redis.delete(*streams)
+        return figures
 
-        async def theirs(_number: int) -> Figures:
-            extra = {"events": bench.options.events}
-            return await bench.lap("benchmarks.peers.xadd_relay", database=database, extra=extra)
+    async def theirs(_number: int) -> Figures:
+        extra = {"events": bench.options.events}
+        return await bench.lap("benchmarks.peers.xadd_relay", database=database, extra=extra)
 
-        yield {WEIR: ours, _PIPELINE: theirs}
+    yield {WEIR: ours, _PIPELINE: theirs}
 
 
-@asynccontextmanager
-async def _as_if_new(database: str) -> AsyncIterator[UUID]:
-    """A relay that finds empty streams publishes only the end of a long log, consumers having Postgres for the rest.
-
-    With the head put back, all of it is new to it. Gives the log's id.
-    """
+async def _history(database: str) -> UUID:
     connection = await asyncpg.connect(database)
     try:
-        head = await connection.fetchval("SELECT log_position()")
-        log_id = await connection.fetchval("UPDATE log_head SET position = 0 RETURNING log_id")
-        yield log_id
-        await connection.execute("UPDATE log_head SET position = $1", head)
+        return (await identify(connection)).history
     finally:
         await connection.close()
 
 
-async def _watched(redis: Redis, streams: list[str], bench: Bench) -> Figures:
-    """How fast the newest entry moves, from the first that is seen until the lap or the log is over."""
-    first = await until(
+@asynccontextmanager
+async def _only_the_first(database: str) -> AsyncIterator[None]:
+    """A log of one event; after the block the others are there, all at once.
+
+    A relay that finds empty streams publishes only the end of a long log, consumers having Postgres for the rest. One
+    that has begun with a short log carries all that comes.
+    """
+    connection = await asyncpg.connect(database)
+    try:
+        await connection.execute(_HIDE)
+        yield
+        await connection.execute(_SHOW)
+    finally:
+        await connection.close()
+
+
+async def _begun(redis: Redis, streams: list[str]) -> int:
+    return await until(
         lambda: _newest(redis, streams), seconds=_START_SECONDS, every=_LOOK_SECONDS, what="the relay's start"
     )
+
+
+async def _watched(redis: Redis, streams: list[str], bench: Bench) -> Figures:
+    """How fast the newest entry moves, from the first that is seen until the lap or the log is over."""
+    first = await _begun(redis, streams)
     start = now = perf_counter()
     last = first
     while now - start < bench.options.seconds and last < bench.options.events // 3 * 3:

@@ -50,6 +50,12 @@ class Channel:
         self._up = asyncio.Event()
         self.era = ""
 
+    def move(self, topic: str) -> None:
+        """Listens to other announcements from now on, once it has subscribed anew."""
+        self._topic = topic
+        if self._wire is not None:
+            self._wire.close()
+
     @property
     def up(self) -> bool:
         """Whether announcements reach us."""
@@ -83,14 +89,18 @@ class Channel:
         pause = FIRST_PAUSE
         while True:
             lost = asyncio.Event()
+            topic = self._topic
             try:
                 wire = await Wire.connect(self._url, self._hear, lost.set)
-                info, _ = await wire.ask(pack("INFO", "server") + pack("SUBSCRIBE", self._topic), 2)
+                info, _ = await wire.ask(pack("INFO", "server") + pack("SUBSCRIBE", topic), 2)
                 self.era = run_of(info)
             except BROKEN as error:
                 _log.warning("announcements away", error=str(error))
             else:
                 pause = FIRST_PAUSE
+                if topic != self._topic:
+                    wire.close()
+                    continue
                 await self._listen(wire, lost)
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
             pause = min(pause * 2, LONGEST_PAUSE)
@@ -122,7 +132,7 @@ class Channel:
                 self._wire.close()
 
     def _take(self, heard: list[bytes]) -> None:
-        if heard[0] == b"message":
+        if heard[0] == b"message" and heard[1] == self._topic.encode():
             self._listener.announced(orjson.loads(heard[2]))
         elif heard[0] == b"pong" and (fence := self._fences.get(heard[1])) is not None and not fence.done():
             fence.set_result(True)

@@ -58,15 +58,16 @@ class Reads:
     """
 
     def __init__(self, settings: Settings, database: Database, log: Log) -> None:
-        keys = Keys.of(log.log_id)
-        self._shards = log.shards
+        keys = Keys.of(log.history)
+        self._log = log
         self._database = database
         self._capacity, self._most_bytes = settings.l1_entries, settings.l1_bytes
         self.documents: dict[str, Documents[Any]] = {}
         self.visibility = Visibility()
         self.remote = RemoteCache(settings.redis_url, keys, seconds=settings.cache_seconds, answer_seconds=LOOK_SECONDS)
         self.channel = Channel(settings.redis_url, keys.applied, self)
-        self.watch = Watch(database, self.visibility, self._distrust)
+        self.watch = Watch(database, self.visibility, distrust=self._distrust, found=self._found)
+        database.follow_timeline(lambda timeline: self._found(self._log.on(timeline)))
         self._loads: Batches[Place, Loaded] = Batches(
             self._load_all, size=LARGEST_LOAD, flights=LOADS, waiting=MOST_WAITING
         )
@@ -86,7 +87,7 @@ class Reads:
 
     def needs_of(self, entity_id: UUID, needs: Needs) -> Needs:
         """What a token asks of a single entity: at most the position of its own shard."""
-        shard = shard_of(entity_id, self._shards)
+        shard = shard_of(entity_id, self._log.shards)
         return {shard: needs[shard]} if shard in needs else {}
 
     async def see(self, projection: str, needs: Needs, seconds: float) -> Sight:
@@ -189,6 +190,22 @@ class Reads:
             for key, position in message["k"]:
                 documents.local.told(key, position)
         self.visibility.told(part, message["p"])
+
+    def _found(self, log: Log) -> None:
+        """Begins anew where Postgres holds another history than it did: all that is known may tell of lost events.
+
+        A connection to a server that was promoted says so before anything is asked there, so whoever has written to
+        it is not shown what only the former knew.
+        """
+        if log == self._log:
+            return
+        _log.warning("the log has another history", history=str(log.history))
+        self._log = log
+        self.lost()
+        self.remote.move(Keys.of(log.history))
+        self.channel.move(Keys.of(log.history).applied)
+        self.visibility.forget()
+        self.watch.forget()
 
     def _distrust(self, projection: str) -> None:
         documents = self.documents.get(projection)

@@ -27,7 +27,7 @@ class Refresher:
 
     def __init__(self, settings: Settings, log: Log) -> None:
         self._remote = RemoteCache(
-            settings.redis_url, Keys.of(log.log_id), seconds=settings.cache_seconds, answer_seconds=ANSWER_SECONDS
+            settings.redis_url, Keys.of(log.history), seconds=settings.cache_seconds, answer_seconds=ANSWER_SECONDS
         )
 
     async def refresh(self, projection: str, generation: int, documents: Sequence[tuple[str, Document]]) -> None:

@@ -84,6 +84,11 @@ class RemoteCache:
         self._marks = count(1)
         self._self = os.urandom(9).hex().encode()
 
+    def move(self, keys: Keys) -> None:
+        """Reads and writes under other names from now on."""
+        self._prefix = keys.prefix
+        self._topic = keys.applied
+
     async def look(self, place: Place) -> Held:
         """The document, or the right to fill it in. Raises :class:`~infra.cache.link.CacheAway`."""
         mark = b"?%b.%d" % (self._self, next(self._marks))

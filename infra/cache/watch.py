@@ -1,4 +1,5 @@
-"""What Postgres says once a second: which generations are served, how far they are, and whether news has reached us."""
+"""What Postgres says once a second: which history it holds, which generations are served and how far they are, and so
+whether news has reached us."""
 
 import asyncio
 import random
@@ -13,6 +14,7 @@ from infra.cache.link import happens
 from infra.consistency import Part, Visibility
 from infra.database import Database
 from infra.errors import Unavailable
+from infra.log import Log, identify
 
 INTERVAL: Final = 1.0
 HURRIED: Final = 0.05
@@ -35,13 +37,23 @@ class Watch:
 
     ``generations`` says which one of each read model is served. A projection is ``late`` while something committed a
     look ago has not been announced: its consumer has died or cannot reach Redis, so the caches may hold older rows,
-    and reads go past them.
+    and reads go past them. ``found`` is told at each look which log Postgres holds: it may be another, or of another
+    history, and then :meth:`forget` is due.
     """
 
-    def __init__(self, database: Database, visibility: Visibility, distrust: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        visibility: Visibility,
+        *,
+        distrust: Callable[[str], None],
+        found: Callable[[Log], None],
+    ) -> None:
         self._database = database
         self._visibility = visibility
         self._distrust = distrust
+        self._found = found
+        self._forgotten = 0
         self._committed: dict[Part, int] = {}
         self._hurry = asyncio.Event()
         self._looked = asyncio.Event()
@@ -53,6 +65,12 @@ class Watch:
     def hurry(self) -> None:
         """Look now rather than in a second."""
         self._hurry.set()
+
+    def forget(self) -> None:
+        """What was seen is of another history, and so is what a look that is under way may come to see."""
+        self._forgotten += 1
+        self._committed.clear()
+        self.hurry()
 
     async def keep(self, channel: Channel) -> None:
         """Looks again and again until cancelled."""
@@ -75,15 +93,20 @@ class Watch:
     async def look(self, channel: Channel) -> None:
         """Reads the state once and draws the conclusions. Raises Unavailable."""
         async with self._looking:  # in turn, or an older state could come in last
-            furthest = self._visibility.furthest
+            began, furthest = self._forgotten, self._visibility.furthest
             rows = await self._state()
-            if rows and rows[0]["head"] < furthest:
-                # The log itself ends before what was told of: it was restored, and positions mean other events now.
-                _log.warning("the log has gone back", head=rows[0]["head"], told=furthest)
-                self._forget()
-            await self._conclude(rows, channel)
+            # If another history has begun meanwhile, this is of the former, or nobody knows of which.
+            if began == self._forgotten:
+                if rows and rows[0]["head"] < furthest:
+                    # The log ends before what was told of: it was restored, and positions mean other events now.
+                    _log.warning("the log has gone back", head=rows[0]["head"], told=furthest)
+                    self._go_back()
+                parts = self._served(rows)
+                heard = await channel.fence()
+                if began == self._forgotten:
+                    self._conclude(parts, heard)
 
-    def _forget(self) -> None:
+    def _go_back(self) -> None:
         self._visibility.forget()
         self._committed.clear()
         for name in self.generations:
@@ -92,16 +115,24 @@ class Watch:
     async def _state(self) -> list[asyncpg.Record]:
         try:
             async with asyncio.timeout(CHECK_SECONDS):
+                async with self._database.acquire() as session:
+                    log = await identify(session)
+                self._found(log)
                 return await self._database.fetch(_STATE)
         except TimeoutError as error:
             raise Unavailable("Postgres does not answer") from error
 
-    async def _conclude(self, rows: list[asyncpg.Record], channel: Channel) -> None:
+    def _served(self, rows: list[asyncpg.Record]) -> dict[Part, tuple[int, int]]:
+        """Serves the generations that are to be served; answers how far their parts are, and what was told of it."""
         for name, generation in {(row["name"], row["live_generation"]) for row in rows}:
             self._serve(name, generation)
         parts = {Part(row[0], row[1], row[2]): (row[3], row[4]) for row in rows if row[2] is not None}
         self.parts = frozenset(parts)
-        if await channel.fence():
+        return parts
+
+    def _conclude(self, parts: dict[Part, tuple[int, int]], heard: bool) -> None:
+        """``heard``: whether all has been heard that was announced before the state was read."""
+        if heard:
             self._compare(parts)
         else:
             for part, (position, _) in parts.items():

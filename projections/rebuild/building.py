@@ -15,6 +15,7 @@ from projections import parking
 from projections.declaration import By, Projection
 from projections.rebuild.generation import Building
 from projections.rebuild.reading import PAGE, UNDECLARED, Line, Passing, Reader, cut, last_line, pieces
+from projections.rebuild.refused import copy, fold_again
 from projections.rebuild.shares import Shards, Share, Streams
 from projections.runtime.folding import Folded, Kept, Parking, Written, describe, fold, written
 from projections.runtime.table import Table
@@ -38,11 +39,11 @@ async def build(session: Session, building: Building, share: Share, report: Repo
     # The planner would rather sort a share than walk along the index, and it would do so for every page.
     await session.execute("SET enable_sort = off; SET enable_seqscan = off; SET enable_bitmapscan = off")
     reader = Reader(session, building.projection, building.head, page)
-    rows = 0
+    rows, refused = 0, set[str]()
     with held_off():
         async for folded in _parts(reader, building, share, report):
-            rows += await _write(session, building, folded)
-    return rows
+            rows += await _write(session, building, folded, refused)
+    return rows + (await fold_again(session, building, share, refused) if refused else 0)
 
 
 def _parts(reader: Reader, building: Building, share: Share, report: Report) -> AsyncIterator[Folded]:
@@ -51,11 +52,12 @@ def _parts(reader: Reader, building: Building, share: Share, report: Report) -> 
     return _streams(reader, building, share, report)
 
 
-async def _write(session: Session, building: Building, folded: Folded) -> int:
+async def _write(session: Session, building: Building, folded: Folded, refused: set[str]) -> int:
     rows = [row for row in folded.written if row.document]
-    await Table(building.projection, building.generation).copy(session, rows)
+    keys = await copy(session, Table(building.projection, building.generation), rows)
+    refused.update(keys)
     await parking.write(session, building.projection.name, building.generation, folded.parkings)
-    return len(rows)
+    return len(rows) - len(keys)
 
 
 async def _streams(reader: Reader, building: Building, share: Streams, report: Report) -> AsyncIterator[Folded]:

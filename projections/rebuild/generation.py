@@ -39,10 +39,17 @@ async def begin(session: Session, projection: Projection[Any]) -> Building:
     await drop(session, projection, "state = 'building'")
     live = await live_generation(session, projection.name)
     async with session.transaction():
+        # No number is given twice, though its generation was dropped: caches may hold documents under it.
         generation: int = await session.fetchval(
-            "INSERT INTO generations (projection, generation, code_version, state) SELECT $1, max(generation) + 1, $2, "
-            "'building' FROM generations WHERE projection = $1 RETURNING generation",
+            "UPDATE projections SET last_generation = "
+            "1 + greatest(last_generation, (SELECT max(generation) FROM generations WHERE projection = name)) "
+            "WHERE name = $1 RETURNING last_generation",
             projection.name,
+        )
+        await session.execute(
+            "INSERT INTO generations (projection, generation, code_version, state) VALUES ($1, $2, $3, 'building')",
+            projection.name,
+            generation,
             projection.version,
         )
         await create_table(session, projection, generation)

@@ -1,20 +1,24 @@
 """The end of a rebuild: the new generation catches up as a consumer would, and takes the place of the live one."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import asyncpg
 import orjson
+import structlog
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from infra.errors import Fenced
 from infra.leases import Place
-from infra.log import Log, Session, read_shard, shard_heads
+from infra.leases.checkpoints import guard
+from infra.log import Entry, Log, Session, read_shard, shard_heads
 from infra.streams import BROKEN, Keys, open_redis
 from projections.generations import create_indexes
 from projections.rebuild.generation import Building, drop
-from projections.runtime.consumer import Lease, Step
-from projections.runtime.inbox import Inbox
+from projections.runtime.consumer import Lease, Refusal, Step, is_poison
+from projections.runtime.folding import describe
 from projections.runtime.keeping import Keeping
 from projections.runtime.metrics import RuntimeMetrics
 
@@ -24,6 +28,9 @@ CLOSE: Final = 200
 SORTING: Final = "256MB"
 """What the sort for an index may have, so that it need not go through files."""
 MOST_ROUNDS: Final = 1_000
+MOST_ATTEMPTS: Final = 60
+
+_log = structlog.get_logger("weir.rebuild")
 
 
 class NeverCaughtUp(Exception):
@@ -51,8 +58,7 @@ async def finish(session: Session, building: Building) -> Switched:
     follower = Follower(session, building)
     await follower.load()
     caught_up = await follower.catch_up()
-    async with session.transaction():
-        caught_up += await switch(session, building, follower)
+    caught_up += await _switched(session, building, follower)
     return Switched(
         generation=building.generation,
         retired=building.live,
@@ -69,11 +75,27 @@ async def announce(url: SecretStr, log: Log, building: Building) -> None:
     message = orjson.dumps({"switch": building.projection.name, "g": building.generation})
     redis = open_redis(url)
     try:
-        await redis.publish(Keys.of(log.log_id).applied, message)
+        await redis.publish(Keys.of(log.history).applied, message)
     except BROKEN:
         pass
     finally:
         await redis.aclose()
+
+
+async def _switched(session: Session, building: Building, follower: "Follower") -> int:
+    """Switches. Where somebody holds a live checkpoint for long, it waits its turn again: a rebuild takes hours."""
+    for attempt in range(1, MOST_ATTEMPTS + 1):
+        try:
+            async with session.transaction():
+                await guard(session)
+                return await switch(session, building, follower)
+        except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError) as error:
+            if attempt == MOST_ATTEMPTS:
+                raise
+            _log.warning("switch postponed", projection=building.projection.name, error=str(error))
+            await follower.load()  # what it remembers may have been undone with the attempt
+            await follower.catch_up()
+    raise AssertionError
 
 
 async def switch(session: Session, building: Building, follower: "Follower") -> int:
@@ -114,32 +136,29 @@ class Follower:
     def __init__(self, session: Session, building: Building) -> None:
         self._session = session
         self._building = building
-        name = building.projection.name
-        self._keeping = Keeping(building.projection, building.generation, RuntimeMetrics(CollectorRegistry()).of(name))
         self._leases: dict[int, Lease] = {}
 
     async def load(self) -> None:
-        """Lays down checkpoints at each shard's last event that was built, of whatever kind, and goes on from there."""
-        name, generation = self._keeping.name, self._keeping.generation
+        """Goes on from the checkpoints; at first from each shard's last event that was built, of whatever kind."""
+        projection, generation = self._building.projection, self._building.generation
+        self._keeping = Keeping({projection.name: projection}, RuntimeMetrics(CollectorRegistry()))
         heads = await shard_heads(self._session, self._building.shards, self._building.head)
-        rows = await self._session.fetch(
+        await self._session.execute(
             "INSERT INTO checkpoints (consumer, generation, shard, position) "
-            "SELECT $1, $2, s, p FROM unnest($3::smallint[], $4::bigint[]) AS u (s, p) "
-            "RETURNING shard, position, epoch",
-            name,
+            "SELECT $1, $2, s, p FROM unnest($3::smallint[], $4::bigint[]) AS u (s, p) ON CONFLICT DO NOTHING",
+            projection.name,
             generation,
             list(heads),
             list(heads.values()),
         )
-        for shard, position, epoch in rows:
-            self._leases[shard] = Lease(
-                place=Place(name, generation, shard),
-                epoch=epoch,
-                position=position,
-                refreshed=position,
-                noted=position,
-                inbox=Inbox(position, whole=False, wake=_nobody),
-            )
+        rows = await self._session.fetch(
+            "SELECT shard, owner, epoch, position FROM checkpoints WHERE consumer = $1 AND generation = $2",
+            projection.name,
+            generation,
+        )
+        for shard, owner, epoch, position in rows:
+            place = Place(projection.name, generation, shard)
+            self._leases[shard] = Lease(place=place, owner=owner, epoch=epoch, position=position, refreshed=position)
 
     async def catch_up(self) -> int:
         """Applies what has come since, until hardly anything comes."""
@@ -149,7 +168,7 @@ class Follower:
             applied += page
             if page < CLOSE:
                 return applied
-        raise NeverCaughtUp(self._keeping.name)
+        raise NeverCaughtUp(self._building.projection.name)
 
     async def advance_to(self, shard: int, position: int) -> int:
         """Applies the shard's events up to a position; it may be there already, and further."""
@@ -164,12 +183,34 @@ class Follower:
         if not entries:
             return 0
         wanted = [entry for entry in entries if self._building.projection.concerns(entry.type)]
-        step = Step(lease, wanted, entries[-1].position)
-        if lease.shard not in await self._keeping.advance(self._session, [step]):
-            raise Fenced(self._keeping.name, lease.shard)
-        lease.position = lease.refreshed = step.upto
+        last = entries[-1]
+        try:
+            await self._apply(Step(lease, wanted, last.position, last.recorded_at))
+        except Exception as error:
+            if not is_poison(error):
+                raise
+            await self._isolate(lease, wanted)
+            await self._apply(Step(lease, [], last.position, last.recorded_at))
         return len(entries)
 
+    async def _apply(self, step: Step, error: str | None = None) -> None:
+        """Applies the step; with an error, sets the stream of its event aside."""
+        async with self._session.transaction():
+            if error is None:
+                answers = await self._keeping.advance(self._session, [step])
+            else:
+                answers = await self._keeping.park(self._session, step, error)
+        if isinstance(answers[step.lease], Refusal):
+            raise Fenced(step.lease.place.consumer, step.lease.shard)
+        step.lease.position = step.lease.refreshed = step.upto
 
-def _nobody() -> None:
-    """Nobody waits at this inbox: pages are read as they are needed."""
+    async def _isolate(self, lease: Lease, entries: Sequence[Entry]) -> None:
+        """Event by event, as Postgres refuses what one of them leads to."""
+        for entry in entries:
+            step = Step(lease, [entry], entry.position, entry.recorded_at)
+            try:
+                await self._apply(step)
+            except Exception as error:
+                if not is_poison(error):
+                    raise
+                await self._apply(step, describe(error))

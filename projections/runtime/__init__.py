@@ -2,11 +2,11 @@
 
 ::
 
-    Redis streams ─▶ feed ─▶ inbox (per lease) ─▶ driver (per consumer) ─▶ consumer ─▶ Postgres: rows + checkpoint
-    Postgres log ──────────▶   what is missing        one commit for all       │ folding, table
-                                                      shards, fenced           ▼
-                                                                             trail ─▶ cache, announcement
+    Redis streams ─▶ feed ─▶ reader (per shard) ─▶ driver ─▶ consumer ─▶ Postgres: rows + checkpoints
+    Postgres log ──────────▶ inbox: what is       one commit    │ keeping, folding, table
+                             missing              for all       ▼
+                                                              trail ─▶ cache, announcement
 
-``consumer`` holds the protocol, ``projecting`` is a read model as a consumer, ``host`` the process's part: its leases,
-and the comparison with the head of the log.
+``consumer`` holds the protocol, ``projecting`` is all read models as one consumer, ``host`` the process's part: its
+leases, and the comparison with the head of the log.
 """

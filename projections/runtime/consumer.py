@@ -1,27 +1,76 @@
 """What the runtime asks of a consumer, and what it gives it: leases, steps, and the one statement that moves on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, TypeVar
+from datetime import datetime
+from enum import Enum
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
+from uuid import UUID
 
 import asyncpg
 
+from infra.errors import AWAY, Fenced
 from infra.leases import Grant, Place
+from infra.leases.checkpoints import GUARDED, same, unlocked
 from infra.log import Entry, Session
-from projections.runtime.inbox import Inbox
+from infra.postgres_errors import classify
 
 C = TypeVar("C")
+C_co = TypeVar("C_co", covariant=True)
 
-MOVED: Final = """moved AS (
-    UPDATE checkpoints c SET position = s.upto, refreshed = s.refreshed, updated_at = now()
-    FROM unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[])
-         AS s (shard, position, upto, refreshed, epoch)
-    WHERE c.consumer = $6 AND c.generation = $7 AND c.shard = s.shard
-      AND c.position = s.position AND c.epoch = s.epoch
-    RETURNING c.shard)"""
-"""The fence. A checkpoint moves only from where its owner believes it to be, and only under the owner's epoch; whatever
-else the statement writes is bound to the shards in ``moved``."""
-_MOVE: Final = f"WITH {MOVED} SELECT shard FROM moved"  # noqa: S608
+_STEPS: Final = (
+    "unnest($1::text[], $2::integer[], $3::smallint[], $4::uuid[], $5::bigint[], $6::bigint[], $7::bigint[], "
+    "$8::bigint[], $9::timestamptz[]) "
+    "AS s (consumer, generation, shard, owner, epoch, position, refreshed, upto, recorded_at)"
+)
+_REAL: Final = (
+    "s.recorded_at IS NULL OR EXISTS "
+    "(SELECT FROM events e WHERE e.position = s.upto AND e.recorded_at = s.recorded_at) AS real"
+)
+MOVED: Final = f"""held AS ({unlocked(_STEPS, f"s.*, {_REAL}")}),
+moved AS (
+    UPDATE checkpoints c SET position = h.upto, refreshed = h.refreshed, updated_at = now(),
+        event_position = CASE WHEN h.recorded_at IS NULL THEN c.event_position ELSE h.upto END,
+        event_recorded_at = coalesce(h.recorded_at, c.event_recorded_at)
+    FROM held h
+    WHERE {same("h")} AND h.real AND c.position = h.position AND c.epoch = h.epoch
+      AND c.owner IS NOT DISTINCT FROM h.owner
+    RETURNING c.consumer, c.generation, c.shard)"""  # noqa: S608
+"""The fence. A checkpoint moves only from where its owner believes it to be, and only for that owner under its epoch;
+whatever else the statement writes is bound to the places in ``moved``. An epoch alone does not do: a server that fails
+over may forget that it was given, and give it again to another.
+
+Nor does it move to an event that is not in the log. What streams hold may be of another history: of a log that was put
+back, or of one that failed over without its tail. If the event that a step ends with is real, all those that it links
+back to are."""
+
+
+def verdict(setting: str) -> str:
+    """What such a statement answers for :func:`refused`, and what it sets for the rest of the transaction."""
+    return (
+        f"SELECT h.consumer, h.generation, h.shard, h.real, m.shard IS NOT NULL, {setting} "  # noqa: S608
+        "FROM held h LEFT JOIN moved m USING (consumer, generation, shard)"
+    )
+
+
+_MOVE: Final = f"WITH {MOVED} {verdict(GUARDED)}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Member:
+    """What has a checkpoint of its own: one consumer, or one of several that share their commits.
+
+    ``version`` is that of the code its rows are made by, 0 for what is no read model. ``rest``: seconds after a commit
+    before the next, unless there is a whole batch to do: an event that comes alone is applied at once, those that come
+    close together share a commit. ``linger``: seconds for which a move past events that do not concern it may wait for
+    company. ``wants``: whether events of this stored type concern it.
+    """
+
+    name: str
+    version: int = 0
+    rest: float
+    linger: float
+    wants: Callable[[str], bool]
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
@@ -29,31 +78,29 @@ class Lease:
     """A place that this process owns, as long as nobody has raised its epoch. All that is remembered hangs on it.
 
     ``position`` is what is committed, ``refreshed`` how far the cache followed, ``noted`` how much of that Postgres
-    knows. ``memory`` is the consumer's own, and empty after each new acquisition. The first step of a lease may have no
-    events: it is for the consumer to remember what it must; ``opened`` from then on.
+    knows. ``wanted`` are events that wait for their commit, which is ``due`` then, but not before ``rested``.
+    ``memory`` is the consumer's own, and empty after each new acquisition. The first step of a lease may have no
+    events: it is for the consumer to remember what it must; ``opened`` from then on. ``failures`` since the last move.
     """
 
     place: Place
+    owner: UUID | None
     epoch: int
     position: int
     refreshed: int
-    noted: int
-    inbox: Inbox
+    noted: int = 0
     wanted: list[Entry] = field(default_factory=list)
+    due: float | None = None
+    rested: float = 0.0
+    failures: int = 0
     memory: Any = None
     opened: bool = False
 
     @classmethod
-    def of(cls, grant: Grant, inbox: Inbox) -> "Lease":
+    def of(cls, grant: Grant) -> "Lease":
         """The lease of a grant."""
-        return cls(
-            place=grant.place,
-            epoch=grant.epoch,
-            position=grant.position,
-            refreshed=grant.refreshed,
-            noted=grant.refreshed,
-            inbox=inbox,
-        )
+        place, owner, epoch, position, refreshed, _ = grant
+        return cls(place=place, owner=owner, epoch=epoch, position=position, refreshed=refreshed, noted=refreshed)
 
     @property
     def shard(self) -> int:
@@ -63,48 +110,46 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What is to be done in one shard: apply these events, and stand at ``upto``. No others up to there are wanted."""
+    """What is to be done at one place: apply these events, and stand at ``upto``. No others up to there are wanted.
+
+    ``recorded_at`` is the time of the event at ``upto``, by which it is known; None if the step moves past none.
+    """
 
     lease: Lease
     entries: Sequence[Entry]
     upto: int
+    recorded_at: datetime | None
+
+
+class Refusal(Enum):
+    """Why a step moved nothing, and wrote nothing."""
+
+    FENCED = "the place has another owner, or stands elsewhere"
+    STRANGE = "the log does not hold the event that the step ends with"
+    BUSY = "somebody else holds the checkpoint for the moment"
+
+
+Answers: TypeAlias = Mapping[Lease, C | Refusal]
+"""What each step has changed, or why it did not move. One that is missing found its checkpoint locked."""
 
 
 class Consumer(Protocol[C]):
-    """Something that follows the log and keeps what it makes of it in Postgres, beside its checkpoint.
+    """Something that follows the log and keeps what it makes of it in Postgres, beside its checkpoints.
 
-    ``whole``: it takes the whole log in one order, rather than each shard on its own. ``rest``: seconds after a commit
-    before the next, unless there is a whole batch to do: an event that comes alone is applied at once, those that come
-    close together share a commit. ``linger``: seconds for which a move past events that do not concern it may wait for
-    company. ``C`` is what a step changed.
+    ``whole``: it takes the whole log in one order, rather than each shard on its own. ``C`` is what a step changed.
     """
 
     @property
-    def name(self) -> str: ...
-
-    @property
-    def generation(self) -> int: ...
+    def members(self) -> Sequence[Member]: ...
 
     @property
     def whole(self) -> bool: ...
 
-    @property
-    def rest(self) -> float: ...
+    async def advance(self, session: Session, steps: Sequence[Step]) -> Answers[C]:
+        """Applies the steps and moves their checkpoints in one transaction."""
 
-    @property
-    def linger(self) -> float: ...
-
-    def wants(self, entry: Entry) -> bool:
-        """Whether the event concerns it."""
-
-    async def advance(self, session: Session, steps: Sequence[Step]) -> Mapping[int, C]:
-        """Applies the steps and moves their checkpoints in one transaction; answers, by shard, what moved.
-
-        A shard that is missing was fenced: nothing of it was written.
-        """
-
-    async def park(self, session: Session, step: Step, error: str) -> Mapping[int, C]:
-        """Sets the stream of the step's only event aside, because Postgres refuses what it leads to, and moves on."""
+    async def park(self, session: Session, step: Step, error: str) -> Answers[C]:
+        """Sets the stream of the step's only event aside, because nothing comes of it but an error, and moves on."""
 
     async def follow(self, lease: Lease, upto: int, changes: Sequence[C] | None) -> None:
         """After the commit, or a few: tells the world. ``changes`` is None where they are not known any more.
@@ -113,46 +158,65 @@ class Consumer(Protocol[C]):
         """
 
 
-class Named(Protocol):
-    """What a checkpoint belongs to."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def generation(self) -> int: ...
-
-
-def fence(consumer: Named, steps: Sequence[Step]) -> tuple[Any, ...]:
-    """The first seven parameters of a statement that contains ``MOVED``."""
-    for step in steps:
-        step.lease.noted = step.lease.refreshed
+def fence(steps: Sequence[Step]) -> tuple[Any, ...]:
+    """The first nine parameters of a statement that contains ``MOVED``."""
+    leases = [step.lease for step in steps]
+    for lease in leases:
+        lease.noted = lease.refreshed
     return (
-        [step.lease.shard for step in steps],
-        [step.lease.position for step in steps],
+        [lease.place.consumer for lease in leases],
+        [lease.place.generation for lease in leases],
+        [lease.place.shard for lease in leases],
+        [lease.owner for lease in leases],
+        [lease.epoch for lease in leases],
+        [lease.position for lease in leases],
+        [lease.refreshed for lease in leases],
         [step.upto for step in steps],
-        [step.lease.refreshed for step in steps],
-        [step.lease.epoch for step in steps],
-        consumer.name,
-        consumer.generation,
+        [step.recorded_at for step in steps],
     )
 
 
-async def move(session: Session, consumer: Named, steps: Sequence[Step]) -> set[int]:
-    """Moves the checkpoints; answers the shards that were not fenced.
+def refused(steps: Sequence[Step], rows: Sequence[asyncpg.Record]) -> dict[Lease, Refusal]:
+    """The steps that were not moved, from the rows of :func:`verdict`."""
+    verdicts = {Place(*row[:3]): (row[3], row[4]) for row in rows}
+    found = {}
+    for step in steps:
+        real, moved = verdicts.get(step.lease.place, (None, False))
+        if not moved:
+            why = {None: Refusal.BUSY, False: Refusal.STRANGE, True: Refusal.FENCED}[real]
+            found[step.lease] = why
+    return found
 
-    For those who write with statements of their own, in the same transaction.
+
+async def move(session: Session, steps: Sequence[Step]) -> dict[Lease, Refusal]:
+    """Moves the checkpoints; answers those that it did not move.
+
+    For those who write with statements of their own, in the same transaction: its pauses are bounded from here on.
     """
-    rows = await session.fetch(_MOVE, *fence(consumer, steps))
-    return {row[0] for row in rows}
+    return refused(steps, await session.fetch(_MOVE, *fence(steps)))
 
 
 _REFUSED: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError)
 
 
-def is_poison(error: BaseException) -> bool:
-    """Whether Postgres refused the values themselves, so that trying again is of no use.
+def is_away(error: Exception) -> bool:
+    """Whether the server is at fault, for whatever is asked: what was committed may not be known.
+
+    One that refuses for now, for a lock or because it is full, is not: what it refused is not stored, and its
+    connection still good.
+    """
+    failure = classify(error, lost=True)
+    return isinstance(error, AWAY) or (failure is not None and failure.drop_connection)
+
+
+def is_poison(error: Exception) -> bool:
+    """Whether the events themselves are at fault, so that trying again is of no use: Postgres refuses the values that
+    they lead to, or the code fails on them.
 
     The driver's own refusal of a value is an interface error that is a ``ValueError`` too.
     """
-    return isinstance(error, _REFUSED) or (isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError))
+    if isinstance(error, asyncpg.PostgresError):
+        return isinstance(error, _REFUSED)
+    if isinstance(error, asyncpg.InterfaceError):
+        return isinstance(error, ValueError)
+    return not isinstance(error, (*AWAY, Fenced)) and classify(error, lost=True) is None

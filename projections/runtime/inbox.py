@@ -7,7 +7,7 @@ from typing import Final
 
 from infra.log import Entry
 
-CAPACITY: Final = 4_000
+CAPACITY: Final = 2_000
 """Events that may wait. With more the queue is dropped: Postgres has them too, and gives them in pages."""
 
 _position: Final = attrgetter("position")
@@ -21,10 +21,14 @@ class Inbox:
     events do not link up, the inbox is ``behind``, and the range is read from Postgres.
     """
 
-    __slots__ = ("_capacity", "_queue", "_target", "position", "wake", "whole")
+    __slots__ = ("_capacity", "_deaf", "_queue", "_target", "position", "wake", "whole")
 
-    def __init__(self, position: int, *, whole: bool, wake: Callable[[], None], capacity: int = CAPACITY) -> None:
+    def __init__(
+        self, position: int, *, whole: bool, wake: Callable[[], None], capacity: int = CAPACITY, deaf: int = 0
+    ) -> None:
+        """``deaf``: up to this position nothing is believed but Postgres, since streams brought what is not there."""
         self.position = position
+        self._deaf = deaf
         self.whole = whole
         self.wake = wake
         self._capacity = capacity
@@ -35,7 +39,7 @@ class Inbox:
         """Takes in events that a stream has brought, in ascending order."""
         queue = self._queue
         for entry in entries:
-            if entry.position <= self.position:
+            if entry.position <= self.position or entry.position <= self._deaf:
                 continue
             if not queue or entry.position > queue[-1].position:
                 queue.append(entry)

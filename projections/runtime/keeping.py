@@ -1,112 +1,140 @@
-"""The keeping of a read model's rows: what is remembered of them, what is folded into them, and how it is written."""
+"""The keeping of read models' rows: what is remembered of them, what is folded into them, and how it is written."""
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any, Final
-from uuid import UUID
 
 from infra.log import Session
 from projections import parking
 from projections.declaration import Projection
-from projections.runtime.consumer import Lease, Step
+from projections.runtime.consumer import Answers, Lease, Step, fence, refused
 from projections.runtime.folding import Folded, Kept, Parking, Written, fold
-from projections.runtime.metrics import ConsumerMetrics
-from projections.runtime.table import Table
+from projections.runtime.metrics import RuntimeMetrics
+from projections.runtime.table import Loaded, Table, commit, load
 
-REMEMBERED: Final = 4_000
-"""Rows kept per shard. What is remembered need not be loaded: most batches are a single round trip."""
+REMEMBERED: Final = 16 * 2**20
+"""Bytes of rows kept in a process. What is remembered need not be loaded: most batches are a single round trip."""
+PER_BYTE: Final = 5
+"""Bytes that a row takes up for each byte of its document: numbers, names and times are objects."""
+PER_ROW: Final = 1_000
 
 
-@dataclass(slots=True)
 class Memory:
-    """What is known of a shard as long as its lease holds: parked streams, and rows, the least recently used first."""
+    """Rows as they are after the last commit, by lease, the least recently used first; bounded in bytes.
 
-    parked: set[UUID]
-    rows: OrderedDict[str, Kept] = field(default_factory=OrderedDict)
+    What a lease that was lost has left here is not found by the next one, and ages out.
+    """
 
-    def keep(self, kept: Mapping[str, Kept]) -> None:
+    def __init__(self, limit: int = REMEMBERED) -> None:
+        self.size = 0
+        self._limit = limit
+        self._rows: OrderedDict[tuple[Lease, str], tuple[Kept, int]] = OrderedDict()
+
+    def __contains__(self, place: tuple[Lease, str]) -> bool:
+        return place in self._rows
+
+    def rows(self, lease: Lease, keys: set[str]) -> dict[str, Kept]:
+        """Those of the lease that are known."""
+        return {key: self._rows[lease, key][0] for key in keys if (lease, key) in self._rows}
+
+    def keep(self, lease: Lease, rows: Mapping[str, Loaded]) -> None:
         """Remembers rows, and forgets others for them."""
-        for key, row in kept.items():
-            self.rows[key] = row
-            self.rows.move_to_end(key)
-        while len(self.rows) > REMEMBERED:
-            self.rows.popitem(last=False)
+        for key, (kept, length) in rows.items():
+            self._forget((lease, key))
+            size = length * PER_BYTE + PER_ROW
+            self._rows[lease, key] = (kept, size)
+            self.size += size
+        while self.size > self._limit:
+            self._forget(next(iter(self._rows)))
+
+    def _forget(self, place: tuple[Lease, str]) -> None:
+        _, size = self._rows.pop(place, (None, 0))
+        self.size -= size
 
 
 class Keeping:
-    """Keeps the rows of one generation, together with the checkpoints of its shards."""
+    """Keeps the rows of read models, in whatever generations its leases are, together with their checkpoints."""
 
-    def __init__(self, projection: Projection[Any], generation: int, metrics: ConsumerMetrics) -> None:
-        self.name = projection.name
-        self.generation = generation
-        self.projection = projection
-        self.table = Table(projection, generation)
+    def __init__(self, projections: Mapping[str, Projection[Any]], metrics: RuntimeMetrics) -> None:
+        self._projections = projections
         self._metrics = metrics
+        self._tables: dict[tuple[str, int], Table[Any]] = {}
+        self._memory = Memory()
 
-    async def advance(self, session: Session, steps: Sequence[Step]) -> Mapping[int, Sequence[Written]]:
+    def table(self, lease: Lease) -> Table[Any]:
+        """Where the rows of the lease are kept."""
+        name, generation, _ = lease.place
+        if (name, generation) not in self._tables:
+            self._tables[name, generation] = Table(self._projections[name], generation)
+        return self._tables[name, generation]
+
+    async def advance(self, session: Session, steps: Sequence[Step]) -> Answers[Sequence[Written]]:
         """Folds, and writes rows and checkpoints of all steps with one statement; answers what was written."""
+        if strangers := [step.lease for step in steps if step.lease.memory is None]:
+            for lease, aside in (await parking.opened(session, strangers)).items():
+                lease.memory = aside
+        touched = {step.lease: self._touched(step) for step in steps}
+        read = await self._load(session, touched)
+        folded = {}
         for step in steps:
-            if step.lease.memory is None:
-                step.lease.memory = await self._remember(session, step.lease)
-        await self._load(session, steps)
-        folded = {step.lease.shard: self._fold(step) for step in steps}
+            lease = step.lease
+            rows = self._memory.rows(lease, {*touched[lease]}) | {key: each.kept for key, each in read[lease].items()}
+            folded[lease] = fold(self.table(lease).projection, rows, lease.memory, step.entries)
         return await self._write(session, steps, folded)
 
-    async def park(self, session: Session, step: Step, error: str) -> Mapping[int, Sequence[Written]]:
+    async def park(self, session: Session, step: Step, error: str) -> Answers[Sequence[Written]]:
         """Writes nothing of the step's event but that it is parked."""
         folded = Folded(parkings=[Parking(entry, error) for entry in step.entries])
-        return await self._write(session, [step], {step.lease.shard: folded})
+        return await self._write(session, [step], {step.lease: folded})
 
-    async def _remember(self, session: Session, lease: Lease) -> Memory:
-        if await parking.release_known(session, lease.place):
-            # Rows were written that the cache does not have. Nothing is lost if we stop here: `refreshed` says so.
-            lease.refreshed = await parking.refreshed(session, lease.place)
-        return Memory(parked=await parking.parked_streams(session, lease.place))
-
-    async def _load(self, session: Session, steps: Sequence[Step]) -> None:
-        """Fetches the rows that are needed and not remembered: of all steps at once."""
-        missing = {step.lease.shard: self._missing(step) for step in steps}
-        keys = [key for of_shard in missing.values() for key in of_shard]
-        if not keys:
-            return
-        rows = await self.table.load(session, keys)
-        for step in steps:
-            step.lease.memory.rows.update({key: rows[key] for key in missing[step.lease.shard] if key in rows})
-
-    def _missing(self, step: Step) -> set[str]:
-        rows, begun, missing = step.lease.memory.rows, set[str](), set[str]()
+    def _touched(self, step: Step) -> dict[str, bool]:
+        """The keys of the rows that the events touch, and whether their former rows are needed for it."""
+        projection, touched = self.table(step.lease).projection, dict[str, bool]()
         for entry in step.entries:
             with suppress(Exception):  # what cannot be decoded is the fold's to judge
                 event = entry.recorded()
-                key = self.projection.key(event)
-                if type(event.data) in self.projection.begins:
-                    begun.add(key)
-                elif key not in rows and key not in begun:
-                    missing.add(key)
-        return missing
+                touched.setdefault(projection.key(event), type(event.data) not in projection.begins)
+        return touched
 
-    def _fold(self, step: Step) -> Folded:
-        memory: Memory = step.lease.memory
-        return fold(self.projection, memory.rows, memory.parked, step.entries)
+    async def _load(
+        self, session: Session, touched: Mapping[Lease, Mapping[str, bool]]
+    ) -> dict[Lease, dict[str, Loaded]]:
+        """Fetches the rows that are needed and not remembered: of all steps at once."""
+        missing = {
+            lease: [key for key, needed in keys.items() if needed and (lease, key) not in self._memory]
+            for lease, keys in touched.items()
+        }
+        wanted: dict[Table[Any], list[str]] = {}
+        for lease, keys in missing.items():
+            if keys:
+                wanted.setdefault(self.table(lease), []).extend(keys)
+        rows = await load(session, wanted) if wanted else {}
+        return {
+            lease: {key: rows[self.table(lease)][key] for key in keys if key in rows[self.table(lease)]}
+            for lease, keys in missing.items()
+            if keys
+        } | {lease: {} for lease, keys in missing.items() if not keys}
 
     async def _write(
-        self, session: Session, steps: Sequence[Step], folded: Mapping[int, Folded]
-    ) -> Mapping[int, Sequence[Written]]:
-        rows = {shard: each.written for shard, each in folded.items()}
-        parkings = [parked for each in folded.values() for parked in each.parkings]
-        if parkings:
-            async with session.transaction():
-                moved = await self.table.advance(session, self, steps, rows)
-                parkings = [each for each in parkings if each.entry.shard in moved]
-                await parking.write(session, self.name, self.generation, parkings)
-        else:
-            moved = await self.table.advance(session, self, steps, rows)
-        for step in steps:
-            if step.lease.shard in moved:
-                of_shard, memory = folded[step.lease.shard], step.lease.memory
-                memory.keep(of_shard.kept)
-                memory.parked.update(parked.entry.stream_id for parked in of_shard.parkings)
-        parking.tell(self.name, self._metrics, parkings)
-        return {shard: rows[shard] for shard in moved}
+        self, session: Session, steps: Sequence[Step], folded: Mapping[Lease, Folded]
+    ) -> Answers[Sequence[Written]]:
+        changed: dict[Table[Any], list[tuple[int, Written]]] = {}
+        for lease, each in folded.items():
+            if each.written:
+                changed.setdefault(self.table(lease), []).extend((lease.shard, row) for row in each.written)
+        tables = tuple(sorted(changed, key=lambda table: table.name))
+        values = [array for table in tables for array in table.values(changed[table])]
+        parkings = [(lease.place, parked) for lease, each in folded.items() for parked in each.parkings]
+        values += parking.columns(parkings) if parkings else []
+        rows = await session.fetch(commit(tables, bool(parkings)), *fence(steps), *values)
+        not_moved = refused(steps, rows)
+        for lease in folded.keys() - not_moved.keys():
+            self._remember(lease, folded[lease])
+        return {lease: not_moved.get(lease, folded[lease].written) for lease in folded}
+
+    def _remember(self, lease: Lease, folded: Folded) -> None:
+        lengths = {row.key: len(row.document) for row in folded.written}
+        self._memory.keep(lease, {key: Loaded(kept, lengths.get(key, 0)) for key, kept in folded.kept.items()})
+        lease.memory.update(parked.entry.stream_id for parked in folded.parkings)
+        parking.tell(lease.place.consumer, self._metrics.of(lease.place.consumer), folded.parkings)

@@ -1,5 +1,6 @@
 """Figures of the consumers in one process."""
 
+from time import monotonic
 from typing import Final
 from weakref import WeakKeyDictionary
 
@@ -14,7 +15,7 @@ class RuntimeMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         by = ("consumer",)
         self.applied = Counter("weir_events_applied", "Events applied.", by, registry=registry)
-        self.batches = Counter("weir_apply_batches", "Transactions that moved checkpoints.", by, registry=registry)
+        self.batches = Counter("weir_apply_batches", "Steps that moved a checkpoint.", by, registry=registry)
         self.delay = Histogram(
             "weir_apply_delay_seconds",
             "From the append of the oldest event of a batch to the batch's commit.",
@@ -27,16 +28,29 @@ class RuntimeMetrics:
         )
         self.lag = Gauge(
             "weir_projection_lag_events",
-            "How far the log has gone on beyond the shard that is furthest behind.",
+            "How far the log has gone on beyond the shard that is furthest behind, whoever owns it.",
+            ("projection",),
+            registry=registry,
+        )
+        self.lag_seconds = Gauge(
+            "weir_projection_lag_seconds",
+            "Since when the read model is not known to be complete. It grows while Postgres cannot be asked.",
             ("projection",),
             registry=registry,
         )
         self.owned = Gauge("weir_shards_owned", "Leases held by this process.", by, registry=registry)
         self.fenced = Counter("weir_leases_fenced", "Leases found lost to another owner.", by, registry=registry)
+        self.strange = Counter(
+            "weir_steps_of_another_log", "Steps whose events the streams had, and the log not.", by, registry=registry
+        )
+        self.spoiled = Counter(
+            "weir_checkpoints_spoiled", "Checkpoints whose last event the log no longer holds.", by, registry=registry
+        )
         self.parked = Counter("weir_streams_parked", "Streams set aside by a poison event.", by, registry=registry)
         self.unknown = Counter(
             "weir_streams_held", "Streams held because only a newer release knows an event.", by, registry=registry
         )
+        self._by_consumer: dict[str, ConsumerMetrics] = {}
 
     @classmethod
     def shared(cls, registry: CollectorRegistry) -> "RuntimeMetrics":
@@ -47,7 +61,9 @@ class RuntimeMetrics:
 
     def of(self, consumer: str) -> "ConsumerMetrics":
         """The figures of one consumer."""
-        return ConsumerMetrics(self, consumer)
+        if consumer not in self._by_consumer:
+            self._by_consumer[consumer] = ConsumerMetrics(self, consumer)
+        return self._by_consumer[consumer]
 
 
 class ConsumerMetrics:
@@ -61,8 +77,17 @@ class ConsumerMetrics:
         self.lag = metrics.lag.labels(consumer)
         self.owned = metrics.owned.labels(consumer)
         self.fenced = metrics.fenced.labels(consumer)
+        self.strange = metrics.strange.labels(consumer)
+        self.spoiled = metrics.spoiled.labels(consumer)
         self.parked = metrics.parked.labels(consumer)
         self.unknown = metrics.unknown.labels(consumer)
+        self._complete = monotonic()
+        metrics.lag_seconds.labels(consumer).set_function(lambda: monotonic() - self._complete)
+
+    def lags(self, events: int, seconds: float) -> None:
+        """Takes down what Postgres has just said: so many events behind, the oldest so many seconds old."""
+        self.lag.set(events)
+        self._complete = monotonic() - seconds
 
 
 _SHARED: Final[WeakKeyDictionary[CollectorRegistry, RuntimeMetrics]] = WeakKeyDictionary()

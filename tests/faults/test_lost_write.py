@@ -24,7 +24,7 @@ from infra.imports import Checkpoint, Claimed, NewImport
 from infra.kept_commands import forget_old
 from infra.keys import Keys
 from infra.leases.leader import Leader
-from infra.leases.membership import Membership
+from infra.leases.membership import Grant, Membership
 from infra.leases.shares import Place
 from infra.server_secret import ServerSecret
 from infra.sessions import Client, Sessions
@@ -73,7 +73,7 @@ def sessions(database: Database) -> Sessions:
 
 
 def membership(database: Database) -> Membership:
-    return Membership(database, kind="k", consumers=["c"], lease_seconds=5)
+    return Membership(database, kind="k", serves={"c": 0}, lease_seconds=5)
 
 
 def files(database: Database) -> ImageFiles:
@@ -133,6 +133,9 @@ WRITES: Final[Mapping[str, Write]] = {
     "infra.leases.membership.Membership.take_share": lambda database: membership(database).take_share(),
     "infra.leases.membership.Membership.retake": lambda database: membership(database).retake([PLACE]),
     "infra.leases.membership.Membership._note": lambda database: membership(database).release([(PLACE, 1, 1)]),
+    "infra.leases.membership.Membership.spoil": lambda database: membership(database).spoil(
+        Grant(PLACE, uuid4(), 1, 1, 1, False), 1
+    ),
     "infra.leases.membership.Membership.leave": lambda database: membership(database).leave(),
     "infra.mail_ledger.retry": mail_ledger.retry,
     "infra.mail_ledger.settle": lambda database: mail_ledger.settle(

@@ -6,15 +6,19 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 import pytest
+from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
-from infra.leases import WHOLE
+from infra.leases import WHOLE, Place
 from infra.settings import Settings
 from projections.runtime.host import Host
-from tests.consumers import BOTH, SHARDED, WHOLE_LOG, Recorder, Scene, recorders
+from projections.runtime.metrics import RuntimeMetrics
+from tests.consumers import SHARDED, WHOLE_LOG, Recorder, Scene, both
 from tests.consumers import scene as opened
+from tests.event_logs import LogWriter
 from tests.proxy import Proxy
-from tests.write_side import eventually
+from tests.write_side import connected, eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -45,7 +49,7 @@ async def owner(scene: Scene, consumer: str, shard: int) -> object:
 
 
 async def test_every_event_comes_once_and_in_order(scene: Scene) -> None:
-    async with scene.relay(), scene.process(BOTH):
+    async with scene.relay(), scene.process(both()):
         for _ in range(20):
             await scene.happens(15)
         await scene.all_seen(SHARDED)
@@ -56,7 +60,7 @@ async def test_an_event_that_comes_alone_is_applied_at_once_and_those_that_follo
     scene: Scene,
 ) -> None:
     resting = Recorder(whole=True, rest=2.0)
-    async with scene.relay(), scene.process(recorders(whole_recorder=lambda: resting)) as host:
+    async with scene.relay(), scene.process([resting]) as host:
         await scene.happens(20)
         await scene.all_seen(WHOLE_LOG)
         first = len(resting.steps)
@@ -69,12 +73,13 @@ async def test_an_event_that_comes_alone_is_applied_at_once_and_those_that_follo
 
 async def taken(host: Host, position: int) -> bool:
     """Whether the process has the event, applied or not."""
-    lease = host.drivers[WHOLE_LOG].leases.get(WHOLE)
-    return lease is not None and lease.inbox.position >= position
+    driver = host.drivers[0]
+    lease = driver.leases.get(Place(WHOLE_LOG, 0, WHOLE))
+    return lease is not None and driver.readers.position(lease) >= position
 
 
 async def test_commits_that_were_lost_with_the_server_are_noticed_and_made_again(scene: Scene) -> None:
-    async with scene.relay(), scene.process(BOTH):
+    async with scene.relay(), scene.process(both()):
         await scene.happens(50)
         await scene.all_seen(SHARDED)
         async with scene.database.write() as session:
@@ -85,13 +90,13 @@ async def test_commits_that_were_lost_with_the_server_are_noticed_and_made_again
 
 async def test_what_happened_before_anybody_looked_is_read_from_postgres(scene: Scene) -> None:
     await scene.happens(3_000)
-    async with scene.process(BOTH):
+    async with scene.process(both()):
         await scene.all_seen(SHARDED)
         await scene.all_seen(WHOLE_LOG)
 
 
 async def test_without_redis_it_goes_on(scene: Scene) -> None:
-    async with scene.process(BOTH, redis_url=NOWHERE):
+    async with scene.process(both(), redis_url=NOWHERE):
         for _ in range(10):
             await scene.happens(10)
         await scene.all_seen(SHARDED)
@@ -99,7 +104,7 @@ async def test_without_redis_it_goes_on(scene: Scene) -> None:
 
 
 async def test_a_wipe_of_redis_in_the_middle_loses_and_doubles_nothing(scene: Scene) -> None:
-    async with scene.relay(), scene.process(BOTH):
+    async with scene.relay(), scene.process(both()):
         for number in range(30):
             await scene.happens(10)
             if number % 5 == 0:
@@ -109,7 +114,7 @@ async def test_a_wipe_of_redis_in_the_middle_loses_and_doubles_nothing(scene: Sc
 
 
 async def test_streams_that_are_cut_off_too_early_lose_nothing(scene: Scene) -> None:
-    async with scene.relay(), scene.process(BOTH):
+    async with scene.relay(), scene.process(both()):
         for _ in range(20):
             await scene.happens(20)
             for key in await scene.redis.keys("*events*"):
@@ -119,7 +124,7 @@ async def test_streams_that_are_cut_off_too_early_lose_nothing(scene: Scene) -> 
 
 
 async def test_garbage_in_a_stream_is_passed_over(scene: Scene) -> None:
-    async with scene.relay(), scene.process(BOTH):
+    async with scene.relay(), scene.process(both()):
         last = await scene.happens(20)
         await scene.all_seen(SHARDED)
         for key in await scene.redis.keys("*events*"):
@@ -134,7 +139,7 @@ async def test_while_redis_is_away_it_goes_on_and_afterwards_too(scene: Scene) -
     async with (
         proxied(scene.settings.redis_url) as (proxy, url),
         scene.relay(redis_url=url),
-        scene.process(BOTH, redis_url=url) as host,
+        scene.process(both(), redis_url=url) as host,
     ):
         await scene.happens(50)
         await scene.all_seen(SHARDED)
@@ -157,7 +162,7 @@ async def test_a_redis_that_does_not_answer_holds_nobody_up(scene: Scene) -> Non
     async with (
         proxied(scene.settings.redis_url) as (proxy, url),
         scene.relay(redis_url=url),
-        scene.process(BOTH, redis_url=url),
+        scene.process(both(), redis_url=url),
     ):
         await scene.happens(20)
         await scene.all_seen(SHARDED)
@@ -172,7 +177,7 @@ async def test_after_postgres_was_away_it_goes_on_where_it_was(scene: Scene) -> 
     async with (
         proxied(scene.settings.database_url) as (proxy, url),
         scene.relay(),
-        scene.process(BOTH, database_url=url),
+        scene.process(both(), database_url=url),
     ):
         await scene.happens(50)
         await scene.all_seen(SHARDED)
@@ -184,10 +189,10 @@ async def test_after_postgres_was_away_it_goes_on_where_it_was(scene: Scene) -> 
 
 
 async def test_two_processes_share_the_shards(scene: Scene) -> None:
-    async with scene.relay(), scene.process(BOTH) as one, scene.process(BOTH) as other:
+    async with scene.relay(), scene.process(both()) as one, scene.process(both()) as other:
 
         async def shared() -> bool:
-            held = [sum(len(driver.leases) for driver in each.drivers.values()) for each in (one, other)]
+            held = [len(each.leases) for each in (one, other)]
             return sum(held) == scene.log.shards + 1 and min(held) >= 2
 
         await eventually(shared)
@@ -200,19 +205,19 @@ async def test_two_processes_share_the_shards(scene: Scene) -> None:
 async def test_shards_change_hands_under_load_without_a_double(scene: Scene) -> None:
     async with scene.relay():
         for _ in range(3):
-            async with scene.process(BOTH):
+            async with scene.process(both()):
                 await scene.happens(100)
-                async with scene.process(BOTH):
+                async with scene.process(both()):
                     await scene.happens(100)
                     await asyncio.sleep(0)
                 await scene.happens(100)
-        async with scene.process(BOTH):
+        async with scene.process(both()):
             await scene.all_seen(SHARDED)
             await scene.all_seen(WHOLE_LOG)
 
 
 async def test_who_leaves_gives_everything_back_at_once(scene: Scene) -> None:
-    async with scene.process(BOTH):
+    async with scene.process(both()):
         await scene.happens(10)
         await scene.all_seen(SHARDED)
     rows = await scene.database.fetch("SELECT count(*) FROM checkpoints WHERE owner IS NOT NULL")
@@ -221,7 +226,7 @@ async def test_who_leaves_gives_everything_back_at_once(scene: Scene) -> None:
 
 
 async def test_events_of_no_concern_move_the_checkpoint_too(scene: Scene) -> None:
-    async with scene.relay(), scene.process(BOTH):
+    async with scene.relay(), scene.process(both()):
         await scene.happens(50)
         repriced = [each for each in scene.shop.happenings(400) if "Repriced" in type(each.event).__name__]
         await scene.writer.append(repriced[:5])
@@ -244,11 +249,11 @@ async def paused_owner(scene: Scene, *, fenced: bool) -> AsyncIterator[Callable[
             going_on.set()
 
         # It would wait a minute for its own heartbeat; the other one takes it for dead after a second without.
-        async with scene.process(recorders(sharded_recorder=lambda: sleeper), database_url=url, lease_seconds=60.0):
+        async with scene.process([sleeper], database_url=url, lease_seconds=60.0):
             await scene.happens(50)
             await asyncio.wait_for(sleeper.begun.wait(), 10)
             proxy.stall()
-            async with scene.process(recorders(sharded_recorder=lambda: Recorder(whole=False))):
+            async with scene.process([Recorder(whole=False)]):
                 await scene.all_seen(SHARDED)
                 yield wake
 
@@ -273,7 +278,7 @@ async def test_without_the_fence_it_would_write_everything_again(scene: Scene) -
 
 
 async def test_an_epoch_that_was_raised_fences_even_where_the_position_is_right(scene: Scene) -> None:
-    sharded = recorders(sharded_recorder=lambda: Recorder(whole=False))
+    sharded = [Recorder(whole=False)]
     # With a lease so long that no heartbeat tells it first.
     async with scene.relay(), scene.process(sharded, lease_seconds=60.0) as host:
         await scene.happens(50)
@@ -282,3 +287,56 @@ async def test_an_epoch_that_was_raised_fences_even_where_the_position_is_right(
         await scene.happens(50)
         await scene.all_seen(SHARDED)
         assert host.metrics[SHARDED].fenced._value.get() >= 1
+
+
+async def lag(registry: CollectorRegistry, unit: str) -> float:
+    value = registry.get_sample_value(f"weir_projection_lag_{unit}", {"projection": SHARDED})
+    assert value is not None
+    return value
+
+
+async def test_the_lag_is_told_in_events_and_seconds_also_while_postgres_is_away(scene: Scene) -> None:
+    registry = CollectorRegistry()
+
+    async def complete() -> bool:
+        return await lag(registry, "events") == 0 and await lag(registry, "seconds") < 1.0
+
+    async def late() -> bool:
+        return await lag(registry, "seconds") > 1.5
+
+    async with (
+        proxied(scene.settings.database_url) as (proxy, url),
+        scene.process([Recorder(whole=False)], "tests", RuntimeMetrics(registry), database_url=url),
+    ):
+        await scene.happens(20)
+        await scene.all_seen(SHARDED)
+        await eventually(complete)
+        await proxy.close()
+        await eventually(late)
+        await proxy.open()
+        await eventually(complete, 10)
+
+
+async def test_what_nobody_works_on_is_told_as_late_by_those_who_live(scene: Scene) -> None:
+    registry = CollectorRegistry()
+    await scene.happens(20)
+
+    async def late() -> bool:
+        return await lag(registry, "events") > 0 and await lag(registry, "seconds") > 0.5
+
+    async with scene.process([Recorder(whole=False)]):
+        await scene.all_seen(SHARDED)
+    async with scene.writer.session.transaction():
+        await scene.writer.session.execute("SELECT FROM checkpoints FOR UPDATE")
+        async with scene.process([Recorder(whole=False)], "tests", RuntimeMetrics(registry)):
+            async with connected(scene.settings.database_url.get_secret_value()) as other:
+                await LogWriter(other, scene.log.shards, scene.writer.versions).append(scene.shop.happenings(20))
+            await eventually(late)
+
+
+async def test_a_cold_log_is_read_by_a_few_at_a_time_and_no_lease_is_lost_over_it(scene: Scene) -> None:
+    await scene.happens(6_000)
+    with capture_logs() as logs:
+        async with scene.projector(pool_size=4):
+            await scene.kept(30)
+    assert "leases dropped" not in {each["event"] for each in logs}

@@ -8,15 +8,16 @@ from uuid import UUID
 import pytest
 
 from infra.database import Database
-from infra.leases import WHOLE, Grant, Leader, Membership, Place, plan
+from infra.leases import WHOLE, Grant, Leader, Membership, Place
 from infra.settings import Settings
+from projections.all import PROJECTIONS
 from projections.generations import install
 from tests.write_side import connected, eventually, somebody_waits
 
 pytestmark = pytest.mark.anyio
 
 SECONDS = 5.0
-CONSUMERS = ("order_summary", "product_card")
+CONSUMERS = {name: PROJECTIONS[name].version for name in ("order_summary", "product_card")}
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
 
 @asynccontextmanager
 async def member(database: Database, kind: str = "projections", seconds: float = SECONDS) -> AsyncIterator[Membership]:
-    one = Membership(database, kind=kind, consumers=CONSUMERS, lease_seconds=seconds)
+    one = Membership(database, kind=kind, serves=CONSUMERS, lease_seconds=seconds)
     await one.enrol()
     yield one
 
@@ -38,15 +39,14 @@ async def member(database: Database, kind: str = "projections", seconds: float =
 async def turn(one: Membership) -> list[Grant]:
     """A worker's regular turn: heartbeat, give back, take."""
     standing = await one.beat()
-    steps = plan(one.worker_id, standing.others, standing.owners)
-    epochs = {place: epoch for place, (_, epoch) in standing.places.items()}
-    await one.release([(place, epochs[place], 0) for place in steps.release])
+    steps = standing.plan(one.worker_id)
+    await one.release([(place, standing.places[place].epoch, 0) for place in steps.release])
     return await one.take_share() if steps.take else []
 
 
 async def owners(database: Database) -> dict[UUID | None, int]:
     rows = await database.fetch(
-        "SELECT owner, count(*) FROM checkpoints WHERE consumer = ANY($1) GROUP BY owner", CONSUMERS
+        "SELECT owner, count(*) FROM checkpoints WHERE consumer = ANY($1) GROUP BY owner", list(CONSUMERS)
     )
     return {row[0]: row[1] for row in rows}
 
@@ -181,6 +181,11 @@ async def test_the_cache_never_counts_as_further_than_the_rows(database: Databas
 
 async def test_only_the_generation_that_is_served_is_shared_out(database: Database) -> None:
     await database.execute("INSERT INTO checkpoints (consumer, generation, shard) VALUES ('order_summary', 2, 0)")
+    await database.execute(
+        "INSERT INTO generations (projection, generation, code_version, state) "
+        "VALUES ('order_summary', 2, $1, 'building')",
+        CONSUMERS["order_summary"],
+    )
     async with member(database) as ada:
         assert {grant.place.generation for grant in await turn(ada)} == {1}
         await database.execute("UPDATE projections SET live_generation = 2 WHERE name = 'order_summary'")
@@ -190,7 +195,7 @@ async def test_only_the_generation_that_is_served_is_shared_out(database: Databa
 
 async def test_a_consumer_that_is_no_read_model_brings_its_checkpoint(database: Database) -> None:
     place = Place("reactions", 0, WHOLE)
-    one = Membership(database, kind="tasks", consumers=["reactions"], lease_seconds=SECONDS)
+    one = Membership(database, kind="tasks", serves={"reactions": 0}, lease_seconds=SECONDS)
     await one.enrol([place])
     await one.enrol([place])
     assert [grant.place for grant in await turn(one)] == [place]
@@ -213,3 +218,25 @@ async def test_a_worker_that_was_swept_out_comes_back_with_its_next_heartbeat(da
             return bool(await database.fetch("SELECT FROM workers WHERE worker_id = $1", ada.worker_id))
 
         await eventually(known)
+
+
+async def test_a_release_that_does_not_say_what_it_keeps_gets_its_share_of_everything(database: Database) -> None:
+    async with member(database) as ada, member(database) as older:
+        await database.execute("UPDATE workers SET serves = NULL WHERE worker_id = $1", older.worker_id)
+        await turn(ada)
+        assert await owners(database) == {ada.worker_id: 4, None: 4}
+        await turn(older)
+        assert await owners(database) == {ada.worker_id: 4, older.worker_id: 4}
+
+
+async def test_a_worker_that_lost_a_turn_at_a_lock_gives_back_what_it_should_the_next_time(
+    database: Database, database_url: str
+) -> None:
+    async with member(database) as ada, connected(database_url) as session:
+        grants = await turn(ada)
+        async with session.transaction():
+            await session.execute("SELECT FROM checkpoints WHERE shard = 3 FOR UPDATE")
+            await ada.release([(grant.place, grant.epoch, 0) for grant in grants])
+            assert await owners(database) == {ada.worker_id: 2, None: 6}
+        await ada.release([(grant.place, grant.epoch, 0) for grant in grants])
+        assert await owners(database) == {None: 8}

@@ -8,7 +8,7 @@ from domain.inventory import StockReceived
 from infra.settings import Settings
 from projections import parking
 from projections.order_summary import ORDER_SUMMARY
-from projections.parking import NotParked
+from projections.parking import KeptByAnother, NotParked
 from projections.product_card import PRODUCT_CARD
 from projections.runtime.folding import Parking
 from tests.builders import ORDER_ID, PRODUCT_ID, order_paid, order_placed, order_shipped, product_added
@@ -139,6 +139,14 @@ async def test_only_what_is_parked_can_be_taken_up(scene: Scene) -> None:
     async with scene.database.session() as session:
         with pytest.raises(NotParked):
             await parking.retry(session, 17)
+
+
+async def test_a_stream_is_not_taken_up_by_a_release_that_folds_in_another_way(scene: Scene) -> None:
+    await poisoned(scene)
+    await scene.database.execute("UPDATE generations SET code_version = 99 WHERE projection = 'order_summary'")
+    with pytest.raises(KeptByAnother):
+        await retried(scene)
+    assert len(await parked(scene)) == 1
 
 
 async def test_each_stream_of_a_product_is_parked_by_itself(scene: Scene) -> None:

@@ -185,6 +185,29 @@ async def test_an_event_that_only_a_newer_release_knows_holds_its_stream_alone(o
         assert (parked.stream_id, parked.event_type, parked.unknown) == (ORDER_ID, "order.gift_wrapped", True)
 
 
+async def test_a_process_whose_state_cannot_be_read_holds_its_own_stream_alone(office: Office, log: WriteSide) -> None:
+    """It fails before any event is looked at, so only trying them apart tells which stream it is."""
+    await office.acquaint()
+
+    async def followed(stream: UUID, version: int) -> bool:
+        return bool(
+            await office.database.fetch("SELECT FROM processes WHERE stream_id = $1 AND version >= $2", stream, version)
+        )
+
+    async def held() -> bool:
+        rows = await office.database.fetch("SELECT stream_id FROM parked WHERE consumer = $1", ORDER_TIME.name)
+        return [row[0] for row in rows] == [ORDER_ID]
+
+    async with tasks(office.settings):
+        await append(log, ORDER_ID, 0, order_placed())
+        await eventually(lambda: followed(ORDER_ID, 1), 10)
+        await office.database.execute("UPDATE processes SET state = '[]'")
+        await append(log, ORDER_ID, 1, order_shipped())
+        await append(log, OTHER_ORDER_ID, 0, order_placed(order_id=OTHER_ORDER_ID))
+        await eventually(held, 10)
+        await eventually(lambda: followed(OTHER_ORDER_ID, 1), 10)
+
+
 async def test_a_ledger_row_and_its_checkpoint_are_one_commit(office: Office, log: WriteSide) -> None:
     """A worker that dies between the two would lose the mail, or write it twice."""
     await office.acquaint()

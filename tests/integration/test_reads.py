@@ -9,7 +9,9 @@ import pytest
 from redis.asyncio import Redis
 
 from infra.cache import Refresher
+from infra.consistency import Sight
 from infra.errors import NotYetVisible, Unavailable
+from infra.log import Log, identify
 from infra.settings import Settings
 from tests.read_models import NAME, SHARD, Reader, World, lay_down, world
 from tests.wire import Wire, wire_to
@@ -471,3 +473,31 @@ async def test_who_waits_across_a_switch_waits_for_the_new_generation(shop: Worl
     assert not waiting.done()
     await shop.in_generation(2).write("a", 5, '"five"')
     assert await waiting == '"five"'
+
+
+# Another history
+
+
+async def begins_anew(shop: World) -> Log:
+    """The database as it was earlier, under another identity. It forgot row and checkpoint."""
+    await shop.database.execute(f"DELETE FROM rm_{NAME}_1")
+    await shop.database.execute("UPDATE checkpoints SET position = 0, refreshed = 0 WHERE consumer = $1", NAME)
+    await shop.database.execute("UPDATE log_head SET log_id = gen_random_uuid()")
+    async with shop.database.acquire() as session:
+        return await identify(session)
+
+
+async def test_what_another_history_knew_is_neither_served_nor_counted_as_seen(shop: World, reader: Reader) -> None:
+    await shop.consumer.write("a", 9, '"lost"')
+    assert await reader.fresh("a", 9) == '"lost"'
+    await eventually(lambda: keeps(reader, "a"))
+    log = await begins_anew(shop)
+    await shop.consumer.commit("a", 5, '"true"')
+    await eventually(lambda: serves(reader, "a", '"true"'))
+    with pytest.raises(NotYetVisible):
+        await reader.fresh("a", 9, 0)
+    async with Refresher(shop.settings, log).running() as refresher:
+        await eventually(lambda: hears(reader))
+        await replace(shop.consumer, refresher=refresher).write("a", 10, '"new"')
+        assert await reader.reads.see(NAME, {SHARD: 10}, 5) is Sight.TOLD
+        assert await reader.get("a") == '"new"'

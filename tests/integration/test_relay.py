@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,14 +11,16 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
+from domain.catalogue import ProductDescribed
 from infra.database import Database
 from infra.doorbell import Doorbell
 from infra.log import Entry, Log, entry, identify, read_shard
-from infra.publishing import LOOK_BACK, PAGE, Publisher, read_page
+from infra.publishing import LOOK_BACK, PAGE, PAGE_BYTES, Publisher, read_page
 from infra.settings import Settings
 from infra.streams import Keys
 from infra.wire import Wire
-from tests.event_logs import LogWriter, Shop, log_writer
+from tests.builders import PRODUCT_ID, order_line
+from tests.event_logs import LogWriter, Shop, log_writer, product
 from tests.proxy import Proxy
 from tests.write_side import eventually
 from workers.relay import Relay, RelayMetrics
@@ -34,7 +37,7 @@ class Scene:
         self.log = log
         self.writer = writer
         self.redis = redis
-        self.keys = Keys.of(log.log_id)
+        self.keys = Keys.of(log.history)
         self.shop = Shop.of(1)
 
     def relay(self, **changes: Any) -> Relay:
@@ -296,6 +299,54 @@ async def test_a_new_relay_does_not_publish_what_has_long_been_read_from_postgre
 async def test_streams_of_a_log_that_was_restored_to_an_earlier_point_are_dropped(scene: Scene) -> None:
     await scene.redis.xadd(scene.keys.events(0), {"e": b"{}"}, id="900-0")
     last = await scene.happens(20)
+    async with running(scene.relay()):
+        await scene.arrives(last)
+        await scene.is_the_log()
+
+
+async def test_a_page_is_bounded_by_its_bytes_and_what_is_larger_comes_alone(scene: Scene) -> None:
+    words: dict[str, Any] = {"name": "Kettle", "category": None, "tags": (), "tax_rate": order_line().tax_rate}
+    long = ProductDescribed(product_id=PRODUCT_ID, description="x" * (PAGE_BYTES // 3), **words)
+    longest = replace(long, description="x" * (2 * PAGE_BYTES))
+    events = (long, long, longest, long, long, long)
+    last = (await scene.writer.append([product(PRODUCT_ID, each) for each in events]))[-1]
+    sizes, after = [], 0
+    async with scene.database.acquire() as session:
+        while after < last:
+            page = await read_page(session, after)
+            assert page.full or page.last == last
+            sizes.append(len(page.rows))
+            after = page.last
+    assert sizes == [3, 3]
+    async with running(scene.relay()):
+        await scene.arrives(last)
+        await scene.is_the_log()
+
+
+async def test_the_relay_tells_how_late_it_is_while_redis_is_away(scene: Scene) -> None:
+    async with proxied(scene.settings.redis_url) as (proxy, url):
+        registry = CollectorRegistry()
+        settings = scene.settings.model_copy(update={"redis_url": url})
+        relay = Relay(scene.database, scene.log, settings, RelayMetrics(registry))
+
+        async def late() -> bool:
+            events = registry.get_sample_value("weir_relay_lag_events")
+            seconds = registry.get_sample_value("weir_relay_lag_seconds")
+            return events == 30 and seconds is not None and seconds > 0.5
+
+        async with running(relay):
+            await scene.arrives(await scene.happens(10))
+            await proxy.close()
+            last = await scene.happens(30)
+            await eventually(late, 10)
+            await proxy.open()
+            await scene.arrives(last)
+
+
+async def test_streams_of_another_history_are_dropped_though_they_are_not_longer(scene: Scene) -> None:
+    last = await scene.happens(20)
+    body = b'{"p":7,"v":0,"r":"2020-01-01T00:00:00.000001Z"}'
+    await scene.redis.xadd(scene.keys.events(0), {"e": body}, id="7-0")
     async with running(scene.relay()):
         await scene.arrives(last)
         await scene.is_the_log()

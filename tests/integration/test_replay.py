@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from cli.replay import register
 from domain.accounts import AccountDeactivated, AccountErased, AccountProfileChanged, AccountSessionEnded, EndedBy
+from domain.inventory import StockReceived
 from domain.messages import Event, Recorded
 from domain.orders import OrderPaid
 from infra.database import Connection
@@ -24,16 +25,25 @@ from infra.settings import Settings
 from projections.account_card import ACCOUNT_CARD
 from projections.all import PROJECTIONS
 from projections.declaration import Projection, amend
-from projections.generations import create_indexes
+from projections.generations import create_indexes, install
 from projections.order_summary import ORDER_SUMMARY, OrderSummary
 from projections.product_card import PRODUCT_CARD
-from projections.rebuild import Building, Busy, Switched, begin, build, finish, shares
+from projections.rebuild import Building, Busy, Switched, begin, build, finish, renew, shares
 from projections.rebuild.reading import PAGE, UndeclaredMetadata
 from projections.rebuild.switching import Follower, switch
-from tests.builders import ORDER_ID, account_registered, order_paid, order_placed, order_shipped
+from projections.shop_counts import SHOP_COUNTS
+from tests.builders import (
+    ORDER_ID,
+    PRODUCT_ID,
+    account_registered,
+    order_paid,
+    order_placed,
+    order_shipped,
+    product_added,
+)
 from tests.consumers import Scene
 from tests.consumers import scene as opened
-from tests.event_logs import Happening, expected_rows, order, stored_rows
+from tests.event_logs import Happening, expected_rows, order, product, stock, stored_rows
 from tests.integration.test_projections import failing
 from tests.write_side import connected, eventually
 
@@ -354,6 +364,53 @@ async def test_an_event_that_cannot_be_parsed_parks_its_stream_alone(scene: Scen
     assert switched.parked == 1
     rows = await stored_rows(scene.writer.session, ORDER_SUMMARY, 2)
     assert {key: row[1]["status"] for key, row in rows.items()} == {str(ORDER_ID): "pending", str(other): "shipped"}
+
+
+async def test_what_postgres_refuses_is_parked_in_a_rebuild_as_it_is_live(scene: Scene) -> None:
+    too_much = StockReceived(product_id=PRODUCT_ID, quantity=2**62, reason="delivery")
+    async with scene.relay(), scene.projector():
+        await scene.writer.append(
+            [product(PRODUCT_ID, product_added()), *[stock(PRODUCT_ID, too_much) for _ in range(3)]]
+        )
+        await scene.happens(100)
+        await scene.reached("product_card")
+    switched = await rebuilt(scene, PRODUCT_CARD)
+    assert switched.parked == 1
+    assert await rows_of(scene, "rm_product_card_2") == await rows_of(scene, "rm_product_card_1")
+    parked = await scene.database.fetch("SELECT stream_id, position, event_type FROM parked ORDER BY generation")
+    assert parked[0] == parked[1]
+
+
+async def test_what_postgres_refuses_while_a_rebuild_catches_up_is_parked_too(scene: Scene) -> None:
+    too_much = StockReceived(product_id=PRODUCT_ID, quantity=2**62, reason="delivery")
+    async with session(scene) as connection:
+        building = await built(connection, PRODUCT_CARD)
+        await scene.writer.append(
+            [product(PRODUCT_ID, product_added()), *[stock(PRODUCT_ID, too_much) for _ in range(3)]]
+        )
+        await scene.happens(50)
+        assert (await finish(connection, building)).parked == 1
+
+
+async def test_a_number_of_a_generation_is_not_given_again_after_it_was_dropped(scene: Scene) -> None:
+    async with session(scene) as connection:
+        given = (await begin(connection, ORDER_SUMMARY)).generation
+    async with session(scene) as connection:
+        assert (await begin(connection, ORDER_SUMMARY)).generation > given
+
+
+async def test_a_read_model_that_is_new_to_a_log_is_built_before_anybody_is_served_by_it(scene: Scene) -> None:
+    await scene.happens(50)
+    async with session(scene) as connection:
+        await connection.execute("DROP TABLE rm_shop_counts_1")
+        for table, column in (("generations", "projection"), ("checkpoints", "consumer"), ("projections", "name")):
+            await connection.execute(f"DELETE FROM {table} WHERE {column} = 'shop_counts'")
+        await install(connection)
+        async with scene.projector({"shop_counts": SHOP_COUNTS}) as host:
+            await host.membership.beat()
+            assert not host.leases
+        assert await renew(connection, scene.settings.database_url) == ["shop_counts"]
+    assert await rows_of(scene, "rm_shop_counts_2") != []
 
 
 async def test_a_server_in_another_time_zone_makes_the_same_documents(scene: Scene) -> None:

@@ -20,7 +20,7 @@ from tests.mail_office import Office, mail_office
 from tests.smtp_stub import Turn
 from tests.wire import wire_to
 from tests.write_side import eventually, write_side
-from workers.main import PARTS, PartEnded, run_parts, run_worker
+from workers.main import PARTS, OtherLog, PartEnded, run_parts, run_worker
 
 pytestmark = pytest.mark.anyio
 
@@ -238,6 +238,16 @@ async def test_the_host_runs_within_a_program_too(office: Office) -> None:
         await office.write()
         await office.stub.received(1)
         stop.set()
+
+
+async def test_a_worker_whose_log_becomes_another_ends_and_leaves_it_to_a_new_process(office: Office) -> None:
+    running = asyncio.create_task(run_worker(["tasks"], office.settings))
+    await office.write()
+    await office.stub.received(1)
+    await office.database.execute("UPDATE log_head SET log_id = gen_random_uuid()")
+    with pytest.raises(ExceptionGroup) as failure:
+        await asyncio.wait_for(running, 20)
+    assert failure.group_contains(OtherLog)
 
 
 def test_every_kind_of_worker_has_its_part() -> None:

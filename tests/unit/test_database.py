@@ -1,9 +1,11 @@
 """How the driver is told to connect."""
 
+import socket
+
 import pytest
 from pydantic import SecretStr
 
-from infra.postgres_connect import Server, options, servers
+from infra.postgres_connect import Server, options, probe, servers
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
@@ -61,3 +63,17 @@ def test_a_pooler_is_not_believed_what_it_says_of_its_server() -> None:
 def test_one_server_elsewhere_is_enough_for_tls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PGSSLMODE", raising=False)
     assert "ssl" not in options(SecretStr("postgresql://localhost,db.example/weir"))
+
+
+def test_a_line_to_another_machine_is_probed_and_ends_where_nobody_acknowledges() -> None:
+    with socket.socket() as line:
+        probe(line)
+        assert line.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            assert line.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 10_000
+
+
+def test_a_line_within_this_machine_needs_no_probes() -> None:
+    with socket.socket(socket.AF_UNIX) as line:
+        probe(line)
+        assert not line.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)

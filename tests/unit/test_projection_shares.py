@@ -7,7 +7,7 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.leases import WHOLE, Place, plan
+from infra.leases import WHOLE, Claim, Place, Standing, plan
 
 ADA, BOB, EVE = UUID(int=1), UUID(int=2), UUID(int=3)
 Owners = dict[Place, UUID | None]
@@ -107,3 +107,29 @@ def test_at_rest_nothing_moves_but_what_a_newcomer_must_get(number: int, units: 
 def test_who_is_not_living_counts_for_nothing() -> None:
     owners: Owners = {**dict.fromkeys(shards(4, "order_summary"), None), Place("order_summary", 1, 0): EVE}
     assert len(plan_of(ADA, {EVE}, owners)[0]) == 2
+
+
+@given(st.integers(1, 3), st.integers(1, 3), st.integers(1, 8))
+def test_while_two_releases_run_side_by_side_every_place_comes_to_one_that_keeps_it(
+    old: int, new: int, number: int
+) -> None:
+    """The new release alone keeps product_card in its new generation, the old one nothing of it."""
+    both = {UUID(int=n): n <= old for n in range(1, old + new + 1)}
+    owners: Owners = dict.fromkeys(
+        [Place(name, 1, shard) for name in ("order_summary", "product_card") for shard in range(number)]
+    )
+
+    def able(place: Place) -> set[UUID]:
+        return {each for each, is_old in both.items() if not (is_old and place.consumer == "product_card")}
+
+    for _ in range(old + new + 1):
+        for me in both:
+            mine = {place: owner for place, owner in owners.items() if me in able(place)}
+            steps = Standing(
+                places={place: Claim(owner, 0, 0, frozenset(able(place) - {me})) for place, owner in mine.items()}
+            ).plan(me)
+            owners.update(dict.fromkeys(steps.release))
+            owners.update(dict.fromkeys(steps.take, me))
+    assert all(owner in able(place) for place, owner in owners.items())
+    held = Counter(owner for place, owner in owners.items() if place.consumer == "product_card")
+    assert max(held.values()) - min([held[each] for each in both if not both[each]]) <= 1

@@ -1,0 +1,123 @@
+"""Streams, rows and memories of a history that the log no longer has: nothing of it is applied, and it is made good."""
+
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+import orjson
+import pytest
+
+from domain.messages import shard_of
+from infra.log import identify
+from infra.settings import Settings
+from infra.streams import Keys
+from projections.order_summary import ORDER_SUMMARY
+from projections.rebuild import renew
+from projections.runtime.host import Host
+from tests.builders import ORDER_ID, order_placed
+from tests.consumers import SHARDED, Recorder, Scene
+from tests.consumers import scene as opened
+from tests.event_logs import order
+from tests.write_side import connected, eventually
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def scene(settings: Settings) -> AsyncIterator[Scene]:
+    async with opened(settings) as scene:
+        yield scene
+
+
+async def ghost(scene: Scene, position: int, stream: UUID) -> None:
+    """An entry as the relay writes them, of an event that is not in the log."""
+    shard = shard_of(stream, scene.log.shards)
+    before = await scene.writer.session.fetchval(
+        "SELECT coalesce(max(position), 0) FROM events WHERE shard = $1", shard
+    )
+    names = {"p": position, "v": before, "h": shard, "s": str(stream), "n": 1, "c": "order", "t": "order.gone", "u": 1}
+    body = orjson.dumps({**names, "d": {}, "m": {}, "r": "2020-01-01T00:00:00.000001Z"})
+    await scene.redis.xadd(Keys.of(scene.log.history).events(shard), {"e": body}, id=f"{position}-0")
+
+
+async def test_what_a_stream_holds_beyond_the_log_is_not_applied_and_hides_nothing(scene: Scene) -> None:
+    async with scene.process([Recorder(whole=False)]) as host:
+        last = await scene.happens(20)
+        await scene.all_seen(SHARDED)
+        await ghost(scene, last + 1, ORDER_ID)
+        await eventually(lambda: refused(host, SHARDED))
+        await scene.all_seen(SHARDED)
+        await scene.writer.append([order(ORDER_ID, order_placed())])
+        await scene.happens(20)
+        await scene.all_seen(SHARDED)
+
+
+async def refused(host: Host, consumer: str) -> bool:
+    return bool(host.metrics[consumer].strange._value.get())
+
+
+async def alarmed(host: Host) -> bool:
+    return bool(host.metrics["order_summary"].spoiled._value.get())
+
+
+async def test_read_models_take_nothing_from_another_history_either(scene: Scene) -> None:
+    async with scene.projector() as host:
+        last = await scene.happens(20)
+        await scene.kept()
+        await ghost(scene, last + 1, ORDER_ID)
+        await eventually(lambda: refused(host, "order_summary"))
+        await scene.writer.append([order(ORDER_ID, order_placed())])
+        await scene.kept()
+
+
+async def put_back(scene: Scene, position: int) -> None:
+    """The log as it was then, and with it all that was made of what came after."""
+    async with scene.writer.session.transaction():
+        await scene.writer.session.execute("DELETE FROM events WHERE position > $1", position)
+        await scene.writer.session.execute("UPDATE log_head SET position = $1", position)
+        await scene.writer.session.execute("DELETE FROM seen WHERE position > $1", position)
+        await scene.writer.session.execute(
+            "UPDATE checkpoints SET position = least(position, $1), event_position = NULL", position
+        )
+    rows = await scene.writer.session.fetch("SELECT stream_id, max(version) FROM events GROUP BY stream_id")
+    scene.writer.versions = {row[0]: row[1] for row in rows}
+
+
+@pytest.mark.parametrize("more", [10, 100])
+async def test_a_log_that_is_put_back_under_a_running_relay_is_told_as_it_goes_on(scene: Scene, more: int) -> None:
+    async with scene.relay(), scene.process([Recorder(whole=False)]):
+        then = await scene.happens(30)
+        await scene.happens(30)
+        await scene.all_seen(SHARDED)
+        await put_back(scene, then)
+        last = await scene.happens(more)
+        await scene.all_seen(SHARDED)
+
+        async def published() -> bool:
+            tails = [await scene.redis.xrevrange(Keys.of(scene.log.history).events(n), count=1) for n in range(4)]
+            return max((int(tail[0][0].partition(b"-")[0]) for tail in tails if tail), default=0) == last
+
+        await eventually(published, 10)
+
+
+async def test_rows_of_events_that_the_log_lost_are_noticed_and_made_anew(scene: Scene) -> None:
+    async with scene.relay(), scene.projector():
+        await scene.writer.append([order(ORDER_ID, order_placed())])
+        await scene.happens(60)
+        await scene.kept()
+    await scene.database.execute("UPDATE events SET recorded_at = recorded_at + interval '1 second'")
+    async with scene.relay():
+        async with scene.projector({"order_summary": ORDER_SUMMARY}) as host:
+            await eventually(lambda: alarmed(host))
+            assert not host.leases
+        url = scene.settings.database_url
+        async with connected(url.get_secret_value()) as session:
+            assert await renew(session, url) == ["order_summary"]
+        async with scene.projector({"order_summary": ORDER_SUMMARY}):
+            await scene.happens(20)
+            await scene.kept_by(ORDER_SUMMARY, generation=2)
+
+
+async def test_a_log_has_one_history_until_its_server_begins_another(scene: Scene) -> None:
+    async with scene.database.acquire() as session:
+        assert (await identify(session)).history == scene.log.history
+    assert scene.log.history != scene.log.log_id

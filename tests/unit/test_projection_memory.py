@@ -1,0 +1,36 @@
+"""What is remembered of rows is bounded in bytes, and of no use to another owner."""
+
+from infra.leases import Place
+from projections.runtime.consumer import Lease
+from projections.runtime.folding import Kept
+from projections.runtime.keeping import PER_BYTE, PER_ROW, Memory
+from projections.runtime.table import Loaded
+
+
+def lease() -> Lease:
+    return Lease(place=Place("thing", 1, 0), owner=None, epoch=1, position=0, refreshed=0)
+
+
+def row(size: int) -> Loaded:
+    return Loaded(Kept(1, object()), size)
+
+
+def test_rows_are_forgotten_by_bytes_the_least_recently_used_first() -> None:
+    one, memory = lease(), Memory(3 * (1_000 * PER_BYTE + PER_ROW))
+    memory.keep(one, {"a": row(1_000), "b": row(1_000), "c": row(1_000)})
+    memory.keep(one, {"a": row(1_000)})
+    memory.keep(one, {"d": row(1_500)})
+    assert memory.rows(one, {"a", "b", "c", "d"}).keys() == {"a", "d"}
+    assert memory.size <= 3 * (1_000 * PER_BYTE + PER_ROW)
+
+
+def test_a_row_that_alone_is_too_large_is_not_kept() -> None:
+    one, memory = lease(), Memory(10_000)
+    memory.keep(one, {"a": row(1_000_000)})
+    assert (memory.size, memory.rows(one, {"a"})) == (0, {})
+
+
+def test_the_next_owner_finds_nothing_of_the_former() -> None:
+    former, present, memory = lease(), lease(), Memory()
+    memory.keep(former, {"a": row(10)})
+    assert memory.rows(present, {"a"}) == {}
