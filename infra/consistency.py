@@ -173,6 +173,11 @@ class Visibility:
         """The last position that is known of."""
         return max([*self._told.values(), *self._stored.values()], default=0)
 
+    def forget(self) -> None:
+        """Nothing that was known is true any more."""
+        self._told.clear()
+        self._stored.clear()
+
     @property
     def waiting(self) -> bool:
         """Whether anybody waits."""
@@ -197,11 +202,6 @@ class Visibility:
         for known in (self._told, self._stored):
             for part in [part for part in known if part[:2] == (projection, generation)]:
                 del known[part]
-
-    def forget(self) -> None:
-        """Nothing of what was known can be relied on. Who waits goes on to wait, for what will be known."""
-        self._told.clear()
-        self._stored.clear()
 
     async def reach(self, part: Part, position: int) -> Sight:
         """Waits until the part is at the position. The caller bounds the wait."""

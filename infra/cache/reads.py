@@ -204,7 +204,6 @@ class Reads:
         self.lost()
         self.remote.move(Keys.of(log.history))
         self.channel.move(Keys.of(log.history).applied)
-        self.visibility.forget()
         self.watch.forget()
 
     def _distrust(self, projection: str) -> None:

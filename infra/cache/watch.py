@@ -67,9 +67,12 @@ class Watch:
         self._hurry.set()
 
     def forget(self) -> None:
-        """What was seen is of another history, and so is what a look that is under way may come to see."""
+        """What was seen and told is of another history, and so is what a look that is under way may come to see."""
         self._forgotten += 1
+        self._visibility.forget()
         self._committed.clear()
+        for name in self.generations:
+            self._distrust(name)
         self.hurry()
 
     async def keep(self, channel: Channel) -> None:
@@ -95,22 +98,17 @@ class Watch:
         async with self._looking:  # in turn, or an older state could come in last
             began, furthest = self._forgotten, self._visibility.furthest
             rows = await self._state()
-            # If another history has begun meanwhile, this is of the former, or nobody knows of which.
+            if began != self._forgotten:
+                return  # another history has begun meanwhile, and nobody knows of which this is
+            if rows and rows[0]["head"] < furthest:
+                # The log itself ends before what was told of: it was restored, and positions mean other events now.
+                _log.warning("the log has gone back", head=rows[0]["head"], told=furthest)
+                self.forget()
+                began = self._forgotten
+            parts = self._served(rows)
+            heard = await channel.fence()
             if began == self._forgotten:
-                if rows and rows[0]["head"] < furthest:
-                    # The log ends before what was told of: it was restored, and positions mean other events now.
-                    _log.warning("the log has gone back", head=rows[0]["head"], told=furthest)
-                    self._go_back()
-                parts = self._served(rows)
-                heard = await channel.fence()
-                if began == self._forgotten:
-                    self._conclude(parts, heard)
-
-    def _go_back(self) -> None:
-        self._visibility.forget()
-        self._committed.clear()
-        for name in self.generations:
-            self._distrust(name)
+                self._conclude(parts, heard)
 
     async def _state(self) -> list[asyncpg.Record]:
         try:

@@ -37,7 +37,7 @@ class Scene:
         self.log = log
         self.writer = writer
         self.redis = redis
-        self.keys = Keys.of(log.history)
+        self.keys, self.doorbell = Keys.of(log.history), Keys.of(log.log_id).doorbell
         self.shop = Shop.of(1)
 
     def relay(self, **changes: Any) -> Relay:
@@ -145,7 +145,7 @@ async def test_more_than_a_page_is_carried_over(scene: Scene) -> None:
 @pytest.mark.parametrize("rest", [0.0, 0.05])
 async def test_a_ring_at_the_door_is_enough_to_make_it_look(scene: Scene, rest: float) -> None:
     relay = Relay(scene.database, scene.log, scene.settings, RelayMetrics(CollectorRegistry()), idle_seconds=3600)
-    bell = Doorbell(scene.settings.redis_url, scene.keys.doorbell, rest=rest)
+    bell = Doorbell(scene.settings.redis_url, scene.doorbell, rest=rest)
     async with running(relay):
         await scene.arrives(await scene.happens(1), 5)
         await eventually(lambda: listens(scene))
@@ -157,7 +157,7 @@ async def test_a_ring_at_the_door_is_enough_to_make_it_look(scene: Scene, rest: 
 
 
 async def listens(scene: Scene) -> bool:
-    return bool((await scene.redis.pubsub_numsub(scene.keys.doorbell))[0][1])
+    return bool((await scene.redis.pubsub_numsub(scene.doorbell))[0][1])
 
 
 async def test_streams_are_kept_short(scene: Scene) -> None:
