@@ -7,10 +7,17 @@ from uuid import UUID
 from domain.errors import Refusal
 from infra.claims import digest
 from infra.database import Database
-from infra.errors import AWAY, IdempotencyKeyInFlight, IdempotencyKeyReused, TooBusy, VersionMismatch
+from infra.errors import (
+    AWAY,
+    IdempotencyKeyInFlight,
+    IdempotencyKeyReused,
+    TooBusy,
+    Unavailable,
+    VersionMismatch,
+)
 from infra.log import Session
 
-NO_ACCOUNT: Final = (Refusal, VersionMismatch, IdempotencyKeyReused, IdempotencyKeyInFlight, TooBusy)
+NO_ACCOUNT: Final = (Refusal, VersionMismatch, IdempotencyKeyReused, IdempotencyKeyInFlight, TooBusy, Unavailable)
 """What says for certain that a registration stored nothing. After anything else the account may be there: then its hash
 must stay, and where there is none :func:`forget_orphans` finds that out a day later."""
 

@@ -67,7 +67,7 @@ async def test_a_sweep_reads_what_it_deletes_and_no_more(database: Database) -> 
     await keep(database, 5_000, hours=25)
     await keep(database, 15_000, hours=1)
     explain = "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON)"
-    async with database.acquire() as connection:
+    async with database.session() as connection:
         (told,) = orjson.loads(await connection.fetchval(f"{explain} {FORGET}", LONG_AGO, KEPT_HOURS, 1_000))
     plan = told["Plan"]
     blocks = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
