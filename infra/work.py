@@ -97,8 +97,9 @@ class Draft:
 
     @property
     def last(self) -> Last | None:
-        """The last event of the stream that is known to be stored."""
-        return self.tip.settled.last
+        """The event that the stream must end with; None where that is still on its way, or there is none."""
+        settled = self.tip.settled
+        return settled.last if settled.version == self.expected else None
 
     def settle(self, last: Last) -> None:
         """Its events are committed, and this is the last of them."""

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import Any, Final, TypeAlias
-from uuid import UUID
 
 import asyncpg
 import orjson
@@ -38,16 +37,13 @@ def document(requests: Sequence[AppendRequest], limits: Limits = NO_LIMITS) -> b
     when the request was made: all batches before this one are stored, so that what a part expects has come to be.
     """
     parts, events = [], []
-    growing: set[UUID] = set()
     for request in requests:
         metadata = orjson.Fragment(request.metadata)
         for part, premise in _with_premises(request):
             stream, category, version, added = part.stream_id, part.category, part.expected, len(part.events)
             parts.append(entry := {"stream": stream, "category": category, "expected": version, "added": added})
-            if premise is not None and stream not in growing and (last := premise.last) is not None:
+            if premise is not None and (last := premise.last) is not None:
                 entry["position"], entry["recorded"] = last
-            if added:
-                growing.add(stream)
             for event in part.events:
                 version += 1
                 events.append(

@@ -25,7 +25,7 @@ class Premise(Protocol):
 
     @property
     def last(self) -> Last | None:
-        """The last event of the stream that is known to be stored; None for a stream without any."""
+        """The event that the stream must end with; None where that is still on its way, or there is none."""
 
     def settle(self, last: Last) -> None:
         """The part's events are committed, and this is the last of them."""
@@ -102,10 +102,12 @@ class AppendRequest:
     writes: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        self.size = sum([len(part.events) for part in self.parts])
-        self.rows = self.size + len(self.parts)
-        self.weight = sum([len(event.data) for part in self.parts for event in part.events])
-        self.weight += self.size * len(self.metadata)
+        size = weight = 0
+        for part in self.parts:
+            size += len(part.events)
+            for event in part.events:
+                weight += len(event.data)
+        self.size, self.rows, self.weight = size, size + len(self.parts), weight + size * len(self.metadata)
         changes = bool(self.claims) or bool(self.allowances)
         self.writes = self.size > 0 or changes or (self.key is not None and self.key.store)
 
