@@ -26,7 +26,8 @@ def encode_state(state: object) -> bytes:
 
 
 def decode_state(kind: type[S], data: bytes | memoryview) -> S:
-    """Read a state. What the bytes do not say has its default, so ask :func:`state_shape` before.
+    """Read a state. What the bytes do not say has its default, so a snapshot is named for the code that wrote it
+    (:func:`infra.event_store.snapshots.code_of`), and read by no other.
 
     Raises:
         MalformedState: it is not JSON, or a field is missing or is not what it should be.
