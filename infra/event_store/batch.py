@@ -27,6 +27,9 @@ Limits: TypeAlias = Mapping[str, Limit]
 
 NO_LIMITS: Final[Limits] = {}
 
+_UNBOUNDED: Final = Limit()
+_NONE: Final = (None, None)
+
 APPEND: Final = "SELECT verdict, at, recorded, detail FROM append_to_log($1)"
 
 
@@ -39,12 +42,20 @@ def document(requests: Sequence[AppendRequest], limits: Limits = NO_LIMITS) -> b
     parts, events = [], []
     for request in requests:
         metadata = orjson.Fragment(request.metadata)
-        for part, premise in _with_premises(request):
-            stream, category, version, added = part.stream_id, part.category, part.expected, len(part.events)
-            parts.append(entry := {"stream": stream, "category": category, "expected": version, "added": added})
-            if premise is not None and (last := premise.last) is not None:
-                entry["position"], entry["recorded"] = last
-            for event in part.events:
+        for part, premise in zip(request.parts, request.premises or repeat(None), strict=False):
+            stream, category, version, adds = part.stream_id, part.category, part.expected, part.events
+            position, recorded = (premise and premise.last) or _NONE
+            parts.append(
+                {
+                    "stream": stream,
+                    "category": category,
+                    "expected": version,
+                    "added": len(adds),
+                    "position": position,
+                    "recorded": recorded,
+                }
+            )
+            for event in adds:
                 version += 1
                 events.append(
                     {
@@ -72,12 +83,6 @@ def document(requests: Sequence[AppendRequest], limits: Limits = NO_LIMITS) -> b
     )
 
 
-def _with_premises(request: AppendRequest) -> Iterator[tuple[Part, Premise | None]]:
-    if request.premises:
-        return zip(request.parts, request.premises, strict=True)
-    return zip(request.parts, repeat(None), strict=False)
-
-
 def _request(request: AppendRequest) -> dict[str, Any]:
     entry: dict[str, Any] = {"parts": len(request.parts), "events": request.size, "claims": len(request.claims)}
     if request.allowances:
@@ -100,12 +105,16 @@ def _claim(claim: ClaimChange) -> dict[str, Any]:
 
 def _allowance(change: AllowanceChange, limits: Limits) -> dict[str, Any]:
     allowance = change.allowance
-    share = {"scope": allowance.scope, "owner": allowance.owner, "stream": change.stream_id}
-    if allowance.released:
-        return {**share, "released": True}
-    limit = limits.get(allowance.scope, Limit())
-    bounds = {"most": limit.number, "most_weight": limit.weight}
-    return {**share, "weight": allowance.weight, "released": False, **bounds}
+    number, weight = limits.get(allowance.scope, _UNBOUNDED)
+    return {
+        "scope": allowance.scope,
+        "owner": allowance.owner,
+        "stream": change.stream_id,
+        "weight": allowance.weight,
+        "released": allowance.released,
+        "most": number,
+        "most_weight": weight,
+    }
 
 
 def verdicts_of(
