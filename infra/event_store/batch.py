@@ -1,6 +1,6 @@
 """One batch of requests as ``append_to_log`` takes it, and its answer as verdicts."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import repeat
 from typing import Any, Final, TypeAlias
 
@@ -16,8 +16,6 @@ from infra.event_store.requests import (
     ClaimTaken,
     Conflict,
     Limit,
-    Part,
-    Premise,
     Replayed,
     Verdict,
 )
