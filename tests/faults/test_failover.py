@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
+import httpx2
 import pytest
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
@@ -20,8 +21,11 @@ from projections.generations import install
 from tests import planted
 from tests.conftest import SHARDS
 from tests.failover import BehindAPooler, Failover, make_cluster, pair
+from tests.faults.buyers import Buyers
+from tests.faults.buyers import books as told_by_http
 from tests.faults.crowd import UNCERTAIN, Crowd, books
 from tests.log_checks import oversold, violations, whole_log
+from tests.serving import served
 from tests.shop import shop
 from tests.stock import change_stock, reserve
 from tests.write_side import WriteSide, connected, context, eventually, write_side
@@ -189,6 +193,43 @@ async def test_what_still_waits_for_a_synchronous_standby_is_told_to_nobody_and_
         await database.fail_over()
         assert await told(partial(reserve, theirs, product, 1)) == "version 2"
         assert await told(partial(ours.commands.handle, (INVENTORY, product), withdraw, key)) == "out of stock"
+
+
+# --- Two API processes ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("door", [True, False], ids=["one address", "two addresses"])
+async def test_two_api_processes_go_on_at_the_new_primary_and_every_customer_is_told_the_truth(
+    cluster: Path, tmp_path: Path, settings: Settings, door: bool
+) -> None:
+    generous = {"WEIR_RATE_LIMITS": "off", "WEIR_UNPAID_ORDERS_MOST": "0", "WEIR_LOG_LEVEL": "error"}
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(pair(cluster, tmp_path, door=door))
+        here = settings.model_copy(update={"database_url": SecretStr(database.url), "log_level": "error"})
+        async with shop(here) as api:
+            products = [await api.product(stock=PIECES) for _ in range(PRODUCTS)]
+            customer = await api.client()
+        clients = []
+        for name in ("one", "two"):
+            process = await stack.enter_async_context(served(here, tmp_path / f"{name}.log", **generous))
+            http = httpx2.AsyncClient(base_url=f"http://127.0.0.1:{process.port}", timeout=10)
+            clients.append(await stack.enter_async_context(http))
+        buyers = Buyers(customer, clients, products)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(buyers.shop(CUSTOMERS))
+            await buyers.serves(LOAD)
+            kept = await database.hold_up()
+            await buyers.serves(LOAD)
+            await database.fail_over()
+            async with asyncio.timeout(BACK_IN):
+                await asyncio.gather(*[buyers.serves(1, process=number) for number in range(len(clients))])
+            await buyers.serves(LOAD)
+            buyers.stop()
+        await buyers.ask_again()
+        async with connected(database.url) as connection:
+            log = await whole_log(connection)
+            wrong = [*await violations(connection), *told_by_http(log, buyers, products, kept)]
+    assert wrong == []
 
 
 # --- Read your own writes ---------------------------------------------------------------------------------------------
