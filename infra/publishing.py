@@ -1,6 +1,6 @@
 """From the log into the streams: pages of events, each already in the bytes of its stream entry, in one write."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -12,6 +12,7 @@ from redis.exceptions import ResponseError
 
 from infra.database import Reader
 from infra.log import log_head, recorded_at, shard_heads
+from infra.stream_memory import Window, entry_size, measured, trim
 from infra.streams import Keys, bulks, pack
 from infra.wire import Wire
 
@@ -26,6 +27,8 @@ LOOK_BACK: Final = 2 * PAGE
 PAGE_BYTES: Final = 4 * 2**20
 """Bytes of a page's data at most, but for one event that alone is larger: a page must get through in WRITE_SECONDS, or
 it would be tried for ever."""
+PAGES_HELD: Final = 8
+"""Pages that the streams must be able to hold at least: a smaller memory has smaller pages."""
 
 WRITE_SECONDS: Final = 5.0
 
@@ -46,15 +49,18 @@ FROM (SELECT *, sum(length(rest)) OVER (ORDER BY position) - length(rest) AS bef
 
 _MULTI: Final = pack("MULTI")
 _EXEC: Final = pack("EXEC")
+_FULL: Final = "OOM"
+"""So Redis refuses to write where it is at its limit, and has nothing that it may evict."""
 _DOUBLE: Final = "equal or smaller"
 """So Redis refuses an id that is not above those that the stream has: the event is there already."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Events as they lie in the log, in order: position, shard, and the rest of the entry."""
+    """Events as they lie in the log, in order: position, shard, and the rest of the entry; ``most`` bytes of these."""
 
     rows: Sequence[asyncpg.Record]
+    most: int = PAGE_BYTES
 
     @property
     def recorded_at(self) -> datetime:
@@ -76,28 +82,52 @@ class Page:
     @property
     def full(self) -> bool:
         """Whether there may be more."""
-        return len(self.rows) == PAGE or sum(len(row[2]) for row in self.rows) >= PAGE_BYTES
+        return len(self.rows) == PAGE or self.size >= self.most
+
+    @property
+    def size(self) -> int:
+        """The bytes of the entries' text."""
+        return sum(len(row[2]) for row in self.rows)
 
 
-async def read_page(session: Reader, after: int, recorded_at: datetime | None = None) -> Page:
+async def read_page(
+    session: Reader, after: int, recorded_at: datetime | None = None, *, most: int = PAGE_BYTES
+) -> Page:
     """The next events after a position; ``recorded_at`` is the time of the event there, if that is known."""
-    return Page(await session.fetch(_READ, after, PAGE, recorded_at, PAGE_BYTES))
+    return Page(await session.fetch(_READ, after, PAGE, recorded_at, most), most)
 
 
 class OtherHistory(Exception):
     """What was published last is not in the log any more: it was put back, or failed over without its tail."""
 
 
+class OutOfMemory(ResponseError):
+    """Redis has no memory left for what is to be written."""
+
+
 class Publisher:
     """Writes pages into the streams. ``previous`` is the last position of each shard, up to ``cursor`` of the log.
 
     ``recorded_at`` is the time of the event at ``cursor``: if the log has another one there, the streams are not of it.
+    ``budget`` are the bytes that the streams may take, and ``window`` is what they hold. ``on_full`` hears of each time
+    that Redis had no memory left.
     """
 
-    def __init__(self, keys: Keys, *, length: int) -> None:
+    def __init__(
+        self,
+        keys: Keys,
+        *,
+        length: int,
+        budget: int = PAGES_HELD * PAGE_BYTES,
+        on_full: Callable[[], None] = lambda: None,
+    ) -> None:
         self.cursor = 0
         self.recorded_at: datetime | None = None
         self.previous: dict[int, int] = {}
+        self.budget = budget
+        self.window = Window()
+        self._on_full = on_full
+        self._streams: Sequence[str] = ()
         self._keys = keys
         self._trim = str(length)
         self._commands: dict[int, bytes] = {}
@@ -120,6 +150,14 @@ class Publisher:
         self.cursor = max(published, head - LOOK_BACK)
         self.recorded_at = real.get(self.cursor)
         self.previous = await shard_heads(session, range(shards), self.cursor)
+        self._streams = [self._keys.events(shard) for shard in range(shards)]
+        self.window = Window()
+        self.window.add(self.cursor, await measured(wire, self._streams, self.budget))
+
+    @property
+    def page_bytes(self) -> int:
+        """The bytes of the next page at most."""
+        return min(PAGE_BYTES, self.budget // PAGES_HELD)
 
     async def publish(self, wire: Wire, page: Page) -> int:
         """Writes a page; answers how many of its entries were new.
@@ -129,25 +167,51 @@ class Publisher:
         if not page.follows:
             raise OtherHistory
         previous = dict(self.previous)
-        replies = await _write(wire, self._packed(page, previous), len(page.rows))
-        refused = [reply for reply in replies if isinstance(reply, hiredis.ReplyError)]
-        for refusal in refused:
-            if _DOUBLE not in str(refusal):
-                raise ResponseError(str(refusal))
+        commands, count = self._packed(page, previous)
+        size = entry_size(page.size // len(page.rows)) * count
+        await self._make_room(wire, max(0, self.budget - size))
+        new = await self._write(wire, commands, count)
+        self.window.add(page.last, size)
         self.cursor, self.recorded_at, self.previous = page.last, page.recorded_at, previous
-        return len(replies) - len(refused)
+        return new
 
-    def _packed(self, page: Page, previous: dict[int, int]) -> bytes:
+    async def _make_room(self, wire: Wire, most: int) -> None:
+        """Takes the oldest entries out, so that no more than so many bytes are left: who needs them reads the log.
+
+        A little more than must be, so that not every page has to.
+        """
+        if self.window.size > most and (first := self.window.first_within(most - most // PAGES_HELD)):
+            await trim(wire, self._streams, first)
+            self.window.begin_at(first)
+
+    async def _write(self, wire: Wire, commands: bytes, count: int) -> int:
+        """Sends the XADDs; answers how many entries were new. Raises one of ``BROKEN``.
+
+        Where Redis is full, for whatever reason, half of what is ours goes, and again, until it takes them.
+        """
+        while True:
+            try:
+                return _new(await _ask(wire, commands, count))
+            except OutOfMemory:
+                self._on_full()
+                if not self.window.size:
+                    raise
+                await self._make_room(wire, self.window.size // 2)
+
+    def _packed(self, page: Page, previous: dict[int, int]) -> tuple[bytes, int]:
+        """The XADDs of a page, and how many: an event larger than all streams may be is left for the log to tell."""
         parts = []
         for position, shard, rest, _, _ in page.rows:
             body = b'{"p":%d,"v":%d,%b' % (position, previous.get(shard, 0), rest)
+            previous[shard] = position
+            if entry_size(len(body)) > self.budget:
+                continue
             entry_id = b"%d-0" % position
             command = self._commands.get(shard) or self._command(shard)
             parts.append(
                 b"%b$%d\r\n%b\r\n$1\r\ne\r\n$%d\r\n%b\r\n" % (command, len(entry_id), entry_id, len(body), body)
             )
-            previous[shard] = position
-        return b"".join(parts)
+        return b"".join(parts), len(parts)
 
     def _command(self, shard: int) -> bytes:
         """What all XADDs of a shard begin with."""
@@ -161,14 +225,23 @@ class Publisher:
         return {shard: _tail(reply) for shard, reply in enumerate(replies)}
 
 
-async def _write(wire: Wire, commands: bytes, count: int) -> Sequence[Any]:
+async def _ask(wire: Wire, commands: bytes, count: int) -> Sequence[Any]:
     """Sends XADDs; answers what each was answered. Raises one of ``BROKEN``."""
     if not 1 < count <= AT_ONCE:
-        return await wire.ask(commands, count, WRITE_SECONDS)
+        return await wire.ask(commands, count, WRITE_SECONDS) if count else ()
     *queued, replies = await wire.ask(_MULTI + commands + _EXEC, count + 2, WRITE_SECONDS)
-    if isinstance(replies, hiredis.ReplyError):
-        raise ResponseError(str(next((reply for reply in queued if isinstance(reply, hiredis.ReplyError)), replies)))
-    return list(replies)
+    return [*queued, replies] if isinstance(replies, hiredis.ReplyError) else list(replies)
+
+
+def _new(replies: Sequence[Any]) -> int:
+    """How many entries were new. Raises :class:`OutOfMemory`, or ``ResponseError`` where any was refused otherwise."""
+    refusals = [str(reply) for reply in replies if isinstance(reply, hiredis.ReplyError)]
+    for refusal in refusals:
+        if refusal.startswith(_FULL):
+            raise OutOfMemory(refusal)
+        if _DOUBLE not in refusal:
+            raise ResponseError(refusal)
+    return len(replies) - len(refusals)
 
 
 def _tail(reply: Any) -> tuple[int, datetime | None]:

@@ -120,6 +120,11 @@ class Settings(BaseSettings):
     l1_bytes: int = Field(default=32 * 1024 * 1024, ge=0, description="and of how many bytes, at the most")
     lease_seconds: float = Field(default=5.0, ge=1, le=60, description="a silent worker loses its shards after this")
     stream_length: int = Field(default=20_000, ge=100, description="entries kept per Redis stream")
+    stream_bytes: int = Field(
+        default=128 * 1024 * 1024,
+        ge=1024 * 1024,
+        description="and of all streams together; half of Redis' maxmemory, if that is less",
+    )
     drain_seconds: float = Field(
         default=20.0,
         ge=0,

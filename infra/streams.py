@@ -74,6 +74,11 @@ class Keys:
         return f"{self.prefix}events:{{{shard}}}"
 
     @property
+    def histories(self) -> str:
+        """The set of the prefixes that this log's histories have had: their streams have no end of their own."""
+        return f"{self.prefix}histories"
+
+    @property
     def doorbell(self) -> str:
         """The channel that is rung after an append."""
         return f"{self.prefix}doorbell"

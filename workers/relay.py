@@ -24,6 +24,7 @@ from infra.log import Log, log_head
 from infra.publishing import OtherHistory, Page, Publisher, read_page
 from infra.settings import Settings
 from infra.startup import known_log
+from infra.stream_memory import drop_other_histories, read_memory
 from infra.streams import BROKEN, Keys, pack
 from infra.wire import Wire
 
@@ -49,6 +50,13 @@ class RelayMetrics:
         )
         self.complete: float | None = None
         self.lag_seconds.set_function(lambda: 0.0 if self.complete is None else monotonic() - self.complete)
+        self.full = Counter(
+            "weir_relay_out_of_memory", "Times that Redis had no memory for what was to be written.", registry=registry
+        )
+        self.streams = Gauge("weir_relay_stream_bytes", "Memory that the streams take, about.", registry=registry)
+        self.budget = Gauge("weir_relay_stream_bytes_most", "Memory that they may take.", registry=registry)
+        self.used = Gauge("weir_redis_memory_used_bytes", "Memory that Redis uses.", registry=registry)
+        self.limit = Gauge("weir_redis_memory_limit_bytes", "Its maxmemory; 0 if it has none.", registry=registry)
         self.leading = Gauge("weir_relay_leading", "1 where this process is the leader.", registry=registry)
 
 
@@ -69,7 +77,11 @@ class Relay:
         idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self.leader = Leader(database, LEASE, settings.lease_seconds)
-        self.publisher = Publisher(Keys.of(log.history), length=settings.stream_length)
+        self.publisher = Publisher(
+            Keys.of(log.history), length=settings.stream_length, on_full=lambda: metrics.full.inc()
+        )
+        self._stream_bytes = settings.stream_bytes
+        self._warned: list[str] = []
         self._database = database
         self._url = settings.redis_url
         self._idle_seconds = idle_seconds
@@ -129,8 +141,12 @@ class Relay:
     async def _lead(self, stop: asyncio.Event) -> None:
         await self._measure()
         async with self._wires() as (wire, bell):
+            await self._look_at_memory(wire)
             # A leader that only lost its connections goes on where it was; one that is new looks where that is.
             if self._resumed != self.leader.epoch:
+                await drop_other_histories(
+                    wire, Keys.of(self._log.log_id), Keys.of(self._log.history), self._log.shards
+                )
                 async with self._database.acquire() as session:
                     await self.publisher.resume(session, wire, self._log.shards)
                 self._resumed = self.leader.epoch
@@ -139,16 +155,31 @@ class Relay:
             while not stop.is_set():
                 if not bell.up:
                     raise RedisConnectionError("the doorbell was lost")
-                await self._renew()
+                await self._renew(wire)
                 if not await self._carry(wire):
                     self._pause = FIRST_PAUSE
                     await self._wait(self._idle_seconds)
 
-    async def _renew(self) -> None:
+    async def _renew(self, wire: Wire) -> None:
         if self.leader.due:
             if not await self.leader.lead():
                 raise _Deposed
             await self._measure()
+            await self._look_at_memory(wire)
+
+    async def _look_at_memory(self, wire: Wire) -> None:
+        """What the streams may take, for as long as Redis is set up as it is; says once what is wrong with that."""
+        memory = await read_memory(wire)
+        self.publisher.budget = memory.budget(self._stream_bytes)
+        self.metrics.budget.set(self.publisher.budget)
+        self.metrics.streams.set(self.publisher.window.size)
+        self.metrics.used.set(memory.used)
+        self.metrics.limit.set(memory.limit)
+        warnings = memory.warnings(self._stream_bytes)
+        for warning in warnings:
+            if warning not in self._warned:
+                _log.warning("Redis should be set up otherwise", advice=warning)
+        self._warned = warnings
 
     async def _carry(self, wire: Wire) -> bool:
         """Publishes a page, and while it is on its way has the next one read; answers whether there is more to do."""
@@ -171,7 +202,7 @@ class Relay:
 
     async def _read(self, after: int, recorded_at: datetime | None) -> Page:
         async with self._database.acquire() as session:
-            return await read_page(session, after, recorded_at)
+            return await read_page(session, after, recorded_at, most=self.publisher.page_bytes)
 
     @asynccontextmanager
     async def _wires(self) -> AsyncIterator[tuple[Wire, Wire]]:
