@@ -10,9 +10,12 @@ from datetime import datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
+from asyncpg import Record
+
 from infra.backoff import Backoff
 from infra.database import Database
 from infra.due_work import DueWork, Lease
+from infra.leases.checkpoints import GUARDED
 from infra.log import Session
 
 WORK: Final = DueWork(
@@ -64,14 +67,32 @@ class Claimed:
         return Lease(tuple(self.timer), self.attempts)
 
 
+_HELD: Final = f"""
+WITH bounded AS MATERIALIZED (SELECT {GUARDED})
+SELECT p.stream_id, p.version, p.state FROM bounded, processes p
+WHERE p.process = $1 AND p.stream_id = ANY ($2) ORDER BY p.stream_id FOR UPDATE OF p"""  # noqa: S608
+"""Whoever holds a row and stands still is ended by the server: its owner may be paused, and others wait for the row."""
+
+_FREE: Final = f"{_HELD} SKIP LOCKED"
+_THERE: Final = "SELECT stream_id FROM processes WHERE process = $1 AND stream_id = ANY ($2)"
+
+
 async def held(session: Session, process: str, streams: Sequence[UUID]) -> dict[UUID, Held]:
     """The rows of the streams, locked until the transaction ends, in one order for all."""
-    rows = await session.fetch(
-        "SELECT stream_id, version, state FROM processes WHERE process = $1 AND stream_id = ANY ($2)"
-        " ORDER BY stream_id FOR UPDATE",
-        process,
-        streams,
-    )
+    return _rows(await session.fetch(_HELD, process, streams))
+
+
+async def held_unless_busy(
+    session: Session, process: str, streams: Sequence[UUID]
+) -> tuple[dict[UUID, Held], frozenset[UUID]]:
+    """The same of those that nobody else holds, and the streams whose rows somebody does: nobody is waited for."""
+    free = _rows(await session.fetch(_FREE, process, streams))
+    others = [stream for stream in streams if stream not in free]
+    rows = await session.fetch(_THERE, process, others) if others else []
+    return free, frozenset(UUID(bytes=row["stream_id"].bytes) for row in rows)
+
+
+def _rows(rows: Sequence[Record]) -> dict[UUID, Held]:
     return {UUID(bytes=row["stream_id"].bytes): Held(row["version"], row["state"]) for row in rows}
 
 

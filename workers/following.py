@@ -14,7 +14,7 @@ from infra import timers
 from infra.log import Entry, Log, Session
 from projections import parking
 from projections.parking import Apply, Parked
-from projections.runtime.consumer import Answers, Lease, Member, Step, move
+from projections.runtime.consumer import Answers, Lease, Member, Refusal, Step, move
 from projections.runtime.folding import Parking
 from projections.runtime.metrics import RuntimeMetrics
 from workers.notes import write_notes
@@ -62,19 +62,36 @@ class Following:
 
     async def _write(self, session: Session, steps: Sequence[Step], parkings: Sequence[Parking]) -> Answers[None]:
         async with session.transaction():
-            refused = await move(session, steps)
+            held, refused = await self._held(session, steps)
+            refused |= await move(session, [step for step in steps if step.lease not in refused])
             moved = [step for step in steps if step.lease not in refused]
             aside = {stream for step in moved for stream in step.lease.memory}
             if not parkings:
                 entries = [entry for step in moved for entry in step.entries]
-                result = await follow(session, self._process, self._log, self._domain, entries, aside)
-                parkings = result.parkings
+                turned = turn_all(self._process, held, entries, aside)
+                await _keep(session, self._process, self._log, self._domain, turned)
+                parkings = turned.parkings
             await parking.write(session, self._name, 0, parkings if moved else [])
         leases = {step.lease.shard: step.lease for step in moved}
         for parked in parkings if moved else ():
             leases[parked.entry.shard].memory.add(parked.entry.stream_id)
         parking.tell(self._name, self._metrics, parkings if moved else [])
         return {step.lease: refused.get(step.lease) for step in steps}
+
+    async def _held(
+        self, session: Session, steps: Sequence[Step]
+    ) -> tuple[dict[UUID, timers.Held], dict[Lease, Refusal]]:
+        """The rows of the steps, and the steps that wait because somebody is at one of theirs: a timer that rings.
+
+        Before the checkpoints are moved, so that only those shards stay where they are; and as no checkpoint is waited
+        for either, this order and a retry's, which takes the checkpoint first, never wait for each other.
+        """
+        streams = list({entry.stream_id for step in steps for entry in step.entries})
+        if not streams:
+            return {}, {}
+        held, busy = await timers.held_unless_busy(session, self._name, streams)
+        waiting = [step for step in steps if any(entry.stream_id in busy for entry in step.entries)]
+        return held, {step.lease: Refusal.BUSY for step in waiting}
 
 
 async def follow(
@@ -84,11 +101,15 @@ async def follow(
     if not entries:
         return Turned()
     held = await timers.held(session, process.name, list({entry.stream_id for entry in entries}))
-    result = turn_all(process, held, entries, aside)
-    if result.rows:
-        await timers.keep(session, process.name, [kept(process, *each) for each in result.rows.items()])
-    await write_notes(session, log.log_id, domain, result.notes)
-    return result
+    turned = turn_all(process, held, entries, aside)
+    await _keep(session, process, log, domain, turned)
+    return turned
+
+
+async def _keep(session: Session, process: Process[Any, Any], log: Log, domain: str, turned: Turned) -> None:
+    if turned.rows:
+        await timers.keep(session, process.name, [kept(process, *each) for each in turned.rows.items()])
+    await write_notes(session, log.log_id, domain, turned.notes)
 
 
 def applier(process: Process[Any, Any], log: Log, domain: str) -> Apply:
