@@ -34,6 +34,7 @@ class Told:
     """A cache that only remembers what it was told, and can be made to go away."""
 
     away: bool = False
+    era: str = ""
     documents: dict[tuple[str, int, str], Document] = field(default_factory=dict)
     news: list[tuple[str, int, int, int, list[tuple[str, int]]]] = field(default_factory=list)
 
@@ -59,6 +60,8 @@ class Told:
 
 class Recorder:
     """A consumer that writes down every event that it is given, in the transaction of its checkpoint."""
+
+    era = ""
 
     def __init__(
         self, *, whole: bool, fenced: bool = True, pause: asyncio.Event | None = None, rest: float = 0.0

@@ -67,10 +67,12 @@ class Consumer:
         reached = max([each for _, each in keys]) if position is None else position
         await self.refresher.announce(NAME, self.generation, SHARD, reached, keys)
         await self.database.execute(
-            "UPDATE checkpoints SET refreshed = $3 WHERE consumer = $1 AND generation = $2 AND shard = 0",
+            "UPDATE checkpoints SET refreshed = $3, refreshed_era = $4"
+            " WHERE consumer = $1 AND generation = $2 AND shard = 0",
             NAME,
             self.generation,
             reached,
+            self.refresher.era,
         )
 
     async def write(self, key: str, position: int, body: str) -> None:

@@ -31,6 +31,7 @@ class Following:
     """The consumer. It is sharded, and tells nobody of what it changes: timers are found when they are due."""
 
     whole = False
+    era = ""
 
     def __init__(self, process: Process[Any, Any], log: Log, *, domain: str, metrics: RuntimeMetrics) -> None:
         """``domain`` is the right side of Message-IDs."""

@@ -40,6 +40,7 @@ class Reacting:
     """The consumer. What a step changes are the ids of the mails that it wrote down."""
 
     whole = True
+    era = ""
 
     def __init__(self, log: Log, *, domain: str, wake_mail: Callable[[], None], metrics: RuntimeMetrics) -> None:
         """``domain`` is the right side of Message-IDs. ``wake_mail`` is called where mails have become due."""

@@ -121,16 +121,19 @@ class Reads:
 
     async def look(self, place: Place) -> Held:
         """What Redis holds, unless it is away or may be behind."""
-        if place.projection in self.watch.late or not self._hears_of_its_cache():
+        if place.projection in self.watch.late or not self._hears_of_its_cache(place.projection):
             return NOTHING
         try:
             return await self.remote.look(place)
         except CacheAway:
             return NOTHING
 
-    def _hears_of_its_cache(self) -> bool:
-        """Whether news comes from the very server that holds the documents, and not from the one that replaced it."""
-        return self.channel.up and self.channel.era == self.remote.link.era
+    def _hears_of_its_cache(self, projection: str) -> bool:
+        """Whether news comes from the very server that holds the documents, and not from the one that replaced it; and
+        whether that is the one to which they are brought.
+        """
+        era = self.remote.link.era
+        return self.channel.up and self.channel.era == era and self.watch.kept_in(projection, era)
 
     def fill(self, place: Place, held: Held, document: Document | None) -> None:
         """Brings to Redis what it lacked."""
@@ -185,6 +188,8 @@ class Reads:
         part = Part(message["c"], message["g"], message["h"])
         if self.watch.generations.get(part.projection) != part.generation:
             return
+        if not self.watch.kept_in(part.projection, self.channel.era):
+            self._distrust(part.projection)  # its owner is back from another memory, and what it told there we missed
         documents = self.documents.get(part.projection)
         if documents is not None:
             for key, position in message["k"]:

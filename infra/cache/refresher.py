@@ -30,6 +30,11 @@ class Refresher:
             settings.redis_url, Keys.of(log.history), seconds=settings.cache_seconds, answer_seconds=ANSWER_SECONDS
         )
 
+    @property
+    def era(self) -> str:
+        """The memory that documents are brought to; empty before there was one."""
+        return self._remote.link.era
+
     async def refresh(self, projection: str, generation: int, documents: Sequence[tuple[str, Document]]) -> None:
         """Replaces what Redis holds for these keys, where that is older. Raises CacheAway: try again with all.
 

@@ -4,7 +4,7 @@ whether news has reached us."""
 import asyncio
 import random
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 import asyncpg
 import structlog
@@ -23,7 +23,7 @@ HURRIED: Final = 0.05
 CHECK_SECONDS: Final = 2.0
 
 _STATE: Final = (
-    "SELECT p.name, p.live_generation, c.shard, c.position, c.refreshed, h.head "
+    "SELECT p.name, p.live_generation, c.shard, c.position, c.refreshed, c.refreshed_era, h.head "
     "FROM log_position() AS h (head), projections p "
     "LEFT JOIN checkpoints c ON c.consumer = p.name AND c.generation = p.live_generation"
 )
@@ -32,13 +32,22 @@ _STATE: Final = (
 _log = structlog.get_logger("weir.cache")
 
 
+class _Standing(NamedTuple):
+    """How far a part is, how much of that has been told of, and in which memory: None where nobody says."""
+
+    position: int
+    refreshed: int
+    era: str | None
+
+
 class Watch:
     """Compares what was announced with what is committed, so that lost news is noticed and not just hoped against.
 
     ``generations`` says which one of each read model is served. A projection is ``late`` while something committed a
     look ago has not been announced: its consumer has died or cannot reach Redis, so the caches may hold older rows,
-    and reads go past them. ``found`` is told at each look which log Postgres holds: it may be another, or of another
-    history, and then :meth:`forget` is due.
+    and reads go past them. So they do where its consumers keep another memory than the one that we read from: Redis has
+    two masters then, and what lies in ours nobody refreshes. ``found`` is told at each look which log Postgres holds:
+    it may be another, or of another history, and then :meth:`forget` is due.
     """
 
     def __init__(
@@ -55,12 +64,17 @@ class Watch:
         self._found = found
         self._forgotten = 0
         self._committed: dict[Part, int] = {}
+        self._eras: dict[str, frozenset[str]] = {}
         self._hurry = asyncio.Event()
         self._looked = asyncio.Event()
         self._looking = asyncio.Lock()
         self.generations: dict[str, int] = {}
         self.parts: frozenset[Part] = frozenset()
         self.late: frozenset[str] = frozenset()
+
+    def kept_in(self, projection: str, era: str) -> bool:
+        """Whether its consumers refresh the documents of that memory, as far as is known."""
+        return self._eras.get(projection, frozenset()) <= {era}
 
     def hurry(self) -> None:
         """Look now rather than in a second."""
@@ -108,7 +122,7 @@ class Watch:
             parts = self._served(rows)
             heard = await channel.fence()
             if began == self._forgotten:
-                self._conclude(parts, heard)
+                self._conclude(parts, channel.era if heard else None)
 
     async def _state(self) -> list[asyncpg.Record]:
         try:
@@ -120,21 +134,25 @@ class Watch:
         except TimeoutError as error:
             raise Unavailable("Postgres does not answer") from error
 
-    def _served(self, rows: list[asyncpg.Record]) -> dict[Part, tuple[int, int]]:
+    def _served(self, rows: list[asyncpg.Record]) -> dict[Part, _Standing]:
         """Serves the generations that are to be served; answers how far their parts are, and what was told of it."""
         for name, generation in {(row["name"], row["live_generation"]) for row in rows}:
             self._serve(name, generation)
-        parts = {Part(row[0], row[1], row[2]): (row[3], row[4]) for row in rows if row[2] is not None}
+        parts = {Part(*row[:3]): _Standing(*row[3:6]) for row in rows if row[2] is not None}
         self.parts = frozenset(parts)
+        self._eras = {
+            name: frozenset(each.era for part, each in parts.items() if part.projection == name and each.era)
+            for name in self.generations
+        }
         return parts
 
-    def _conclude(self, parts: dict[Part, tuple[int, int]], heard: bool) -> None:
-        """``heard``: whether all has been heard that was announced before the state was read."""
-        if heard:
-            self._compare(parts)
+    def _conclude(self, parts: dict[Part, _Standing], heard: str | None) -> None:
+        """``heard``: the memory of which all has been heard that was announced before the state was read, if any."""
+        if heard is not None:
+            self._compare(parts, heard)
         else:
-            for part, (position, _) in parts.items():
-                self._visibility.stored(part, position)
+            for part, standing in parts.items():
+                self._visibility.stored(part, standing.position)
         self._looked.set()
 
     async def ready(self, seconds: float) -> bool:
@@ -149,11 +167,11 @@ class Watch:
             if before is not None:
                 self._visibility.moved(name, before)
 
-    def _compare(self, parts: dict[Part, tuple[int, int]]) -> None:
+    def _compare(self, parts: dict[Part, _Standing], heard: str) -> None:
         """After a fence: whatever consumers had announced when Postgres was asked has been heard by now."""
         late = set()
-        for part, (position, refreshed) in parts.items():
-            if refreshed > self._visibility.position(part):
+        for part, (position, refreshed, era) in parts.items():
+            if refreshed > self._visibility.position(part) and era in (None, heard):
                 # Told before we listened, or lost on the way. Redis is up to date, what we hold may not be.
                 self._distrust(part.projection)
                 self._visibility.told(part, refreshed)

@@ -55,13 +55,14 @@ RETURNING c.consumer, c.generation, c.shard, c.owner, c.epoch, c.position, least
 """  # noqa: S608
 
 _HELD: Final = (
-    "unnest($2::text[], $3::integer[], $4::smallint[], $5::bigint[], $6::bigint[]) "
-    "AS s (consumer, generation, shard, epoch, refreshed)"
+    "unnest($2::text[], $3::integer[], $4::smallint[], $5::bigint[], $6::bigint[], $8::text[]) "
+    "AS s (consumer, generation, shard, epoch, refreshed, era)"
 )
 _NOTE: Final = f"""
 WITH mine AS ({unlocked(_HELD, "s.*")})
 UPDATE checkpoints c SET owner = CASE WHEN $7 THEN NULL ELSE c.owner END,
-    refreshed = least(greatest(c.refreshed, m.refreshed), c.position)
+    refreshed = least(greatest(c.refreshed, m.refreshed), c.position),
+    refreshed_era = coalesce(nullif(m.era, ''), c.refreshed_era)
 FROM mine m WHERE {same("m")} AND c.owner = $1 AND c.epoch = m.epoch
 """  # noqa: S608
 
@@ -191,18 +192,23 @@ class Membership:
         async with self._database.session() as session:
             return await self._take(session, places)
 
-    async def note(self, held: Sequence[tuple[Place, int, int]]) -> None:
-        """Writes down how far the caches have followed; each place is named with its epoch and that position."""
-        await self._note(held, releasing=False)
+    async def note(self, held: Sequence[tuple[Place, int, int]], eras: Sequence[str] | None = None) -> None:
+        """Writes down how far the caches have followed; each place is named with its epoch and that position.
+
+        ``eras`` are the memories in which they did; without these, in the one that stands there.
+        """
+        await self._note(held, eras, releasing=False)
 
     async def release(self, held: Sequence[tuple[Place, int, int]]) -> None:
         """Gives back what is ours, named in the same way."""
-        await self._note(held, releasing=True)
+        await self._note(held, None, releasing=True)
 
-    async def _note(self, held: Sequence[tuple[Place, int, int]], *, releasing: bool) -> None:
+    async def _note(
+        self, held: Sequence[tuple[Place, int, int]], eras: Sequence[str] | None, *, releasing: bool
+    ) -> None:
         columns = list(zip(*((*place, epoch, refreshed) for place, epoch, refreshed in held), strict=True))
         if columns:
-            await self._database.execute(_NOTE, self.worker_id, *columns, releasing)
+            await self._database.execute(_NOTE, self.worker_id, *columns, releasing, eras or [""] * len(held))
 
     async def spoil(self, grant: Grant, head: int) -> None:
         """Sees to a place that is not ``intact``.

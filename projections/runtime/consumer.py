@@ -78,7 +78,7 @@ class Lease:
     """A place that this process owns, as long as nobody has raised its epoch. All that is remembered hangs on it.
 
     ``position`` is what is committed, ``refreshed`` how far the cache followed, ``noted`` how much of that Postgres
-    knows. ``wanted`` are events that wait for their commit, which is ``due`` then, but not before ``rested``.
+    knows. ``era`` is the memory in which it did, and ``noted_era`` the one that Postgres knows of. ``wanted`` are events that wait for their commit, which is ``due`` then, but not before ``rested``.
     ``memory`` is the consumer's own, and empty after each new acquisition. The first step of a lease may have no
     events: it is for the consumer to remember what it must; ``opened`` from then on. ``failures`` since the last move.
     """
@@ -89,6 +89,8 @@ class Lease:
     position: int
     refreshed: int
     noted: int = 0
+    era: str = ""
+    noted_era: str = ""
     wanted: list[Entry] = field(default_factory=list)
     due: float | None = None
     rested: float = 0.0
@@ -106,6 +108,16 @@ class Lease:
     def shard(self) -> int:
         """Its shard."""
         return self.place.shard
+
+    @property
+    def safe(self) -> int:
+        """How much of ``refreshed`` may be written without its era: what is true in the one that Postgres knows of."""
+        return self.refreshed if self.era == self.noted_era else min(self.noted, self.refreshed)
+
+    @property
+    def noteworthy(self) -> bool:
+        """Whether Postgres knows less of the cache than there is to know."""
+        return self.noted < self.refreshed or self.noted_era != self.era
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +157,10 @@ class Consumer(Protocol[C]):
     @property
     def whole(self) -> bool: ...
 
+    @property
+    def era(self) -> str:
+        """The memory that changes are told to now (see :class:`~infra.cache.link.Link`); empty where there is none."""
+
     async def advance(self, session: Session, steps: Sequence[Step]) -> Answers[C]:
         """Applies the steps and moves their checkpoints in one transaction."""
 
@@ -162,7 +178,7 @@ def fence(steps: Sequence[Step]) -> tuple[Any, ...]:
     """The first nine parameters of a statement that contains ``MOVED``."""
     leases = [step.lease for step in steps]
     for lease in leases:
-        lease.noted = lease.refreshed
+        lease.noted = lease.safe
     return (
         [lease.place.consumer for lease in leases],
         [lease.place.generation for lease in leases],
@@ -170,7 +186,7 @@ def fence(steps: Sequence[Step]) -> tuple[Any, ...]:
         [lease.owner for lease in leases],
         [lease.epoch for lease in leases],
         [lease.position for lease in leases],
-        [lease.refreshed for lease in leases],
+        [lease.safe for lease in leases],
         [step.upto for step in steps],
         [step.recorded_at for step in steps],
     )

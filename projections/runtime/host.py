@@ -137,7 +137,7 @@ class Host:
 
     async def _give_back(self, places: Sequence[Place], standing: Standing) -> None:
         held = [lease for driver in self.drivers for lease in await driver.give_up(places)]
-        refreshed = {lease.place: lease.refreshed for lease in held}
+        refreshed = {lease.place: lease.safe for lease in held}
         await self.membership.release(
             [(place, standing.places[place].epoch, refreshed.get(place, 0)) for place in places]
         )
@@ -190,11 +190,12 @@ class Host:
 
     async def _note(self) -> None:
         """Writes down how far the caches have followed, where no commit has done so in passing."""
-        behind = [(lease, lease.refreshed) for lease in self.leases.values() if lease.noted < lease.refreshed]
+        behind = [(lease, lease.refreshed, lease.era) for lease in self.leases.values() if lease.noteworthy]
         if behind:
-            await self.membership.note([(lease.place, lease.epoch, refreshed) for lease, refreshed in behind])
-        for lease, refreshed in behind:
-            lease.noted = max(lease.noted, refreshed)
+            held = [(lease.place, lease.epoch, refreshed) for lease, refreshed, _ in behind]
+            await self.membership.note(held, [era for _, _, era in behind])
+        for lease, refreshed, era in behind:
+            lease.noted, lease.noted_era = max(lease.noted, refreshed), era
 
     async def _leave(self) -> None:
         """Everything is given back, so that the others need not wait until the heartbeat is stale."""
@@ -202,7 +203,7 @@ class Host:
             async with asyncio.timeout(LEAVE_SECONDS):
                 given = [lease for driver in self.drivers for lease in await driver.give_up(list(driver.leases))]
                 await asyncio.gather(*(driver.trail.drain(TRAIL_SECONDS) for driver in self.drivers))
-                await self.membership.release([(lease.place, lease.epoch, lease.refreshed) for lease in given])
+                await self.membership.release([(lease.place, lease.epoch, lease.safe) for lease in given])
                 await self.membership.leave()
         except (TimeoutError, *AWAY, asyncpg.PostgresError) as error:
             _log.warning("left without a farewell", error=str(error))

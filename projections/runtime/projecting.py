@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, Protocol, TypeAlias
 
-from infra.cache import Document
+from infra.cache import CacheAway, Document
 from infra.database import Database
 from infra.log import Entry, Session, read_shard
 from projections.declaration import Projection
@@ -25,6 +25,9 @@ LINGER_SECONDS: Final = 0.02
 
 class Refresher(Protocol):
     """Brings changed documents to the cache, then tells. Raises :class:`~infra.cache.CacheAway`, at once if it can."""
+
+    @property
+    def era(self) -> str: ...
 
     async def refresh(self, projection: str, generation: int, documents: Sequence[tuple[str, Document]]) -> None: ...
 
@@ -61,6 +64,11 @@ class Projecting:
         self._refresher = refresher
         self._searches = asyncio.Semaphore(SEARCHES)
 
+    @property
+    def era(self) -> str:
+        """The memory that documents are brought to."""
+        return self._refresher.era
+
     async def advance(self, session: Session, steps: Sequence[Step]) -> Answers[Changes]:
         """Folds, and writes rows and checkpoints of all steps with one statement."""
         return await self._keeping.advance(session, steps)
@@ -82,11 +90,15 @@ class Projecting:
             lease.refreshed = position
 
     async def _tell(self, lease: Lease, position: int, changed: dict[str, Document]) -> None:
+        """Raises :class:`~infra.cache.CacheAway`, also where it cannot be said which memory has heard of it."""
         name, generation, shard = lease.place
+        era = lease.era = self._refresher.era
         if changed:
             await self._refresher.refresh(name, generation, list(changed.items()))
         keys = [(key, document.position) for key, document in changed.items()]
         await self._refresher.announce(name, generation, shard, position, keys)
+        if self._refresher.era != era:
+            raise CacheAway
 
     async def _missed(self, lease: Lease, upto: int) -> tuple[int, dict[str, Document]]:
         """The rows that events after ``refreshed`` touched, as they are now: up to where a page of events reaches."""

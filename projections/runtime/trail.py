@@ -66,9 +66,10 @@ class Trail(Generic[C]):
             self._begin(lease)
 
     def catch_up(self, leases: Iterable[Lease]) -> None:
-        """Sees to the leases that lag, unless it is telling of them anyway."""
+        """Sees to the leases that lag, unless it is telling of them anyway: also where the memory is another now."""
         for lease in leases:
-            if lease.refreshed < lease.position and lease not in self._telling:
+            lags = lease.refreshed < lease.position or lease.era != self._consumer.era
+            if lags and lease not in self._telling:
                 self._untold[lease] = _Untold(lease.position, lease.position)
                 self._begin(lease)
 
@@ -96,7 +97,7 @@ class Trail(Generic[C]):
             del self._telling[lease]
 
     async def _tell(self, lease: Lease, untold: _Untold[C]) -> None:
-        if lease.refreshed >= untold.upto:
+        if lease.refreshed >= untold.upto and lease.era == self._consumer.era:
             return
         try:
             changes = untold.changes if lease.refreshed == untold.before else None

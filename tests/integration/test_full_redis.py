@@ -1,10 +1,11 @@
 """A Redis at the limit of its memory: streams keep within their share, and what is owed goes on without it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
+from typing import cast
 from uuid import UUID
 
 import pytest
@@ -179,8 +180,8 @@ async def test_streams_of_an_earlier_history_are_taken_away_by_the_next_relay(sc
         await at(relay, await scene.happens(20))
     keys = Keys.of(earlier.history)
     assert await scene.redis.exists(*(keys.events(shard) for shard in range(earlier.shards))) == 0
-    registered = await scene.redis.execute_command("SMEMBERS", Keys.of(earlier.log_id).histories)
-    assert registered == [Keys.of(scene.log.history).prefix.encode()]
+    registered = await cast(Awaitable[set[bytes]], scene.redis.smembers(Keys.of(earlier.log_id).histories))
+    assert registered == {Keys.of(scene.log.history).prefix.encode()}
 
 
 async def test_a_redis_that_is_set_up_badly_is_told_of_once(scene: Scene) -> None:
