@@ -48,14 +48,17 @@ async def test_of_an_owner_who_is_elsewhere_nothing_is_kept_that_its_return_woul
     shop: World, tmp_path: Path
 ) -> None:
     await shop.consumer.write("a", 1, '"one"')
-    async with on_the_other_side(shop, tmp_path) as (reader, settings):
+    async with (
+        on_the_other_side(shop, tmp_path) as (reader, settings),
+        Refresher(settings, shop.log).running() as back,
+        reader.reads.watch._looking,  # as if all of it came between two looks
+    ):
         assert await reader.get("a") == '"one"'
         await reader.filled()
         await shop.consumer.write("a", 2, '"two"')
-        async with Refresher(settings, shop.log).running() as back:
-            await shop.consumer.advance(3)
-            await back.announce(NAME, 1, 0, 3, [])
-            assert await reader.fresh("a", 3) == '"two"'
+        await shop.consumer.advance(3)
+        await back.announce(NAME, 1, 0, 3, [])
+        assert await reader.fresh("a", 3) == '"two"'
 
 
 @pytest.fixture
@@ -82,23 +85,3 @@ async def test_a_checkpoint_says_which_memory_it_has_refreshed_also_where_nothin
         await eventually(lambda: all_are("first"))
         scene.told.era = "second"
         await eventually(lambda: all_are("second"))
-
-
-async def test_no_position_is_noted_as_refreshed_in_a_memory_that_has_not_heard_of_it(scene: Scene) -> None:
-    scene.told.era = "first"
-    async with scene.relay(), scene.projector():
-        last = await scene.happens(50)
-        await scene.kept()
-
-        async def all_noted() -> bool:
-            rows = await scene.database.fetch("SELECT min(position - refreshed), max(refreshed) FROM checkpoints")
-            return (await eras(scene), rows[0][0], rows[0][1]) == ({"first"}, 0, last)
-
-        await eventually(all_noted)
-        scene.told.away = True
-        scene.told.era = "second"
-        await scene.happens(50)
-        await scene.kept()
-        row = await scene.database.fetchrow("SELECT max(refreshed) AS most FROM checkpoints")
-        assert row is not None
-        assert row["most"] <= last

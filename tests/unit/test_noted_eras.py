@@ -1,0 +1,34 @@
+"""What a checkpoint says of the cache: a position counts in the memory that has heard of it, and in no other."""
+
+from uuid import uuid4
+
+from infra.leases import Place
+from projections.runtime.consumer import Lease, Step, fence
+
+
+def lease(era: str) -> Lease:
+    """Refreshed up to 10; Postgres knows of 5, in the memory "first"."""
+    place = Place("thing", 1, 0)
+    return Lease(place=place, owner=uuid4(), epoch=1, position=10, refreshed=10, noted=5, era=era, noted_era="first")
+
+
+def noted(held: Lease) -> int:
+    """What the next move writes down of it."""
+    refreshed: list[int] = fence([Step(held, [], 11, None)])[6]
+    return refreshed[0]
+
+
+def test_a_move_notes_how_far_the_cache_has_followed() -> None:
+    assert noted(lease("first")) == 10
+
+
+def test_a_move_notes_nothing_of_a_memory_that_postgres_does_not_know_of_yet() -> None:
+    held = lease("second")
+    assert noted(held) == 5
+    assert held.noteworthy
+
+
+def test_what_was_noted_is_not_worth_another_note() -> None:
+    held = lease("first")
+    noted(held)
+    assert not held.noteworthy
