@@ -8,16 +8,19 @@ from uuid import UUID, uuid5
 
 import asyncpg
 import orjson
+import structlog
 from msgspec import Raw, Struct, field
 from msgspec.json import Decoder
 
 from domain.messages import Recorded
 from infra.codec import decode
-from infra.database import Reader
+from infra.database import Database, Reader
 from infra.postgres_connect import timeline
 
 Session: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 """A connection of one's own, or one lent by the pool."""
+
+_log = structlog.get_logger("weir.log")
 
 _EVENT: Final = (
     "position, stream_id, version, category, shard, type, schema_version, data, metadata, recorded_at FROM events"
@@ -29,16 +32,17 @@ class Log:
     """Which log this is, and into how many shards it is sliced. Both are fixed when it is created.
 
     ``history`` is another where the log was restored, or its server failed over: what others keep of it under the old
-    one may tell of events that are gone.
+    one may tell of events that are gone. ``restored`` is what makes it another on the same timeline.
     """
 
     log_id: UUID
     shards: int
     history: UUID
+    restored: UUID | None = None
 
     def on(self, timeline: str) -> "Log":
         """The same log on another timeline of its server."""
-        return replace(self, history=uuid5(self.log_id, timeline))
+        return replace(self, history=uuid5(self.log_id, f"{timeline}{self.restored or ''}"))
 
 
 class Published(Struct, frozen=True, kw_only=True):
@@ -143,11 +147,25 @@ def _entries(rows: Iterable[asyncpg.Record], after: int) -> list[Entry]:
 
 async def identify(session: Reader) -> Log:
     """Which log this database holds. Raises ``LookupError`` where ``weir migrate`` has never run."""
-    row = await session.fetchrow("SELECT log_id, shards FROM log_head")
+    row = await session.fetchrow("SELECT log_id, shards, history FROM log_head")
     if row is None:
         raise LookupError("the log has no head")
     log_id = UUID(bytes=row["log_id"].bytes)
-    return Log(log_id=log_id, shards=row["shards"], history=log_id).on(await timeline(session))
+    restored = UUID(bytes=row["history"].bytes) if row["history"] else None
+    log = Log(log_id=log_id, shards=row["shards"], history=log_id, restored=restored)
+    return log.on(await timeline(session))
+
+
+async def begin_history(database: Database, log: Log) -> None:
+    """Gives the log another history, for whoever has found that it does not hold what it held.
+
+    A server that was restored from a copy of its files says so by its timeline only where it was promoted. Of several
+    that find it out one does it: another history is no longer the one that they knew.
+    """
+    await database.execute(
+        "UPDATE log_head SET history = gen_random_uuid() WHERE history IS NOT DISTINCT FROM $1", log.restored
+    )
+    _log.error("the log was put back to an earlier point", history=str(log.history))
 
 
 async def read_shard(session: Reader, shard: int, after: int, limit: int) -> list[Entry]:

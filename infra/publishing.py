@@ -132,11 +132,11 @@ class Publisher:
         self._trim = str(length)
         self._commands: dict[int, bytes] = {}
 
-    async def resume(self, session: Reader, wire: Wire, shards: int) -> None:
+    async def resume(self, session: Reader, wire: Wire, shards: int) -> bool:
         """Finds where to go on: behind the newest entry that any stream has, because entries are written in order.
 
         A stream whose newest entry is not in the log is not of this log: it was restored from before that was written,
-        or it has failed over without it.
+        or it has failed over without it. Such streams are dropped; False where there were any.
         """
         head = await log_head(session)
         tails = await self._tails(wire, shards)
@@ -153,6 +153,7 @@ class Publisher:
         self._streams = [self._keys.events(shard) for shard in range(shards)]
         self.window = Window()
         self.window.add(self.cursor, await measured(wire, self._streams, self.budget))
+        return not strange
 
     @property
     def page_bytes(self) -> int:

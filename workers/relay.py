@@ -20,7 +20,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from infra.database import Database
 from infra.errors import AWAY
 from infra.leases import Leader
-from infra.log import Log, log_head
+from infra.log import Log, begin_history, log_head
 from infra.publishing import OtherHistory, Page, Publisher, read_page
 from infra.settings import Settings
 from infra.startup import known_log
@@ -114,7 +114,7 @@ class Relay:
             _log.warning("another relay leads")
         except OtherHistory:
             self._resumed, self.publisher.cursor, self.publisher.recorded_at = 0, 0, None
-            _log.error("the streams are of another history than the log")
+            await self._begin_history()
         except (*AWAY, asyncpg.PostgresError, *BROKEN) as error:
             _log.warning("relay waits", error=f"{type(error).__name__}: {error}")
             self._bell.clear()
@@ -148,7 +148,9 @@ class Relay:
                     wire, Keys.of(self._log.log_id), Keys.of(self._log.history), self._log.shards
                 )
                 async with self._database.acquire() as session:
-                    await self.publisher.resume(session, wire, self._log.shards)
+                    ours = await self.publisher.resume(session, wire, self._log.shards)
+                if not ours:
+                    await self._begin_history()
                 self._resumed = self.leader.epoch
                 _log.info("relay leads", epoch=self.leader.epoch, cursor=self.publisher.cursor)
             self.metrics.leading.set(1)
@@ -159,6 +161,13 @@ class Relay:
                 if not await self._carry(wire):
                     self._pause = FIRST_PAUSE
                     await self._wait(self._idle_seconds)
+
+    async def _begin_history(self) -> None:
+        """So that all processes take other names in Redis, this one among them. Until then it goes on under the old."""
+        try:
+            await begin_history(self._database, self._log)
+        except (*AWAY, asyncpg.PostgresError) as error:
+            _log.warning("no other history is begun", error=type(error).__name__)
 
     async def _renew(self, wire: Wire) -> None:
         if self.leader.due:

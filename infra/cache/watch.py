@@ -13,8 +13,8 @@ from infra.cache.channel import Channel
 from infra.cache.link import happens
 from infra.consistency import Part, Visibility
 from infra.database import Database
-from infra.errors import Unavailable
-from infra.log import Log, identify
+from infra.errors import OutcomeUnknown, Unavailable
+from infra.log import Log, begin_history, identify
 
 INTERVAL: Final = 1.0
 HURRIED: Final = 0.05
@@ -111,26 +111,34 @@ class Watch:
         """Reads the state once and draws the conclusions. Raises Unavailable."""
         async with self._looking:  # in turn, or an older state could come in last
             began, furthest = self._forgotten, self._visibility.furthest
-            rows = await self._state()
+            log, rows = await self._state()
             if began != self._forgotten:
                 return  # another history has begun meanwhile, and nobody knows of which this is
             if rows and rows[0]["head"] < furthest:
                 # The log itself ends before what was told of: it was restored, and positions mean other events now.
+                # What Redis holds under its names tells of lost events: the next look finds others, and forgets all.
                 _log.warning("the log has gone back", head=rows[0]["head"], told=furthest)
-                self.forget()
-                began = self._forgotten
+                await self._begin_history(log)
+                self.hurry()
+                return
             parts = self._served(rows)
             heard = await channel.fence()
             if began == self._forgotten:
                 self._conclude(parts, channel.era if heard else None)
 
-    async def _state(self) -> list[asyncpg.Record]:
+    async def _begin_history(self, log: Log) -> None:
+        try:
+            await begin_history(self._database, log)
+        except OutcomeUnknown as error:
+            raise Unavailable("it is not known whether another history has begun") from error
+
+    async def _state(self) -> tuple[Log, list[asyncpg.Record]]:
         try:
             async with asyncio.timeout(CHECK_SECONDS):
                 async with self._database.acquire() as session:
                     log = await identify(session)
                 self._found(log)
-                return await self._database.fetch(_STATE)
+                return log, await self._database.fetch(_STATE)
         except TimeoutError as error:
             raise Unavailable("Postgres does not answer") from error
 

@@ -14,7 +14,7 @@ from infra.database import Database, Reader
 from infra.endings import end
 from infra.errors import AWAY
 from infra.leases import WHOLE, Grant, Membership, Place, Standing
-from infra.log import Log, log_head, shard_heads
+from infra.log import Log, begin_history, log_head, shard_heads
 from infra.streams import Keys
 from projections.runtime.consumer import Consumer, Lease
 from projections.runtime.driver import Driver
@@ -59,6 +59,7 @@ class Host:
         ]
         self.metrics = {name: metrics.of(name) for name in serves}
         self._database = database
+        self._log = log
         self._shards = list(range(log.shards))
         self._beat_seconds = lease_seconds / 5
         self._standalone = standalone
@@ -160,6 +161,7 @@ class Host:
         """What was made of events that the log no longer holds cannot be added to."""
         consumer, generation, shard = grant.place
         await self.membership.spoil(grant, head)
+        await begin_history(self._database, self._log)
         self.metrics[consumer].spoiled.inc()
         _log.error("made of events that are gone", consumer=consumer, generation=generation, shard=shard)
 

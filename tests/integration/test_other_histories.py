@@ -1,5 +1,6 @@
 """Streams, rows and memories of a history that the log no longer has: nothing of it is applied, and it is made good."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from uuid import UUID
 
@@ -7,7 +8,7 @@ import orjson
 import pytest
 
 from domain.messages import shard_of
-from infra.log import identify
+from infra.log import begin_history, identify
 from infra.settings import Settings
 from infra.streams import Keys
 from projections.order_summary import ORDER_SUMMARY
@@ -97,6 +98,35 @@ async def test_a_log_that_is_put_back_under_a_running_relay_is_told_as_it_goes_o
             return max((int(tail[0][0].partition(b"-")[0]) for tail in tails if tail), default=0) == last
 
         await eventually(published, 10)
+        async with scene.database.acquire() as session:
+            assert (await identify(session)).history != scene.log.history
+
+
+async def test_a_relay_that_begins_with_streams_of_what_the_log_has_lost_gives_it_another_history(scene: Scene) -> None:
+    async with scene.relay(), scene.process([Recorder(whole=False)]):
+        then = await scene.happens(30)
+        await scene.happens(30)
+        await scene.all_seen(SHARDED)
+    await put_back(scene, then)
+
+    async def another() -> bool:
+        async with scene.database.acquire() as session:
+            return (await identify(session)).history != scene.log.history
+
+    assert not await another()
+    async with scene.relay():
+        await eventually(another)
+
+
+async def test_of_several_who_find_that_the_log_was_put_back_one_gives_it_another_history(scene: Scene) -> None:
+    await asyncio.gather(*(begin_history(scene.database, scene.log) for _ in range(4)))
+    async with scene.database.acquire() as session:
+        log = await identify(session)
+    await begin_history(scene.database, scene.log)
+    async with scene.database.acquire() as session:
+        assert await identify(session) == log
+    assert log.history != scene.log.history
+    assert log.on("another").history not in (log.history, scene.log.on("another").history)
 
 
 async def test_rows_of_events_that_the_log_lost_are_noticed_and_made_anew(scene: Scene) -> None:

@@ -405,6 +405,33 @@ async def test_a_log_that_was_restored_is_believed(shop: World, reader: Reader) 
     await eventually(lambda: serves(reader, "a", '"other"'))
 
 
+async def test_documents_of_a_log_that_was_put_back_are_not_served_though_they_are_newer(
+    shop: World, reader: Reader
+) -> None:
+    await shop.consumer.write("a", 900, '"lost"')
+    assert await reader.fresh("a", 900) == '"lost"'
+    await undo(shop, 0)
+    await shop.database.execute("UPDATE log_head SET position = 1")
+    log = await its_other_history(shop)
+    async with Refresher(shop.settings, log).running() as refresher:
+        await replace(shop.consumer, refresher=refresher).write("a", 2, '"true"')
+        for _ in range(5):
+            assert await reader.fresh("a", 2) == '"true"'
+
+
+async def its_other_history(shop: World) -> Log:
+    """The log, once somebody has found out that it was put back."""
+    found: list[Log] = []
+
+    async def another() -> bool:
+        async with shop.database.acquire() as session:
+            found.append(await identify(session))
+        return found[-1].history != shop.log.history
+
+    await eventually(another)
+    return found[-1]
+
+
 # Owners who are late
 
 
