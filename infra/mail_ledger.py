@@ -129,25 +129,40 @@ def _claimed(row: Record) -> Claimed:
     return Claimed(**{**row, "context": orjson.loads(row["context"])})
 
 
+_SETTLE: Final = """
+WITH held AS (SELECT mail_id, attempts, state, last_error FROM mail_ledger WHERE mail_id = ANY ($1)
+              ORDER BY mail_id FOR UPDATE),
+told AS (
+    SELECT DISTINCT ON (o.mail_id) o.* FROM held h
+    JOIN unnest($1::uuid[], $2::integer[], $3::text[], $4::text[], $5::double precision[])
+        AS o (mail_id, attempts, state, error, wait) USING (mail_id)
+    WHERE o.attempts = h.attempts AND h.state = 'sending'
+       OR o.state = 'sent' AND h.state <> 'sent' AND h.last_error IS DISTINCT FROM $6
+    ORDER BY o.mail_id, o.state = 'sent' DESC
+)
+UPDATE mail_ledger m SET state = t.state, last_error = t.error, leased_until = NULL, unsettled = 0,
+    due_at = clock_timestamp() + make_interval(secs => t.wait),
+    sent_at = CASE WHEN t.state = 'sent' THEN clock_timestamp() END
+FROM told t WHERE m.mail_id = t.mail_id RETURNING m.mail_id, t.attempts
+"""
+
+
 async def settle(database: Database, outcomes: Sequence[Outcome]) -> list[bool]:
     """Writes down how attempts ended; False in the place of one whose mail is no longer that attempt's.
+
+    That a server has taken a mail is a fact: it holds also where the worker that saw it has lost its claim since, or
+    the mail would go on being sent. Nothing else does.
 
     The rows are locked in one order: workers that settle the same mails wait for each other, and not in a circle.
     """
     rows = await database.returning(
-        "WITH held AS (SELECT mail_id FROM mail_ledger WHERE mail_id = ANY ($1) ORDER BY mail_id FOR UPDATE)"
-        " UPDATE mail_ledger m SET state = o.state, last_error = o.error, leased_until = NULL, unsettled = 0,"
-        " due_at = clock_timestamp() + make_interval(secs => o.wait),"
-        " sent_at = CASE WHEN o.state = 'sent' THEN clock_timestamp() END"
-        " FROM held, unnest($1::uuid[], $2::integer[], $3::text[], $4::text[], $5::double precision[])"
-        " AS o (mail_id, attempts, state, error, wait)"
-        " WHERE m.mail_id = held.mail_id AND o.mail_id = held.mail_id"
-        " AND m.attempts = o.attempts AND m.state = 'sending' RETURNING m.mail_id, m.attempts",
+        _SETTLE,
         [outcome.mail_id for outcome in outcomes],
         [outcome.attempts for outcome in outcomes],
         [outcome.state for outcome in outcomes],
         [outcome.error for outcome in outcomes],
         [outcome.wait_seconds for outcome in outcomes],
+        ERASED,
     )
     settled = {(row["mail_id"], row["attempts"]) for row in rows}
     return [(outcome.mail_id, outcome.attempts) in settled for outcome in outcomes]

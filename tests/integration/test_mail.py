@@ -196,6 +196,60 @@ async def test_a_worker_that_comes_back_after_its_lease_changes_nothing_any_more
     assert (await office.row(mail_id))["state"] == "sent"
 
 
+@pytest.mark.parametrize("answer", ["450 busy", "550 no such mailbox"])
+async def test_a_mail_that_was_taken_is_sent_though_who_saw_it_has_lost_its_lease(office: Office, answer: str) -> None:
+    mail_id = await office.write()
+    hold = asyncio.Event()
+    office.stub.turns.extend([turn := Turn(hold=hold), Turn(end=answer)])
+    paused = asyncio.create_task(office.post().deliver(mail_id))
+    await turn.has_message.wait()
+    await office.let_time_pass()
+    await office.post().deliver(mail_id)
+    hold.set()
+    assert await paused == "sent"
+    row = await office.row(mail_id)
+    assert (row["state"], row["last_error"], row["sent_at"] is None) == ("sent", None, False)
+    await office.let_time_pass()
+    assert await office.post().deliver(mail_id) is None
+
+
+async def test_a_mail_that_was_taken_is_sent_though_another_is_at_it_who_then_changes_nothing(office: Office) -> None:
+    mail_id = await office.write()
+    holds = asyncio.Event(), asyncio.Event()
+    office.stub.turns.extend(turns := [Turn(hold=holds[0]), Turn(hold=holds[1], end="450 busy")])
+    paused = asyncio.create_task(office.post().deliver(mail_id))
+    await turns[0].has_message.wait()
+    await office.let_time_pass()
+    other = asyncio.create_task(office.post().deliver(mail_id))
+    await turns[1].has_message.wait()
+    holds[0].set()
+    assert await paused == "sent"
+    holds[1].set()
+    assert await other == "due"
+    assert (await office.row(mail_id))["state"] == "sent"
+
+
+async def test_of_two_outcomes_that_are_written_down_together_the_fact_counts(office: Office) -> None:
+    mail_id = await office.write()
+    (first,) = await mail_ledger.claim(office.database, 1)
+    await office.let_time_pass()
+    (second,) = await mail_ledger.claim(office.database, 1)
+    taken = Outcome(mail_id=mail_id, attempts=first.attempts, state="sent", error=None, wait_seconds=0)
+    busy = Outcome(mail_id=mail_id, attempts=second.attempts, state="due", error="450", wait_seconds=60)
+    assert await mail_ledger.settle(office.database, [busy, taken]) == [False, True]
+    assert (await office.row(mail_id))["state"] == "sent"
+
+
+async def test_a_mail_that_arrived_after_the_account_was_erased_stays_given_up(office: Office) -> None:
+    mail_id = await office.write()
+    (mine,) = await mail_ledger.claim(office.database, 1)
+    async with office.database.session() as session:
+        await mail_ledger.drop(session, "ada@example.com", 2)
+    taken = Outcome(mail_id=mail_id, attempts=mine.attempts, state="sent", error=None, wait_seconds=0)
+    assert await mail_ledger.settle(office.database, [taken]) == [False]
+    assert (await office.row(mail_id))["last_error"] == mail_ledger.ERASED
+
+
 async def age(office: Office, mail_id: UUID, days: float) -> None:
     """As if the mail had been written down, and first tried, so many days ago."""
     await office.database.execute(
@@ -353,11 +407,11 @@ async def test_an_outcome_that_comes_too_late_keeps_no_other_from_being_written_
     claims = sorted(await mail_ledger.claim(office.database, 3), key=lambda claim: mails.index(claim.mail_id))
     await office.database.execute("UPDATE mail_ledger SET attempts = 2 WHERE mail_id = $1", mails[1])
     outcomes = [
-        Outcome(mail_id=claim.mail_id, attempts=claim.attempts, state="sent", error=None, wait_seconds=0)
+        Outcome(mail_id=claim.mail_id, attempts=claim.attempts, state="due", error=None, wait_seconds=60)
         for claim in claims
     ]
     assert await mail_ledger.settle(office.database, outcomes) == [True, False, True]
-    assert [(await office.row(mail_id))["state"] for mail_id in mails] == ["sent", "sending", "sent"]
+    assert [(await office.row(mail_id))["state"] for mail_id in mails] == ["due", "sending", "due"]
 
 
 async def test_each_line_of_the_log_names_the_request_of_its_own_mail(office: Office, tmp_path: Path) -> None:
