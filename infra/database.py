@@ -33,6 +33,8 @@ DRIVER_ERRORS: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, 
 """All that the driver raises: for where a connection is given up, and it does not matter how that goes."""
 
 COMMAND_SECONDS: Final = 10.0
+IDLE_SECONDS: Final = 10.0
+"""Within a transaction, of whoever has bounds. Those that hold what others wait for have a shorter one besides."""
 _READ_ONLY: Final = "SELECT current_setting('transaction_read_only') = 'on'"
 """True on a standby, too."""
 _ONLY_READ: Final = {"transaction_read_only": "on"}
@@ -42,24 +44,36 @@ async def _keep_session(_connection: Any) -> None:
     """Instead of the pool's reset query: our statements leave no session state, so the round trip buys nothing."""
 
 
+def _bounds(lock_seconds: float) -> dict[str, str]:
+    """Settings of a connection, in milliseconds."""
+    bounds = {
+        "lock_timeout": lock_seconds,
+        "statement_timeout": COMMAND_SECONDS,
+        "idle_in_transaction_session_timeout": IDLE_SECONDS,
+    }
+    return {name: f"{seconds * 1000:.0f}" for name, seconds in bounds.items()}
+
+
 class Database:
     """The pool of one process, opened lazily: a process starts, and says so in its health, while Postgres is away."""
 
     def __init__(self, settings: Settings, *, lock_seconds: float | None = None) -> None:
-        """``lock_seconds``: how long a statement may wait for a lock, for those who have other work meanwhile.
+        """``lock_seconds``: how long a statement may wait for a lock, for those who have other work meanwhile, and
+        whose place another takes when they are paused. What such a one leaves behind, a statement or a transaction, the
+        server ends by itself.
 
-        A pooler takes no such setting: where there is one, it is for the database role to have it.
+        A pooler takes no such settings: where there is one, it is for the database role to have them.
         """
         self._pgbouncer = settings.pgbouncer
         self._connector = Connector(settings.database_url, pgbouncer=settings.pgbouncer)
-        bounded = lock_seconds is not None and not settings.pgbouncer
+        bounds = _bounds(lock_seconds) if lock_seconds and not settings.pgbouncer else None
         self._pool: Pool = asyncpg.create_pool(
             connect=self._connector,
             min_size=0,
             max_size=settings.pool_size,
             reset=_keep_session,
             command_timeout=COMMAND_SECONDS,
-            server_settings={"lock_timeout": f"{int(lock_seconds * 1000)}"} if bounded and lock_seconds else None,
+            server_settings=bounds,
         )
         # To wait for a free connection and to open one have bounds of their own: several servers may have to be tried.
         self._free = asyncio.Semaphore(settings.pool_size)

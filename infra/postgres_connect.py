@@ -42,6 +42,15 @@ PROBED: Final[Sequence[tuple[int, str, int]]] = (
 """Options of the socket, as far as the system knows them: a server that vanishes without a word, or a wall between that
 forgets the line, is noticed within some ten seconds, also where nothing is asked."""
 
+PROBING: Final[dict[str, str]] = {
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "10000",
+}
+"""The same from the other end: a machine that is gone without a word keeps its locks for as long as the server believes
+in the line. A local one it does not ask either."""
+
 TIMELINE: Final = (
     "SELECT (pg_control_system()).system_identifier || ':' || CASE WHEN pg_is_in_recovery() THEN '' "
     "ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END"
@@ -110,7 +119,9 @@ def options(url: SecretStr, *, pgbouncer: bool = False) -> dict[str, Any]:
     Nor is it asked what its server is: what it says of that when one connects is about another connection of its own.
     """
     dsn = url.get_secret_value().replace("postgresql+asyncpg://", "postgresql://", 1)
-    mode: dict[str, Any] = {"statement_cache_size": 0} if pgbouncer else {"target_session_attrs": "read-write"}
+    mode: dict[str, Any] = (
+        {"statement_cache_size": 0} if pgbouncer else {"target_session_attrs": "read-write", "server_settings": PROBING}
+    )
     line = {"connection_class": ProbedConnection, "timeout": CONNECT_SECONDS}
     return {"dsn": dsn, **line, **mode, **_encryption(dsn)}
 
@@ -198,7 +209,9 @@ class Connector:
         connection: Connection | None = None
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                connection = await asyncpg.connect(**{**self._options, **server.arguments(), **more})
+                settings = {**self._options.get("server_settings", {}), **(more.get("server_settings") or {})}
+                bounded = {**more, "server_settings": settings or None}
+                connection = await asyncpg.connect(**{**self._options, **server.arguments(), **bounded})
                 await prepare(connection)
                 if self.on_timeline is not None:
                     self.on_timeline(await timeline(connection))

@@ -9,12 +9,19 @@ import structlog
 from infra import schema
 from infra.database import Database
 from infra.errors import Unavailable
+from infra.leases.checkpoints import LOCK_SECONDS
 from infra.log import Log, identify
+from infra.settings import Settings
 
 PATIENCE_SECONDS: Final = 30.0
 """How long a starting process waits for Postgres before it gives up and leaves it to its supervisor."""
 
 _log = structlog.get_logger("weir.startup")
+
+
+def worker_database(settings: Settings) -> Database:
+    """The pool of a worker: nothing that it waits for, or leaves behind when it is paused, holds up others for long."""
+    return Database(settings, lock_seconds=LOCK_SECONDS)
 
 
 async def known_log(database: Database, *, patience: float = PATIENCE_SECONDS) -> Log:

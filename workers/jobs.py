@@ -14,12 +14,11 @@ import structlog
 from arq import cron
 from arq.worker import Worker
 
-from infra.database import Database
 from infra.endings import end
 from infra.jobs import close_jobs, open_jobs, serialize
 from infra.metrics import new_registry
 from infra.settings import Settings
-from infra.startup import known_log
+from infra.startup import known_log, worker_database
 from infra.streams import BROKEN, Keys
 from workers.due_loop import DueLoop
 from workers.forgetting import forget_commands
@@ -40,7 +39,7 @@ def standalone_options(settings: Settings) -> dict[str, Any]:
 
     async def start(ctx: dict[str, Any]) -> None:
         stack = ctx["stack"] = AsyncExitStack()
-        database = Database(settings)
+        database = worker_database(settings)
         stack.push_async_callback(database.close)
         ctx.update(open_hands(stack, settings, database, await known_log(database), new_registry()))
         stop = asyncio.Event()
@@ -68,7 +67,7 @@ async def run_due_work(loops: Mapping[str, DueLoop[Any]], stop: asyncio.Event, d
 
 async def _queue(settings: Settings) -> str:
     """The queue of the log that the settings lead to."""
-    database = Database(settings)
+    database = worker_database(settings)
     try:
         return Keys.of((await known_log(database)).history).jobs
     finally:

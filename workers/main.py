@@ -27,7 +27,7 @@ from infra.health import Component, health_app
 from infra.log import Log, identify
 from infra.metrics import new_registry
 from infra.settings import Settings
-from infra.startup import known_log
+from infra.startup import known_log, worker_database
 from infra.telemetry import logging_to
 from workers.jobs import standalone_options
 from workers.projector import run_projector
@@ -79,7 +79,7 @@ async def run_worker(kinds: Collection[Kind], settings: Settings, *, stop: async
     registry = new_registry()
     async with AsyncExitStack() as stack:
         stack.enter_context(_signals_set(stop, settings.drain_seconds))
-        database = Database(settings)
+        database = worker_database(settings)
         stack.push_async_callback(database.close)
         readiness = Readiness(stop)
         components = (readiness.component, _postgres(database))

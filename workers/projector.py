@@ -8,10 +8,9 @@ from prometheus_client import CollectorRegistry
 
 from infra.cache import Refresher
 from infra.database import Database, connect
-from infra.leases.checkpoints import LOCK_SECONDS
 from infra.repeating import repeating
 from infra.settings import Settings
-from infra.startup import known_log
+from infra.startup import known_log, worker_database
 from projections.all import PROJECTIONS
 from projections.rebuild import Busy, renew
 from projections.runtime.host import Host
@@ -25,7 +24,7 @@ RENEWAL_SECONDS = 10.0
 
 async def run_projector(settings: Settings, registry: CollectorRegistry, stop: asyncio.Event) -> None:
     """Projects until ``stop``, then finishes the batch in flight and gives every shard back."""
-    database = Database(settings, lock_seconds=LOCK_SECONDS)
+    database = worker_database(settings)
     try:
         log = await known_log(database)
         async with Refresher(settings, log).running() as refresher:

@@ -23,7 +23,7 @@ from infra.leases import Leader
 from infra.log import Log, begin_history, log_head
 from infra.publishing import OtherHistory, Page, Publisher, read_page
 from infra.settings import Settings
-from infra.startup import known_log
+from infra.startup import known_log, worker_database
 from infra.stream_memory import drop_other_histories, read_memory
 from infra.streams import BROKEN, Keys, pack
 from infra.wire import Wire
@@ -248,7 +248,7 @@ class Relay:
 
 async def run_relay(settings: Settings, registry: CollectorRegistry, stop: asyncio.Event) -> None:
     """Relays until ``stop``."""
-    database = Database(settings)
+    database = worker_database(settings)
     try:
         log = await known_log(database)
         await Relay(database, log, settings, RelayMetrics(registry)).run(stop)

@@ -10,7 +10,7 @@ from infra.database import Database
 from infra.leases import WHOLE, Place
 from infra.log import Log
 from infra.settings import Settings
-from infra.startup import known_log
+from infra.startup import known_log, worker_database
 from infra.streams import Keys
 from projections.parking import Apply
 from projections.runtime.host import Host
@@ -26,7 +26,7 @@ from workers.reactor import NAME, Reacting
 async def run_tasks(settings: Settings, registry: CollectorRegistry, stop: asyncio.Event) -> None:
     """Reacts to events, does due work and runs jobs until ``stop``, then drains."""
     async with AsyncExitStack() as stack:
-        database = Database(settings)
+        database = worker_database(settings)
         stack.push_async_callback(database.close)
         log = await known_log(database)
         hands = open_hands(stack, settings, database, log, registry)

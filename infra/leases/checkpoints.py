@@ -14,8 +14,9 @@ LOCK_SECONDS: Final = 2
 IDLE_SECONDS: Final = 2
 """How long a transaction that holds a checkpoint may stand still. Its owner may be paused, or its machine gone without
 a farewell: the server ends it, and the next owner need not wait longer than for the heartbeat."""
-FOLD_SECONDS: Final = 30
-"""The same where many events may have to be folded between two statements: to the server that is standing still."""
+FOLD_SECONDS: Final = 8
+"""The same where many events may have to be folded between two statements: to the server that is standing still. Less
+than two leases, within which another is to be at work."""
 
 
 def _guarded(idle_seconds: int) -> str:
