@@ -173,6 +173,12 @@ class Visibility:
         """The last position that is known of."""
         return max([*self._told.values(), *self._stored.values()], default=0)
 
+    def doubt(self) -> None:
+        """What was told may be undone: it is counted as stored, and so Postgres is asked whether it holds it still."""
+        for part, position in self._told.items():
+            self._stored[part] = max(position, self._stored.get(part, 0))
+        self._told.clear()
+
     def forget(self) -> None:
         """Nothing that was known is true any more."""
         self._told.clear()

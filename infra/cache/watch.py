@@ -4,6 +4,7 @@ whether news has reached us."""
 import asyncio
 import random
 from collections.abc import Callable
+from datetime import datetime
 from typing import Final, NamedTuple
 
 import asyncpg
@@ -23,7 +24,8 @@ HURRIED: Final = 0.05
 CHECK_SECONDS: Final = 2.0
 
 _STATE: Final = (
-    "SELECT p.name, p.live_generation, c.shard, c.position, c.refreshed, c.refreshed_era, h.head "
+    "SELECT p.name, p.live_generation, c.shard, c.position, c.refreshed, c.refreshed_era, h.head, "
+    "pg_postmaster_start_time() AS started "
     "FROM log_position() AS h (head), projections p "
     "LEFT JOIN checkpoints c ON c.consumer = p.name AND c.generation = p.live_generation"
 )
@@ -65,6 +67,7 @@ class Watch:
         self._forgotten = 0
         self._committed: dict[Part, int] = {}
         self._eras: dict[str, frozenset[str]] = {}
+        self._started: datetime | None = None
         self._hurry = asyncio.Event()
         self._looked = asyncio.Event()
         self._looking = asyncio.Lock()
@@ -121,10 +124,22 @@ class Watch:
                 await self._begin_history(log)
                 self.hurry()
                 return
+            self._notice_restart(rows)
             parts = self._served(rows)
             heard = await channel.fence()
             if began == self._forgotten:
                 self._conclude(parts, channel.era if heard else None)
+
+    def _notice_restart(self, rows: list[asyncpg.Record]) -> None:
+        """A server that has crashed has lost the commits that did not wait for the disk, and with them what was told.
+
+        A process that has begun since knows nothing of that: it takes the old rows for true, and brings them to Redis.
+        """
+        for row in rows[:1]:
+            if self._started not in (None, row["started"]):
+                _log.warning("Postgres was started anew", started=str(row["started"]))
+                self._visibility.doubt()
+            self._started = row["started"]
 
     async def _begin_history(self, log: Log) -> None:
         try:

@@ -26,6 +26,7 @@ from infra.keys import Keys
 from infra.leases.leader import Leader
 from infra.leases.membership import Grant, Membership
 from infra.leases.shares import Place
+from infra.log import Log, begin_history
 from infra.server_secret import ServerSecret
 from infra.sessions import Client, Sessions
 from infra.settings import Settings
@@ -137,6 +138,7 @@ WRITES: Final[Mapping[str, Write]] = {
         Grant(PLACE, uuid4(), 1, 1, 1, False), 1
     ),
     "infra.leases.membership.Membership.leave": lambda database: membership(database).leave(),
+    "infra.log.begin_history": lambda database: begin_history(database, Log(log_id=uuid4(), shards=1, history=uuid4())),
     "infra.mail_ledger.retry": mail_ledger.retry,
     "infra.mail_ledger.settle": lambda database: mail_ledger.settle(
         database, [mail_ledger.Outcome(mail_id=uuid4(), attempts=1, state="sent", error=None, wait_seconds=0)]

@@ -395,6 +395,37 @@ async def test_after_a_crash_of_postgres_nobody_is_served_from_before_what_was_t
     assert await reader.fresh("a", 2) == '"two"'
 
 
+START = """
+CREATE TABLE started (at timestamptz NOT NULL);
+INSERT INTO started VALUES (now());
+CREATE FUNCTION public.pg_postmaster_start_time() RETURNS timestamptz LANGUAGE sql AS 'SELECT at FROM public.started';
+"""
+
+
+async def test_what_was_told_before_a_crash_is_asked_for_anew_where_a_process_that_knows_nothing_fills_the_cache(
+    shop: World, valkey: Redis
+) -> None:
+    await shop.database.execute(START)
+    name = shop.settings.database_url.get_secret_value().rpartition("/")[2]
+    await shop.database.execute(f"ALTER DATABASE {name} SET search_path = public, pg_catalog")
+    await shop.consumer.write("a", 1, '"one"')
+    async with shop.reader(l1_entries="0") as reader:
+        await shop.consumer.write("a", 2, '"two"')
+        assert await reader.fresh("a", 2) == '"two"'
+        await undo(shop, 1)
+        await shop.consumer.commit("a", 1, '"one"')
+        await valkey.delete(*await valkey.keys("*:c:*"), "nothing")
+        async with shop.reader() as another:
+            assert await another.get("a") == '"one"'
+            await another.filled()
+        await shop.database.execute("UPDATE started SET at = now()")
+        await reader.reads.watch.look(reader.reads.channel)
+        with pytest.raises(Unavailable):
+            await reader.fresh("a", 2)
+        await shop.consumer.write("a", 2, '"two"')
+        assert await reader.fresh("a", 2) == '"two"'
+
+
 async def test_a_log_that_was_restored_is_believed(shop: World, reader: Reader) -> None:
     await shop.consumer.write("a", 1, '"one"')
     await shop.consumer.write("a", 2, '"two"')
