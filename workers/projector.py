@@ -7,7 +7,7 @@ from functools import partial
 from prometheus_client import CollectorRegistry
 
 from infra.cache import Refresher
-from infra.database import Database, connect
+from infra.database import connect
 from infra.repeating import repeating
 from infra.settings import Settings
 from infra.startup import known_log, worker_database

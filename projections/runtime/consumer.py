@@ -78,10 +78,10 @@ class Lease:
     """A place that this process owns, as long as nobody has raised its epoch. All that is remembered hangs on it.
 
     ``position`` is what is committed, ``refreshed`` how far the cache followed, ``noted`` how much of that Postgres
-    knows; ``era`` is the memory in which it did, and ``noted_era`` the one that Postgres knows of. ``wanted`` are events
-    that wait for their commit, which is ``due`` then, but not before ``rested``. ``memory`` is the consumer's own, and
-    empty after each new acquisition. The first step of a lease may have no events: it is for the consumer to remember
-    what it must; ``opened`` from then on. ``failures`` since the last move.
+    knows; ``era`` is the memory in which it did, ``noted_era`` the one that Postgres knows of. ``wanted`` are events
+    that wait for their commit, ``due`` then, but not before ``rested``. ``memory`` is the consumer's own, and empty
+    after each new acquisition. The first step of a lease may have no events: it is for the consumer to remember what it
+    must; ``opened`` from then on. ``failures`` since the last move.
     """
 
     place: Place

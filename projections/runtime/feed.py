@@ -16,7 +16,11 @@ from infra.wire import Wire
 from projections.runtime.inbox import Inbox
 
 MOST: Final = 500
-"""Entries of one stream in one answer."""
+"""Entries of one stream in one answer, at the most."""
+FIRST: Final = 50
+"""The same before it is known how large they are."""
+ANSWER_BYTES: Final = 4 * 2**20
+"""What an answer is to have, about: it must get through in time, and Redis holds it in its own memory until it has."""
 BLOCK_SECONDS: Final = 0.25
 """How long Redis holds an answer back while there is nothing, and so how long a newly joined shard may have to wait."""
 
@@ -47,6 +51,7 @@ class Feed:
         self._on_loss = on_loss
         self._routes: dict[int, _Route] = {}
         self._joined = asyncio.Event()
+        self._most = FIRST
         self.up = False
 
     def join(self, inbox: Inbox, heads: dict[int, int]) -> None:
@@ -83,9 +88,13 @@ class Feed:
                 while not self._routes:
                     self._joined.clear()
                     await self._joined.wait()
-                self._take(await self._read(wire))
+                answer = await self._read(wire)
+                self._pace(answer)
+                self._take(answer)
                 self.up, pause = True, FIRST_PAUSE
         except BROKEN as error:
+            # The same would be asked for again: if there was too much of it to arrive in time, it never would.
+            self._most = max(1, self._most // 8)
             _log.warning("streams lost", error=str(error))
             return pause
         finally:
@@ -98,7 +107,7 @@ class Feed:
         command = pack(
             "XREAD",
             "COUNT",
-            str(MOST),
+            str(self._most),
             "BLOCK",
             str(int(BLOCK_SECONDS * 1000)),
             "STREAMS",
@@ -108,6 +117,12 @@ class Feed:
         answer = await wire.ask_one(command, BLOCK_SECONDS + ANSWER_SECONDS)
         by_key = {self._keys.events(shard).encode(): shard for shard in shards}
         return [(by_key[key], items) for key, items in answer or ()]
+
+    def _pace(self, answer: Sequence[tuple[int, Sequence[Any]]]) -> None:
+        """Asks for as many entries of each stream as should fit, by the size of those that have come."""
+        sizes = [_size(fields) for _, items in answer for _, fields in items]
+        fitting = ANSWER_BYTES * len(sizes) // (max(1, sum(sizes)) * max(1, len(self._routes)))
+        self._most = max(1, min(MOST, fitting if sizes else self._most * 2))
 
     def _take(self, answer: Sequence[tuple[int, Sequence[Any]]]) -> None:
         for_all: dict[int, tuple[Inbox, list[Entry]]] = {}
@@ -124,6 +139,10 @@ class Feed:
                     inbox.offer(entries)
         for inbox, entries in for_all.values():
             inbox.offer(sorted(entries, key=_position))
+
+
+def _size(fields: Sequence[bytes]) -> int:
+    return sum(map(len, fields or ()))
 
 
 def _entries(items: Sequence[Any]) -> list[Entry]:
