@@ -13,9 +13,8 @@ from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, FastAPI, params
-from fastapi._compat import ModelField
 from fastapi.dependencies.models import Dependant
-from fastapi.dependencies.utils import get_typed_return_annotation, request_params_to_args
+from fastapi.dependencies.utils import get_typed_return_annotation
 from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
 from fastapi.security import SecurityScopes
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -28,10 +27,11 @@ from api.answers import JSON, Answer, Done, Receipt, json_answer
 from api.context import EXCHANGE, Exchange, stands_for
 from api.errors import Problem
 from api.guard import FORM_BODY, JSON_BODY, NOTHING, BodyPolicy
+from api.parameters import Parameters
 from api.routing import Respond, Target
 from api.schemas import NoBody, ReceiptDocument, secrets_of
 from infra.strict_json import check_json
-from infra.validation import findings, findings_of
+from infra.validation import findings_of
 
 MOST_FORM_FIELDS: Final = 50
 BODY_METHODS: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
@@ -178,8 +178,7 @@ class _Step:
     results: tuple[tuple[str, int], ...]
     requests: tuple[str, ...]
     constants: tuple[tuple[str, Any], ...]
-    path: Sequence[ModelField]
-    others: tuple[tuple[Sequence[ModelField], Callable[[Request], Any]], ...]
+    parameters: Parameters
 
     def arguments(self, request: Request, results: Sequence[Any]) -> dict[str, Any]:
         """The keyword arguments. Raises ``invalid`` for parameters that are not acceptable."""
@@ -188,21 +187,9 @@ class _Step:
             values[name] = results[index]
         for name in self.requests:
             values[name] = request
-        if self.path or self.others:
-            self._read_parameters(request, values)
+        if self.parameters:
+            values.update(self.parameters.read(request))
         return values
-
-    def _read_parameters(self, request: Request, values: dict[str, Any]) -> None:
-        errors: list[Any] = []
-        for field in self.path:
-            values[field.name], wrong = field.validate(request.path_params[field.alias], loc=("path", field.alias))
-            errors.extend(wrong)
-        for fields, read in self.others:
-            found, wrong = request_params_to_args(fields, read(request))
-            values.update(found)
-            errors.extend(wrong)
-        if errors:
-            raise Problem("invalid", errors=findings(errors))
 
 
 def plan(dependant: Dependant, body: _Body | None, status: int) -> Respond:
@@ -269,11 +256,6 @@ class _Planner:
     def _step(self, dependant: Dependant) -> _Step:
         _refuse_the_unsupported(dependant)
         results = [(child.name, self._index(child)) for child in dependant.dependencies]
-        readers = (
-            (dependant.query_params, lambda request: request.query_params),
-            (dependant.header_params, lambda request: request.headers),
-            (dependant.cookie_params, lambda request: request.cookies),
-        )
         assert dependant.call is not None  # noqa: S101
         scopes = dependant.security_scopes_param_name
         return _Step(
@@ -282,8 +264,7 @@ class _Planner:
             results=tuple((name, index) for name, index in results if name is not None),
             requests=tuple(filter(None, (dependant.request_param_name, dependant.http_connection_param_name))),
             constants=((scopes, SecurityScopes(list(_scopes(dependant)))),) if scopes else (),
-            path=dependant.path_params,
-            others=tuple((fields, read) for fields, read in readers if fields),
+            parameters=Parameters(dependant),
         )
 
 

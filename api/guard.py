@@ -20,6 +20,7 @@ LINGER_BYTES: Final = 8 * MIB
 LINGER_SECONDS: Final = 2.0
 
 _JSON_TYPES: Final = frozenset({b"application/json"})
+_UTF_8: Final = frozenset({b"charset=utf-8", b"charset=utf8"})
 _FORM_TYPES: Final = frozenset({b"application/x-www-form-urlencoded"})
 
 
@@ -118,7 +119,7 @@ def _is_media(value: bytes, media: frozenset[bytes]) -> bool:
         return True
     essence, *parameters = value.lower().split(b";")
     charsets = [p.strip() for p in parameters if p.strip().startswith(b"charset=")]
-    return essence.strip() in media and all(c in (b"charset=utf-8", b'charset="utf-8"') for c in charsets)
+    return essence.strip() in media and all(c.replace(b'"', b"") in _UTF_8 for c in charsets)
 
 
 async def _collect(receive: Receive, limit: int) -> bytes:

@@ -22,7 +22,7 @@ from api.compression import Compressor
 from api.context import EXCHANGE, Exchange, malformed_header
 from api.errors import Problem, problem_answer, problem_of
 from api.guard import ClientGone, check_head, counted, declares_body, drained, read_body
-from api.hosts import PROBES
+from api.hosts import PROBES, check_host
 from api.limits import Gates, class_of
 from api.reply import Reply
 from api.routing import HotRead, Table, Target, method_of
@@ -34,6 +34,8 @@ CLIENT_GONE: Final = 499
 POLICY_VIOLATION: Final = 1008
 LONGEST_TARGET: Final = 8 * 1024
 LONGEST_HEADERS: Final = 32 * 1024
+"""Names and values together."""
+MOST_HEADERS: Final = 128
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 SINGLE: Final = frozenset(
     {
@@ -112,14 +114,15 @@ class Edge:
     ) -> Answer | None:
         """The answer from memory, if there is one. Before that, what every request has to pass; nothing waits here."""
         headers, hosts = exchange.headers, self._rules.hosts
-        if hosts is not None and template not in PROBES:
-            hosts.check(headers)
         target = targets.get(scope["method"]) or (targets.get("GET") if scope["method"] == "HEAD" else None)
-        if target is None:
-            return None
-        if target.gate is not None:
+        if target is not None and target.gate is not None:
             exchange.visit = target.gate.enter(source_of(scope), headers)
             exchange.visit.begin()
+        _check_request(scope, headers)
+        if hosts is not None and template not in PROBES:
+            hosts.check(headers)
+        if target is None or declares_body(headers):
+            return None
         if b"if-none-match" in headers:
             exchange.unmark()
         return None if target.hot is None else target.hot.now(args, headers, scope)
@@ -159,7 +162,6 @@ class Edge:
         scope[EXCHANGE] = exchange
         self._metrics.in_flight += 1
         try:
-            _check_target(scope, exchange.headers)
             answer = self._preflight(targets, exchange, scope) or await _answer(
                 method_of(targets, scope["method"]), args, exchange, scope, receive
             )
@@ -196,18 +198,17 @@ def request_ids() -> Iterator[str]:
         yield f"{head}{number:012x}"
 
 
-def _check_target(scope: Scope, headers: Mapping[bytes, bytes]) -> None:
+def _check_request(scope: Scope, headers: Mapping[bytes, bytes]) -> None:
     """What no route should have to deal with: absurd lengths, NUL, a header twice that may stand there once."""
     raw = scope["headers"]
-    if b"host" not in headers and scope["http_version"] == "1.1":  # RFC 9112, 3.2
-        raise malformed_header(b"host")
+    check_host(headers.get(b"host"), scope["http_version"])
     if len(scope["path"]) + len(scope["query_string"]) > LONGEST_TARGET:
         raise Problem("uri-too-long")
     if "\0" in scope["path"] or b"%00" in scope["query_string"]:
         raise Problem("malformed-request", "The target contains NUL.")
     if len(headers) != len(raw):
         _check_repeated([name for name, _ in raw])
-    if sum(map(len, headers.values())) > LONGEST_HEADERS:
+    if len(raw) > MOST_HEADERS or sum([len(name) + len(value) for name, value in raw]) > LONGEST_HEADERS:
         raise Problem("headers-too-large")
 
 
@@ -222,7 +223,7 @@ async def _answer(
 ) -> Answer | Response:
     """From the hot read if it finds out, else from the endpoint."""
     headers, policy = exchange.headers, target.policy
-    if target.hot is not None:
+    if target.hot is not None and not declares_body(headers):
         answer = await target.hot.soon(args, headers, scope)
         if answer is not None:
             return answer

@@ -5,12 +5,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, get_args
 
-from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, StringConstraints
-from pydantic_core import CoreSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, GetJsonSchemaHandler, StringConstraints
+from pydantic_core import CoreSchema, PydanticCustomError
 
+from domain.values import is_visible
 from infra.bodies import Body, MoneyBody
 
-__all__ = ["Body", "Line", "MoneyBody", "NoBody", "Params", "ReceiptDocument", "Secret", "secrets_of"]
+__all__ = ["Body", "Line", "MoneyBody", "Name", "NoBody", "Params", "ReceiptDocument", "Secret", "secrets_of"]
 
 _SOUNDS_SECRET: Final = re.compile(r"password|passphrase|secret|token|credential|(^|_)(pin|otp)(_|$)")
 
@@ -25,10 +26,17 @@ class Params(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
-Line = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")
-]
-"""One line of text without control characters."""
+def _visible(text: str) -> str:
+    if not is_visible(text):
+        raise PydanticCustomError("string_pattern_mismatch", "invisible characters")
+    return text
+
+
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), AfterValidator(_visible)]
+"""A short line of text, all of which can be seen."""
+
+Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_visible)]
+"""The same, longer."""
 
 
 class ReceiptDocument(BaseModel):

@@ -1,5 +1,7 @@
 """All configuration, read once from the environment. The server URLs carry no prefix; everything else is ``WEIR_*``."""
 
+import re
+from base64 import b64decode
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,6 +20,15 @@ def _url(name: str) -> AliasChoices:
 def _listed(value: Any) -> Any:
     """A list in the environment is written with commas."""
     return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
+
+
+def _webhook_secret(value: SecretStr | None) -> SecretStr | None:
+    """Standard Webhooks 1.0: a key that could be guessed would let anybody say what is paid."""
+    if value is not None:
+        key = re.fullmatch(r"whsec_([A-Za-z0-9+/]+={0,2})", value.get_secret_value())
+        if key is None or len(key[1]) % 4 or not 24 <= len(b64decode(key[1])) <= 64:
+            raise ValueError("must be whsec_ and the base64 of 24 to 64 bytes")
+    return value
 
 
 HOST = r"^(\*|(\*\.)?([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:]+\])(:[0-9]{1,5})?)$"
@@ -88,7 +99,9 @@ class Settings(BaseSettings):
     admin_password: SecretStr | None = None
     access_token_seconds: int = Field(default=900, ge=1, le=900)
     token_issuer: str = "weir"  # noqa: S105
-    payment_webhook_secret: SecretStr | None = Field(default=None, description="whsec_<base64>")
+    payment_webhook_secret: Annotated[SecretStr | None, AfterValidator(_webhook_secret)] = Field(
+        default=None, description="whsec_<base64>, of 24 to 64 bytes"
+    )
     payment_provider_url: Endpoint | None = Field(
         default=None, description="where refunds are asked for: https://api.provider.example; unset, they stay owed"
     )

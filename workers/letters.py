@@ -9,6 +9,7 @@ from email.utils import format_datetime, formataddr, parseaddr
 from functools import cache, lru_cache
 from typing import Final, NamedTuple
 
+from domain.accounts import ascii_domain
 from infra.languages import FALLBACK, first_of
 from infra.mail_ledger import Claimed
 from infra.mailer import Envelope
@@ -93,7 +94,7 @@ def _printable(text: str) -> bytes:
 def wire_address(email: str) -> str:
     """The address as SMTP takes it: the domain in ASCII. A local part beyond ASCII stays, and needs SMTPUTF8."""
     local, _, domain = email.rpartition("@")
-    return f"{local}@{domain.encode('idna').decode('ascii')}"
+    return f"{local}@{ascii_domain(domain)}"
 
 
 def domain_of(sender: str) -> str:

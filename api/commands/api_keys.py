@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 from uuid import UUID
 
 from fastapi import Depends
-from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, Field
 from pydantic_core import PydanticCustomError
 
 from api.answers import JSON, REPLAYED, Answer, Done, Headers
@@ -18,7 +18,7 @@ from api.deps import opened
 from api.endpoint import router
 from api.errors import Problem
 from api.ids import new_id
-from api.schemas import Body
+from api.schemas import Body, Name
 from api.scopes import MEANINGS
 from domain.accounts import ACCOUNTS, RevokeApiKey
 from domain.errors import InvalidValue
@@ -26,6 +26,7 @@ from infra import api_keys
 from infra.api_keys import ApiKey, NewKey
 from infra.database import Database, Pooled
 from infra.errors import NotFound, TooBusy
+from infra.forms import Moment
 from infra.idempotency import Answered
 from infra.work import Work
 
@@ -48,9 +49,6 @@ def _known_scope(name: str) -> str:
     return name
 
 
-Name = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")
-]
 ScopeName = Annotated[str, AfterValidator(_known_scope), Field(json_schema_extra={"enum": sorted(MEANINGS)})]
 
 
@@ -59,7 +57,7 @@ class MakeApiKeyBody(Body):
 
     name: Name = Field(description="what it is for")
     scopes: list[ScopeName] = Field(min_length=1, max_length=len(MEANINGS))
-    expires_at: AwareDatetime | None = Field(None, description="at most ten years ahead; without it the key stays good")
+    expires_at: Moment | None = Field(None, description="at most ten years ahead; without it the key stays good")
 
 
 class ApiKeyDocument(BaseModel):

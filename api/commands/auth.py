@@ -224,7 +224,7 @@ def _key(name: str) -> tuple[str, str] | None:
 def _granted(account: Account, wanted: str | None) -> frozenset[str]:
     """All scopes of the account's roles, or those of them that were asked for."""
     scopes = scopes_of(account.roles)
-    if wanted is None:
+    if wanted is None or not wanted.strip():  # RFC 6749, 3.2: a parameter without a value is one that is left out
         return scopes
     if not (granted := scopes & frozenset(wanted.split())):
         raise Problem("insufficient-scope", "The account has none of the scopes asked for.")

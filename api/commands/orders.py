@@ -38,6 +38,7 @@ from domain.values import MOST_PIECES
 from infra.attempts import Outcome
 from infra.clock import PostgresClock
 from infra.errors import NotFound
+from infra.forms import Id
 from infra.fulfilment import order_work
 from infra.settings import Settings
 from infra.work import Target, Work
@@ -54,7 +55,7 @@ Manager = Annotated[Sender, Depends(acting(MANAGE))]
 class Item(Body):
     """So many pieces of a product."""
 
-    product_id: UUID
+    product_id: Id
     quantity: int = Field(ge=1, le=MOST_PIECES)
 
 

@@ -6,7 +6,6 @@ import hmac
 import time
 from hashlib import sha256
 from typing import Annotated, Final, Literal
-from uuid import UUID
 
 from fastapi import Depends, Header
 from pydantic import Field, SecretStr
@@ -21,6 +20,7 @@ from api.schemas import Body, MoneyBody
 from domain.orders import FailPayment, PayOrder
 from domain.orders.rules import LONGEST_PAYMENT_ID
 from infra.bodies import money
+from infra.forms import Id
 from infra.settings import Settings
 
 routes = router(tags=["orders"])
@@ -33,7 +33,7 @@ SECRET_PREFIX: Final = "whsec_"  # noqa: S105
 class PaymentBody(Body):
     """What became of a payment."""
 
-    order_id: UUID
+    order_id: Id
     payment_id: str = Field(min_length=1, max_length=LONGEST_PAYMENT_ID, pattern=r"^[\x21-\x7e]+$")
     amount: MoneyBody
     status: Literal["succeeded", "failed"]

@@ -42,7 +42,7 @@ class ProductChanges(Body):
 
     sku: Sku = ""
     name: Name = ""
-    price: MoneyBody | None = None
+    price: MoneyBody = Field(default_factory=MoneyBody.model_construct)
     description: Description = ""
     tax_rate: TaxRate = Decimal(0)
     category: Category | None = None
@@ -99,7 +99,7 @@ def _changes(body: ProductChanges) -> list[Any]:
     commands: list[Any] = []
     if "sku" in given:
         commands.append(ChangeSku(sku=given["sku"]))
-    if given.get("price") is not None:
+    if "price" in given:
         commands.append(RepriceProduct(price=money(given["price"], "/price")))
     described: dict[str, Any] = {
         name: given[name] for name in ("name", "description", "category", "tax_rate") if name in given

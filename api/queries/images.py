@@ -56,9 +56,11 @@ async def read_image(
     etag = f'"{file.partition(".")[0]}"'
     headers = {**_HEADERS, "etag": etag, "cache-control": FOR_EVER if v else ASKED_AGAIN}
     asked = if_none_match(request)
-    if asked is not None and file == shown and matches(asked, etag.encode("ascii")):
+    known = asked is not None and matches(asked, etag.encode("ascii"))
+    # Of the one that is shown it is known that it is there.
+    blob = None if known and file == shown else await files.open(product_id, file)
+    if known and (blob is not None or file == shown):
         return Response(status_code=304, headers=headers)
-    blob = await files.open(product_id, file)
     if blob is None:
         raise NotFound
     return _answer(request, blob, headers)

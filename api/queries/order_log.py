@@ -20,7 +20,6 @@ from api.errors import Problem
 from api.queries import cursors
 from api.queries.pages import Page, PageParams, Pages, page_answer, read_cursor
 from api.queries.presented import PRIVATE, presented
-from api.queries.times import PATTERN, Time
 from domain.messages import Event, Recorded
 from domain.orders import (
     OrderCancelled,
@@ -36,6 +35,7 @@ from domain.orders import (
 from infra.cache import Document
 from infra.codec import UnknownEventType, dumps
 from infra.errors import NotFound, Unavailable
+from infra.forms import MOMENT, Moment
 from infra.log import Log, recorded
 from projections.order_summary import ORDER_SUMMARY, OrderSummary
 
@@ -52,7 +52,7 @@ _COLUMNS: Final = (
     "position, stream_id, version, category, shard, type, schema_version, data, metadata, recorded_at FROM events"
 )
 
-AsOf = Annotated[str, StringConstraints(max_length=40, pattern=rf"^([1-9][0-9]{{0,8}}|{PATTERN})$")]
+AsOf = Annotated[str, StringConstraints(max_length=40, pattern=rf"^([1-9][0-9]{{0,8}}|{MOMENT})$")]
 Reader = Annotated[Principal, Depends(require("orders:read"))]
 
 DETAILS: Final[Mapping[type[Event], tuple[str, ...]]] = {
@@ -149,7 +149,7 @@ def _moment(as_of: str) -> tuple[int | None, datetime | None]:
         raise Problem("invalid", errors=[finding]) from None
 
 
-_TIME: Final = TypeAdapter[datetime](Time)
+_TIME: Final = TypeAdapter[datetime](Moment)
 
 
 async def _folded(pages: Pages, order_id: UUID, last: int, until: datetime | None) -> OrderSummary | None:

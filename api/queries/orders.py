@@ -20,9 +20,9 @@ from api.queries.order_log import AsOf, order_as_of, see
 from api.queries.pages import Page, PageParams, Pages, go_on, page_answer
 from api.queries.presented import PRIVATE, if_none_match, needs_of
 from api.queries.side import ORDERS, Orders
-from api.queries.times import Time
 from domain.orders import OrderStatus
 from infra.errors import NotFound
+from infra.forms import Moment
 from infra.log import Log
 from projections.order_summary import OrderSummary
 
@@ -38,8 +38,8 @@ class OrderFilters(PageParams):
     """Which orders; the newest come first."""
 
     status: OrderStatus | None = None
-    since: Time | None = Field(None, alias="from", description="placed at this time or later")
-    until: Time | None = Field(None, alias="to", description="placed before this time")
+    since: Moment | None = Field(None, alias="from", description="placed at this time or later")
+    until: Moment | None = Field(None, alias="to", description="placed before this time")
     customer_id: UUID | None = Field(None, description="whose; only staff may ask for another's")
 
 

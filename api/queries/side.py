@@ -18,12 +18,15 @@ from infra.cache import Documents, ReadMetrics, Reads
 from infra.consistency import Sight
 from infra.database import Database
 from infra.errors import NotFound
+from infra.forms import FORMS
 from infra.log import Log
 from infra.settings import Settings
 
 PRODUCTS: Final = "product_card"
 ORDERS: Final = "order_summary"
 ACCOUNTS: Final = "account_card"
+
+ID: Final = FORMS[UUID]
 
 
 class Shelf:
@@ -86,10 +89,9 @@ class HotProduct:
 
     async def soon(self, args: tuple[str, ...], headers: Mapping[bytes, bytes], scope: Scope) -> Answer | None:
         """From wherever it is. What is no id is left to the endpoint to refuse."""
-        try:
-            product_id = UUID(args[0])
-        except ValueError:
+        if not ID.fits(args[0]):
             return None
+        product_id = UUID(args[0])
         if b"consistency-token" in headers:
             found = await self._products.find(product_id, context_of(scope))
         else:

@@ -46,6 +46,7 @@ from domain.accounts.messages import (
 from domain.accounts.names import (
     LONGEST_EMAIL,
     LONGEST_USERNAME,
+    ascii_domain,
     email_key,
     username_key,
 )
@@ -104,6 +105,7 @@ __all__ = [
     "Role",
     "VerifyEmail",
     "WrongPassword",
+    "ascii_domain",
     "email_key",
     "ending",
     "username_key",

@@ -97,9 +97,9 @@ def _register(command: RegisterAccount, account: Account | None) -> Sequence[Acc
     return [
         AccountRegistered(
             account_id=command.account_id,
-            email=command.email,
+            email=command.email.strip(),
             email_key=email_key(command.email),
-            username=command.username,
+            username=command.username.strip(),
             username_key=username_key(command.username),
             roles=_ordered(command.roles),
             language=command.language,
@@ -162,6 +162,7 @@ def _verify(account: Account) -> Sequence[AccountEvent]:
 
 
 def _change_username(username: str, account: Account) -> Sequence[AccountEvent]:
+    username = username.strip()
     if username == account.username:
         return []
     key = username_key(username)

@@ -107,7 +107,9 @@ def evolve(product: Product | None, event: ProductEvent) -> Product:
 
 
 def claims(product: Product | None, event: ProductEvent) -> Sequence[Claim]:
-    """A sku belongs to one product."""
+    """A sku belongs to one product, as long as that is sold."""
+    if isinstance(event, ProductDiscontinued) and product is not None:
+        return (Claim(scope="sku", key=product.sku_key, released=True),)
     if not isinstance(event, ProductAdded | ProductSkuChanged):
         return ()
     taken = Claim(scope="sku", key=event.sku_key, pointer="/sku")

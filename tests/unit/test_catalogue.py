@@ -140,9 +140,9 @@ def test_a_discontinued_product_cannot_be_changed(command: ProductCommand) -> No
     products.given(ADDED, DISCONTINUED).when(command).then_refused(NotForSale)
 
 
-def test_discontinuing_keeps_the_sku_taken() -> None:
+def test_discontinuing_gives_the_sku_back() -> None:
     products.given(ADDED).when(DiscontinueProduct()).then(DISCONTINUED)
-    products.given(ADDED).when(DiscontinueProduct()).then_claims()
+    products.given(ADDED).when(DiscontinueProduct()).then_claims(Claim(scope="sku", key=ADDED.sku_key, released=True))
 
 
 @pytest.mark.parametrize(
