@@ -40,10 +40,12 @@ STATUS: Final[Mapping[str, Kind]] = {
     "malformed-header": Kind(400, "Malformed header", "A header does not have the form it must have."),
     "malformed-json": Kind(400, "Malformed JSON", "The body is not strict JSON."),
     "unexpected-body": Kind(400, "Unexpected body", "This route takes no body."),
-    "request-timeout": Kind(408, "Request timeout", "The body did not arrive in time."),
+    "request-timeout": Kind(408, "Request timeout", "The request did not arrive in time."),
     "content-too-large": Kind(413, "Content too large", "The body is larger than this route allows."),
     "uri-too-long": Kind(414, "URI too long", "The target of the request is too long."),
     "unsupported-media-type": Kind(415, "Unsupported media type", "This route does not take that kind of body."),
+    "not-implemented": Kind(501, "Not implemented", "This server knows no such method or transfer coding."),
+    "version-not-supported": Kind(505, "HTTP version not supported", "This server speaks HTTP/1.1."),
     "headers-too-large": Kind(431, "Headers too large", "The headers are larger than allowed."),
     "invalid": Kind(422, "Invalid", "Some fields are not acceptable."),
     # who asks

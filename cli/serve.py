@@ -7,6 +7,7 @@ import typer
 import uvicorn
 
 from api.main import create_app
+from api.protocol import Protocol
 from infra.collector import collect_rarely
 from infra.settings import Settings
 
@@ -34,7 +35,7 @@ def server_config(settings: Settings) -> uvicorn.Config:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http="httptools",
+        http=Protocol,
         ws="websockets-sansio",
         lifespan="on",
         log_config=None,

@@ -13,6 +13,7 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp
 
+from api.protocol import Protocol
 from infra.settings import Settings
 from tests.write_side import eventually
 
@@ -20,7 +21,7 @@ from tests.write_side import eventually
 @asynccontextmanager
 async def serving(app: ASGIApp) -> AsyncIterator[int]:
     """Serves until the end of the block; gives the port."""
-    config = uvicorn.Config(app, port=0, log_config=None, access_log=False, server_header=False, http="httptools")
+    config = uvicorn.Config(app, port=0, log_config=None, access_log=False, server_header=False, http=Protocol)
     server = uvicorn.Server(config)
     running = asyncio.create_task(server.serve())
     try:

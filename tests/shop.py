@@ -13,6 +13,7 @@ import uvicorn
 from pydantic import SecretStr
 
 from api.main import create_app
+from api.protocol import Protocol
 from api.scopes import scopes_of
 from domain.accounts import Role
 from infra.database import Database
@@ -85,7 +86,9 @@ class Shop:
 async def shop(settings: Settings) -> AsyncIterator[Shop]:
     """The API, served until the end of the block."""
     settings = settings.model_copy(update={"payment_webhook_secret": SecretStr(SECRET)})
-    server = uvicorn.Server(uvicorn.Config(create_app(settings), port=0, log_config=None, access_log=False))
+    server = uvicorn.Server(
+        uvicorn.Config(create_app(settings), port=0, log_config=None, access_log=False, http=Protocol)
+    )
     serving = asyncio.create_task(server.serve())
     try:
         while not server.started:
