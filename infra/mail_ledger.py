@@ -8,7 +8,7 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from uuid import UUID, uuid5
@@ -50,9 +50,9 @@ class Mail:
 
     position: int
     kind: str
-    recipient: str
+    recipient: str = field(repr=False)
     language: str | None
-    context: dict[str, Any]
+    context: dict[str, Any] = field(repr=False)
     correlation: str | None
 
 
@@ -65,9 +65,9 @@ class Claimed:
 
     mail_id: UUID
     kind: str
-    recipient: str
+    recipient: str = field(repr=False)
     language: str | None
-    context: dict[str, Any]
+    context: dict[str, Any] = field(repr=False)
     message_id: str
     correlation: str | None
     attempts: int

@@ -4,7 +4,7 @@ import asyncio
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias, cast
 from urllib.parse import unquote, urlsplit
 
@@ -40,8 +40,8 @@ class Envelope:
     """
 
     sender: str
-    recipient: str
-    message: bytes
+    recipient: str = field(repr=False)
+    message: bytes = field(repr=False)
 
     def __post_init__(self) -> None:
         if _UNSAFE.search(self.sender) or _UNSAFE.search(self.recipient):

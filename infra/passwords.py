@@ -4,7 +4,8 @@ NIST SP 800-63B says which: no rules of composition, but none that is commonly u
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import pairwise
@@ -21,6 +22,9 @@ from infra.errors import Unavailable
 
 SHORTEST: Final = 8
 LONGEST: Final = 1024
+SERVICE: Final = "weir"
+"""What the service is called: NIST SP 800-63B, 5.1.1.2, has it tried with the user's own name."""
+SHORTEST_WORD: Final = 3
 LONGEST_PATTERN: Final = 4
 """A password that only repeats so few characters is expected, however long it is."""
 
@@ -52,9 +56,17 @@ def accepted(password: str, pointer: str = "/password", *, own: Sequence[str] = 
     folded = composed.casefold()
     if _patterned(folded) or folded in _common():
         raise InvalidValue("is one that is tried first", pointer=pointer)
-    if folded in (names := set(_names(own))) or folded.rstrip(_TRIMMINGS) in names:
-        raise InvalidValue("must not be your own name or address", pointer=pointer)
+    names = set(_names(own))
+    if folded in names or _made_of(folded, {*names, SERVICE}):
+        raise InvalidValue("must not be made of your own name or address, or of ours", pointer=pointer)
     return composed
+
+
+def _made_of(password: str, words: Set[str]) -> bool:
+    """Whether it is nothing but such words, however often, with digits and marks before, between and behind."""
+    there = [word for word in sorted(words, key=len, reverse=True) if len(word) >= SHORTEST_WORD and word in password]
+    pieces = "|".join(map(re.escape, there))
+    return bool(there) and re.fullmatch(f"(?:{pieces}|[{re.escape(_TRIMMINGS)}])++", password) is not None
 
 
 def _patterned(password: str) -> bool:

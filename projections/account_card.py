@@ -1,6 +1,6 @@
 """The read model of one account: who it is, what it may do, and whether it may sign in. An erased account has none."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -32,11 +32,11 @@ class AccountCard:
     """The account document. ``updated_at`` is when it last said something else: signing out moves only the version."""
 
     id: UUID
-    email: str
+    email: str = field(repr=False)
     email_verified: bool
-    username: str
-    full_name: str | None
-    bio: str | None
+    username: str = field(repr=False)
+    full_name: str | None = field(repr=False)
+    bio: str | None = field(repr=False)
     roles: tuple[Role, ...]
     active: bool
     created_at: datetime

@@ -1,6 +1,6 @@
 """The read model of one order: what was ordered, what it costs, and how far it has come."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -56,7 +56,7 @@ class OrderSummary:
     subtotal: Money
     tax: Money
     total: Money
-    shipping_address: Address | None
+    shipping_address: Address | None = field(repr=False)
     tracking: Tracking | None
     placed_at: datetime
     paid_at: datetime | None

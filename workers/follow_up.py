@@ -21,8 +21,8 @@ from workers.reactions import MailDue, react
 class Recipient:
     """Where an account's mail goes, how it is addressed, and in which language; None for the shop's own."""
 
-    email: str
-    username: str
+    email: str = field(repr=False)
+    username: str = field(repr=False)
     language: str | None = None
 
 
@@ -49,7 +49,7 @@ class Erased:
 
     account_id: UUID
     position: int
-    email: str | None
+    email: str | None = field(repr=False)
 
 
 @dataclass(kw_only=True, slots=True)

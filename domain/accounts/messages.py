@@ -1,6 +1,6 @@
 """What can be asked of an account, what can happen to it, and what forbids it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 from uuid import UUID
@@ -61,8 +61,8 @@ class RegisterAccount(Command):
     """Make an account. ``language`` is the one of ours that its owner reads best, if that is known."""
 
     account_id: UUID
-    email: str
-    username: str
+    email: str = field(repr=False)
+    username: str = field(repr=False)
     roles: tuple[Role, ...] = (Role.CUSTOMER,)
     language: str | None = None
 
@@ -98,15 +98,15 @@ class VerifyEmail(Command):
 class ChangeUsername(Command):
     """Give the account another username; the old one is free again."""
 
-    username: str
+    username: str = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChangeProfile(Command):
     """Have the account say exactly this of its owner."""
 
-    full_name: str | None
-    bio: str | None
+    full_name: str | None = field(repr=False)
+    bio: str | None = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,10 +158,10 @@ class AccountRegistered(Event):
     """
 
     account_id: UUID
-    email: str
-    email_key: str
-    username: str
-    username_key: str
+    email: str = field(repr=False)
+    email_key: str = field(repr=False)
+    username: str = field(repr=False)
+    username_key: str = field(repr=False)
     roles: tuple[Role, ...]
     language: str | None = None
 
@@ -200,7 +200,7 @@ class AccountEmailVerified(Event):
     """Whoever has the account reads the mail at its address."""
 
     account_id: UUID
-    email: str
+    email: str = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,8 +208,8 @@ class AccountUsernameChanged(Event):
     """The account has this username; ``username_key`` is its normal form, under which it is claimed."""
 
     account_id: UUID
-    username: str
-    username_key: str
+    username: str = field(repr=False)
+    username_key: str = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,8 +217,8 @@ class AccountProfileChanged(Event):
     """The account says exactly this of its owner."""
 
     account_id: UUID
-    full_name: str | None
-    bio: str | None
+    full_name: str | None = field(repr=False)
+    bio: str | None = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)

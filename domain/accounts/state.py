@@ -42,15 +42,15 @@ class Account:
     """
 
     account_id: UUID
-    email: str
-    email_key: str
-    username: str
-    username_key: str
+    email: str = field(repr=False)
+    email_key: str = field(repr=False)
+    username: str = field(repr=False)
+    username_key: str = field(repr=False)
     roles: tuple[Role, ...]
     active: bool = True
     email_verified: bool = False
-    full_name: str | None = None
-    bio: str | None = None
+    full_name: str | None = field(default=None, repr=False)
+    bio: str | None = field(default=None, repr=False)
     password_no: int = 0
     kept_session: UUID | None = None
     reset_open: bool = False

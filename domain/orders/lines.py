@@ -52,7 +52,7 @@ class OrderLine:
         return self.line_total.tax(self.tax_rate)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Address:
     """Where the parcel goes; ``country`` is ISO 3166-1 alpha-2."""
 

@@ -1,6 +1,6 @@
 """What can be asked of an order, what can happen to it, and what forbids it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import TypeAlias
@@ -82,7 +82,7 @@ class PlaceOrder(Command):
     customer_id: UUID
     lines: tuple[OrderLine, ...]
     expires_at: datetime
-    shipping_address: Address | None = None
+    shipping_address: Address | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +160,7 @@ class OrderPlaced(OrderFact):
     subtotal: Money
     tax: Money
     total: Money
-    shipping_address: Address | None
+    shipping_address: Address | None = field(repr=False)
     expires_at: datetime
 
 

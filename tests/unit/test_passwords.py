@@ -126,6 +126,24 @@ def test_the_users_own_names_are_refused_with_or_without_something_at_the_end(pa
     assert accepted(password) == password, "it is somebody else's to choose"
 
 
+@pytest.mark.parametrize(
+    "password", ["countesscountess", "1815countess", "Countess-Countess!", "ada.lovelace.ada.lovelace"]
+)
+def test_nor_are_they_taken_over_and_over_or_behind_something(password: str) -> None:
+    with pytest.raises(InvalidValue):
+        accepted(password, own=("Ada.Lovelace@Example.org", "Countess99"))
+
+
+@pytest.mark.parametrize("password", ["weir1234", "WeirWeir", "weir-2026!", "2026weir"])
+def test_nor_is_what_the_service_is_called(password: str) -> None:
+    with pytest.raises(InvalidValue):
+        accepted(password)
+
+
+def test_a_number_is_nobodys_name() -> None:
+    assert accepted("839201746553", own=("ada@example.org", "countess"))
+
+
 def test_a_name_in_a_longer_phrase_is_no_reason_to_refuse_it() -> None:
     assert accepted("countess of sums", own=("ada@example.org", "countess"))
 

@@ -10,12 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import orjson
+import structlog
 from pydantic import TypeAdapter, ValidationError
 
 from infra.new_product import NewProduct
 from infra.strict_json import MalformedJson, check_json
 from infra.validation import findings_of
 from workers.imports.records import BROKEN_QUOTES, TOO_LONG, Record
+
+_log = structlog.get_logger("weir.imports")
 
 COLUMNS: Final = ("sku", "name", "description", "price", "currency", "tax_rate", "category", "tags", "stock")
 NEEDED: Final = frozenset({"sku", "name", "price", "currency"})
@@ -29,6 +32,7 @@ _DETAILS: Final[Mapping[str, str]] = {
     TOO_LONG: "The line is longer than 128 KiB.",
     BROKEN_QUOTES: "The quotes do not come out even: a field stands in them as a whole, with a quote in it twice.",
     "invalid-utf-8": "The line is not UTF-8.",
+    "unreadable": "The line cannot be read.",
     "malformed-json": "The line is not one object of strict JSON.",
     "wrong-columns": "The row does not have as many fields as the header.",
     "no-rows": "The file has no rows.",
@@ -85,6 +89,9 @@ def read(read_row: ReadRow, records: Sequence[Record]) -> tuple[list[Row], list[
             rows.append(Row(record.line, read_row(record)))
         except BadRow as bad:
             faults.append(bad.at(record.line))
+        except Exception as error:  # whatever a row does to its reader, it is one row
+            _log.error("a row broke its reader", line=record.line, error=type(error).__name__)
+            faults.append(BadRow("unreadable").at(record.line))
     return rows, faults
 
 
