@@ -129,12 +129,12 @@ async def _place(body: OrderBody, commands: Sender, customer_id: UUID, expires_a
             expires_at=expires_at,
             shipping_address=address,
         )
-        (placed,) = work.execute(ORDERS, order_id, command)
-        for place, move in enumerate(stock_moves(placed)):
-            _take(work, move, f"/items/{place}")
-        if isinstance(placed, OrderPlaced):
-            total = {"amount": str(placed.total.amount), "currency": placed.total.currency}
-            work.answer = {"order_no": order_no, "total": total, "expires_at": _rfc3339(expires_at)}
+        for event in work.execute(ORDERS, order_id, command):
+            for place, move in enumerate(stock_moves(event)):
+                _take(work, move, f"/items/{place}")
+            if isinstance(event, OrderPlaced):
+                total = {"amount": str(event.total.amount), "currency": event.total.currency}
+                work.answer = {"order_no": order_no, "total": total, "expires_at": _rfc3339(expires_at)}
 
     products = [item.product_id for item in body.items]
     targets: list[Target] = [(ORDERS, order_id)]

@@ -158,19 +158,20 @@ def _place(command: PlaceOrder, order: Order | None) -> Sequence[OrderEvent]:
         raise AlreadyExists("the order is placed already")
     lines = checked_lines(command.lines)
     sums = totals(lines)
-    return [
-        OrderPlaced(
-            order_id=command.order_id,
-            order_no=command.order_no,
-            customer_id=command.customer_id,
-            lines=lines,
-            subtotal=sums.subtotal,
-            tax=sums.tax,
-            total=sums.total,
-            shipping_address=checked_address(command.shipping_address),
-            expires_at=instant(command.expires_at, "/expires_at"),
-        )
-    ]
+    names: _Names = {"order_id": command.order_id, "order_no": command.order_no, "customer_id": command.customer_id}
+    placed = OrderPlaced(
+        lines=lines,
+        subtotal=sums.subtotal,
+        tax=sums.tax,
+        total=sums.total,
+        shipping_address=checked_address(command.shipping_address),
+        expires_at=instant(command.expires_at, "/expires_at"),
+        **names,
+    )
+    if sums.total.amount:
+        return [placed]
+    # Nobody would ever pay it, and it would be cancelled for that.
+    return [placed, OrderPaid(payment_id=f"nothing:{command.order_no}", amount=sums.total, lines=lines, **names)]
 
 
 def _pay(command: PayOrder, order: Order) -> Sequence[OrderEvent]:

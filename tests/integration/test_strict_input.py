@@ -128,6 +128,19 @@ async def test_a_scope_that_is_empty_is_one_that_was_left_out(api: Shop) -> None
         assert (answer.status_code, answer.json()["scope"]) == (200, without.json()["scope"])
 
 
+async def test_an_order_of_nothing_to_pay_is_paid_and_its_stock_sold(api: Shop) -> None:
+    product = await api.product(stock=2, price="0.00")
+    customer, items = await api.client(), {"items": [{"product_id": product, "quantity": 2}]}
+    placed = await customer.post("/v1/orders", items)
+    assert (placed.status_code, placed.json()["version"]) == (201, 2), placed.text
+    rows = await api.database.fetch(
+        "SELECT type FROM events WHERE category IN ('order', 'inventory') ORDER BY position"
+    )
+    assert [row["type"] for row in rows][1:] == ["order.placed", "order.paid", "stock.reserved", "stock.sold"]
+    assert await api.database.fetchrow("SELECT FROM allowances") is None
+    assert (await customer.post("/v1/orders", items)).json()["code"] == "out-of-stock"
+
+
 async def test_the_sku_of_a_product_that_is_no_longer_sold_is_free(api: Shop) -> None:
     staff = await api.client(Role.STAFF)
     first = await staff.post("/v1/products", PRODUCT)

@@ -85,6 +85,12 @@ def test_placing_tells_the_lines_and_what_they_add_up_to() -> None:
     assert (PLACED.subtotal, PLACED.tax, PLACED.total) == (euros("39.80"), euros("7.56"), euros("47.36"))
 
 
+def test_an_order_of_nothing_to_pay_is_paid_at_once() -> None:
+    free = (order_line(unit_price=euros("0.00")),)
+    paid = order_paid(lines=free, amount=euros("0.00"), payment_id=f"nothing:{ORDER_NO}")
+    orders.when(place_order(lines=free)).then(order_placed(lines=free), paid)
+
+
 def test_an_order_is_placed_once() -> None:
     orders.given(PLACED).when(place_order()).then_refused(AlreadyExists)
 
