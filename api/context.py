@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 from uuid import UUID
@@ -22,6 +22,7 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _KEY = re.compile(rb"[\x21-\x7e]{1,255}")
 _TOKEN = re.compile(rb"[\x21-\x7e]{1,1024}")
 _ETAG = re.compile(rb'"([1-9][0-9]{0,17})(?:-[0-9]{1,18})?(?:-gz)?"')
+_ETAGS = re.compile(rb"%b(?:[ \t]*,[ \t]*%b){0,19}" % (_ETAG.pattern, _ETAG.pattern))
 _TRACEPARENT = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _WAIT = re.compile(rb"(?:^|[,;\s])wait\s*=\s*\"?([0-9]{1,6})")
 
@@ -48,7 +49,7 @@ class RequestContext:
     source: str
     traceparent: str | None
     idempotency_key: str | None
-    if_match: int | None
+    if_match: Sequence[int] | None
     if_none_match: str | None
     consistency_token: str | None
     wait: float
@@ -189,7 +190,7 @@ def _read_context(scope: Scope, exchange: Exchange) -> RequestContext:
         source=client[0] if client else "",
         traceparent=None if trace is None else _traceparent(trace),
         idempotency_key=None if key is None else _visible(key, b"idempotency-key", _KEY),
-        if_match=None if tag is None else _version(tag),
+        if_match=None if tag is None else _versions(tag),
         if_none_match=None if none_match is None else none_match.decode("latin-1"),
         consistency_token=None if token is None else _visible(token, b"consistency-token", _TOKEN),
         wait=DEFAULT_WAIT if prefer is None else _wait(prefer),
@@ -213,14 +214,13 @@ def _traceparent(value: bytes) -> str | None:
     return value.decode("ascii") if _TRACEPARENT.fullmatch(value) else None
 
 
-def _version(value: bytes) -> int | None:
-    """``"<version>"``, or a document's tag, which begins with it; ``*`` asks for no particular one."""
+def _versions(value: bytes) -> Sequence[int] | None:
+    """``"<version>"``, or a document's tag, which begins with it, or several; ``*`` asks for no particular one."""
     if value == b"*":
         return None
-    match = _ETAG.fullmatch(value)
-    if match is None:
+    if _ETAGS.fullmatch(value) is None:
         raise malformed_header(b"if-match")
-    return int(match[1])
+    return tuple(map(int, _ETAG.findall(value)))
 
 
 def _wait(value: bytes) -> float:

@@ -38,7 +38,7 @@ class CommandContext(NamedTuple):
     traceparent: str | None = None
     idempotency_key: str | None = None
     fingerprint: bytes = b""
-    if_match: int | None = None
+    if_match: Sequence[int] | None = None
 
     def metadata(self) -> bytes:
         """The JSON that goes with every event."""
@@ -148,7 +148,7 @@ def same_request(verdict: Replayed, context: CommandContext) -> None:
 
 def _refusal(work: Work, first: Tip, decide: Decide, context: CommandContext) -> Refused | None:
     try:
-        if context.if_match is not None and context.if_match != first.version:
+        if context.if_match is not None and first.version not in context.if_match:
             raise VersionMismatch(context.if_match, first.version)
         decide(work)
     except (Refusal, NotFound, VersionMismatch) as refused:

@@ -1,5 +1,6 @@
 """What can go wrong outside the rules, named for the client's sake; one table in ``api`` maps each to a problem."""
 
+from collections.abc import Sequence
 from typing import Final
 
 
@@ -33,8 +34,8 @@ class TooBusy(Exception):
 class VersionMismatch(Exception):
     """The stream is not at the version that ``If-Match`` names."""
 
-    def __init__(self, expected: int, actual: int) -> None:
-        super().__init__(f"expected version {expected}, found {actual}")
+    def __init__(self, expected: Sequence[int], actual: int) -> None:
+        super().__init__(f"expected version {' or '.join(map(str, expected))}, found {actual}")
         self.expected = expected
         self.actual = actual
 

@@ -103,9 +103,9 @@ async def test_an_expected_version_that_is_not_the_stream_s_is_told_with_the_tru
     command = ReserveStock(product_id=product, order_id=uuid4(), quantity=1)
     with pytest.raises(VersionMismatch) as mismatch:
         # Our tip still says 1: the log must not take our word for it.
-        await ours.commands.handle((INVENTORY, product), command, context(if_match=1))
+        await ours.commands.handle((INVENTORY, product), command, context(if_match=(1,)))
     assert (mismatch.value.expected, mismatch.value.actual) == (1, 2)
-    assert (await ours.commands.handle((INVENTORY, product), command, context(if_match=2))).version == 3
+    assert (await ours.commands.handle((INVENTORY, product), command, context(if_match=(2,)))).version == 3
 
 
 async def test_events_say_who_commanded_and_why(ours: WriteSide, database_url: str) -> None:

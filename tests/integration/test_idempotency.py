@@ -127,10 +127,10 @@ async def test_the_first_outcome_is_told_even_where_the_rules_would_refuse_by_no
 async def test_the_first_outcome_is_told_even_where_the_version_has_moved_on(ours: WriteSide) -> None:
     product = uuid4()
     await receive(ours, product, 5)
-    first = await receive(ours, product, 1, "k", if_match=1)
-    assert same(first, await receive(ours, product, 1, "k", if_match=1))
+    first = await receive(ours, product, 1, "k", if_match=(1,))
+    assert same(first, await receive(ours, product, 1, "k", if_match=(1,)))
     with pytest.raises(VersionMismatch):
-        await receive(ours, product, 1, "another", if_match=1)
+        await receive(ours, product, 1, "another", if_match=(1,))
 
 
 async def test_a_taken_email_is_no_outcome_and_the_key_stays_free(ours: WriteSide, database_url: str) -> None:

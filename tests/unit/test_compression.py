@@ -91,7 +91,7 @@ def test_a_write_may_be_conditional_on_either_tag() -> None:
     for tag in (b'"3"', b'"3-123"', b'"3-123-gz"'):
         scope: dict[str, Any] = {"method": "POST", "path": "/", "query_string": b"", "client": None}
         scope[EXCHANGE] = Exchange({b"if-match": tag}, lambda: "id")
-        assert context_of(scope).if_match == 3
+        assert context_of(scope).if_match == (3,)
 
 
 async def test_small_documents_and_other_clients_get_them_as_they_are() -> None:

@@ -99,7 +99,7 @@ def test_whatever_passes_says_when_to_come_back(code: str) -> None:
     [
         (AlreadyTaken("taken"), 409, "already-taken"),
         (infra.OutcomeUnknown(), 503, "outcome-unknown"),
-        (infra.VersionMismatch(expected=1, actual=2), 412, "version-mismatch"),
+        (infra.VersionMismatch(expected=(1,), actual=2), 412, "version-mismatch"),
         (infra.IdempotencyKeyReused(), 422, "idempotency-key-reused"),
         (infra.IdempotencyKeyInFlight(), 409, "idempotency-key-in-flight"),
         (infra.NotFound(), 404, "not-found"),

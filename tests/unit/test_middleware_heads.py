@@ -120,7 +120,9 @@ async def test_a_key_is_fingerprinted_with_all_that_the_request_says(sample: Sam
 
 async def test_conditions_reach_the_endpoint(sample: SampleEdge) -> None:
     reply = await sample.post(SHIP, GOOD, idempotency_key="k" * 255, if_match='"17"')
-    assert (reply.json["key"], reply.json["if_match"]) == ("k" * 255, 17)
+    assert (reply.json["key"], reply.json["if_match"]) == ("k" * 255, [17])
+    several = await sample.post(SHIP, GOOD, if_match='"2", "7-123" ,"9"')
+    assert several.json["if_match"] == [2, 7, 9]
     anything = await sample.post(SHIP, GOOD, if_match="*")
     assert anything.json["if_match"] is None
 
