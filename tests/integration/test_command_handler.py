@@ -104,7 +104,7 @@ async def test_an_expected_version_that_is_not_the_stream_s_is_told_with_the_tru
     with pytest.raises(VersionMismatch) as mismatch:
         # Our tip still says 1: the log must not take our word for it.
         await ours.commands.handle((INVENTORY, product), command, context(if_match=(1,)))
-    assert (mismatch.value.expected, mismatch.value.actual) == (1, 2)
+    assert (mismatch.value.expected, mismatch.value.actual) == ((1,), 2)
     assert (await ours.commands.handle((INVENTORY, product), command, context(if_match=(2,)))).version == 3
 
 

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def receive(
-    side: WriteSide, product: UUID, change: int, key: str | None = None, body: str = "", **conditions: int
+    side: WriteSide, product: UUID, change: int, key: str | None = None, body: str = "", **conditions: Sequence[int]
 ) -> Outcome:
     """Pieces come in."""
     command = ChangeStock(product_id=product, change=change, reason="count")
