@@ -1,6 +1,7 @@
 """The same key, the same outcome, once: whoever repeats it, wherever, and however much has changed since."""
 
 import asyncio
+from collections.abc import Sequence
 from uuid import UUID, uuid4
 
 import pytest
