@@ -117,7 +117,7 @@ class Exchange:
         self.visit: Visit | None = None
         self.marked = False
         self.committed = False
-        """A command of the request is in the log. Nothing that fails after it may be told as if nothing was stored."""
+        """See :func:`note_commit`."""
 
     def was_read(self) -> None:
         """Nothing of the body is left on the line."""
@@ -145,6 +145,12 @@ def context_of(scope: Scope) -> RequestContext:
     if exchange.context is None:
         exchange.context = _read_context(scope, exchange)
     return exchange.context
+
+
+def note_commit(scope: Scope) -> None:
+    """Something of the request is stored for good: :func:`api.errors.problem_of` says how a later failure is told."""
+    exchange: Exchange = scope[EXCHANGE]
+    exchange.committed = True
 
 
 def stands_for(scope: Scope, part: bytes) -> None:

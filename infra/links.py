@@ -18,6 +18,7 @@ from uuid import UUID
 from infra.database import Database, Pooled
 from infra.log import Session
 from infra.server_secret import ServerSecret
+from infra.sessions import Void
 
 _ID_BYTES: Final = 16
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{64}")
@@ -39,11 +40,12 @@ LIVES: Final[Mapping[Purpose, timedelta]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Link:
-    """A link that a mail is to carry."""
+    """A link that a mail is to carry. ``account_version`` is that of the account as it asked for the link."""
 
     link_id: UUID
     account_id: UUID
     purpose: Purpose
+    account_version: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +95,20 @@ async def use(connection: Pooled, link_id: UUID) -> bool:
     return used == "UPDATE 1"
 
 
+async def use_older(session: Session, purpose: Purpose, voids: Sequence[Void]) -> None:
+    """Uses up the links that are void, in the caller's transaction: what they were for is done, or not wanted now."""
+    await session.execute(
+        "UPDATE links l SET used_at = now()"
+        " FROM unnest($2::uuid[], $3::integer[], $4::timestamptz[]) AS n (account_id, version, at)"
+        " WHERE l.account_id = n.account_id AND l.purpose = $1 AND l.used_at IS NULL"
+        " AND coalesce(l.account_version < n.version, l.created_at < n.at)",
+        purpose,
+        [void.account_id for void in voids],
+        [void.version for void in voids],
+        [void.at for void in voids],
+    )
+
+
 async def write(session: Session, links: Sequence[Link]) -> None:
     """Writes links down, in the caller's transaction; one that stands there already is left as it is.
 
@@ -107,12 +123,14 @@ async def write(session: Session, links: Sequence[Link]) -> None:
         [link.purpose for link in newest],
     )
     await session.execute(
-        "INSERT INTO links (link_id, account_id, purpose, expires_at)"
-        " SELECT link_id, account_id, purpose, now() + lives"
-        " FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::interval[]) AS n (link_id, account_id, purpose, lives)"
+        "INSERT INTO links (link_id, account_id, purpose, expires_at, account_version)"
+        " SELECT link_id, account_id, purpose, now() + lives, version"
+        " FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::interval[], $5::integer[])"
+        " AS n (link_id, account_id, purpose, lives, version)"
         " ON CONFLICT DO NOTHING",
         [link.link_id for link in newest],
         [link.account_id for link in newest],
         [link.purpose for link in newest],
         [LIVES[link.purpose] for link in newest],
+        [link.account_version for link in newest],
     )

@@ -115,7 +115,7 @@ class Stage:
         if purpose is Purpose.RESET_PASSWORD:
             asked = (ACCOUNTS, UUID(account_id)), RequestPasswordReset(), CommandContext(principal="tester")
             await self.commands.handle(*asked)
-        link = Link(link_id=uuid4(), account_id=UUID(account_id), purpose=purpose)
+        link = Link(link_id=uuid4(), account_id=UUID(account_id), purpose=purpose, account_version=1)
         async with self.database.write() as connection:
             await links.write(connection, [link])
         return await self.links.token(purpose, link.link_id)

@@ -11,6 +11,7 @@ import httpx2
 import jwt
 
 from infra.database import Database
+from infra.sessions import GRACE_SECONDS
 from infra.settings import Settings
 from tests.api_client import api_client
 from tests.mail_office import Office, mail_office
@@ -137,5 +138,5 @@ async def open_house(settings: Settings) -> AsyncIterator[House]:
         yield House(api=api, office=office)
 
 
-async def age(house: House, interval: str = "11 seconds") -> None:
+async def age(house: House, interval: str = f"{GRACE_SECONDS + 1} seconds") -> None:
     await house.database.execute(f"UPDATE refresh_tokens SET used_at = used_at - interval '{interval}'")

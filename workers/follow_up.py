@@ -12,6 +12,7 @@ from infra.codec import UnknownEventType
 from infra.links import Purpose
 from infra.log import Entry
 from infra.mail_ledger import Mail
+from infra.void_rows import VOIDED
 from projections.runtime.folding import Parking, describe
 from workers.links import LINKED
 from workers.reactions import MailDue, react
@@ -36,11 +37,12 @@ class RecipientUnknown(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Linked:
-    """A mail that carries a link, and whose account it opens for what."""
+    """A mail that carries a link, whose account it opens for what, and at which version it was asked for."""
 
     mail: Mail
     account_id: UUID
     purpose: Purpose
+    account_version: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,11 +56,15 @@ class Erased:
 
 @dataclass(kw_only=True, slots=True)
 class FollowUp:
-    """What comes of some events: addresses that changed, mails that are due, streams that have to be set aside."""
+    """What comes of some events: addresses that changed, mails that are due, streams that have to be set aside.
+
+    ``voiding`` are the events that make rows void.
+    """
 
     recipients: dict[UUID, Recipient | None] = field(default_factory=dict)
     mails: list[Mail] = field(default_factory=list)
     links: list[Linked] = field(default_factory=list)
+    voiding: list[Recorded] = field(default_factory=list)
     erased: list[Erased] = field(default_factory=list)
     parkings: list[Parking] = field(default_factory=list)
 
@@ -85,7 +91,9 @@ def follow_up(entries: Sequence[Entry], known: dict[UUID, Recipient | None], par
             result.erased += _erased(event, recipients)
             recipients.update(told)
             result.mails += [mail for _, mail in mails]
-            result.links += [link for due, mail in mails for link in _links(due, mail)]
+            result.links += [link for due, mail in mails for link in _links(due, mail, event.version)]
+            if type(event.data) in VOIDED:
+                result.voiding.append(event)
     return result
 
 
@@ -133,9 +141,12 @@ def _mail(event: Recorded, due: MailDue, recipient: Recipient) -> Mail:
     )
 
 
-def _links(due: MailDue, mail: Mail) -> list[Linked]:
+def _links(due: MailDue, mail: Mail, version: int) -> list[Linked]:
+    """Only an account's own events ask for one."""
     purpose = LINKED.get(due.kind)
-    return [Linked(mail=mail, account_id=due.account_id, purpose=purpose)] if purpose else []
+    if purpose is None:
+        return []
+    return [Linked(mail=mail, account_id=due.account_id, purpose=purpose, account_version=version)]
 
 
 def _erased(event: Recorded, known: Recipients) -> list[Erased]:

@@ -1,4 +1,4 @@
-"""Carries reactions out: writes the mails that events make due into the ledger, beside the consumer's checkpoint.
+"""Carries reactions out: writes the mails that events make due, and voids the rows that they void, with its checkpoint.
 
 It reads the whole log in its one order, so that an account's address is known before anything that mails to it. Only
 this consumer reacts: a read model that is rebuilt reads the same events and sends nothing.
@@ -12,9 +12,10 @@ from uuid import UUID
 from domain.accounts import AccountErased, AccountRegistered, AccountUsernameChanged
 from domain.messages import Event
 from domain.registry import EVENTS, NAMES
-from infra import erasure, links, mail_ledger
+from infra import links, mail_ledger
 from infra.links import Link
 from infra.log import Entry, Log, Session
+from infra.void_rows import VOIDED, make_void
 from projections import parking
 from projections.parking import Apply, Parked
 from projections.runtime.consumer import Answers, Lease, Member, Step, move
@@ -31,7 +32,7 @@ LINGER_SECONDS: Final = 0.25
 """Nobody waits for a checkpoint that passes events of no concern, and each move is a flush to disk."""
 
 _FOLDED: Final = frozenset[type[Event]]({AccountRegistered, AccountUsernameChanged, AccountErased})
-TYPES: Final = frozenset(NAMES[kind] for kind in _FOLDED | REACTIONS.keys())
+TYPES: Final = frozenset(NAMES[kind] for kind in _FOLDED | REACTIONS.keys() | VOIDED.keys())
 """The stored names of the events that concern it."""
 _CONTEXTS: Final = frozenset(name.partition(".")[0] for name in TYPES)
 
@@ -90,15 +91,17 @@ def wants(event_type: str) -> bool:
 async def write_down(session: Session, log: Log, domain: str, result: FollowUp) -> list[UUID]:
     """Writes addresses, mails and their links, in the caller's transaction; answers the ids of the mails that are new.
 
-    After that it clears away what accounts that were erased have left, mails among it.
+    After that come the rows that are void by now, links among them, and the mails of accounts that were erased.
     """
     if result.recipients:
         await recipients.store(session, result.recipients)
     new = await mail_ledger.write(session, log.log_id, domain, result.mails) if result.mails else []
     if result.links:
         await _write_links(session, log, result.links, frozenset(new))
+    if result.voiding:
+        await make_void(session, result.voiding)
     if result.erased:
-        await _clear_away(session, result.erased)
+        await _drop_mails(session, result.erased)
     return new
 
 
@@ -134,16 +137,20 @@ async def _write_links(session: Session, log: Log, linked: Sequence[Linked], new
     await links.write(
         session,
         [
-            Link(link_id=mail_id, account_id=each.account_id, purpose=each.purpose)
+            Link(
+                link_id=mail_id,
+                account_id=each.account_id,
+                purpose=each.purpose,
+                account_version=each.account_version,
+            )
             for mail_id, each in due
             if mail_id in new
         ],
     )
 
 
-async def _clear_away(session: Session, erased: Sequence[Erased]) -> None:
-    """Whoever erased an account may have died before the rows were gone; and a mail may have been due by then."""
-    await erasure.forget(session, [each.account_id for each in erased])
+async def _drop_mails(session: Session, erased: Sequence[Erased]) -> None:
+    """A mail may have been due when its account was erased."""
     for each in erased:
         if each.email is not None:
             await mail_ledger.drop(session, each.email, each.position)

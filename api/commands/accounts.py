@@ -101,9 +101,12 @@ async def register(
 async def deactivate(
     account_id: UUID, commands: PerhapsMe, sessions: Annotated[Sessions, Depends(opened(Sessions))]
 ) -> Receipt:
-    """Lock an account: all its sessions end, and nobody can sign in to it."""
+    """Lock an account: all its sessions end, and nobody can sign in to it.
+
+    Repeated under its key when the account is open again, it ends none that has begun since.
+    """
     receipt = await commands.handle((ACCOUNTS, account_id), DeactivateAccount())
-    await sessions.end_all(account_id)
+    await sessions.end_older(account_id, receipt.version)
     return receipt
 
 

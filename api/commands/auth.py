@@ -1,7 +1,7 @@
 """Signing in and staying so: a password for a pair of tokens, a refresh token for the next pair, and leaving again."""
 
 from contextlib import suppress
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, TypeVar
 
 from fastapi import Depends, Form, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -22,10 +22,13 @@ from infra.background import Background
 from infra.command_handler import CommandHandler
 from infra.credentials import Credential
 from infra.database import Database
+from infra.errors import TooBusy
 from infra.keys import Keys
 from infra.passwords import Passwords
 from infra.sessions import Client, Reused, Rotated, Session, Sessions, Unknown
 from infra.tokens import Issued, Tokens
+
+G = TypeVar("G", Session, Rotated)
 
 routes = router(tags=["accounts"])
 
@@ -87,11 +90,11 @@ Peer = Annotated[Client, Depends(client_of)]
 @routes.post("/v1/auth/token", response_model=TokenDocument)
 async def sign_in(
     form: Annotated[TokenForm, Form()],
+    commands: Commands,
     database: Postgres,
     sessions: SignedIn,
     tokens: Signer,
     client: Peer,
-    handler: Annotated[CommandHandler, Depends(opened(CommandHandler))],
     passwords: Annotated[Passwords, Depends(opened(Passwords))],
     background: Annotated[Background, Depends(opened(Background))],
 ) -> Answer:
@@ -99,14 +102,23 @@ async def sign_in(
 
     An `Idempotency-Key` has no meaning here: no answer with tokens in it is kept, and each sign-in is a session.
     """
-    known, account, version = await _proven(database, handler, passwords, form)
-    granted, session_id = _granted(account, form.scope), new_id()
-    refresh_token = await sessions.begin(session_id, account.account_id, known.password_no, form.scope, client)
+    known, account, version = await _proven(database, commands.handler, passwords, form)
+    session = Session(
+        session_id=new_id(),
+        account_id=account.account_id,
+        password_no=known.password_no,
+        account_version=version,
+        scope=form.scope,
+    )
+    issued = await _issued(tokens, session, account, version)
+    # Last of all: a session that begins is one that somebody holds.
+    refresh_token = await sessions.begin(session, client)
     if refresh_token is None:
         raise Problem("invalid-credentials")
+    commands.note_commit()
     if known.password_hash is not None and passwords.needs_rehash(known.password_hash):
-        background.start(_rehash(database, passwords, known, form.password))
-    issued = await tokens.issue(account.account_id, granted, session_id=session_id, version=version)
+        with suppress(TooBusy):  # then at another sign-in
+            background.start(_rehash(database, passwords, known, form.password))
     return _pair(issued, refresh_token)
 
 
@@ -119,27 +131,20 @@ async def refresh(
     tokens: Signer,
     client: Peer,
 ) -> Answer:
-    """Exchange a refresh token for a new pair. A client that lost the answer may ask again within ten seconds.
+    """Exchange a refresh token for a new pair. A client that lost the answer may ask again within two minutes.
 
     A used token that comes later, or after its successor was used, ends the session: ``token-reused``. An
     `Idempotency-Key` has no meaning here: a thief shall not be told a kept answer.
     """
-    match await sessions.rotate(body.refresh_token, client):
-        case Rotated(session=session, refresh_token=successor):
-            pass
-        case Reused(session=session, live=live):
-            if live:
-                report = ReportTokenReuse(session_id=session.session_id)
-                await _end(commands, sessions, session, report)
-            raise Problem("token-reused")
-        case Unknown():
-            raise _no_session()
+    session = await _good(commands, sessions, await sessions.look(body.refresh_token))
     account, version = await commands.handler.now(ACCOUNTS, session.account_id)
-    if account is None or not account.keeps(session.session_id, session.password_no):
+    if account is None or not account.keeps(session.session_id, session.password_no, session.account_version):
         raise _no_session()
-    granted = _granted(account, session.scope)
-    issued = await tokens.issue(account.account_id, granted, session_id=session.session_id, version=version)
-    return _pair(issued, successor)
+    issued = await _issued(tokens, session, account, version)
+    # Last of all: a token is used up by a request that has all else that its answer needs.
+    rotated = await _good(commands, sessions, await sessions.rotate(body.refresh_token, client))
+    commands.note_commit()
+    return _pair(issued, rotated.refresh_token)
 
 
 @routes.post("/v1/auth/logout", status_code=204)
@@ -184,6 +189,25 @@ async def _rehash(database: Database, passwords: Passwords, known: Credential, p
     to stay as it is."""
     with suppress(InvalidValue):
         await credentials.rehash(database, known, await passwords.hash_password(password))
+
+
+async def _good(commands: Sender, sessions: Sessions, found: G | Reused | Unknown) -> G:
+    """What a refresh token stands for. One that was used before ends its session here, and none is good any more."""
+    match found:
+        case Reused(session=session, live=live):
+            if live:
+                await _end(commands, sessions, session, ReportTokenReuse(session_id=session.session_id))
+            raise Problem("token-reused")
+        case Unknown():
+            raise _no_session()
+        case _:
+            return found
+
+
+async def _issued(tokens: Tokens, session: Session, account: Account, version: int) -> Issued:
+    """An access token of the session, for what the account may do at that version of it."""
+    granted = _granted(account, session.scope)
+    return await tokens.issue(account.account_id, granted, session_id=session.session_id, version=version)
 
 
 async def _end(

@@ -11,6 +11,7 @@ from infra import credentials, links, sessions
 from infra.database import Database
 from infra.errors import IdempotencyKeyReused
 from infra.passwords import Passwords
+from infra.sessions import Void
 from infra.work import Work
 
 
@@ -54,7 +55,8 @@ async def change_password(
     if isinstance(new.hashed, str):
         async with database.write() as connection:
             if await credentials.replace(connection, account_id, new.hashed, number):
-                await sessions.end_all(connection, account_id, keep=command.kept_session)
+                void = Void(account_id=account_id, version=receipt.version, kept=command.kept_session)
+                await sessions.end_older(connection, [void])
             if link_id is not None:
                 await links.use(connection, link_id)
     if receipt.replayed:

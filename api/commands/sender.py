@@ -9,7 +9,7 @@ from starlette.types import Scope
 
 from api.answers import Receipt
 from api.auth import invalid_token
-from api.context import EXCHANGE, Exchange, RequestContext, context_of, digest_of
+from api.context import RequestContext, context_of, digest_of, note_commit
 from api.deps import opened
 from domain.accounts import ACCOUNTS
 from infra.attempts import CommandContext, Decide, Outcome
@@ -94,7 +94,7 @@ class Sender:
     async def handle_unconditionally(self, target: Target, command: Any, account_id: UUID) -> None:
         """One command, in the account's name, that must not fail for what the client says."""
         await self._handler.handle(target, command, unconditional(context_of(self._scope), account_id))
-        self._note_commit()
+        self.note_commit()
 
     async def carry_out(
         self,
@@ -106,7 +106,7 @@ class Sender:
     ) -> Receipt:
         """A unit of work over several streams, the first ``new`` of which it begins."""
         outcome = await self._carried_out(targets, decide, await self.conditions(), new)
-        self._note_commit()
+        self.note_commit()
         return receipt(outcome, location(outcome) if location else None)
 
     async def _carried_out(
@@ -119,12 +119,12 @@ class Sender:
     async def write(self, act: Act) -> Answered:
         """A write to state tables."""
         answered = await self._handler.write(act, await self.conditions())
-        self._note_commit()
+        self.note_commit()
         return answered
 
-    def _note_commit(self) -> None:
-        exchange: Exchange = self._scope[EXCHANGE]
-        exchange.committed = True
+    def note_commit(self) -> None:
+        """For what is stored beside the log, by whoever stores it."""
+        note_commit(self._scope)
 
     async def conditions(self) -> CommandContext:
         """The conditions of the request as the command handler takes them.

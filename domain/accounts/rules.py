@@ -190,7 +190,8 @@ def _change_password(command: ChangePassword, account: Account) -> Sequence[Acco
 
 
 def _end_session(command: EndSession | ReportTokenReuse, account: Account) -> Sequence[AccountEvent]:
-    if command.session_id == account.last_ended:
+    """Several who see it end tell it once."""
+    if account.endings.of(command.session_id):
         return []
     if isinstance(command, ReportTokenReuse):
         return [AccountTokenReused(account_id=account.account_id, session_id=command.session_id)]

@@ -35,10 +35,10 @@ class Account:
 
     ``password_no`` counts the passwords it has had before: what was made under an older one (a hash, a session other
     than ``kept_session``) is void, even while the row that says so is still to be written.
-    ``reset_open`` from the request of a password reset until a password is chosen by it. ``last_ended`` is the session
-    whose end was told last: several who see it end at once tell it once.
+    ``reset_open`` from the request of a password reset until a password is chosen by it.
 
-    ``version`` counts its events and ``endings`` refers to them: where it stands in its stream, not what it is.
+    ``version`` counts its events, and ``closed_at`` (its last deactivation, 0 for none) and ``endings`` refer to them:
+    where it stands in its stream, not what it is.
     """
 
     account_id: UUID
@@ -54,14 +54,19 @@ class Account:
     password_no: int = 0
     kept_session: UUID | None = None
     reset_open: bool = False
-    last_ended: UUID | None = None
     erased: bool = False
     version: int = field(default=0, compare=False)
+    closed_at: int = field(default=0, compare=False)
     endings: Endings = field(default=Endings(), compare=False)
 
-    def keeps(self, session_id: UUID, password_no: int) -> bool:
-        """Whether a session that was begun under the password of that number may go on."""
-        return self.active and (password_no == self.password_no or session_id == self.kept_session)
+    def keeps(self, session_id: UUID, password_no: int, begun_at: int | None) -> bool:
+        """Whether a session may go on that was begun at that version of the account, under the password of that number.
+
+        ``begun_at`` is None for a session of a release that did not say so: its end is for its row to tell.
+        """
+        if not self.active or self.endings.of(session_id) or (begun_at is not None and begun_at < self.closed_at):
+            return False
+        return password_no == self.password_no or session_id == self.kept_session
 
 
 def evolve(account: Account | None, event: AccountEvent) -> Account:
@@ -111,7 +116,7 @@ def _after_standing(account: Account, event: StandingEvent) -> Account:
         case AccountActivated():
             return replace(account, active=True)
         case AccountDeactivated():
-            return replace(account, active=False, reset_open=False)
+            return replace(account, active=False, reset_open=False, closed_at=account.version + 1)
         case AccountRolesChanged(roles=roles):
             return replace(account, roles=roles)
         case _:
@@ -141,9 +146,7 @@ def _after_access(account: Account, event: AccessEvent) -> Account:
             )
         case AccountPasswordResetRequested():
             return replace(account, reset_open=True)
-        case AccountSessionEnded(session_id=session_id) | AccountTokenReused(session_id=session_id):
-            return replace(account, last_ended=session_id)
-        case AccountApiKeyRevoked():
+        case AccountSessionEnded() | AccountTokenReused() | AccountApiKeyRevoked():
             return account
         case _:
             assert_never(event)

@@ -22,6 +22,7 @@ from infra.api_keys.rows import (
     listed,
     make,
     revoke,
+    revoke_all,
     told,
 )
 
@@ -43,5 +44,6 @@ __all__ = [
     "make",
     "prefix_of",
     "revoke",
+    "revoke_all",
     "told",
 ]

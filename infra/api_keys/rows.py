@@ -10,6 +10,7 @@ import asyncpg
 from asyncpg import Record
 
 from infra.database import Database, Pooled
+from infra.log import Session
 
 MOST_KEYS: Final = 20
 """Live keys of one account."""
@@ -138,6 +139,13 @@ async def revoke(database: Database, account_id: UUID, key_id: UUID) -> None:
         "UPDATE api_keys SET revoked_at = coalesce(revoked_at, now()) WHERE key_id = $1 AND account_id = $2",
         key_id,
         account_id,
+    )
+
+
+async def revoke_all(session: Session, key_ids: Sequence[UUID]) -> None:
+    """Revokes these keys, in the caller's transaction."""
+    await session.execute(
+        "UPDATE api_keys SET revoked_at = now() WHERE key_id = ANY ($1::uuid[]) AND revoked_at IS NULL", key_ids
     )
 
 

@@ -28,7 +28,7 @@ from infra.leases.membership import Grant, Membership
 from infra.leases.shares import Place
 from infra.log import Log, begin_history
 from infra.server_secret import ServerSecret
-from infra.sessions import Client, Sessions
+from infra.sessions import Client, Session, Sessions
 from infra.settings import Settings
 from infra.storage.folder import Folder
 from infra.timers import TimerId
@@ -148,11 +148,11 @@ WRITES: Final[Mapping[str, Write]] = {
     "infra.refund_ledger.retry": lambda database: refund_ledger.retry(database, "p"),
     "infra.server_secret.ServerSecret._read": lambda database: ServerSecret(database).mac(b"p", b"m"),
     "infra.sessions.Sessions.begin": lambda database: sessions(database).begin(
-        uuid4(), KEY.account_id, 0, None, SOMEBODY
+        Session(session_id=uuid4(), account_id=KEY.account_id, password_no=0, account_version=1, scope=None), SOMEBODY
     ),
     "infra.sessions.Sessions.rotate": lambda database: sessions(database).rotate("token", SOMEBODY),
     "infra.sessions.Sessions.end": lambda database: sessions(database).end(uuid4()),
-    "infra.sessions.Sessions.end_all": lambda database: sessions(database).end_all(uuid4()),
+    "infra.sessions.Sessions.end_older": lambda database: sessions(database).end_older(uuid4(), 2),
 }
 """Every function of the house that writes to a table of state, by its name, and of what where it writes to several."""
 

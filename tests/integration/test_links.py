@@ -31,7 +31,7 @@ def made(database: Database) -> Links:
 
 
 def reset(link_id: UUID = FIRST, account_id: UUID = ACCOUNT) -> Link:
-    return Link(link_id=link_id, account_id=account_id, purpose=Purpose.RESET_PASSWORD)
+    return Link(link_id=link_id, account_id=account_id, purpose=Purpose.RESET_PASSWORD, account_version=1)
 
 
 async def write(database: Database, *written: Link) -> None:
@@ -72,7 +72,7 @@ async def test_a_link_proves_nothing_for_another_purpose(made: Links, database: 
 
 @pytest.mark.parametrize(("purpose", "good", "over"), [("reset-password", 59, 61), ("verify-email", 10_079, 10_081)])
 async def test_a_link_has_its_time(made: Links, database: Database, purpose: str, good: int, over: int) -> None:
-    await write(database, Link(link_id=FIRST, account_id=ACCOUNT, purpose=Purpose(purpose)))
+    await write(database, Link(link_id=FIRST, account_id=ACCOUNT, purpose=Purpose(purpose), account_version=1))
     await database.execute(f"UPDATE links SET expires_at = expires_at - interval '{good} minutes'")
     assert await is_live(made, purpose=Purpose(purpose)) is True
     await database.execute(f"UPDATE links SET expires_at = expires_at - interval '{over - good} minutes'")
@@ -81,7 +81,9 @@ async def test_a_link_has_its_time(made: Links, database: Database, purpose: str
 
 
 async def test_a_newer_link_takes_the_place_of_the_older_one(made: Links, database: Database) -> None:
-    await write(database, Link(link_id=UUID(int=1), account_id=ACCOUNT, purpose=Purpose.VERIFY_EMAIL))
+    await write(
+        database, Link(link_id=UUID(int=1), account_id=ACCOUNT, purpose=Purpose.VERIFY_EMAIL, account_version=1)
+    )
     await write(database, reset(FIRST), reset(UUID(int=72), OTHER))
     await write(database, reset(SECOND))
     assert [await is_live(made, each) for each in (FIRST, SECOND, UUID(int=72))] == [None, True, True]

@@ -164,7 +164,10 @@ def _reset_asked(position: int) -> FollowUp:
         context={"username": "Ada"},
         correlation=None,
     )
-    return FollowUp(mails=[mail], links=[Linked(mail=mail, account_id=ACCOUNT_ID, purpose=Purpose.RESET_PASSWORD)])
+    return FollowUp(
+        mails=[mail],
+        links=[Linked(mail=mail, account_id=ACCOUNT_ID, purpose=Purpose.RESET_PASSWORD, account_version=position)],
+    )
 
 
 async def test_an_event_that_only_a_newer_release_knows_holds_its_stream_alone(office: Office, log: WriteSide) -> None:

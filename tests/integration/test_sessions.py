@@ -9,7 +9,7 @@ import pytest
 from infra import credentials, sessions
 from infra.database import Database
 from infra.server_secret import ServerSecret
-from infra.sessions import MOST_LIVE, Client, Reused, Rotated, Sessions, Unknown
+from infra.sessions import GRACE_SECONDS, MOST_LIVE, Client, Reused, Rotated, Session, Sessions, Unknown, Void
 from infra.settings import Settings
 from tests.write_side import eventually, somebody_waits
 
@@ -32,8 +32,18 @@ def kept(database: Database) -> Sessions:
     return Sessions(database, ServerSecret(database))
 
 
-async def begun(kept: Sessions, session_id: UUID = SESSION) -> str:
-    token = await kept.begin(session_id, ACCOUNT, 0, "orders:read", CLIENT)
+def session_of(session_id: UUID = SESSION, *, password_no: int = 0, account_version: int | None = 1) -> Session:
+    return Session(
+        session_id=session_id,
+        account_id=ACCOUNT,
+        password_no=password_no,
+        account_version=account_version,
+        scope="orders:read",
+    )
+
+
+async def begun(kept: Sessions, session_id: UUID = SESSION, account_version: int | None = 1) -> str:
+    token = await kept.begin(session_of(session_id, account_version=account_version), CLIENT)
     assert token is not None
     return token
 
@@ -97,14 +107,14 @@ async def test_two_processes_derive_the_same_successor(kept: Sessions, settings:
 async def test_a_lost_answer_is_told_again_while_its_successor_is_unused(kept: Sessions, database: Database) -> None:
     token = await begun(kept)
     successor = await next_of(kept, token)
-    await let_pass(database, "9 seconds")
+    await let_pass(database, f"{GRACE_SECONDS - 1} seconds")
     assert await next_of(kept, token) == successor
 
 
 async def test_after_the_grace_a_used_token_is_a_replay(kept: Sessions, database: Database) -> None:
     token = await begun(kept)
     await next_of(kept, token)
-    await let_pass(database, "11 seconds")
+    await let_pass(database, f"{GRACE_SECONDS + 1} seconds")
     replay = await kept.rotate(token, CLIENT)
     assert isinstance(replay, Reused)
     assert (replay.live, replay.session.session_id) == (True, SESSION)
@@ -156,17 +166,60 @@ async def test_what_is_no_token_of_ours_is_unknown(kept: Sessions, token: str) -
 async def test_no_session_begins_under_a_password_that_has_changed(kept: Sessions, database: Database) -> None:
     async with database.session() as connection:
         await credentials.replace(connection, ACCOUNT, "another hash", 1)
-    assert await kept.begin(SESSION, ACCOUNT, 0, None, CLIENT) is None
-    assert await kept.begin(SESSION, ACCOUNT, 1, None, CLIENT) is not None
+    assert await kept.begin(session_of(), CLIENT) is None
+    assert await kept.begin(session_of(password_no=1), CLIENT) is not None
 
 
 async def test_a_session_begun_while_the_password_changes_is_none(kept: Sessions, database: Database) -> None:
     async with database.session() as connection:
         async with connection.transaction():
             await credentials.replace(connection, ACCOUNT, "another hash", 1)
-            beginning = asyncio.create_task(kept.begin(SESSION, ACCOUNT, 0, None, CLIENT))
+            beginning = asyncio.create_task(kept.begin(session_of(), CLIENT))
             await eventually(lambda: _waits(database))
         assert await beginning is None
+
+
+async def test_no_session_begins_at_a_version_of_the_account_whose_sessions_have_ended(
+    kept: Sessions, database: Database
+) -> None:
+    async with database.write() as connection:
+        await sessions.end_older(connection, [Void(account_id=ACCOUNT, version=version) for version in (3, 2)])
+    assert [await kept.begin(session_of(uuid4(), account_version=version), CLIENT) is None for version in (2, 3)] == [
+        True,
+        False,
+    ]
+
+
+async def test_a_session_begun_while_all_end_is_none(kept: Sessions, database: Database) -> None:
+    async with database.session() as connection:
+        async with connection.transaction():
+            await sessions.end_older(connection, [Void(account_id=ACCOUNT, version=2)])
+            beginning = asyncio.create_task(kept.begin(session_of(account_version=1), CLIENT))
+            await eventually(lambda: _waits(database))
+        assert await beginning is None
+
+
+async def test_sessions_end_in_the_order_of_their_ids_so_that_two_who_end_them_do_not_block_each_other(
+    kept: Sessions, database: Database
+) -> None:
+    for _ in range(20):
+        ids = [uuid4() for _ in range(10)]
+        for session_id in ids:
+            await begun(kept, session_id)
+
+        async def ended(these: list[UUID]) -> None:
+            async with database.write() as connection:
+                await sessions.end(connection, these)
+
+        void = Void(account_id=ACCOUNT, version=2)
+        await asyncio.gather(ended(ids), ended(ids[::-1]), ended(sorted(ids)), _ended_older(database, void))
+        assert [await kept.is_live(ACCOUNT, session_id) for session_id in ids] == [False] * 10
+        await database.execute("UPDATE credentials SET sessions_from = 0")
+
+
+async def _ended_older(database: Database, void: Void) -> None:
+    async with database.write() as connection:
+        await sessions.end_older(connection, [void])
 
 
 async def _waits(database: Database) -> bool:
@@ -178,7 +231,7 @@ async def test_all_sessions_end_but_the_kept_one(kept: Sessions, database: Datab
     tokens = {session_id: await begun(kept, session_id) for session_id in (uuid4(), uuid4(), uuid4())}
     here, *others = tokens
     async with database.session() as connection:
-        await sessions.end_all(connection, ACCOUNT, keep=here)
+        await sessions.end_older(connection, [Void(account_id=ACCOUNT, version=2, kept=here)])
     assert isinstance(await kept.rotate(tokens[here], CLIENT), Rotated)
     assert [await kept.find(tokens[other]) for other in others] == [None, None]
 

@@ -11,6 +11,7 @@ from domain.accounts import (
     LONGEST_BIO,
     LONGEST_FULL_NAME,
     Account,
+    AccountActivated,
     AccountCommand,
     AccountDeactivated,
     AccountEmailVerified,
@@ -45,7 +46,7 @@ from tests.spec import Spec
 
 accounts = Spec(ACCOUNTS)
 REGISTERED = account_registered()
-DEACTIVATED = AccountDeactivated(account_id=ACCOUNT_ID)
+DEACTIVATED, ACTIVATED = AccountDeactivated(account_id=ACCOUNT_ID), AccountActivated(account_id=ACCOUNT_ID)
 VERIFIED = AccountEmailVerified(account_id=ACCOUNT_ID, email="Ada@Example.org")
 RESET_ASKED = AccountPasswordResetRequested(account_id=ACCOUNT_ID)
 ERASED = AccountErased(account_id=ACCOUNT_ID)
@@ -138,14 +139,28 @@ def test_a_password_counts_until_the_next_one() -> None:
 
 def test_a_new_password_ends_the_sessions_begun_under_an_older_one_but_the_kept() -> None:
     once = state(changed(kept=HERE))
-    assert (once.keeps(HERE, 0), once.keeps(THERE, 0), once.keeps(THERE, 1)) == (True, False, True)
+    assert (once.keeps(HERE, 0, 1), once.keeps(THERE, 0, 1), once.keeps(THERE, 1, 2)) == (True, False, True)
     twice = state(changed(kept=HERE), changed(kept=THERE))
-    assert (twice.keeps(HERE, 0), twice.keeps(THERE, 1)) == (False, True)
+    assert (twice.keeps(HERE, 0, 1), twice.keeps(THERE, 1, 2)) == (False, True)
 
 
 def test_a_closed_account_keeps_no_session() -> None:
-    assert not state(DEACTIVATED).keeps(HERE, 0)
-    assert not state(ERASED).keeps(HERE, 0)
+    assert not state(DEACTIVATED).keeps(HERE, 0, 1)
+    assert not state(ERASED).keeps(HERE, 0, 1)
+
+
+def test_an_account_that_is_open_again_keeps_only_the_sessions_begun_since() -> None:
+    opened = state(DEACTIVATED, ACTIVATED)
+    assert [opened.keeps(HERE, 0, begun_at) for begun_at in (1, 2, 3)] == [False, True, True]
+    assert opened.keeps(HERE, 0, None), "its row tells"
+
+
+def test_a_session_whose_end_is_told_goes_on_nowhere_and_the_others_do() -> None:
+    for told in (
+        AccountSessionEnded(account_id=ACCOUNT_ID, session_id=HERE, by=EndedBy.LOGOUT),
+        AccountTokenReused(account_id=ACCOUNT_ID, session_id=HERE),
+    ):
+        assert [state(told).keeps(session, 0, 1) for session in (HERE, THERE)] == [False, True]
 
 
 def test_a_password_is_reset_only_when_that_was_asked_for_and_only_once() -> None:

@@ -108,8 +108,8 @@ def test_mails_that_open_an_account_have_a_link_and_nothing_of_it_in_their_conte
     result = follow_up([at(1, account_registered(), ACCOUNT_ID), at(2, asked, ACCOUNT_ID)], {}, set())
     verify, reset = result.mails
     assert result.links == [
-        Linked(mail=verify, account_id=ACCOUNT_ID, purpose=Purpose.VERIFY_EMAIL),
-        Linked(mail=reset, account_id=ACCOUNT_ID, purpose=Purpose.RESET_PASSWORD),
+        Linked(mail=verify, account_id=ACCOUNT_ID, purpose=Purpose.VERIFY_EMAIL, account_version=1),
+        Linked(mail=reset, account_id=ACCOUNT_ID, purpose=Purpose.RESET_PASSWORD, account_version=1),
     ]
     assert verify.context == reset.context == {"username": "Ada"}
     assert follow_up([at(1, order_placed())], {ACCOUNT_ID: ADA}, set()).links == []
@@ -149,9 +149,11 @@ def test_other_events_make_nothing_due(event: Event) -> None:
     assert (result.mails, result.recipients, result.parkings) == ([], {}, [])
 
 
-def test_the_consumer_wants_what_it_folds_and_what_it_reacts_to() -> None:
+def test_the_consumer_wants_what_it_folds_what_it_reacts_to_and_what_makes_rows_void() -> None:
     folded = {"account.registered", "account.username_changed", "account.erased"}
     reacted_to = {"order.placed", "order.paid", "order.shipped", "order.cancelled", "order.overpaid"}
     reacted_to |= {"account.password_reset_requested", "account.password_changed"}
     reacted_to |= {"account.email_verification_requested"}
-    assert folded | reacted_to == TYPES
+    voiding = {"account.deactivated", "account.session_ended", "account.token_reused", "account.api_key_revoked"}
+    voiding |= {"account.email_verified"}
+    assert folded | reacted_to | voiding == TYPES
