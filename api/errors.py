@@ -119,9 +119,6 @@ CODES: Final[Mapping[type[Exception], str]] = {
     redis.TimeoutError: "unavailable",
 }
 
-NOTHING_STORED: Final = frozenset({"unavailable", "too-busy"})
-"""Codes that promise so."""
-
 _BY_STATUS: Final = {
     401: "unauthenticated",
     403: "insufficient-scope",
@@ -158,10 +155,13 @@ class Problem(Exception):
 def problem_of(error: Exception, *, committed: bool = False) -> Problem:
     """The problem that stands for an exception; ``internal`` for one that nobody foresaw.
 
-    ``committed``: the log holds a command of the request already.
+    ``committed``: something of the request is stored already. Whatever fails on our side from then on is told as
+    ``outcome-unknown``, a fault of the program too: that sends the client to ask again under the same key, where
+    ``unavailable`` would say that nothing was stored, and ``internal`` nothing at all. What the rules have to say (4xx)
+    is an answer like any other.
     """
     problem = _problem_of(server_failure(error) or error)
-    return Problem("outcome-unknown") if committed and problem.code in NOTHING_STORED else problem
+    return Problem("outcome-unknown") if committed and problem.kind.status >= 500 else problem
 
 
 def server_failure(error: Exception) -> Exception | None:

@@ -244,7 +244,7 @@ async def _refuse(error: Exception, exchange: Exchange, reply: Reply, receive: R
     """Turn whatever went wrong into a problem, once; a response already begun can only be broken off."""
     problem = problem_of(error, committed=exchange.committed)
     exchange.code = problem.code
-    if problem.code == "internal":
+    if problem_of(error).code == "internal":  # however it is told
         _log.error("failed", code=problem.code, exc_info=error)
     elif problem.kind.status >= 500:
         _log.warning("failed", code=problem.code, cause=repr(error.__cause__ or error))

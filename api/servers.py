@@ -80,7 +80,7 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
             **reads.resources,
         },
         hot=reads.hot,
-        gates=await open_gates(stack, settings, Keys.of(log.log_id)),
+        gates=await open_gates(stack, settings, Keys.of(log.log_id), secret),
     )
 
 

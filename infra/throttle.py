@@ -53,9 +53,11 @@ counts what has happened already: it cannot be refused, and leaves a full debt a
 class Throttle:
     """Rates that all processes share, over a connection of its own that is never waited for when it is down."""
 
-    def __init__(self, url: SecretStr, keys: Keys, *, patience: float = PATIENCE_SECONDS) -> None:
+    def __init__(self, url: SecretStr, keys: Keys, *, secret: bytes, patience: float = PATIENCE_SECONDS) -> None:
+        """``secret``, 16 to 64 bytes that no one has who sees Redis, is the same in all processes."""
         self._link = Link(url, answer_seconds=patience, scripts=(COUNT,), name="rate limits")
         self._keys = keys
+        self._secret = secret
         self._patience = patience
         self._calls: Batches[bytes, Any] = Batches(
             self._link.exchange, size=LARGEST_BATCH, flights=1, waiting=MOST_WAITING
@@ -87,8 +89,9 @@ class Throttle:
         return pack("EVALSHA", COUNT.digest, "1", self._key(policy, subject), *(b"%d" % number for number in numbers))
 
     def _key(self, policy: str, subject: str) -> str:
-        """Names and addresses are nobody's business who looks into Redis: a digest stands for them."""
-        digest = blake2b(subject.encode("utf-8", "surrogatepass"), digest_size=12, key=self._keys.prefix.encode())
+        """Names and addresses are nobody's business who looks into Redis. There are few enough to try them all, so the
+        digest that stands for one is made with a secret that is not there."""
+        digest = blake2b(subject.encode("utf-8", "surrogatepass"), digest_size=12, key=self._secret)
         return f"{self._keys.prefix}limit:{policy}:{digest.hexdigest()}"
 
     async def _ask(self, command: bytes) -> Any:

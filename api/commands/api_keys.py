@@ -1,6 +1,7 @@
 """API keys of one's own: what a program shows in ``X-API-Key`` instead of a token. Made, listed and revoked here."""
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Annotated, Any, Final
 from uuid import UUID
@@ -24,6 +25,7 @@ from domain.accounts import ACCOUNTS, RevokeApiKey
 from domain.errors import InvalidValue
 from infra import api_keys
 from infra.api_keys import ApiKey, NewKey
+from infra.clock import PostgresClock
 from infra.database import Database, Pooled
 from infra.errors import NotFound, TooBusy
 from infra.forms import Moment
@@ -39,6 +41,9 @@ _OWNER = in_session()
 Owner = Annotated[Principal, Depends(_OWNER)]
 Own = Annotated[Sender, Depends(acting_as(_OWNER))]
 Rows = Annotated[Database, Depends(opened(Database))]
+
+Make = Callable[[int, Pooled], Awaitable[dict[str, Any]]]
+"""Stores a key of an account at that version, in a transaction; answers what is kept of it."""
 
 _PRIVATE: Final = (b"cache-control", b"no-store")
 
@@ -86,7 +91,12 @@ class ApiKeyList(BaseModel):
 
 
 @routes.post("", status_code=201, response_model=MadeApiKeyDocument)
-async def make_api_key(body: MakeApiKeyBody, owner: Owner, commands: Own) -> Answer:
+async def make_api_key(
+    body: MakeApiKeyBody,
+    owner: Owner,
+    commands: Own,
+    clock: Annotated[PostgresClock, Depends(opened(PostgresClock))],
+) -> Answer:
     """Make an API key. It reaches no further than who makes it, and an API key cannot make another."""
     key_id = new_id()
     fresh = api_keys.fresh(key_id)
@@ -98,7 +108,7 @@ async def make_api_key(body: MakeApiKeyBody, owner: Owner, commands: Own) -> Ans
         scopes=sorted(set(body.scopes)),
         expires_at=body.expires_at,
     )
-    made = await _made(commands, body, owner, new)
+    made = await _made(commands, partial(_make, body, owner, new, await clock.now()), owner)
     document = _document(api_keys.as_told(made.answer))
     shown = MadeApiKeyDocument(**document.model_dump(), key=None if made.replayed else fresh.text)
     headers: Headers = [(b"location", b"/v1/me/api-keys/%b" % str(shown.id).encode("ascii"))]
@@ -138,13 +148,13 @@ async def revoke_api_key(key_id: UUID, owner: Owner, commands: Own, database: Ro
     return Done(replayed=receipt.replayed)
 
 
-async def _made(commands: Sender, body: MakeApiKeyBody, owner: Principal, new: NewKey) -> Answered:
+async def _made(commands: Sender, make: Make, owner: Principal) -> Answered:
     """The key, made by an account that may: if it changes in between, all is asked once more."""
     for _ in range(TRIES):
         version = await commands.entitled(owner.id)
         try:
             with api_keys.account_unchanged():
-                return await commands.write(partial(_make, body, owner, new, version))
+                return await commands.write(partial(make, version))
         except api_keys.AccountChanged:
             continue
         except api_keys.TooManyApiKeys:
@@ -153,16 +163,16 @@ async def _made(commands: Sender, body: MakeApiKeyBody, owner: Principal, new: N
 
 
 async def _make(
-    body: MakeApiKeyBody, owner: Principal, new: NewKey, version: int, connection: Pooled
+    body: MakeApiKeyBody, owner: Principal, new: NewKey, now: datetime, version: int, connection: Pooled
 ) -> dict[str, Any]:
-    _check(body, owner)
+    _check(body, owner, now)
     return api_keys.told(await api_keys.make(connection, new, version))
 
 
-def _check(body: MakeApiKeyBody, owner: Principal) -> None:
+def _check(body: MakeApiKeyBody, owner: Principal, now: datetime) -> None:
+    """``now`` is by Postgres's clock, by which the key will run out."""
     if not owner.scopes.issuperset(body.scopes):
         raise Problem("insufficient-scope", "A key cannot have scopes that you do not have.")
-    now = datetime.now(UTC)
     if body.expires_at is not None and not now < body.expires_at <= now + LONGEST_LIFE:
         raise InvalidValue("must be in the next ten years", pointer="/expires_at")
 

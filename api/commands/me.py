@@ -10,6 +10,7 @@ from api.answers import Done, Receipt
 from api.auth import in_session
 from api.commands.authority import acting_as
 from api.commands.password_change import NewPassword, change_password
+from api.commands.proof import Proving
 from api.commands.sender import Sender, recall
 from api.context import Principal
 from api.deps import opened
@@ -27,10 +28,9 @@ from domain.accounts import (
     EndSession,
     EraseAccount,
     PasswordChangedBy,
-    WrongPassword,
 )
 from domain.errors import DoesNotExist, Refusal
-from infra import credentials, erasure
+from infra import erasure
 from infra.database import Database
 from infra.errors import NotFound
 from infra.passwords import LONGEST, SHORTEST, Passwords
@@ -93,21 +93,23 @@ async def change_me(body: MyChanges, commands: Mine, me: Me) -> Receipt:
 
 
 @routes.put("/v1/me/password", status_code=204)
-async def change_my_password(body: PasswordBody, commands: Mine, me: Me, database: Postgres, passwords: Hasher) -> Done:
+async def change_my_password(
+    body: PasswordBody, commands: Mine, me: Me, proving: Proving, database: Postgres, passwords: Hasher
+) -> Done:
     """Choose another password. Every other session ends, and the account's address is told.
 
     A wrong ``current_password`` is ``wrong-password`` (403), and no reason to sign in again. Repeated under its key, it
     is answered as before whatever the ``current_password``; with another ``new_password`` it is another request.
     """
-    new_hash: str | Refusal = _wrong("/current_password")
-    if await _knows(database, passwords, me.id, body.current_password):
+    proof = await proving.prove(me, body.current_password, "/current_password")
+    new_hash: str | Refusal = proof.wrong()
+    if proof.password_no is not None:
         account = await commands.handler.peek(ACCOUNTS, me.id)
         names = () if account is None else (account.email, account.username)
         new_hash = await passwords.hash_password(body.new_password, "/new_password", own=names)
     command = ChangePassword(by=PasswordChangedBy.OWNER, kept_session=me.session_id)
-    return await change_password(
-        commands, database, passwords, me.id, command, NewPassword(body.new_password, new_hash)
-    )
+    new = NewPassword(body.new_password, new_hash)
+    return await change_password(commands, database, passwords, me.id, command, new, proof=proof)
 
 
 @routes.delete("/v1/me/sessions/{session_id}", status_code=204)
@@ -128,28 +130,18 @@ async def end_my_session(
 
 
 @routes.delete("/v1/me", status_code=202)
-async def erase_me(body: EraseBody, commands: Last, me: Leaving, database: Postgres, passwords: Hasher) -> Receipt:
+async def erase_me(body: EraseBody, commands: Last, me: Leaving, proving: Proving, database: Postgres) -> Receipt:
     """End one's account for good: nobody can sign in to it any more, and its email and username are free again.
 
     A wrong ``password`` is ``wrong-password`` (403).
     """
-    knows = await _knows(database, passwords, me.id, body.password)
+    proof = await proving.prove(me, body.password, "/password")
 
     def decide(work: Work) -> None:
-        if not knows:
-            raise _wrong("/password")
+        proof.check(work)
         work.execute(ACCOUNTS, me.id, EraseAccount())
 
     receipt = await commands.carry_out([(ACCOUNTS, me.id)], decide)
     async with database.write() as connection:
         await erasure.forget(connection, [me.id])
     return receipt
-
-
-async def _knows(database: Database, passwords: Passwords, account_id: UUID, password: str) -> bool:
-    known = await credentials.of_account(database, account_id)
-    return await passwords.verify_password(known.password_hash, password)
-
-
-def _wrong(pointer: str) -> WrongPassword:
-    return WrongPassword("the password is wrong", pointer=pointer)

@@ -4,11 +4,12 @@ from typing import NamedTuple
 from uuid import UUID
 
 from api.answers import Done
+from api.commands.proof import Proof
 from api.commands.sender import Sender
 from domain.accounts import ACCOUNTS, ChangePassword
 from domain.errors import Refusal
 from infra import credentials, links, sessions
-from infra.database import Database
+from infra.database import Database, Pooled
 from infra.errors import IdempotencyKeyReused
 from infra.passwords import Passwords
 from infra.sessions import Void
@@ -33,9 +34,10 @@ async def change_password(
     command: ChangePassword,
     new: NewPassword,
     *,
+    proof: Proof | None = None,
     link_id: UUID | None = None,
 ) -> Done:
-    """Makes the new password the account's, and uses the link up that allowed it.
+    """Makes the new password the account's, by the proof of the old one, or by a link, which it uses up.
 
     From the event on the old password counts no more, whether or not we live to write the rows: they carry its number.
     A client that repeats the request then has them written. What is against the password is raised, unless the request
@@ -46,6 +48,8 @@ async def change_password(
     def decide(work: Work) -> None:
         if refused is not None:
             raise refused
+        if proof is not None:
+            proof.check(work)
         work.execute(ACCOUNTS, account_id, command)
         if (account := work.state(ACCOUNTS, account_id)) is not None:
             work.answer = {"password_no": account.password_no}
@@ -53,15 +57,19 @@ async def change_password(
     receipt = await commands.carry_out([(ACCOUNTS, account_id)], decide)
     number: int = receipt.extra["password_no"]
     if isinstance(new.hashed, str):
+        void = Void(account_id=account_id, version=receipt.version, kept=command.kept_session)
         async with database.write() as connection:
-            if await credentials.replace(connection, account_id, new.hashed, number):
-                void = Void(account_id=account_id, version=receipt.version, kept=command.kept_session)
-                await sessions.end_older(connection, [void])
-            if link_id is not None:
-                await links.use(connection, link_id)
+            await _write_rows(connection, new.hashed, number, void, link_id)
     if receipt.replayed:
         await _check_same(database, passwords, account_id, new, number)
     return Done(replayed=receipt.replayed)
+
+
+async def _write_rows(connection: Pooled, hashed: str, number: int, void: Void, link_id: UUID | None) -> None:
+    if await credentials.replace(connection, void.account_id, hashed, number):
+        await sessions.end_older(connection, [void])
+    if link_id is not None:
+        await links.use(connection, link_id)
 
 
 async def _check_same(

@@ -8,6 +8,7 @@ from api.limits.subjects import email_in_json, name_in_form
 from api.limits.together import CountedTogether, Errands, Logins
 from api.routing import Gate
 from infra.meters import Meter, Settlement
+from infra.server_secret import ServerSecret
 from infra.settings import Settings
 from infra.streams import Keys
 from infra.throttle import Throttle
@@ -16,11 +17,15 @@ Gates = Mapping[str, Gate]
 """By class; a class without one is not limited."""
 
 
-async def open_gates(stack: AsyncExitStack, settings: Settings, keys: Keys) -> Gates:
-    """Open until the stack is closed; none if limits are turned off."""
+async def open_gates(stack: AsyncExitStack, settings: Settings, keys: Keys, secret: ServerSecret) -> Gates:
+    """Open until the stack is closed; none if limits are turned off.
+
+    What stands for a subject in Redis is derived here and kept, so that nothing is asked of Postgres later on.
+    """
     if settings.rate_limits == "off":
         return {}
-    throttle = await stack.enter_async_context(Throttle(settings.redis_url, keys).running())
+    subjects = await secret.mac(b"rate-limits", b"")
+    throttle = await stack.enter_async_context(Throttle(settings.redis_url, keys, secret=subjects).running())
     errands = Errands()
     stack.push_async_callback(errands.close)
     meters = _meters(settings)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from domain.accounts import Role
 from infra.clock import PostgresClock
 from infra.database import Database
 from infra.settings import Settings
@@ -33,6 +34,19 @@ async def test_an_order_has_its_minutes_by_the_clock_of_postgres(ahead: Settings
     given = datetime.fromisoformat(answer.json()["expires_at"]) - AHEAD
     minutes, tolerance = timedelta(minutes=ahead.order_payment_minutes), timedelta(seconds=1)
     assert before - tolerance <= given - minutes <= after + tolerance
+
+
+async def test_an_api_key_runs_out_by_the_clock_that_it_was_promised_by(ahead: Settings) -> None:
+    """What is over for Postgres is over: nobody is given a key that opens nothing."""
+    now = datetime.now(UTC)
+    async with shop(ahead) as opened:
+        customer = await opened.client(Role.CUSTOMER)
+        body = {"name": "mine", "scopes": ["orders:read"]}
+        made = [
+            await customer.post("/v1/me/api-keys", {**body, "expires_at": (now + life).isoformat()})
+            for life in (AHEAD - timedelta(days=1), AHEAD + timedelta(days=1), timedelta(days=3660) + AHEAD / 2)
+        ]
+    assert [answer.status_code for answer in made] == [422, 201, 201], [answer.text for answer in made]
 
 
 async def test_the_clock_asks_postgres_once_in_a_while_and_goes_on_by_itself(ahead: Settings) -> None:

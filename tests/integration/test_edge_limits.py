@@ -12,8 +12,10 @@ import pytest
 from pydantic import SecretStr
 
 from api.limits import CLASSES, open_gates, opening
+from infra.database import Database
 from infra.meters import SETTLE_SECONDS
 from infra.rates import Rate
+from infra.server_secret import ServerSecret
 from infra.settings import Settings
 from infra.streams import Keys
 from infra.throttle import Throttle
@@ -226,10 +228,12 @@ async def test_two_processes_come_to_share_one_quota(on: Settings) -> None:
 
 
 async def test_every_class_has_its_gate_unless_limits_are_off(on: Settings) -> None:
-    keys = Keys.of(uuid4())
+    keys, database = Keys.of(uuid4()), Database(on)
+    secret = ServerSecret(database)
     async with AsyncExitStack() as stack:
-        assert (await open_gates(stack, on, keys)).keys() == {*CLASSES.values()} - {"free"}
-        assert await open_gates(stack, on.model_copy(update={"rate_limits": "off"}), keys) == {}
+        stack.push_async_callback(database.close)
+        assert (await open_gates(stack, on, keys, secret)).keys() == {*CLASSES.values()} - {"free"}
+        assert await open_gates(stack, on.model_copy(update={"rate_limits": "off"}), keys, secret) == {}
 
 
 def test_the_figures_of_the_house_are_these() -> None:

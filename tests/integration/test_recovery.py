@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+import httpx2
 import orjson
 import pytest
 
 from infra.settings import Settings
 from tests.house import ANOTHER, PASSWORD, House, code, open_house
 from tests.mail_office import tasks
-from tests.write_side import eventually
+from tests.write_side import eventually, head_held, somebody_waits
 
 pytestmark = pytest.mark.anyio
 
@@ -69,6 +70,25 @@ async def test_a_repeated_change_of_password_has_the_same_answer_and_undoes_noth
     assert (await house.sign_in(password=PASSWORD)).status_code == 200
     assert await other.is_alive()
     assert await house.told(account_id) == ["registered", "password_changed", "password_changed"]
+
+
+async def test_of_many_who_know_the_password_one_changes_it(house: House, database_url: str) -> None:
+    """They hold the same session, and prove the same password before anybody's change is in the log."""
+    account_id = await house.registered()
+    ada = await house.signed_in()
+
+    async def change(number: int) -> httpx2.Response:
+        wanted = {"current_password": PASSWORD, "new_password": f"{ANOTHER} {number}"}
+        return await ada.send("PUT", "/v1/me/password", wanted)
+
+    async with head_held(database_url) as connection:
+        changes = [asyncio.create_task(change(number)) for number in range(3)]
+        await eventually(lambda: somebody_waits(connection))
+    answers = await asyncio.gather(*changes)
+    assert sorted(answer.status_code for answer in answers) == [204, 403, 403], [each.text for each in answers]
+    assert await house.told(account_id) == ["registered", "password_changed"]
+    (chosen,) = [number for number, answer in enumerate(answers) if answer.status_code == 204]
+    assert (await house.sign_in(password=f"{ANOTHER} {chosen}")).status_code == 200
 
 
 async def test_a_password_counts_no_more_from_the_event_on_even_where_its_row_is_still_there(house: House) -> None:

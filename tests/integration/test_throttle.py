@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from hashlib import blake2b
 from time import perf_counter
 from uuid import uuid4
 
@@ -19,6 +20,7 @@ from tests.wire import Wire, wire_to
 pytestmark = pytest.mark.anyio
 
 RATE = Rate(10, 100)
+SECRET = bytes(range(32))
 
 
 @pytest.fixture
@@ -30,7 +32,8 @@ def keys() -> Keys:
 async def throttles(redis_url: str, keys: Keys) -> AsyncIterator[list[Throttle]]:
     """Three, as three processes have them."""
     async with AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(Throttle(SecretStr(redis_url), keys).running()) for _ in range(3)]
+        three = [Throttle(SecretStr(redis_url), keys, secret=SECRET) for _ in range(3)]
+        yield [await stack.enter_async_context(throttle.running()) for throttle in three]
 
 
 async def test_fifty_at_once_from_three_processes_get_exactly_the_quota(throttles: list[Throttle]) -> None:
@@ -65,6 +68,21 @@ async def test_time_pays_the_debt_and_the_keys_are_gone_when_it_is_paid(
         assert b"ada" not in name
         await asyncio.sleep(1.05)
         assert await redis.exists(name) == 0
+
+
+async def test_who_sees_redis_cannot_try_names_and_addresses_until_one_fits(
+    throttles: list[Throttle], redis_url: str, keys: Keys
+) -> None:
+    """Whatever stands in the name, nothing in it is enough to make the digest of a guess."""
+    await throttles[0].take("login", "192.0.2.7", RATE)
+    async with Redis.from_url(redis_url) as redis:
+        (name,) = [name async for name in redis.scan_iter(f"{keys.prefix}limit:*")]
+        *rest, digest = name.decode().split(":")
+        seen = {text[:end].encode() for text in (":".join(rest),) for end in range(len(text) + 1)}
+        guessed = {blake2b(b"192.0.2.7", digest_size=12, key=key).hexdigest() for key in seen}
+        assert digest not in guessed
+        async with Throttle(SecretStr(redis_url), keys, secret=bytes(32)).running() as other:
+            assert (await other.take("login", "192.0.2.7", RATE)).remaining == RATE.quota - 1, "under another name"
 
 
 async def test_what_is_given_back_can_be_taken_again(throttles: list[Throttle]) -> None:
@@ -109,7 +127,7 @@ async def wire(redis_url: str) -> AsyncIterator[Wire]:
 
 
 async def test_a_server_that_is_away_costs_a_tenth_of_a_second_and_is_found_again(wire: Wire, keys: Keys) -> None:
-    async with Throttle(SecretStr(wire.url), keys).running() as throttle:
+    async with Throttle(SecretStr(wire.url), keys, secret=SECRET).running() as throttle:
         await throttle.take("login", "ada", RATE)
         await wire.cut()
         began = perf_counter()
@@ -133,7 +151,7 @@ async def test_a_server_that_does_not_answer_is_not_waited_for(keys: Keys) -> No
 
     server = await asyncio.start_server(silent, "127.0.0.1", 0)
     url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
-    throttle = Throttle(SecretStr(url), keys)
+    throttle = Throttle(SecretStr(url), keys, secret=SECRET)
     began = perf_counter()
     with pytest.raises(Unavailable):
         await throttle.take("login", "ada", RATE)

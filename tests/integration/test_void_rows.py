@@ -145,7 +145,11 @@ async def void(database: Database) -> set[str]:
         " UNION ALL SELECT key_id FROM api_keys WHERE revoked_at IS NULL"
     )
     ids = {row["id"] for row in live}
-    rows = {name: row[0] for name, row in (SESSIONS | LINKS).items()} | KEYS
+    rows = {
+        **{name: row[0] for name, row in SESSIONS.items()},
+        **{name: row[0] for name, row in LINKS.items()},
+        **KEYS,
+    }
     return {name for name, row_id in rows.items() if row_id not in ids}
 
 
