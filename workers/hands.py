@@ -22,9 +22,10 @@ from workers.imports.turn import ImportMetrics
 from workers.letters import domain_of
 from workers.mail import MailMetrics, Post
 from workers.refunds import RefundMetrics, Refunds
+from workers.resets import Resets
 from workers.timers import Timekeeper, TimerMetrics
 
-DUE_WORK: Final = ("post", "refunds", "timekeeper", "importer")
+DUE_WORK: Final = ("post", "refunds", "timekeeper", "importer", "resets")
 """The kinds of due work, by the hand that does it."""
 
 
@@ -48,6 +49,7 @@ def open_hands(
             open_bulk_write_side(stack, settings, database, log),
             ImportMetrics(registry),
         ),
+        "resets": Resets(database, commands, registry),
     }
 
 

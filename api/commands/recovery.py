@@ -23,16 +23,14 @@ from domain.accounts import (
     InvalidLink,
     PasswordChangedBy,
     RequestEmailVerification,
-    RequestPasswordReset,
     VerifyEmail,
     email_key,
 )
 from domain.errors import InvalidValue, Refusal
-from infra import links
+from infra import links, reset_wishes
 from infra.background import Background
-from infra.claims import holder
 from infra.database import Database
-from infra.errors import IdempotencyKeyInFlight
+from infra.errors import TooBusy
 from infra.links import Found, Links, Purpose
 from infra.passwords import LONGEST, SHORTEST, Passwords
 from infra.work import Work
@@ -112,10 +110,16 @@ async def ask_for_reset(
 ) -> None:
     """Have a link mailed by which a new password can be chosen within the hour.
 
-    The answer is the same, and comes as soon, whether or not there is such an account: it is looked for afterwards.
-    Nor does it tell whether an `Idempotency-Key` was used before; repeated under one, the address gets one mail a day.
+    The answer is the same, and comes as soon, whether or not there is such an account: it is looked for afterwards, for
+    certain. Nor does it tell whether an `Idempotency-Key` was used before; repeated under one, the address gets one
+    mail a day.
     """
-    background.start(_request_reset(database, commands, body.email))
+    with suppress(InvalidValue):  # nobody's address: there is nothing to look for
+        key = email_key(body.email)
+        context = await commands.speaking_for(None, keys="reset").conditions()
+        wish = await reset_wishes.keep(database, key, context)
+        with suppress(TooBusy):  # then a worker looks into it, when the lease is over
+            background.start(reset_wishes.look_into(database, commands.handler, wish))
 
 
 @routes.post("/v1/auth/password-reset/confirm", status_code=204)
@@ -142,16 +146,6 @@ async def confirm_reset(
         NewPassword(body.password, new_hash),
         link_id=link.link_id,
     )
-
-
-async def _request_reset(database: Database, commands: Sender, email: str) -> None:
-    """Nobody waits for it. An account that may not have a reset is as good as none."""
-    with suppress(InvalidValue):
-        account_id = await holder(database, "email", email_key(email))
-        if account_id is not None:
-            asking = commands.speaking_for(str(account_id), keys=f"reset:{account_id}")
-            with suppress(Refusal, IdempotencyKeyInFlight):
-                await asking.handle((ACCOUNTS, account_id), RequestPasswordReset())
 
 
 async def _found(request: Request, mailed: Links, purpose: Purpose, token: str) -> Found:

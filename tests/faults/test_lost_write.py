@@ -13,7 +13,17 @@ from pydantic import SecretStr
 
 from domain.catalogue import Image
 from domain.money import Money
-from infra import api_keys, credentials, idempotency, imports, key_rotation, mail_ledger, refund_ledger, timers
+from infra import (
+    api_keys,
+    credentials,
+    idempotency,
+    imports,
+    key_rotation,
+    mail_ledger,
+    refund_ledger,
+    reset_wishes,
+    timers,
+)
 from infra.api_keys import NewKey
 from infra.attempts import CommandContext
 from infra.credentials import Credential
@@ -63,6 +73,15 @@ MAIL: Final = mail_ledger.Claimed(
     created_at=datetime.now(UTC),
 )
 RUNG: Final = timers.Claimed(timer=TimerId("p", uuid4(), "k"), attempts=1)
+WISH: Final = reset_wishes.Claimed(
+    wish_id=uuid4(),
+    email_key="a@b.c",
+    idempotency_key=None,
+    fingerprint=b"",
+    correlation=None,
+    traceparent=None,
+    attempts=1,
+)
 PLACE: Final = Place("c", 0, 0)
 KEY: Final = NewKey(uuid4(), uuid4(), "k", bytes(32), ["orders:read"], None)
 KEYED: Final = CommandContext("p", idempotency_key="k", fingerprint=bytes(32))
@@ -146,6 +165,9 @@ WRITES: Final[Mapping[str, Write]] = {
     "infra.refund_ledger.returned": lambda database: refund_ledger.returned(database, OWED, "r"),
     "infra.refund_ledger.recorded": lambda database: refund_ledger.recorded(database, "p"),
     "infra.refund_ledger.retry": lambda database: refund_ledger.retry(database, "p"),
+    "infra.due_work.DueWork.claim of wishes": lambda database: reset_wishes.claim(database, 1),
+    "infra.reset_wishes.keep": lambda database: reset_wishes.keep(database, "a@b.c", KEYED),
+    "infra.reset_wishes.done": lambda database: reset_wishes.done(database, WISH),
     "infra.server_secret.ServerSecret._read": lambda database: ServerSecret(database).mac(b"p", b"m"),
     "infra.sessions.Sessions.begin": lambda database: sessions(database).begin(
         Session(session_id=uuid4(), account_id=KEY.account_id, password_no=0, account_version=1, scope=None), SOMEBODY

@@ -112,6 +112,46 @@ async def test_an_admin_locks_an_account_and_opens_it_again(house: House) -> Non
     assert await house.told(account_id) == ["registered", "deactivated", "activated"]
 
 
+async def test_a_lock_that_is_repeated_when_the_account_is_open_again_ends_no_session_begun_since(
+    house: House,
+) -> None:
+    account_id = await house.registered()
+    before, admin = await house.signed_in(), await house.admin()
+    lock = f"/v1/accounts/{account_id}/deactivate"
+    assert (await admin.send("POST", lock, idempotency_key="k")).status_code == 200
+    await admin.send("POST", f"/v1/accounts/{account_id}/activate")
+    since = await house.signed_in()
+    again = await admin.send("POST", lock, idempotency_key="k")
+    assert (again.status_code, again.headers["idempotency-replayed"]) == (200, "true")
+    assert await since.is_alive()
+    assert not await before.is_alive()
+
+
+async def test_what_the_log_has_ended_is_not_renewed_while_its_row_still_says_that_it_goes_on(house: House) -> None:
+    """Whoever told the log may have found no connection for the row; the worker writes it when it comes to it."""
+    account_id = await house.registered()
+    admin = await house.admin()
+    locked = await house.signed_in()
+    await admin.send("POST", f"/v1/accounts/{account_id}/deactivate")
+    await admin.send("POST", f"/v1/accounts/{account_id}/activate")
+    out, ended, here = [await house.signed_in() for _ in range(3)]
+    await house.api.post("/v1/auth/logout", json={"refresh_token": out.pair["refresh_token"]})
+    await here.send("DELETE", f"/v1/me/sessions/{ended.id}")
+    await house.database.execute("UPDATE sessions SET ended_at = NULL")
+    for session in (locked, out, ended):
+        assert code(await session.refresh()) == (401, "unauthenticated")
+    assert (await here.refresh()).status_code == 200
+    spent = [row["session_id"] for row in await house.rows("refresh_tokens") if row["used_at"]]
+    assert spent == [here.id], "nothing is spent for a session that is over"
+    async with tasks(house.office.settings):
+
+        async def live() -> bool:
+            live = {row["session_id"] for row in await house.rows("sessions") if row["ended_at"] is None}
+            return live == {here.id, admin.id}
+
+        await eventually(live)
+
+
 async def test_new_roles_show_in_the_next_token(house: House) -> None:
     account_id = await house.registered()
     ada, admin = await house.signed_in(), await house.admin()

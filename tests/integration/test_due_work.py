@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from infra import imports, mail_ledger, refund_ledger, timers
+from infra import imports, mail_ledger, refund_ledger, reset_wishes, timers
 from infra.database import Database
 from infra.due_work import DueWork, Lease
 from infra.settings import Settings
@@ -26,6 +26,8 @@ ROWS = {
     " SELECT 'order_time', gen_random_uuid(), 'expire', now(), now() FROM generate_series(1, $1) n",
     "imports": "INSERT INTO imports (import_id, account_id, media, state)"
     " SELECT gen_random_uuid(), gen_random_uuid(), 'csv', 'waiting' FROM generate_series(1, $1) n",
+    "reset_wishes": "INSERT INTO reset_wishes (wish_id, email_key, fingerprint, due_at)"
+    " SELECT gen_random_uuid(), n || '@example.com', '', now() FROM generate_series(1, $1) n",
 }
 EARLIER_RELEASES_FIND = {
     "mail_ledger": "state IN ('due', 'sending', 'unknown') AND due_at <= clock_timestamp()",
@@ -33,6 +35,7 @@ EARLIER_RELEASES_FIND = {
     " AND (leased_until IS NULL OR leased_until <= clock_timestamp())",
     "timers": "wake_at <= clock_timestamp()",
     "imports": "state IN ('waiting', 'running') AND wake_at <= clock_timestamp()",
+    "reset_wishes": "due_at <= clock_timestamp() AND (leased_until IS NULL OR leased_until <= clock_timestamp())",
 }
 """What the release before looks for, that runs beside this one while it is rolled out."""
 EARLIER_RELEASES_CLAIM = {
@@ -40,6 +43,7 @@ EARLIER_RELEASES_CLAIM = {
     "refund_ledger": "attempts = attempts + 1, leased_until = now() + interval '30 seconds'",
     "timers": "attempts = attempts + 1, wake_at = now() + interval '30 seconds'",
     "imports": "state = 'running', epoch = epoch + 1, attempts = attempts + 1, wake_at = now() + interval '10 seconds'",
+    "reset_wishes": "attempts = attempts + 1, leased_until = now() + interval '30 seconds'",
 }
 
 
@@ -59,7 +63,8 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
 
 
 @pytest.fixture(
-    params=[mail_ledger.WORK, refund_ledger.WORK, timers.WORK, imports.WORK], ids=lambda work: str(work.table)
+    params=[mail_ledger.WORK, refund_ledger.WORK, timers.WORK, imports.WORK, reset_wishes.WORK],
+    ids=lambda work: str(work.table),
 )
 async def work(database: Database, request: pytest.FixtureRequest) -> DueWork:
     """A table of due work with three rows that are due."""

@@ -6,10 +6,15 @@ from collections.abc import AsyncIterator
 import httpx2
 import orjson
 import pytest
+from pydantic import SecretStr
 
+from infra import reset_wishes
+from infra.attempts import CommandContext
 from infra.settings import Settings
+from tests.api_client import api_client
 from tests.house import ANOTHER, PASSWORD, House, code, open_house
 from tests.mail_office import tasks
+from tests.proxy import proxy_before
 from tests.write_side import eventually, head_held, somebody_waits
 
 pytestmark = pytest.mark.anyio
@@ -249,6 +254,41 @@ async def test_nobody_learns_who_has_an_account_by_forgetting_a_password(house: 
 
     await eventually(asked)
     assert len(await house.told(account_id)) == 2
+
+
+async def test_a_wish_for_a_new_password_survives_the_process_that_took_it(house: House, settings: Settings) -> None:
+    """It was killed after its answer: what is left of it is the row, and a lease that runs out."""
+    account_id = await house.registered()
+    await reset_wishes.keep(house.database, "ada@example.org", CommandContext("reset", correlation="req-9"))
+    await house.database.execute("UPDATE reset_wishes SET due_at = now(), leased_until = now()")
+    async with tasks(house.office.settings):
+        await house.link("Choose a new password")
+    assert await house.told(account_id) == ["registered", "password_reset_requested"]
+    assert await house.rows("reset_wishes") == []
+
+
+@pytest.mark.parametrize("email", ["nobody@example.org", "ada@example.org"])
+async def test_a_wish_that_cannot_be_kept_is_refused_whoever_has_an_account(
+    house: House, settings: Settings, database_url: str, email: str
+) -> None:
+    await house.registered()
+    async with proxy_before(database_url) as proxy:
+        behind = settings.model_copy(update={"database_url": SecretStr(proxy.url)})
+        async with api_client(behind) as api:
+            await proxy.close()
+            answer = await api.post("/v1/auth/password-reset", json={"email": email})
+    assert code(answer) == (503, "unavailable")
+
+
+async def test_a_wish_that_was_looked_into_leaves_nothing(house: House) -> None:
+    await house.registered()
+    for email in ("nobody@example.org", "ada@example.org"):
+        await house.api.post("/v1/auth/password-reset", json={"email": email})
+
+    async def gone() -> bool:
+        return await house.rows("reset_wishes") == []
+
+    await eventually(gone)
 
 
 async def test_no_token_of_a_link_lies_in_the_log_the_ledger_or_the_rows(house: House) -> None:
