@@ -19,6 +19,7 @@ from api.queries.side import open_reads
 from api.scopes import scopes_of
 from api.uploads import Uploads
 from domain.accounts import ACCOUNTS
+from infra import ended_long_ago
 from infra.access import Revocations
 from infra.api_keys import ApiKeys
 from infra.background import Background
@@ -94,7 +95,7 @@ async def _proofs(
 ) -> Mapping[type, Any]:
     """What tells who asks: tokens and the keys that sign them, API keys, and what has ended before its time."""
     signing_keys = SigningKeys(database)
-    api_keys = ApiKeys(database, partial(_allowed, handler))
+    api_keys = ApiKeys(database, partial(_allowed, database, handler))
     stack.push_async_callback(api_keys.close)
     await revocations.look()
     await stack.enter_async_context(revocations.following())
@@ -109,10 +110,14 @@ async def _proofs(
     }
 
 
-async def _allowed(handler: CommandHandler, account_id: UUID, key_id: UUID) -> tuple[frozenset[str], int] | None:
+async def _allowed(
+    database: Database, handler: CommandHandler, account_id: UUID, key_id: UUID
+) -> tuple[frozenset[str], int] | None:
     """What an account may do now, through an API key of its own. The log tells of a key's end before its row does."""
     account, _ = await handler.now(ACCOUNTS, account_id)
     if account is None or not account.active or account.endings.of(key_id):
+        return None
+    if await ended_long_ago.key_revoked(database, account, key_id):
         return None
     return scopes_of(account.roles), account.version
 

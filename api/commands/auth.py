@@ -17,7 +17,7 @@ from api.schemas import Body, Secret
 from api.scopes import scopes_of
 from domain.accounts import ACCOUNTS, Account, EndedBy, EndSession, ReportTokenReuse, email_key, username_key
 from domain.errors import DoesNotExist, InvalidValue
-from infra import credentials
+from infra import credentials, ended_long_ago
 from infra.background import Background
 from infra.command_handler import CommandHandler
 from infra.credentials import Credential
@@ -127,6 +127,7 @@ async def refresh(
     body: RefreshBody,
     commands: Commands,
     _: Context,  # a malformed header is refused before the token is spent
+    database: Postgres,
     sessions: SignedIn,
     tokens: Signer,
     client: Peer,
@@ -138,7 +139,7 @@ async def refresh(
     """
     session = await _good(commands, sessions, await sessions.look(body.refresh_token))
     account, version = await commands.handler.now(ACCOUNTS, session.account_id)
-    if account is None or not account.keeps(session.session_id, session.password_no, session.account_version):
+    if account is None or not await _goes_on(database, account, session):
         raise _no_session()
     issued = await _issued(tokens, session, account, version)
     # Last of all: a token is used up by a request that has all else that its answer needs.
@@ -202,6 +203,14 @@ async def _good(commands: Sender, sessions: Sessions, found: G | Reused | Unknow
             raise _no_session()
         case _:
             return found
+
+
+async def _goes_on(database: Database, account: Account, session: Session) -> bool:
+    """Whether the log lets the session go on, whatever its row says."""
+    begun_at = session.account_version
+    if not account.keeps(session.session_id, session.password_no, begun_at):
+        return False
+    return not await ended_long_ago.session_ended(database, account, session.session_id, begun_at)
 
 
 async def _issued(tokens: Tokens, session: Session, account: Account, version: int) -> Issued:

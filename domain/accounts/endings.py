@@ -1,6 +1,6 @@
 """What an account's events end: the tokens of its sessions, one session, one API key."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
 
@@ -16,7 +16,7 @@ from domain.accounts.messages import (
 from domain.messages import Event
 
 MOST_REMEMBERED: Final = 100
-"""Sessions and API keys that an account's state names as ended."""
+"""Sessions that an account's state names as ended; and as many API keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +75,16 @@ class Ended:
 class Endings:
     """All that an account's events have ended, in bounded memory.
 
-    ``last`` are the sessions and API keys that ended last. ``forgotten`` is the version up to
-    which others ended that are not named any more: a token from before it is not trusted, and its owner gets a newer
-    one for the asking.
+    ``last`` are the sessions that ended last. ``forgotten`` is the version up to which others ended that are not named
+    any more: a token from before it is not trusted, and its owner gets a newer one for the asking. Of ``keys`` and
+    ``keys_forgotten`` the same is true: however many sessions end, no key comes back to life by it.
     """
 
     cut: Cut = Cut()
     last: tuple[Ended, ...] = ()
     forgotten: int = 0
+    keys: tuple[Ended, ...] = ()
+    keys_forgotten: int = 0
 
     def then(self, version: int, event: Event) -> "Endings":
         """With what one more event ends."""
@@ -90,9 +92,13 @@ class Endings:
             case None:
                 return self
             case Cut() as cut:
-                return Endings(self.cut.then(cut), self.last, self.forgotten)
+                return replace(self, cut=self.cut.then(cut))
+            case gone if isinstance(event, AccountApiKeyRevoked):
+                keys, forgotten = _named((*self.keys, Ended(version, gone)), self.keys_forgotten)
+                return replace(self, keys=keys, keys_forgotten=forgotten)
             case gone:
-                return self._named((*self.last, Ended(version, gone)))
+                last, forgotten = _named((*self.last, Ended(version, gone)), self.forgotten)
+                return replace(self, last=last, forgotten=forgotten)
 
     def of_token(self, session_id: UUID, version: int) -> bool:
         """Whether a token of the session, issued at that version of the stream, counts no more."""
@@ -100,8 +106,10 @@ class Endings:
 
     def of(self, session_or_key: UUID) -> bool:
         """Whether the session or API key is one of those that ended last."""
-        return any(ended.id == session_or_key for ended in self.last)
+        return any(ended.id == session_or_key for ended in (*self.last, *self.keys))
 
-    def _named(self, last: tuple[Ended, ...]) -> "Endings":
-        shed, kept = last[:-MOST_REMEMBERED], last[-MOST_REMEMBERED:]
-        return Endings(self.cut, kept, shed[-1].version if shed else self.forgotten)
+
+def _named(ended: tuple[Ended, ...], forgotten: int) -> tuple[tuple[Ended, ...], int]:
+    """Those that are named still, and the version up to which others are not."""
+    shed, kept = ended[:-MOST_REMEMBERED], ended[-MOST_REMEMBERED:]
+    return kept, shed[-1].version if shed else forgotten

@@ -65,6 +65,18 @@ def test_an_account_remembers_so_many_endings_and_trusts_no_token_from_before_th
     assert all(endings.of_token(session_id, version) for version, session_id in enumerate(ended, 1))
 
 
+def test_no_key_comes_back_to_life_however_many_sessions_end_after_it() -> None:
+    revoked = AccountApiKeyRevoked(account_id=ACCOUNT, key_id=SESSIONS[0])
+    endings = Endings().then(2, revoked)
+    for version in range(3, 3 * MOST_REMEMBERED):
+        endings = endings.then(version, session_ended(UUID(int=version)))
+    assert endings.of(SESSIONS[0])
+    assert endings.keys_forgotten == 0
+    for version in range(500, 500 + MOST_REMEMBERED):
+        endings = endings.then(version, AccountApiKeyRevoked(account_id=ACCOUNT, key_id=UUID(int=version)))
+    assert (endings.of(SESSIONS[0]), endings.keys_forgotten) == (False, 2)
+
+
 def test_what_is_followed_is_what_ends_something() -> None:
     ends = {kind for (kind, _), event in EXPECTED.items() if ending(2, event) is not None}
     assert ends == set(TYPES) <= EVENTS.keys()
