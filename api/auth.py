@@ -56,7 +56,13 @@ async def _by_token(resources: Resources, exchange: Exchange, token: str, ended:
         if ended is None or b"idempotency-key" not in exchange.headers:
             raise invalid_token()
         exchange.recall = ended
-    return Principal(id=access.account_id, scopes=access.scopes, session_id=access.session_id, version=access.version)
+    return Principal(
+        id=access.account_id,
+        scopes=access.scopes,
+        session_id=access.session_id,
+        version=access.version,
+        history=access.history,
+    )
 
 
 async def _by_api_key(resources: Resources, key: bytes) -> Principal:

@@ -31,13 +31,15 @@ _WAIT = re.compile(rb"(?:^|[,;\s])wait\s*=\s*\"?([0-9]{1,6})")
 class Principal:
     """Who asks, and what they may do: in a session that began with a password, or with an API key.
 
-    ``version`` is that of the account's stream when the token was issued; of a key it says nothing.
+    ``version`` is that of the account's stream when the token was issued, in that ``history`` of the log; of a key
+    they say nothing.
     """
 
     id: UUID
     scopes: frozenset[str]
     session_id: UUID | None = None
     version: int = 0
+    history: UUID | None = None
     api_key_id: UUID | None = None
 
 

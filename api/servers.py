@@ -27,6 +27,7 @@ from infra.cache.channel import Channel
 from infra.cache.link import kept
 from infra.clock import PostgresClock
 from infra.command_handler import CommandHandler
+from infra.current_log import CurrentLog
 from infra.database import Database
 from infra.endings import end
 from infra.health import Component
@@ -50,23 +51,25 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
     database = Database(settings)
     stack.push_async_callback(database.close)
     log = await known_log(database)
+    current = CurrentLog.behind(database, log)
     redis = open_redis(settings.redis_url)
     stack.push_async_callback(redis.aclose)
-    revocations = Revocations(database)
+    revocations = Revocations(database, current)
     handler = open_write_side(stack, settings, database, log, registry, on_ended=revocations.stored)
     storage = open_storage(settings)
     background = Background()
     stack.push_async_callback(background.close)
     secret = ServerSecret(database)
-    proofs = await _proofs(stack, settings, database, log, handler, revocations)
+    proofs = await _proofs(stack, settings, database, current, handler, revocations)
     passwords = Passwords()
     await ensure_admin(settings, database, handler, passwords)
-    reads = await open_reads(stack, settings, registry, database, log)
+    reads = await open_reads(stack, settings, registry, database, current)
     return Opened(
         resources={
             Components: Components(_components(database, redis, storage)),
             Database: database,
             Log: log,
+            CurrentLog: current,
             PostgresClock: PostgresClock(database),
             CommandHandler: handler,
             Passwords: passwords,
@@ -89,7 +92,7 @@ async def _proofs(
     stack: AsyncExitStack,
     settings: Settings,
     database: Database,
-    log: Log,
+    current: CurrentLog,
     handler: CommandHandler,
     revocations: Revocations,
 ) -> Mapping[type, Any]:
@@ -99,12 +102,12 @@ async def _proofs(
     stack.push_async_callback(api_keys.close)
     await revocations.look()
     await stack.enter_async_context(revocations.following())
-    news = Channel(settings.redis_url, Keys.of(log.log_id).access, revocations)
+    news = Channel(settings.redis_url, Keys.of(current.log.log_id).access, revocations)
     stack.push_async_callback(end, asyncio.create_task(kept(news.keep)))
     await stack.enter_async_context(signing_keys.following())
     return {
         SigningKeys: signing_keys,
-        Tokens: Tokens(signing_keys, issuer=settings.token_issuer, seconds=settings.access_token_seconds),
+        Tokens: Tokens(signing_keys, current, issuer=settings.token_issuer, seconds=settings.access_token_seconds),
         Revocations: revocations,
         ApiKeys: api_keys,
     }

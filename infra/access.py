@@ -8,7 +8,7 @@ what is known goes on to count.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, NamedTuple, TypeAlias
 from uuid import UUID
@@ -17,6 +17,7 @@ import structlog
 
 from domain.accounts import Cut, Ending, ending
 from infra.codec import MalformedEvent, UnknownEventType, decode
+from infra.current_log import CurrentLog
 from infra.database import Database
 from infra.repeating import repeating
 from infra.tokens import Access
@@ -58,6 +59,9 @@ _log = structlog.get_logger("weir.access")
 Last: TypeAlias = tuple[int, int]
 """Which event was read last: its position, and its time in microseconds."""
 
+Told: TypeAlias = tuple[UUID, Ending]
+"""Whose access has ended, and what of it."""
+
 
 class Stored(NamedTuple):
     """One event of :data:`TYPES` in an account's stream, as whoever has stored it tells of it."""
@@ -72,19 +76,26 @@ class Stored(NamedTuple):
 class Revocations:
     """One process's knowledge of what has ended. Holds what happened in the last sixteen minutes, and no more.
 
-    What it is told twice, or late, changes nothing.
+    What it is told twice, or late, changes nothing. What this process has stored is provisional until a look that began
+    later has read it: the server that took it may be gone, and the event with it.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, log: CurrentLog) -> None:
         self._database = database
+        self._log = log
+        log.follow(lambda _: self._news.set())
         self._cuts: dict[UUID, tuple[Cut, float]] = {}
         self._ended: dict[UUID, float] = {}
+        self._provisional: list[Told] = []
         self._last: Last | None = None
         self._news = asyncio.Event()
 
     def ended(self, access: Access) -> bool:
-        """Whether the access that a token gave has ended since: two look-ups, no waiting."""
-        if access.session_id in self._ended:
+        """Whether the access that a token gave has ended since: two look-ups, no waiting.
+
+        In another history of the log its version may mean another event, and what ended the token be no later than it.
+        """
+        if access.session_id in self._ended or access.history != self._log.history:
             return True
         cut = self._cuts.get(access.account_id)
         return cut is not None and cut[0].ends(access.session_id, access.version)
@@ -100,8 +111,10 @@ class Revocations:
 
     def stored(self, events: Sequence[Stored]) -> None:
         """This process has stored these, all of :data:`TYPES`: they count before anybody is answered."""
-        for event in events:
-            self._end(event.account_id, _ending(event.version, event.type, event.schema_version, event.data))
+        told = [(each.account_id, _ending(each.version, each.type, each.schema_version, each.data)) for each in events]
+        self._provisional += told
+        for each in told:
+            self._end(*each)
 
     def following(self) -> AbstractAsyncContextManager[None]:
         """Looks every second, and soon after each piece of news, until the block ends."""
@@ -123,29 +136,41 @@ class Revocations:
 
         Raises :class:`~infra.errors.Unavailable`.
         """
-        while True:
-            rows = await self._news_or_all()
-            self._take(rows)
-            if len(rows) < PAGE - 1:
-                break
+        mine = self._provisional[:]
+        read, whole = await self._news_or_all()
+        if not whole and any(each not in read for each in mine):
+            # The log does not hold what this process had stored before it was asked, or not behind what was read last.
+            await self._begin_anew()
+        del self._provisional[: len(mine)]
         self._forget()
 
-    async def _news_or_all(self) -> Sequence[Any]:
-        """What has happened since the last event that is known.
+    async def _news_or_all(self) -> tuple[Collection[Told], bool]:
+        """Takes in what has happened since the last event that is known; answers what that was, or that it was all.
 
         That one is read once more. Where the log does not hold that very event, a standby took over that had not heard
         of it, and what is known may never have been.
         """
-        if (last := self._last) is None:
-            return await self._recent()
-        rows = await self._fetch(_FROM, last[0])
-        if _last(rows[:1]) == last:
-            return rows[1:]
+        told: set[Told] = set()
+        while (last := self._last) is not None:
+            rows = await self._fetch(_FROM, last[0])
+            if _last(rows[:1]) != last:
+                break
+            told.update(self._take(rows[1:]))
+            if len(rows) < PAGE:
+                return told, False
+        await self._begin_anew()
+        return told, True
+
+    async def _begin_anew(self) -> None:
+        """Nothing of what was known counts but what the log holds lately, and what was stored since it was asked."""
+        before = len(self._provisional)
         rows = await self._recent()
         self._cuts.clear()
         self._ended.clear()
         self._last = None
-        return rows
+        self._take(rows)
+        for each in self._provisional[before:]:
+            self._end(*each)
 
     async def _recent(self) -> list[Any]:
         """What has happened lately, read from the newest back."""
@@ -163,10 +188,14 @@ class Revocations:
         async with self._database.acquire() as connection:
             return await connection.fetch(statement, position, PAGE, timeout=LOOK_SECONDS)
 
-    def _take(self, rows: Sequence[Any]) -> None:
-        for row in rows:
-            self._end(row["stream_id"], _ending(row["version"], row["type"], row["schema_version"], row["data"]))
+    def _take(self, rows: Sequence[Any]) -> Sequence[Told]:
+        told = [
+            (row["stream_id"], _ending(row["version"], row["type"], row["schema_version"], row["data"])) for row in rows
+        ]
+        for each in told:
+            self._end(*each)
         self._last = _last(rows) or self._last
+        return told
 
     def _end(self, account_id: UUID, what: Ending) -> None:
         """What is newest stands last, so that what is to be forgotten stands first."""

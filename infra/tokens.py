@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
+from infra.current_log import CurrentLog
 from infra.keys import SigningKey
 
 ALGORITHM: Final = "ES256"
@@ -23,6 +24,8 @@ LEEWAY_SECONDS: Final = 5
 LONGEST_TOKEN: Final = 4096
 REMEMBERED: Final = 20_000
 CLAIMS: Final = ["iss", "aud", "sub", "jti", "iat", "exp", "scope", "sid", "ver"]
+HISTORY: Final = "his"
+"""The claim that names the log's history. Releases before this one issued tokens without it, and may run beside it."""
 
 _MALFORMED: Final = (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError)
 
@@ -49,15 +52,15 @@ class Access:
     """Who is asking, proven by an access token, and what they may do.
 
     ``session_id`` is the session that the token belongs to, ``version`` that of the account's stream when the token was
-    issued: what ends a session, or what the account's later events forbid, is told from them. ``expires_at`` is in
-    Unix seconds.
+    issued: what ends a session, or what the account's later events forbid, is told from them. A version means an event
+    in one ``history`` of the log alone; None stands for one that is gone. ``expires_at`` is in Unix seconds.
     """
 
     account_id: UUID
     session_id: UUID
     version: int
+    history: UUID | None
     scopes: frozenset[str]
-    token_id: str
     expires_at: int
 
 
@@ -76,15 +79,16 @@ class Issued:
 class Tokens:
     """Issues and verifies access tokens. A token is checked by cryptography once per process and then remembered."""
 
-    def __init__(self, keys: KeySource, *, issuer: str, seconds: int) -> None:
+    def __init__(self, keys: KeySource, log: CurrentLog, *, issuer: str, seconds: int) -> None:
         self._keys = keys
+        self._log = log
         self._issuer = issuer
         self._seconds = min(seconds, LONGEST_LIFE)
         self._verified: dict[str, Access] = {}
         self._gone = keys.gone
 
     async def issue(self, account_id: UUID, scopes: Iterable[str], *, session_id: UUID, version: int) -> Issued:
-        """A token that speaks for the account, in a session of it, as of a version of its stream."""
+        """A token that speaks for the account, in a session of it, as of a version of its stream in this history."""
         now = int(time.time())
         scope = " ".join(sorted(scopes))
         claims = {
@@ -97,6 +101,7 @@ class Tokens:
             "scope": scope,
             "sid": str(session_id),
             "ver": version,
+            HISTORY: str(self._log.history),
         }
         key = await self._keys.signing()
         token = jwt.encode(claims, key.private, ALGORITHM, headers={"typ": TYPE, "kid": key.kid})
@@ -141,9 +146,15 @@ class Tokens:
                 leeway=LEEWAY_SECONDS,
                 options={"require": CLAIMS, "strict_aud": True},
             )
-            return _access(claims)
+            return _access(claims, self._history(claims))
         except _MALFORMED:
             raise InvalidToken from None
+
+    def _history(self, claims: dict[str, Any]) -> UUID | None:
+        """What the token says; of one that says nothing, the history of now, unless it was issued under another."""
+        if HISTORY in claims:
+            return UUID(_text(claims, HISTORY))
+        return self._log.history if _whole(claims, "iat") > self._log.since else None
 
     def _forget(self) -> None:
         """Makes room: what has expired goes, and if that is not enough, the older half."""
@@ -161,7 +172,7 @@ def _key_id(token: str) -> str:
     return kid
 
 
-def _access(claims: dict[str, Any]) -> Access:
+def _access(claims: dict[str, Any], history: UUID | None) -> Access:
     scope, session = _text(claims, "scope"), _text(claims, "sid")
     issued, expires, version = _whole(claims, "iat"), _whole(claims, "exp"), _whole(claims, "ver")
     if not 0 < expires - issued <= LONGEST_LIFE or version < 1:
@@ -170,8 +181,8 @@ def _access(claims: dict[str, Any]) -> Access:
         account_id=UUID(claims["sub"]),
         session_id=UUID(session),
         version=version,
+        history=history,
         scopes=frozenset(scope.split()),
-        token_id=claims["jti"],
         expires_at=expires,
     )
 

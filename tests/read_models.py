@@ -10,6 +10,7 @@ import asyncpg
 from infra.cache import Document, Documents, Reads, Refresher
 from infra.cache.remote import Place
 from infra.consistency import Sight
+from infra.current_log import CurrentLog
 from infra.database import Database
 from infra.log import Log, identify
 from infra.settings import Settings
@@ -160,7 +161,7 @@ class World:
         own = Settings.model_validate({**self.settings.model_dump(), **changes})
         database = CountingDatabase(own)
         try:
-            reads = Reads(own, database, self.log)
+            reads = Reads(own, database, CurrentLog.behind(database, self.log))
             reads.model(NAME, present)
             async with reads.running():
                 assert not settled or await reads.watch.ready(5)

@@ -21,6 +21,7 @@ from infra.database import Connection, Database
 from infra.keys import Keys
 from infra.settings import Settings
 from infra.tokens import Tokens
+from tests.current_log import current_log
 from tests.log_checks import Rows, oversold, stock_after, violations, whole_log
 from tests.people import has_account
 from tests.serving import Line
@@ -116,7 +117,9 @@ class Sale:
 async def sale(settings: Settings, ports: Sequence[int], stock: int) -> AsyncIterator[tuple[Sale, Tokens]]:
     """A product of so many pieces on sale at these API processes, and what makes customers' tokens."""
     database = Database(settings)
-    tokens = Tokens(Keys(database), issuer=settings.token_issuer, seconds=settings.access_token_seconds)
+    tokens = Tokens(
+        Keys(database), await current_log(database), issuer=settings.token_issuer, seconds=settings.access_token_seconds
+    )
     doors = [Door(port) for port in ports]
     try:
         (staff,) = await invited(tokens, [1], Role.STAFF)

@@ -20,6 +20,7 @@ from infra.database import Database
 from infra.keys import Keys
 from infra.settings import Settings
 from infra.tokens import Tokens
+from tests.current_log import current_log
 from tests.people import has_account
 
 SECRET: Final = "whsec_" + base64.b64encode(b"a secret of the tests, 32 bytes!").decode()
@@ -98,7 +99,12 @@ async def shop(settings: Settings) -> AsyncIterator[Shop]:
                 raise RuntimeError("the API did not start")
         port = server.servers[0].sockets[0].getsockname()[1]
         database = Database(settings)
-        tokens = Tokens(Keys(database), issuer=settings.token_issuer, seconds=settings.access_token_seconds)
+        tokens = Tokens(
+            Keys(database),
+            await current_log(database),
+            issuer=settings.token_issuer,
+            seconds=settings.access_token_seconds,
+        )
         async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20) as http:
             yield Shop(http=http, database=database, tokens=tokens)
         await database.close()

@@ -15,20 +15,27 @@ from fastapi import Depends
 from api.auth import require
 from api.commands.sender import Commands, Sender
 from api.context import Principal
+from api.deps import opened
 from api.scopes import scopes_of
 from domain.accounts import ACCOUNTS, AccessEnded, Account, NotEntitled
 from infra.attempts import Decide
+from infra.current_log import CurrentLog
 from infra.work import Target, Work
 
 WhoAsks = Callable[..., Coroutine[Any, Any, Principal]]
+Current = Annotated[CurrentLog, Depends(opened(CurrentLog))]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acting:
-    """Who acts, by which scopes; of the scopes that the credentials themselves carry the door has made sure."""
+    """Who acts, by which scopes; of the scopes that the credentials themselves carry the door has made sure.
+
+    What the account's stream says of a token counts in the history that the token is of, and ``log`` says which is now.
+    """
 
     principal: Principal
     needs: frozenset[str]
+    log: CurrentLog
 
     def over(self, targets: Sequence[Target], decide: Decide) -> tuple[Sequence[Target], Decide]:
         """The unit of work together with the account that does it."""
@@ -36,6 +43,9 @@ class Acting:
         own: Target = (ACCOUNTS, self.principal.id)
 
         def decide_if_entitled(work: Work) -> None:
+            # States of another history are read over a connection that has told of it before: it is known by now.
+            if self.principal.session_id is not None and self.principal.history != self.log.history:
+                raise AccessEnded("the log has another history than the token")
             check(work.state(*own), self.principal, self.needs)
             decide(work)
 
@@ -69,7 +79,7 @@ def acting(*scopes: str) -> Callable[..., Coroutine[Any, Any, Sender]]:
 def acting_as(who: WhoAsks, *needs: str) -> Callable[..., Coroutine[Any, Any, Sender]]:
     """The same for whoever the dependency ``who`` lets in, so long as their credentials are good."""
 
-    async def sender(principal: Annotated[Principal, Depends(who)], commands: Commands) -> Sender:
-        return commands.acting(Acting(principal=principal, needs=frozenset(needs)))
+    async def sender(principal: Annotated[Principal, Depends(who)], commands: Commands, log: Current) -> Sender:
+        return commands.acting(Acting(principal=principal, needs=frozenset(needs), log=log))
 
     return sender

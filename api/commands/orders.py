@@ -9,7 +9,7 @@ from pydantic import Field
 
 from api.answers import Receipt
 from api.auth import require
-from api.commands.authority import Acting, acting
+from api.commands.authority import Acting, Current, acting
 from api.commands.sender import Commands, Sender
 from api.context import Principal
 from api.deps import opened
@@ -144,11 +144,13 @@ async def _place(body: OrderBody, commands: Sender, customer_id: UUID, expires_a
 
 
 @routes.post("/v1/orders/{order_id}/cancel")
-async def cancel_order(order_id: UUID, commands: Commands, buyer: Buyer, body: CancelBody | None = None) -> Receipt:
+async def cancel_order(
+    order_id: UUID, commands: Commands, buyer: Buyer, log: Current, body: CancelBody | None = None
+) -> Receipt:
     """Cancel an order that waits for its payment; its stock is free again."""
     staff = MANAGE in buyer.scopes
     if staff:
-        commands = commands.acting(Acting(principal=buyer, needs=frozenset({MANAGE})))
+        commands = commands.acting(Acting(principal=buyer, needs=frozenset({MANAGE}), log=log))
     command = CancelOrder(by=CancelledBy.STAFF if staff else CancelledBy.CUSTOMER, reason=body.reason if body else None)
     return await change_order(commands, order_id, command, owner=None if staff else buyer.id)
 

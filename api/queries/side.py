@@ -16,10 +16,10 @@ from api.queries.pages import Pages
 from api.queries.presented import Presented, needs_of
 from infra.cache import Documents, ReadMetrics, Reads
 from infra.consistency import Sight
+from infra.current_log import CurrentLog
 from infra.database import Database
 from infra.errors import NotFound
 from infra.forms import FORMS
-from infra.log import Log
 from infra.settings import Settings
 
 PRODUCTS: Final = "product_card"
@@ -100,10 +100,10 @@ class HotProduct:
 
 
 async def open_reads(
-    stack: AsyncExitStack, settings: Settings, registry: CollectorRegistry, database: Database, log: Log
+    stack: AsyncExitStack, settings: Settings, registry: CollectorRegistry, database: Database, current: CurrentLog
 ) -> Opened:
     """Opens the read side until the stack is closed."""
-    reads = Reads(settings, database, log)
+    reads = Reads(settings, database, current)
     products = Products(reads, reads.model(PRODUCTS, presented.product))
     orders = Orders(reads, reads.model(ORDERS, presented.order))
     accounts = Accounts(reads, reads.model(ACCOUNTS, presented.account))

@@ -8,7 +8,6 @@ from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import asyncpg
-import structlog
 
 from domain.messages import shard_of
 from infra.batches import Batches
@@ -19,6 +18,7 @@ from infra.cache.link import CacheAway, kept
 from infra.cache.remote import NOTHING, Held, Place, RemoteCache
 from infra.cache.watch import Watch
 from infra.consistency import LOG, Needs, Part, Sight, Visibility
+from infra.current_log import CurrentLog
 from infra.database import Database
 from infra.endings import end
 from infra.errors import NotYetVisible, Unavailable
@@ -45,8 +45,6 @@ FROM (SELECT EXISTS (
     WHERE c.consumer = $2 AND c.generation = $3 AND c.position < known.position) AS undone) AS back
 LEFT JOIN {table} AS r ON r.key = ANY($1::text[])"""
 
-_log = structlog.get_logger("weir.cache")
-
 Loaded = Document | GenerationGone | None
 
 
@@ -57,17 +55,17 @@ class Reads:
     Postgres away: what is cached is still served. Both are asked within bounds, and writes need neither.
     """
 
-    def __init__(self, settings: Settings, database: Database, log: Log) -> None:
-        keys = Keys.of(log.history)
-        self._log = log
+    def __init__(self, settings: Settings, database: Database, current: CurrentLog) -> None:
+        keys = Keys.of(current.history)
+        self._current = current
         self._database = database
         self._capacity, self._most_bytes = settings.l1_entries, settings.l1_bytes
         self.documents: dict[str, Documents[Any]] = {}
         self.visibility = Visibility()
         self.remote = RemoteCache(settings.redis_url, keys, seconds=settings.cache_seconds, answer_seconds=LOOK_SECONDS)
         self.channel = Channel(settings.redis_url, keys.applied, self)
-        self.watch = Watch(database, self.visibility, distrust=self._distrust, found=self._found)
-        database.follow_timeline(lambda timeline: self._found(self._log.on(timeline)))
+        self.watch = Watch(database, self.visibility, distrust=self._distrust, found=current.found)
+        current.follow(self._begin_anew)
         self._loads: Batches[Place, Loaded] = Batches(
             self._load_all, size=LARGEST_LOAD, flights=LOADS, waiting=MOST_WAITING
         )
@@ -87,7 +85,7 @@ class Reads:
 
     def needs_of(self, entity_id: UUID, needs: Needs) -> Needs:
         """What a token asks of a single entity: at most the position of its own shard."""
-        shard = shard_of(entity_id, self._log.shards)
+        shard = shard_of(entity_id, self._current.log.shards)
         return {shard: needs[shard]} if shard in needs else {}
 
     async def see(self, projection: str, needs: Needs, seconds: float) -> Sight:
@@ -196,16 +194,12 @@ class Reads:
                 documents.local.told(key, position)
         self.visibility.told(part, message["p"])
 
-    def _found(self, log: Log) -> None:
-        """Begins anew where Postgres holds another history than it did: all that is known may tell of lost events.
+    def _begin_anew(self, log: Log) -> None:
+        """Postgres holds another history than it did: all that is known may tell of lost events.
 
         A connection to a server that was promoted says so before anything is asked there, so whoever has written to
         it is not shown what only the former knew.
         """
-        if log == self._log:
-            return
-        _log.warning("the log has another history", history=str(log.history))
-        self._log = log
         self.lost()
         self.remote.move(Keys.of(log.history))
         self.channel.move(Keys.of(log.history).applied)

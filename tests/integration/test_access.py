@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -13,6 +14,7 @@ from pydantic import SecretStr
 
 from domain.accounts import (
     ACCOUNTS,
+    AccountDeactivated,
     AccountSessionEnded,
     ChangePassword,
     ChangeRoles,
@@ -25,8 +27,9 @@ from domain.accounts import (
     ReportTokenReuse,
     Role,
 )
-from infra.access import _FROM, _OLDER, PAGE, Revocations
+from infra.access import _FROM, _OLDER, PAGE, Revocations, Stored
 from infra.codec import encode
+from infra.current_log import CurrentLog
 from infra.database import Database
 from infra.event_store import Part
 from infra.keys import Keys
@@ -34,6 +37,7 @@ from infra.settings import Settings
 from infra.tokens import Access, Tokens
 from tests.api_client import api_client
 from tests.builders import register_account
+from tests.current_log import LOG, current_log
 from tests.proxy import proxy_before
 from tests.write_side import WriteSide, connected, context, eventually, request
 
@@ -68,13 +72,13 @@ def access(account_id: UUID, *, version: int = 1, session_id: UUID | None = None
         session_id=session_id or uuid4(),
         version=version,
         scopes=frozenset(),
-        token_id="t",
+        history=LOG.history,
         expires_at=0,
     )
 
 
 async def looked(database: Database) -> Revocations:
-    revocations = Revocations(database)
+    revocations = Revocations(database, CurrentLog(LOG))
     await revocations.look()
     return revocations
 
@@ -83,7 +87,7 @@ async def test_every_process_refuses_what_has_ended_within_two_seconds_though_it
     ours: WriteSide, settings: Settings, database: Database
 ) -> None:
     account_id = await registered(ours)
-    tokens = Tokens(Keys(database), issuer="weir", seconds=900)
+    tokens = Tokens(Keys(database), await current_log(database), issuer="weir", seconds=900)
     issued = await tokens.issue(account_id, {"orders:read"}, session_id=uuid4(), version=1)
     async with AsyncExitStack() as stack:
         apis = [await stack.enter_async_context(api_client(settings)) for _ in range(2)]
@@ -254,3 +258,63 @@ async def test_what_a_lost_event_ended_is_taken_back_and_what_stands_in_its_plac
     await revocations.look()
     assert revocations.ended(access(bea))
     assert not revocations.ended(access(ada))
+
+
+def stored(account_id: UUID, event: Any) -> Stored:
+    """An event that an account begins with, as whoever has stored it tells of it."""
+    written = encode(event)
+    return Stored(account_id, 1, written.type, written.schema_version, written.data)
+
+
+async def test_what_this_process_stored_and_lost_before_its_next_look_ends_nothing_for_longer_than_that(
+    ours: WriteSide, database: Database
+) -> None:
+    account_id, session_id = await registered(ours), uuid4()
+    await told(ours, account_id, EndSession(session_id=uuid4(), by=EndedBy.OWNER))
+    revocations = await looked(database)
+    lost = [AccountSessionEnded(account_id=account_id, session_id=session_id, by=EndedBy.OWNER)]
+    lost_too = AccountDeactivated(account_id=account_id)
+    revocations.stored([stored(account_id, event) for event in (*lost, lost_too)])
+    assert revocations.ended(access(account_id, session_id=session_id, version=0))
+    await revocations.look()
+    assert not revocations.ended(access(account_id, session_id=session_id, version=0))
+
+
+async def test_what_this_process_stores_while_a_look_begins_anew_counts_until_the_next_has_read_it(
+    ours: WriteSide, database: Database
+) -> None:
+    (account_id, session_id), *_ = await ended_sessions(ours, 1)
+    kept = AccountSessionEnded(account_id=account_id, session_id=(later := uuid4()), by=EndedBy.OWNER)
+
+    class Storing(Revocations):
+        async def _recent(self) -> list[Any]:
+            rows = await super()._recent()
+            self.stored([stored(account_id, kept)])
+            return rows
+
+    revocations = Storing(database, CurrentLog(LOG))
+    await revocations.look()
+    assert revocations.ended(access(account_id, session_id=session_id))
+    assert revocations.ended(access(account_id, session_id=later))
+
+
+async def test_what_another_look_has_read_before_this_process_was_told_still_ends_what_it_ended(
+    ours: WriteSide, database: Database
+) -> None:
+    ((account_id, session_id),) = await ended_sessions(ours, 1)
+    await ended_sessions(ours, 1)
+    revocations = await looked(database)
+    again = AccountSessionEnded(account_id=account_id, session_id=session_id, by=EndedBy.OWNER)
+    revocations.stored([stored(account_id, again)])
+    await revocations.look()
+    assert revocations.ended(access(account_id, session_id=session_id))
+
+
+async def test_a_token_of_another_history_has_ended_and_one_of_a_history_that_is_gone_too(database: Database) -> None:
+    log = CurrentLog(LOG)
+    revocations = Revocations(database, log)
+    mine = access(uuid4())
+    assert not revocations.ended(mine)
+    assert revocations.ended(replace(mine, history=None))
+    log.found(LOG.on("promoted"))
+    assert revocations.ended(mine)

@@ -13,6 +13,7 @@ from domain.accounts import ACCOUNTS, ChangeRoles, ChangeUsername, Role
 from infra.access import Revocations, Stored
 from infra.cache.channel import Channel
 from infra.command_handler import CommandHandler
+from infra.current_log import CurrentLog
 from infra.database import Database
 from infra.metrics import new_registry
 from infra.repeating import repeating
@@ -22,6 +23,7 @@ from infra.streams import Keys
 from infra.tokens import Access
 from infra.write_side import open_bulk_write_side, open_write_side
 from tests.builders import register_account
+from tests.current_log import LOG
 from tests.write_side import context, eventually
 
 pytestmark = pytest.mark.anyio
@@ -131,7 +133,7 @@ async def _is(condition: Callable[[], bool]) -> bool:
 
 async def test_a_process_that_is_told_something_or_may_have_missed_it_looks_at_once(settings: Settings) -> None:
     database = Database(settings)
-    connected, told = Revocations(database), Revocations(database)
+    connected, told = (Revocations(database, CurrentLog(LOG)) for _ in range(2))
     assert not connected._news.is_set()
     connected.opened()
     told.announced({})
@@ -142,10 +144,15 @@ async def test_a_process_that_is_told_something_or_may_have_missed_it_looks_at_o
 
 async def test_what_a_process_stored_itself_counts_for_it_before_it_has_looked(settings: Settings) -> None:
     database, account_id, session_id = Database(settings), uuid4(), uuid4()
-    revocations = Revocations(database)
+    revocations = Revocations(database, CurrentLog(LOG))
     told = b'{"account_id": "%b"}' % str(account_id).encode()
     access = Access(
-        account_id=account_id, session_id=session_id, version=1, scopes=frozenset(), token_id="t", expires_at=0
+        account_id=account_id,
+        session_id=session_id,
+        version=1,
+        history=LOG.history,
+        scopes=frozenset(),
+        expires_at=0,
     )
     assert not revocations.ended(access)
     revocations.stored([Stored(account_id, 2, "account.deactivated", 1, told)])

@@ -17,6 +17,7 @@ from api.context import Principal
 from api.queries.events import SPAN, EventFilters, list_events
 from api.queries.pages import Pages
 from infra.cache import Reads
+from infra.current_log import CurrentLog
 from infra.database import Database
 from infra.log import Log, identify
 from infra.settings import Settings
@@ -89,7 +90,7 @@ async def test_no_page_passes_over_an_event(
     await database.execute(_APPEND, [False] * length)
     async with database.acquire() as session:
         log = await identify(session)
-    pages = Writing(database, Reads(settings, database, log), iter(turns))
+    pages = Writing(database, Reads(settings, database, CurrentLog.behind(database, log)), iter(turns))
     found: list[int] = []
     cursor: str | None = None
     while True:

@@ -13,6 +13,7 @@ import jwt
 import pytest
 from pydantic import SecretStr
 
+from infra.current_log import CurrentLog
 from infra.database import Database
 from infra.errors import Unavailable
 from infra.key_rotation import LEAD_SECONDS, RETIRE_SECONDS, NoSuchKey, TwoAreLive, listed, revoke, rotate
@@ -20,6 +21,7 @@ from infra.keys import FRESH_SECONDS, LOOK_SECONDS, READ_SECONDS, RELOAD_SECONDS
 from infra.settings import Settings
 from infra.tokens import LEEWAY_SECONDS, LONGEST_LIFE, InvalidToken, Tokens
 from tests.api_client import api_client
+from tests.current_log import LOG
 from tests.proxy import proxy_before
 from tests.write_side import eventually
 
@@ -36,7 +38,7 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
 
 
 def tokens(keys: Keys) -> Tokens:
-    return Tokens(keys, issuer="weir", seconds=900)
+    return Tokens(keys, CurrentLog(LOG), issuer="weir", seconds=900)
 
 
 async def token(mint: Tokens) -> str:

@@ -20,6 +20,7 @@ from api.queries.pages import Pages
 from api.queries.products import LONGEST_SEARCH, ProductFilters, query_of
 from infra.cache import Reads
 from infra.consistency import Part
+from infra.current_log import CurrentLog
 from infra.database import Database
 from infra.errors import NotYetVisible
 from infra.log import Log, identify
@@ -79,7 +80,7 @@ async def log(database: Database) -> Log:
 
 @pytest.fixture
 async def pages(database: Database, settings: Settings, log: Log) -> AsyncIterator[Pages]:
-    async with Reads(settings, database, log).running() as reads:
+    async with Reads(settings, database, CurrentLog.behind(database, log)).running() as reads:
         assert await reads.watch.ready(5)
         yield Pages(database, reads, at_once=1)
 
@@ -268,7 +269,7 @@ async def test_a_list_goes_by_the_checkpoints_that_it_reads_and_not_by_what_was_
     database: Database, settings: Settings, log: Log
 ) -> None:
     """What a crash of Postgres leaves: the process was told of a position that the read model has lost again."""
-    async with Reads(settings, database, log).running() as reads:
+    async with Reads(settings, database, CurrentLog.behind(database, log)).running() as reads:
         assert await reads.watch.ready(5)
         pages = Pages(database, reads, at_once=1)
         await database.execute("UPDATE log_head SET position = 7")

@@ -23,6 +23,7 @@ from domain.inventory import StockReceived, StockReturned, StockSold
 from domain.messages import Event, Recorded
 from domain.money import Money
 from infra.cache import Reads
+from infra.current_log import CurrentLog
 from infra.database import Database
 from infra.log import Log, identify
 from infra.settings import Settings
@@ -142,7 +143,7 @@ async def catalogue(settings: Settings) -> AsyncIterator[Catalogue]:
     await lay_down(database)
     async with database.session() as session:
         log = await identify(session)
-    async with Reads(settings, database, log).running() as reads:
+    async with Reads(settings, database, CurrentLog.behind(database, log)).running() as reads:
         assert await reads.watch.ready(5)
         yield Catalogue(database, Pages(database, reads, at_once=1), log)
     await database.close()

@@ -33,6 +33,7 @@ from infra.keys import Keys
 from infra.settings import Settings
 from infra.tokens import Tokens
 from tests.api_client import api_client
+from tests.current_log import current_log
 from tests.people import has_account
 from tests.pictures import png
 from tests.write_side import WriteSide, connected, context, eventually, head_held, somebody_waits
@@ -65,12 +66,13 @@ class Person:
     def __init__(self, database: Database, settings: Settings) -> None:
         self.id, self.session = uuid4(), uuid4()
         self.database = database
-        self.tokens = Tokens(Keys(database), issuer=settings.token_issuer, seconds=900)
+        self.issuer = settings.token_issuer
         self.headers: dict[str, str] = {}
 
     async def enters(self, *roles: Role) -> "Person":
         await has_account(self.database, self.id, *roles)
-        issued = await self.tokens.issue(self.id, scopes_of(roles), session_id=self.session, version=1)
+        tokens = Tokens(Keys(self.database), await current_log(self.database), issuer=self.issuer, seconds=900)
+        issued = await tokens.issue(self.id, scopes_of(roles), session_id=self.session, version=1)
         self.headers = {"Authorization": f"Bearer {issued.token}"}
         return self
 

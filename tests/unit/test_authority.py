@@ -1,6 +1,7 @@
 """Who acts is checked at the write itself: on which routes, and by which rule."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Final
 from uuid import UUID
 
@@ -8,7 +9,7 @@ import pytest
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
-from api.commands.authority import acting, acting_as, check
+from api.commands.authority import Acting, acting, acting_as, check
 from api.context import Principal
 from api.endpoint import BODY_METHODS
 from api.main import ROUTERS
@@ -30,7 +31,11 @@ from domain.accounts import (
     RevokeApiKey,
     Role,
 )
+from infra.current_log import CurrentLog
+from infra.event_store import Settled
+from infra.work import Tip, Work
 from tests.builders import ACCOUNT_ID, account_registered
+from tests.current_log import LOG
 
 HERE, THERE, KEY = UUID(int=1), UUID(int=2), UUID(int=3)
 
@@ -155,3 +160,21 @@ def test_an_api_key_is_revoked_once() -> None:
 def test_a_scope_that_nobody_has_cannot_be_asked_for() -> None:
     with pytest.raises(KeyError):
         acting("everything")
+
+
+def test_a_token_of_another_history_writes_nothing_whatever_its_version_says_there() -> None:
+    log = CurrentLog(LOG)
+    tip = Tip((ACCOUNTS, ACCOUNT_ID), LOG.shards, Settled(account(), 1))
+
+    def writes(who: Principal) -> None:
+        targets, decide = Acting(principal=who, needs=MANAGE, log=log).over([], lambda _: None)
+        assert targets == [(ACCOUNTS, ACCOUNT_ID)]
+        decide(Work([tip]))
+
+    ours = replace(token(), history=LOG.history)
+    writes(ours)
+    log.found(LOG.on("promoted"))
+    writes(BY_KEY)
+    writes(replace(ours, history=log.history))
+    with pytest.raises(AccessEnded):
+        writes(ours)

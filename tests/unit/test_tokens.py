@@ -12,8 +12,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from infra.current_log import CurrentLog
 from infra.keys import KeyRing, SigningKey, generate, key_ring, thumbprint
 from infra.tokens import AUDIENCE, REMEMBERED, InvalidToken, Issued, Tokens
+from tests.current_log import LOG
 
 pytestmark = pytest.mark.anyio
 
@@ -39,8 +41,8 @@ class Ring:
         return self._ring.public.get(kid)
 
 
-def tokens(source: Ring | None = None, *, seconds: int = 900) -> Tokens:
-    return Tokens(source or Ring(), issuer="weir", seconds=seconds)
+def tokens(source: Ring | None = None, *, seconds: int = 900, log: CurrentLog | None = None) -> Tokens:
+    return Tokens(source or Ring(), log or CurrentLog(LOG), issuer="weir", seconds=seconds)
 
 
 async def issue(mint: Tokens, *scopes: str) -> Issued:
@@ -59,6 +61,7 @@ def claims(**changed: Any) -> dict[str, Any]:
         "scope": "orders:read orders:write",
         "sid": str(SESSION),
         "ver": 3,
+        "his": str(LOG.history),
     }
     return {name: value for name, value in {**whole, **changed}.items() if value is not None}
 
@@ -134,6 +137,8 @@ ATTACKS: dict[str, Callable[[], str]] = {
     "a version that is text": lambda: signed(claims(ver="3")),
     "a version that is true": lambda: signed(claims(ver=True)),
     "a version before the first": lambda: signed(claims(ver=0)),
+    "a history that is no id": lambda: signed(claims(his="here")),
+    "a history that is a number": lambda: signed(claims(his=7)),
     "nothing": lambda: "",
     "one dot": lambda: ".",
     "four parts": lambda: signed(claims()) + ".AA",
@@ -150,7 +155,7 @@ async def test_a_token_that_we_issued_says_who_and_what() -> None:
     access = await tokens().verify(issued.token)
     assert access.account_id == ACCOUNT
     assert access.scopes == {"orders:read", "orders:write"}
-    assert (access.session_id, access.version) == (SESSION, 3)
+    assert (access.session_id, access.version, access.history) == (SESSION, 3, LOG.history)
     assert (issued.expires_in, issued.scope) == (900, "orders:read orders:write")
 
 
@@ -185,6 +190,29 @@ async def test_a_remembered_token_expires_all_the_same() -> None:
     token = signed(claims(iat=now - 890, exp=now - 2))
     assert (await verifier.verify(token)).expires_at == now - 2
     assert verifier.remembered(token) is None
+
+
+async def test_a_token_names_the_history_that_its_version_is_of_as_long_as_it_lives() -> None:
+    log = CurrentLog(LOG)
+    mint = tokens(log=log)
+    before = (await issue(mint)).token
+    log.found(LOG.on("2"))
+    after = (await issue(mint)).token
+    histories = [(await mint.verify(token)).history for token in (before, after)]
+    assert histories == [LOG.history, LOG.on("2").history]
+
+
+async def test_a_token_of_the_release_before_is_of_the_history_of_now_unless_that_began_after_it() -> None:
+    log = CurrentLog(LOG)
+    verifier, old = tokens(log=log), signed(claims(his=None))
+    assert (await verifier.verify(old)).history == LOG.history
+    log.found(LOG.on("2"))
+    assert (await verifier.verify(old)).history == LOG.history
+    unseen = signed(claims(his=None))
+    assert (await verifier.verify(unseen)).history is None
+    later = int(log.since) + 1
+    young = signed(claims(his=None, iat=later, exp=later + 900))
+    assert (await verifier.verify(young)).history == LOG.on("2").history
 
 
 async def test_a_refused_token_is_not_remembered() -> None:
