@@ -76,7 +76,7 @@ async def _by_api_key(resources: Resources, key: bytes) -> Principal:
         raise Problem("unauthenticated") from None
     if revocations.key_ended(bearer.key_id):
         raise Problem("unauthenticated")
-    return Principal(id=bearer.account_id, scopes=bearer.scopes, api_key_id=bearer.key_id)
+    return Principal(id=bearer.account_id, scopes=bearer.scopes, version=bearer.version, api_key_id=bearer.key_id)
 
 
 def invalid_token() -> Problem:

@@ -31,8 +31,8 @@ _WAIT = re.compile(rb"(?:^|[,;\s])wait\s*=\s*\"?([0-9]{1,6})")
 class Principal:
     """Who asks, and what they may do: in a session that began with a password, or with an API key.
 
-    ``version`` is that of the account's stream when the token was issued, in that ``history`` of the log; of a key
-    they say nothing.
+    ``version`` is that of the account's stream when the token was issued, in that ``history`` of the log, or when the
+    key was last looked at.
     """
 
     id: UUID

@@ -83,7 +83,7 @@ class Attempt:
         self.refused = _refusal(work, tips[0], decide, context)
         self.drafts, self.answer = work.drafts, work.answer
 
-    def request(self, premises: Sequence[Draft]) -> AppendRequest:
+    def request(self, premises: Sequence[Draft | None]) -> AppendRequest:
         """What the log is asked; void as soon as one of the premises is."""
         claims: Sequence[ClaimChange] = ()
         allowances: Sequence[AllowanceChange] = ()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from itertools import repeat
 from typing import NamedTuple
 
 from infra.attempts import Attempt, CommandContext, Decide, Refused, exceeded, same_request, taken
@@ -48,8 +49,12 @@ class Begun(NamedTuple):
             return error
 
 
-def begin(beginnings: Sequence[Beginning], tips: Tips, lanes: Sequence[Appender]) -> list[Begun]:
+def begin(
+    beginnings: Sequence[Beginning], tips: Tips, lanes: Sequence[Appender], resting_on: Sequence[Tip] = ()
+) -> list[Begun]:
     """Decides them and gives them places in the next batches. What goes wrong with one comes with its answer.
+
+    Each is stored only if the streams that they rest on still end as in these tips.
 
     With several ``lanes`` Postgres reads one batch while it stores another. Nothing here builds on anything else, but
     of those that want the same unique key the first shall have it: they go the same way.
@@ -57,7 +62,7 @@ def begin(beginnings: Sequence[Beginning], tips: Tips, lanes: Sequence[Appender]
     Each step is taken for all of them before the next: so its code stays in the processor's caches, which is worth a
     third of the time.
     """
-    begun = [[tips.begun(target) for target in beginning.targets] for beginning in beginnings]
+    begun = [[*map(tips.begun, beginning.targets), *resting_on] for beginning in beginnings]
     attempts = [_attempt(*each) for each in zip(beginnings, begun, strict=True)]
     return [_sent(*each, lanes) for each in zip(beginnings, attempts, strict=True)]
 
@@ -73,7 +78,9 @@ def _sent(beginning: Beginning, attempt: Attempt | Exception, lanes: Sequence[Ap
     try:
         if isinstance(attempt, Exception):
             raise attempt
-        request = attempt.request(premises=())
+        # Nobody builds on the streams that are begun; of the others the append confirms the very event they end with.
+        known = len(beginning.targets)
+        request = attempt.request([*repeat(None, known), *attempt.drafts[known:]])
         lane = request.claims[0].digest[0] % len(lanes) if request.claims else 0
         return Begun(beginning, attempt.refused, lanes[lane].enqueue(request))
     except Exception as error:

@@ -25,7 +25,7 @@ from infra.idempotency import Act, Answered, KeysInFlight, Repeats, find, once
 from infra.metrics import Races
 from infra.tips import Tips
 from infra.turns import Turns
-from infra.work import Name, Target, Work
+from infra.work import Name, Target, Work, name_of
 
 S = TypeVar("S")
 
@@ -98,8 +98,12 @@ class CommandHandler:
             return None
         return await self._replay(Replayed(*kept), decider)
 
-    async def begin_all(self, groups: Iterable[Sequence[Beginning]]) -> Sequence[Exception | None]:
+    async def begin_all(
+        self, groups: Iterable[Sequence[Beginning]], *, resting_on: Sequence[Target] = ()
+    ) -> Sequence[Exception | None]:
         """Carry out units of work that begin all of their streams: so many that none gets a task of its own.
+
+        ``resting_on`` are streams whose states all of them are decided on as well; each append confirms these.
 
         Others have the loop after each group, the appender among them, which has batches to send; so a group is small,
         and is made when its turn comes.
@@ -110,22 +114,25 @@ class CommandHandler:
         begun: list[Begun] = []
         try:
             for group in groups:
-                begun += begin(group, self._tips, self._lanes)
+                begun += begin(group, self._tips, self._lanes, await self._tips.loaded(resting_on))
                 await asyncio.sleep(0)
             endings = [await each.ending() for each in begun]
         finally:
             for each in begun:
                 each.answer.cancel()  # where this was cancelled: what has not been sent need not be
         there = [place for place, ending in enumerate(endings) if isinstance(ending, BegunByOthers)]
-        again = await asyncio.gather(*[self._read_and_carry_out(begun[place].beginning) for place in there])
+        if there:
+            self._tips.doubt(map(name_of, resting_on))
+        again = await asyncio.gather(*[self._read_and_carry_out(begun[place].beginning, resting_on) for place in there])
         for place, ending in zip(there, again, strict=True):
             endings[place] = ending
         return endings
 
-    async def _read_and_carry_out(self, beginning: Beginning) -> Exception | None:
-        """Read the stream that is there already, and let the rules say so."""
+    async def _read_and_carry_out(self, beginning: Beginning, resting_on: Sequence[Target]) -> Exception | None:
+        """Read the streams that are not as they were thought to be, and let the rules say what comes of it."""
+        targets, decide, context = beginning
         try:
-            await self.carry_out(*beginning)
+            await self.carry_out([*targets, *resting_on], decide, context)
         except Exception as error:
             return error
         return None

@@ -63,7 +63,7 @@ def check(account: Account | None, principal: Principal, needs: frozenset[str]) 
 
 def _ended(account: Account, principal: Principal) -> bool:
     if principal.api_key_id is not None:
-        return account.endings.of(principal.api_key_id)
+        return account.endings.of_key(principal.api_key_id, principal.version)
     session_id, version = principal.session_id, principal.version
     return session_id is None or account.endings.of_token(session_id, version)
 

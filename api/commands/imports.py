@@ -62,7 +62,15 @@ async def import_products(
     media = MEDIA.get(request.headers.get("content-type", "").partition(";")[0].strip().lower())
     if media is None:  # the edge has looked at bodies; there is none
         raise Problem("unsupported-media-type")
-    new = NewImport(new_id(), importer.id, media, context.request_id)
+    new = NewImport(
+        import_id=new_id(),
+        account_id=importer.id,
+        media=media,
+        correlation=context.request_id,
+        session_id=importer.session_id,
+        api_key_id=importer.api_key_id,
+        account_version=importer.version,
+    )
 
     async def conditions(known_by: bytes) -> CommandContext:
         stands_for(request.scope, known_by)

@@ -75,12 +75,15 @@ class Ended:
 class Endings:
     """All that an account's events have ended, in bounded memory.
 
-    ``last`` are the sessions that ended last. ``forgotten`` is the version up to which others ended that are not named
-    any more: a token from before it is not trusted, and its owner gets a newer one for the asking. Of ``keys`` and
-    ``keys_forgotten`` the same is true: however many sessions end, no key comes back to life by it.
+    ``cut`` is for tokens, and ``sessions`` for what began in a session and goes on without a newer token: that outlives
+    a change of roles, which only wants newer tokens. ``last`` are the sessions that ended last. ``forgotten`` is the
+    version up to which others ended that are not named any more: a token from before it is not trusted, and its owner
+    gets a newer one for the asking. Of ``keys`` and ``keys_forgotten`` the same is true: however many sessions end, no
+    key comes back to life by it.
     """
 
     cut: Cut = Cut()
+    sessions: Cut = Cut()
     last: tuple[Ended, ...] = ()
     forgotten: int = 0
     keys: tuple[Ended, ...] = ()
@@ -92,7 +95,9 @@ class Endings:
             case None:
                 return self
             case Cut() as cut:
-                return replace(self, cut=self.cut.then(cut))
+                roles_alone = isinstance(event, AccountRolesChanged)
+                sessions = self.sessions if roles_alone else self.sessions.then(cut)
+                return replace(self, cut=self.cut.then(cut), sessions=sessions)
             case gone if isinstance(event, AccountApiKeyRevoked):
                 keys, forgotten = _named((*self.keys, Ended(version, gone)), self.keys_forgotten)
                 return replace(self, keys=keys, keys_forgotten=forgotten)
@@ -103,6 +108,14 @@ class Endings:
     def of_token(self, session_id: UUID, version: int) -> bool:
         """Whether a token of the session, issued at that version of the stream, counts no more."""
         return version < self.forgotten or self.cut.ends(session_id, version) or self.of(session_id)
+
+    def of_session(self, session_id: UUID, version: int) -> bool:
+        """Whether a session that was good at that version of the stream has ended since, or perhaps has."""
+        return version < self.forgotten or self.sessions.ends(session_id, version) or self.of(session_id)
+
+    def of_key(self, key_id: UUID, version: int) -> bool:
+        """The same of an API key."""
+        return version < self.keys_forgotten or self.of(key_id)
 
     def of(self, session_or_key: UUID) -> bool:
         """Whether the session or API key is one of those that ended last."""

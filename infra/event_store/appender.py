@@ -119,7 +119,7 @@ class Appender:
                 # The server is slow. It was not sent, so the client may be told so while it still listens.
                 _fail([waiting], Unavailable("the log could not be written in time"))
                 continue
-            if not future.done() and not any(premise.broken for premise in request.premises):
+            if not future.done() and not any(premise is not None and premise.broken for premise in request.premises):
                 batch.append(waiting)
                 continue
             # What was decided on this one is void too: those behind it in the queue see it broken.
@@ -215,12 +215,13 @@ def _settle(request: AppendRequest, verdict: Appended) -> None:
     for part, premise in zip(request.parts, request.premises, strict=False):
         if part.events:
             position += len(part.events)
-            premise.settle(Last(position, verdict.recorded))
+            if premise is not None:
+                premise.settle(Last(position, verdict.recorded))
 
 
 def _break(request: AppendRequest) -> None:
     for part, premise in zip(request.parts, request.premises, strict=False):
-        if part.events:
+        if part.events and premise is not None:
             premise.broken = True
 
 

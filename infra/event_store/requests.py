@@ -86,15 +86,16 @@ class IdempotencyKey:
 class AppendRequest:
     """All or nothing: every part at its version, every claim free, every allowance there, the key unused.
 
-    With ``premises``, one for each part, the log must also hold the very events that these end with. ``size`` counts
-    its events, ``rows`` its events and parts: what it costs Postgres, and ``weight`` its bytes.
+    With ``premises``, one for each part, the log must also hold the very events that these end with; None is for a
+    part on which nobody builds. ``size`` counts its events, ``rows`` its events and parts: what it costs Postgres, and
+    ``weight`` its bytes.
     """
 
     parts: Sequence[Part]
     metadata: bytes = b"{}"
     claims: Sequence[ClaimChange] = ()
     key: IdempotencyKey | None = None
-    premises: Sequence[Premise] = ()
+    premises: Sequence[Premise | None] = ()
     allowances: Sequence[AllowanceChange] = ()
     size: int = field(init=False)
     rows: int = field(init=False)

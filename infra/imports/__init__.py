@@ -4,7 +4,7 @@
 
     uploading ──▶ waiting ──claim──▶ running ──▶ finished | failed
         │                              │  ▲
-        └─▶ given up: swept            └──┘ each claim has an epoch of its own, and what is written under an older one
+        └─▶ abandoned                  └──┘ each claim has an epoch of its own, and what is written under an older one
                                             changes nothing
 """
 

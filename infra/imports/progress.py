@@ -20,7 +20,7 @@ WORK: Final = DueWork(
     key=("import_id",),
     open="state IN ('waiting', 'running')",
     answers="import_id, account_id, media, correlation, epoch, attempts, total - done - failed AS left, line,"
-    ' "offset", jsonb_array_length(errors) AS told',
+    ' "offset", jsonb_array_length(errors) AS told, session_id, api_key_id, account_version',
     due="wake_at",
     fence="epoch",
     claiming="state = 'running', attempts = attempts + 1, started_at = coalesce(started_at, clock_timestamp())",
@@ -33,7 +33,8 @@ class Claimed(NamedTuple):
     """An import that is this worker's for a turn. ``line`` and ``offset`` are where its next record begins.
 
     ``left`` are the rows behind that, None until the file has been looked through; ``told`` the faults that it has told
-    already; ``attempts`` the claims since its last checkpoint, this included.
+    already; ``attempts`` the claims since its last checkpoint, this included. It was begun in the session or with the
+    API key, which were good at ``account_version``; an import of a release before this one names neither.
     """
 
     import_id: UUID
@@ -46,6 +47,9 @@ class Claimed(NamedTuple):
     line: int
     offset: int
     told: int
+    session_id: UUID | None = None
+    api_key_id: UUID | None = None
+    account_version: int = 0
 
     @property
     def lease(self) -> Lease:
@@ -96,7 +100,15 @@ async def conclude(database: Database, mine: Claimed) -> bool:
     return await WORK.settle(database, mine, "state = 'finished', finished_at = clock_timestamp()")
 
 
-async def give_up(database: Database, mine: Claimed, error: dict[str, Any]) -> bool:
-    """Nothing more will come of it, for a reason that is in the file or about it as a whole."""
-    failed = "state = 'failed', finished_at = clock_timestamp(), errors = errors || $1::jsonb"
-    return await WORK.settle(database, mine, failed, orjson.dumps([error]))
+async def give_up(
+    database: Database, mine: Claimed, errors: Sequence[dict[str, Any]], *, done: int = 0, failed: int = 0
+) -> bool:
+    """Nothing more will come of it, for a reason that is in the file or about it as a whole, the last of the errors.
+
+    ``done`` and ``failed`` are what has become of rows since the last checkpoint.
+    """
+    ended = (
+        "state = 'failed', finished_at = clock_timestamp(), errors = errors || $1::jsonb, done = done + $2,"
+        " failed = failed + $3"
+    )
+    return await WORK.settle(database, mine, ended, orjson.dumps(errors), done, failed)

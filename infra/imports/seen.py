@@ -28,7 +28,7 @@ async def see(database: Database, import_id: UUID) -> Seen | None:
     """The import, once its file is there."""
     row = await database.fetchrow(
         "SELECT import_id, account_id, state, total, done, failed, errors, created_at, started_at, finished_at"
-        " FROM imports WHERE import_id = $1 AND state <> 'uploading'",
+        " FROM imports WHERE import_id = $1 AND state NOT IN ('uploading', 'abandoned')",
         import_id,
     )
     return Seen(*row)._replace(errors=orjson.loads(row["errors"])) if row else None

@@ -8,30 +8,36 @@ from infra.storage import Storage
 
 ABANDONED_MINUTES: Final = 20
 """Longer than an upload may take."""
+DURABLE_MINUTES: Final = 60
+"""An end is on every standby by then. One that was lost in a failover makes the rest of the rows due again, for which
+the file must be there. And whoever still wrote to the file of an upload that was given up does so no more."""
 KEPT_DAYS: Final = 30
 AT_ONCE: Final = 100
 
 
-async def abandon_uploads(database: Database, storage: Storage) -> int:
-    """Gives up uploads whose process must have died, with what there may be of their files; answers how many."""
-    rows = await database.fetch(
-        "SELECT import_id, media FROM imports"
-        " WHERE state = 'uploading' AND created_at < now() - make_interval(mins => $1) LIMIT $2",
+async def abandon_uploads(database: Database) -> int:
+    """Gives up uploads whose process must have died; answers how many.
+
+    Only the row says so, and under its lock: a process that wakes now either has made an import of it, or cannot any
+    more. What there may be of the file goes with those of imports that are over.
+    """
+    done = await database.execute(
+        "UPDATE imports SET state = 'abandoned', finished_at = clock_timestamp() WHERE import_id IN ("
+        " SELECT import_id FROM imports WHERE state = 'uploading' AND created_at < now() - make_interval(mins => $1)"
+        " LIMIT $2 FOR UPDATE SKIP LOCKED)",
         ABANDONED_MINUTES,
         AT_ONCE,
     )
-    for row in rows:
-        await storage.delete(file_of(row["import_id"], row["media"]))
-    await database.execute(
-        "DELETE FROM imports WHERE import_id = ANY ($1) AND state = 'uploading'", [row["import_id"] for row in rows]
-    )
-    return len(rows)
+    return int(done.rpartition(" ")[2])
 
 
 async def discard_files(database: Database, storage: Storage) -> int:
-    """Deletes the files of imports that have come to their end; answers how many."""
+    """Deletes the files of imports that came to their end long enough ago; answers how many."""
     rows = await database.fetch(
-        "SELECT import_id, media FROM imports WHERE file_kept AND state IN ('finished', 'failed') LIMIT $1", AT_ONCE
+        "SELECT import_id, media FROM imports WHERE file_kept AND state IN ('finished', 'failed', 'abandoned')"
+        " AND finished_at < now() - make_interval(mins => $1) LIMIT $2",
+        DURABLE_MINUTES,
+        AT_ONCE,
     )
     for row in rows:
         await storage.delete(file_of(row["import_id"], row["media"]))

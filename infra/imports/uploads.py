@@ -23,12 +23,18 @@ class TooManyImports(Exception):
 
 
 class NewImport(NamedTuple):
-    """An import to be made."""
+    """An import to be made, by somebody in a session or with an API key.
+
+    ``account_version`` is that of the account's stream as of which these were good.
+    """
 
     import_id: UUID
     account_id: UUID
     media: Media
     correlation: str
+    session_id: UUID | None = None
+    api_key_id: UUID | None = None
+    account_version: int = 0
 
 
 def file_of(import_id: UUID, media: Media) -> str:
@@ -47,14 +53,11 @@ async def begin(database: Database, new: NewImport, context: Conditions) -> bool
         if await find(connection, context) is not None:
             return True
         row = await connection.fetchrow(
-            "INSERT INTO imports (import_id, account_id, media, correlation, state)"  # noqa: S608
-            " SELECT $1, $2, $3, $4, 'uploading'"
+            "INSERT INTO imports (import_id, account_id, media, correlation, session_id, api_key_id, account_version,"  # noqa: S608
+            " state) SELECT $1, $2, $3, $4, $5, $6, $7, 'uploading'"
             f" WHERE (SELECT count(*) FROM imports WHERE account_id = $2 AND {UNFINISHED}) < {MOST_UNFINISHED}"
             " RETURNING import_id",
-            new.import_id,
-            new.account_id,
-            new.media,
-            new.correlation,
+            *new,
         )
         if row is None:
             raise TooManyImports

@@ -136,9 +136,7 @@ WRITES: Final[Mapping[str, Write]] = {
         uuid4(), Image(digest="0" * 64, content_type="image/png", size=1), b"x"
     ),
     "infra.image_files.ImageFiles.sweep": lambda database: files(database).sweep(_is_shown),
-    "infra.imports.sweeping.abandon_uploads": lambda database: imports.abandon_uploads(
-        database, Folder(Path(gettempdir()))
-    ),
+    "infra.imports.sweeping.abandon_uploads": imports.abandon_uploads,
     "infra.imports.sweeping.forget_old": imports.forget_old,
     "infra.imports.uploads.begin": lambda database: imports.begin(database, NEW, KEYED),
     "infra.imports.uploads.discard": lambda database: imports.discard(database, uuid4()),

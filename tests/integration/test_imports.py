@@ -19,10 +19,11 @@ from infra.command_handler import CommandHandler
 from infra.errors import OutcomeUnknown, Unavailable
 from infra.imports.uploads import MOST_UNFINISHED
 from infra.settings import Settings
+from infra.work import Target
 from tests.importing import CSV, HEADER, NDJSON, faults, importing, row, written
 from tests.s3_stand_in import S3StandIn, s3_settings
 from tests.serving import serving
-from tests.write_side import context, write_side
+from tests.write_side import connected, context, write_side
 from workers.imports.carrying import product_of
 from workers.imports.reading import CHUNK
 
@@ -206,6 +207,7 @@ async def test_a_file_in_a_bucket_is_read_on_from_where_the_last_turn_ended(sett
             await scene.database.execute("UPDATE imports SET wake_at = now(), leased_until = NULL")
             seen = await scene.done(import_id)
             assert (seen["done"], seen["failed"], seen["errors"]) == (len(rows), 0, [])
+            await scene.database.execute("UPDATE imports SET finished_at = finished_at - interval '61 minutes'")
             await scene.importer.tidy()
         assert not stand_in.things
     assert len([line for line in stand_in.seen if line.startswith("GET")]) > 4
@@ -220,16 +222,15 @@ class Faltering:
         self._every = every
         self.calls = 0
 
-    async def now(self, *asked: Any) -> Any:
-        return await self._inner.now(*asked)
-
-    async def begin_all(self, groups: Iterable[Sequence[Beginning]]) -> Sequence[Exception | None]:
+    async def begin_all(
+        self, groups: Iterable[Sequence[Beginning]], *, resting_on: Sequence[Target] = ()
+    ) -> Sequence[Exception | None]:
         begun = [beginning for group in groups for beginning in group]
         self.calls += len(begun)
         falters = self.calls // self._every > (self.calls - len(begun)) // self._every
         if falters and isinstance(self._error, Unavailable):
             return [*(None for _ in begun[1:]), self._error]
-        endings = await self._inner.begin_all([begun])
+        endings = await self._inner.begin_all([begun], resting_on=resting_on)
         return [*endings[1:], self._error] if falters else endings
 
 
@@ -275,7 +276,7 @@ async def test_only_one_worker_is_at_an_import_and_a_former_one_counts_nothing(s
             imports.WORK.release(scene.database, former),
             imports.WORK.put_off(scene.database, former, "late"),
             imports.conclude(scene.database, former),
-            imports.give_up(scene.database, former, {}),
+            imports.give_up(scene.database, former, [{}]),
         ):
             assert not await write
         assert (await scene.seen(import_id))["done"] == 10
@@ -445,11 +446,58 @@ async def test_what_is_over_is_cleared_away(settings: Settings) -> None:
             " VALUES (gen_random_uuid(), gen_random_uuid(), 'csv', 'uploading', now() - interval '21 minutes')"
         )
         await scene.importer.tidy()
+        assert {path.name for path in folder.iterdir()} == {f"{over}.csv", f"{open_}.csv"}
+        await scene.database.execute("UPDATE imports SET finished_at = finished_at - interval '61 minutes'")
+        await scene.importer.tidy()
         assert [path.name for path in folder.iterdir()] == [f"{open_}.csv"]
         assert (await scene.seen(over))["done"] == 1
-        assert len(await scene.database.fetch("SELECT FROM imports")) == 2
+        states = await scene.database.fetch("SELECT state FROM imports ORDER BY state")
+        assert [row["state"] for row in states] == ["abandoned", "finished", "waiting"]
         await scene.database.execute(
             "UPDATE imports SET created_at = now() - interval '31 days', finished_at = finished_at - interval '31 days'"
         )
         await scene.importer.tidy()
         assert [row["import_id"] for row in await scene.database.fetch("SELECT import_id FROM imports")] == [open_]
+
+
+async def test_an_import_whose_end_was_lost_in_a_failover_goes_on_with_its_file(settings: Settings) -> None:
+    async with importing(settings) as scene:
+        import_id = await scene.upload(written(row(number) for number in range(10)))
+        await scene.done(import_id)
+        await scene.importer.tidy()
+        # The standby had heard of the first checkpoint, and not of the end.
+        await scene.database.execute(
+            "UPDATE imports SET state = 'running', done = 9, finished_at = NULL, wake_at = now(), leased_until = NULL,"
+            ' line = 11, "offset" = (SELECT $1::bigint)',
+            len(written(row(number) for number in range(9))),
+        )
+        seen = await scene.done(import_id)
+        assert (seen["state"], seen["done"], seen["errors"]) == ("finished", 10, [])
+
+
+async def test_a_process_that_wakes_after_its_upload_was_given_up_makes_no_import_of_it(
+    settings: Settings,
+) -> None:
+    async with importing(settings) as scene:
+        new = imports.NewImport(uuid4(), scene.staff.id, "csv", "r")
+        await imports.begin(scene.database, new, await _without_a_key(b""))
+        await scene.database.execute("UPDATE imports SET created_at = now() - interval '21 minutes'")
+        assert await imports.abandon_uploads(scene.database) == 1
+        with pytest.raises(Unavailable):
+            await imports.uploaded(scene.database, new, await _without_a_key(b""))
+        assert await imports.see(scene.database, new.import_id) is None
+
+
+async def test_an_upload_that_becomes_an_import_at_this_moment_is_not_given_up(
+    settings: Settings, database_url: str
+) -> None:
+    async with importing(settings) as scene:
+        new = imports.NewImport(uuid4(), scene.staff.id, "csv", "r")
+        await imports.begin(scene.database, new, await _without_a_key(b""))
+        await scene.database.execute("UPDATE imports SET created_at = now() - interval '21 minutes'")
+        async with connected(database_url) as other, other.transaction():
+            await other.execute("UPDATE imports SET state = 'waiting' WHERE import_id = $1", new.import_id)
+            assert await imports.abandon_uploads(scene.database) == 0
+        seen = await imports.see(scene.database, new.import_id)
+        assert seen is not None
+        assert seen.state == "waiting"

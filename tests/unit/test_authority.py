@@ -42,7 +42,7 @@ HERE, THERE, KEY = UUID(int=1), UUID(int=2), UUID(int=3)
 OTHERWISE: Final = {
     "POST /v1/orders": "a customer's own order, which waits for its payment",
     "POST /v1/orders/{order_id}/cancel": "a customer's own order; one of another customer is cancelled by acting()",
-    "POST /v1/products/import": "a file: the worker asks what its owner may do before each of its chunks",
+    "POST /v1/products/import": "a file: the worker rests the append of each row on what its owner may do",
 }
 """Writes of somebody signed in that do not go through a sender of an authority, and why."""
 

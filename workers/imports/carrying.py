@@ -6,12 +6,13 @@ lets the log answer as it did the first time; the product's id is what still hol
 
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import structlog
 from asyncpg import PostgresError
 
+from domain.accounts import ACCOUNTS
 from domain.errors import AlreadyExists, Refusal
 from infra.attempts import CommandContext
 from infra.beginnings import Beginning
@@ -20,6 +21,8 @@ from infra.errors import AWAY, IdempotencyKeyInFlight, TooBusy
 from infra.event_store.appender import ONE_AT_FAULT
 from infra.imports import Claimed
 from infra.new_product import new_product_work
+from infra.work import Target, Work
+from workers.imports.owner import STOPPED, check
 from workers.imports.records import Record
 from workers.imports.rows import Fault, ReadRow, Row, read
 
@@ -41,26 +44,44 @@ _FINGERPRINT: Final = bytes(32)
 _log = structlog.get_logger("weir.imports")
 
 
+class Carried(NamedTuple):
+    """What has become of rows: how many are products, and what was wrong with which.
+
+    ``stopped`` is why the import may not go on, if it may not: then some of the rows are neither.
+    """
+
+    done: int
+    faults: Sequence[Fault]
+    stopped: Refusal | None
+
+
 class Carrier:
-    """Carries out the rows of one import."""
+    """Carries out the rows of one import, each only while its owner may: their account goes along in every append."""
 
     def __init__(self, commands: CommandHandler, importing: Claimed) -> None:
         self._commands = commands
+        self._importing = importing
+        self._owner: Target = (ACCOUNTS, importing.account_id)
         self._import_id = importing.import_id
         self._principal = f"import:{importing.import_id}"
         self._actor = str(importing.account_id)
         self._correlation = importing.correlation
 
-    async def carry_out(self, read_row: ReadRow, records: Sequence[Record]) -> list[Fault]:
-        """All of them at once; answers what is wrong with those that are no products or that the shop refuses.
+    async def carry_out(self, read_row: ReadRow, records: Sequence[Record]) -> Carried:
+        """All of them at once; tells what is wrong with those that are no products or that the shop refuses.
 
         Raises one of :data:`NOT_THE_ROWS_FAULT`, once all have ended: then nothing can be said of any of them.
         """
         lines: list[int] = []
         faults: list[Fault] = []
-        endings = await self._commands.begin_all(self._groups(read_row, records, lines, faults))
-        found = [self._fault(line, ending) for line, ending in zip(lines, endings, strict=True) if ending is not None]
-        return sorted([*faults, *(fault for fault in found if fault is not None)])
+        groups = self._groups(read_row, records, lines, faults)
+        endings = await self._commands.begin_all(groups, resting_on=[self._owner])
+        stopped = [ending for ending in endings if isinstance(ending, STOPPED)]
+        for line, ending in zip(lines, endings, strict=True):
+            if ending is not None and not isinstance(ending, STOPPED) and (fault := self._fault(line, ending)):
+                faults.append(fault)
+        done = len(records) - len(faults) - len(stopped)
+        return Carried(done, sorted(faults), stopped[0] if stopped else None)
 
     def _groups(
         self, read_row: ReadRow, records: Sequence[Record], lines: list[int], faults: list[Fault]
@@ -88,7 +109,13 @@ class Carrier:
             idempotency_key=str(line),
             fingerprint=_FINGERPRINT,
         )
-        return Beginning(*new_product_work(product_of(self._import_id, line), row.product), context)
+        targets, add = new_product_work(product_of(self._import_id, line), row.product)
+
+        def decide(work: Work) -> None:
+            check(work.state(*self._owner), self._importing)
+            add(work)
+
+        return Beginning(targets, decide, context)
 
     def _fault(self, line: int, ending: Exception) -> Fault | None:
         match ending:

@@ -19,7 +19,7 @@ from infra.storage import Storage
 from infra.telemetry import REQUEST_ID
 from workers.imports.carrying import NOT_THE_ROWS_FAULT
 from workers.imports.rows import BadFile, Fault
-from workers.imports.turn import ImportMetrics, LostIt, NotEntitled, Turn
+from workers.imports.turn import ImportMetrics, LostIt, Stopped, Turn
 
 TURN_SECONDS: Final = 5.0
 """Then somebody else's import may have its turn, or the process its drain."""
@@ -72,9 +72,8 @@ class Importer:
                 await self._work(mine)
         except LostIt:
             _log.warning("import lost", import_id=str(mine.import_id))
-        except NotEntitled:
-            told = "Whose import it is may not change the catalogue any more."
-            await self._give_up(mine, Fault(mine.line, "insufficient-scope", told))
+        except Stopped as stopped:
+            await self._stop(mine, stopped)
         except BadFile as bad:
             await self._give_up(mine, bad.at(1))
         except NOT_THE_ROWS_FAULT as error:
@@ -92,7 +91,7 @@ class Importer:
 
     async def tidy(self) -> None:
         """Clears away uploads that nobody ends, files that nobody reads again, rows that nobody asks for."""
-        await imports.abandon_uploads(self._database, self._storage)
+        await imports.abandon_uploads(self._database)
         await imports.discard_files(self._database, self._storage)
         await imports.forget_old(self._database)
 
@@ -106,8 +105,14 @@ class Importer:
         elif await imports.conclude(self._database, mine):
             _log.info("import finished", import_id=str(mine.import_id))
 
+    async def _stop(self, mine: Claimed, stopped: Stopped) -> None:
+        """With what has become of rows that no checkpoint tells of: what was done is done."""
+        told = [fault.told() for fault in (*stopped.faults, stopped.reason)]
+        if await imports.give_up(self._database, mine, told, done=stopped.done, failed=stopped.failed):
+            _log.info("import stopped", import_id=str(mine.import_id), code=stopped.reason.code)
+
     async def _give_up(self, mine: Claimed, fault: Fault) -> None:
-        if await imports.give_up(self._database, mine, fault.told()):
+        if await imports.give_up(self._database, mine, [fault.told()]):
             _log.info("import failed", import_id=str(mine.import_id), code=fault.code)
 
 

@@ -13,8 +13,7 @@ from typing import Final, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from domain.accounts import ACCOUNTS
-from domain.accounts.scopes import scopes_of
+from domain.errors import Refusal
 from infra import imports
 from infra.collector import held_off
 from infra.command_handler import CommandHandler
@@ -35,12 +34,24 @@ MOST_TOLD: Final = 100
 """Faults that an import tells; it counts them all."""
 
 
-CATALOGUE: Final = "catalogue:write"
-"""What whoever imports must be allowed to do, before each chunk: an import may outlive its owner's roles by hours."""
+class Stopped(Exception):
+    """The import may not go on; ``reason`` says why, and since which line.
 
+    ``done``, ``failed`` and ``faults``, those of them that are told, are what has become of rows behind that. They are
+    written with its end, and not as a checkpoint: that would pass over rows which are neither.
+    """
 
-class NotEntitled(Exception):
-    """Whose import it is may not change the catalogue any more."""
+    def __init__(self, reason: Fault) -> None:
+        super().__init__(reason.detail)
+        self.reason = reason
+        self.done = self.failed = 0
+        self.faults: list[Fault] = []
+
+    def add(self, landed: "Landed", most: int) -> None:
+        """What has become of one more chunk; at most so many faults are told in all."""
+        self.done += landed.done
+        self.failed += len(landed.faults)
+        self.faults += landed.faults[: max(0, most - len(self.faults))]
 
 
 class LostIt(Exception):
@@ -63,6 +74,7 @@ class Landed(NamedTuple):
     offset: int
     done: int
     faults: Sequence[Fault]
+    stopped: Refusal | None
 
 
 class Turn:
@@ -81,19 +93,18 @@ class Turn:
         self._mine = mine
         self._database = database
         self._storage = storage
-        self._commands = commands
         self._carrier = Carrier(commands, mine)
         self._metrics = metrics
         self._until = monotonic() + seconds
-        self._offset = mine.offset
+        self._line, self._offset = mine.line, mine.offset
         self._told = mine.told
         self._refused = 0
+        self._stopped: Stopped | None = None
 
     async def take(self) -> bool:
         """Goes on with the import; answers whether all of it is done.
 
-        Raises :class:`LostIt`, :class:`NotEntitled`, :class:`~workers.imports.rows.BadFile`, and what is no row's
-        fault.
+        Raises :class:`LostIt`, :class:`Stopped`, :class:`~workers.imports.rows.BadFile`, and what is no row's fault.
         """
         if self._mine.left == 0:
             return True
@@ -114,6 +125,8 @@ class Turn:
             complete = await self._launch(opened, flying)
             while flying:
                 await self._check_off(await flying.popleft())
+            if self._stopped is not None:
+                raise self._stopped
             return complete
         finally:
             await end(*flying)
@@ -125,30 +138,34 @@ class Turn:
                 flying.append(asyncio.create_task(self._flown(opened.read_row, chunk)))
                 if len(flying) >= CHUNKS_AT_ONCE:
                     await self._check_off(await flying.popleft())
-                if monotonic() > self._until:
+                if self._stopped is not None or monotonic() > self._until:
                     return False
         return True
 
     async def _flown(self, read_row: ReadRow, chunk: Sequence[Record]) -> Landed:
-        owner, _ = await self._commands.now(ACCOUNTS, self._mine.account_id)
-        if owner is None or not owner.active or CATALOGUE not in scopes_of(owner.roles):
-            raise NotEntitled
-        faults = await self._carrier.carry_out(read_row, chunk)
-        return Landed(chunk[-1].next_line, chunk[-1].end, len(chunk) - len(faults), faults)
+        return Landed(chunk[-1].next_line, chunk[-1].end, *await self._carrier.carry_out(read_row, chunk))
 
     async def _check_off(self, landed: Landed) -> None:
+        if landed.stopped is not None and self._stopped is None:
+            self._stopped = Stopped(Fault(self._line, landed.stopped.code, landed.stopped.detail))
+        if self._stopped is None:
+            await self._move_on(landed)
+        else:
+            self._stopped.add(landed, MOST_TOLD - self._told)
+        self._metrics.rows.labels("done").inc(landed.done)
+        self._metrics.rows.labels("failed").inc(len(landed.faults))
+
+    async def _move_on(self, landed: Landed) -> None:
         told = [fault.told() for fault in landed.faults[: MOST_TOLD - self._told]]
         failed = len(landed.faults)
         to = Checkpoint(self._offset, landed.line, landed.offset, landed.done, failed, told)
         self._hold(await imports.advance(self._database, self._mine, to))
-        self._offset = landed.offset
+        self._line, self._offset = landed.line, landed.offset
         self._refused += failed
         if self._refused >= REFUSALS_PER_SEARCH:
             self._refused = 0
             gc.collect(0)
         self._told += len(told)
-        self._metrics.rows.labels("done").inc(landed.done)
-        self._metrics.rows.labels("failed").inc(failed)
 
     def _hold(self, held: bool) -> None:
         if not held:
