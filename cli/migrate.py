@@ -5,7 +5,7 @@ import asyncio
 import typer
 
 from infra import schema
-from infra.database import connect
+from infra.database import DRIVER_ERRORS, close, connect
 from infra.errors import Unavailable
 from infra.settings import Settings
 from projections.generations import install
@@ -18,24 +18,34 @@ def register(app: typer.Typer) -> None:
 
 
 def migrate() -> None:
+    settings = Settings()
     try:
-        revision = asyncio.run(_migrate(Settings()))
+        revision = asyncio.run(schema.migrate(settings.direct_url, shards=settings.shards))
     except (schema.MigrationUnderWay, Unavailable) as refusal:
-        typer.echo(f"the schema is as it was: {refusal}", err=True)
-        raise typer.Exit(1) from None
+        raise _failed(f"the schema is as it was: {refusal}") from None
+    except schema.MigrationBroke as broke:
+        raise _failed(f"{broke}; run this again") from None
+    try:
+        asyncio.run(_bring_up_to_date(settings))
     except Busy as busy:
-        typer.echo(f"{busy} is outdated, and is being rebuilt by somebody else: try again", err=True)
-        raise typer.Exit(1) from None
+        raise _failed(f"{busy} is outdated, and is being rebuilt by somebody else: try again") from None
+    except (Unavailable, *DRIVER_ERRORS) as error:
+        told = f"the schema is at {revision}, but the read models may not be there yet: {schema.first_line(error)}"
+        raise _failed(f"{told}; run this again") from None
     typer.echo(f"the schema is at {revision}")
 
 
-async def _migrate(settings: Settings) -> str:
-    revision = await schema.migrate(settings.direct_url, shards=settings.shards)
+def _failed(reason: str) -> typer.Exit:
+    typer.echo(reason, err=True)
+    return typer.Exit(1)
+
+
+async def _bring_up_to_date(settings: Settings) -> None:
+    """The read models, each of which commits by itself."""
     connection = await connect(settings.direct_url)
     try:
         await install(connection)
         for name in await renew(connection, settings.direct_url):
             typer.echo(f"{name} was built anew for this release")
     finally:
-        await connection.close()
-    return revision
+        await close(connection)

@@ -9,7 +9,7 @@ import asyncpg
 from pydantic import SecretStr
 
 import migrations
-from infra.database import Database, connect
+from infra.database import DRIVER_ERRORS, Database, close, connect
 from infra.errors import Unavailable, UnknownSchema
 
 if TYPE_CHECKING:
@@ -38,6 +38,19 @@ class MigrationUnderWay(Exception):
         )
 
 
+class MigrationBroke(Exception):
+    """A revision failed, or the line to Postgres broke: each revision before that one is committed, and stays."""
+
+    def __init__(self, error: Exception, revision: str | None) -> None:
+        reached = f"the schema is at {revision}" if revision else "nobody knows which revision the schema has reached"
+        super().__init__(f"the migration broke off, and {reached}: {first_line(error)}")
+
+
+def first_line(error: Exception) -> str:
+    """What went wrong, without the statement that some errors repeat."""
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+
+
 def newest() -> str:
     """The revision that this release was built for: the one in ``migrations/versions`` that no other stands on."""
     text = "\n".join(path.read_text() for path in (FOLDER / "versions").glob("[0-9]*.py"))
@@ -61,26 +74,48 @@ async def migrate(url: SecretStr, *, shards: int, wait_seconds: float = WAIT_SEC
 
     ``shards`` counts only for a new log: it is fixed when the log is created. Raises
     :class:`MigrationUnderWay` where another one is still at it after ``wait_seconds``, and
-    :class:`~infra.errors.Unavailable` where Postgres cannot be reached.
+    :class:`~infra.errors.Unavailable` where Postgres cannot be reached: then nothing has changed. What goes wrong later
+    is :class:`MigrationBroke`.
     """
     # Here and not above: every process checks the schema, and these two would cost each of them a second at its start.
     from sqlalchemy import text
+    from sqlalchemy.exc import SQLAlchemyError
     from sqlalchemy.ext.asyncio import create_async_engine
 
     # The driver reads the URL, as it does everywhere else: the engine would stumble over `?sslmode=`.
     engine = create_async_engine("postgresql+asyncpg://", async_creator=lambda: _connect(url))
     try:
         async with engine.connect() as connection:
-            await _lock(connection, wait_seconds)
-            await connection.run_sync(_upgrade)
-            await connection.execute(
-                text("INSERT INTO log_head (shards) VALUES (:shards) ON CONFLICT DO NOTHING"),
-                {"shards": shards},
-            )
-            await connection.commit()
+            try:
+                await _lock(connection, wait_seconds)
+            except (SQLAlchemyError, *DRIVER_ERRORS) as error:
+                raise Unavailable(first_line(error)) from error
+            try:
+                await connection.run_sync(_upgrade)
+                await connection.execute(
+                    text("INSERT INTO log_head (shards) VALUES (:shards) ON CONFLICT DO NOTHING"),
+                    {"shards": shards},
+                )
+                await connection.commit()
+            except Exception as error:
+                raise MigrationBroke(error, await _reached(url)) from error
     finally:
         await engine.dispose()
     return newest()
+
+
+async def _reached(url: SecretStr) -> str | None:
+    """The revision that is committed, if there is a server to say so."""
+    try:
+        connection = await _connect(url)
+    except Unavailable:
+        return None
+    try:
+        return str(await connection.fetchval("SELECT version_num FROM alembic_version"))
+    except DRIVER_ERRORS:
+        return None
+    finally:
+        await close(connection)
 
 
 async def _connect(url: SecretStr) -> "asyncpg.Connection[asyncpg.Record]":

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 import asyncpg
 import pytest
@@ -14,6 +14,7 @@ from infra.errors import UnknownSchema
 from infra.schema import MIGRATION_LOCK, MigrationUnderWay, check, migrate, newest
 from infra.settings import Settings
 from tests.conftest import SHARDS, Servers
+from tests.proxy import proxy_before
 from tests.write_side import connected
 
 pytestmark = pytest.mark.anyio
@@ -98,12 +99,54 @@ async def test_who_waits_for_another_goes_on_when_that_one_has_ended(empty: str)
 @pytest.mark.parametrize("known", [False, True], ids=["no server", "wrong password"])
 async def test_the_command_says_in_one_line_why_it_could_not(empty: str, known: bool) -> None:
     address = empty.replace("://weir:", "://weir:not-") if known else "postgresql://weir@127.0.0.1:1/weir"
+    returncode, told = await commanded(address)
+    assert returncode == 1
+    assert told.startswith("the schema is as it was: ")
+    assert told.count("\n") == 1
+
+
+async def commanded(url: str) -> tuple[int | None, str]:
+    """How ``weir migrate`` ends, and what it says of it."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "cli.main", "migrate"),
-        env={**os.environ, "DATABASE_URL": address},
+        env={**os.environ, "DATABASE_URL": url},
+        stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
     )
     _, told = await asyncio.wait_for(process.communicate(), 30)
-    assert process.returncode == 1
-    assert told.decode().startswith("the schema is as it was: ")
-    assert told.count(b"\n") == 1
+    return process.returncode, told.decode()
+
+
+async def revision_of(url: str) -> str | None:
+    async with connected(url) as connection:
+        try:
+            return str(await connection.fetchval("SELECT version_num FROM alembic_version"))
+        except asyncpg.UndefinedTableError:
+            return None
+
+
+BREAKS: Mapping[bytes, str] = {
+    b"pg_try_advisory_lock": "the schema is as it was: ",
+    b"CREATE TABLE imports": "the migration broke off, and the schema is at 0008: ",
+    b"LOCK TABLE projections": f"the schema is at {newest()}, but the read models may not be there yet: ",
+}
+
+
+@pytest.mark.parametrize("words", BREAKS, ids=["before the first revision", "in the ninth", "behind the last"])
+async def test_the_command_says_what_was_committed_when_its_line_broke(empty: str, words: bytes) -> None:
+    async with proxy_before(empty) as proxy:
+        proxy.cut_at(words)
+        returncode, told = await commanded(proxy.url)
+    assert returncode == 1
+    assert told.startswith(BREAKS[words])
+    assert told.count("\n") == 1
+    reached = await revision_of(empty)
+    assert (reached or "as it was") in told
+    assert await commanded(empty) == (0, "")
+
+
+async def test_the_command_does_not_say_more_than_it_knows_of_a_commit_whose_answer_was_lost(empty: str) -> None:
+    async with proxy_before(empty) as proxy:
+        proxy.lose_the_next_commit(b"CREATE TABLE imports")
+        _, told = await commanded(proxy.url)
+    assert f"the schema is at {await revision_of(empty)}: " in told
