@@ -16,6 +16,7 @@ from infra.event_store import (
     ClaimChange,
     ClaimTaken,
     IdempotencyKey,
+    Last,
     Part,
     Replayed,
 )
@@ -55,7 +56,8 @@ class CommandContext(NamedTuple):
 class Outcome:
     """A command carried out.
 
-    ``positions`` are the last position written in each shard; ``answer`` goes out with the receipt.
+    ``positions`` are the last position written in each shard; ``answer`` goes out with the receipt. ``confirmed`` is
+    the event that the first stream was confirmed to end with, where nothing was stored.
     """
 
     id: UUID
@@ -64,6 +66,7 @@ class Outcome:
     positions: dict[int, int]
     answer: dict[str, Any] = field(default_factory=dict)
     replayed: bool = False
+    confirmed: Last | None = None
 
 
 class Attempt:
@@ -103,10 +106,17 @@ class Attempt:
         for shard, behind in _layout(self.parts):
             positions[shard] = max(position - behind, positions.get(shard, 0))
         if not positions:
-            position = primary.position
+            last, position = primary.settled.last, primary.position
             positions = {primary.shard: position}
+        else:
+            last = None
         return Outcome(
-            id=primary.entity_id, version=version, position=position, positions=positions, answer=self.answer
+            id=primary.entity_id,
+            version=version,
+            position=position,
+            positions=positions,
+            answer=self.answer,
+            confirmed=last,
         )
 
     def _key(self) -> IdempotencyKey | None:

@@ -9,7 +9,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from uuid import UUID, uuid5
 
@@ -45,10 +45,13 @@ Settled: TypeAlias = Literal["due", "unknown", "sent", "refused", "failed"]
 class Mail:
     """A mail to be written down. ``context`` is all that its template needs, and no secret.
 
+    ``position`` is that of the event that makes it due, and ``moment`` a time that the event names as its own: after a
+    failover that lost it, another event may stand at its position, and mail servers drop a Message-ID that they know.
     ``language`` is the recipient's, None for whichever the shop speaks.
     """
 
     position: int
+    moment: datetime
     kind: str
     recipient: str = field(repr=False)
     language: str | None
@@ -94,7 +97,7 @@ class Outcome:
 
 def mail_id(log_id: UUID, mail: Mail) -> UUID:
     """The same mail of the same log has the same id, however often it is written down."""
-    return uuid5(log_id, f"{mail.position}:{mail.kind}:{mail.recipient}")
+    return uuid5(log_id, f"{mail.position}:{mail.moment.astimezone(UTC).isoformat()}:{mail.kind}:{mail.recipient}")
 
 
 async def write(session: Session, log_id: UUID, domain: str, mails: Sequence[Mail]) -> list[UUID]:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +24,7 @@ from workers.mail import MailMetrics, Post
 from workers.tasks import run_tasks
 
 LOG_ID = UUID("01890000-0000-7000-8000-00000000beef")
+MOMENT = datetime(2026, 1, 2, tzinfo=UTC)
 NOTICE = {"order_no": "W-1", "username": "ada", "carrier": "DHL", "tracking_no": "JD0146"}
 
 
@@ -68,6 +70,7 @@ class Office:
         """A mail that is due; answers its id."""
         mail: dict[str, Any] = {
             "position": position,
+            "moment": MOMENT,
             "kind": "shipping_notice",
             "recipient": "ada@example.com",
             "language": None,

@@ -133,6 +133,7 @@ def _mails(event: Recorded, recipients: Recipients) -> list[tuple[MailDue, Mail]
 def _mail(event: Recorded, due: MailDue, recipient: Recipient) -> Mail:
     return Mail(
         position=event.position,
+        moment=event.recorded_at,
         kind=due.kind,
         recipient=recipient.email,
         language=recipient.language,

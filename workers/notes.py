@@ -37,6 +37,7 @@ async def _remind(session: Session, log_id: UUID, domain: str, note: PaymentRemi
         return
     mail = Mail(
         position=order.position,
+        moment=order.expires_at,
         kind=REMINDER,
         recipient=recipient.email,
         language=recipient.language,

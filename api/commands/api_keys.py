@@ -28,6 +28,7 @@ from infra.api_keys import ApiKey, NewKey
 from infra.clock import PostgresClock
 from infra.database import Database, Pooled
 from infra.errors import NotFound, TooBusy
+from infra.event_store import Last
 from infra.forms import Moment
 from infra.idempotency import Answered
 from infra.work import Work
@@ -42,8 +43,8 @@ Owner = Annotated[Principal, Depends(_OWNER)]
 Own = Annotated[Sender, Depends(acting_as(_OWNER))]
 Rows = Annotated[Database, Depends(opened(Database))]
 
-Make = Callable[[int, Pooled], Awaitable[dict[str, Any]]]
-"""Stores a key of an account at that version, in a transaction; answers what is kept of it."""
+Make = Callable[[tuple[int, Last | None], Pooled], Awaitable[dict[str, Any]]]
+"""Stores a key of an account whose stream ends so, in a transaction; answers what is kept of it."""
 
 _PRIVATE: Final = (b"cache-control", b"no-store")
 
@@ -151,10 +152,10 @@ async def revoke_api_key(key_id: UUID, owner: Owner, commands: Own, database: Ro
 async def _made(commands: Sender, make: Make, owner: Principal) -> Answered:
     """The key, made by an account that may: if it changes in between, all is asked once more."""
     for _ in range(TRIES):
-        version = await commands.entitled(owner.id)
+        standing = await commands.entitled(owner.id)
         try:
             with api_keys.account_unchanged():
-                return await commands.write(partial(make, version))
+                return await commands.write(partial(make, standing))
         except api_keys.AccountChanged:
             continue
         except api_keys.TooManyApiKeys:
@@ -163,10 +164,15 @@ async def _made(commands: Sender, make: Make, owner: Principal) -> Answered:
 
 
 async def _make(
-    body: MakeApiKeyBody, owner: Principal, new: NewKey, now: datetime, version: int, connection: Pooled
+    body: MakeApiKeyBody,
+    owner: Principal,
+    new: NewKey,
+    now: datetime,
+    standing: tuple[int, Last | None],
+    connection: Pooled,
 ) -> dict[str, Any]:
     _check(body, owner, now)
-    return api_keys.told(await api_keys.make(connection, new, version))
+    return api_keys.told(await api_keys.make(connection, new, *standing))
 
 
 def _check(body: MakeApiKeyBody, owner: Principal, now: datetime) -> None:

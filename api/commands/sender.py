@@ -15,6 +15,7 @@ from domain.accounts import ACCOUNTS
 from infra.attempts import CommandContext, Decide, Outcome
 from infra.command_handler import CommandHandler
 from infra.consistency import encode
+from infra.event_store import Last
 from infra.idempotency import Act, Answered
 from infra.server_secret import ServerSecret
 from infra.work import Target, Work
@@ -82,14 +83,14 @@ class Sender:
 
         return await self.carry_out([target], decide)
 
-    async def entitled(self, account_id: UUID) -> int:
-        """The version of the account's stream at which the log confirms the authority; nothing is stored.
+    async def entitled(self, account_id: UUID) -> tuple[int, Last | None]:
+        """The version of the account's stream at which the log confirms the authority, and the event it is of.
 
-        For what is then written beside the log. No condition of the client has a part in it.
+        Nothing is stored. It is for what is then written beside the log. No condition of the client has a part in it.
         """
         context = unconditional(context_of(self._scope), account_id)
         outcome = await self._carried_out([(ACCOUNTS, account_id)], lambda _: None, context)
-        return outcome.version
+        return outcome.version, outcome.confirmed
 
     async def handle_unconditionally(self, target: Target, command: Any, account_id: UUID) -> None:
         """One command, in the account's name, that must not fail for what the client says."""

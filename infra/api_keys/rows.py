@@ -10,6 +10,7 @@ import asyncpg
 from asyncpg import Record
 
 from infra.database import Database, Pooled
+from infra.event_store import Last
 from infra.log import Session
 
 MOST_KEYS: Final = 20
@@ -63,18 +64,19 @@ def account_unchanged() -> Iterator[None]:
         raise
 
 
-async def make(connection: Pooled, new: NewKey, version: int) -> ApiKey:
+async def make(connection: Pooled, new: NewKey, version: int, last: Last | None = None) -> ApiKey:
     """Stores the key, in the caller's transaction. Raises :class:`TooManyApiKeys`.
 
-    It is stored if the account's stream is still at ``version``, which the commit itself makes sure of (a trigger of
-    the table): somebody whose access has ended meanwhile makes no key, however long this process was held up.
+    It is stored if the account's stream is still at ``version`` and ends with the event ``last``, which the commit
+    itself makes sure of (a trigger of the table): somebody whose access has ended meanwhile makes no key, however long
+    this process was held up, and also where another event has taken the version of a lost one.
     """
     # Two requests of one account take their turns: to count and to insert must be one thing.
     await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"api-keys {new.account_id}")
     await _sweep(connection, new.account_id)
     row = await connection.fetchrow(
-        "INSERT INTO api_keys (key_id, account_id, name, digest, scopes, expires_at, account_version)"  # noqa: S608
-        " SELECT $1, $2, $3, $4, $5, $6, $7"
+        "INSERT INTO api_keys (key_id, account_id, name, digest, scopes, expires_at, account_version,"  # noqa: S608
+        " account_position, account_recorded) SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9"
         f" WHERE (SELECT count(*) FROM api_keys WHERE account_id = $2 AND {_LIVE}) < {MOST_KEYS}"
         f" RETURNING {_SHOWN}",
         new.key_id,
@@ -84,6 +86,7 @@ async def make(connection: Pooled, new: NewKey, version: int) -> ApiKey:
         list(new.scopes),
         new.expires_at,
         version,
+        *(last or (None, None)),
     )
     if row is None:
         raise TooManyApiKeys

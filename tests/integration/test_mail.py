@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -20,7 +21,7 @@ from infra.mailer import Accepted, Deferred, Envelope, Mailer, Refused, Unknown
 from infra.settings import Settings
 from infra.telemetry import logging_to
 from tests.claiming import claiming
-from tests.mail_office import LOG_ID, NOTICE, Office, mail_office
+from tests.mail_office import LOG_ID, MOMENT, NOTICE, Office, mail_office
 from tests.smtp_stub import Turn, smtp_stub
 from tests.wire import wire_to
 from workers.mail import AT_ONCE, CONVERSATION_SECONDS, SETTLING_SECONDS, conversation_seconds
@@ -75,10 +76,30 @@ async def test_the_same_mail_written_down_twice_is_one_mail(office: Office) -> N
     first = await office.write()
     async with office.database.session() as connection:
         kind, recipient = "shipping_notice", "ada@example.com"
-        mail = Mail(position=1, kind=kind, recipient=recipient, language="de", context=NOTICE, correlation=None)
+        mail = Mail(
+            position=1,
+            moment=MOMENT,
+            kind=kind,
+            recipient=recipient,
+            language="de",
+            context=NOTICE,
+            correlation=None,
+        )
         assert await mail_ledger.write(connection, LOG_ID, "weir.example", [mail]) == []
     assert mail_ledger.mail_id(LOG_ID, mail) == first
     assert len(await office.database.fetch("SELECT FROM mail_ledger")) == 1
+
+
+async def test_a_mail_of_the_event_that_took_the_place_of_a_lost_one_is_another_mail(office: Office) -> None:
+    async def message_id(moment: datetime) -> str:
+        await office.write(moment=moment)
+        (row,) = await office.database.fetch("SELECT message_id FROM mail_ledger")
+        await office.database.execute("DELETE FROM mail_ledger")
+        return str(row["message_id"])
+
+    lost = await message_id(MOMENT)
+    assert await message_id(MOMENT) == lost
+    assert await message_id(MOMENT + timedelta(seconds=1)) != lost
 
 
 async def test_two_workers_never_send_one_mail_at_once(office: Office) -> None:

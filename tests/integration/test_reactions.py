@@ -20,7 +20,7 @@ from projections import parking
 from projections.parking import Parked
 from tests.builders import ACCOUNT_ID, ORDER_ID, OTHER_ORDER_ID, account_registered, order_placed, order_shipped
 from tests.conftest import SHARDS
-from tests.mail_office import Office, mail_office, tasks
+from tests.mail_office import MOMENT, Office, mail_office, tasks
 from tests.smtp_stub import Turn
 from tests.write_side import WriteSide, eventually, write_side
 from workers.follow_up import FollowUp, Linked
@@ -158,6 +158,7 @@ async def test_events_that_are_read_again_neither_revive_a_link_nor_take_the_new
 def _reset_asked(position: int) -> FollowUp:
     mail = Mail(
         position=position,
+        moment=MOMENT,
         kind="password_reset",
         recipient="a@b.c",
         language=None,

@@ -17,6 +17,7 @@ from api.scopes import scopes_of
 from domain.accounts import (
     ACCOUNTS,
     ChangePassword,
+    ChangeProfile,
     ChangeRoles,
     DeactivateAccount,
     EndedBy,
@@ -29,6 +30,7 @@ from domain.accounts import (
 from infra import api_keys
 from infra.api_keys import AccountChanged, NewKey, fresh
 from infra.database import Database
+from infra.event_store import Last
 from infra.keys import Keys
 from infra.settings import Settings
 from infra.tokens import Tokens
@@ -103,10 +105,10 @@ async def admin(settings: Settings, database: Database) -> Person:
     return await Person(database, settings).enters(Role.ADMIN)
 
 
-async def made(database: Database, new: NewKey, version: int) -> None:
+async def made(database: Database, new: NewKey, version: int, last: Last | None = None) -> None:
     with api_keys.account_unchanged():
         async with database.write() as connection:
-            await api_keys.make(connection, new, version)
+            await api_keys.make(connection, new, version, last)
 
 
 async def ends(side: WriteSide, account_id: UUID, command: Any) -> None:
@@ -363,3 +365,20 @@ async def test_a_key_on_its_way_waits_for_what_is_being_appended_and_does_not_ou
     with pytest.raises(AccountChanged):
         await making
     assert await api_keys.listed(database, staff.id) == []
+
+
+async def test_no_key_is_made_on_an_event_whose_version_another_one_has_taken(
+    ours: WriteSide, theirs: WriteSide, staff: Person, database: Database
+) -> None:
+    await ends(ours, staff.id, ChangeProfile(full_name=None, bio="lost"))
+    allowed = await ours.commands.carry_out([(ACCOUNTS, staff.id)], lambda _: None, context())
+    assert (allowed.version, allowed.confirmed is None) == (2, False)
+    position = await head(database)
+    await database.execute("DELETE FROM events WHERE position = $1", position)
+    await database.execute("UPDATE log_head SET position = $1", position - 1)
+    await ends(theirs, staff.id, DeactivateAccount())
+    assert await head(database) == position
+    new = NewKey(key_id := uuid4(), staff.id, "robot", fresh(key_id).digest, ["orders:read"], None)
+    with pytest.raises(AccountChanged):
+        await made(database, new, allowed.version, allowed.confirmed)
+    await made(database, new, allowed.version)  # as a release that knows of versions alone
