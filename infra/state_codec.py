@@ -4,15 +4,13 @@ A snapshot is a cache of the log: one that cannot be read, or whose shape is not
 stream is folded anew. So states have no versions and no upcasters, as events have.
 """
 
-from hashlib import blake2b
 from typing import Any, Final, TypeVar
 
-from msgspec.json import Decoder, Encoder, schema
+from msgspec.json import Decoder, Encoder
 
 S = TypeVar("S")
 
 _encoder: Final = Encoder()
-_in_order: Final = Encoder(order="deterministic")
 _decoders: Final[dict[type[Any], Decoder[Any]]] = {}
 
 
@@ -38,12 +36,3 @@ def decode_state(kind: type[S], data: bytes | memoryview) -> S:
     except (ValueError, RecursionError) as error:
         raise MalformedState(f"{kind.__name__}: {error}") from error
     return state
-
-
-def state_shape(kind: type[Any]) -> str:
-    """A fingerprint of the type's fields and of all that they are made of, in hex.
-
-    A state that was written under another one must not be read: a field added since would have its default, whatever
-    the stream's events say of it. It does not tell that ``evolve`` makes something else of the same fields.
-    """
-    return blake2b(_in_order.encode(schema(kind)), digest_size=8).hexdigest()

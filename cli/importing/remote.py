@@ -19,6 +19,10 @@ Sent = Callable[[int], None]
 """Told how many bytes of the file have gone out so far."""
 
 _PASSING: Final = (408, 429, 502, 503, 504)
+_IN_FLIGHT: Final = "idempotency-key-in-flight"
+IN_FLIGHT_SECONDS: Final = 960.0
+"""How long the shop may be at an upload whose answer was lost here: a little more than it gives any file."""
+LONGEST_PAUSE_SECONDS: Final = 15.0
 
 
 class Upload(NamedTuple):
@@ -33,6 +37,10 @@ class Refused(Exception):
     """The shop has answered, and the answer is no."""
 
 
+class InFlight(Exception):
+    """The shop is still at an earlier request under the same key."""
+
+
 class Remote:
     """A connection to the shop. What passes, such as a restart, is waited out; the same upload twice is one import."""
 
@@ -43,8 +51,10 @@ class Remote:
         *,
         transport: httpx2.AsyncBaseTransport | None = None,
         pause_seconds: float = PAUSE_SECONDS,
+        in_flight_seconds: float = IN_FLIGHT_SECONDS,
     ) -> None:
         self._pause = pause_seconds
+        self._in_flight = in_flight_seconds
         timeout = httpx2.Timeout(30, connect=5)
         self._client = httpx2.AsyncClient(base_url=url, headers=dict(credentials), timeout=timeout, transport=transport)
 
@@ -65,7 +75,11 @@ class Remote:
         def send() -> Awaitable[httpx2.Response]:
             return self._client.post("/v1/products/import", content=_chunks(upload.file, sent), headers=headers)
 
-        return UUID((await self._asked(send)).json()["id"])
+        try:
+            return UUID((await self._asked(send)).json()["id"])
+        except InFlight as still:
+            key = headers["Idempotency-Key"]
+            raise Refused(f"{still} The same upload with the Idempotency-Key {key} asks what it has become.") from None
 
     async def watch(self, import_id: UUID) -> AsyncIterator[Mapping[str, Any]]:
         """The import again and again, up to its end."""
@@ -77,10 +91,14 @@ class Remote:
             await asyncio.sleep(self._pause)
 
     async def _asked(self, ask: Callable[[], Awaitable[httpx2.Response]]) -> httpx2.Response:
-        """The answer; the question is put again, less and less often, while the shop is away or has no time."""
+        """The answer; the question is put again, less and less often, while the shop is away or has no time.
+
+        So it is, for longer, while the shop is still at the same question: where the answer to it was lost. Raises
+        :class:`InFlight` where that does not end.
+        """
         for left in reversed(range(TRIES)):
             try:
-                answer = await ask()
+                answer = await self._no_longer_in_flight(ask)
             except httpx2.TransportError:
                 if not left:
                     raise
@@ -89,8 +107,22 @@ class Remote:
                     return answer
                 if answer.status_code not in _PASSING or not left:
                     raise Refused(_told(answer))
-            await asyncio.sleep(self._pause * 2 ** (TRIES - left) * random.uniform(0.5, 1))  # noqa: S311
+            await self._rest(TRIES - left)
         raise AssertionError("the last try has raised or returned")
+
+    async def _no_longer_in_flight(self, ask: Callable[[], Awaitable[httpx2.Response]]) -> httpx2.Response:
+        loop = asyncio.get_running_loop()
+        until, asked = loop.time() + self._in_flight, 0
+        while (answer := await ask()).status_code == httpx2.codes.CONFLICT and _code(answer) == _IN_FLIGHT:
+            if loop.time() >= until:
+                raise InFlight(_told(answer))
+            asked += 1
+            await self._rest(asked)
+        return answer
+
+    async def _rest(self, asked: int) -> None:
+        longest = min(self._pause * 2**asked, LONGEST_PAUSE_SECONDS)
+        await asyncio.sleep(longest * random.uniform(0.5, 1))  # noqa: S311
 
 
 async def _chunks(file: Path, sent: Sent) -> AsyncIterator[bytes]:
@@ -99,6 +131,13 @@ async def _chunks(file: Path, sent: Sent) -> AsyncIterator[bytes]:
         while chunk := opened.read(CHUNK_BYTES):
             yield chunk
             sent(opened.tell())
+
+
+def _code(answer: httpx2.Response) -> object:
+    try:
+        return answer.json()["code"]
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _told(answer: httpx2.Response) -> str:

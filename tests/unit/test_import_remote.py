@@ -40,12 +40,13 @@ def problem(status: int, code: str) -> Callable[[], httpx2.Response]:
     return lambda: httpx2.Response(status, json={"code": code, "detail": "No."})
 
 
-async def upload(told: Told, tmp_path: Path) -> UUID:
+async def upload(told: Told, tmp_path: Path, *, in_flight_seconds: float = 60.0) -> UUID:
     file = tmp_path / "products.csv"
     file.write_bytes(b"x" * 600_000)
     sent: list[int] = []
     transport = httpx2.MockTransport(told)
-    async with Remote("http://shop.test", {}, transport=transport, pause_seconds=0.0) as remote:
+    remote = Remote("http://shop.test", {}, transport=transport, pause_seconds=0.0, in_flight_seconds=in_flight_seconds)
+    async with remote:
         import_id = await remote.upload(Upload(file, "text/csv", 600_000), sent.append)
     assert sent[-1] == 600_000
     return import_id
@@ -56,6 +57,27 @@ async def test_an_upload_that_did_not_come_through_is_sent_again_under_the_same_
     assert await upload(told, tmp_path) == ID
     assert len(set(told.keys)) == 1
     assert set(told.bodies) == {b"x" * 600_000}
+
+
+IN_FLIGHT = problem(409, "idempotency-key-in-flight")
+
+
+async def test_an_upload_that_the_shop_is_still_at_is_asked_for_until_it_has_become_an_import(tmp_path: Path) -> None:
+    told = Told([httpx2.ReadTimeout, *[IN_FLIGHT] * (2 * TRIES), problem(503, "unavailable"), IN_FLIGHT, accepted])
+    assert await upload(told, tmp_path) == ID
+    assert len(set(told.keys)) == 1
+
+
+async def test_an_upload_that_the_shop_never_comes_to_an_end_with_is_given_up_with_its_key(tmp_path: Path) -> None:
+    told = Told([httpx2.ReadTimeout, IN_FLIGHT])
+    with pytest.raises(Refused) as refused:
+        await upload(told, tmp_path, in_flight_seconds=0.0)
+    assert str(told.keys[0]) in str(refused.value)
+
+
+async def test_another_conflict_is_a_no(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="too-many-imports"):
+        await upload(Told([problem(409, "too-many-imports")]), tmp_path)
 
 
 async def test_a_no_is_not_asked_again(tmp_path: Path) -> None:

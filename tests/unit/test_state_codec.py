@@ -17,7 +17,7 @@ from domain.decider import Decider
 from domain.inventory import INVENTORY, Stock
 from domain.money import Money
 from domain.orders import ORDERS, Order
-from infra.state_codec import MalformedState, decode_state, encode_state, state_shape
+from infra.state_codec import MalformedState, decode_state, encode_state
 from tests.any_value import any_of, exactly
 from tests.builders import ORDER_ID, order_cancelled, order_paid, order_placed
 
@@ -127,30 +127,6 @@ def test_what_is_no_state_is_malformed(data: bytes) -> None:
 def test_a_missing_field_without_a_default_is_malformed() -> None:
     with pytest.raises(MalformedState, match="Order"):
         decode_state(Order, b"{}")
-
-
-def test_the_shape_of_a_state_changes_with_any_part_of_it() -> None:
-    def shape(weight: Any, default: Any = None) -> str:
-        @dataclass(frozen=True, kw_only=True)
-        class Part:
-            weight: Any
-            lid: bool = default
-
-        Part.__annotations__["weight"] = weight
-
-        @dataclass(frozen=True, kw_only=True)
-        class Whole:
-            part: Any
-
-        Whole.__annotations__["part"] = Part
-        return state_shape(Whole)
-
-    assert shape(Decimal) == shape(Decimal)
-    assert len({shape(Decimal), shape(Decimal | None), shape(int), shape(Decimal, default=True)}) == 4
-
-
-def test_every_state_has_a_shape_of_its_own() -> None:
-    assert len({state_shape(kind) for kind in STATES}) == len(STATES)
 
 
 def _pot(**changes: Any) -> Pot:
