@@ -142,6 +142,11 @@ def taken(verdict: ClaimTaken) -> AlreadyTaken:
     return AlreadyTaken(f"this {verdict.claim.scope} is already taken", pointer=verdict.claim.pointer)
 
 
+def refusal_of(verdict: ClaimTaken | AllowanceExceeded) -> Refusal:
+    """A no of the log's own, as it is told to whoever asked."""
+    return taken(verdict) if isinstance(verdict, ClaimTaken) else exceeded(verdict)
+
+
 def exceeded(verdict: AllowanceExceeded) -> Refusal:
     """As it is told to who wanted more."""
     allowance, limit = verdict.allowance, verdict.limit

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import repeat
 from typing import NamedTuple
 
-from infra.attempts import Attempt, CommandContext, Decide, Refused, exceeded, same_request, taken
+from infra.attempts import Attempt, CommandContext, Decide, Refused, refusal_of, same_request
 from infra.event_store import AllowanceExceeded, Appended, Appender, ClaimTaken, Conflict, Replayed, Verdict
 from infra.tips import Tips
 from infra.work import Target, Tip
@@ -39,10 +39,8 @@ class Begun(NamedTuple):
                 case Replayed() as replayed:
                     same_request(replayed, self.beginning.context)
                     return None
-                case ClaimTaken() as claimed:
-                    return taken(claimed)
-                case AllowanceExceeded() as over:
-                    return exceeded(over)
+                case ClaimTaken() | AllowanceExceeded() as no:
+                    return refusal_of(no)
                 case Conflict():
                     return BegunByOthers()
         except Exception as error:

@@ -16,7 +16,7 @@ from uuid import UUID
 import orjson
 
 from domain.decider import Decider
-from infra.attempts import Attempt, CommandContext, Decide, Outcome, exceeded, same_request, taken
+from infra.attempts import Attempt, CommandContext, Decide, Outcome, refusal_of, same_request
 from infra.beginnings import Beginning, Begun, BegunByOthers, begin
 from infra.database import Database
 from infra.errors import NotFound, TooBusy
@@ -230,10 +230,8 @@ class CommandHandler:
         if isinstance(verdict, Replayed):
             self._repeats.seen()
             return await self._told_again(verdict, attempt.context, tips[0].decider)
-        if isinstance(verdict, ClaimTaken):
-            raise taken(verdict)
-        if isinstance(verdict, AllowanceExceeded):
-            raise exceeded(verdict)
+        if isinstance(verdict, ClaimTaken | AllowanceExceeded):
+            raise refusal_of(verdict)
         return None
 
     async def _told_again(

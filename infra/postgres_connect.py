@@ -25,6 +25,8 @@ Resolve: TypeAlias = Callable[[str, int | None], Awaitable[list[str]]]
 
 CONNECT_SECONDS = 1.0
 """How long a new connection may take at one address before that counts as down."""
+WHOLE_SECONDS: Final = 4.0
+"""After which no further address is tried: who waits for a connection has waited long enough."""
 MOST_ADDRESSES: Final = 8
 """Of one host, so that a name that stands for a thousand machines cannot make anybody wait for ever."""
 
@@ -184,25 +186,34 @@ class Connector:
         self.on_timeline: Callable[[str], None] | None = None
         self._last_named: Server | None = None
         self._last: Server | None = None
+        self._failed: set[Server] = set()
 
     async def __call__(self, dsn: str | None = None, **more: Any) -> Connection:
         """A new connection, prepared, as the driver's pool asks for it. ``more`` are arguments of the driver.
 
         Raises what the last server failed with, if all failed in ways that :func:`~infra.postgres_errors.classify`
-        knows, and at once what is wrong with the arguments.
+        knows, and at once what is wrong with the arguments. Where the time is over before all were tried, the next
+        attempt begins with the others.
         """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + WHOLE_SECONDS
         more["dsn"] = dsn or self._options["dsn"]
         failed: BaseException = Unavailable("no server has an address")
         async for named, server in self._candidates():
+            if loop.time() >= until:
+                raise failed
             try:
                 connection = await self._open(server, more)
             except Exception as error:
                 if not is_failure(error):
                     raise
                 failed = error
+                self._failed.add(server)
             else:
                 self._last_named, self._last = named, server
+                self._failed.clear()
                 return connection
+        self._failed.clear()
         raise failed
 
     async def _open(self, server: Server, more: dict[str, Any]) -> Connection:
@@ -227,11 +238,17 @@ class Connector:
         What a name stands for is asked anew each time: it may have moved.
         """
         tried = set()
+        failed, later = frozenset(self._failed), list[tuple[Server, Server]]()
         for server in sorted(self._servers, key=lambda server: server != self._last_named):
             for each in sorted(await self._addresses(server), key=lambda address: address != self._last):
                 if each not in tried:
                     tried.add(each)
-                    yield server, each
+                    if each in failed:
+                        later.append((server, each))
+                    else:
+                        yield server, each
+        for candidate in later:
+            yield candidate
 
     async def _addresses(self, server: Server) -> Sequence[Server]:
         """A name's addresses, where it has several: the first may hang while the second would answer."""

@@ -9,6 +9,7 @@ from uuid import UUID
 import asyncpg
 from asyncpg import Record
 
+from infra.account_turns import take_turn
 from infra.database import Database, Pooled
 from infra.event_store import Last
 from infra.log import Session
@@ -71,8 +72,7 @@ async def make(connection: Pooled, new: NewKey, version: int, last: Last | None 
     itself makes sure of (a trigger of the table): somebody whose access has ended meanwhile makes no key, however long
     this process was held up, and also where another event has taken the version of a lost one.
     """
-    # Two requests of one account take their turns: to count and to insert must be one thing.
-    await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"api-keys {new.account_id}")
+    await take_turn(connection, "api-keys", new.account_id)
     await _sweep(connection, new.account_id)
     row = await connection.fetchrow(
         "INSERT INTO api_keys (key_id, account_id, name, digest, scopes, expires_at, account_version,"  # noqa: S608

@@ -27,7 +27,9 @@ MOST_BYTES = 2_000_000
 also those of other processes. A request that is larger by itself goes alone."""
 
 MOST_WAITING = 10_000
-"""More requests than this in one process are turned away, so that a queue cannot grow without end."""
+MOST_WAITING_BYTES = 64_000_000
+"""More requests than this in one process, or more bytes of them, are turned away, so that a queue cannot grow without
+end: a request may bring a few bytes or a hundred thousand."""
 
 WHOLE = 16
 """So few requests are never divided: each batch has a price of its own."""
@@ -61,6 +63,7 @@ class Appender:
         self._on_stored = on_stored
         self._limits = limits
         self._waiting: list[Waiting] = []
+        self._waiting_bytes = 0
         self._alone = 0
         self._last = 0
         self._sending: asyncio.Task[None] | None = None
@@ -79,11 +82,12 @@ class Appender:
 
         Raises :class:`~infra.errors.TooBusy`; the rest comes with the future.
         """
-        if len(self._waiting) >= MOST_WAITING:
-            raise TooBusy(f"{MOST_WAITING} commands are waiting already")
+        if len(self._waiting) >= MOST_WAITING or self._waiting_bytes > MOST_WAITING_BYTES:
+            raise TooBusy(f"{len(self._waiting)} commands are waiting already")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Verdict] = loop.create_future()
         self._waiting.append((request, future, loop.time()))
+        self._waiting_bytes += request.weight
         if self._sending is None:
             # A task of its own: a client that hangs up must not cancel the commit of its neighbours.
             self._sending = asyncio.create_task(self._send_all())
@@ -109,6 +113,7 @@ class Appender:
         """The next requests in their order, less those that gave up or whose ground has gone: these decide again."""
         taken = self._waiting[: self._fitting(self._size())]
         del self._waiting[: len(taken)]
+        self._waiting_bytes -= sum([request.weight for request, _, _ in taken])
         self._alone = max(0, self._alone - 1)
         self._last = len(taken)
         batch: list[Waiting] = []
@@ -160,7 +165,7 @@ class Appender:
             # The server is away or hangs. Who came meanwhile has waited long enough, and nothing of theirs was sent.
             _fail(self._waiting, Unavailable("Postgres cannot be reached"))
             self._waiting.clear()
-            self._alone = 0
+            self._waiting_bytes = self._alone = 0
             return
         # Verdicts are given in order and at once; a failed request breaks its premises before anyone wakes.
         for (request, future, _), verdict in zip(batch, verdicts, strict=True):
@@ -179,6 +184,7 @@ class Appender:
             self._at_fault(batch, error)
             return
         self._waiting[:0] = batch
+        self._waiting_bytes += sum([request.weight for request, _, _ in batch])
         self._alone = len(batch)
 
     def _at_fault(self, batch: list[Waiting], error: Exception) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
+from infra.account_turns import take_turn
 from infra.database import Database, Pooled
 from infra.errors import Unavailable
 from infra.idempotency import Conditions, find, once
@@ -48,8 +49,7 @@ async def begin(database: Database, new: NewImport, context: Conditions) -> bool
     Then nothing is to be kept, and :func:`uploaded` compares. Raises :class:`TooManyImports`.
     """
     async with database.write() as connection:
-        # Uploads of one account take their turns: to count and to insert must be one thing.
-        await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"imports {new.account_id}")
+        await take_turn(connection, "imports", new.account_id)
         if await find(connection, context) is not None:
             return True
         row = await connection.fetchrow(

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final
@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from infra.database import Database
 from infra.embedded import Postgres
 from infra.errors import OutcomeUnknown, TookTooLong, Unavailable
-from infra.postgres_connect import Connector
+from infra.postgres_connect import WHOLE_SECONDS, Connector
 from infra.schema import migrate
 from infra.settings import Settings
 from tests.conftest import Servers
@@ -415,3 +415,24 @@ async def test_hosts_that_all_hang_are_given_up_in_a_second_each(database_url: s
         with pytest.raises(Unavailable):
             await database.fetchrow(FIRST)
         assert 1.5 < monotonic() - started < 3.5
+
+
+async def test_many_addresses_that_hang_take_no_longer_than_a_few_and_the_next_attempt_begins_with_the_others(
+    database_url: str,
+) -> None:
+    port = int(place(database_url).rpartition(":")[2])
+    silent = [f"127.0.0.{number}" for number in range(2, 8)]
+
+    async def resolve(_host: str, _port: int | None) -> list[str]:
+        return [*silent, "127.0.0.1"]
+
+    async with AsyncExitStack() as stack:
+        for address in silent:
+            await stack.enter_async_context(hanging(address, port))
+        connector = Connector(SecretStr(at(database_url, f"db.example:{port}")), resolve=resolve)
+        started = monotonic()
+        with pytest.raises(TimeoutError):
+            await connector()
+        assert monotonic() - started < WHOLE_SECONDS + 2
+        await (await connector()).close()
+        assert monotonic() - started < 2 * WHOLE_SECONDS + 2

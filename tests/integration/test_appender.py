@@ -161,6 +161,24 @@ async def test_a_queue_that_is_full_turns_away_at_once_and_keeps_those_who_wait(
     assert [await first, await kept] == [Appended(1), Appended(2)]
 
 
+async def test_a_queue_that_is_full_of_bytes_turns_away_though_few_wait_and_takes_more_once_it_is_empty(
+    ours: WriteSide, database_url: str
+) -> None:
+    large = Encoded("thing.happened", 1, b'"%b"' % (b"x" * 1_000_000))
+    async with head_held(database_url) as holder:
+        first = asyncio.create_task(ours.appender.append(request(part(uuid4(), 0))))
+        await eventually(lambda: somebody_waits(holder))
+        requests = [request(Part(uuid4(), "thing", 0, 0, [large])) for _ in range(65)]
+        queue = [ours.appender.enqueue(each) for each in requests[:64]]
+        with pytest.raises(TooBusy):
+            ours.appender.enqueue(requests[64])
+        for waiting in queue:
+            waiting.cancel()
+    assert await first == Appended(1)
+    assert await ours.appender.append(request(part(uuid4(), 0))) == Appended(2)
+    assert ours.appender._waiting_bytes == 0
+
+
 async def test_nobody_waits_behind_a_slow_server_longer_than_a_client_would(database_url: str) -> None:
     loop = asyncio.get_running_loop()
     async with connected(database_url) as connection:

@@ -13,9 +13,11 @@ from api.errors import Problem
 from api.intake import Intake
 from domain.accounts import ACCOUNTS, ChangeRoles, DeactivateAccount, Role
 from infra import imports
+from infra.account_turns import take_turn
 from infra.attempts import CommandContext
 from infra.beginnings import Beginning
 from infra.command_handler import CommandHandler
+from infra.database import Database
 from infra.errors import OutcomeUnknown, Unavailable
 from infra.imports.uploads import MOST_UNFINISHED
 from infra.settings import Settings
@@ -501,3 +503,13 @@ async def test_an_upload_that_becomes_an_import_at_this_moment_is_not_given_up(
         seen = await imports.see(scene.database, new.import_id)
         assert seen is not None
         assert seen.state == "waiting"
+
+
+async def test_a_process_that_sleeps_in_the_turn_of_an_account_loses_it(settings: Settings) -> None:
+    database = Database(settings)
+    async with database.write() as connection:
+        await take_turn(connection, "imports", uuid4())
+        assert await connection.fetchval("SELECT current_setting('idle_in_transaction_session_timeout')") == "1s"
+    async with database.acquire() as reader:
+        assert await reader.fetchval("SELECT current_setting('idle_in_transaction_session_timeout')") != "1s"
+    await database.close()

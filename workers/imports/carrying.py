@@ -12,7 +12,7 @@ from uuid import UUID
 import structlog
 from asyncpg import PostgresError
 
-from domain.accounts import ACCOUNTS
+from domain.accounts import ACCOUNTS, Account
 from domain.errors import AlreadyExists, Refusal
 from infra.attempts import CommandContext
 from infra.beginnings import Beginning
@@ -62,6 +62,7 @@ class Carrier:
         self._commands = commands
         self._importing = importing
         self._owner: Target = (ACCOUNTS, importing.account_id)
+        self._entitled: Account | None = None
         self._import_id = importing.import_id
         self._principal = f"import:{importing.import_id}"
         self._actor = str(importing.account_id)
@@ -112,7 +113,10 @@ class Carrier:
         targets, add = new_product_work(product_of(self._import_id, line), row.product)
 
         def decide(work: Work) -> None:
-            check(work.state(*self._owner), self._importing)
+            owner = work.state(*self._owner)
+            if owner is not self._entitled:  # of one state it need not be asked again for each row
+                check(owner, self._importing)
+                self._entitled = owner
             add(work)
 
         return Beginning(targets, decide, context)
