@@ -8,7 +8,12 @@ from infra.database import Database
 from infra.errors import Unavailable
 from infra.event_store import Known, Settled, read_states
 from infra.event_store.snapshots import EVERY, Snapshot, SnapshotWriter
+from infra.state_codec import encode_state
 from infra.work import Name, Target, Tip, name_of
+
+MOST_BYTES = 32_000_000
+"""What the states of all tips may come to as JSON: one may have ten numbers in it, or a description of ten thousand
+characters. A state is weighed when it comes in."""
 
 LARGEST_LOAD = 500
 """Most streams that are read by one statement."""
@@ -25,16 +30,28 @@ class _Load:
 
 
 class Tips:
-    """At most ``most`` tips. Streams asked for while a read is in flight share the next one.
+    """At most ``most`` tips, of at most ``most_bytes`` in all.
 
+    Streams asked for while a read is in flight share the next one.
     ``on_news`` hears of each stream that somebody else turns out to have written to since it was last looked at.
     """
 
-    def __init__(self, database: Database, *, shards: int, most: int, on_news: Callable[[Name], None]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        shards: int,
+        most: int,
+        on_news: Callable[[Name], None],
+        most_bytes: int = MOST_BYTES,
+    ) -> None:
         self._database = database
         self._snapshots = SnapshotWriter(database)
         self._shards = shards
         self._most = most
+        self._most_bytes = most_bytes
+        self._weights: dict[Name, int] = {}
+        self._bytes = 0
         self._on_news = on_news
         self._tips: OrderedDict[Name, Tip] = OrderedDict()
         self._loads: dict[Name, _Load] = {}
@@ -74,7 +91,8 @@ class Tips:
 
     def keep(self, tip: Tip) -> None:
         """Remember a tip that has been stored, unless a newer reading is here."""
-        self._tips.setdefault(tip.name, tip)
+        if tip.name not in self._tips:
+            self._put(tip)
         self._keep_snapshot(tip)
         self._shed()
 
@@ -101,6 +119,7 @@ class Tips:
             tip.broken = True
             if self._tips.get(tip.name) is tip and not tip.settled.version:
                 del self._tips[tip.name]
+                self._bytes -= self._weights.pop(tip.name)
 
     def doubt(self, names: Iterable[Name]) -> None:
         """Somebody else may have written to these; before the next decision the log is asked for what is new."""
@@ -161,8 +180,14 @@ class Tips:
         return [Tip(target, self._shards, now) for target, now in zip(targets.values(), settled, strict=True)]
 
     def _remember(self, tip: Tip) -> None:
-        self._tips[tip.name] = tip
+        self._put(tip)
         self._keep_snapshot(tip)
+
+    def _put(self, tip: Tip) -> None:
+        name, weight = tip.name, len(encode_state(tip.state))
+        self._tips[name] = tip
+        self._bytes += weight - self._weights.get(name, 0)
+        self._weights[name] = weight
 
     def _keep_snapshot(self, tip: Tip) -> None:
         state, version, last, snapshot = tip.settled
@@ -181,8 +206,9 @@ class Tips:
         load.done.exception()  # all who waited may have given up
 
     def _shed(self) -> None:
-        while len(self._tips) > self._most:
-            self._tips.popitem(last=False)
+        while len(self._tips) > self._most or (self._bytes > self._most_bytes and self._tips):
+            name, _ = self._tips.popitem(last=False)
+            self._bytes -= self._weights.pop(name)
 
 
 def _known(target: Target, tip: Tip | None) -> Known:

@@ -11,7 +11,6 @@ from asyncpg import Record
 
 from infra.account_turns import take_turn
 from infra.database import Database, Pooled
-from infra.event_store import Last
 from infra.log import Session
 
 MOST_KEYS: Final = 20
@@ -65,10 +64,10 @@ def account_unchanged() -> Iterator[None]:
         raise
 
 
-async def make(connection: Pooled, new: NewKey, version: int, last: Last | None = None) -> ApiKey:
+async def make(connection: Pooled, new: NewKey, version: int, last: tuple[int, int] | None = None) -> ApiKey:
     """Stores the key, in the caller's transaction. Raises :class:`TooManyApiKeys`.
 
-    It is stored if the account's stream is still at ``version`` and ends with the event ``last``, which the commit
+    It is stored if the account's stream is still at ``version`` and ends with the event ``last`` (position and time), which the commit
     itself makes sure of (a trigger of the table): somebody whose access has ended meanwhile makes no key, however long
     this process was held up, and also where another event has taken the version of a lost one.
     """

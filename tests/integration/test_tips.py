@@ -1,16 +1,21 @@
 """What a process keeps in mind of its streams: it outlives who hangs up, who is turned away, and what is forgotten."""
 
 import asyncio
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
 
+from domain.catalogue import PRODUCTS
 from domain.inventory import INVENTORY, OutOfStock, ReserveStock
 from infra.attempts import Outcome
 from infra.codec import UnknownEventType
 from infra.errors import TooBusy
+from infra.event_store import Settled
 from infra.event_store.appender import MOST_WAITING
-from infra.work import Work
+from infra.tips import Tips
+from infra.work import Tip, Work
+from tests.builders import add_product
 from tests.stock import change_stock, move, nothing, reserve
 from tests.write_side import (
     WriteSide,
@@ -106,6 +111,23 @@ async def test_a_process_that_keeps_few_streams_in_mind_forgets_nothing_that_mat
         await asyncio.gather(*[reserve(side, product, 1) for product in products * 5])
         left = [(await state_of(side.database, INVENTORY, product)).available for product in products]
     assert left == [95] * 8
+
+
+async def test_what_is_kept_in_mind_is_bounded_in_bytes_too(ours: WriteSide) -> None:
+    tips = Tips(ours.database, shards=4, most=1_000, most_bytes=20_000, on_news=lambda _: None)
+    products = [(PRODUCTS, uuid4()) for _ in range(20)]
+    for number, target in enumerate(products):
+        command = replace(add_product(product_id=target[1], sku=f"A-{number}"), description="x" * 4_000)
+        (event,) = PRODUCTS.decide(command, PRODUCTS.initial)
+        tips.keep(Tip(target, 4, Settled(PRODUCTS.evolve(PRODUCTS.initial, event), 1)))
+    known = [tips.known([target]) is not None for target in products]
+    assert known == [False] * 16 + [True] * 4
+    tips.forget([tip for target in products for tip in tips.known([target]) or []])
+    await tips.loaded(products)
+    await tips.loaded([(PRODUCTS, uuid4())])
+    assert tips._bytes == sum(tips._weights.values())
+    assert tips._weights.keys() == tips._tips.keys()
+    await tips.close()
 
 
 async def test_a_unit_of_work_over_more_streams_than_are_kept_in_mind_comes_to_an_end(database_url: str) -> None:
