@@ -67,9 +67,9 @@ def account_unchanged() -> Iterator[None]:
 async def make(connection: Pooled, new: NewKey, version: int, last: tuple[int, int] | None = None) -> ApiKey:
     """Stores the key, in the caller's transaction. Raises :class:`TooManyApiKeys`.
 
-    It is stored if the account's stream is still at ``version`` and ends with the event ``last`` (position and time), which the commit
-    itself makes sure of (a trigger of the table): somebody whose access has ended meanwhile makes no key, however long
-    this process was held up, and also where another event has taken the version of a lost one.
+    It is stored if the account's stream is still at ``version`` and ends with the event ``last`` (its position and
+    time), which the commit itself makes sure of (a trigger of the table): somebody whose access has ended meanwhile
+    makes no key, however long this process was held up, and whichever event has taken the version of a lost one.
     """
     await take_turn(connection, "api-keys", new.account_id)
     await _sweep(connection, new.account_id)

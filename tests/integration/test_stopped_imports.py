@@ -129,7 +129,8 @@ async def test_what_leaves_the_session_or_key_of_an_import_alone_costs_it_no_row
         import_id = await scene.upload(written(row(number) for number in range(CHUNK)))
         await begun_with(scene, import_id, **begun)
         await turned(scene, theirs, import_id, *commands)
-        await scene.done(import_id)
+        while (await ending(scene, import_id))[0] in ("waiting", "running"):  # the owner's token may have ended
+            assert await scene.importer.turn(import_id)
         assert await ending(scene, import_id) == ("finished", [], CHUNK)
         assert len(await scene.products()) == CHUNK
 
