@@ -3,6 +3,7 @@
 import asyncio
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from cli.database import echo_failure
 from infra import schema
 from infra.database import Connection, Database, answering, close, connect
+from infra.embedded.launch import die_with
 from infra.errors import AWAY, Unavailable, UnknownSchema
 from infra.log import Log, identify
 from infra.settings import Settings
@@ -136,14 +138,19 @@ def _build_all(building: Building, settings: Settings, parts: Sequence[Share]) -
 def _start(building: Building, settings: Settings, share: Share) -> _Builder:
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_run_builder, args=(theirs, building, settings, share), daemon=True)
+    process = context.Process(target=_run_builder, args=(os.getpid(), theirs, building, settings, share), daemon=True)
     process.start()
     theirs.close()
     return _Builder(process, ours)
 
 
-def _run_builder(pipe: Pipe, building: Building, settings: Settings, share: Share) -> None:
-    """What a builder's process does."""
+def _run_builder(parent: int, pipe: Pipe, building: Building, settings: Settings, share: Share) -> None:
+    """What a builder's process does, for as long as its parent lives."""
+    die_with(parent, signal.SIGKILL)
+    # Of what a fork inherits, it keeps none but its pipe: it would keep the right to rebuild, which is the parent's
+    # connection, from ending with the parent, and the pipes of other builders from breaking.
+    os.closerange(3, pipe.fileno())
+    os.closerange(pipe.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
     told = [0, 0.0]
 
     def report(read: int, positions: float) -> None:

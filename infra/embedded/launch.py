@@ -23,7 +23,9 @@ def drop_privileges(uid: int, gid: int) -> None:
 
 
 def die_with(parent: int, death_signal: int) -> None:
-    """Have the kernel send ``death_signal`` when the thread that started us ends."""
+    """Have the kernel send ``death_signal`` when the thread that started us ends. Only Linux can."""
+    if sys.platform != "linux":
+        return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
     if os.getppid() != parent:  # it died before the kernel was told
         os.kill(os.getpid(), signal.SIGKILL)

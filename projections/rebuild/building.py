@@ -13,7 +13,7 @@ from infra.collector import held_off
 from infra.log import Entry, Session, read_shard, read_stream
 from projections import parking
 from projections.declaration import By, Projection
-from projections.rebuild.generation import Building
+from projections.rebuild.generation import Building, watch_client
 from projections.rebuild.reading import PAGE, UNDECLARED, Line, Passing, Reader, cut, last_line, pieces
 from projections.rebuild.refused import copy, fold_again
 from projections.rebuild.shares import Shards, Share, Streams
@@ -34,6 +34,7 @@ async def build(session: Session, building: Building, share: Share, report: Repo
     ``page`` is how many events are read at a time. The table is nobody's yet: what an attempt leaves behind that fails
     is dropped with it by the next.
     """
+    await watch_client(session)
     # No page waits for the disk: the indexes are made by a commit that does, and with it all that was written before.
     await session.execute("SET TIME ZONE 'UTC'; SET synchronous_commit = off")
     # The planner would rather sort a share than walk along the index, and it would do so for every page.

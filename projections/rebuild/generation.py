@@ -9,8 +9,16 @@ from infra.log import Session, log_head
 from projections.declaration import Projection
 from projections.generations import create_table, live_generation
 
-_TRY: Final = "SELECT pg_try_advisory_lock(hashtextextended('weir:rebuild:' || $1, 0))"
+_LOCK: Final = "SELECT pg_advisory_lock(hashtextextended('weir:rebuild:' || $1, 0))"
 _LOCK_SECONDS: Final = "2s"
+
+# A server in the middle of a long statement would not look whether its client lives, and would hold the right to
+# rebuild, and the table, until the statement is through: after a kill within a second, after a host that is lost
+# without a word within half a minute.
+_WATCHFUL: Final = (
+    "SET client_connection_check_interval = '1s'; "
+    "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3"
+)
 
 
 class Busy(Exception):
@@ -34,8 +42,8 @@ async def begin(session: Session, projection: Projection[Any]) -> Building:
     ``session`` holds the right to rebuild until it is closed: keep it open, and do not go through a pooler. Raises
     :class:`Busy` where another holds it.
     """
-    if not await session.fetchval(_TRY, projection.name):
-        raise Busy(projection.name)
+    await watch_client(session)
+    await _take_right(session, projection.name)
     await drop(session, projection, "state = 'building'")
     live = await live_generation(session, projection.name)
     async with session.transaction():
@@ -56,6 +64,22 @@ async def begin(session: Session, projection: Projection[Any]) -> Building:
     shards = await session.fetchval("SELECT shards FROM log_head")
     head = await log_head(session)
     return Building(projection=projection, generation=generation, live=live, head=head, shards=tuple(range(shards)))
+
+
+async def watch_client(session: Session) -> None:
+    """Has the server give up whatever it does for a client that has died."""
+    await session.execute(_WATCHFUL)
+
+
+async def _take_right(session: Session, name: str) -> None:
+    """Waits for a moment: the server may not have noticed yet that the last who had it was killed."""
+    await session.execute(f"SET lock_timeout = '{_LOCK_SECONDS}'")
+    try:
+        await session.fetchval(_LOCK, name)
+    except asyncpg.LockNotAvailableError:
+        raise Busy(name) from None
+    finally:
+        await session.execute("RESET lock_timeout")
 
 
 async def drop(session: Session, projection: Projection[Any], condition: str, *arguments: Any) -> list[int]:
