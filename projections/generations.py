@@ -43,13 +43,13 @@ async def outdated(session: Session, *, spoiled: bool = False) -> list[Projectio
 
 async def _lay_down(session: Session, projection: Projection[Any]) -> None:
     name = projection.name
-    # Over a log that has events already an empty table is not what they make: it counts as outdated, is built by the
-    # same `weir migrate`, and is given to no worker until then.
+    # Over a log that has events already an empty table is not what they make: it counts as outdated and not finished,
+    # is built by the same `weir migrate`, and until then is given to no worker and served to no reader.
     version = projection.version if await log_head(session) == 0 else 0
     await session.execute("INSERT INTO projections (name, live_generation) VALUES ($1, $2)", name, FIRST)
     await session.execute(
         "INSERT INTO generations (projection, generation, code_version, state, finished_at) "
-        "VALUES ($1, $2, $3, 'live', now())",
+        "VALUES ($1, $2, $3, 'live', CASE WHEN $3 > 0 THEN now() END)",
         name,
         FIRST,
         version,

@@ -23,11 +23,14 @@ HURRIED: Final = 0.05
 
 CHECK_SECONDS: Final = 2.0
 
+# A generation that was laid down over a log with events in it and never built is empty, and served to nobody.
 _STATE: Final = (
     "SELECT p.name, p.live_generation, c.shard, c.position, c.refreshed, c.refreshed_era, h.head, "
     "pg_postmaster_start_time() AS started "
     "FROM log_position() AS h (head), projections p "
-    "LEFT JOIN checkpoints c ON c.consumer = p.name AND c.generation = p.live_generation"
+    "LEFT JOIN checkpoints c ON c.consumer = p.name AND c.generation = p.live_generation "
+    "WHERE NOT EXISTS (SELECT FROM generations g "
+    "WHERE g.projection = p.name AND g.generation = p.live_generation AND g.finished_at IS NULL)"
 )
 
 
