@@ -13,8 +13,6 @@ from infra.embedded import StartFailed
 from infra.settings import Settings
 
 _HELP = "Start everything on this machine, until Ctrl-C."
-_GRACE = 5.0
-"""Seconds that a child may take beyond its own bounded drain."""
 
 
 def register(app: typer.Typer) -> None:
@@ -33,7 +31,7 @@ def up(
         host=settings.host,
         port=port,
         workers=workers,
-        drain_seconds=settings.drain_seconds + _GRACE,
+        drain_seconds=settings.drain_seconds,
     )
     raise typer.Exit(asyncio.run(run(options, Console())))
 

@@ -41,6 +41,9 @@ Origin = Annotated[str, Field(pattern=ORIGIN)]
 Network = IPv4Network | IPv6Network
 Written = Annotated[Rate, NoDecode]
 
+DRAIN_SECONDS = 20.0
+"""Longer than a conversation with a mail server."""
+
 
 class Settings(BaseSettings):
     """What a process needs to know. Frozen; secrets hide themselves in reprs and logs."""
@@ -139,7 +142,7 @@ class Settings(BaseSettings):
         description="and of all streams together; half of Redis' maxmemory, if that is less",
     )
     drain_seconds: float = Field(
-        default=20.0,
+        default=DRAIN_SECONDS,
         ge=0,
         le=300,
         description="to finish what has begun; longer than a conversation with a mail server",

@@ -24,7 +24,6 @@ _ELSEWHERE = (
     "WEIR_PAYMENT_PROVIDER_URL",
     PROVIDER_KEY,
 )
-_DRAIN_SECONDS = 10.0
 
 # On one small machine a burst of mail must not keep anybody waiting for an answer: mail may come a little later.
 _MAIL_NICE = 15
@@ -68,6 +67,7 @@ class Wiring:
     mailbox_port: int
     provider_port: int
     workers: int
+    drain_seconds: float
     mark: str = field(repr=False)
     secrets: Mapping[str, str] = field(repr=False)
 
@@ -101,6 +101,7 @@ class Wiring:
             "WEIR_PORT": str(self.api_port),
             "WEIR_SMTP_URL": f"smtp://127.0.0.1:{self.smtp_port}",
             "WEIR_DATA_DIR": str(self.directory),
+            "WEIR_DRAIN_SECONDS": str(self.drain_seconds),
             MARK: self.mark,
             "PYTHONUNBUFFERED": "1",
         }

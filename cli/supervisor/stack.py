@@ -17,15 +17,19 @@ from cli.supervisor.logs import Judge, LogTail, judge_nothing, judge_postgres, j
 from cli.supervisor.programs import MARK, Program, Stage, Wiring, weir_programs
 from cli.supervisor.runner import Runner
 from infra.embedded import Postgres, StartFailed, Valkey, end_marked, free_port, free_ports, is_free, write_private
+from infra.settings import DRAIN_SECONDS
 
 _FOLLOW_SECONDS = 0.25
+_GRACE = 5.0
+"""Seconds that a program may take beyond its own bounded drain."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """What a stack is made of. ``port`` is the API's; 0 takes a free one. ``programs`` makes the table of processes.
 
-    ``durable=False`` gives up fsync, for tests that claim nothing about power cuts.
+    ``drain_seconds`` is what each program is told to drain within: it is killed only later, or a conversation with a mail
+    server would be cut off, and the mail sent again. ``durable=False`` gives up fsync, for tests that claim nothing about power cuts.
     """
 
     directory: Path
@@ -37,7 +41,7 @@ class Options:
     durable: bool = True
     backoff: Backoff = field(default_factory=Backoff)
     ready_seconds: float = 60.0
-    drain_seconds: float = 15.0
+    drain_seconds: float = DRAIN_SECONDS
 
 
 class Stack:
@@ -148,6 +152,7 @@ class Stack:
             mailbox_port=mailbox_port,
             provider_port=provider_port,
             workers=self._options.workers,
+            drain_seconds=self._options.drain_seconds,
             mark=self._mark(),
             secrets=credentials(self._directory),
         )
@@ -167,7 +172,7 @@ class Stack:
             self._directory,
             self.environment,
             ready_seconds=self._options.ready_seconds,
-            drain_seconds=self._options.drain_seconds,
+            drain_seconds=self._options.drain_seconds + _GRACE,
         )
 
     def _child(self, subject: Startable, judge: Judge) -> Child:

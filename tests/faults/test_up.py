@@ -12,14 +12,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
+import orjson
 import psutil
 import pytest
 
-from cli.supervisor import Backoff, Level, Program, Stack, Stage, Wiring
+from cli.supervisor import Backoff, Level, Options, Program, Stack, Stage, Wiring
 from cli.supervisor.credentials import PROVIDER_KEY
 from cli.supervisor.programs import weir_programs
 from cli.supervisor.runner import Runner
 from infra.embedded import StartFailed, free_port, is_free
+from infra.settings import Settings
 from tests.faults.stand_ins import QUICK, options, stand_in
 
 pytestmark = pytest.mark.anyio
@@ -191,6 +193,14 @@ async def test_a_stop_lets_programs_drain_before_the_servers_go(tmp_path: Path) 
     assert (tmp_path / "farewell").read_text() == "postgres was there"
 
 
+async def test_a_program_is_killed_only_after_the_time_that_it_was_told_to_drain_within(tmp_path: Path) -> None:
+    async with Stack(options(tmp_path)) as stack:
+        told = float(psutil.Process(stack.child("api").pid).environ()["WEIR_DRAIN_SECONDS"])
+        [[_, patience]] = orjson.loads((tmp_path / "run" / "api.pid").read_bytes())["stop"]
+    assert Options(directory=tmp_path).drain_seconds == Settings.model_construct().drain_seconds
+    assert told == options(tmp_path).drain_seconds < patience
+
+
 async def test_a_stop_leaves_no_process_behind_stubborn_ones_and_grandchildren_included(tmp_path: Path) -> None:
     async with Stack(options(tmp_path, "stubborn", "grandchild")):
         assert len(everything_of(tmp_path)) >= 4
@@ -237,6 +247,7 @@ def test_mail_stands_back_for_answers_and_nothing_else_does(tmp_path: Path) -> N
         mailbox_port=3,
         provider_port=4,
         workers=2,
+        drain_seconds=5.0,
         mark="",
         secrets={PROVIDER_KEY: "sesame"},
     )

@@ -1,4 +1,4 @@
-"""A read model that is new to a log with events in it, and has not been built of them yet: nobody is told it is empty."""
+"""A read model that is new to a log with events in it, and was not built of them yet: nobody is told it is empty."""
 
 import httpx2
 import pytest
