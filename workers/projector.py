@@ -4,14 +4,18 @@ import asyncio
 from contextlib import suppress
 from functools import partial
 
+import uvloop
 from prometheus_client import CollectorRegistry
 
 from infra.cache import Refresher
 from infra.database import connect
+from infra.own_process import in_own_process
 from infra.repeating import repeating
 from infra.settings import Settings
 from infra.startup import known_log, worker_database
+from infra.telemetry import logging_to
 from projections.all import PROJECTIONS
+from projections.generations import outdated
 from projections.rebuild import Busy, renew
 from projections.runtime.host import Host
 from projections.runtime.metrics import RuntimeMetrics
@@ -38,17 +42,35 @@ async def run_projector(settings: Settings, registry: CollectorRegistry, stop: a
                 lease_seconds=settings.lease_seconds,
                 metrics=metrics,
             )
-            async with repeating("making read models anew", partial(_make_anew, settings), RENEWAL_SECONDS):
+            async with repeating("making read models anew", partial(make_anew, settings), RENEWAL_SECONDS):
                 await host.run(stop)
     finally:
         await database.close()
 
 
-async def _make_anew(settings: Settings) -> None:
-    """Rebuilds what is spoiled, unless somebody else is at it."""
+async def make_anew(settings: Settings) -> None:
+    """Rebuilds what is spoiled, unless somebody else is at it.
+
+    In a process of its own: a rebuild folds thousands of events at a time, and those who wait here for theirs would
+    wait for that.
+    """
     session = await connect(settings.direct_url)
     try:
-        with suppress(Busy):
-            await renew(session, settings.direct_url, spoiled=True)
+        spoiled = await outdated(session, spoiled=True)
     finally:
         await session.close()
+    if spoiled:
+        await in_own_process(_rebuild, settings)
+
+
+def _rebuild(settings: Settings) -> None:
+    async def work() -> None:
+        session = await connect(settings.direct_url)
+        try:
+            with suppress(Busy):
+                await renew(session, settings.direct_url, spoiled=True)
+        finally:
+            await session.close()
+
+    with logging_to(settings):
+        uvloop.run(work())

@@ -28,8 +28,9 @@ _GRACE = 5.0
 class Options:
     """What a stack is made of. ``port`` is the API's; 0 takes a free one. ``programs`` makes the table of processes.
 
-    ``drain_seconds`` is what each program is told to drain within: it is killed only later, or a conversation with a mail
-    server would be cut off, and the mail sent again. ``durable=False`` gives up fsync, for tests that claim nothing about power cuts.
+    ``drain_seconds`` is what each program is told to drain within. It is killed only later: a conversation with a mail
+    server would be cut off, and the mail sent again.
+    ``durable=False`` gives up fsync, for tests that claim nothing about power cuts.
     """
 
     directory: Path

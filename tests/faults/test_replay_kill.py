@@ -1,6 +1,7 @@
-"""kill -9 of ``weir replay``: nothing of it lives on, and the next one need not wait."""
+"""Rebuilds that are killed or given up: nothing of them lives on, and the next one need not wait."""
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ from projections.order_summary import ORDER_SUMMARY
 from tests.consumers import Scene, scene
 from tests.event_logs import expected_rows, stored_rows
 from tests.write_side import connected, eventually
+from workers.projector import make_anew
 
 pytestmark = pytest.mark.anyio
 
@@ -127,3 +129,25 @@ async def test_a_replay_that_is_killed_in_the_middle_of_an_index_is_no_hindrance
             await eventually(lambda: waiting(shop, "^ALTER TABLE", 1), 30)
             await kill(shop, process, 0)
         await rebuilt(shop)
+
+
+async def test_a_worker_rebuilds_in_a_process_of_its_own_which_ends_when_the_worker_gives_it_up(
+    settings: Settings,
+) -> None:
+    async with scene(settings) as shop:
+        await shop.happens(300)
+        await shop.writer.session.execute(GATE)
+        await shop.database.execute("UPDATE generations SET code_version = 0 WHERE projection = 'order_summary'")
+        async with holding(shop, "gate IN ACCESS EXCLUSIVE"):
+            making = asyncio.create_task(make_anew(settings))
+            await eventually(lambda: waiting(shop, "^COPY", 1), 30)
+            assert gc.isenabled(), "as it is not where events are folded in bulk"
+            builders = [each for each in psutil.Process().children() if "spawn_main" in " ".join(each.cmdline())]
+            making.cancel()
+            await asyncio.wait([making])
+            await eventually(lambda: nobody_has_the_right_to_rebuild(shop), GONE_SECONDS)
+            assert len(builders) == 1
+            assert await ended(builders)
+        await make_anew(settings)
+        expected = await expected_rows(shop.writer.session, ORDER_SUMMARY)
+        assert await stored_rows(shop.writer.session, ORDER_SUMMARY, 3) == expected
