@@ -22,6 +22,9 @@ Session: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConn
 
 _log = structlog.get_logger("weir.log")
 
+LAST: Final = 2**63 - 1
+"""A position that no log comes to."""
+
 _EVENT: Final = (
     "position, stream_id, version, category, shard, type, schema_version, data, metadata, recorded_at FROM events"
 )
@@ -168,10 +171,17 @@ async def begin_history(database: Database, log: Log) -> None:
     _log.error("the log was put back to an earlier point", history=str(log.history))
 
 
-async def read_shard(session: Reader, shard: int, after: int, limit: int) -> list[Entry]:
-    """The next events of a shard, at most ``limit``; fewer mean that there are no more."""
-    statement = f"SELECT {_EVENT} WHERE shard = $1 AND position > $2 ORDER BY position LIMIT $3"
-    return _entries(await session.fetch(statement, shard, after, limit), after)
+async def read_shard(
+    session: Reader, shard: int, after: int, limit: int, *, last: int = LAST, others: Sequence[str] = ()
+) -> list[Entry]:
+    """The next events of a shard up to ``last``, at most ``limit``, but for ``others`` by their names; fewer mean that
+    there are no more.
+    """
+    statement = (
+        f"SELECT {_EVENT} WHERE shard = $1 AND position > $2 AND position <= $4 AND type <> ALL ($5::text[]) "
+        "ORDER BY position LIMIT $3"
+    )
+    return _entries(await session.fetch(statement, shard, after, limit, last, others), after)
 
 
 async def read_log(session: Reader, after: int, limit: int) -> list[Entry]:
@@ -186,6 +196,12 @@ async def read_stream(session: Reader, stream_id: UUID, first: int, last: int) -
     return _entries(await session.fetch(statement, stream_id, first, last), 0)
 
 
+async def read_streams(session: Reader, streams: Sequence[UUID], last: int) -> list[Entry]:
+    """The events of some streams with positions up to ``last``, stream by stream."""
+    statement = f"SELECT {_EVENT} WHERE stream_id = ANY ($1::uuid[]) AND position <= $2 ORDER BY stream_id, version"
+    return _entries(await session.fetch(statement, streams, last), 0)
+
+
 async def read_versions(session: Reader, stream_id: UUID, after: int, limit: int) -> list[Entry]:
     """A stream's next events behind a version, at most ``limit``; fewer mean that there are no more."""
     statement = f"SELECT {_EVENT} WHERE stream_id = $1 AND version > $2 ORDER BY version LIMIT $3"
@@ -198,7 +214,7 @@ async def shard_heads(session: Reader, shards: Sequence[int], upto: int | None =
         "SELECT s AS shard, coalesce((SELECT position FROM events e WHERE e.shard = s AND position <= $2 "
         "ORDER BY position DESC LIMIT 1), 0) AS position FROM unnest($1::smallint[]) AS s",
         shards,
-        2**63 - 1 if upto is None else upto,
+        LAST if upto is None else upto,
     )
     return {row["shard"]: row["position"] for row in rows}
 

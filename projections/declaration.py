@@ -65,9 +65,8 @@ class Projection(Generic[R]):
     ``begins`` are the events that make a row whatever was there: for them nothing has to be loaded.
     ``aside`` is a field that is not served: the fold's own memory. It is kept in the column of its name, of type
     ``jsonb``, and the underscore that this name begins with leaves it out of the document.
-    ``metadata`` says that the fold looks at the metadata of events: a rebuild has to read and parse it only then.
-    ``unopened`` are events of which it counts that they happened, and when, but not what they say: a rebuild does not
-    read that. Nor may ``key`` look at it then.
+    ``unopened`` are events of which it counts that they happened, and when, but not what they say: a rebuild stream by
+    stream does not read that.
     ``derived`` are definitions of columns that Postgres itself makes of the others.
     ``rest`` are the seconds between two commits, at the least, while it follows the log.
     A new ``version`` means: rows folded by older code are wrong, fold them anew.
@@ -81,7 +80,6 @@ class Projection(Generic[R]):
     key: Callable[[Recorded], str]
     project: Callable[[R | None, Recorded], R | None]
     aside: str | None = None
-    metadata: bool = False
     unopened: frozenset[type[Event]] = frozenset()
     rest: float = 0.005
     columns: Sequence[Column[R]] = ()

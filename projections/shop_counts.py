@@ -117,7 +117,6 @@ SHOP_COUNTS: Final = Projection[ShopCounts](
     row=ShopCounts,
     begins=frozenset(),
     handles=COUNTED,
-    unopened=COUNTED - {OrderRefunded},
     key=shard_of_event,
     project=project,
     rest=0.1,

@@ -2,30 +2,27 @@
 
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable, Sequence
-from itertools import groupby
-from operator import itemgetter
+from datetime import datetime
 from typing import Any, Final, cast
 from uuid import UUID
 
 from domain.messages import Recorded
-from infra.codec import UnknownEventType
+from domain.registry import EVENTS
 from infra.collector import held_off
 from infra.log import Entry, Session, read_shard, read_stream
 from projections import parking
-from projections.declaration import By, Projection
+from projections.declaration import Projection
 from projections.rebuild.generation import Building, watch_client
-from projections.rebuild.reading import PAGE, UNDECLARED, Line, Passing, Reader, cut, last_line, pieces
+from projections.rebuild.reading import PAGE, Passing, Readers, cut, read_streams
 from projections.rebuild.refused import copy, fold_again
-from projections.rebuild.shares import Shards, Share, Streams
-from projections.runtime.folding import Folded, Kept, Parking, Written, describe, fold, written
+from projections.rebuild.shares import HIGHEST, LOWEST, Shards, Share, Streams
+from projections.runtime.folding import Folded, Kept, Parking, Written, fold, written
 from projections.runtime.table import Table
-
-CAREFUL_PAGE: Final = 1_000
 
 Report = Callable[[int, float], None]
 """Is told, since the last time, how many events were read, and how many positions of the log that is on the way."""
 
-_stream_of: Final = itemgetter(0)
+_FAILED: Final = object()
 
 
 async def build(session: Session, building: Building, share: Share, report: Report, *, page: int = PAGE) -> int:
@@ -39,18 +36,29 @@ async def build(session: Session, building: Building, share: Share, report: Repo
     await session.execute("SET TIME ZONE 'UTC'; SET synchronous_commit = off")
     # The planner would rather sort a share than walk along the index, and it would do so for every page.
     await session.execute("SET enable_sort = off; SET enable_seqscan = off; SET enable_bitmapscan = off")
-    reader = Reader(session, building.projection, building.head, page)
     rows, refused = 0, set[str]()
     with held_off():
-        async for folded in _parts(reader, building, share, report):
+        async for folded in _parts(session, building, share, report, page):
             rows += await _write(session, building, folded, refused)
     return rows + (await fold_again(session, building, share, refused) if refused else 0)
 
 
-def _parts(reader: Reader, building: Building, share: Share, report: Report) -> AsyncIterator[Folded]:
+def _parts(session: Session, building: Building, share: Share, report: Report, page: int) -> AsyncIterator[Folded]:
     if isinstance(share, Shards):
-        return _shards(reader, building, share, report)
-    return _streams(reader, building, share, report)
+        return _shards(session, building, share, report, page)
+    return _streams(session, building, share, report, page)
+
+
+async def build_plainly(session: Session, building: Building) -> int:
+    """Builds it all again, each stream event by event as a consumer folds it; answers the number of rows."""
+    await session.execute(f"TRUNCATE {building.projection.table(building.generation)}")
+    await session.execute(
+        "DELETE FROM parked WHERE consumer = $1 AND generation = $2", building.projection.name, building.generation
+    )
+    all_of_it = Streams(first=LOWEST, last=HIGHEST, marks=(), apart=0.0, plainly=True)
+    rows = await build(session, building, all_of_it, lambda _events, _positions: None)
+    await session.execute("RESET enable_sort; RESET enable_seqscan; RESET enable_bitmapscan")
+    return rows
 
 
 async def _write(session: Session, building: Building, folded: Folded, refused: set[str]) -> int:
@@ -61,16 +69,20 @@ async def _write(session: Session, building: Building, folded: Folded, refused: 
     return len(rows) - len(keys)
 
 
-async def _streams(reader: Reader, building: Building, share: Streams, report: Report) -> AsyncIterator[Folded]:
+async def _streams(
+    session: Session, building: Building, share: Streams, report: Report, page: int
+) -> AsyncIterator[Folded]:
     """Stream by stream, page by page. The last stream of a page may go on in the next one."""
-    folding, passed = _ByStream(building.projection), 0
-    async for page in reader.streams(share.first, share.last):
-        count = sum([folding.take(cut(piece)) for piece in pieces(page)])
-        yield await _folded(reader.session, building, folding)
-        before, passed = passed, bisect_right(share.marks, UUID(folding.stream))
+    folding, passed = _ByStream(building.projection, plainly=share.plainly), 0
+    async for blocks in read_streams(
+        session, building.projection, share.first, share.last, head=building.head, page=page
+    ):
+        count = sum([folding.take(block) for block in blocks])
+        yield await _folded(session, building, folding)
+        before, passed = passed, bisect_right(share.marks, UUID(folding.stream.decode()))
         report(count, (passed - before) * share.apart)
     folding.end()
-    yield await _folded(reader.session, building, folding)
+    yield await _folded(session, building, folding)
     report(0, (len(share.marks) - passed) * share.apart)
 
 
@@ -78,7 +90,8 @@ async def _folded(session: Session, building: Building, folding: "_ByStream") ->
     """The rows of the streams that have ended. One in which anything is amiss is folded again, event by event."""
     folded = Folded(written=folding.written)
     for stream in folding.amiss:
-        careful = await _carefully(session, building, UUID(stream))
+        entries = await read_stream(session, UUID(stream.decode()), 1, building.head)
+        careful = fold(building.projection, {}, set(), [e for e in entries if building.projection.concerns(e.type)])
         folded.written += careful.written
         folded.parkings += careful.parkings
     folding.written, folding.amiss = [], []
@@ -86,131 +99,104 @@ async def _folded(session: Session, building: Building, folding: "_ByStream") ->
 
 
 class _ByStream:
-    """The fold over whole streams, one after the other. ``stream`` is the one that was last seen, and may go on."""
+    """The fold over whole streams, one after the other. ``stream`` is the one that was last seen, and may go on.
 
-    def __init__(self, projection: Projection[Any]) -> None:
+    Whatever fails here is only set aside: an event that cannot be read, and a fold that looks at more of it than is
+    there. The fold over the stored events then finds out which it is.
+    """
+
+    def __init__(self, projection: Projection[Any], *, plainly: bool) -> None:
         self._projection = projection
-        self._event = Passing(projection)
-        self._row: Any = None
-        self._failed = True
-        self.stream = ""
+        self._plainly = plainly
+        self._readers = Readers(projection)
+        self._event = Passing()
+        self._position = b""
+        self._row: Any = _FAILED
+        self.stream = b""
         self.written: list[Written] = []
-        self.amiss: list[str] = []
+        self.amiss: list[bytes] = []
 
-    def take(self, lines: Sequence[Line]) -> int:
+    def take(self, block: bytes) -> int:
         """Folds some events; answers how many."""
-        event, project = self._event, self._projection.project
-        recorded = cast(Recorded, event)
-        for stream, events in groupby(lines, _stream_of):
+        event, readers, project, moment = self._event, self._readers, self._projection.project, datetime.fromisoformat
+        recorded, count = cast(Recorded, event), 0
+        for stream, position, version, name, schema_version, at, data in cut(block):
+            count += 1
             if stream != self.stream:
                 self.end()
-                self.stream, self._row, self._failed = stream, None, False
-            if self._failed:
+                self._begin(stream)
+            if self._row is _FAILED:
                 continue
-            row = self._row
             try:
-                for line in events:
-                    event.take(line)
-                    row = project(row, recorded)
-                self._row = row
-            except UNDECLARED:
-                raise
+                event.type, read = readers[name, schema_version]
+                event.version = int(version)
+                event.recorded_at = moment(at.decode())
+                event.data = read(data)
+                self._row = project(self._row, recorded)
             except Exception:
                 self._fail()
-        return len(lines)
+            self._position = position
+        return count
+
+    def _begin(self, stream: bytes) -> None:
+        self.stream, self._row = stream, None
+        if self._plainly:
+            self._fail()
 
     def end(self) -> None:
         """The stream has come to its end: its row is finished."""
-        if self._failed:
+        if self._row is _FAILED:
             return
         try:
-            self.written.append(written(self._projection, self.stream, Kept(self._event.position, self._row)))
+            self.written.append(written(self._projection, self.stream.decode(), Kept(int(self._position), self._row)))
         except Exception:
             self._fail()
 
     def _fail(self) -> None:
-        self._failed = True
+        self._row = _FAILED
         self.amiss.append(self.stream)
 
 
-async def _carefully(session: Session, building: Building, stream_id: UUID) -> Folded:
-    entries = await read_stream(session, stream_id, 1, building.head)
-    return fold(building.projection, {}, set(), [e for e in entries if building.projection.concerns(e.type)])
-
-
-async def _shards(reader: Reader, building: Building, share: Shards, report: Report) -> AsyncIterator[Folded]:
-    """Shard by shard. The rows of one must fit into memory: some kilobytes each, so a gigabyte holds some 300,000."""
+async def _shards(
+    session: Session, building: Building, share: Shards, report: Report, page: int
+) -> AsyncIterator[Folded]:
+    """Shard by shard, as a consumer folds. The rows of one must fit into memory: some kilobytes each, so a gigabyte
+    holds some 300,000.
+    """
     for number in share.numbers:
         folding, reached = _ByShard(building.projection), 0
-        async for page in reader.shard(number):
-            count = sum([folding.take(cut(piece)) for piece in pieces(page)])
-            before, reached = reached, int(last_line(page)[1])
-            report(count, (reached - before) / len(building.shards))
+        async for entries in _pages(session, building, number, page):
+            folding.take(entries)
+            before, reached = reached, entries[-1].position
+            report(len(entries), (reached - before) / len(building.shards))
         report(0, (building.head - reached) / len(building.shards))
-        try:
-            yield folding.result()
-        except Exception:
-            # A row cannot be written: which event was it? The careful fold finds out, event by event.
-            yield fold(
-                building.projection, {}, set(), [entry async for entry in _entries(reader.session, building, number)]
-            )
+        yield Folded(written=list(folding.written.values()), parkings=folding.parkings)
 
 
-async def _entries(session: Session, building: Building, shard: int) -> AsyncIterator[Entry]:
+async def _pages(session: Session, building: Building, shard: int, page: int) -> AsyncIterator[Sequence[Entry]]:
+    """The events of a shard up to the head, but for those that are known not to concern the read model."""
+    others = [name for name in EVENTS if name not in building.projection.types]
     after = 0
-    while page := await read_shard(session, shard, after, CAREFUL_PAGE):
-        for entry in page:
-            if entry.position <= building.head and building.projection.concerns(entry.type):
-                yield entry
-        after = page[-1].position
+    while entries := await read_shard(session, shard, after, page, others=others, last=building.head):
+        yield entries
+        after = entries[-1].position
 
 
 class _ByShard:
-    """The fold over a shard: the same ``project``, over events that cost as little as they can."""
+    """The fold over a shard: that of a consumer who begins with nothing."""
 
     def __init__(self, projection: Projection[Any]) -> None:
         self._projection = projection
-        self._rows: dict[str, tuple[int, Any]] = {}
-        self._parkings: list[Parking] = []
-        self._aside: set[str] = set()
+        self._rows: dict[str, Kept] = {}
+        self._aside: set[UUID] = set()
+        self.written: dict[str, Written] = {}
+        self.parkings: list[Parking] = []
 
-    def take(self, lines: Sequence[Line]) -> int:
-        """Folds some events; answers how many."""
-        project, rows, aside, event = self._projection.project, self._rows, self._aside, Passing(self._projection)
-        recorded, key_of = cast(Recorded, event), self._key
-        for line in lines:
-            if aside and line[0] in aside:
-                continue
-            try:
-                event.take(line)
-                key = key_of(recorded)
-                before = rows.get(key)
-                rows[key] = (event.position, project(before[1] if before else None, recorded))
-            except UNDECLARED:
-                raise
-            except Exception as error:
-                self._park(event, error)
-        return len(lines)
-
-    def result(self) -> Folded:
-        """What came of it. Raises whatever the writing of a row raises."""
-        kept = {key: Kept(*of_key) for key, of_key in self._rows.items()}
-        rows = [written(self._projection, key, each) for key, each in kept.items()]
-        return Folded(kept, rows, self._parkings)
-
-    @property
-    def _key(self) -> Callable[[Recorded], str]:
-        """The key of an event; where it is a field, its text as it stands in the JSON."""
-        key = self._projection.key
-        if isinstance(key, By):
-            field = key.field
-            return lambda event: cast(str, vars(event.data)[field])
-        return key
-
-    def _park(self, event: Passing, error: Exception) -> None:
-        unknown = isinstance(error, UnknownEventType)
-        if not self._projection.concerns(event.type):
-            return
-        entry = Entry(None, event.position, 0, event.shard, event.stream_id, event.type)
-        self._parkings.append(Parking(entry, describe(error), unknown))
-        self._aside.add(event.stream)
+    def take(self, entries: Sequence[Entry]) -> None:
+        """Folds some events."""
+        concerned = [entry for entry in entries if self._projection.concerns(entry.type)]
+        folded = fold(self._projection, self._rows, self._aside, concerned)
+        self._rows.update(folded.kept)
+        self._aside.update(each.entry.stream_id for each in folded.parkings)
+        self.written.update((row.key, row) for row in folded.written)
+        self.parkings += folded.parkings

@@ -23,13 +23,15 @@ HIGHEST: Final = UUID(int=2**128 - 1)
 class Streams:
     """The streams after ``first`` and up to ``last``.
 
-    ``marks`` are streams among them, in order, with about ``apart`` positions of the log between two.
+    ``marks`` are streams among them, in order, with about ``apart`` positions of the log between two. ``plainly``: each
+    is folded event by event, as a consumer does it.
     """
 
     first: UUID
     last: UUID
     marks: Sequence[UUID]
     apart: float
+    plainly: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

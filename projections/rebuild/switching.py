@@ -16,7 +16,9 @@ from infra.leases.checkpoints import guard
 from infra.log import Entry, Log, Session, read_shard, shard_heads
 from infra.streams import BROKEN, Keys, open_redis
 from projections.generations import create_indexes
+from projections.rebuild.building import build_plainly
 from projections.rebuild.generation import Building, drop
+from projections.rebuild.sampling import differences
 from projections.runtime.consumer import Lease, Refusal, Step, is_poison
 from projections.runtime.folding import describe
 from projections.runtime.keeping import Keeping
@@ -49,12 +51,15 @@ class Switched:
 
 
 async def finish(session: Session, building: Building) -> Switched:
-    """Makes the indexes, catches up, and switches. Until the switch has committed, readers notice nothing."""
+    """Makes the indexes, proves a sample, catches up, and switches. Until it has committed, readers notice nothing."""
     projection = building.projection
     await session.execute(f"SET maintenance_work_mem = '{SORTING}'")
     await create_indexes(session, projection, building.generation)
     # The planner knows the table then, and no scan has to look up whether its rows are seen by everyone.
     await session.execute(f"VACUUM (ANALYZE) {projection.table(building.generation)}")
+    if differing := await differences(session, building):
+        _log.error("built rows differ from the plain fold", projection=projection.name, streams=len(differing))
+        await build_plainly(session, building)
     follower = Follower(session, building)
     await follower.load()
     caught_up = await follower.catch_up()

@@ -55,6 +55,14 @@ class Table(Generic[R]):
         records = ((*row[:4], *row.columns) for row in rows)
         await session.copy_records_to_table(self.name, records=records, columns=self.columns)
 
+    async def rows(self, session: Reader, keys: Iterable[str]) -> list[Written]:
+        """The rows with all that is kept of them."""
+        found = await session.fetch(
+            f"SELECT {', '.join(self.columns)} FROM {self.name} WHERE key = ANY($1::text[])",  # noqa: S608
+            list(keys),
+        )
+        return [Written(row[0], row[1], row[2], row[3], tuple(row[4:])) for row in found]
+
     async def put(self, session: Session, rows: Sequence[Written]) -> None:
         """Writes rows, in the caller's transaction and under the caller's locks."""
         names = ", ".join(self.columns)

@@ -3,9 +3,9 @@
 import asyncio
 import os
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -20,7 +20,6 @@ from domain.inventory import StockReceived
 from domain.messages import Event, Recorded
 from domain.orders import OrderPaid
 from infra.database import Connection
-from infra.late_codec import Unopened
 from infra.settings import Settings
 from projections.account_card import ACCOUNT_CARD
 from projections.all import PROJECTIONS
@@ -29,7 +28,7 @@ from projections.generations import create_indexes, install
 from projections.order_summary import ORDER_SUMMARY, OrderSummary
 from projections.product_card import PRODUCT_CARD
 from projections.rebuild import Building, Busy, Switched, begin, build, finish, renew, shares
-from projections.rebuild.reading import PAGE, UndeclaredMetadata
+from projections.rebuild.reading import PAGE, Passing
 from projections.rebuild.switching import Follower, switch
 from projections.shop_counts import SHOP_COUNTS
 from tests.builders import (
@@ -329,30 +328,49 @@ async def test_a_row_that_cannot_be_written_parks_the_same_event_as_live(scene: 
     assert parked[1] == parked[2] != set()
 
 
-async def test_a_fold_that_looks_at_metadata_without_saying_so_is_refused(scene: Scene) -> None:
+async def test_a_fold_that_looks_at_more_than_a_rebuild_reads_is_given_whole_events(scene: Scene) -> None:
     def project(row: OrderSummary | None, event: Recorded) -> OrderSummary | None:
         assert event.metadata["actor"] == "test"
-        return ORDER_SUMMARY.project(row, event)
-
-    await scene.happens(50)
-    silent: Projection[Any] = amend(ORDER_SUMMARY, project=project)
-    with pytest.raises(UndeclaredMetadata):
-        await rebuilt(scene, silent)
-    await rebuilt(scene, amend(silent, metadata=True))
-    assert await live(scene, ORDER_SUMMARY) > 1
-
-
-async def test_a_fold_that_looks_into_an_event_that_it_leaves_unopened_is_refused(scene: Scene) -> None:
-    def project(row: OrderSummary | None, event: Recorded) -> OrderSummary | None:
         assert not isinstance(event.data, OrderPaid) or event.data.amount.currency == "EUR"
         return ORDER_SUMMARY.project(row, event)
 
     await scene.happens(50)
-    silent: Projection[Any] = amend(ORDER_SUMMARY, project=project)
-    with pytest.raises(Unopened):
-        await rebuilt(scene, silent)
-    await rebuilt(scene, replace(silent, unopened=frozenset()))
-    assert await live(scene, ORDER_SUMMARY) > 1
+    switched = await rebuilt(scene, amend(ORDER_SUMMARY, project=project))
+    assert switched.parked == 0
+    expected = await expected_rows(scene.writer.session, ORDER_SUMMARY)
+    assert await stored_rows(scene.writer.session, ORDER_SUMMARY, 2) == expected != {}
+
+
+@pytest.mark.parametrize("unlike", [Passing, Recorded], ids=["built", "sampled"])
+async def test_rows_that_the_plain_fold_would_not_make_are_noticed_and_built_plainly(
+    scene: Scene, unlike: type[Any]
+) -> None:
+    seen: Counter[type[Any]] = Counter()
+
+    def project(row: OrderSummary | None, event: Recorded) -> OrderSummary | None:
+        seen[type(event)] += 1
+        after = ORDER_SUMMARY.project(row, event)
+        return amend(after, order_no=type(event).__name__) if after and isinstance(event, unlike) else after
+
+    await scene.happens(100)
+    await rebuilt(scene, amend(ORDER_SUMMARY, project=project))
+    numbers = {row[1]["order_no"] for row in (await stored_rows(scene.writer.session, ORDER_SUMMARY, 2)).values()}
+    assert "Passing" not in numbers
+    assert (numbers == {"Recorded"}) == (unlike is Recorded)
+    assert seen[Recorded] == 2 * seen[Passing] > 0, "once for the sample, which is all of them here, and once to build"
+
+
+async def test_nothing_is_folded_twice_where_nothing_is_amiss(scene: Scene) -> None:
+    seen: Counter[type[Any]] = Counter()
+
+    def project(row: OrderSummary | None, event: Recorded) -> OrderSummary | None:
+        seen[type(event)] += 1
+        return ORDER_SUMMARY.project(row, event)
+
+    await scene.happens(300)
+    async with session(scene) as connection:
+        await built(connection, amend(ORDER_SUMMARY, project=project))
+    assert seen.keys() == {Passing}
 
 
 async def test_an_event_that_cannot_be_parsed_parks_its_stream_alone(scene: Scene) -> None:
