@@ -22,9 +22,9 @@ from domain.accounts import (
     AccountUsernameChanged,
     Role,
 )
-from domain.messages import Recorded
 from domain.values import normal_form
-from projections.declaration import ByStream, Column, Projection, amend, make
+from projections.declaration import ByStream, Column, Projection
+from projections.folds import AT, Begins, Ends, Folds, Is, Its, Sets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,98 +44,49 @@ class AccountCard:
     version: int
 
 
-def project(row: AccountCard | None, event: Recorded) -> AccountCard | None:
-    """The account after the event; None once it is erased.
-
-    Nothing can happen to an account that was never registered: where there is no row, it has been erased, and whatever
-    is told of it after that has nothing to change and must not bring it back.
-    """
-    if isinstance(event.data, AccountRegistered):
-        return _registered(event.data, event)
-    if row is None or isinstance(event.data, AccountErased):
-        return None
-    return _changed(row, event)
-
-
-def _changed(card: AccountCard, event: Recorded) -> AccountCard:
-    version, now = event.version, event.recorded_at
-    match event.data:
-        case AccountEmailVerified():
-            return amend(card, version=version, updated_at=now, email_verified=True)
-        case AccountUsernameChanged(username=username):
-            return amend(card, version=version, updated_at=now, username=username)
-        case AccountProfileChanged(full_name=full_name, bio=bio):
-            return amend(card, version=version, updated_at=now, full_name=full_name, bio=bio)
-        case AccountRolesChanged(roles=roles):
-            return amend(card, version=version, updated_at=now, roles=roles)
-        case AccountActivated():
-            return amend(card, version=version, updated_at=now, active=True)
-        case AccountDeactivated():
-            return amend(card, version=version, updated_at=now, active=False)
-        case _:
-            return amend(card, version=version)
-
-
-def _registered(registered: AccountRegistered, event: Recorded) -> AccountCard:
-    return make(
-        AccountCard,
-        id=registered.account_id,
-        email=registered.email,
-        email_verified=False,
-        username=registered.username,
-        full_name=None,
-        bio=None,
-        roles=registered.roles,
-        active=True,
-        created_at=event.recorded_at,
-        updated_at=event.recorded_at,
-        version=event.version,
-    )
-
+FOLDS: Final = Folds(
+    AccountCard,
+    {
+        AccountRegistered: Begins(
+            id=Its("account_id"),
+            email=Its("email"),
+            email_verified=Is(False),
+            username=Its("username"),
+            roles=Its("roles"),
+            active=Is(True),
+            created_at=AT,
+            updated_at=AT,
+        ),
+        AccountEmailVerified: Sets(updated_at=AT, email_verified=Is(True)),
+        AccountUsernameChanged: Sets(updated_at=AT, username=Its("username")),
+        AccountProfileChanged: Sets(updated_at=AT, full_name=Its("full_name"), bio=Its("bio")),
+        AccountRolesChanged: Sets(updated_at=AT, roles=Its("roles")),
+        AccountActivated: Sets(updated_at=AT, active=Is(True)),
+        AccountDeactivated: Sets(updated_at=AT, active=Is(False)),
+        AccountEmailVerificationRequested: Sets(),
+        AccountPasswordChanged: Sets(),
+        AccountPasswordResetRequested: Sets(),
+        AccountSessionEnded: Sets(),
+        AccountTokenReused: Sets(),
+        AccountApiKeyRevoked: Sets(),
+        # Nothing can happen to an account that was never registered: where there is no row, it has been erased, and
+        # whatever is told of it after that has nothing to change and must not bring it back.
+        AccountErased: Ends(),
+    },
+)
 
 ACCOUNT_CARD: Final = Projection[AccountCard](
     name="account_card",
     version=2,
     row=AccountCard,
-    begins=frozenset({AccountRegistered}),
-    handles=frozenset(
-        {
-            AccountRegistered,
-            AccountActivated,
-            AccountDeactivated,
-            AccountRolesChanged,
-            AccountEmailVerificationRequested,
-            AccountEmailVerified,
-            AccountUsernameChanged,
-            AccountProfileChanged,
-            AccountPasswordChanged,
-            AccountPasswordResetRequested,
-            AccountSessionEnded,
-            AccountTokenReused,
-            AccountApiKeyRevoked,
-            AccountErased,
-        }
-    ),
-    unopened=frozenset(
-        {
-            AccountActivated,
-            AccountDeactivated,
-            AccountEmailVerificationRequested,
-            AccountEmailVerified,
-            AccountPasswordChanged,
-            AccountPasswordResetRequested,
-            AccountSessionEnded,
-            AccountTokenReused,
-            AccountApiKeyRevoked,
-            AccountErased,
-        }
-    ),
+    begins=FOLDS.begins,
+    handles=FOLDS.handles,
     key=ByStream(),
-    project=project,
+    project=FOLDS,
     columns=(
         Column("email", "text", lambda card: normal_form(card.email)),
         Column("username", "text", lambda card: normal_form(card.username)),
-        Column("roles", "text[]", lambda card: [role.value for role in card.roles]),
+        Column("roles", "text[]", lambda card: [str(role) for role in card.roles]),
         Column("active", "boolean", lambda card: card.active),
         Column("created_at", "timestamptz", lambda card: card.created_at),
     ),

@@ -65,8 +65,6 @@ class Projection(Generic[R]):
     ``begins`` are the events that make a row whatever was there: for them nothing has to be loaded.
     ``aside`` is a field that is not served: the fold's own memory. It is kept in the column of its name, of type
     ``jsonb``, and the underscore that this name begins with leaves it out of the document.
-    ``unopened`` are events of which it counts that they happened, and when, but not what they say: a rebuild stream by
-    stream does not read that.
     ``derived`` are definitions of columns that Postgres itself makes of the others.
     ``rest`` are the seconds between two commits, at the least, while it follows the log.
     A new ``version`` means: rows folded by older code are wrong, fold them anew.
@@ -80,7 +78,6 @@ class Projection(Generic[R]):
     key: Callable[[Recorded], str]
     project: Callable[[R | None, Recorded], R | None]
     aside: str | None = None
-    unopened: frozenset[type[Event]] = frozenset()
     rest: float = 0.005
     columns: Sequence[Column[R]] = ()
     derived: Sequence[str] = ()
@@ -90,11 +87,6 @@ class Projection(Generic[R]):
     def types(self) -> frozenset[str]:
         """The stored names of the events that it folds."""
         return frozenset(NAMES[kind] for kind in self.handles)
-
-    @cached_property
-    def unopened_types(self) -> frozenset[str]:
-        """The stored names of the events that it does not look into."""
-        return frozenset(NAMES[kind] for kind in self.unopened)
 
     @cached_property
     def contexts(self) -> frozenset[str]:

@@ -5,13 +5,11 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from domain.messages import Recorded
 from domain.money import Money
 from domain.orders import (
     Address,
     OrderCancelled,
     OrderCompleted,
-    OrderLine,
     OrderMoneyReturned,
     OrderOverpaid,
     OrderPaid,
@@ -21,7 +19,8 @@ from domain.orders import (
     OrderShipped,
     OrderStatus,
 )
-from projections.declaration import ByStream, Column, Projection, amend, known, make
+from projections.declaration import ByStream, Column, Projection
+from projections.folds import AT, Begins, Each, Folds, Is, Its, Part, Sets, Times
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,92 +65,54 @@ class OrderSummary:
     version: int
 
 
-def project(row: OrderSummary | None, event: Recorded) -> OrderSummary | None:
-    """The order after the event. Every event moves the version, so that the document's is the stream's."""
-    if isinstance(event.data, OrderPlaced):
-        return _placed(event.data, event)
-    order, version, now = known(row, event), event.version, event.recorded_at
-    match event.data:
-        case OrderPaid():
-            return amend(order, version=version, status=OrderStatus.PAID, paid_at=now)
-        case OrderShipped(carrier=carrier, tracking_no=number):
-            tracking = make(Tracking, carrier=carrier, tracking_no=number)
-            return amend(order, version=version, status=OrderStatus.SHIPPED, tracking=tracking, shipped_at=now)
-        case OrderCompleted():
-            return amend(order, version=version, status=OrderStatus.DONE, done_at=now)
-        case OrderCancelled():
-            return amend(order, version=version, status=OrderStatus.CANCELLED, cancelled_at=now)
-        case OrderRefunded():
-            return amend(order, version=version, status=OrderStatus.REFUNDED)
-        case _:
-            return amend(order, version=version)
+ITEM: Final = Part(
+    Item,
+    product_id=Its("product_id"),
+    sku=Its("sku"),
+    name=Its("name"),
+    quantity=Its("quantity"),
+    unit_price=Its("unit_price"),
+    line_total=Times("unit_price", "quantity"),
+)
 
-
-def _placed(placed: OrderPlaced, event: Recorded) -> OrderSummary:
-    return make(
-        OrderSummary,
-        id=placed.order_id,
-        order_no=placed.order_no,
-        customer_id=placed.customer_id,
-        status=OrderStatus.PENDING,
-        items=tuple([_item(line) for line in placed.lines]),
-        subtotal=placed.subtotal,
-        tax=placed.tax,
-        total=placed.total,
-        shipping_address=placed.shipping_address,
-        tracking=None,
-        placed_at=event.recorded_at,
-        paid_at=None,
-        shipped_at=None,
-        done_at=None,
-        cancelled_at=None,
-        version=event.version,
-    )
-
-
-def _item(line: OrderLine) -> Item:
-    return make(
-        Item,
-        product_id=line.product_id,
-        sku=line.sku,
-        name=line.name,
-        quantity=line.quantity,
-        unit_price=line.unit_price,
-        line_total=line.line_total,
-    )
-
+FOLDS: Final = Folds(
+    OrderSummary,
+    {
+        OrderPlaced: Begins(
+            id=Its("order_id"),
+            order_no=Its("order_no"),
+            customer_id=Its("customer_id"),
+            status=Is(OrderStatus.PENDING),
+            items=Each("lines", ITEM),
+            subtotal=Its("subtotal"),
+            tax=Its("tax"),
+            total=Its("total"),
+            shipping_address=Its("shipping_address"),
+            placed_at=AT,
+        ),
+        OrderPaid: Sets(status=Is(OrderStatus.PAID), paid_at=AT),
+        OrderPaymentFailed: Sets(),
+        OrderOverpaid: Sets(),
+        OrderShipped: Sets(
+            status=Is(OrderStatus.SHIPPED),
+            tracking=Part(Tracking, carrier=Its("carrier"), tracking_no=Its("tracking_no")),
+            shipped_at=AT,
+        ),
+        OrderCompleted: Sets(status=Is(OrderStatus.DONE), done_at=AT),
+        OrderCancelled: Sets(status=Is(OrderStatus.CANCELLED), cancelled_at=AT),
+        OrderRefunded: Sets(status=Is(OrderStatus.REFUNDED)),
+        OrderMoneyReturned: Sets(),
+    },
+)
 
 ORDER_SUMMARY: Final = Projection[OrderSummary](
     name="order_summary",
     version=1,
     row=OrderSummary,
-    begins=frozenset({OrderPlaced}),
-    handles=frozenset(
-        {
-            OrderPlaced,
-            OrderPaid,
-            OrderPaymentFailed,
-            OrderOverpaid,
-            OrderShipped,
-            OrderCompleted,
-            OrderCancelled,
-            OrderRefunded,
-            OrderMoneyReturned,
-        }
-    ),
-    unopened=frozenset(
-        {
-            OrderPaid,
-            OrderPaymentFailed,
-            OrderOverpaid,
-            OrderCompleted,
-            OrderCancelled,
-            OrderRefunded,
-            OrderMoneyReturned,
-        }
-    ),
+    begins=FOLDS.begins,
+    handles=FOLDS.handles,
     key=ByStream(),
-    project=project,
+    project=FOLDS,
     columns=(
         Column("customer_id", "uuid", lambda order: order.customer_id),
         Column("status", "text", lambda order: order.status.value),

@@ -2,20 +2,22 @@
 
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final, cast
+from typing import Any, Final
 from uuid import UUID
 
-from domain.messages import Recorded
 from domain.registry import EVENTS
 from infra.collector import held_off
 from infra.log import Entry, Session, read_shard, read_stream
 from projections import parking
-from projections.declaration import Projection
+from projections.declaration import Projection, make
+from projections.folds import Folds
+from projections.rebuild.bulk import Steps
 from projections.rebuild.generation import Building, watch_client
-from projections.rebuild.reading import PAGE, Passing, Readers, cut, read_streams
+from projections.rebuild.reading import PAGE, cut, read_streams
 from projections.rebuild.refused import copy, fold_again
-from projections.rebuild.shares import HIGHEST, LOWEST, Shards, Share, Streams
+from projections.rebuild.shares import Shards, Share, Streams, shares
 from projections.runtime.folding import Folded, Kept, Parking, Written, fold, written
 from projections.runtime.table import Table
 
@@ -49,16 +51,15 @@ def _parts(session: Session, building: Building, share: Share, report: Report, p
     return _streams(session, building, share, report, page)
 
 
-async def build_plainly(session: Session, building: Building) -> int:
-    """Builds it all again, each stream event by event as a consumer folds it; answers the number of rows."""
+async def build_plainly(session: Session, building: Building) -> None:
+    """Builds it all again, each stream event by event as a consumer folds it."""
     await session.execute(f"TRUNCATE {building.projection.table(building.generation)}")
     await session.execute(
         "DELETE FROM parked WHERE consumer = $1 AND generation = $2", building.projection.name, building.generation
     )
-    all_of_it = Streams(first=LOWEST, last=HIGHEST, marks=(), apart=0.0, plainly=True)
-    rows = await build(session, building, all_of_it, lambda _events, _positions: None)
+    for share in await shares(session, building, 1):
+        await build(session, building, replace(share, plainly=True), lambda _events, _positions: None)
     await session.execute("RESET enable_sort; RESET enable_seqscan; RESET enable_bitmapscan")
-    return rows
 
 
 async def _write(session: Session, building: Building, folded: Folded, refused: set[str]) -> int:
@@ -73,10 +74,8 @@ async def _streams(
     session: Session, building: Building, share: Streams, report: Report, page: int
 ) -> AsyncIterator[Folded]:
     """Stream by stream, page by page. The last stream of a page may go on in the next one."""
-    folding, passed = _ByStream(building.projection, plainly=share.plainly), 0
-    async for blocks in read_streams(
-        session, building.projection, share.first, share.last, head=building.head, page=page
-    ):
+    folding, passed = _ByStream(building.projection, share.folds, plainly=share.plainly), 0
+    async for blocks in read_streams(session, share.folds, share.first, share.last, head=building.head, page=page):
         count = sum([folding.take(block) for block in blocks])
         yield await _folded(session, building, folding)
         before, passed = passed, bisect_right(share.marks, UUID(folding.stream.decode()))
@@ -101,15 +100,13 @@ async def _folded(session: Session, building: Building, folding: "_ByStream") ->
 class _ByStream:
     """The fold over whole streams, one after the other. ``stream`` is the one that was last seen, and may go on.
 
-    Whatever fails here is only set aside: an event that cannot be read, and a fold that looks at more of it than is
-    there. The fold over the stored events then finds out which it is.
+    Whatever fails here is only set aside: the fold over the stored events then finds out which event it was.
     """
 
-    def __init__(self, projection: Projection[Any], *, plainly: bool) -> None:
+    def __init__(self, projection: Projection[Any], folds: Folds[Any], *, plainly: bool) -> None:
         self._projection = projection
         self._plainly = plainly
-        self._readers = Readers(projection)
-        self._event = Passing()
+        self._steps = Steps(folds)
         self._position = b""
         self._row: Any = _FAILED
         self.stream = b""
@@ -118,8 +115,7 @@ class _ByStream:
 
     def take(self, block: bytes) -> int:
         """Folds some events; answers how many."""
-        event, readers, project, moment = self._event, self._readers, self._projection.project, datetime.fromisoformat
-        recorded, count = cast(Recorded, event), 0
+        steps, moment, count = self._steps, datetime.fromisoformat, 0
         for stream, position, version, name, schema_version, at, data in cut(block):
             count += 1
             if stream != self.stream:
@@ -128,11 +124,10 @@ class _ByStream:
             if self._row is _FAILED:
                 continue
             try:
-                event.type, read = readers[name, schema_version]
-                event.version = int(version)
-                event.recorded_at = moment(at.decode())
-                event.data = read(data)
-                self._row = project(self._row, recorded)
+                row = steps[name, schema_version](self._row, moment(at.decode()), data)
+                if row is not None:
+                    row["version"] = int(version)
+                self._row = row
             except Exception:
                 self._fail()
             self._position = position
@@ -148,7 +143,8 @@ class _ByStream:
         if self._row is _FAILED:
             return
         try:
-            self.written.append(written(self._projection, self.stream.decode(), Kept(int(self._position), self._row)))
+            row = self._row and make(self._projection.row, **self._row)
+            self.written.append(written(self._projection, self.stream.decode(), Kept(int(self._position), row)))
         except Exception:
             self._fail()
 

@@ -1,17 +1,12 @@
-"""Reading the log in bulk: pages as ``COPY`` writes them, and one object that stands for each event in turn."""
+"""Reading the log in bulk: pages as ``COPY`` writes them, cut into events."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import fields
-from datetime import datetime
-from functools import partial
-from typing import Any, Final, NoReturn, TypeAlias
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Any, Final, TypeAlias
 from uuid import UUID
 
-from domain.messages import Event
-from domain.registry import EVENTS
-from infra.codec import decode
+from domain.registry import EVENTS, NAMES
 from infra.log import Session
-from projections.declaration import Projection
+from projections.folds import Folds
 
 PAGE: Final = 5_000
 
@@ -33,59 +28,15 @@ ORDER BY stream_id, version LIMIT {page}
 """
 
 
-class Unopened(Exception):
-    """Somebody looks into an event that was read without its contents."""
-
-
-class Passing:
-    """The event at hand: what most folds ask of a :class:`~domain.messages.Recorded`, but soon to be the next one.
-
-    A fold takes what it needs of an event and keeps the event itself never, so one object can stand for all of them.
-    """
-
-    __slots__ = ("data", "recorded_at", "type", "version")
-
-    data: Event
-    recorded_at: datetime
-    type: str
-    version: int
-
-
-class Readers(dict[tuple[bytes, bytes], tuple[str, Callable[[bytes], Event]]]):
-    """By type and schema version, as texts: the name, and what makes an event of its data."""
-
-    def __init__(self, projection: Projection[Any]) -> None:
-        self._unopened = projection.unopened_types
-
-    def __missing__(self, shape: tuple[bytes, bytes]) -> tuple[str, Callable[[bytes], Event]]:
-        name, version = shape[0].decode(), int(shape[1])
-        read: Callable[[bytes], Event] = partial(decode, name, version)
-        if name in self._unopened and version <= EVENTS[name].version:
-            event = unopened(EVENTS[name].cls)
-            read = lambda _: event  # noqa: E731
-        self[shape] = name, read
-        return name, read
-
-
-def unopened(cls: type[Event]) -> Event:
-    """The event without its contents: all that can be told of it is its class."""
-
-    def refuse(_event: Event) -> NoReturn:
-        raise Unopened(cls.__name__)
-
-    closed: type[Event] = type(cls.__name__, (cls,), {each.name: property(refuse) for each in fields(cls)})
-    return object.__new__(closed)
-
-
 async def read_streams(
-    session: Session, projection: Projection[Any], first: UUID, last: UUID, *, head: int, page: int
+    session: Session, folds: Folds[Any], first: UUID, last: UUID, *, head: int, page: int
 ) -> AsyncIterator[Page]:
     """The events up to ``head`` that concern a read model, of the streams after ``first`` and up to ``last``, stream by
     stream. The session must be in UTC: times come as text.
     """
     known: dict[str, Any] = {
-        "unopened": ",".join(projection.unopened_types),
-        "others": ",".join(name for name in EVENTS if name not in projection.types),
+        "unopened": ",".join(NAMES[kind] for kind in folds.unopened),
+        "others": ",".join(name for name, kind in EVENTS.items() if kind.cls not in folds.handles),
         "last": last,
         "head": head,
         "page": page,

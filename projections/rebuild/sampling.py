@@ -5,6 +5,7 @@ from uuid import UUID
 
 from infra.log import Session, read_streams
 from projections.declaration import ByStream
+from projections.folds import Folds
 from projections.rebuild.generation import Building
 from projections.runtime.folding import fold
 from projections.runtime.table import Table
@@ -16,10 +17,10 @@ LONGEST: Final = 20
 async def differences(session: Session, building: Building) -> list[UUID]:
     """The streams, among some, whose rows are not byte for byte what the plain fold makes of them.
 
-    Rows of several streams are made by the plain fold, and are not looked at.
+    What is not built stream by stream is made by the plain fold, and is not looked at.
     """
     projection = building.projection
-    if not isinstance(projection.key, ByStream):
+    if not isinstance(projection.key, ByStream) or not isinstance(projection.project, Folds):
         return []
     sampled = await _sampled(session, building)
     entries = await read_streams(session, sampled, building.head)

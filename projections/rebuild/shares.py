@@ -1,17 +1,18 @@
 """Who reads what: the log cut into shares that can be built side by side.
 
-Rows that are each about one stream are built stream by stream: a row is finished when its stream is, and is written at
-once, so that hardly anything has to be remembered. Rows fed by several streams are built shard by shard, in memory.
+Rows that are each about one stream, folded by a table, are built stream by stream: a row is finished when its stream
+is, and is written at once, so that hardly anything has to be remembered. Others are built shard by shard, in memory.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 from infra.log import Session
 from projections.declaration import ByStream
+from projections.folds import Folds
 from projections.rebuild.generation import Building
 
 SAMPLES: Final = 1_000
@@ -31,14 +32,16 @@ class Streams:
     last: UUID
     marks: Sequence[UUID]
     apart: float
+    folds: Folds[Any]
     plainly: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shards:
-    """The streams of some shards."""
+    """The streams of some shards, which are folded as a consumer does it in any case."""
 
     numbers: tuple[int, ...]
+    plainly: bool = True
 
 
 Share: TypeAlias = Streams | Shards
@@ -46,7 +49,8 @@ Share: TypeAlias = Streams | Shards
 
 async def shares(session: Session, building: Building, count: int) -> Sequence[Share]:
     """The log in at most ``count`` shares of about the same size."""
-    if not isinstance(building.projection.key, ByStream):
+    folds = building.projection.project
+    if not isinstance(building.projection.key, ByStream) or not isinstance(folds, Folds):
         count = min(count, len(building.shards))
         return [Shards(numbers=building.shards[place::count]) for place in range(count)]
     step = max(building.head // SAMPLES, 1)
@@ -59,6 +63,8 @@ async def shares(session: Session, building: Building, count: int) -> Sequence[S
     bounds = [LOWEST, *[marks[cut] for cut in cuts[1:-1]], HIGHEST] if marks else [LOWEST, HIGHEST]
     apart = building.head / max(len(marks), 1)
     return [
-        Streams(first=first, last=last, marks=[mark for mark in marks if first < mark <= last], apart=apart)
+        Streams(
+            first=first, last=last, marks=[mark for mark in marks if first < mark <= last], apart=apart, folds=folds
+        )
         for first, last in pairwise(bounds)
     ]

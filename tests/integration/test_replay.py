@@ -3,7 +3,6 @@
 import asyncio
 import os
 import sys
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,11 +23,12 @@ from infra.settings import Settings
 from projections.account_card import ACCOUNT_CARD
 from projections.all import PROJECTIONS
 from projections.declaration import Projection, amend
+from projections.folds import Folds
 from projections.generations import create_indexes, install
-from projections.order_summary import ORDER_SUMMARY, OrderSummary
+from projections.order_summary import FOLDS, ORDER_SUMMARY, OrderSummary
 from projections.product_card import PRODUCT_CARD
 from projections.rebuild import Building, Busy, Switched, begin, build, finish, renew, shares
-from projections.rebuild.reading import PAGE, Passing
+from projections.rebuild.reading import PAGE
 from projections.rebuild.switching import Follower, switch
 from projections.shop_counts import SHOP_COUNTS
 from tests.builders import (
@@ -341,36 +341,50 @@ async def test_a_fold_that_looks_at_more_than_a_rebuild_reads_is_given_whole_eve
     assert await stored_rows(scene.writer.session, ORDER_SUMMARY, 2) == expected != {}
 
 
-@pytest.mark.parametrize("unlike", [Passing, Recorded], ids=["built", "sampled"])
-async def test_rows_that_the_plain_fold_would_not_make_are_noticed_and_built_plainly(
-    scene: Scene, unlike: type[Any]
-) -> None:
-    seen: Counter[type[Any]] = Counter()
+class Seen(Folds[OrderSummary]):
+    """The fold of orders, which counts the events that it is asked to fold, and may number them otherwise."""
 
-    def project(row: OrderSummary | None, event: Recorded) -> OrderSummary | None:
-        seen[type(event)] += 1
-        after = ORDER_SUMMARY.project(row, event)
-        return amend(after, order_no=type(event).__name__) if after and isinstance(event, unlike) else after
+    def __init__(self, number: str | None = None) -> None:
+        super().__init__(OrderSummary, FOLDS.table)
+        self.count = 0
+        self._number = number
 
-    await scene.happens(100)
-    await rebuilt(scene, amend(ORDER_SUMMARY, project=project))
-    numbers = {row[1]["order_no"] for row in (await stored_rows(scene.writer.session, ORDER_SUMMARY, 2)).values()}
-    assert "Passing" not in numbers
-    assert (numbers == {"Recorded"}) == (unlike is Recorded)
-    assert seen[Recorded] == 2 * seen[Passing] > 0, "once for the sample, which is all of them here, and once to build"
+    def __call__(self, row: OrderSummary | None, event: Recorded) -> OrderSummary | None:
+        self.count += 1
+        after = super().__call__(row, event)
+        return amend(after, order_no=self._number) if after and self._number else after
 
 
-async def test_nothing_is_folded_twice_where_nothing_is_amiss(scene: Scene) -> None:
-    seen: Counter[type[Any]] = Counter()
-
-    def project(row: OrderSummary | None, event: Recorded) -> OrderSummary | None:
-        seen[type(event)] += 1
-        return ORDER_SUMMARY.project(row, event)
-
+async def test_no_event_is_folded_where_nothing_is_amiss(scene: Scene) -> None:
+    folds = Seen()
     await scene.happens(300)
     async with session(scene) as connection:
-        await built(connection, amend(ORDER_SUMMARY, project=project))
-    assert seen.keys() == {Passing}
+        await built(connection, amend(ORDER_SUMMARY, project=folds))
+    assert folds.count == 0
+
+
+async def test_rows_that_the_plain_fold_would_not_make_are_noticed_and_built_plainly(scene: Scene) -> None:
+    await scene.happens(100)
+    await rebuilt(scene, amend(ORDER_SUMMARY, project=Seen(number="plain")))
+    rows = await stored_rows(scene.writer.session, ORDER_SUMMARY, 2)
+    assert {row[1]["order_no"] for row in rows.values()} == {"plain"}
+
+
+async def test_texts_come_into_their_columns_as_they_were(scene: Scene) -> None:
+    hard = "a\tb\\c\nd\re\"f'g,{h} \\N NULL"
+    ids = [scene.shop.id() for _ in range(2)]
+    async with scene.relay(), scene.projector():
+        await scene.writer.append(
+            [
+                product(ids[0], product_added(product_id=ids[0], name=hard, tags=(hard, "null", ""), category=None)),
+                product(ids[1], product_added(product_id=ids[1], name="", tags=(), category=hard)),
+                Happening(ids[0], ids[0], "account", account_registered(account_id=ids[0], username=hard)),
+            ]
+        )
+        await scene.kept()
+    for projection in (PRODUCT_CARD, ACCOUNT_CARD):
+        await rebuilt(scene, projection)
+        assert await rows_of(scene, projection.table(2)) == await rows_of(scene, projection.table(1)) != []
 
 
 async def test_an_event_that_cannot_be_parsed_parks_its_stream_alone(scene: Scene) -> None:
