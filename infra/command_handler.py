@@ -215,9 +215,9 @@ class CommandHandler:
                 draft.advance()
         verdict = await answer
         if isinstance(verdict, Appended) and attempt.refused is None:
-            for draft in attempt.drafts:
-                if draft.events:
-                    self._tips.keep(draft.tip)
+            for draft, part in zip(attempt.drafts, attempt.parts, strict=True):
+                if part.events:
+                    self._tips.keep(draft.tip, sum([len(event.data) for event in part.events]))
             return attempt.outcome(verdict.position)
         return await self._not_appended(attempt, verdict)
 

@@ -13,7 +13,7 @@ from infra.work import Name, Target, Tip, name_of
 
 MOST_BYTES = 32_000_000
 """What the states of all tips may come to as JSON: one may have ten numbers in it, or a description of ten thousand
-characters. A state is weighed when it comes in."""
+characters. A state is weighed when it comes in, one that was just begun by its events."""
 
 LARGEST_LOAD = 500
 """Most streams that are read by one statement."""
@@ -89,10 +89,10 @@ class Tips:
                 await asyncio.shield(load.done)
         return tips
 
-    def keep(self, tip: Tip) -> None:
-        """Remember a tip that has been stored, unless a newer reading is here."""
+    def keep(self, tip: Tip, weight: int) -> None:
+        """Remember a tip that has been stored, by events of that ``weight``, unless a newer reading is here."""
         if tip.name not in self._tips:
-            self._put(tip)
+            self._put(tip, weight)
         self._keep_snapshot(tip)
         self._shed()
 
@@ -180,11 +180,11 @@ class Tips:
         return [Tip(target, self._shards, now) for target, now in zip(targets.values(), settled, strict=True)]
 
     def _remember(self, tip: Tip) -> None:
-        self._put(tip)
+        self._put(tip, len(encode_state(tip.state)))
         self._keep_snapshot(tip)
 
-    def _put(self, tip: Tip) -> None:
-        name, weight = tip.name, len(encode_state(tip.state))
+    def _put(self, tip: Tip, weight: int) -> None:
+        name = tip.name
         self._tips[name] = tip
         self._bytes += weight - self._weights.get(name, 0)
         self._weights[name] = weight

@@ -34,7 +34,7 @@ class Tip:
     stream can go on from.
     """
 
-    __slots__ = ("broken", "decider", "entity_id", "settled", "shard", "state", "stream_id", "version")
+    __slots__ = ("_premise", "broken", "decider", "entity_id", "settled", "shard", "state", "stream_id", "version")
 
     def __init__(self, target: Target, shards: int, settled: Settled | None = None) -> None:
         self.decider, self.entity_id = target
@@ -43,6 +43,13 @@ class Tip:
         self.settled = settled or Settled(self.decider.initial)
         self.state, self.version = self.settled.state, self.settled.version
         self.broken = False
+        self._premise: Part | None = None
+
+    def premise(self) -> Part:
+        """The stream at this version, for those who only rely on it: the same to all of them."""
+        if self._premise is None or self._premise.expected != self.version:
+            self._premise = Part(self.stream_id, self.decider.category, self.shard, self.version)
+        return self._premise
 
     @property
     def name(self) -> Name:
@@ -127,12 +134,14 @@ class Draft:
     def part(self) -> Part:
         """The draft as the event store takes it."""
         tip = self.tip
+        if not self.events:
+            return self.premise()
         encoded = [encode(event) for event in self.events]
         return Part(tip.stream_id, tip.decider.category, tip.shard, tip.version, encoded)
 
     def premise(self) -> Part:
         """Nothing to add: the decision only relies on the stream being at this version."""
-        return Part(self.tip.stream_id, self.tip.decider.category, self.tip.shard, self.tip.version)
+        return self.tip.premise()
 
     def advance(self) -> None:
         """Let the next decision build on these events before they are committed."""

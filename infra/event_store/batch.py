@@ -16,6 +16,8 @@ from infra.event_store.requests import (
     ClaimTaken,
     Conflict,
     Limit,
+    Part,
+    Premise,
     Replayed,
     Verdict,
 )
@@ -37,23 +39,21 @@ def document(requests: Sequence[AppendRequest], limits: Limits = NO_LIMITS) -> b
     Which event a stream ends with goes with each part, unless it is an event of this batch. That is read now and not
     when the request was made: all batches before this one are stored, so that what a part expects has come to be.
     """
-    parts, events = [], []
+    parts: list[dict[str, Any]] = []
+    events: list[dict[str, Any]] = []
+    relied_on: dict[int, dict[str, Any]] = {}
+    """By part: many requests may rely on one, as all rows of an import do on its owner's account."""
     for request in requests:
         metadata = orjson.Fragment(request.metadata)
         for part, premise in zip(request.parts, request.premises or repeat(None), strict=False):
-            stream, category, version, adds = part.stream_id, part.category, part.expected, part.events
-            position, recorded = (premise and premise.last) or _NONE
-            parts.append(
-                {
-                    "stream": stream,
-                    "category": category,
-                    "expected": version,
-                    "added": len(adds),
-                    "position": position,
-                    "recorded": recorded,
-                }
-            )
-            for event in adds:
+            if not part.events:
+                if (entry := relied_on.get(id(part))) is None:
+                    entry = relied_on[id(part)] = _part(part, premise)
+                parts.append(entry)
+                continue
+            parts.append(_part(part, premise))
+            stream, category, version = part.stream_id, part.category, part.expected
+            for event in part.events:
                 version += 1
                 events.append(
                     {
@@ -79,6 +79,18 @@ def document(requests: Sequence[AppendRequest], limits: Limits = NO_LIMITS) -> b
         },
         default=str,  # the driver's own kind of UUID: an id may come from a row
     )
+
+
+def _part(part: Part, premise: Premise | None) -> dict[str, Any]:
+    position, recorded = (premise and premise.last) or _NONE
+    return {
+        "stream": part.stream_id,
+        "category": part.category,
+        "expected": part.expected,
+        "added": len(part.events),
+        "position": position,
+        "recorded": recorded,
+    }
 
 
 def _request(request: AppendRequest) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 from domain.catalogue import PRODUCTS
 from domain.inventory import INVENTORY, OutOfStock, ReserveStock
 from infra.attempts import Outcome
-from infra.codec import UnknownEventType
+from infra.codec import UnknownEventType, encode
 from infra.errors import TooBusy
 from infra.event_store import Settled
 from infra.event_store.appender import MOST_WAITING
@@ -119,7 +119,7 @@ async def test_what_is_kept_in_mind_is_bounded_in_bytes_too(ours: WriteSide) -> 
     for number, target in enumerate(products):
         command = replace(add_product(product_id=target[1], sku=f"A-{number}"), description="x" * 4_000)
         (event,) = PRODUCTS.decide(command, PRODUCTS.initial)
-        tips.keep(Tip(target, 4, Settled(PRODUCTS.evolve(PRODUCTS.initial, event), 1)))
+        tips.keep(Tip(target, 4, Settled(PRODUCTS.evolve(PRODUCTS.initial, event), 1)), len(encode(event).data))
     known = [tips.known([target]) is not None for target in products]
     assert known == [False] * 16 + [True] * 4
     tips.forget([tip for target in products for tip in tips.known([target]) or []])
