@@ -87,8 +87,23 @@ class Tokens:
         self._verified: dict[str, Access] = {}
         self._gone = keys.gone
 
-    async def issue(self, account_id: UUID, scopes: Iterable[str], *, session_id: UUID, version: int) -> Issued:
-        """A token that speaks for the account, in a session of it, as of a version of its stream in this history."""
+    @property
+    def history(self) -> UUID:
+        """The log's history as far as this process has heard: to be asked before the version that a token is to name,
+        or a failover in between would make the lost version one of the new history."""
+        return self._log.history
+
+    async def issue(
+        self,
+        account_id: UUID,
+        scopes: Iterable[str],
+        *,
+        session_id: UUID,
+        version: int,
+        history: UUID | None = None,
+    ) -> Issued:
+        """A token that speaks for the account, in a session of it, as of a version of its stream in that history of the
+        log; None for that of now."""
         now = int(time.time())
         scope = " ".join(sorted(scopes))
         claims = {
@@ -101,7 +116,7 @@ class Tokens:
             "scope": scope,
             "sid": str(session_id),
             "ver": version,
-            HISTORY: str(self._log.history),
+            HISTORY: str(history or self._log.history),
         }
         key = await self._keys.signing()
         token = jwt.encode(claims, key.private, ALGORITHM, headers={"typ": TYPE, "kid": key.kid})

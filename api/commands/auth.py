@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from typing import Annotated, Final, Literal, TypeVar
+from uuid import UUID
 
 from fastapi import Depends, Form, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -102,6 +103,7 @@ async def sign_in(
 
     An `Idempotency-Key` has no meaning here: no answer with tokens in it is kept, and each sign-in is a session.
     """
+    history = tokens.history
     known, account, version = await _proven(database, commands.handler, passwords, form)
     session = Session(
         session_id=new_id(),
@@ -110,7 +112,7 @@ async def sign_in(
         account_version=version,
         scope=form.scope,
     )
-    issued = await _issued(tokens, session, account, version)
+    issued = await _issued(tokens, session, account, version, history)
     # Last of all: a session that begins is one that somebody holds.
     refresh_token = await sessions.begin(session, client)
     if refresh_token is None:
@@ -138,10 +140,11 @@ async def refresh(
     `Idempotency-Key` has no meaning here: a thief shall not be told a kept answer.
     """
     session = await _good(commands, sessions, await sessions.look(body.refresh_token))
+    history = tokens.history
     account, version = await commands.handler.now(ACCOUNTS, session.account_id)
     if account is None or not await _goes_on(database, account, session):
         raise _no_session()
-    issued = await _issued(tokens, session, account, version)
+    issued = await _issued(tokens, session, account, version, history)
     # Last of all: a token is used up by a request that has all else that its answer needs.
     rotated = await _good(commands, sessions, await sessions.rotate(body.refresh_token, client))
     commands.note_commit()
@@ -213,10 +216,10 @@ async def _goes_on(database: Database, account: Account, session: Session) -> bo
     return not await ended_long_ago.session_ended(database, account, session.session_id, begun_at)
 
 
-async def _issued(tokens: Tokens, session: Session, account: Account, version: int) -> Issued:
-    """An access token of the session, for what the account may do at that version of it."""
-    granted = _granted(account, session.scope)
-    return await tokens.issue(account.account_id, granted, session_id=session.session_id, version=version)
+async def _issued(tokens: Tokens, session: Session, account: Account, version: int, history: UUID) -> Issued:
+    """An access token of the session, for what the account may do at that version of it, in that history of the log."""
+    granted, session_id = _granted(account, session.scope), session.session_id
+    return await tokens.issue(account.account_id, granted, session_id=session_id, version=version, history=history)
 
 
 async def _end(

@@ -4,6 +4,7 @@ import base64
 import json
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -248,3 +249,12 @@ async def test_neither_key_nor_token_shows_in_a_repr() -> None:
     issued = await issue(tokens())
     assert issued.token not in repr(issued)
     assert "private" not in repr(OURS.signing)
+
+
+async def test_a_token_is_of_the_history_in_which_its_version_was_looked_up() -> None:
+    log = CurrentLog(LOG)
+    mint = tokens(log=log)
+    asked_in = mint.history
+    log.found(replace(LOG, history=uuid4()))
+    late = await mint.issue(ACCOUNT, ["orders:read"], session_id=SESSION, version=3, history=asked_in)
+    assert (await mint.verify(late.token)).history == asked_in != mint.history
