@@ -93,10 +93,9 @@ class Keys:
         """The channel that tells how far consumers have come, after the cache was refreshed."""
         return f"{self.prefix}applied"
 
-    @property
-    def jobs(self) -> str:
-        """arq's queue."""
-        return f"{self.prefix}jobs"
+    def jobs(self, kind: str) -> str:
+        """arq's queue of a kind of worker: each knows its own jobs alone."""
+        return f"{self.prefix}jobs:{kind}"
 
 
 def pack(*arguments: str | bytes) -> bytes:

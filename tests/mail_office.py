@@ -21,7 +21,7 @@ from tests.builders import ACCOUNT_ID
 from tests.smtp_stub import SmtpStub, smtp_stub
 from workers.hands import open_hands
 from workers.mail import MailMetrics, Post
-from workers.tasks import run_tasks
+from workers.tasks import TASKS
 
 LOG_ID = UUID("01890000-0000-7000-8000-00000000beef")
 MOMENT = datetime(2026, 1, 2, tzinfo=UTC)
@@ -115,6 +115,6 @@ async def tasks(settings: Settings) -> AsyncIterator[None]:
     """A tasks worker; it has drained when the block ends."""
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:
-        group.create_task(run_tasks(settings, CollectorRegistry(), stop))
+        group.create_task(TASKS.run(settings, CollectorRegistry(), stop))
         yield
         stop.set()

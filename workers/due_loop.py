@@ -11,7 +11,7 @@ It needs Postgres alone. A wake-up saves the wait until the next look, and is ne
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -127,3 +127,10 @@ class DueLoop(Generic[C]):
                 _log.exception("due work failed", work=self._name)
             with suppress(*PASSING):  # then its lease runs out
                 await self._kind.work.put_off(self._database, claimed, type(error).__name__)
+
+
+async def run_due_work(loops: Iterable[DueLoop[Any]], stop: asyncio.Event, drain_seconds: float) -> None:
+    """Does the due work of all kinds until ``stop``, then finishes what it has begun."""
+    async with asyncio.TaskGroup() as group:
+        for loop in loops:
+            group.create_task(loop.run(stop, drain_seconds))

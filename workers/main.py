@@ -11,51 +11,34 @@ import faulthandler
 import logging
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
-from typing import Any, Final, Literal, TypeAlias, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Collection, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import Final, Literal, TypeAlias, TypeVar
 
-import asyncpg
 import structlog
 import uvicorn
 import uvloop
 from prometheus_client import CollectorRegistry
 
 from infra.database import Database
-from infra.errors import Unavailable
 from infra.health import Component, health_app
-from infra.log import Log, identify
 from infra.metrics import new_registry
 from infra.settings import Settings
 from infra.startup import known_log, worker_database
 from infra.telemetry import logging_to
-from workers.jobs import standalone_options
-from workers.projector import run_projector
+from workers.parts import Part, run_parts, watching
+from workers.projections import READ_MODELS
 from workers.relay import run_relay
-from workers.tasks import run_tasks
+from workers.tasks import TASKS
 
 Kind: TypeAlias = Literal["relay", "projections", "tasks"]
-Part: TypeAlias = Callable[[Settings, CollectorRegistry, asyncio.Event], Awaitable[None]]
-"""Works until the event is set, then drains and returns. It opens and closes what it needs."""
-
-PARTS: Final[Mapping[Kind, Part]] = {"relay": run_relay, "projections": run_projector, "tasks": run_tasks}
+PARTS: Final[Mapping[Kind, Part]] = {"relay": run_relay, "projections": READ_MODELS.run, "tasks": TASKS.run}
 HANGING_SECONDS: Final = 5.0
 """A process that has not ended this long after its drain says where it hangs and is ended."""
-
-HISTORY_SECONDS: Final = 1.0
-"""How often it is asked which log this is."""
 
 T = TypeVar("T")
 
 _log = structlog.get_logger("weir.worker")
-
-
-class OtherLog(Exception):
-    """The log behind the database is not the one that this process began with."""
-
-
-class PartEnded(Exception):
-    """A part has returned although nobody asked it to."""
 
 
 def main(kinds: Collection[Kind], settings: Settings | None = None) -> int:
@@ -88,46 +71,8 @@ async def run_worker(kinds: Collection[Kind], settings: Settings, *, stop: async
         readiness.started = True
         _log.info("worker started", kinds=sorted(kinds))
         parts = [PARTS[kind] for kind in sorted(set(kinds))]
-        await run_parts([*parts, _watching(database, log)] if log else parts, settings, registry, stop)
+        await run_parts([*parts, watching(database, log)] if log else parts, settings, registry, stop)
         _log.info("worker drained", kinds=sorted(kinds))
-
-
-async def run_parts(
-    parts: Sequence[Part], settings: Settings, registry: CollectorRegistry, stop: asyncio.Event
-) -> None:
-    """All parts, until they have drained after ``stop``; one that fails ends them all."""
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_run_part(part, settings, registry, stop)) for part in parts]
-        await stop.wait()
-        _, late = await asyncio.wait(tasks, timeout=settings.drain_seconds)
-        if late:
-            _log.warning("drain cut short", parts=len(late))
-        for task in late:
-            task.cancel()
-
-
-async def _run_part(part: Part, settings: Settings, registry: CollectorRegistry, stop: asyncio.Event) -> None:
-    await part(settings, registry, stop)
-    if not stop.is_set():
-        raise PartEnded(getattr(part, "__name__", "a part"))
-
-
-def _watching(database: Database, log: Log) -> Part:
-    """A part that fails when the log behind the database is another, or has another history: it was restored, or its
-    server has failed over. What the process remembers is not of it, and the names that it uses in Redis are not its.
-    """
-
-    async def watch(_settings: Settings, _registry: CollectorRegistry, stop: asyncio.Event) -> None:
-        while not stop.is_set():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(HISTORY_SECONDS):
-                    await stop.wait()
-            with suppress(Unavailable, asyncpg.PostgresError):
-                async with database.acquire() as session:
-                    if await identify(session) != log:
-                        raise OtherLog
-
-    return watch
 
 
 async def _unless(stop: asyncio.Event, work: Awaitable[T]) -> T | None:
@@ -212,10 +157,3 @@ def _signals_set(stop: asyncio.Event, drain_seconds: float) -> Iterator[None]:
         faulthandler.cancel_dump_traceback_later()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
-
-
-def __getattr__(name: str) -> Any:
-    """``arq workers.main.WorkerSettings`` runs the jobs alone. Settings are read when arq asks, not at import."""
-    if name == "WorkerSettings":
-        return standalone_options(Settings())
-    raise AttributeError(name)

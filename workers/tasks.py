@@ -1,40 +1,61 @@
-"""The tasks worker: it reacts to events, and does the work that is due."""
+"""The tasks worker: it reacts to events, does the work that is due, and tidies up."""
 
 import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from typing import Any, Final
 
+from arq.cron import cron
 from prometheus_client import CollectorRegistry
 
 from infra.database import Database
 from infra.leases import WHOLE, Place
 from infra.log import Log
 from infra.settings import Settings
-from infra.startup import known_log, worker_database
-from infra.streams import Keys
 from projections.parking import Apply
 from projections.runtime.host import Host
 from projections.runtime.metrics import RuntimeMetrics
 from workers import following, reactor
+from workers.due_loop import run_due_work
 from workers.following import PROCESSES, Following
+from workers.forgetting import forget_commands
 from workers.hands import due_loops, open_hands
-from workers.jobs import run_due_work, run_jobs
+from workers.images import sweep_images
+from workers.imports.importer import tidy_imports
 from workers.letters import domain_of
 from workers.reactor import NAME, Reacting
+from workers.runtime import Context, Runtime, Work
+from workers.snapshots import renew_snapshots
+
+TIDY_SECONDS: Final = 50
+RENEW_SECONDS: Final = 120
 
 
-async def run_tasks(settings: Settings, registry: CollectorRegistry, stop: asyncio.Event) -> None:
-    """Reacts to events, does due work and runs jobs until ``stop``, then drains."""
-    async with AsyncExitStack() as stack:
-        database = worker_database(settings)
-        stack.push_async_callback(database.close)
-        log = await known_log(database)
-        hands = open_hands(stack, settings, database, log, registry)
-        loops = due_loops(hands)
+async def _open(
+    stack: AsyncExitStack, settings: Settings, database: Database, log: Log, registry: CollectorRegistry
+) -> tuple[Context, Work]:
+    hands = open_hands(stack, settings, database, log, registry)
+    loops = due_loops(hands)
+    host = _host(settings, registry, database, log, loops["post"].wake)
+
+    async def work(stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(_host(settings, registry, database, log, loops["post"].wake).run(stop))
-            group.create_task(run_due_work(loops, stop, settings.drain_seconds))
-            group.create_task(run_jobs(settings, Keys.of(log.history).jobs, hands, stop))
+            group.create_task(host.run(stop))
+            group.create_task(run_due_work(loops.values(), stop, settings.drain_seconds))
+
+    return hands, work
+
+
+TASKS: Final = Runtime(
+    name="tasks",
+    open=_open,
+    cron_jobs=(
+        cron(forget_commands, second={17}, timeout=TIDY_SECONDS),
+        cron(sweep_images, second={37}, timeout=TIDY_SECONDS),
+        cron(tidy_imports, second={47}, timeout=TIDY_SECONDS),
+        cron(renew_snapshots, minute={13}, second={27}, run_at_startup=True, timeout=RENEW_SECONDS),
+    ),
+)
 
 
 def _host(
@@ -47,7 +68,7 @@ def _host(
             Reacting(log, domain=domain, wake_mail=wake_mail, metrics=metrics),
             *(Following(process, log, domain=domain, metrics=metrics) for process in PROCESSES.values()),
         ],
-        kind="tasks",
+        kind=TASKS.name,
         database=database,
         redis_url=settings.redis_url,
         log=log,
@@ -64,3 +85,10 @@ def appliers(log: Log, domain: str) -> dict[str, Apply]:
     """How parked streams are taken up again, by consumer, for all that are no read models."""
     processes = {name: following.applier(process, log, domain) for name, process in PROCESSES.items()}
     return {NAME: reactor.applier(log, domain), **processes}
+
+
+def __getattr__(name: str) -> Any:
+    """``arq workers.tasks.WorkerSettings``. Settings are read when arq asks, not at import."""
+    if name == "WorkerSettings":
+        return TASKS.worker_settings(Settings())
+    raise AttributeError(name)

@@ -24,7 +24,8 @@ from infra.settings import Settings
 from infra.tokens import AUDIENCE
 from projections.generations import install
 from tests.serving import connected, serving
-from workers.main import PARTS, run_parts
+from workers.main import PARTS
+from workers.parts import run_parts
 
 PASSWORD: Final = "four words nobody guesses 7"
 SECRET: Final = b"a secret of the tests, 32 bytes!"

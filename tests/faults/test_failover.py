@@ -29,7 +29,7 @@ from tests.serving import served
 from tests.shop import shop
 from tests.stock import change_stock, reserve
 from tests.write_side import WriteSide, connected, context, eventually, write_side
-from workers.projector import run_projector
+from workers.projections import READ_MODELS
 
 pytestmark = pytest.mark.anyio
 
@@ -240,7 +240,7 @@ async def projected(settings: Settings) -> AsyncIterator[None]:
     """The read models are kept, until the end of the block."""
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:
-        group.create_task(run_projector(settings, CollectorRegistry(), stop))
+        group.create_task(READ_MODELS.run(settings, CollectorRegistry(), stop))
         try:
             yield
         finally:

@@ -17,7 +17,7 @@ from projections.order_summary import ORDER_SUMMARY
 from tests.consumers import Scene, scene
 from tests.event_logs import expected_rows, stored_rows
 from tests.write_side import connected, eventually
-from workers.projector import make_anew
+from workers.projections import make_anew
 
 pytestmark = pytest.mark.anyio
 

@@ -19,7 +19,7 @@ from infra.settings import Settings
 from projections.account_card import ACCOUNT_CARD
 from tests.read_rows import NOON, account, entity, lay_down, put
 from tests.shop import Client, Shop, shop
-from workers.projector import run_projector
+from workers.projections import READ_MODELS
 from workers.relay import run_relay
 
 pytestmark = pytest.mark.anyio
@@ -64,7 +64,7 @@ async def workers(settings: Settings) -> AsyncIterator[None]:
     """The relay and the read models, until the end of the block."""
     settings, stop = settings.model_copy(update={"lease_seconds": 1.0}), asyncio.Event()
     async with asyncio.TaskGroup() as group:
-        for run in (run_relay, run_projector):
+        for run in (run_relay, READ_MODELS.run):
             group.create_task(run(settings, CollectorRegistry(), stop))
         try:
             yield

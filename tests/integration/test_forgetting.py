@@ -10,7 +10,8 @@ from infra.database import Database
 from infra.kept_commands import AT_ONCE, FORGET, KEPT_HOURS, LONG_AGO, MOST_AT_ONCE, forget_old
 from infra.settings import Settings
 from workers.forgetting import forget_commands
-from workers.jobs import worker_options
+from workers.runtime import worker_options
+from workers.tasks import TASKS
 
 pytestmark = pytest.mark.anyio
 
@@ -102,7 +103,7 @@ async def test_a_row_that_somebody_is_at_is_passed_over(database: Database) -> N
 
 
 async def test_workers_forget_every_minute(settings: Settings) -> None:
-    options = worker_options(settings, "weir:0badcafe:jobs")
+    options = worker_options(settings, "weir:0badcafe:jobs", TASKS.cron_jobs)
     (job,) = [job for job in options["cron_jobs"] if job.name == "weir:0badcafe:jobs:forget_commands"]
     assert job.coroutine is forget_commands
     assert (job.minute, len(job.second)) == (None, 1)

@@ -23,9 +23,11 @@ from tests.mail_office import Office, mail_office
 from tests.smtp_stub import Turn
 from tests.wire import wire_to
 from tests.write_side import eventually
+from workers.due_loop import run_due_work
 from workers.hands import DUE_WORK, due_loops
-from workers.jobs import run_due_work, run_jobs, worker_options
 from workers.mail import AT_ONCE
+from workers.runtime import run_jobs, worker_options
+from workers.tasks import TASKS
 
 pytestmark = pytest.mark.anyio
 
@@ -52,8 +54,8 @@ async def running(office: Office, **changed: Any) -> AsyncIterator[asyncio.Event
     settings = office.settings.model_copy(update=changed)
     hands = await office.hands()
     async with asyncio.TaskGroup() as group:
-        group.create_task(run_due_work(due_loops(hands), stop, settings.drain_seconds))
-        group.create_task(run_jobs(settings, QUEUE, hands, stop))
+        group.create_task(run_due_work(due_loops(hands).values(), stop, settings.drain_seconds))
+        group.create_task(run_jobs(settings, QUEUE, TASKS.cron_jobs, hands, stop))
         yield stop
         stop.set()
 
@@ -237,14 +239,14 @@ async def test_each_kind_of_due_work_has_a_loop_and_slots_of_its_own(office: Off
 
 
 async def test_two_logs_in_one_redis_have_their_own_sweeps(office: Office) -> None:
-    ours, theirs = (worker_options(office.settings, queue) for queue in (QUEUE, "weir:deadbeef:jobs"))
+    ours, theirs = (worker_options(office.settings, queue, TASKS.cron_jobs) for queue in (QUEUE, "weir:deadbeef:jobs"))
     assert {job.name for job in ours["cron_jobs"]}.isdisjoint(job.name for job in theirs["cron_jobs"])
     assert ours["queue_name"] != theirs["queue_name"]
     for options in (ours, theirs):
         await close_jobs(options["redis_pool"])
 
 
-async def test_arqs_own_command_runs_the_jobs_alone(office: Office) -> None:
+async def test_arqs_own_command_does_what_is_due(office: Office) -> None:
     mails: list[UUID] = [await office.write(position) for position in range(1, 4)]
     environment = {
         **os.environ,
@@ -253,7 +255,7 @@ async def test_arqs_own_command_runs_the_jobs_alone(office: Office) -> None:
         "WEIR_SMTP_URL": office.stub.url,
     }
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "arq", "workers.main.WorkerSettings"),
+        *(sys.executable, "-m", "arq", "workers.tasks.WorkerSettings"),
         env=environment,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -270,7 +272,7 @@ async def test_arqs_own_command_runs_the_jobs_alone(office: Office) -> None:
 
 async def test_importing_the_worker_opens_nothing_and_reads_no_settings() -> None:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", "import workers.main, workers.jobs; print('imported')"),
+        *(sys.executable, "-c", "import workers.main, workers.tasks, workers.projections; print('imported')"),
         env={**os.environ, "WEIR_POOL_SIZE": "not a number", "DATABASE_URL": "nonsense"},
         stdout=asyncio.subprocess.PIPE,
     )

@@ -20,7 +20,8 @@ from tests.mail_office import Office, mail_office
 from tests.smtp_stub import Turn
 from tests.wire import wire_to
 from tests.write_side import eventually, write_side
-from workers.main import PARTS, OtherLog, PartEnded, run_parts, run_worker
+from workers.main import PARTS, run_worker
+from workers.parts import OtherLog, PartEnded, run_parts
 
 pytestmark = pytest.mark.anyio
 

@@ -1,0 +1,69 @@
+"""The parts of a worker process: run side by side, drained together, and none lives on when another has failed."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Final, TypeAlias
+
+import asyncpg
+import structlog
+from prometheus_client import CollectorRegistry
+
+from infra.database import Database
+from infra.errors import Unavailable
+from infra.log import Log, identify
+from infra.settings import Settings
+
+Part: TypeAlias = Callable[[Settings, CollectorRegistry, asyncio.Event], Awaitable[None]]
+"""Works until the event is set, then drains and returns. It opens and closes what it needs."""
+
+HISTORY_SECONDS: Final = 1.0
+"""How often it is asked which log this is."""
+
+_log = structlog.get_logger("weir.worker")
+
+
+class OtherLog(Exception):
+    """The log behind the database is not the one that this process began with."""
+
+
+class PartEnded(Exception):
+    """A part has returned although nobody asked it to."""
+
+
+async def run_parts(
+    parts: Sequence[Part], settings: Settings, registry: CollectorRegistry, stop: asyncio.Event
+) -> None:
+    """All parts, until they have drained after ``stop``; one that fails ends them all."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(_run_part(part, settings, registry, stop)) for part in parts]
+        await stop.wait()
+        _, late = await asyncio.wait(tasks, timeout=settings.drain_seconds)
+        if late:
+            _log.warning("drain cut short", parts=len(late))
+        for task in late:
+            task.cancel()
+
+
+async def _run_part(part: Part, settings: Settings, registry: CollectorRegistry, stop: asyncio.Event) -> None:
+    await part(settings, registry, stop)
+    if not stop.is_set():
+        raise PartEnded(getattr(part, "__name__", "a part"))
+
+
+def watching(database: Database, log: Log) -> Part:
+    """A part that fails when the log behind the database is another, or has another history: it was restored, or its
+    server has failed over. What the process remembers is not of it, and the names that it uses in Redis are not its.
+    """
+
+    async def watch(_settings: Settings, _registry: CollectorRegistry, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(HISTORY_SECONDS):
+                    await stop.wait()
+            with suppress(Unavailable, asyncpg.PostgresError):
+                async with database.acquire() as session:
+                    if await identify(session) != log:
+                        raise OtherLog
+
+    return watch

@@ -1,0 +1,212 @@
+"""arq as the runtime of a worker: the same work and the same cron under its own command and under ``weir worker``.
+
+::
+
+    arq workers.KIND.WorkerSettings   on_startup: work begins ─▶ SIGTERM ─▶ jobs end ─▶ on_shutdown: work drains
+    weir worker KIND                  work begins, whether or not there is a Redis; arq comes and goes beside it
+
+The work is consumers and due work, which need Postgres alone. Jobs are arq's cron: each says, to one process of all,
+that it is time to tidy up. One that is forgotten is made again, and nothing that is owed waits for it.
+"""
+
+import asyncio
+import random
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Final, TypeAlias, cast
+
+import orjson
+import structlog
+from arq.connections import RedisSettings
+from arq.cron import CronJob
+from arq.worker import Worker
+from prometheus_client import CollectorRegistry
+
+from infra.database import Database
+from infra.endings import end
+from infra.jobs import close_jobs, open_jobs, serialize
+from infra.log import Log
+from infra.metrics import new_registry
+from infra.settings import Settings
+from infra.startup import known_log, worker_database
+from infra.streams import BROKEN, Keys
+from infra.telemetry import logging_to
+from workers.parts import run_parts, watching
+
+Context: TypeAlias = dict[str, Any]
+"""What jobs are given."""
+
+Work: TypeAlias = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
+"""Works until the event is set, then drains and returns."""
+
+Open: TypeAlias = Callable[
+    [AsyncExitStack, Settings, Database, Log, CollectorRegistry], Awaitable[tuple[Context, Work]]
+]
+"""Opens what a kind of worker needs, until the stack is closed."""
+
+JOB_SECONDS: Final = 5
+"""How long arq's own command lets a job go on after a signal. Only then it has the work drain, and each has its time; a
+job that is cut off is rolled back, and the next one does what it has left.
+"""
+
+_log = structlog.get_logger("weir.jobs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """A kind of worker: how its work is opened, and what arq's cron does beside it once for all of its processes."""
+
+    name: str
+    open: Open
+    cron_jobs: Sequence[CronJob]
+
+    async def run(self, settings: Settings, registry: CollectorRegistry, stop: asyncio.Event) -> None:
+        """A part of ``weir worker``. arq is not its host: without its Redis it would start nothing and keep nothing."""
+        async with self._opened(settings, registry) as (_, log, context, work), asyncio.TaskGroup() as group:
+            group.create_task(work(stop))
+            group.create_task(run_jobs(settings, self._queue(log), self.cron_jobs, context, stop))
+
+    def worker_settings(self, settings: Settings) -> dict[str, Any]:
+        """What arq's own command runs: the same work and the same cron, in a process that arq starts and stops."""
+        return {
+            **worker_options(settings, asyncio.run(self._find_queue(settings)), self.cron_jobs),
+            "job_completion_wait": JOB_SECONDS,
+            "on_startup": partial(self._start, settings),
+            "on_shutdown": _drain,
+        }
+
+    @asynccontextmanager
+    async def _opened(
+        self, settings: Settings, registry: CollectorRegistry
+    ) -> AsyncIterator[tuple[Database, Log, Context, Work]]:
+        async with AsyncExitStack() as stack:
+            database = worker_database(settings)
+            stack.push_async_callback(database.close)
+            log = await known_log(database)
+            yield database, log, *await self.open(stack, settings, database, log, registry)
+
+    async def _start(self, settings: Settings, ctx: Context) -> None:
+        """Begins the work. When it ends unasked, arq is told by the signal that it knows, and its end tells why."""
+        registry, stop = new_registry(), asyncio.Event()
+        async with AsyncExitStack() as stack:
+            stack.enter_context(logging_to(settings))
+            opened = self._opened(settings, registry)
+            database, log, context, work = await stack.enter_async_context(opened)
+
+            async def working(_settings: Settings, _registry: CollectorRegistry, stop: asyncio.Event) -> None:
+                await work(stop)
+
+            running = asyncio.create_task(run_parts([working, watching(database, log)], settings, registry, stop))
+            running.add_done_callback(partial(_told, stop))
+            stack.push_async_callback(_drained, running, stop)
+            ctx.update(context, stack=stack.pop_all())
+
+    async def _find_queue(self, settings: Settings) -> str:
+        """The queue of the log that the settings lead to."""
+        database = worker_database(settings)
+        try:
+            return self._queue(await known_log(database))
+        finally:
+            await database.close()
+
+    def _queue(self, log: Log) -> str:
+        return Keys.of(log.history).jobs(self.name)
+
+
+async def _drain(ctx: Context) -> None:
+    """Ends what was begun; nothing was, where the beginning failed."""
+    if "stack" in ctx:
+        _log.info("worker drains")
+        await ctx["stack"].aclose()
+
+
+def _told(stop: asyncio.Event, _ended: object) -> None:
+    if not stop.is_set():
+        signal.raise_signal(signal.SIGTERM)
+
+
+async def _drained(running: "asyncio.Task[None]", stop: asyncio.Event) -> None:
+    stop.set()
+    await running
+
+
+def worker_options(settings: Settings, queue: str, cron_jobs: Sequence[CronJob]) -> dict[str, Any]:
+    """How arq runs our jobs. Of its results, retries and pickles none is used.
+
+    Jobs of all queues in one Redis share their names, so a cron job must bear its queue's: two logs would else make one
+    between them.
+    """
+    return {
+        "cron_jobs": [replace(job, name=f"{queue}:{job.coroutine.__qualname__}") for job in cron_jobs],
+        "queue_name": queue,
+        "redis_pool": open_jobs(settings.jobs_url, queue),
+        "redis_settings": RedisSettings.from_dsn(settings.jobs_url.get_secret_value()),  # for arq --check
+        "keep_result": 0,
+        "health_check_interval": 15,
+        "job_serializer": serialize,
+        "job_deserializer": orjson.loads,
+        "log_results": False,
+    }
+
+
+class WatchedWorker(Worker):
+    """arq shields the end of a job from being cancelled, and forgets it; here it is known, and can be ended."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.endings: set[asyncio.Task[Any]] = set()
+
+    async def finish_job(self, *args: Any, **options: Any) -> None:
+        with self._known():
+            await super().finish_job(*args, **options)
+
+    async def finish_failed_job(self, *args: Any, **options: Any) -> None:
+        with self._known():
+            await super().finish_failed_job(*args, **options)
+
+    @contextmanager
+    def _known(self) -> Iterator[None]:
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        self.endings.add(task)
+        try:
+            yield
+        finally:
+            self.endings.discard(task)
+
+
+async def run_jobs(
+    settings: Settings, queue: str, cron_jobs: Sequence[CronJob], context: Mapping[str, Any], stop: asyncio.Event
+) -> None:
+    """Runs jobs until ``stop``, then finishes those it has begun.
+
+    An arq worker ends when Redis stays away; a new one takes its place, because this process has more to do than jobs.
+    """
+    while not stop.is_set():
+        worker = WatchedWorker(**worker_options(settings, queue, cron_jobs), ctx=dict(context), handle_signals=False)
+        try:
+            await _run(worker, stop, settings.drain_seconds)
+        except BROKEN as error:
+            _log.warning("jobs wait for Redis", error=type(error).__name__)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(random.uniform(0.5, 1.5)):  # noqa: S311
+                    await stop.wait()
+
+
+async def _run(worker: WatchedWorker, stop: asyncio.Event, drain_seconds: float) -> None:
+    running = asyncio.create_task(worker.async_run())
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        # A worker in burst mode that has had its number of jobs waits for those that run, and returns. Its own close()
+        # would cancel them, and its loop in the middle of a transaction.
+        worker.burst, worker.max_burst_jobs = True, 0
+        await asyncio.wait({running}, timeout=drain_seconds)
+        if running.done():
+            running.result()
+    finally:
+        await end(running, stopping, *worker.tasks.values())
+        await end(*worker.endings)
+        await close_jobs(worker.pool)
