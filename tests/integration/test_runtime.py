@@ -42,10 +42,10 @@ async def office(settings: Settings) -> AsyncIterator[Office]:
 
 
 @asynccontextmanager
-async def arq(settings: Settings, kind: str) -> AsyncIterator[Process]:
+async def arq(settings: Settings, kind: str, *options: str) -> AsyncIterator[Process]:
     """arq's own command."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "arq", f"workers.{kind}.WorkerSettings"),
+        *(sys.executable, "-m", "arq", f"workers.{kind}.WorkerSettings", *options),
         env=environment(settings),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -102,6 +102,17 @@ async def test_weir_worker_runs_a_kind_whole_and_drains_it_though_there_is_no_re
             process.process.send_signal(signal.SIGTERM)
             assert await process.ends() == 0, process.told
     await nobody_is_left(office)
+
+
+@pytest.mark.parametrize("kind", RUNTIMES)
+async def test_arqs_own_check_finds_a_worker_of_its_kind_and_no_other(office: Office, kind: str) -> None:
+    (other,) = set(RUNTIMES) - {kind}
+    await order_is_placed(office)
+    async with arq(office.settings, kind):
+        await is_at_work(office, kind)
+        for asked, code in ((kind, 0), (other, 1)):
+            async with arq(office.settings, asked, "--check") as check:
+                assert await check.ends() == code, check.told
 
 
 async def test_arqs_own_command_finishes_the_mail_in_hand(office: Office) -> None:
