@@ -7,9 +7,7 @@
 """
 
 import asyncio
-import faulthandler
 import logging
-import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Collection, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -26,15 +24,13 @@ from infra.metrics import new_registry
 from infra.settings import Settings
 from infra.startup import known_log, worker_database
 from infra.telemetry import logging_to
-from workers.parts import Part, run_parts, watching
+from workers.parts import Part, run_parts, signals_set, watching
 from workers.projections import READ_MODELS
 from workers.relay import run_relay
 from workers.tasks import TASKS
 
 Kind: TypeAlias = Literal["relay", "projections", "tasks"]
 PARTS: Final[Mapping[Kind, Part]] = {"relay": run_relay, "projections": READ_MODELS.run, "tasks": TASKS.run}
-HANGING_SECONDS: Final = 5.0
-"""A process that has not ended this long after its drain says where it hangs and is ended."""
 
 T = TypeVar("T")
 
@@ -61,7 +57,7 @@ async def run_worker(kinds: Collection[Kind], settings: Settings, *, stop: async
     stop = stop or asyncio.Event()
     registry = new_registry()
     async with AsyncExitStack() as stack:
-        stack.enter_context(_signals_set(stop, settings.drain_seconds))
+        stack.enter_context(signals_set(stop, settings.drain_seconds))
         database = worker_database(settings)
         stack.push_async_callback(database.close)
         readiness = Readiness(stop)
@@ -138,22 +134,3 @@ async def served_health(
         finally:
             server.should_exit = True
             await serving
-
-
-@contextmanager
-def _signals_set(stop: asyncio.Event, drain_seconds: float) -> Iterator[None]:
-    """SIGTERM and SIGINT set the event. A process that hangs after its drain writes down where, and ends."""
-    loop = asyncio.get_running_loop()
-
-    def drain() -> None:
-        stop.set()
-        faulthandler.dump_traceback_later(drain_seconds + HANGING_SECONDS, exit=True)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, drain)
-    try:
-        yield
-    finally:
-        faulthandler.cancel_dump_traceback_later()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)

@@ -1,8 +1,10 @@
 """The parts of a worker process: run side by side, drained together, and none lives on when another has failed."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+import faulthandler
+import signal
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Final, TypeAlias
 
 import asyncpg
@@ -16,6 +18,9 @@ from infra.settings import Settings
 
 Part: TypeAlias = Callable[[Settings, CollectorRegistry, asyncio.Event], Awaitable[None]]
 """Works until the event is set, then drains and returns. It opens and closes what it needs."""
+
+HANGING_SECONDS: Final = 5.0
+"""A process that has not ended this long after its drain says where it hangs and is ended."""
 
 HISTORY_SECONDS: Final = 1.0
 """How often it is asked which log this is."""
@@ -67,3 +72,23 @@ def watching(database: Database, log: Log) -> Part:
                         raise OtherLog
 
     return watch
+
+
+@contextmanager
+def signals_set(stop: asyncio.Event, drain_seconds: float) -> Iterator[None]:
+    """SIGTERM and SIGINT set the event. A process that hangs after its drain writes down where, and ends."""
+    loop = asyncio.get_running_loop()
+
+    def drain() -> None:
+        _log.info("worker drains")
+        stop.set()
+        faulthandler.dump_traceback_later(drain_seconds + HANGING_SECONDS, exit=True)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, drain)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)

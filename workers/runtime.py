@@ -2,7 +2,7 @@
 
 ::
 
-    arq workers.KIND.WorkerSettings   on_startup: work begins ─▶ SIGTERM ─▶ jobs end ─▶ on_shutdown: work drains
+    arq workers.KIND.WorkerSettings   on_startup: work begins ─▶ SIGTERM: work drains ─▶ jobs end ─▶ on_shutdown
     weir worker KIND                  work begins, whether or not there is a Redis; arq comes and goes beside it
 
 The work is consumers and due work, which need Postgres alone. Jobs are arq's cron: each says, to one process of all,
@@ -11,12 +11,11 @@ that it is time to tidy up. One that is forgotten is made again, and nothing tha
 
 import asyncio
 import random
-import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import orjson
 import structlog
@@ -34,7 +33,7 @@ from infra.settings import Settings
 from infra.startup import known_log, worker_database
 from infra.streams import BROKEN, Keys
 from infra.telemetry import logging_to
-from workers.parts import run_parts, watching
+from workers.parts import run_parts, signals_set, watching
 
 Context: TypeAlias = dict[str, Any]
 """What jobs are given."""
@@ -46,11 +45,6 @@ Open: TypeAlias = Callable[
     [AsyncExitStack, Settings, Database, Log, CollectorRegistry], Awaitable[tuple[Context, Work]]
 ]
 """Opens what a kind of worker needs, until the stack is closed."""
-
-JOB_SECONDS: Final = 5
-"""How long arq's own command lets a job go on after a signal. Only then it has the work drain, and each has its time; a
-job that is cut off is rolled back, and the next one does what it has left.
-"""
 
 _log = structlog.get_logger("weir.jobs")
 
@@ -73,7 +67,6 @@ class Runtime:
         """What arq's own command runs: the same work and the same cron, in a process that arq starts and stops."""
         return {
             **worker_options(settings, asyncio.run(self._find_queue(settings)), self.cron_jobs),
-            "job_completion_wait": JOB_SECONDS,
             "on_startup": partial(self._start, settings),
             "on_shutdown": _drain,
         }
@@ -89,7 +82,12 @@ class Runtime:
             yield database, log, *await self.open(stack, settings, database, log, registry)
 
     async def _start(self, settings: Settings, ctx: Context) -> None:
-        """Begins the work. When it ends unasked, arq is told by the signal that it knows, and its end tells why."""
+        """Begins the work, and ends arq when it has ended: drained after a signal, or failed.
+
+        Not arq's own way with signals: it cancels a job that it has just taken, fails of that itself, and never comes
+        to ``on_shutdown``. This is called within the task that is to be cancelled.
+        """
+        arq = cast("asyncio.Task[Any]", asyncio.current_task())
         registry, stop = new_registry(), asyncio.Event()
         async with AsyncExitStack() as stack:
             stack.enter_context(logging_to(settings))
@@ -100,7 +98,8 @@ class Runtime:
                 await work(stop)
 
             running = asyncio.create_task(run_parts([working, watching(database, log)], settings, registry, stop))
-            running.add_done_callback(partial(_told, stop))
+            running.add_done_callback(lambda _: arq.cancel())
+            stack.enter_context(signals_set(stop, settings.drain_seconds))
             stack.push_async_callback(_drained, running, stop)
             ctx.update(context, stack=stack.pop_all())
 
@@ -119,13 +118,7 @@ class Runtime:
 async def _drain(ctx: Context) -> None:
     """Ends what was begun; nothing was, where the beginning failed."""
     if "stack" in ctx:
-        _log.info("worker drains")
         await ctx["stack"].aclose()
-
-
-def _told(stop: asyncio.Event, _ended: object) -> None:
-    if not stop.is_set():
-        signal.raise_signal(signal.SIGTERM)
 
 
 async def _drained(running: "asyncio.Task[None]", stop: asyncio.Event) -> None:

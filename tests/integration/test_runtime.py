@@ -87,7 +87,7 @@ async def test_arqs_own_command_runs_a_kind_whole_and_drains_it(office: Office, 
     async with arq(office.settings, kind) as process:
         await is_at_work(office, kind)
         process.process.send_signal(signal.SIGTERM)
-        assert await process.ends() == 0, process.told
+        assert await process.ends() == 0, "\n".join(str(line["event"]) for line in process.told)
     await nobody_is_left(office)
 
 
@@ -100,7 +100,7 @@ async def test_weir_worker_runs_a_kind_whole_and_drains_it_though_there_is_no_re
         async with worker(behind, kind) as process:
             await is_at_work(office, kind)
             process.process.send_signal(signal.SIGTERM)
-            assert await process.ends() == 0, process.told
+            assert await process.ends() == 0, "\n".join(str(line["event"]) for line in process.told)
     await nobody_is_left(office)
 
 
@@ -124,7 +124,7 @@ async def test_arqs_own_command_finishes_the_mail_in_hand(office: Office) -> Non
         process.process.send_signal(signal.SIGTERM)
         await process.says("worker drains")
         hold.set()
-        assert await process.ends() == 0, process.told
+        assert await process.ends() == 0, "\n".join(str(line["event"]) for line in process.told)
     assert (await office.row(mail_id))["state"] == "sent"
 
 
