@@ -5,14 +5,21 @@ import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import urlencode
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx2
 
 from cli.demo.visit import sign
 from cli.supervisor import Stack
+from domain.fulfilment import stock_moves
+from domain.inventory import INVENTORY
+from domain.orders import ORDERS, order_number
+from infra.work import Work
+from tests.builders import order_line, place_order
+from tests.write_side import context, write_side
 
 STOCK: Final = 1_000_000
 PATIENCE: Final = 60.0
@@ -41,6 +48,7 @@ class Shoppers:
         self._open = asyncio.Event()
         self.acknowledged = Acknowledged()
         self.products: list[str] = []
+        self.accounts: list[UUID] = []
         self.unexpected: list[str] = []
 
     async def enter(self) -> None:
@@ -83,6 +91,29 @@ class Shoppers:
     async def order_and_pay(self) -> httpx2.Response:
         """One order by the first customer, paid; answers the receipt of the payment."""
         return await self._buy(self._customers[0])
+
+    async def order_without_paying(self, left: timedelta) -> UUID:
+        """An order by the first customer that has so much time left, less than anybody gets by HTTP."""
+        order, product = uuid4(), UUID(self.products[0])
+        command = place_order(
+            order_id=order,
+            order_no=order_number(order, datetime.now(UTC).year),
+            customer_id=self.accounts[0],
+            lines=(order_line(product_id=product),),
+            expires_at=datetime.now(UTC) + left,
+        )
+
+        def decide(work: Work) -> None:
+            (placed,) = work.execute(ORDERS, order, command)
+            for move in stock_moves(placed):
+                work.execute(INVENTORY, move.product_id, move)
+
+        async with write_side(self._stack.database_url) as side:
+            targets = [(ORDERS, order), (INVENTORY, product)]
+            outcome = await side.commands.carry_out(targets, decide, context(), new=1)
+        self.acknowledged.placed.append(str(order))
+        self.acknowledged.positions.append(outcome.position)
+        return order
 
     async def refund(self, order: str) -> None:
         """The staff gives the money of a paid order back."""
@@ -152,7 +183,7 @@ class Shoppers:
     async def _customer(self) -> dict[str, str]:
         name, password = uuid4().hex, secrets.token_urlsafe(12)
         body = {"email": f"{name}@example.com", "username": name, "password": password}
-        await self._command("/v1/accounts", body, {})
+        self.accounts.append(UUID((await self._command("/v1/accounts", body, {})).json()["id"]))
         return await self._sign_in(name, password)
 
     async def _sign_in(self, name: str, password: str) -> dict[str, str]:
