@@ -114,6 +114,17 @@ class Scene:
         rows = await self.side.database.fetch("SELECT type FROM events WHERE stream_id = $1 ORDER BY version", order_id)
         return [row["type"].removeprefix("order.") for row in rows]
 
+    async def late(self, order_id: UUID) -> timedelta:
+        """How long after its time the order, to which nothing else happened, was ended."""
+        row = await self.side.database.fetchrow(
+            "SELECT recorded_at - (SELECT (data ->> 'expires_at')::timestamptz FROM events WHERE stream_id = $1"
+            " AND version = 1) AS late FROM events WHERE stream_id = $1 AND version = 2",
+            order_id,
+        )
+        assert row is not None
+        late: timedelta = row["late"]
+        return late
+
     async def stock(self) -> Stock:
         state: Stock = await state_of(self.side.database, INVENTORY, PRODUCT_ID)
         return state

@@ -317,13 +317,7 @@ async def test_an_order_ends_in_time_while_the_provider_hangs(till: Till) -> Non
             return (await till.told(order_id))[-1] == "cancelled"
 
         await eventually(ended, 10)
-    late = await till.database.fetchrow(
-        "SELECT recorded_at - (SELECT (data ->> 'expires_at')::timestamptz FROM events WHERE stream_id = $1"
-        " AND version = 1) AS late FROM events WHERE stream_id = $1 AND version = 2",
-        order_id,
-    )
-    assert late is not None
-    assert timedelta(0) <= late["late"] < timedelta(seconds=2)
+    assert timedelta(0) <= await scene.late(order_id) < timedelta(seconds=2)
 
 
 async def asked(till: Till) -> bool:

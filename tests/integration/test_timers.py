@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -25,12 +26,16 @@ from projections import parking
 from tests.builders import euros
 from tests.claiming import claiming
 from tests.conftest import SHARDS
+from tests.importing import importing, row, written
 from tests.mail_office import mail_office, tasks
+from tests.refunding import refunding
 from tests.smtp_stub import Turn
 from tests.timing import STOCK, Scene, clock_ahead, expiry, reminder, timing
 from tests.write_side import WriteSide, eventually, write_side
+from workers.imports.reading import CHUNK
 from workers.mail import AT_ONCE
 from workers.notes import write_notes
+from workers.refunds import AT_ONCE as REFUNDS_AT_ONCE
 from workers.tasks import appliers
 from workers.turns import load
 
@@ -364,13 +369,7 @@ async def test_the_loop_rings_what_is_due_and_what_becomes_due_and_nothing_befor
         await eventually(partial(ended, scene, coming), 5)
     assert await scene.told(later) == ["placed"]
     assert await scene.timers(later) == {"remind", "expire"}
-    late = await scene.side.database.fetchrow(
-        "SELECT recorded_at - (SELECT (data ->> 'expires_at')::timestamptz FROM events WHERE stream_id = $1"
-        " AND version = 1) AS late FROM events WHERE stream_id = $1 AND version = 2",
-        coming,
-    )
-    assert late is not None
-    assert timedelta(0) <= late["late"] < timedelta(seconds=2)
+    assert timedelta(0) <= await scene.late(coming) < timedelta(seconds=2)
 
 
 async def test_a_timer_that_is_stopped_when_it_is_claimed_is_no_trouble(scene: Scene) -> None:
@@ -419,11 +418,31 @@ async def test_an_order_ends_in_time_while_the_mail_server_hangs(scene: Scene) -
         await asyncio.gather(*(turn.has_message.wait() for turn in turns[:AT_ONCE]))
         order_id = await scene.order(timedelta(seconds=1.5))
         await eventually(partial(ended, scene, order_id), 10)
-        row = await scene.side.database.fetchrow(
-            "SELECT recorded_at - (SELECT (data ->> 'expires_at')::timestamptz FROM events WHERE stream_id = $1"
-            " AND version = 1) AS late FROM events WHERE stream_id = $1 AND version = 2",
-            order_id,
-        )
         assert not hold.is_set()
-    assert row is not None
-    assert timedelta(0) <= row["late"] < timedelta(seconds=2)
+    assert timedelta(0) <= await scene.late(order_id) < timedelta(seconds=2)
+
+
+async def test_an_order_ends_in_time_while_the_provider_hangs_and_a_large_import_runs(
+    settings: Settings, ours: WriteSide, tmp_path: Path
+) -> None:
+    async with refunding(settings, ours, tmp_path) as till, importing(till.settings) as imports:
+        scene = till.scene
+        await till.owe(*(f"pay-{number}" for number in range(REFUNDS_AT_ONCE + 4)))
+        till.desk.tell(kind="hang")
+        import_id = await imports.upload(written(row(number) for number in range(40 * CHUNK)))
+
+        async def done() -> int:
+            return int((await imports.seen(import_id))["done"])
+
+        async def is_under_way() -> bool:
+            return await done() > 0
+
+        async with tasks(till.settings.model_copy(update={"drain_seconds": 0.0})):
+            await till.desk.called(REFUNDS_AT_ONCE)
+            await eventually(is_under_way, 20)
+            order_id = await scene.order(timedelta(seconds=1.5))
+            before = await done()
+            await eventually(partial(ended, scene, order_id), 10)
+            assert before < await done() < 40 * CHUNK
+            assert till.desk.given == []
+        assert timedelta(0) <= await scene.late(order_id) < timedelta(seconds=2)
