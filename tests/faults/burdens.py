@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from itertools import count
+from itertools import count, islice
 from typing import Any, Final
 from uuid import UUID
 
@@ -25,6 +25,8 @@ from tests.write_side import connected, eventually
 MEMORY: Final = 16 * 2**20
 PIECE: Final = 10_000
 """Bytes of a key that is none of ours, and that nobody may evict."""
+PIECES: Final = 50
+"""How many of them are written at once."""
 AGAIN: Final = 0.05
 """Seconds until what was freed meanwhile is taken again, or until a server that is away is tried again."""
 
@@ -114,12 +116,12 @@ class Burdened(Unburdened):
             await asyncio.sleep(AGAIN)
 
     async def _fill(self, redis: "Redis[Any]", numbers: "count[int]") -> None:
-        try:
-            while True:
-                await redis.set(f"theirs:{next(numbers)}", b"x" * PIECE)
-        except OutOfMemoryError:
-            self._refusals += 1
-            await asyncio.sleep(AGAIN)
+        async with redis.pipeline(transaction=False) as pieces:
+            for number in islice(numbers, PIECES):
+                pieces.set(f"theirs:{number}", b"x" * PIECE)
+            if any(isinstance(answer, OutOfMemoryError) for answer in await pieces.execute(raise_on_error=False)):
+                self._refusals += 1
+                await asyncio.sleep(AGAIN)
 
     async def _hold_a_snapshot(self) -> None:
         while True:
