@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from itertools import count, islice
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import asyncpg
@@ -115,7 +115,7 @@ class Burdened(Unburdened):
                         await self._fill(redis, numbers)
             await asyncio.sleep(AGAIN)
 
-    async def _fill(self, redis: "Redis[Any]", numbers: "count[int]") -> None:
+    async def _fill(self, redis: Redis, numbers: "count[int]") -> None:
         async with redis.pipeline(transaction=False) as pieces:
             for number in islice(numbers, PIECES):
                 pieces.set(f"theirs:{number}", b"x" * PIECE)

@@ -109,8 +109,7 @@ class Shoppers:
                 work.execute(INVENTORY, move.product_id, move)
 
         async with write_side(self._stack.database_url) as side:
-            targets = [(ORDERS, order), (INVENTORY, product)]
-            outcome = await side.commands.carry_out(targets, decide, context(), new=1)
+            outcome = await side.commands.carry_out([(ORDERS, order), (INVENTORY, product)], decide, context(), new=1)
         self.acknowledged.placed.append(str(order))
         self.acknowledged.positions.append(outcome.position)
         return order

@@ -440,7 +440,7 @@ async def test_an_order_ends_in_time_while_the_provider_hangs_and_a_large_import
         async with tasks(till.settings.model_copy(update={"drain_seconds": 0.0})):
             await till.desk.called(REFUNDS_AT_ONCE)
             await eventually(is_under_way, 20)
-            order_id = await scene.order(timedelta(seconds=1.5))
+            order_id = await scene.order(timedelta(seconds=3))
             before = await done()
             await eventually(partial(ended, scene, order_id), 10)
             assert before < await done() < 40 * CHUNK

@@ -20,10 +20,15 @@ from tests.mail_office import Office, mail_office
 from tests.smtp_stub import Turn
 from tests.wire import wire_to
 from tests.write_side import eventually, write_side
+from workers.mail import conversation_seconds
 from workers.main import PARTS, run_worker
 from workers.parts import OtherLog, PartEnded, run_parts
 
 pytestmark = pytest.mark.anyio
+
+DRAIN_SECONDS = 5.0
+SLOW_SECONDS = conversation_seconds(DRAIN_SECONDS) / 2
+"""How long a slow server takes for its answer: a conversation lasts longer."""
 
 
 @pytest.fixture
@@ -40,7 +45,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "REDIS_URL": settings.redis_url.get_secret_value(),
         "WEIR_SMTP_URL": settings.smtp_url.get_secret_value(),
         "WEIR_LEASE_SECONDS": "1",
-        "WEIR_DRAIN_SECONDS": "5",
+        "WEIR_DRAIN_SECONDS": str(DRAIN_SECONDS),
     }
 
 
@@ -230,6 +235,49 @@ async def test_a_worker_killed_between_data_and_250_leaves_its_mail_behind(offic
     assert lost.content == taken.content, "the same message with the same Message-ID"
     (row,) = await office.database.fetch("SELECT state, attempts FROM mail_ledger")
     assert (row["state"], row["attempts"]) == ("sent", 2)
+
+
+async def test_a_worker_told_to_stop_in_the_middle_of_a_message_hears_the_servers_answer_and_sends_it_once(
+    office: Office,
+) -> None:
+    """However slow the server is: its answer counts as long as a conversation may take, and a drain is longer."""
+    hold = asyncio.Event()
+    office.stub.turns.append(turn := Turn(hold=hold))
+    await office.write(1)
+    async with worker(office.settings, "tasks") as process:
+        await asyncio.wait_for(turn.has_message.wait(), 20)
+        process.process.send_signal(signal.SIGTERM)
+        asyncio.get_running_loop().call_later(SLOW_SECONDS, hold.set)
+        assert await process.ends() == 0
+    assert hold.is_set(), "it has waited"
+    await sends_only_what_is_new(office)
+
+
+async def test_a_worker_told_to_stop_writes_down_of_a_server_that_never_answers_that_nobody_knows(
+    office: Office,
+) -> None:
+    office.stub.turns.append(turn := Turn(hold=asyncio.Event()))
+    mail_id = await office.write(1)
+    async with worker(office.settings, "tasks") as process:
+        await asyncio.wait_for(turn.has_message.wait(), 20)
+        process.process.send_signal(signal.SIGTERM)
+        assert await process.ends() == 0
+    row = await office.row(mail_id)
+    assert (row["state"], row["attempts"], row["leased_until"]) == ("unknown", 1, None)
+
+
+async def sends_only_what_is_new(office: Office) -> None:
+    """The next worker, to whom all waits and leases are over, sends each mail that is new, and no other."""
+    await office.let_time_pass()
+    before = len(office.stub.seen)
+    await office.write(2)
+    async with worker(office.settings, "tasks") as process:
+        await office.stub.received(before + 1, seconds=20)
+        process.process.send_signal(signal.SIGTERM)
+        assert await process.ends() == 0
+    rows = await office.database.fetch("SELECT state, attempts FROM mail_ledger")
+    assert [tuple(row) for row in rows] == [("sent", 1)] * 2
+    assert len({delivery.message["Message-ID"] for delivery in office.stub.taken}) == len(office.stub.seen) == 2
 
 
 async def test_the_host_runs_within_a_program_too(office: Office) -> None:
