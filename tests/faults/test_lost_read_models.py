@@ -30,7 +30,7 @@ from tests.consumers import scene as opened
 from tests.event_logs import order
 from tests.shop import Client, shop
 from tests.write_side import connected, eventually
-from workers.projector import run_projector
+from workers.projections import READ_MODELS
 
 pytestmark = pytest.mark.anyio
 
@@ -65,7 +65,7 @@ class Customer:
 @asynccontextmanager
 async def projecting(settings: Settings) -> AsyncIterator[None]:
     """A projections worker, which ends as if it were killed."""
-    task = asyncio.create_task(run_projector(settings, CollectorRegistry(), asyncio.Event()))
+    task = asyncio.create_task(READ_MODELS.run(settings, CollectorRegistry(), asyncio.Event()))
     try:
         yield
     finally:
