@@ -15,6 +15,7 @@ from rich.table import Table
 
 from cli.mail_outbox import list_mails, retry
 from infra.languages import LANGUAGES
+from infra.links import lives_of
 from infra.mailer import Envelope
 from infra.settings import Settings
 from workers.letters import compose
@@ -93,7 +94,7 @@ def _previewed(settings: Settings, kind: str, language: str) -> Preview:
         raise typer.BadParameter(f"no mail is called {kind}; there are: {', '.join(KINDS)}")
     if language not in LANGUAGES:
         raise typer.BadParameter(f"no mail is written in {language}; there are: {', '.join(LANGUAGES)}")
-    mail = replace(samples(settings.public_url)[kind], language=language)
+    mail = replace(samples(settings.public_url, lives_of(settings))[kind], language=language)
     return Preview(kind=kind, language=language, envelope=compose(mail, settings.mail_from))
 
 

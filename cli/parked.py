@@ -12,6 +12,7 @@ from cli.database import echo_failure
 from infra import schema
 from infra.database import Database, answering, close, connect
 from infra.errors import AWAY, UnknownSchema
+from infra.links import lives_of
 from infra.log import Session, identify
 from infra.settings import Settings
 from projections import parking
@@ -93,6 +94,6 @@ async def _connected(settings: Settings, work: Callable[[Session, dict[str, Appl
     try:
         with answering(session, writes=True):
             log = await identify(session)
-            return await work(session, appliers(log, domain_of(settings.mail_from)))
+            return await work(session, appliers(log, domain_of(settings.mail_from), lives_of(settings)))
     finally:
         await close(session)

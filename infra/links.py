@@ -12,13 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeAlias
 from uuid import UUID
 
 from infra.database import Database, Pooled
 from infra.log import Session
 from infra.server_secret import ServerSecret
 from infra.sessions import Void
+from infra.settings import Settings
 
 _ID_BYTES: Final = 16
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{64}")
@@ -32,10 +33,16 @@ class Purpose(StrEnum):
     RESET_PASSWORD = "reset-password"  # noqa: S105
 
 
-LIVES: Final[Mapping[Purpose, timedelta]] = {
-    Purpose.VERIFY_EMAIL: timedelta(days=7),
-    Purpose.RESET_PASSWORD: timedelta(hours=1),
-}
+Lives: TypeAlias = Mapping[Purpose, timedelta]
+"""How long a link for each purpose is good."""
+
+
+def lives_of(settings: Settings) -> Lives:
+    """How long links are good here. One that opens an account is good for minutes (OWASP ASVS 5, 6.5.5)."""
+    return {
+        Purpose.VERIFY_EMAIL: timedelta(days=7),
+        Purpose.RESET_PASSWORD: timedelta(minutes=settings.password_reset_minutes),
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +116,7 @@ async def use_older(session: Session, purpose: Purpose, voids: Sequence[Void]) -
     )
 
 
-async def write(session: Session, links: Sequence[Link]) -> None:
+async def write(session: Session, links: Sequence[Link], lives: Lives) -> None:
     """Writes links down, in the caller's transaction; one that stands there already is left as it is.
 
     Each takes the place of the account's older ones of its purpose: of two links in a mailbox only the newer opens.
@@ -131,6 +138,6 @@ async def write(session: Session, links: Sequence[Link]) -> None:
         [link.link_id for link in newest],
         [link.account_id for link in newest],
         [link.purpose for link in newest],
-        [LIVES[link.purpose] for link in newest],
+        [lives[link.purpose] for link in newest],
         [link.account_version for link in newest],
     )

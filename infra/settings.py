@@ -122,6 +122,7 @@ class Settings(BaseSettings):
         default=12, ge=1, le=100, description="a mail whose sender died so often in a row is given up"
     )
 
+    password_reset_minutes: int = Field(default=10, ge=1, le=60, description="a link to a new password is good so long")
     order_payment_minutes: int = Field(default=30, ge=1, le=60 * 24 * 30)
     unpaid_orders_most: int = Field(
         default=20, ge=0, description="unpaid orders of one account at once; 0 bounds nothing"

@@ -20,7 +20,7 @@ from infra.attempts import CommandContext
 from infra.command_handler import CommandHandler
 from infra.database import Database
 from infra.keys import Keys
-from infra.links import Link, Links, Purpose
+from infra.links import Link, Links, Purpose, lives_of
 from infra.server_secret import ServerSecret
 from infra.settings import Settings
 from infra.tokens import Tokens
@@ -118,7 +118,7 @@ class Stage:
             await self.commands.handle(*asked)
         link = Link(link_id=uuid4(), account_id=UUID(account_id), purpose=purpose, account_version=1)
         async with self.database.write() as connection:
-            await links.write(connection, [link])
+            await links.write(connection, [link], lives_of(Settings()))
         return await self.links.token(purpose, link.link_id)
 
     async def made(self, path: str, body: Any, headers: Mapping[str, str] | None = None) -> str:

@@ -5,9 +5,10 @@ A link has the id of its mail, and its token is derived from that. So nothing th
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import timedelta
 from typing import Final
 
-from infra.links import LIVES, Links, Purpose
+from infra.links import Links, Lives, Purpose
 from infra.mail_ledger import Claimed
 
 LINKED: Final[Mapping[str, Purpose]] = {
@@ -20,8 +21,9 @@ LINKED: Final[Mapping[str, Purpose]] = {
 class Linker:
     """Puts links into mails. ``public_url`` is where the shop's pages are; each purpose has a page of its name."""
 
-    def __init__(self, links: Links, public_url: str) -> None:
+    def __init__(self, links: Links, public_url: str, lives: Lives) -> None:
         self._links = links
+        self._lives = lives
         self._base = public_url.rstrip("/")
 
     async def complete(self, mail: Claimed) -> Claimed:
@@ -32,9 +34,10 @@ class Linker:
         purpose = LINKED.get(mail.kind)
         if purpose is None:
             return mail
-        return linked(mail, purpose, f"{self._base}/{purpose}?token={await self._links.token(purpose, mail.mail_id)}")
+        token = await self._links.token(purpose, mail.mail_id)
+        return linked(mail, f"{self._base}/{purpose}?token={token}", self._lives[purpose])
 
 
-def linked(mail: Claimed, purpose: Purpose, link: str) -> Claimed:
+def linked(mail: Claimed, link: str, lives: timedelta) -> Claimed:
     """The mail with that link in it."""
-    return replace(mail, context={**mail.context, "link": link, "lives": int(LIVES[purpose].total_seconds())})
+    return replace(mail, context={**mail.context, "link": link, "lives": int(lives.total_seconds())})

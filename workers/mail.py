@@ -15,7 +15,7 @@ from infra import mail_ledger
 from infra.batches import Batches
 from infra.database import Database
 from infra.due_work import DueWork, persisted
-from infra.links import LIVES, Links
+from infra.links import Links, lives_of
 from infra.mail_ledger import Claimed, Outcome, Settled, settle
 from infra.mailer import Accepted, Deferred, Mailer, Refused, Result, Unknown
 from infra.server_secret import ServerSecret
@@ -62,7 +62,8 @@ class Post:
         self._mailer = mailer
         self._sender = settings.mail_from
         self._language = settings.mail_language
-        self._linker = Linker(Links(database, ServerSecret(database)), settings.public_url)
+        self._lives = lives_of(settings)
+        self._linker = Linker(Links(database, ServerSecret(database)), settings.public_url, self._lives)
         self._most_deaths = settings.mail_max_attempts
         self._tried_seconds = settings.mail_days * DAY
         self._conversation_seconds = conversation_seconds(settings.drain_seconds)
@@ -152,7 +153,7 @@ class Post:
         if mail.unsettled > self._most_deaths:
             return "its sender died every time"
         purpose = LINKED.get(mail.kind)
-        return "its link is dead" if purpose and mail.age_seconds >= LIVES[purpose].total_seconds() else None
+        return "its link is dead" if purpose and mail.age_seconds >= self._lives[purpose].total_seconds() else None
 
 
 def conversation_seconds(drain_seconds: float) -> float:

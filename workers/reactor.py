@@ -13,7 +13,7 @@ from domain.accounts import AccountErased, AccountRegistered, AccountUsernameCha
 from domain.messages import Event
 from domain.registry import EVENTS, NAMES
 from infra import links, mail_ledger
-from infra.links import Link
+from infra.links import Link, Lives
 from infra.log import Entry, Log, Session
 from infra.void_rows import VOIDED, make_void
 from projections import parking
@@ -43,10 +43,16 @@ class Reacting:
     whole = True
     era = ""
 
-    def __init__(self, log: Log, *, domain: str, wake_mail: Callable[[], None], metrics: RuntimeMetrics) -> None:
-        """``domain`` is the right side of Message-IDs. ``wake_mail`` is called where mails have become due."""
+    def __init__(
+        self, log: Log, *, domain: str, lives: Lives, wake_mail: Callable[[], None], metrics: RuntimeMetrics
+    ) -> None:
+        """``domain`` is the right side of Message-IDs, ``lives`` is how long the links in mails are good.
+
+        ``wake_mail`` is called where mails have become due.
+        """
         self._log = log
         self._domain = domain
+        self._lives = lives
         self._wake_mail = wake_mail
         self._metrics = metrics.of(NAME)
         self.members = [Member(name=NAME, rest=COMMIT_SECONDS, linger=LINGER_SECONDS, wants=wants)]
@@ -58,7 +64,7 @@ class Reacting:
         """
         (step,) = steps
         if step.lease.memory is None:
-            apply = {NAME: applier(self._log, self._domain)}
+            apply = {NAME: applier(self._log, self._domain, self._lives)}
             step.lease.memory = (await parking.opened(session, [step.lease], apply))[step.lease]
         known = await _addresses_known(session, step.entries)
         return await self._write(session, step, follow_up(step.entries, known, step.lease.memory))
@@ -76,7 +82,7 @@ class Reacting:
         async with session.transaction():
             if refused := await move(session, [step]):
                 return refused
-            ids = await write_down(session, self._log, self._domain, result)
+            ids = await write_down(session, self._log, self._domain, self._lives, result)
             await parking.write(session, NAME, 0, result.parkings)
         step.lease.memory.update(parked.entry.stream_id for parked in result.parkings)
         parking.tell(NAME, self._metrics, result.parkings)
@@ -88,7 +94,7 @@ def wants(event_type: str) -> bool:
     return event_type in TYPES or (event_type not in EVENTS and event_type.partition(".")[0] in _CONTEXTS)
 
 
-async def write_down(session: Session, log: Log, domain: str, result: FollowUp) -> list[UUID]:
+async def write_down(session: Session, log: Log, domain: str, lives: Lives, result: FollowUp) -> list[UUID]:
     """Writes addresses, mails and their links, in the caller's transaction; answers the ids of the mails that are new.
 
     After that come the rows that are void by now, links among them, and the mails of accounts that were erased.
@@ -97,7 +103,7 @@ async def write_down(session: Session, log: Log, domain: str, result: FollowUp) 
         await recipients.store(session, result.recipients)
     new = await mail_ledger.write(session, log.log_id, domain, result.mails) if result.mails else []
     if result.links:
-        await _write_links(session, log, result.links, frozenset(new))
+        await _write_links(session, log, result.links, frozenset(new), lives)
     if result.voiding:
         await make_void(session, result.voiding)
     if result.erased:
@@ -105,15 +111,17 @@ async def write_down(session: Session, log: Log, domain: str, result: FollowUp) 
     return new
 
 
-def applier(log: Log, domain: str) -> Apply:
+def applier(log: Log, domain: str, lives: Lives) -> Apply:
     """How :mod:`projections.parking` takes a parked stream up again here. The sweep wakes the sender."""
-    return partial(_apply, log, domain)
+    return partial(_apply, log, domain, lives)
 
 
-async def _apply(log: Log, domain: str, session: Session, _parked: Parked, entries: Sequence[Entry]) -> Parking | None:
+async def _apply(
+    log: Log, domain: str, lives: Lives, session: Session, _parked: Parked, entries: Sequence[Entry]
+) -> Parking | None:
     concerned = [entry for entry in entries if entry.type in TYPES or entry.type not in EVENTS]
     result = follow_up(concerned, await _addresses_known(session, concerned), set())
-    await write_down(session, log, domain, result)
+    await write_down(session, log, domain, lives, result)
     return result.parkings[0] if result.parkings else None
 
 
@@ -131,7 +139,7 @@ def _concerned(entry: Entry) -> set[UUID]:
     return {due.account_id for due in react(event)} | ({told} if told else set())
 
 
-async def _write_links(session: Session, log: Log, linked: Sequence[Linked], new: Set[UUID]) -> None:
+async def _write_links(session: Session, log: Log, linked: Sequence[Linked], new: Set[UUID], lives: Lives) -> None:
     """The links of mails that are new: those of others are there, or were used and may not come to life again."""
     due = [(mail_ledger.mail_id(log.log_id, each.mail), each) for each in linked]
     await links.write(
@@ -146,6 +154,7 @@ async def _write_links(session: Session, log: Log, linked: Sequence[Linked], new
             for mail_id, each in due
             if mail_id in new
         ],
+        lives,
     )
 
 

@@ -28,6 +28,7 @@ from domain.orders import (
     OrderStatus,
     totals,
 )
+from infra.links import Lives
 from infra.mail_ledger import Claimed
 from workers.links import LINKED, linked
 from workers.notes import REMINDER, reminder
@@ -81,9 +82,9 @@ _EVENTS: Final[tuple[Event, ...]] = (
 )
 
 
-def samples(public_url: str) -> dict[str, Claimed]:
+def samples(public_url: str, lives: Lives) -> dict[str, Claimed]:
     """A mail of each kind, to be composed as it is. Its links lead to the shop's pages, with a token of nobody."""
-    return {kind: _sample(kind, context, public_url) for kind, context in _contexts()}
+    return {kind: _sample(kind, context, public_url, lives) for kind, context in _contexts()}
 
 
 def _contexts() -> Iterator[tuple[str, dict[str, Any]]]:
@@ -94,7 +95,7 @@ def _contexts() -> Iterator[tuple[str, dict[str, Any]]]:
     yield REMINDER, reminder(order)
 
 
-def _sample(kind: str, context: dict[str, Any], public_url: str) -> Claimed:
+def _sample(kind: str, context: dict[str, Any], public_url: str, lives: Lives) -> Claimed:
     mail = Claimed(
         mail_id=_ID,
         kind=kind,
@@ -107,4 +108,6 @@ def _sample(kind: str, context: dict[str, Any], public_url: str) -> Claimed:
         created_at=_AT,
     )
     purpose = LINKED.get(kind)
-    return linked(mail, purpose, f"{public_url.rstrip('/')}/{purpose}?token={'0' * 64}") if purpose else mail
+    if purpose is None:
+        return mail
+    return linked(mail, f"{public_url.rstrip('/')}/{purpose}?token={'0' * 64}", lives[purpose])

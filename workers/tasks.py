@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from infra.database import Database
 from infra.leases import WHOLE, Place
+from infra.links import Lives, lives_of
 from infra.log import Log
 from infra.settings import Settings
 from projections.parking import Apply
@@ -65,7 +66,7 @@ def _host(
     domain, metrics = domain_of(settings.mail_from), RuntimeMetrics.shared(registry)
     return Host(
         [
-            Reacting(log, domain=domain, wake_mail=wake_mail, metrics=metrics),
+            Reacting(log, domain=domain, lives=lives_of(settings), wake_mail=wake_mail, metrics=metrics),
             *(Following(process, log, domain=domain, metrics=metrics) for process in PROCESSES.values()),
         ],
         kind=TASKS.name,
@@ -81,10 +82,10 @@ def _host(
     )
 
 
-def appliers(log: Log, domain: str) -> dict[str, Apply]:
+def appliers(log: Log, domain: str, lives: Lives) -> dict[str, Apply]:
     """How parked streams are taken up again, by consumer, for all that are no read models."""
     processes = {name: following.applier(process, log, domain) for name, process in PROCESSES.items()}
-    return {NAME: reactor.applier(log, domain), **processes}
+    return {NAME: reactor.applier(log, domain, lives), **processes}
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,7 @@ import pytest
 
 from infra import links
 from infra.database import Database
-from infra.links import Link, Links, Purpose
+from infra.links import Link, Links, Purpose, lives_of
 from infra.server_secret import ServerSecret
 from infra.settings import Settings
 
@@ -34,9 +34,9 @@ def reset(link_id: UUID = FIRST, account_id: UUID = ACCOUNT) -> Link:
     return Link(link_id=link_id, account_id=account_id, purpose=Purpose.RESET_PASSWORD, account_version=1)
 
 
-async def write(database: Database, *written: Link) -> None:
+async def write(database: Database, *written: Link, **changes: int) -> None:
     async with database.session() as connection:
-        await links.write(connection, written)
+        await links.write(connection, written, lives_of(Settings().model_copy(update=changes)))
 
 
 async def use(database: Database, link_id: UUID = FIRST) -> bool:
@@ -70,9 +70,20 @@ async def test_a_link_proves_nothing_for_another_purpose(made: Links, database: 
     assert await is_live(made, purpose=Purpose.VERIFY_EMAIL) is None
 
 
-@pytest.mark.parametrize(("purpose", "good", "over"), [("reset-password", 59, 61), ("verify-email", 10_079, 10_081)])
-async def test_a_link_has_its_time(made: Links, database: Database, purpose: str, good: int, over: int) -> None:
-    await write(database, Link(link_id=FIRST, account_id=ACCOUNT, purpose=Purpose(purpose), account_version=1))
+@pytest.mark.parametrize(
+    ("purpose", "changes", "good", "over"),
+    [
+        ("reset-password", {}, 9, 11),
+        ("reset-password", {"password_reset_minutes": 60}, 59, 61),
+        ("verify-email", {}, 10_079, 10_081),
+        ("verify-email", {"password_reset_minutes": 60}, 10_079, 10_081),
+    ],
+)
+async def test_a_link_has_its_time(
+    made: Links, database: Database, purpose: str, changes: dict[str, int], good: int, over: int
+) -> None:
+    link = Link(link_id=FIRST, account_id=ACCOUNT, purpose=Purpose(purpose), account_version=1)
+    await write(database, link, **changes)
     await database.execute(f"UPDATE links SET expires_at = expires_at - interval '{good} minutes'")
     assert await is_live(made, purpose=Purpose(purpose)) is True
     await database.execute(f"UPDATE links SET expires_at = expires_at - interval '{over - good} minutes'")

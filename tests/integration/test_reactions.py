@@ -12,7 +12,7 @@ from domain.order_time import ORDER_TIME
 from infra import links
 from infra.codec import Encoded, encode
 from infra.event_store import Appended, AppendRequest, Part
-from infra.links import Purpose
+from infra.links import Purpose, lives_of
 from infra.log import identify
 from infra.mail_ledger import Mail
 from infra.settings import Settings
@@ -136,7 +136,7 @@ async def test_an_order_of_nobody_waits_and_is_mailed_when_it_is_taken_up_again(
         async with office.database.session() as session:
             (parked,) = await parking.listed(session)
             assert (parked.consumer, parked.stream_id) == (NAME, ORDER_ID)
-            known = {NAME: applier(await identify(session), "weir.example")}
+            known = {NAME: applier(await identify(session), "weir.example", lives_of(office.settings))}
             assert await parking.retry(session, parked.id, known) is None
         *_, late = await office.stub.received(3)
     assert (late.recipient, late.message["Subject"]) == ("late@example.org", "Your order W-2026-7K3M9QXA")
@@ -146,10 +146,12 @@ async def test_events_that_are_read_again_neither_revive_a_link_nor_take_the_new
     asked = [_reset_asked(position) for position in (1, 2)]
     async with office.database.session() as session:
         log = await identify(session)
-        older, newer = [(await write_down(session, log, "weir.example", each))[0] for each in asked]
+        older, newer = [
+            (await write_down(session, log, "weir.example", lives_of(office.settings), each))[0] for each in asked
+        ]
         assert await links.use(session, newer)
         for each in asked:
-            assert await write_down(session, log, "weir.example", each) == []
+            assert await write_down(session, log, "weir.example", lives_of(office.settings), each) == []
         rows = await session.fetch("SELECT link_id, used_at FROM links")
     assert [(row["link_id"], row["used_at"] is None) for row in rows] == [(newer, False)]
     assert older != newer

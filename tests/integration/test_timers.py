@@ -21,6 +21,7 @@ from infra.codec import Encoded
 from infra.command_handler import CommandHandler
 from infra.errors import TooBusy, Unavailable
 from infra.event_store import Appended, AppendRequest, Part
+from infra.links import lives_of
 from infra.settings import Settings
 from projections import parking
 from tests.builders import euros
@@ -339,7 +340,7 @@ async def test_a_parked_order_is_taken_up_again(scene: Scene) -> None:
     async with scene.side.database.session() as session:
         (parked,) = [each for each in await parking.listed(session) if each.consumer == ORDER_TIME.name]
         assert (parked.stream_id, parked.event_type) == (stranger, "order.completed")
-        known = appliers(scene.log, "weir.example")
+        known = appliers(scene.log, "weir.example", lives_of(Settings()))
         assert await parking.retry(session, parked.id, known) is not None
         assert await parking.skip(session, parked.id, known) is None
 

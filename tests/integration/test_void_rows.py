@@ -25,6 +25,7 @@ from domain.accounts import (
 from domain.messages import Event
 from infra.codec import encode
 from infra.database import Database
+from infra.links import lives_of
 from infra.log import Entry, entry, identify
 from infra.settings import Settings
 from infra.void_rows import VOIDED
@@ -134,7 +135,7 @@ async def read(database: Database, *entries: Entry) -> None:
         ada = Recipient(email="a@b.c", username="Ada")
         result = follow_up(entries, {ACCOUNT_ID: ada}, set())
         assert result.parkings == []
-        await write_down(connection, await identify(connection), "weir.example", result)
+        await write_down(connection, await identify(connection), "weir.example", lives_of(Settings()), result)
 
 
 async def void(database: Database) -> set[str]:

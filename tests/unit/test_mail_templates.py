@@ -14,8 +14,9 @@ from hypothesis import example, given
 from hypothesis import strategies as some
 from jinja2 import UndefinedError
 
-from infra.links import Purpose
+from infra.links import Purpose, lives_of
 from infra.mail_ledger import Claimed
+from infra.settings import Settings
 from tests.unit.test_reactions import CANCELLED, CHANGED, LATE, PAID, PLACED, REGISTERED, RESET_ASKED, SHIPPED
 from workers.letters import compose, domain_of, header_line, text_line, wire_address
 from workers.links import linked
@@ -108,13 +109,17 @@ def test_money_that_goes_back_is_told_with_its_amount_and_why() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mail", "purpose", "lives"),
-    [(VERIFY, Purpose.VERIFY_EMAIL, "within 7 days"), (RESET, Purpose.RESET_PASSWORD, "within 1 hour")],
+    ("mail", "purpose", "minutes", "lives"),
+    [
+        (VERIFY, Purpose.VERIFY_EMAIL, 10, "within 7 days"),
+        (RESET, Purpose.RESET_PASSWORD, 10, "within 10 minutes"),
+        (RESET, Purpose.RESET_PASSWORD, 60, "within 1 hour"),
+    ],
 )
 def test_a_mail_with_a_link_carries_it_whole_in_both_forms_and_says_how_long_it_lives(
-    mail: Claimed, purpose: Purpose, lives: str
+    mail: Claimed, purpose: Purpose, minutes: int, lives: str
 ) -> None:
-    complete = linked(mail, purpose, LINK)
+    complete = linked(mail, LINK, lives_of(Settings(password_reset_minutes=minutes))[purpose])
     assert LINK in text(complete).split("\r\n")
     assert f'href="{LINK}"' in text(complete, "html")
     for form in ("plain", "html"):
@@ -126,7 +131,7 @@ def test_a_mail_with_a_link_carries_it_whole_in_both_forms_and_says_how_long_it_
 
 
 def test_who_is_new_is_welcomed_and_who_asks_again_is_told_that_the_older_link_is_dead() -> None:
-    first = linked(VERIFY, Purpose.VERIFY_EMAIL, LINK)
+    first = linked(VERIFY, LINK, lives_of(Settings())[Purpose.VERIFY_EMAIL])
     again = replace(first, context={**first.context, "again": True})
     for form in ("plain", "html"):
         assert "welcome to Weir" in text(first, form)

@@ -18,7 +18,9 @@ from jinja2 import DictLoader, TemplateNotFound
 
 import workers
 from infra.languages import FALLBACK, LANGUAGES
+from infra.links import lives_of
 from infra.mail_ledger import Claimed
+from infra.settings import Settings
 from workers.letters import compose
 from workers.samples import samples
 from workers.style import Unstylable, inlined
@@ -26,7 +28,7 @@ from workers.wording import KINDS, Library, wording
 
 TEMPLATES = Path(workers.__file__).parent / "templates"
 SENDER = "Tea & Co <shop@weir.example>"
-SAMPLES: Mapping[str, Claimed] = MappingProxyType(samples("https://shop.example"))
+SAMPLES: Mapping[str, Claimed] = MappingProxyType(samples("https://shop.example", lives_of(Settings())))
 EVERY = [(kind, code) for kind in KINDS for code in LANGUAGES]
 every_mail = pytest.mark.parametrize(("kind", "code"), EVERY)
 
