@@ -31,7 +31,7 @@ class RowError(BaseModel):
 
 
 class Import(BaseModel):
-    """An import. What is neither done nor failed is still to come."""
+    """An import. What is neither done, failed nor skipped is still to come."""
 
     id: UUID
     state: Literal["waiting", "running", "finished", "failed"] = Field(
@@ -40,6 +40,7 @@ class Import(BaseModel):
     total: int | None = Field(description="rows in the file; null until it has been looked through")
     done: int
     failed: int
+    skipped: int = Field(description="rows of nothing but separators and blanks, as spreadsheets leave them")
     errors: list[RowError] = Field(description="the first hundred")
     created_at: datetime
     started_at: datetime | None

@@ -52,7 +52,7 @@ class View:
 
     def show(self, seen: Mapping[str, Any]) -> None:
         """How far it is."""
-        over = seen["done"] + seen["failed"]
+        over = seen["done"] + seen["failed"] + seen["skipped"]
         note = f"{seen['failed']} refused" if seen["failed"] else ""
         if self._rows is None:
             self._rows = self._bars.add_task("rows", total=None, note="")
@@ -77,5 +77,6 @@ def verdict(console: Console, seen: Mapping[str, Any]) -> int:
     if seen["state"] == "failed":
         console.print("failed as a whole", style="red")
         return 1
-    console.print(f"{seen['done']} of {seen['total']} products added, {seen['failed']} rows refused")
+    blank = f", {seen['skipped']} blank ones skipped" if seen["skipped"] else ""
+    console.print(f"{seen['done']} of {seen['total']} products added, {seen['failed']} rows refused{blank}")
     return 1 if seen["failed"] else 0

@@ -19,7 +19,7 @@ WORK: Final = DueWork(
     table="imports",
     key=("import_id",),
     open="state IN ('waiting', 'running')",
-    answers="import_id, account_id, media, correlation, epoch, attempts, total - done - failed AS left, line,"
+    answers="import_id, account_id, media, correlation, epoch, attempts, total - done - failed - skipped AS left, line,"
     ' "offset", jsonb_array_length(errors) AS told, session_id, api_key_id, account_version',
     due="wake_at",
     fence="epoch",
@@ -64,6 +64,7 @@ class Checkpoint(NamedTuple):
     offset: int
     done: int
     failed: int
+    skipped: int = 0
     errors: Sequence[dict[str, Any]] = ()
 
 
@@ -83,13 +84,14 @@ async def advance(database: Database, mine: Claimed, to: Checkpoint) -> bool:
     return await WORK.write(
         database,
         mine,
-        'line = $2, "offset" = $3, done = done + $4, failed = failed + $5, attempts = 0, last_error = NULL,'
-        " errors = CASE WHEN $6::jsonb IS NULL THEN errors ELSE errors || $6 END",
+        'line = $2, "offset" = $3, done = done + $4, failed = failed + $5, skipped = skipped + $6,'
+        " attempts = 0, last_error = NULL, errors = CASE WHEN $7::jsonb IS NULL THEN errors ELSE errors || $7 END",
         to.since,
         to.line,
         to.offset,
         to.done,
         to.failed,
+        to.skipped,
         orjson.dumps(to.errors) if to.errors else None,
         condition='"offset" = $1',
     )
@@ -101,14 +103,20 @@ async def conclude(database: Database, mine: Claimed) -> bool:
 
 
 async def give_up(
-    database: Database, mine: Claimed, errors: Sequence[dict[str, Any]], *, done: int = 0, failed: int = 0
+    database: Database,
+    mine: Claimed,
+    errors: Sequence[dict[str, Any]],
+    *,
+    done: int = 0,
+    failed: int = 0,
+    skipped: int = 0,
 ) -> bool:
     """Nothing more will come of it, for a reason that is in the file or about it as a whole, the last of the errors.
 
-    ``done`` and ``failed`` are what has become of rows since the last checkpoint.
+    ``done``, ``failed`` and ``skipped`` are what has become of rows since the last checkpoint.
     """
     ended = (
         "state = 'failed', finished_at = clock_timestamp(), errors = errors || $1::jsonb, done = done + $2,"
-        " failed = failed + $3"
+        " failed = failed + $3, skipped = skipped + $4"
     )
-    return await WORK.settle(database, mine, ended, orjson.dumps(errors), done, failed)
+    return await WORK.settle(database, mine, ended, orjson.dumps(errors), done, failed, skipped)

@@ -18,6 +18,7 @@ class Seen(NamedTuple):
     total: int | None
     done: int
     failed: int
+    skipped: int
     errors: list[dict[str, Any]]
     created_at: datetime
     started_at: datetime | None
@@ -27,7 +28,7 @@ class Seen(NamedTuple):
 async def see(database: Database, import_id: UUID) -> Seen | None:
     """The import, once its file is there."""
     row = await database.fetchrow(
-        "SELECT import_id, account_id, state, total, done, failed, errors, created_at, started_at, finished_at"
+        "SELECT import_id, account_id, state, total, done, failed, skipped, errors, created_at, started_at, finished_at"
         " FROM imports WHERE import_id = $1 AND state NOT IN ('uploading', 'abandoned')",
         import_id,
     )

@@ -116,6 +116,24 @@ async def test_a_bad_row_is_told_with_its_line_and_the_others_go_on(settings: Se
         assert len(await scene.products()) == len(BAD_CSV) + 1
 
 
+@pytest.mark.parametrize("blank", [b",,,,", b" , ,\t,,", b'"","",,"",""', b",", b',"  ",,,', b'"\n",,,,'])
+async def test_a_row_in_which_nothing_stands_is_skipped_and_counted_apart(settings: Settings, blank: bytes) -> None:
+    good = [b"A,a,1.00,EUR,1", b'B,"""",1.00,EUR,1', b'C,",",1.00,EUR,1']
+    lines = [HEADER.encode(), blank, good[0], b"", blank, blank, *good[1:], blank]
+    async with importing(settings) as scene:
+        seen = await scene.imported(b"\r\n".join(lines))
+        assert (seen["state"], seen["errors"]) == ("finished", [])
+        assert (seen["done"], seen["failed"], seen["skipped"], seen["total"]) == (3, 0, 4, 7)
+        assert len(await scene.products()) == 3
+
+
+async def test_a_checkpoint_keeps_what_was_skipped(settings: Settings) -> None:
+    rows = [b",,,,"] * (CHUNK + 3)
+    async with importing(settings) as scene:
+        seen = await scene.imported(b"\n".join([HEADER.encode(), *rows, b"A,a,1.00,EUR,1", *rows]))
+        assert (seen["done"], seen["failed"], seen["skipped"]) == (1, 0, 2 * len(rows))
+
+
 BAD_NDJSON: Sequence[tuple[str, bytes]] = [
     ("malformed-json", b"{"),
     ("malformed-json", b'{"sku": "verysecretvalue", "sku": "b"}'),

@@ -108,7 +108,8 @@ class Importer:
     async def _stop(self, mine: Claimed, stopped: Stopped) -> None:
         """With what has become of rows that no checkpoint tells of: what was done is done."""
         told = [fault.told() for fault in (*stopped.faults, stopped.reason)]
-        if await imports.give_up(self._database, mine, told, done=stopped.done, failed=stopped.failed):
+        counts = {"done": stopped.done, "failed": stopped.failed, "skipped": stopped.skipped}
+        if await imports.give_up(self._database, mine, told, **counts):
             _log.info("import stopped", import_id=str(mine.import_id), code=stopped.reason.code)
 
     async def _give_up(self, mine: Claimed, fault: Fault) -> None:

@@ -27,6 +27,7 @@ TAG_SEPARATOR: Final = "|"
 ReadRow: TypeAlias = Callable[[Record], NewProduct]
 """Raises :class:`BadRow`."""
 
+_BLANK: Final = re.compile(rb'[\s,"]*+')
 _INTEGER: Final = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 _DETAILS: Final[Mapping[str, str]] = {
     TOO_LONG: "The line is longer than 128 KiB.",
@@ -93,6 +94,13 @@ def read(read_row: ReadRow, records: Sequence[Record]) -> tuple[list[Row], list[
             _log.error("a row broke its reader", line=record.line, error=type(error).__name__)
             faults.append(BadRow("unreadable").at(record.line))
     return rows, faults
+
+
+def is_blank(record: Record) -> bool:
+    """Whether nothing stands in any field of a row of CSV."""
+    if record.fault is not None or not _BLANK.fullmatch(record.raw):
+        return False
+    return not any(field.strip() for field in _fields(record))
 
 
 def ndjson_row(record: Record) -> NewProduct:

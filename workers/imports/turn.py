@@ -24,7 +24,7 @@ from infra.storage import Storage
 from workers.imports.carrying import Carrier
 from workers.imports.reading import Opened, count_rows, open_file, rows_left
 from workers.imports.records import Record
-from workers.imports.rows import Fault, ReadRow
+from workers.imports.rows import Fault, ReadRow, is_blank
 
 CHUNKS_AT_ONCE: Final = 3
 """Of 512 rows each: enough to fill the appender's batches, and no more in the way of other commands."""
@@ -37,20 +37,21 @@ MOST_TOLD: Final = 100
 class Stopped(Exception):
     """The import may not go on; ``reason`` says why, and since which line.
 
-    ``done``, ``failed`` and ``faults``, those of them that are told, are what has become of rows behind that. They are
+    ``done``, ``failed``, ``skipped`` and ``faults``, those of them that are told, are what has become of rows behind that. They are
     written with its end, and not as a checkpoint: that would pass over rows which are neither.
     """
 
     def __init__(self, reason: Fault) -> None:
         super().__init__(reason.detail)
         self.reason = reason
-        self.done = self.failed = 0
+        self.done = self.failed = self.skipped = 0
         self.faults: list[Fault] = []
 
     def add(self, landed: "Landed", most: int) -> None:
         """What has become of one more chunk; at most so many faults are told in all."""
         self.done += landed.done
         self.failed += len(landed.faults)
+        self.skipped += landed.skipped
         self.faults += landed.faults[: max(0, most - len(self.faults))]
 
 
@@ -72,6 +73,7 @@ class Landed(NamedTuple):
 
     line: int
     offset: int
+    skipped: int
     done: int
     faults: Sequence[Fault]
     stopped: Refusal | None
@@ -143,7 +145,9 @@ class Turn:
         return True
 
     async def _flown(self, read_row: ReadRow, chunk: Sequence[Record]) -> Landed:
-        return Landed(chunk[-1].next_line, chunk[-1].end, *await self._carrier.carry_out(read_row, chunk))
+        rows = [record for record in chunk if not (self._mine.media == "csv" and is_blank(record))]
+        carried = await self._carrier.carry_out(read_row, rows)
+        return Landed(chunk[-1].next_line, chunk[-1].end, len(chunk) - len(rows), *carried)
 
     async def _check_off(self, landed: Landed) -> None:
         if landed.stopped is not None and self._stopped is None:
@@ -154,11 +158,12 @@ class Turn:
             self._stopped.add(landed, MOST_TOLD - self._told)
         self._metrics.rows.labels("done").inc(landed.done)
         self._metrics.rows.labels("failed").inc(len(landed.faults))
+        self._metrics.rows.labels("skipped").inc(landed.skipped)
 
     async def _move_on(self, landed: Landed) -> None:
         told = [fault.told() for fault in landed.faults[: MOST_TOLD - self._told]]
         failed = len(landed.faults)
-        to = Checkpoint(self._offset, landed.line, landed.offset, landed.done, failed, told)
+        to = Checkpoint(self._offset, landed.line, landed.offset, landed.done, failed, landed.skipped, told)
         self._hold(await imports.advance(self._database, self._mine, to))
         self._line, self._offset = landed.line, landed.offset
         self._refused += failed
