@@ -28,9 +28,11 @@ from domain.inventory import (
 )
 from domain.messages import Recorded
 from domain.money import Money
+from domain.values import normal_form
 from infra.codec import dumps
 from projections.declaration import By, Column, Projection, amend, known, make
 from projections.places import FormerPlaces, left
+from projections.words import lexemes, likeness, sort_key, words_of
 
 
 class ProductStatus(StrEnum):
@@ -117,7 +119,7 @@ def _moved(before: ListedProduct, card: ListedProduct, position: int) -> Formerl
     places = before.places
     return make(
         FormerlyAt,
-        name=left(places.name, before.name, card.name, position),
+        name=left(places.name, sort_key(before.name), sort_key(card.name), position),
         price=left(places.price, before.price.amount, card.price.amount, position),
     )
 
@@ -192,7 +194,7 @@ def _title(card: ProductCard) -> str:
 
 PRODUCT_CARD: Final = Projection[ListedProduct](
     name="product_card",
-    version=4,
+    version=5,
     row=ListedProduct,
     begins=frozenset({ProductAdded}),
     handles=frozenset(
@@ -216,7 +218,7 @@ PRODUCT_CARD: Final = Projection[ListedProduct](
     rest=0.01,
     aside="_places",
     columns=(
-        Column("name", "text", lambda card: card.name),
+        Column("name", "text", lambda card: sort_key(card.name)),
         Column("category", "text", lambda card: card.category),
         Column("tags", "text[]", lambda card: card.tags),
         Column("price", "numeric", lambda card: card.price.amount),
@@ -224,12 +226,13 @@ PRODUCT_CARD: Final = Projection[ListedProduct](
         Column("sold", "bigint", lambda card: card.sold),
         Column("status", "text", lambda card: card.status.value),
         Column("created_at", "timestamptz", lambda card: card.created_at),
-        Column("title", "text", _title),
-        Column("words", "text", lambda card: f"{_title(card)} {card.description}"),
+        Column("sku", "text", lambda card: normal_form(card.sku)),
+        Column("title", "text", lambda card: " ".join(map(likeness, words_of(_title(card))))),
+        Column("words", "text", lambda card: lexemes([*words_of(_title(card)), *words_of(card.description)])),
         Column("moved", "bigint", lambda card: card.places.moved),
         Column("_places", "jsonb", lambda card: dumps(card.places)),
     ),
-    derived=("found_by tsvector GENERATED ALWAYS AS (to_tsvector('simple', words)) STORED",),
+    derived=("found_by tsvector GENERATED ALWAYS AS (words::tsvector) STORED",),
     indexes=(
         "(name, key) WHERE status = 'active'",
         "(category, name, key) WHERE status = 'active'",
@@ -237,6 +240,7 @@ PRODUCT_CARD: Final = Projection[ListedProduct](
         "(created_at DESC, key DESC) WHERE status = 'active'",
         "(sold DESC, key DESC) WHERE status = 'active'",
         "(sold DESC, key DESC) WHERE status <> 'active'",
+        "(sku) WHERE status = 'active'",
         # Entries that wait for a cleaning are read by every search: few may.
         "USING gin (tags) WITH (gin_pending_list_limit = 64)",
         "USING gin (found_by) WITH (gin_pending_list_limit = 64)",

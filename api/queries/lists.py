@@ -14,7 +14,7 @@ A search that also finds what is spelled nearly so begins with the second step.
 # ruff: noqa: S608 -- names and numbers of our own are put into statements here; values travel as parameters
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
 from api.queries import cursors
@@ -35,7 +35,14 @@ ALONG_THE_ORDER: Final = {
     "enable_bitmapscan": "off",
     "enable_sort": "off",
 }
-BY_INDEXES: Final = {**ALONG_THE_ORDER, "enable_indexscan": "off", "enable_bitmapscan": "on", "enable_sort": "on"}
+BY_INDEXES: Final = {
+    **ALONG_THE_ORDER,
+    "enable_indexscan": "off",
+    "enable_bitmapscan": "on",
+    "enable_sort": "on",
+    # One wrong letter in seven leaves five of eleven trigrams alike; by default it is 0.6.
+    "pg_trgm.word_similarity_threshold": "0.4",
+}
 
 Statement = tuple[str, list[Any]]
 
@@ -74,8 +81,8 @@ class Query:
     """A list to be asked for.
 
     ``as_of`` is the position of the log at which a list was begun in which rows keep their places. ``words`` is what is
-    searched for, and ``nearly`` finds rows that are much like it, and no other: of those at most :data:`NEARLY` are in
-    the list, and none where the words themselves find more than can be put in order.
+    searched for, and ``nearly`` finds rows that are much like it: of those at most :data:`NEARLY` are in the list, and
+    none where the words themselves find any. ``first`` is the row that comes before all others, whatever the order.
     """
 
     projection: str
@@ -83,10 +90,12 @@ class Query:
     list_id: bytes
     as_of: int | None = None
     behind: Place | None = None
+    begun: bool = False
     order: list[Condition] = field(default_factory=list)
     indexed: list[Condition] = field(default_factory=list)
     looked_at: list[Condition] = field(default_factory=list)
     words: list[Condition] = field(default_factory=list)
+    first: Condition | None = None
     nearly: list[Condition] = field(default_factory=list)
 
     def within(self, condition: str, *values: Any) -> None:
@@ -106,6 +115,10 @@ class Query:
         self.words = [words]
         self.nearly = [nearly] if nearly else []
 
+    def begin_with(self, column: str, value: str) -> None:
+        """The row of this value, if it is in the list, is its first: there is one at most, and an index finds it."""
+        self.first = Condition(f"{column} = {{}}", (value,))
+
     def after(self, cursor: str | None) -> None:
         """Goes on behind the cursor. Raises :class:`~api.queries.cursors.InvalidCursor` for a false one."""
         if cursor is None:
@@ -114,12 +127,14 @@ class Query:
             value, key = cursors.decode(self.list_id, cursor, (str, str))
         else:
             self.as_of, value, key = cursors.decode(self.list_id, cursor, (int, str, str))
-        self.behind = Place(self.sort.read(value), key)
+        self.begun = True
+        self.behind = Place(self.sort.read(value), key) if key else None
 
-    def cursor(self, place: Place) -> str:
-        """The cursor behind a place."""
+    def cursor(self, place: Place | None) -> str:
+        """The cursor behind a place; without one, behind the first row that is in no order."""
         began = [] if self.as_of is None else [self.as_of]
-        return cursors.encode(self.list_id, [*began, self.sort.write(place.value), place.key])
+        told = ["", ""] if place is None else [self.sort.write(place.value), place.key]
+        return cursors.encode(self.list_id, [*began, *told])
 
     @property
     def filtered(self) -> bool:
@@ -140,13 +155,26 @@ class Query:
         exact = f"SELECT * FROM {text.table}{text.where(self.order, self.indexed, self.words)} LIMIT {CANDIDATES + 1}"
         found, with_ = "exact", f"exact AS MATERIALIZED ({exact}), counted AS (SELECT count(*) AS found FROM exact)"
         if self.nearly:
-            few = Condition(f"(SELECT found FROM counted) <= {CANDIDATES}")
-            near = f"SELECT * FROM {text.table}{text.where(self.order, self.indexed, self.nearly, [few])}"
+            none = Condition("(SELECT found FROM counted) = 0")
+            near = f"SELECT * FROM {text.table}{text.where(self.order, self.indexed, self.nearly, [none])}"
             found = f"(SELECT * FROM exact UNION ALL ({near} LIMIT {NEARLY}))"
-        rows = f"SELECT document, {text.place_of_any} AS place, key FROM {found} AS found{text.where(self.looked_at)}"
+        filters = text.where(self.looked_at, self._others)
+        rows = f"SELECT document, {text.place_of_any} AS place, key FROM {found} AS found{filters}"
         page = f"SELECT * FROM ({rows}) AS rows{text.behind} {text.sorted} LIMIT {text.value(limit)}"
         chosen = f"SELECT document, place, key, found FROM counted LEFT JOIN ({page}) AS page ON true {text.sorted}"
         return f"WITH {with_} {chosen}", text.values
+
+    def beginning(self, generation: int) -> Statement | None:
+        """The row that comes before all others; None where the list has none, or has been begun."""
+        if self.first is None or self.begun:
+            return None
+        text = _Text(replace(self, sort=Sort(column="key")), generation)
+        filters = text.where(self.order, self.indexed, self.looked_at, self.words, [self.first])
+        return f"SELECT document FROM {text.table}{filters} LIMIT 1", text.values
+
+    @property
+    def _others(self) -> list[Condition]:
+        return [] if self.first is None else [Condition(f"NOT ({self.first.text})", self.first.values)]
 
     def end_of_stretch(self, generation: int, stretch: int) -> Statement:
         """The place of the last of so many rows along the order; no row if it ends before that."""
@@ -159,7 +187,7 @@ class Query:
         those that have where they stood."""
         text = _Text(self, generation, last)
         size = text.value(limit)
-        filters = text.where(self.indexed, self.looked_at, self.words)
+        filters = text.where(self.indexed, self.looked_at, self.words, self._others)
         # The limit inside keeps the planner from looking for a way of its own: filters are for what the walk meets.
         met = f"SELECT * FROM ({text.standing()}) AS rows{text.behind} {text.sorted} LIMIT {STRETCH}"
         rows = f"SELECT document, place, key FROM ({met}) AS rows{filters} {text.sorted} LIMIT {size}"

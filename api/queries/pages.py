@@ -115,10 +115,13 @@ class Pages:
     async def _page(self, query: Query, limit: int, needs: Needs) -> tuple[list[bytes], str | None]:
         served = self._served([query.projection])
         async with self._snapshot(served, needs, ALONG_THE_ORDER) as session:
+            first = await _first(session, query, served[query.projection])
+            limit -= len(first)
             rows, last = await _rows(session, query, served[query.projection], limit + 1)
-        shown = [row["document"] for row in rows[:limit]]
+        shown = [row["document"] for row in [*first, *rows[:limit]]]
         if len(rows) > limit:
-            last = Place(rows[limit - 1]["place"], rows[limit - 1]["key"])
+            last = Place(rows[limit - 1]["place"], rows[limit - 1]["key"]) if limit else None
+            return shown, query.cursor(last)
         return shown, None if last is None else query.cursor(last)
 
     async def _proven(self, until: float, read: Callable[[], Awaitable[T]]) -> T:
@@ -212,6 +215,12 @@ class Pages:
                 yield
         except (TimeoutError, TookTooLong):
             raise Problem("unavailable", "The list takes too long. Ask for less at once.") from None
+
+
+async def _first(session: Snapshot, query: Query, generation: int) -> Sequence[asyncpg.Record]:
+    """The row that comes before all others, if there is one."""
+    beginning = query.beginning(generation)
+    return await session.fetch(*_sent(beginning)) if beginning else []
 
 
 async def _rows(session: Snapshot, query: Query, generation: int, size: int) -> _Rows:

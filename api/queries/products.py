@@ -1,6 +1,5 @@
 """Reading the catalogue."""
 
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -18,8 +17,10 @@ from api.queries import cursors
 from api.queries.lists import Condition, Query, Sort
 from api.queries.pages import Page, PageParams, Pages, go_on, page_answer
 from api.queries.presented import PUBLIC, if_none_match, needs_of
+from api.queries.search import read
 from api.queries.side import PRODUCTS, Products
 from domain.catalogue import LONGEST_CATEGORY, LONGEST_TAG
+from domain.values import normal_form
 from infra.log import Log
 from projections.product_card import ProductCard
 
@@ -35,16 +36,7 @@ SORTS: Final[Mapping[str, Sort]] = {
 
 LONGEST_SEARCH: Final = 200
 
-MOST_NEARLY: Final = 4
-"""Words. Each costs a look into the index of likeness."""
-
 _ON_SALE: Final = "status = 'active'"
-_WORDS: Final = "found_by @@ websearch_to_tsquery('simple', {})"
-"""Full text."""
-_NEGATIONS: Final = re.compile(r"-([\s!&|()]*-)+")
-"""What is negated again and again, with signs in between that a search passes over. Postgres nests it, and gives up at
-a depth of 32 with an internal error (``tsquery stack too small``)."""
-_OPERATORS: Final = re.compile(r'"|(^|\s)-|(^|\s)or(\s|$)', re.IGNORECASE)
 
 Amount = Annotated[Decimal, Field(ge=0, max_digits=16, allow_inf_nan=False)]
 
@@ -60,7 +52,8 @@ class ProductFilters(PageParams):
     q: Annotated[str, Field(min_length=1, max_length=LONGEST_SEARCH)] | None = Field(
         None,
         description='words that all occur, `"a phrase"`, `-without`, `this or that`; '
-        "in names, skus, categories and tags also what is spelled nearly so or only begun",
+        "the words may be only begun, and where none are found, those of names, skus, categories and tags that are "
+        "spelled nearly so are; the product whose sku it is comes first",
     )
     sort: Literal["name", "price", "-price", "newest", "popular"] = "name"
 
@@ -126,15 +119,9 @@ def query_of(log: Log, filters: ProductFilters) -> Query:
     return query
 
 
-def _search(query: Query, wanted: str) -> None:
-    """Full text, or each word much like one of the title.
-
-    Likeness knows no operators, and would bring back what ``-without`` has left out: it is for plain words only, and
-    for so few that nobody can make it dear.
-    """
-    words, text = wanted.split(), _NEGATIONS.sub("-", wanted)
-    nearly = None
-    if words and len(words) <= MOST_NEARLY and not _OPERATORS.search(wanted):
-        likes = " AND ".join(["{} <% title"] * len(words))
-        nearly = Condition(f"{likes} AND NOT {_WORDS}", (*words, text))
-    query.search(Condition(_WORDS, (text,)), nearly)
+def _search(query: Query, typed: str) -> None:
+    """The words, or else each word much like one of the title; before all, the product whose sku was typed."""
+    search = read(typed)
+    likes = Condition(" AND ".join(["{} <% title"] * len(search.nearly)), search.nearly)
+    query.search(Condition("found_by @@ {}::text::tsquery", (search.query,)), likes if search.nearly else None)
+    query.begin_with("sku", normal_form(typed))

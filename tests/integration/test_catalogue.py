@@ -31,6 +31,13 @@ SHELF: Final = (
     product(3, name="Laptop stand", sku="LS-1", description="Holds a laptop; no chair needed.", category="office"),
     product(4, name="Mechanical keyboard", sku="KB-7", description="Loud.", category="office", tags=("usb",)),
     product(5, name="Кружка", sku="MUG-1", description="Große Tasse", category="kitchen"),
+    product(6, name="Самовар медный", sku="SAM-1", description=""),
+    product(7, name="नमस्ते कार्ड", sku="HI-1", description=""),
+    product(8, name="京都の抹茶", sku="TEA-1", description=""),
+    product(9, name="Poster", sku="IMG-1", description="see filter.png"),
+    product(10, name="Gasket", sku="XR-1234", description=""),
+    product(11, name="Gasket, large", sku="XR-12345", description=""),
+    product(12, name="Täschchen", sku="MUG-2", description=""),
 )
 
 
@@ -75,6 +82,20 @@ async def found(open_shop: Shop, question: str) -> list[str]:
         ("keyb", ["KB-7"]),  # only begun
         ("кружка", ["MUG-1"]),
         ("tasse", ["MUG-1"]),
+        ("TÄSCHCHEN", ["MUG-2"]),
+        ("täschchen", ["MUG-2"]),
+        ("самов", ["SAM-1"]),  # only begun
+        ("самавар", ["SAM-1"]),  # a letter is wrong
+        ("медный самовар", ["SAM-1"]),
+        ("नमस", ["HI-1"]),
+        ("नमसते", ["HI-1"]),
+        ("抹茶", ["TEA-1"]),  # within a word, where there are no spaces
+        ("filter", ["IMG-1"]),
+        ("filter.png", ["IMG-1"]),
+        ("1234", ["XR-1234"]),
+        ("xr-1234", ["XR-1234"]),
+        ("cha", ["CH-200", "LS-1", "CH-100"]),
+        ("-red -office -kitchen garden", ["CH-200"]),
         ("zeppelin", []),
     ],
 )
@@ -97,6 +118,30 @@ async def test_no_words_are_an_error(open_shop: Shop, words: str) -> None:
 async def test_words_that_cannot_be_looked_for_are_refused(open_shop: Shop, words: str, status: int) -> None:
     answer = await open_shop.http.get(PRODUCTS, params={"q": words})
     assert answer.status_code == status
+
+
+@pytest.mark.parametrize("sort", ["name", "price", "-price", "newest", "popular"])
+@pytest.mark.parametrize("limit", [1, 2, 7])
+async def test_the_product_whose_sku_is_typed_comes_first_among_many_alike(
+    open_shop: Shop, sort: str, limit: int
+) -> None:
+    alike = [product(n, name="Bolt", sku="B-9" if n == 30 else f"B-9-{n}", price=f"{n}.00") for n in range(1, 61)]
+    await put(open_shop.database, *alike)
+    seen, url = [], f"{PRODUCTS}?q=b-9&sort={sort}&limit={limit}"
+    while url:
+        answer = await open_shop.http.get(url)
+        assert len(answer.json()["items"]) <= limit
+        seen += [item["sku"] for item in answer.json()["items"]]
+        url = answer.links["next"]["url"] if answer.json()["next"] else ""
+    assert seen[0] == "B-9"
+    assert sorted(seen) == sorted(card.sku for card in alike)
+
+
+async def test_names_are_sorted_as_people_do(open_shop: Shop) -> None:
+    names = ["Äpfel 9", "apfel 10", "Birne", "Lamp 2", "lamp 10", "Lamp 010 b", "Zebra", "Ωmega", "Кружка", "самовар"]
+    await put(open_shop.database, *[product(n, name=name, sku=f"S-{n}") for n, name in enumerate(reversed(names))])
+    answer = await open_shop.http.get(PRODUCTS, params={"sort": "name"})
+    assert [item["name"] for item in answer.json()["items"]] == names
 
 
 async def test_a_search_goes_with_filters_sorts_and_pages(open_shop: Shop) -> None:
