@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: install demo up test check bench lock clean
+.PHONY: install demo up test check bench lock audit sbom clean
 
 install: $(VENV)/.installed
 
@@ -38,6 +38,20 @@ lock:                    ## write the locks anew: all of pyproject.toml, what a 
 	$(LOCK) pyproject.toml --extra local --extra dev -o requirements.lock
 	$(LOCK) pyproject.toml --constraint requirements.lock -o deploy/requirements.lock
 	$(LOCK) benchmarks/requirements.in --constraint requirements.lock -o benchmarks/requirements.txt
+
+# Tools of their own, in an environment of their own: nothing of them is in the locks.
+AUDIT := build/audit
+
+$(AUDIT)/bin/pip-audit:
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1 cyclonedx-bom==7.5.0
+
+audit: $(AUDIT)/bin/pip-audit    ## known vulnerabilities of what the locks name; asks pypi.org, SERVICE=osv asks osv.dev
+	$(AUDIT)/bin/pip-audit --disable-pip --require-hashes --vulnerability-service $(or $(SERVICE),pypi) -r requirements.lock
+	$(AUDIT)/bin/pip-audit --disable-pip --require-hashes --vulnerability-service $(or $(SERVICE),pypi) -r deploy/requirements.lock
+
+sbom: $(AUDIT)/bin/pip-audit     ## build/sbom.json: what a server's image has in it, as CycloneDX
+	$(AUDIT)/bin/cyclonedx-py requirements deploy/requirements.lock --of JSON --output-reproducible -o build/sbom.json
 
 clean:
 	rm -rf $(VENV) .weir build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

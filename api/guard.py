@@ -26,7 +26,10 @@ _FORM_TYPES: Final = frozenset({b"application/x-www-form-urlencoded"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BodyPolicy:
-    """What a route takes: media types, bytes, and seconds for all of it. ``stream`` leaves reading to the endpoint."""
+    """What a route takes: media types, bytes, and seconds for all of it.
+
+    ``image/*`` is any image; ``stream`` leaves reading to the endpoint.
+    """
 
     media: frozenset[bytes]
     limit: int = MIB
@@ -119,7 +122,8 @@ def _is_media(value: bytes, media: frozenset[bytes]) -> bool:
         return True
     essence, *parameters = value.lower().split(b";")
     charsets = [p.strip() for p in parameters if p.strip().startswith(b"charset=")]
-    return essence.strip() in media and all(c.replace(b'"', b"") in _UTF_8 for c in charsets)
+    known = {essence.strip(), essence.strip().partition(b"/")[0] + b"/*"}
+    return not known.isdisjoint(media) and all(c.replace(b'"', b"") in _UTF_8 for c in charsets)
 
 
 async def _collect(receive: Receive, limit: int) -> bytes:

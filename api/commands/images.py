@@ -14,7 +14,7 @@ from api.context import stands_for
 from api.deps import opened
 from api.endpoint import router
 from api.guard import accepts
-from api.pictures import content_type_of
+from api.pictures import picture_of
 from api.uploads import Uploads
 from domain.catalogue import IMAGE_ENDINGS, LARGEST_IMAGE, PRODUCTS, ChangeImage, Image
 from infra.image_files import ImageFiles
@@ -36,12 +36,12 @@ _BODY: Final[dict[str, Any]] = {
 
 
 @routes.put("/v1/products/{product_id}/image", openapi_extra=_BODY)
-@accepts(*IMAGE_ENDINGS, limit=LARGEST_IMAGE, stream=True)
+@accepts("image/*", limit=LARGEST_IMAGE, stream=True)
 async def change_image(request: Request, product_id: UUID, commands: Catalogue, desk: Desk, files: Files) -> Receipt:
     """Show the product by this picture from now on."""
     product = await commands.handler.peek(PRODUCTS, product_id)
     async with desk.body(request) as content:
-        image = await asyncio.to_thread(_image, content)
+        image, content = await asyncio.to_thread(_image, content)
         stands_for(request.scope, bytes.fromhex(image.digest))
         # The bytes come first, so that no event leads to nothing. For a discontinued product nothing can come of them.
         if product is not None and not product.discontinued:
@@ -49,6 +49,7 @@ async def change_image(request: Request, product_id: UUID, commands: Catalogue, 
     return await commands.handle((PRODUCTS, product_id), ChangeImage(image=image))
 
 
-def _image(content: bytes) -> Image:
-    """What was sent. Raises :class:`~api.errors.Problem` if it is no sound picture."""
-    return Image(content_type=content_type_of(content), digest=sha256(content).hexdigest(), size=len(content))
+def _image(sent: bytes) -> tuple[Image, bytes]:
+    """The picture that was sent, and its bytes. Raises :class:`~api.errors.Problem` if it is no sound one."""
+    content_type, content = picture_of(sent)
+    return Image(content_type=content_type, digest=sha256(content).hexdigest(), size=len(content)), content

@@ -1,13 +1,13 @@
 """What a picture is: told by its own bytes, from the first to the last, and by nothing that is said of it.
 
 A picture is never decoded here: to decode what strangers send is an attack surface of its own. Its structure is walked
-to the very end instead. Nothing may be missing, nothing may lie behind the end, it must be one still picture that any
-screen can hold, and what it carries beside its pixels must not begin a document of another kind.
+to the very end instead. Nothing may be missing, nothing that lies behind the end is taken, it must be one still picture
+that any screen can hold, and what it carries beside its pixels must not begin a document of another kind.
 """
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from api.errors import Problem
 from api.pictures import jpeg, png, webp
@@ -31,8 +31,15 @@ _KINDS: Final[Mapping[str, tuple[re.Pattern[bytes], Callable[[bytes], Structure]
 }
 
 
-def content_type_of(content: bytes) -> str:
-    """The media type of a sound picture.
+class Picture(NamedTuple):
+    """A sound picture, up to its end, and its media type."""
+
+    content_type: str
+    content: bytes
+
+
+def picture_of(content: bytes) -> Picture:
+    """The picture that was sent.
 
     Raises :class:`~api.errors.Problem`: ``unsupported-media-type`` for what does not begin like a picture,
     ``invalid-image`` for what does not go on like one.
@@ -40,10 +47,11 @@ def content_type_of(content: bytes) -> str:
     for content_type, (beginning, walk) in _KINDS.items():
         if beginning.match(content):
             try:
-                _check(walk(content))
+                found = walk(content)
+                _check(found)
             except Broken as broken:
                 raise _invalid(str(broken)) from None
-            return content_type
+            return Picture(content_type, content[: found.end])
     raise Problem("unsupported-media-type", "The body is neither PNG nor JPEG nor WebP.")
 
 

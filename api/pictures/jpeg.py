@@ -1,10 +1,14 @@
-"""JPEG (ITU T.81): segments between markers, and scans of coded pixels, from SOI to EOI."""
+"""JPEG (ITU T.81): segments between markers, and scans of coded pixels, from SOI to EOI.
+
+Phones put more behind that: a second picture (MPO), the bright parts (Ultra HDR), a video, notes of their own. It is
+nothing that a browser shows, and what it is nobody has looked at: the picture is what ends with EOI.
+"""
 
 import re
 from dataclasses import dataclass, field
 from typing import Final
 
-from api.pictures.structure import MOST_PARTS, TRAILING, TRUNCATED, Broken, Structure
+from api.pictures.structure import MOST_PARTS, TRUNCATED, Broken, Structure
 
 MOST_SCANS: Final = 100
 """A progressive picture has about ten. Each costs whoever shows it a pass over all pixels."""
@@ -35,7 +39,7 @@ def walk(content: bytes) -> Structure:
     for _ in range(MOST_PARTS):
         marker, at = _marker(content, at)
         if marker == _END:
-            return _ended(found, len(content) - at)
+            return _ended(found, at)
         data, at = _segment(content, at)
         _note(found, marker, data)
         if marker == _SCAN:
@@ -43,12 +47,10 @@ def walk(content: bytes) -> Structure:
     raise Broken(TRUNCATED)
 
 
-def _ended(found: _Found, left: int) -> Structure:
-    if left:
-        raise Broken(TRAILING)
+def _ended(found: _Found, end: int) -> Structure:
     if not found.scans:
         raise Broken("has no pixels")
-    return Structure(*_dimensions(found.frame), found.beside)
+    return Structure(*_dimensions(found.frame), found.beside, end)
 
 
 def _marker(content: bytes, at: int) -> tuple[int, int]:

@@ -27,7 +27,7 @@ def walk(content: bytes) -> Structure:
     if b"IDAT" not in kinds or kinds.count(b"IHDR") > 1:
         raise Broken("has no pixels, or two headers")
     width, height = _header(chunks[0][1], kinds)
-    return Structure(width, height, [data for kind, data in chunks if kind not in _PIXELS])
+    return Structure(width, height, [data for kind, data in chunks if kind not in _PIXELS], len(content))
 
 
 def _chunks(content: bytes) -> Iterator[_Chunk]:

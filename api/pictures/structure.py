@@ -9,11 +9,12 @@ class Broken(Exception):
 
 
 class Structure(NamedTuple):
-    """A picture's size in pixels, and the parts of it that are not pixels and may hold anything."""
+    """A picture's size in pixels, the parts of it that are not pixels and may hold anything, and where it ends."""
 
     width: int
     height: int
     beside: Sequence[bytes]
+    end: int
 
 
 MOST_PARTS = 20_000

@@ -30,7 +30,7 @@ def walk(content: bytes) -> Structure:
     size = _size(*coded[0])
     if kinds[0] == b"VP8X" and _canvas(chunks[0][1]) != size:
         raise Broken("has a header that does not fit its pixels")
-    return Structure(*size, [data for kind, data in chunks if kind not in _PIXELS])
+    return Structure(*size, [data for kind, data in chunks if kind not in _PIXELS], len(content))
 
 
 def _chunks(content: bytes) -> Iterator[_Chunk]:

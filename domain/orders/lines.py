@@ -7,6 +7,7 @@ from hashlib import blake2b
 from typing import Final
 from uuid import UUID
 
+from domain.countries import COUNTRIES
 from domain.errors import InvalidValue, Refusal
 from domain.money import LIMIT, InvalidAmount, Money, price, total
 from domain.values import line, quantity, rate
@@ -106,7 +107,7 @@ def checked_address(address: Address | None) -> Address | None:
     for name, part in vars(address).items():
         if part is not None:
             line(part, f"/shipping_address/{name}", longest=LONGEST_TEXT)
-    if not (len(address.country) == 2 and address.country.isascii() and address.country.isupper()):
+    if address.country not in COUNTRIES:
         raise InvalidValue("must be an ISO 3166-1 alpha-2 code", pointer="/shipping_address/country")
     return address
 

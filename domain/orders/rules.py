@@ -178,12 +178,20 @@ def _pay(command: PayOrder, order: Order) -> Sequence[OrderEvent]:
     payment_id = line(command.payment_id, "/payment_id", longest=LONGEST_PAYMENT_ID)
     amount = price(command.amount, "/amount")
     if payment_id in order.payments:
-        return []
+        return _paid_again(payment_id, amount, order)
     if order.status is not OrderStatus.PENDING:
         return [OrderOverpaid(payment_id=payment_id, amount=amount, was=order.status, **_names(order))]
     if amount != order.total:
         raise PaymentMismatch("the payment is not the order's total", pointer="/amount")
     return [OrderPaid(payment_id=payment_id, amount=amount, lines=order.lines, **_names(order))]
+
+
+def _paid_again(payment_id: str, amount: Money, order: Order) -> Sequence[OrderEvent]:
+    """One payment has one amount: told again it changes nothing, told otherwise somebody is mistaken."""
+    known = order.total if payment_id == order.payment_id else order.owed.get(payment_id, amount)
+    if amount != known:
+        raise PaymentMismatch("the payment came with another amount before", pointer="/amount")
+    return []
 
 
 def _fail_payment(command: FailPayment, order: Order) -> Sequence[OrderEvent]:

@@ -122,14 +122,22 @@ async def test_a_picture_is_shown_as_it_came(
         assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", str(len(content)))
 
 
-async def test_its_bytes_say_what_it_is_and_not_its_sender(open_shop: Shop, staff: Client, path: str) -> None:
-    written = await put(staff, path, RED, "image/webp")
+@pytest.mark.parametrize("media", ["image/webp", "image/jpg", "image/pjpeg", "image/x-png", "IMAGE/HEIC"])
+async def test_its_bytes_say_what_it_is_and_not_its_sender(
+    open_shop: Shop, staff: Client, path: str, media: str
+) -> None:
+    written = await put(staff, path, RED, media)
     answer = await open_shop.http.get(await shown(open_shop, path, written))
     assert answer.headers["content-type"] == "image/png"
     row = await open_shop.database.fetchrow("SELECT data FROM events WHERE type = 'product.image_changed'")
     assert row is not None
     image = orjson.loads(row["data"])["image"]
     assert image == {"digest": sha256(RED).hexdigest(), "content_type": "image/png", "size": len(RED)}
+
+
+async def test_what_a_phone_put_behind_a_picture_is_not_kept(open_shop: Shop, staff: Client, path: str) -> None:
+    written = await put(staff, path, jpeg() + jpeg(4, 4), "image/jpg")
+    assert (await open_shop.http.get(await shown(open_shop, path, written))).content == jpeg()
 
 
 async def test_the_largest_picture_passes_whole(open_shop: Shop, staff: Client, path: str) -> None:

@@ -117,6 +117,14 @@ def test_the_same_payment_twice_is_one_event() -> None:
         orders.given(PLACED, *history).when(pay_order()).then_nothing()
 
 
+@pytest.mark.parametrize("other", [euros("47.35"), euros("0.01"), Money.parse("47.36", "USD")])
+def test_a_payment_that_was_told_of_has_no_other_amount(other: Money) -> None:
+    for history in ([PAID], [PAID, SHIPPED], [PAID, SHIPPED, DONE], [PAID, REFUNDED], [PAID, REFUNDED, RETURNED]):
+        orders.given(PLACED, *history).when(pay_order(amount=other)).then_refused(PaymentMismatch, pointer="/amount")
+    again = pay_order(payment_id="pay-2", amount=other)
+    orders.given(PLACED, PAID, overpaid(OrderStatus.PAID)).when(again).then_refused(PaymentMismatch)
+
+
 def test_a_second_payment_is_owed_back() -> None:
     orders.given(PLACED, PAID).when(pay_order(payment_id="pay-2")).then(overpaid(OrderStatus.PAID))
 
@@ -294,6 +302,9 @@ def test_an_unknown_order_can_only_be_placed(command: OrderCommand) -> None:
         ),
         ({"shipping_address": address(country="Germany")}, InvalidValue, "/shipping_address/country"),
         ({"shipping_address": address(country="de")}, InvalidValue, "/shipping_address/country"),
+        ({"shipping_address": address(country="XX")}, InvalidValue, "/shipping_address/country"),
+        ({"shipping_address": address(country="UK")}, InvalidValue, "/shipping_address/country"),
+        ({"shipping_address": address(country="ZZ")}, InvalidValue, "/shipping_address/country"),
         ({"shipping_address": address(line1="")}, InvalidValue, "/shipping_address/line1"),
         ({"shipping_address": address(city="x\x00")}, InvalidValue, "/shipping_address/city"),
         ({"expires_at": datetime(2026, 11, 22)}, InvalidValue, "/expires_at"),  # noqa: DTZ001

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.errors import Problem
-from api.pictures import LONGEST_SIDE, content_type_of
+from api.pictures import LONGEST_SIDE, picture_of
 from tests.pictures import (
     END,
     KINDS,
@@ -36,22 +36,22 @@ PDF = b"%PDF-1.7"
 
 def verdict(content: bytes) -> str:
     try:
-        return content_type_of(content)
+        return picture_of(content).content_type
     except Problem as problem:
         return problem.code
 
 
 def refused(content: bytes) -> tuple[str, str]:
     with pytest.raises(Problem) as problem:
-        content_type_of(content)
+        picture_of(content)
     errors = problem.value.errors
     return problem.value.code, errors[0]["detail"] if errors else ""
 
 
 @pytest.mark.parametrize("media", KINDS)
 def test_a_sound_picture_is_what_it_is(media: str) -> None:
-    assert content_type_of(KINDS[media]()) == media
-    assert content_type_of(KINDS[media](8_000, 5_000)) == media
+    assert picture_of(KINDS[media]()) == (media, KINDS[media]())
+    assert picture_of(KINDS[media](8_000, 5_000)).content_type == media
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_a_sound_picture_is_what_it_is(media: str) -> None:
     ],
 )
 def test_what_encoders_add_is_no_harm(content: bytes) -> None:
-    content_type_of(content)
+    picture_of(content)
 
 
 @pytest.mark.parametrize(
@@ -101,10 +101,30 @@ def test_a_picture_that_lacks_its_end_is_refused_wherever_it_was_cut(media: str)
         assert refused(whole[:length])[0] == "invalid-image", length
 
 
-@pytest.mark.parametrize("media", KINDS)
+@pytest.mark.parametrize("media", ["image/png", "image/webp"])
 @pytest.mark.parametrize("behind", [b"\x00", HTML, ZIP, PDF, b"GIF89a"])
 def test_nothing_may_lie_behind_the_end(media: str, behind: bytes) -> None:
     assert refused(KINDS[media]() + behind) == ("invalid-image", "has something behind its end")
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        jpeg(),
+        jpeg(4, 4) + jpeg(2, 2),
+        b"\x00\x00\x00\x18ftypmp42",
+        b"SEFH\x6a\x00SEFT",
+        b"\x00",
+        HTML,
+        ZIP,
+        PDF,
+        b"\xff\xd9",
+    ],
+    ids=["MPO or Ultra HDR", "three", "motion", "notes", "a byte", "page", "archive", "PDF", "another end"],
+)
+def test_what_phones_put_behind_a_jpeg_is_left_out(behind: bytes) -> None:
+    whole = jpeg(8, 8, segment(0xE2, b"MPF\x00II*\x00"))
+    assert picture_of(whole + behind) == ("image/jpeg", whole)
 
 
 @pytest.mark.parametrize("media", KINDS)
