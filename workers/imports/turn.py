@@ -37,8 +37,8 @@ MOST_TOLD: Final = 100
 class Stopped(Exception):
     """The import may not go on; ``reason`` says why, and since which line.
 
-    ``done``, ``failed``, ``skipped`` and ``faults``, those of them that are told, are what has become of rows behind that. They are
-    written with its end, and not as a checkpoint: that would pass over rows which are neither.
+    ``done``, ``failed``, ``skipped`` and ``faults``, those of them that are told, are what has become of rows behind
+    that. They are written with its end, and not as a checkpoint: that would pass over rows which are neither.
     """
 
     def __init__(self, reason: Fault) -> None:
