@@ -4,7 +4,7 @@ A session is one family of refresh tokens. Each token is used once; its successo
 told a second time, to a client that lost the answer, without being stored::
 
     random ──rotate──▶ mac(random) ──rotate──▶ mac(mac(random)) …     one live token per session
-       └── again within the grace: the newest of the chain, as to each tab of a browser
+       └── again within the grace, its successor unused: the same successor
        └── again otherwise: two parties hold it, one of them a thief (RFC 9700 section 4.14.2)
 
 That a session ends is told to the log first and written here after (:mod:`infra.void_rows`); whether it goes on in
@@ -34,8 +34,6 @@ GRACE_SECONDS: Final = 120
 Not for ever: within the grace a thief and the owner who take turns are both given the one chain. It is a fraction of
 the life of an access token, so whoever was answered has no need to come back in it.
 """
-MOST_FOLLOWED: Final = 16
-"""Tokens of a chain, each used within the grace. A client that is given a used one at its end may ask again."""
 MOST_LIVE: Final = 100
 """Sessions of one account. Beyond that the least recently used give way."""
 LONGEST_TOKEN: Final = 100
@@ -85,8 +83,8 @@ RETURNING s.session_id, s.account_id, s.password_no, s.account_version, s.scope
 _LOOK: Final = f"""
 SELECT s.session_id, s.account_id, s.password_no, s.account_version, s.scope,
        s.ended_at IS NULL AND s.expires_at > now() AS live, t.used_at IS NOT NULL AS used,
-       t.used_at > now() - interval '{GRACE_SECONDS} seconds' AS in_grace
-FROM refresh_tokens t JOIN sessions s USING (session_id)
+       t.used_at > now() - interval '{GRACE_SECONDS} seconds' AND n.used_at IS NULL AS in_grace
+FROM refresh_tokens t JOIN sessions s USING (session_id) LEFT JOIN refresh_tokens n ON n.digest = t.successor
 WHERE t.digest = $1
 """  # noqa: S608
 
@@ -220,16 +218,14 @@ class Sessions:
         """
         if len(token) > LONGEST_TOKEN or not token.isascii():
             return Unknown()
-        successor = await self._successor(token)
+        successor = _text(await self._secret.mac(b"refresh", token.encode("ascii")))
         row = await self._database.returning_row(
             _ROTATE, _digest(token), _digest(successor), client.user_agent, client.source
         )
         if row is not None:
             return Rotated(session=_session(row), refresh_token=successor)
         again = _again(await self._row(token))
-        if not isinstance(again, Session):
-            return again
-        return Rotated(session=again, refresh_token=await self._newest(successor))
+        return Rotated(session=again, refresh_token=successor) if isinstance(again, Session) else again
 
     async def find(self, token: str) -> Session | None:
         """The live session of a refresh token, used or not."""
@@ -254,18 +250,6 @@ class Sessions:
         """Ends all sessions that were begun before the account was at that version."""
         async with self._database.write() as connection:
             await end_older(connection, [Void(account_id=account_id, version=version)])
-
-    async def _successor(self, token: str) -> str:
-        return _text(await self._secret.mac(b"refresh", token.encode("ascii")))
-
-    async def _newest(self, token: str) -> str:
-        """The unused token at the end of a chain, of which other tabs may have used several within the grace."""
-        for _ in range(MOST_FOLLOWED):
-            row = await self._row(token)
-            if row is None or not row["used"]:
-                break
-            token = await self._successor(token)
-        return token
 
     async def _row(self, token: str) -> Record | None:
         if len(token) > LONGEST_TOKEN or not token.isascii():
