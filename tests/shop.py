@@ -111,3 +111,15 @@ async def shop(settings: Settings) -> AsyncIterator[Shop]:
     finally:
         server.should_exit = True
         await serving
+
+
+async def bearer(settings: Settings, account_id: UUID, *roles: Role) -> Mapping[str, str]:
+    """Credentials of somebody with these roles, in the history that the log has now: what a refresh would bring."""
+    database = Database(settings)
+    try:
+        log = await current_log(database)
+        tokens = Tokens(Keys(database), log, issuer=settings.token_issuer, seconds=settings.access_token_seconds)
+        issued = await tokens.issue(account_id, scopes_of(roles or (Role.CUSTOMER,)), session_id=uuid4(), version=1)
+    finally:
+        await database.close()
+    return {"Authorization": f"Bearer {issued.token}"}

@@ -94,7 +94,7 @@ def _printable(text: str) -> bytes:
 def wire_address(email: str) -> str:
     """The address as SMTP takes it: the domain in ASCII. A local part beyond ASCII stays, and needs SMTPUTF8."""
     local, _, domain = email.rpartition("@")
-    return f"{local}@{ascii_domain(domain)}"
+    return f"{local}@{domain if domain.isascii() else ascii_domain(domain)}"
 
 
 def domain_of(sender: str) -> str:

@@ -48,19 +48,20 @@ def picture_of(content: bytes) -> Picture:
         if beginning.match(content):
             try:
                 found = walk(content)
-                _check(found)
+                _check(found, content[found.end :])
             except Broken as broken:
                 raise _invalid(str(broken)) from None
             return Picture(content_type, content[: found.end])
     raise Problem("unsupported-media-type", "The body is neither PNG nor JPEG nor WebP.")
 
 
-def _check(found: Structure) -> None:
+def _check(found: Structure, behind: bytes) -> None:
+    """What lies behind the end is left out; and yet nobody sends a page or an archive there by chance."""
     if not (0 < found.width <= LONGEST_SIDE and 0 < found.height <= LONGEST_SIDE):
         raise Broken(f"must have from 1 to {LONGEST_SIDE} pixels on a side")
     if found.width * found.height > MOST_PIXELS:
         raise Broken(f"must have at most {MOST_PIXELS} pixels")
-    if any(kind.search(part) for part in found.beside for kind in _OTHER_KINDS):
+    if any(kind.search(part) for part in (*found.beside, behind) for kind in _OTHER_KINDS):
         raise Broken("carries another kind of document beside its pixels")
 
 

@@ -6,7 +6,7 @@ Whoever hears nothing certain asks again with the same key, at the next process.
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from random import Random
@@ -18,7 +18,6 @@ import httpx2
 from tests.faults.crowd import PATIENCE
 from tests.faults.customers import UNCERTAIN
 from tests.log_checks import Rows, oversold
-from tests.shop import Client
 
 NO: Final = {"order.placed": {409: "out-of-stock"}, "order.cancelled": {404: "not-found"}}
 """What may be refused, as somebody else has the pieces or the order went with the old primary."""
@@ -36,10 +35,19 @@ class Request:
 
 
 class Buyers:
-    """A customer and the processes that serve them; each of ``number`` buyers comes to one of these first."""
+    """A customer and the processes that serve them; each of ``number`` buyers comes to one of these first.
 
-    def __init__(self, customer: Client, processes: Sequence[httpx2.AsyncClient], products: Sequence[str]) -> None:
-        self._customer = customer
+    ``renew`` gives them credentials: a token is of one history of the log, and no more than that.
+    """
+
+    def __init__(
+        self,
+        renew: Callable[[], Awaitable[Mapping[str, str]]],
+        processes: Sequence[httpx2.AsyncClient],
+        products: Sequence[str],
+    ) -> None:
+        self._renew = renew
+        self._credentials: Mapping[str, str] = {}
         self._processes = processes
         self._products = products
         self._open = True
@@ -88,11 +96,15 @@ class Buyers:
         return request.told[-1]
 
     async def _ask(self, request: Request, first: int) -> None:
-        headers = {**self._customer.headers, "Idempotency-Key": request.key}
         async with asyncio.timeout(PATIENCE):
             for turn in count(first):
                 process = turn % len(self._processes)
+                headers = {**self._credentials, "Idempotency-Key": request.key}
                 answer = await self._processes[process].post(request.path, json=request.body, headers=headers)
+                if answer.status_code == 401:
+                    await asyncio.sleep(0.02)
+                    self._credentials = await self._renew()
+                    continue
                 document = answer.json()
                 if answer.status_code < 300:
                     request.told.append(document)

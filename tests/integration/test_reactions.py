@@ -77,7 +77,7 @@ async def test_a_placed_order_is_confirmed_and_a_shipped_one_announced(office: O
         await office.stub.received(1)
         await append(log, ORDER_ID, 1, order_shipped())
         confirmation, notice = await office.stub.received(2)
-    assert confirmation.recipient == notice.recipient == "Ada@example.org"
+    assert confirmation.recipient == notice.recipient == "Ada@Example.org"
     assert confirmation.message["Subject"] == "Your order W-2026-7K3M9QXA"
     assert notice.message["Subject"] == "Your order W-2026-7K3M9QXA is on its way"
     assert confirmation.message["X-Request-ID"] == "req-7"

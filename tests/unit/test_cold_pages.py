@@ -40,7 +40,7 @@ class ColdLog:
         finally:
             self.at_once -= 1
 
-    async def fetch(self, _statement: str, shard: int, _after: int, _limit: int) -> list[Any]:
+    async def fetch(self, _statement: str, shard: int, *_bounds: Any) -> list[Any]:
         await self.let.wait()
         if self.failures:
             self.failures -= 1
