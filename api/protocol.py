@@ -216,7 +216,7 @@ class Protocol(HttpToolsProtocol):
 
     def _is_idle(self) -> bool:
         cycle: RequestResponseCycle | None = self.cycle
-        return cycle is None or cycle.response_complete
+        return cycle is None or (cycle.response_complete and not cycle.more_body)
 
     def _await_head(self) -> None:
         if self._deadline is None:

@@ -8,6 +8,8 @@ import orjson
 import pytest
 
 from api import protocol
+from api.rules import Rules
+from infra.settings import Settings
 from tests.sample_edge import SampleEdge, sample_edge, with_state
 from tests.sample_routes import ORDER_ID
 from tests.serving import Line, connected, serving
@@ -177,6 +179,17 @@ async def test_the_second_head_of_a_connection_has_its_time_too(line: Line) -> N
     assert await heard(line) == "200"
     await line.say(GET[:20])
     assert await heard(line) == "408"
+
+
+async def test_a_body_that_comes_after_its_answer_is_no_head() -> None:
+    """A preflight is answered by its head alone."""
+    sample, size = sample_edge(Rules.of(Settings.model_validate({"cors_origins": "https://shop.example"}))), 500_000
+    asked = b"Origin: https://shop.example\r\nAccess-Control-Request-Method: GET\r\nContent-Length: %d\r\n\r\n" % size
+    async with serving(with_state(sample)) as port, connected(port) as line:
+        await line.say(GET.replace(b"GET", b"OPTIONS", 1)[:-2] + asked)
+        assert await heard(line) == "204"
+        await line.say(*[b"x" * 50_000] * (size // 50_000), GET)
+        assert await heard(line) == "200"
 
 
 async def test_who_sends_much_and_is_refused_hears_why(port: int) -> None:
