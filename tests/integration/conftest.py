@@ -1,9 +1,13 @@
-"""What only the integration tests need: two write sides on one log, which are to each other as two processes are."""
+"""What only the integration tests need: write sides on one log, which are to each other as two processes are, and an
+API process with a stage of people and things before it."""
 
 from collections.abc import AsyncIterator
 
 import pytest
 
+from infra.settings import Settings
+from tests.api_client import Process, api_process
+from tests.command_routes import Stage, staged
 from tests.write_side import WriteSide, write_side
 
 
@@ -18,4 +22,18 @@ async def ours(database_url: str) -> AsyncIterator[WriteSide]:
 async def theirs(database_url: str) -> AsyncIterator[WriteSide]:
     """Another one on the same log."""
     async with write_side(database_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def process(settings: Settings) -> AsyncIterator[Process]:
+    """An API process of its own."""
+    async with api_process(settings.model_copy(update={"log_level": "critical"})) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def stage(settings: Settings, process: Process) -> AsyncIterator[Stage]:
+    """People and things for every command, before that process."""
+    async with staged(settings, process) as opened:
         yield opened

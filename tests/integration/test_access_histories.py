@@ -1,6 +1,6 @@
 """A token in another history of the log: its version may mean another event there, so a newer one is asked for."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -8,25 +8,12 @@ import pytest
 
 from domain.accounts import ACCOUNTS, ChangeRoles, DeactivateAccount, Role
 from infra.current_log import CurrentLog
-from infra.settings import Settings
-from tests.api_client import Process, api_process
-from tests.command_routes import Stage, staged
+from tests.api_client import Process
+from tests.command_routes import Stage
 from tests.house import PASSWORD
 from tests.write_side import WriteSide, context, eventually
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def process(settings: Settings) -> AsyncIterator[Process]:
-    async with api_process(settings.model_copy(update={"log_level": "critical"})) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def stage(settings: Settings, process: Process) -> AsyncIterator[Stage]:
-    async with staged(settings, process) as opened:
-        yield opened
 
 
 async def signed_in(stage: Stage, account_id: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """A request that ends its sender's own access can be repeated under its key, and nothing else can be done any more."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -12,8 +12,8 @@ from api.main import create_app
 from domain.accounts import ACCOUNTS, ActivateAccount, ChangeRoles, Role
 from infra.access import Revocations
 from infra.settings import Settings
-from tests.api_client import Process, api_process
-from tests.command_routes import ROUTES, Asked, Stage, staged
+from tests.api_client import Process
+from tests.command_routes import ROUTES, Asked, Stage
 from tests.house import PASSWORD
 from tests.write_side import context
 
@@ -26,18 +26,6 @@ OPEN_TO_THE_ENDED = {
     ("PUT", "/v1/accounts/{account_id}/roles"),
     ("DELETE", "/v1/accounts/{account_id}"),
 }
-
-
-@pytest.fixture
-async def process(settings: Settings) -> AsyncIterator[Process]:
-    async with api_process(settings.model_copy(update={"log_level": "critical"})) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def stage(settings: Settings, process: Process) -> AsyncIterator[Stage]:
-    async with staged(settings, process) as opened:
-        yield opened
 
 
 async def admin(stage: Stage) -> tuple[str, Mapping[str, str]]:

@@ -2,9 +2,8 @@
 
 import asyncio
 import signal
-import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -16,7 +15,7 @@ from infra.startup import known_log
 from projections.generations import install
 from tests.builders import order_placed
 from tests.integration.test_reactions import append
-from tests.integration.test_workers import Process, environment, worker
+from tests.integration.test_workers import Process, launched, worker
 from tests.mail_office import Office, mail_office
 from tests.smtp_stub import Turn
 from tests.wire import wire_to
@@ -41,22 +40,9 @@ async def office(settings: Settings) -> AsyncIterator[Office]:
         yield opened
 
 
-@asynccontextmanager
-async def arq(settings: Settings, kind: str, *options: str) -> AsyncIterator[Process]:
+def arq(settings: Settings, kind: str, *options: str) -> AbstractAsyncContextManager[Process]:
     """arq's own command."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "arq", f"workers.{kind}.WorkerSettings", *options),
-        env=environment(settings),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        limit=1 << 20,
-    )
-    try:
-        yield Process(process)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.communicate()
+    return launched(settings, "arq", f"workers.{kind}.WorkerSettings", *options)
 
 
 async def order_is_placed(office: Office) -> None:

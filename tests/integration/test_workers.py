@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import httpx2
 import orjson
@@ -76,10 +76,16 @@ class Process:
         return code
 
 
+def worker(settings: Settings, *kinds: str) -> AbstractAsyncContextManager[Process]:
+    """``weir worker``."""
+    return launched(settings, "cli.main", "worker", *kinds)
+
+
 @asynccontextmanager
-async def worker(settings: Settings, *kinds: str) -> AsyncIterator[Process]:
+async def launched(settings: Settings, module: str, *arguments: str) -> AsyncIterator[Process]:
+    """A command of the environment, until the end of the block."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "cli.main", "worker", *kinds),
+        *(sys.executable, "-m", module, *arguments),
         env=environment(settings),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
