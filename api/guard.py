@@ -16,8 +16,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
-LINGER_BYTES: Final = 8 * MIB
-LINGER_SECONDS: Final = 2.0
+DRAIN_BYTES: Final = 8 * MIB
+DRAIN_SECONDS: Final = 2.0
 
 _JSON_TYPES: Final = frozenset({b"application/json"})
 _UTF_8: Final = frozenset({b"charset=utf-8", b"charset=utf8"})
@@ -185,10 +185,10 @@ async def drained(headers: Mapping[bytes, bytes], receive: Receive) -> bool:
     if not declares_body(headers):
         return True
     length = headers.get(b"content-length", b"0")
-    if b"expect" in headers or not length.isdigit() or int(length[:20]) > LINGER_BYTES:
+    if b"expect" in headers or not length.isdigit() or int(length[:20]) > DRAIN_BYTES:
         return False
     try:
-        async with asyncio.timeout(LINGER_SECONDS):
+        async with asyncio.timeout(DRAIN_SECONDS):
             await _collect_nothing(receive)
     except (TimeoutError, Problem, ClientGone):
         return False
@@ -196,7 +196,7 @@ async def drained(headers: Mapping[bytes, bytes], receive: Receive) -> bool:
 
 
 async def _collect_nothing(receive: Receive) -> None:
-    left, message = LINGER_BYTES, await _part(receive)
+    left, message = DRAIN_BYTES, await _part(receive)
     while message.get("more_body", False):
         left -= len(message.get("body", b""))
         _within(b"", left)
