@@ -178,7 +178,7 @@ class _Step:
     results: tuple[tuple[str, int], ...]
     requests: tuple[str, ...]
     constants: tuple[tuple[str, Any], ...]
-    parameters: Parameters
+    parameters: Parameters | None
 
     def arguments(self, request: Request, results: Sequence[Any]) -> dict[str, Any]:
         """The keyword arguments. Raises ``invalid`` for parameters that are not acceptable."""
@@ -187,7 +187,7 @@ class _Step:
             values[name] = results[index]
         for name in self.requests:
             values[name] = request
-        if self.parameters:
+        if self.parameters is not None:
             values.update(self.parameters.read(request))
         return values
 
@@ -264,7 +264,7 @@ class _Planner:
             results=tuple((name, index) for name, index in results if name is not None),
             requests=tuple(filter(None, (dependant.request_param_name, dependant.http_connection_param_name))),
             constants=((scopes, SecurityScopes(list(_scopes(dependant)))),) if scopes else (),
-            parameters=Parameters(dependant),
+            parameters=Parameters(dependant) or None,
         )
 
 

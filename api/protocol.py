@@ -22,6 +22,9 @@ HEAD_SECONDS: Final = 10.0
 LARGEST_HEAD: Final = 2 * (LONGEST_HEADERS + LONGEST_TARGET)
 """So much of a head is kept before it is complete; what is complete by then is measured by the edge."""
 
+MOST_HELD: Final = 64 * 1024
+"""So many bytes wait at most for what follows them in the same turn of the loop."""
+
 LINGER_SECONDS: Final = 10.0
 LINGER_BYTES: Final = 256 * 1024 * 1024
 """How much is read away, and for how long, of what a client sends that was answered and is to go (RFC 9112, 9.6)."""
@@ -37,19 +40,40 @@ class _Refused(Exception):
 
 
 class _Connection:
-    """A transport that closes only when the client has heard the answer: until then what it sends is read away."""
+    """A transport that closes only when the client has heard the answer: until then what it sends is read away.
 
-    __slots__ = ("_loop", "_owes", "_received", "_transport", "lingers")
+    What is written in one turn of the loop goes out together: an answer's head and its body, a call and a segment each,
+    cost server and client 30 µs more apart than joined.
+    """
+
+    __slots__ = ("_held", "_held_bytes", "_loop", "_owes", "_received", "_transport", "lingers")
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, owes: Callable[[], bool]) -> None:
         self._transport = transport
         self._loop = loop
         self._owes = owes
+        self._held: list[bytes] = []
+        self._held_bytes = 0
         self._received = 0
         self.lingers = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send, at the end of this turn at the latest."""
+        if not self._held:
+            self._loop.call_soon(self._flush)
+        self._held.append(data)
+        self._held_bytes += len(data)
+        if self._held_bytes > MOST_HELD:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._held:
+            self._transport.write(b"".join(self._held))
+            self._held.clear()
+            self._held_bytes = 0
 
     def is_closing(self) -> bool:
         """Whether nothing more is to be said."""
@@ -57,6 +81,7 @@ class _Connection:
 
     def close(self) -> None:
         """Close, at once only where the client owes nothing of its request."""
+        self._flush()
         if self.lingers or self._transport.is_closing() or not self._owes():
             self._transport.close()
         else:
@@ -64,6 +89,7 @@ class _Connection:
 
     def linger(self) -> None:
         """Say no more, and close when the client has, or has had its time."""
+        self._flush()
         self.lingers = True
         if self._transport.can_write_eof():
             self._transport.write_eof()

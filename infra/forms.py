@@ -11,13 +11,15 @@ from decimal import Decimal
 from typing import Annotated, Any, Final, NamedTuple, TypeVar, get_args, get_origin
 from uuid import UUID
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Strict
 from pydantic_core import PydanticCustomError
 
 MOMENT: Final = r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?([Zz]|[+-]\d\d:\d\d)"
 """RFC 3339, with a zone."""
 
 T = TypeVar("T")
+
+_MISWRITTEN: Final = "not written as it must be"
 
 
 class Form(NamedTuple):
@@ -50,18 +52,27 @@ def form_of(annotation: Any) -> Form | None:
     return FORMS.get(annotation) if isinstance(annotation, type) else None
 
 
+def _written(kind: type) -> Callable[[Any], Any]:
+    """For what pydantic's own parser takes further once it is written as it must be."""
+    fits, code = FORMS[kind].pattern.fullmatch, FORMS[kind].code
+
+    def check(value: Any) -> Any:
+        if (isinstance(value, str) and fits(value) is not None) or isinstance(value, kind):
+            return value
+        raise PydanticCustomError(code, _MISWRITTEN)
+
+    return check
+
+
 def _read(kind: type, parse: Callable[[str], T]) -> Callable[[Any], T]:
-    form = FORMS[kind]
+    written, code = _written(kind), FORMS[kind].code
 
     def read(value: Any) -> Any:
-        if isinstance(value, kind):
-            return value
+        text = written(value)
         try:
-            if isinstance(value, str) and form.fits(value):
-                return parse(value)
+            return parse(text) if isinstance(text, str) else text
         except (ValueError, OverflowError):
-            pass
-        raise PydanticCustomError(form.code, "not written as it must be")
+            raise PydanticCustomError(code, _MISWRITTEN) from None
 
     return read
 
@@ -75,7 +86,7 @@ def _moment(text: str) -> datetime:
     return datetime.fromisoformat(f"{whole}{point}{fraction}{zone}").astimezone(UTC)
 
 
-Id = Annotated[UUID, BeforeValidator(_read(UUID, UUID))]
+Id = Annotated[UUID, Strict(False), BeforeValidator(_written(UUID))]
 """The id of something in a body: 32 hexadecimal digits in five groups."""
 
 
