@@ -14,12 +14,13 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import orjson
+import structlog
 
 from domain.decider import Decider
 from infra.attempts import Attempt, CommandContext, Decide, Outcome, refusal_of, same_request
 from infra.beginnings import Beginning, Begun, BegunByOthers, begin
 from infra.database import Database
-from infra.errors import NotFound, TooBusy
+from infra.errors import NotFound, OutcomeUnknown, TooBusy
 from infra.event_store import AllowanceExceeded, Appended, Appender, ClaimTaken, Replayed, Verdict, position_of
 from infra.idempotency import Act, Answered, KeysInFlight, Repeats, find, once
 from infra.metrics import Races
@@ -28,6 +29,8 @@ from infra.turns import Turns
 from infra.work import Name, Target, Work, name_of
 
 S = TypeVar("S")
+
+_log = structlog.get_logger("weir.commands")
 
 COMMAND_SECONDS = 1.8
 """How long a command may lose races before its client is told to come back."""
@@ -77,7 +80,7 @@ class CommandHandler:
             IdempotencyKeyReused, IdempotencyKeyInFlight: the key is not for this request, or not yet free.
             TooBusy: too many races lost in :data:`COMMAND_SECONDS`. Nothing stored.
             Unavailable: Postgres is away. Nothing stored.
-            OutcomeUnknown: the answer to the commit was lost.
+            OutcomeUnknown: the answer to the commit was lost, or something failed behind it.
         """
         with self.keys.held(context):
             if (kept := await self._repeats.find(context)) is not None:
@@ -215,11 +218,18 @@ class CommandHandler:
                 draft.advance()
         verdict = await answer
         if isinstance(verdict, Appended) and attempt.refused is None:
+            return self._stored(attempt, verdict)
+        return await self._not_appended(attempt, verdict)
+
+    def _stored(self, attempt: Attempt, verdict: Appended) -> Outcome:
+        try:
             for draft, part in zip(attempt.drafts, attempt.parts, strict=True):
                 if part.events:
                     self._tips.keep(draft.tip, sum([len(event.data) for event in part.events]))
             return attempt.outcome(verdict.position)
-        return await self._not_appended(attempt, verdict)
+        except Exception as error:
+            _log.exception("a stored command was not taken to its end")
+            raise OutcomeUnknown.behind_a_commit(error) from error
 
     async def _not_appended(self, attempt: Attempt, verdict: Verdict) -> Outcome | None:
         tips = [draft.tip for draft in attempt.drafts]

@@ -10,6 +10,13 @@ class OutcomeUnknown(Exception):
     Whoever catches it deletes nothing that would be needed if it was.
     """
 
+    @classmethod
+    def behind_a_commit(cls, fault: Exception) -> "OutcomeUnknown":
+        """As whatever fails behind a commit is told, also a fault of our own: never as if nothing had been stored."""
+        unknown = cls("it was stored, and then something failed")
+        unknown.__cause__ = fault
+        return unknown
+
 
 class Unavailable(Exception):
     """A server that the request needs cannot be reached in time. Nothing was stored."""

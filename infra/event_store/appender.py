@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 
 import asyncpg
 import orjson
+import structlog
 
 from infra.database import DRIVER_ERRORS, Connection, Database, told
-from infra.errors import TooBusy, Unavailable
+from infra.errors import OutcomeUnknown, TooBusy, Unavailable
 from infra.event_store.batch import APPEND, NO_LIMITS, Limits, document, verdicts_of
 from infra.event_store.requests import Appended, AppendRequest, Conflict, Last, Verdict
 from infra.postgres_errors import classify
@@ -33,6 +34,8 @@ end: a request may bring a few bytes or a hundred thousand."""
 
 WHOLE = 16
 """So few requests are never divided: each batch has a price of its own."""
+
+_log = structlog.get_logger("weir.event_store")
 
 Waiting = tuple[AppendRequest, "asyncio.Future[Verdict]", float]
 """A request, who waits for its verdict, and since when, by the loop's clock."""
@@ -156,7 +159,7 @@ class Appender:
     async def _send(self, batch: list[Waiting]) -> None:
         requests = [request for request, _, _ in batch]
         try:
-            verdicts = await self._call(requests)
+            rows = await self._call(requests)
         except ONE_AT_FAULT as error:
             self._find_fault(batch, error)
             return
@@ -167,7 +170,14 @@ class Appender:
             self._waiting.clear()
             self._waiting_bytes = self._alone = 0
             return
-        # Verdicts are given in order and at once; a failed request breaks its premises before anyone wakes.
+        try:
+            self._tell(batch, verdicts_of(requests, rows, self._limits))
+        except Exception as error:
+            _log.exception("the answer to a commit was not told to all")
+            _fail(batch, OutcomeUnknown.behind_a_commit(error))
+
+    def _tell(self, batch: list[Waiting], verdicts: Sequence[Verdict]) -> None:
+        """Give verdicts in order and at once; a failed request breaks its premises before anyone wakes."""
         for (request, future, _), verdict in zip(batch, verdicts, strict=True):
             if isinstance(verdict, Appended):
                 _settle(request, verdict)
@@ -175,7 +185,8 @@ class Appender:
                 _break(request)
             _give(future, verdict)
         # Those who wait wake in a later turn of the loop: whoever must know of the events first does by then.
-        if stored := [r for r, v in zip(requests, verdicts, strict=True) if isinstance(v, Appended) and r.size]:
+        told = zip(batch, verdicts, strict=True)
+        if stored := [request for (request, _, _), v in told if isinstance(v, Appended) and request.size]:
             self._on_stored(stored)
 
     def _find_fault(self, batch: list[Waiting], error: Exception) -> None:
@@ -196,10 +207,11 @@ class Appender:
             return
         _fail(batch, error)
 
-    async def _call(self, requests: Sequence[AppendRequest]) -> list[Verdict]:
+    async def _call(self, requests: Sequence[AppendRequest]) -> Sequence[asyncpg.Record]:
+        """What Postgres says of the batch, once that is committed."""
         connection = await self._connected()
         try:
-            rows = await connection.fetch(APPEND, document(requests, self._limits), timeout=self._timeout)
+            return await connection.fetch(APPEND, document(requests, self._limits), timeout=self._timeout)
         except Exception as error:
             failure = classify(error, lost=connection.is_closed())
             if failure is None:
@@ -207,7 +219,6 @@ class Appender:
             if failure.drop_connection:
                 connection.terminate()
             raise told(failure, writes=True) from error
-        return verdicts_of(requests, rows, self._limits)
 
     async def _connected(self) -> Connection:
         if self._connection is None or self._connection.is_closed():
