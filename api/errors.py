@@ -104,6 +104,7 @@ STATUS: Final[Mapping[str, Kind]] = {
 CODES: Final[Mapping[type[Exception], str]] = {
     infra.OutcomeUnknown: "outcome-unknown",
     infra.Unavailable: "unavailable",
+    infra.CannotUnwrap: "unavailable",
     infra.TookTooLong: "unavailable",
     infra.TooBusy: "too-busy",
     infra.TooLarge: "content-too-large",

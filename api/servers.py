@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import Any, cast
+from typing import Any, Final, cast
 from uuid import UUID
 
 from prometheus_client import CollectorRegistry
@@ -32,22 +32,29 @@ from infra.database import Database
 from infra.endings import end
 from infra.health import Component
 from infra.image_files import ImageFiles
+from infra.key_wrapping import KeyWrapping
 from infra.keys import Keys as SigningKeys
 from infra.links import Links
 from infra.log import Log
 from infra.passwords import Passwords
+from infra.repeating import repeating
 from infra.server_secret import ServerSecret
 from infra.sessions import Sessions
 from infra.settings import Settings
 from infra.startup import known_log
 from infra.storage import Storage, open_storage
+from infra.stored_secrets import erase_clear
 from infra.streams import Keys, open_redis
 from infra.tokens import Tokens
 from infra.write_side import open_write_side
 
+ERASE_SECONDS: Final = 60.0
+"""How often it is looked for secrets that lie in clear for a release that can be running no more."""
+
 
 async def open_servers(stack: AsyncExitStack, settings: Settings, registry: CollectorRegistry) -> Opened:
     """Everything that endpoints ask for with ``opened(kind)``."""
+    wrapping = KeyWrapping(settings.encryption_keys)
     database = Database(settings)
     stack.push_async_callback(database.close)
     log = await known_log(database)
@@ -59,14 +66,17 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
     storage = open_storage(settings)
     background = Background()
     stack.push_async_callback(background.close)
-    secret = ServerSecret(database)
-    proofs = await _proofs(stack, settings, database, current, handler, revocations)
+    secret = ServerSecret(database, wrapping)
+    await secret.load()
+    await erase_clear(database)
+    await stack.enter_async_context(repeating("erase secrets in clear", partial(erase_clear, database), ERASE_SECONDS))
+    proofs = await _proofs(stack, settings, database, wrapping, current, handler, revocations)
     passwords = Passwords()
     await ensure_admin(settings, database, handler, passwords)
     reads = await open_reads(stack, settings, registry, database, current)
     return Opened(
         resources={
-            Components: Components(_components(database, redis, storage)),
+            Components: Components(_components(database, redis, storage, proofs[SigningKeys])),
             Database: database,
             Log: log,
             CurrentLog: current,
@@ -92,12 +102,14 @@ async def _proofs(
     stack: AsyncExitStack,
     settings: Settings,
     database: Database,
+    wrapping: KeyWrapping,
     current: CurrentLog,
     handler: CommandHandler,
     revocations: Revocations,
 ) -> Mapping[type, Any]:
     """What tells who asks: tokens and the keys that sign them, API keys, and what has ended before its time."""
-    signing_keys = SigningKeys(database)
+    signing_keys = SigningKeys(database, wrapping)
+    await signing_keys.ring()
     api_keys = ApiKeys(database, partial(_allowed, database, handler))
     stack.push_async_callback(api_keys.close)
     await revocations.look()
@@ -125,18 +137,22 @@ async def _allowed(
     return scopes_of(account.roles), account.version
 
 
-def _components(database: Database, redis: Redis, storage: Storage) -> tuple[Component, ...]:
+def _components(database: Database, redis: Redis, storage: Storage, signing_keys: SigningKeys) -> tuple[Component, ...]:
     async def postgres() -> None:
         await database.check()
 
     async def valkey() -> None:
         await cast(Awaitable[bool], redis.ping())
 
+    async def keys() -> None:
+        await signing_keys.signing()
+
     async def files() -> None:
         await storage.open("health")
 
     return (
         Component(name="postgres", check=postgres),
+        Component(name="signing_keys", check=keys),
         Component(name="redis", check=valkey, needed=False),
         Component(name="storage", check=files, needed=False),
     )

@@ -1,6 +1,7 @@
 """What every measure works with: databases, programs that play a lap, and the processes of Weir and of its peers."""
 
 import asyncio
+from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -129,4 +130,5 @@ _POLICY = {
     "WEIR_UNPAID_PIECES_MOST": "0",
     "WEIR_ADMIN_EMAIL": ADMIN_EMAIL,
     "WEIR_ADMIN_PASSWORD": ADMIN_PASSWORD,
+    "WEIR_ENCRYPTION_KEYS": b64encode(bytes(32)).decode(),
 }

@@ -8,7 +8,8 @@ import typer
 
 from infra import schema
 from infra.database import Database
-from infra.errors import AWAY, OutcomeUnknown, UnknownSchema
+from infra.errors import AWAY, NoEncryptionKey, OutcomeUnknown, UnknownSchema
+from infra.key_wrapping import KeyWrapping
 from infra.settings import Settings
 
 T = TypeVar("T")
@@ -21,6 +22,16 @@ def on_database(work: Callable[[Database], Awaitable[T]]) -> T:
     except (*AWAY, UnknownSchema) as error:
         echo_failure(error)
         raise typer.Exit(1) from None
+
+
+def on_secrets(work: Callable[[Database, KeyWrapping], Awaitable[T]]) -> T:
+    """Does it as :func:`on_database` does, with what unwraps the server's secrets."""
+    try:
+        wrapping = KeyWrapping(Settings().encryption_keys)
+    except NoEncryptionKey as error:
+        echo_failure(error)
+        raise typer.Exit(1) from None
+    return on_database(lambda database: work(database, wrapping))
 
 
 def echo_failure(error: Exception) -> None:

@@ -1,4 +1,4 @@
-"""``weir keys``: the keys that sign access tokens, and their rotation."""
+"""``weir keys``: the keys that sign access tokens and their rotation, and the keys that wrap them."""
 
 from datetime import datetime
 from typing import Annotated
@@ -7,8 +7,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cli.database import on_database
-from infra.key_rotation import LEAD_SECONDS, LONGEST_LEAD, NoSuchKey, TwoAreLive, listed, revoke, rotate
+from cli.database import on_database, on_secrets
+from infra.key_rotation import LEAD_SECONDS, LONGEST_LEAD, NoSuchKey, OlderRelease, TwoAreLive, listed, revoke, rotate
+from infra.stored_secrets import rewrap
 
 Lead = Annotated[
     float,
@@ -26,6 +27,7 @@ def register(app: typer.Typer) -> None:
     group.command("list")(list_keys)
     group.command("rotate")(rotate_keys)
     group.command("revoke")(revoke_key)
+    group.command("rewrap")(rewrap_secrets)
     app.add_typer(group, name="keys")
 
 
@@ -46,8 +48,8 @@ def list_keys() -> None:
 def rotate_keys(lead: Lead = LEAD_SECONDS) -> None:
     """Publish a new key, sign with it once every process knows it, and retire the one before after its last token."""
     try:
-        key = on_database(lambda database: rotate(database, lead=lead))
-    except TwoAreLive as refusal:
+        key = on_secrets(lambda database, wrapping: rotate(database, wrapping, lead=lead))
+    except (TwoAreLive, OlderRelease) as refusal:
         typer.echo(f"nothing was changed: {refusal}", err=True)
         raise typer.Exit(1) from None
     typer.echo(f"{key.kid} signs from {_time(key.activates_at)} on")
@@ -59,11 +61,20 @@ def revoke_key(kid: Annotated[str, typer.Argument(help="The key, as the list sho
     Processes follow within two seconds. Sessions go on: their refresh tokens get new access tokens.
     """
     try:
-        key = on_database(lambda database: revoke(database, kid))
+        key = on_secrets(lambda database, wrapping: revoke(database, wrapping, kid))
     except NoSuchKey as refusal:
         typer.echo(f"nothing was changed: {refusal}", err=True)
         raise typer.Exit(1) from None
     typer.echo(f"{key.kid} signs from now on")
+
+
+def rewrap_secrets() -> None:
+    """Wrap all secrets of the server under the first of WEIR_ENCRYPTION_KEYS, and erase what lies in clear.
+
+    For a new key: put it behind the old one in all processes, then before it, run this, and leave the old one out.
+    After an upgrade: this says that no process of the release before is running.
+    """
+    typer.echo(f"{on_secrets(rewrap)} secrets are wrapped under the first key, and none lies in clear")
 
 
 def _time(at: datetime) -> str:

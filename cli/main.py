@@ -22,7 +22,7 @@ COMMANDS = {
     "serve": Entry("cli.serve", "Run the HTTP API."),
     "worker": Entry("cli.worker", "Run background workers: relay, projections, tasks, or all."),
     "migrate": Entry("cli.migrate", "Bring the database's schema up to date."),
-    "keys": Entry("cli.keys", "List the keys that sign access tokens, or rotate them."),
+    "keys": Entry("cli.keys", "List the keys that sign access tokens, rotate them, or wrap them anew."),
     "replay": Entry("cli.replay", "Rebuild a read model from the log."),
     "parked": Entry("cli.parked", "List, retry or skip streams that a poison event has parked."),
     "mail": Entry("cli.mail", "See mails as their readers will; list those that are owed, or have them tried again."),

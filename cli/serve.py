@@ -9,6 +9,7 @@ import uvicorn
 from api.main import create_app
 from api.protocol import Protocol
 from infra.collector import collect_rarely
+from infra.errors import NoEncryptionKey
 from infra.settings import Settings
 
 
@@ -20,6 +21,9 @@ def register(app: typer.Typer) -> None:
 def serve(settings: Settings | None = None) -> None:
     """Serve until SIGTERM or SIGINT, then answer what has begun for at most ``drain_seconds``."""
     settings = settings or Settings()
+    if not settings.encryption_keys:
+        typer.echo(NoEncryptionKey(), err=True)
+        raise typer.Exit(1)
     previous = {name: signal.signal(name, _ignore) for name in (signal.SIGTERM, signal.SIGINT)}
     try:
         uvicorn.Server(loaded(server_config(settings))).run()

@@ -26,6 +26,10 @@ AWAY: Final = (Unavailable, OutcomeUnknown)
 """A server did not answer, whatever became of what it was asked: for those who look again, or do the same again."""
 
 
+class CannotUnwrap(Unavailable):
+    """A secret of the server was wrapped under a key that this process does not have. It cannot work without it."""
+
+
 class TookTooLong(Unavailable):
     """A statement that reads was ended, as its time was over."""
 
@@ -74,6 +78,16 @@ class UnknownSchema(Exception):
         super().__init__(f"schema is at {found or 'nothing'}, this release needs {expected}: run `weir migrate`")
         self.found = found
         self.expected = expected
+
+
+class NoEncryptionKey(Exception):
+    """This process needs the server's secrets, and was not told what unwraps them."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "WEIR_ENCRYPTION_KEYS is not set, and the server's secrets are kept encrypted: a new database takes what"
+            " `openssl rand -base64 32` says, an older one needs the key that it was used with"
+        )
 
 
 class Fenced(Exception):

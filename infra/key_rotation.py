@@ -11,7 +11,9 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from infra.database import Database, Pooled
-from infra.keys import FRESH_SECONDS, generate
+from infra.key_wrapping import KeyWrapping
+from infra.keys import FRESH_SECONDS, generate, wrapped
+from infra.stored_secrets import CLEAR_SECONDS, writing
 from infra.tokens import LEEWAY_SECONDS, LONGEST_LIFE
 
 LEAD_SECONDS: Final = 5.0
@@ -41,6 +43,23 @@ _PROMOTE: Final = (
     "UPDATE signing_keys SET activates_at = least(activates_at, clock_timestamp())"
     " WHERE retired_at IS NULL RETURNING kid"
 )
+
+
+# A key that lies in clear is for the release before, and goes CLEAR_SECONDS after it was wrapped.
+_CLEAR: Final = (
+    "SELECT max(wrapped_at) + make_interval(secs => $1) FROM signing_keys"
+    " WHERE private_pem IS NOT NULL AND (retired_at IS NULL OR retired_at > clock_timestamp())"
+)
+
+
+class OlderRelease(Exception):
+    """Processes of the release before may be running. They could not read a new key, and with it none."""
+
+    def __init__(self, until: datetime) -> None:
+        super().__init__(
+            f"processes of the release before may be running, and could not read a new key: rotate after"
+            f" {until:%Y-%m-%d %H:%M:%S}Z, or say with `weir keys rewrap` that there are none"
+        )
 
 
 class TwoAreLive(Exception):
@@ -73,51 +92,53 @@ async def listed(database: Database) -> list[LiveKey]:
     return _live(await database.fetch(_KEYS))
 
 
-async def rotate(database: Database, *, lead: float = LEAD_SECONDS) -> LiveKey:
+async def rotate(database: Database, wrapping: KeyWrapping, *, lead: float = LEAD_SECONDS) -> LiveKey:
     """Makes a key that signs ``lead`` seconds from now; the one before verifies on until its tokens have expired.
 
-    Keys that have retired are deleted. Raises :class:`TwoAreLive`, and :class:`~infra.errors.Unavailable`.
+    Keys that have retired are deleted. Raises :class:`TwoAreLive`, :class:`OlderRelease`, and what
+    :func:`~infra.stored_secrets.writing` raises.
     """
-    async with database.write() as connection:
-        await connection.execute("LOCK TABLE signing_keys IN SHARE ROW EXCLUSIVE MODE")
+    async with writing(database, wrapping) as connection:
+        if until := await connection.fetchval(_CLEAR, CLEAR_SECONDS):
+            raise OlderRelease(until)
         live = _live(await connection.fetch(_KEYS))
         if len(live) > 1:
             raise TwoAreLive(live[-1].retires_at or live[-1].activates_at)
-        await _replace(connection, lead if live else 0.0)
+        await _replace(connection, wrapping, lead if live else 0.0)
         return _live(await connection.fetch(_KEYS))[0]
 
 
-async def revoke(database: Database, kid: str) -> LiveKey:
+async def revoke(database: Database, wrapping: KeyWrapping, kid: str) -> LiveKey:
     """Ends a key at once, because somebody may have it: what it signed is refused as soon as processes look again.
 
-    Answers the key that signs from now on: the one that waits for its turn, or a new one. Raises :class:`NoSuchKey`,
-    and :class:`~infra.errors.Unavailable`.
+    Answers the key that signs from now on: the one that waits for its turn, or a new one. That cannot wait for
+    processes of the release before, which sign nobody in from then on. Raises :class:`NoSuchKey`, and what
+    :func:`~infra.stored_secrets.writing` raises.
     """
-    async with database.write() as connection:
-        await connection.execute("LOCK TABLE signing_keys IN SHARE ROW EXCLUSIVE MODE")
+    async with writing(database, wrapping) as connection:
         if not await connection.fetchval(_REVOKE, kid):
             raise NoSuchKey(kid)
         if not await connection.fetchval(_PROMOTE):
-            await _add(connection, 0.0)
+            await _add(connection, wrapping, 0.0)
         return _live(await connection.fetch(_KEYS))[0]
 
 
-async def _replace(connection: Pooled, lead: float) -> None:
+async def _replace(connection: Pooled, wrapping: KeyWrapping, lead: float) -> None:
     """The clock is read here and not when the transaction began, for it may have waited for its lock."""
     await connection.execute("DELETE FROM signing_keys WHERE retired_at <= clock_timestamp()")
     await connection.execute(
         "UPDATE signing_keys SET retired_at = clock_timestamp() + make_interval(secs => $1)", lead + RETIRE_SECONDS
     )
-    await _add(connection, lead)
+    await _add(connection, wrapping, lead)
 
 
-async def _add(connection: Pooled, lead: float) -> None:
-    kid, pem = generate()
+async def _add(connection: Pooled, wrapping: KeyWrapping, lead: float) -> None:
+    key = generate()
     await connection.execute(
-        "INSERT INTO signing_keys (kid, private_pem, created_at, activates_at)"
+        "INSERT INTO signing_keys (kid, wrapped, created_at, activates_at)"
         " VALUES ($1, $2, clock_timestamp(), clock_timestamp() + make_interval(secs => $3))",
-        kid,
-        pem,
+        key.kid,
+        wrapped(key, wrapping),
         lead,
     )
 

@@ -28,7 +28,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from infra.database import Database
+from infra.errors import CannotUnwrap
+from infra.key_wrapping import KeyWrapping
 from infra.repeating import repeating
+from infra.stored_secrets import place_of, writing
 
 RELOAD_SECONDS: Final = 1.0
 """An unknown key id makes a process look again, at most this often: a stranger's token is no lever on Postgres."""
@@ -43,7 +46,7 @@ FRESH_SECONDS: Final = 5.0
 """A process that has not looked for so long does so before it signs, for the key it knows may have retired."""
 
 _LIVE: Final = (
-    "SELECT kid, private_pem FROM signing_keys WHERE retired_at IS NULL OR retired_at > now()"
+    "SELECT kid, wrapped FROM signing_keys WHERE retired_at IS NULL OR retired_at > now()"
     " ORDER BY activates_at <= now() DESC, activates_at DESC, kid"
 )
 """The one that signs comes first: of those whose time has come, the newest. Postgres's clock alone decides."""
@@ -60,6 +63,10 @@ class SigningKey:
     def public(self) -> EllipticCurvePublicKey:
         """The half that may be shown."""
         return self.private.public_key()
+
+    def pem(self) -> bytes:
+        """The pair as PKCS #8 writes it: to be wrapped, and shown to nobody."""
+        return self.private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
     def jwk(self) -> dict[str, str]:
         """The public key as RFC 7517 writes it."""
@@ -90,12 +97,29 @@ def thumbprint(public: EllipticCurvePublicKey) -> str:
     return urlsafe_b64encode(sha256(members).digest()).rstrip(b"=").decode()
 
 
-def key_ring(rows: Sequence[tuple[str, str]]) -> KeyRing:
-    """The ring of the given key ids and PEM texts, the signing one first."""
-    keys = [
-        SigningKey(kid=kid, private=cast(EllipticCurvePrivateKey, load_pem_private_key(pem.encode(), None)))
-        for kid, pem in rows
-    ]
+def generate() -> SigningKey:
+    """A new key."""
+    private = generate_private_key(SECP256R1())
+    return SigningKey(kid=thumbprint(private.public_key()), private=private)
+
+
+def wrapped(key: SigningKey, wrapping: KeyWrapping) -> str:
+    """The key as it is stored. It opens under its own id alone."""
+    return wrapping.wrap(key.pem(), _place(key.kid))
+
+
+def unwrapped(kid: str, text: str, wrapping: KeyWrapping) -> SigningKey:
+    """The key of that id as it was stored. Raises :class:`~infra.errors.CannotUnwrap`."""
+    pem = wrapping.unwrap(text, _place(kid))
+    return SigningKey(kid=kid, private=cast(EllipticCurvePrivateKey, load_pem_private_key(pem, None)))
+
+
+def _place(kid: str) -> str:
+    return place_of("signing_keys", kid)
+
+
+def key_ring(keys: Sequence[SigningKey]) -> KeyRing:
+    """The ring of the given keys, the signing one first."""
     return KeyRing(
         signing=keys[0],
         public={key.kid: key.public for key in keys},
@@ -107,12 +131,18 @@ class Keys:
     """One process's view of the ring: read on first need, when a token names an unknown key, and while it serves."""
 
     def __init__(
-        self, database: Database, *, reload_seconds: float = RELOAD_SECONDS, fresh_seconds: float = FRESH_SECONDS
+        self,
+        database: Database,
+        wrapping: KeyWrapping,
+        *,
+        reload_seconds: float = RELOAD_SECONDS,
+        fresh_seconds: float = FRESH_SECONDS,
     ) -> None:
         self._database = database
+        self._wrapping = wrapping
         self._reload_seconds = reload_seconds
         self._fresh_seconds = fresh_seconds
-        self._rows: list[tuple[str, str]] = []
+        self._known: Mapping[str, SigningKey] = {}
         self._ring: KeyRing | None = None
         self._read_at = 0.0
         self._reading = asyncio.Lock()
@@ -152,28 +182,42 @@ class Keys:
     async def _read(self) -> KeyRing:
         asked_at = asyncio.get_running_loop().time()
         async with self._database.acquire() as connection:
-            found = await connection.fetch(_LIVE, timeout=READ_SECONDS)
-        rows = [(row["kid"], row["private_pem"]) for row in found or await self._first()]
-        if self._ring is None or rows != self._rows:
-            known = self._ring.public.keys() if self._ring else set[str]()
-            self._rows, self._ring = rows, key_ring(rows)
-            self.gone += bool(known - self._ring.public.keys())
+            found: Sequence[Mapping[str, str]] = await connection.fetch(_LIVE, timeout=READ_SECONDS)
+        if not found or any(row["wrapped"] is None for row in found):
+            found = await self._settled()
+        try:
+            # What is known is not unwrapped again: it goes on to count while all are wrapped under another key.
+            keys = [self._known.get(row["kid"]) or self._unwrapped(row) for row in found]
+        except CannotUnwrap:
+            # What others have put out of use is so here, too, even if nobody here can read what has come instead.
+            left = [self._known[row["kid"]] for row in found if row["kid"] in self._known]
+            if self._are_others(left):
+                self._ring = key_ring(left) if left else None
+            raise
+        if self._are_others(keys) or self._ring is None:
+            self._ring = key_ring(keys)
         self._read_at = asked_at
         return self._ring
 
-    async def _first(self) -> list[Mapping[str, str]]:
-        """Makes the first key; of several processes that try at once, one does and the others find it."""
-        async with self._database.write() as connection:
-            await connection.execute("LOCK TABLE signing_keys IN SHARE ROW EXCLUSIVE MODE")
+    def _unwrapped(self, row: Mapping[str, str]) -> SigningKey:
+        return unwrapped(row["kid"], row["wrapped"], self._wrapping)
+
+    def _are_others(self, keys: Sequence[SigningKey]) -> bool:
+        """Takes down which keys are in use; answers whether they are others than before."""
+        before, self._known = self._known, {key.kid: key for key in keys}
+        self.gone += not before.keys() <= self._known.keys()
+        return [*before.values()] != keys
+
+    async def _settled(self) -> Sequence[Mapping[str, str]]:
+        """Makes the first key, unless there are keys in clear, which are wrapped by now.
+
+        Of several processes that try at once, one does and the others find it.
+        """
+        async with writing(self._database, self._wrapping) as connection:
             if not (rows := await connection.fetch(_LIVE)):
-                kid, pem = generate()
-                await connection.execute("INSERT INTO signing_keys (kid, private_pem) VALUES ($1, $2)", kid, pem)
+                key = generate()
+                await connection.execute(
+                    "INSERT INTO signing_keys (kid, wrapped) VALUES ($1, $2)", key.kid, wrapped(key, self._wrapping)
+                )
                 rows = await connection.fetch(_LIVE)
-            return [dict(row) for row in rows]
-
-
-def generate() -> tuple[str, str]:
-    """A new key: its id and its PEM text."""
-    private = generate_private_key(SECP256R1())
-    pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    return thumbprint(private.public_key()), pem.decode()
+            return rows

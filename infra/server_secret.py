@@ -6,16 +6,20 @@ from hashlib import sha256
 from typing import Final
 
 from infra.database import Database
+from infra.key_wrapping import KeyWrapping
+from infra.stored_secrets import place_of, writing
 
-_MAKE: Final = "INSERT INTO server_secret (secret) VALUES ($1) ON CONFLICT DO NOTHING"
-_READ: Final = "SELECT secret FROM server_secret"
+_PLACE: Final = place_of("server_secret")
+_MAKE: Final = "INSERT INTO server_secret (wrapped) VALUES ($1)"
+_READ: Final = "SELECT wrapped FROM server_secret"
 
 
 class ServerSecret:
     """One process's view of the secret, read or made on first need."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, wrapping: KeyWrapping) -> None:
         self._database = database
+        self._wrapping = wrapping
         self._keyed: hmac.HMAC | None = None
 
     async def mac(self, purpose: bytes, message: bytes) -> bytes:
@@ -23,20 +27,22 @@ class ServerSecret:
 
         Raises :class:`~infra.errors.Unavailable` if the secret was never read and cannot be now.
         """
-        if self._keyed is None:
-            self._keyed = hmac.new(await self._read(), digestmod=sha256)
         # A copy of what the secret has been put into is quicker than to put it in once more.
-        mac = self._keyed.copy()
+        mac = (self._keyed or await self.load()).copy()
         mac.update(b"%b\0%b" % (purpose, message))
         return mac.digest()
 
-    async def _read(self) -> bytes:
-        """Of several processes that make the first secret at once, one does and the others find it."""
+    async def load(self) -> hmac.HMAC:
+        """Reads the secret now: a process that cannot had better not start. Raises as :meth:`mac` does."""
         row = await self._database.fetchrow(_READ)
-        if row is None:
-            await self._database.execute(_MAKE, os.urandom(32))
-            row = await self._database.fetchrow(_READ)
-        if row is None:
-            raise RuntimeError("the server's secret was taken away")
-        secret: bytes = row["secret"]
-        return secret
+        wrapped = row["wrapped"] if row else None
+        self._keyed = hmac.new(self._wrapping.unwrap(wrapped or await self._first(), _PLACE), digestmod=sha256)
+        return self._keyed
+
+    async def _first(self) -> str:
+        """Makes the secret, unless there is one in clear, which is wrapped by now; of several processes one does."""
+        async with writing(self._database, self._wrapping) as connection:
+            if (found := await connection.fetchval(_READ)) is None:
+                found = self._wrapping.wrap(os.urandom(32), _PLACE)
+                await connection.execute(_MAKE, found)
+            return str(found)

@@ -31,6 +31,14 @@ def _webhook_secret(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
+def _encryption_key(value: SecretStr) -> SecretStr:
+    """Random bytes and no password: nothing slows down whoever guesses at it."""
+    key = re.fullmatch(r"[A-Za-z0-9+/]+={0,2}", value.get_secret_value())
+    if key is None or len(key[0]) % 4 or not 32 <= len(b64decode(key[0])) <= 64:
+        raise ValueError("must be the base64 of 32 to 64 random bytes: openssl rand -base64 32")
+    return value
+
+
 HOST = r"^(\*|(\*\.)?([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:]+\])(:[0-9]{1,5})?)$"
 ENDPOINT = r"^https?://([a-z0-9._-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?$"
 ORIGIN = r"^https?://([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:]+\])(:[0-9]{1,5})?$"
@@ -40,6 +48,7 @@ Endpoint = Annotated[str, Field(pattern=ENDPOINT)]
 Origin = Annotated[str, Field(pattern=ORIGIN)]
 Network = IPv4Network | IPv6Network
 Written = Annotated[Rate, NoDecode]
+EncryptionKey = Annotated[SecretStr, AfterValidator(_encryption_key)]
 
 DRAIN_SECONDS = 20.0
 """Longer than a conversation with a mail server."""
@@ -100,6 +109,10 @@ class Settings(BaseSettings):
 
     admin_email: str | None = None
     admin_password: SecretStr | None = None
+    encryption_keys: Annotated[tuple[EncryptionKey, ...], NoDecode, BeforeValidator(_listed)] = Field(
+        default=(),
+        description="base64 of 32 random bytes each; the server's secrets are wrapped under the first, all unwrap them",
+    )
     access_token_seconds: int = Field(default=900, ge=1, le=900)
     token_issuer: str = "weir"  # noqa: S105
     payment_webhook_secret: Annotated[SecretStr | None, AfterValidator(_webhook_secret)] = Field(

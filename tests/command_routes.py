@@ -26,6 +26,7 @@ from infra.settings import Settings
 from infra.tokens import Tokens
 from tests.api_client import Process
 from tests.current_log import current_log
+from tests.encryption import WRAPPING
 from tests.house import ANOTHER, PASSWORD
 from tests.people import has_account
 from tests.pictures import png
@@ -138,9 +139,12 @@ class Stage:
 async def staged(settings: Settings, process: Process) -> AsyncIterator[Stage]:
     """The stage before an API process."""
     database = Database(settings)
-    secret = ServerSecret(database)
+    secret = ServerSecret(database, WRAPPING)
     tokens = Tokens(
-        Keys(database), await current_log(database), issuer=settings.token_issuer, seconds=settings.access_token_seconds
+        Keys(database, WRAPPING),
+        await current_log(database),
+        issuer=settings.token_issuer,
+        seconds=settings.access_token_seconds,
     )
     await has_account(database, staff_id := uuid4(), *Role)
     issued = await tokens.issue(staff_id, scopes_of(tuple(Role)), session_id=uuid4(), version=1)

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import os
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,7 @@ examples.load_profile("same")
 
 # A test is one impatient client. Those that are about limits turn them on.
 os.environ.setdefault("WEIR_RATE_LIMITS", "off")
+os.environ["WEIR_ENCRYPTION_KEYS"] = b64encode(b"the tests' encryption key, 32 b.").decode()
 
 SHARDS = 4
 _TEMPLATE = "weir_template"

@@ -15,9 +15,11 @@ from infra import mail_ledger
 from infra.database import Database
 from infra.mail_ledger import Mail, Settled
 from infra.mailer import Mailer
+from infra.server_secret import ServerSecret
 from infra.settings import Settings
 from infra.startup import known_log
 from tests.builders import ACCOUNT_ID
+from tests.encryption import WRAPPING
 from tests.smtp_stub import SmtpStub, smtp_stub
 from workers.hands import open_hands
 from workers.mail import MailMetrics, Post
@@ -55,7 +57,8 @@ class Office:
         settings = self.settings.model_copy(update=changed)
         mailer = Mailer(settings.smtp_url, helo="weir.example")
         self.stack.push_async_callback(mailer.close)
-        post = Desk(database or self.database, mailer, settings, MailMetrics(registry or CollectorRegistry()))
+        own, metrics = database or self.database, MailMetrics(registry or CollectorRegistry())
+        post = Desk(own, mailer, settings, ServerSecret(own, WRAPPING), metrics)
         self.stack.push_async_callback(post.close)
         return post
 
@@ -63,7 +66,7 @@ class Office:
         """What one worker's jobs work with."""
         log = await known_log(self.database)
         own = database or self.database
-        opened = open_hands(self.stack, self.settings, own, log, CollectorRegistry())
+        opened = await open_hands(self.stack, self.settings, own, log, CollectorRegistry())
         return {**opened, "post": self.post(database=own)}
 
     async def write(self, position: int = 1, **changed: Any) -> UUID:

@@ -22,6 +22,7 @@ from infra.keys import Keys
 from infra.settings import Settings
 from infra.tokens import Tokens
 from tests.current_log import current_log
+from tests.encryption import WRAPPING
 from tests.log_checks import Rows, oversold, stock_after, violations, whole_log
 from tests.people import has_account
 from tests.serving import Line
@@ -118,7 +119,10 @@ async def sale(settings: Settings, ports: Sequence[int], stock: int) -> AsyncIte
     """A product of so many pieces on sale at these API processes, and what makes customers' tokens."""
     database = Database(settings)
     tokens = Tokens(
-        Keys(database), await current_log(database), issuer=settings.token_issuer, seconds=settings.access_token_seconds
+        Keys(database, WRAPPING),
+        await current_log(database),
+        issuer=settings.token_issuer,
+        seconds=settings.access_token_seconds,
     )
     doors = [Door(port) for port in ports]
     try:

@@ -21,6 +21,7 @@ from infra.keys import Keys
 from infra.settings import Settings
 from infra.tokens import Tokens
 from tests.current_log import current_log
+from tests.encryption import WRAPPING
 from tests.people import has_account
 
 SECRET: Final = "whsec_" + base64.b64encode(b"a secret of the tests, 32 bytes!").decode()
@@ -100,7 +101,7 @@ async def shop(settings: Settings) -> AsyncIterator[Shop]:
         port = server.servers[0].sockets[0].getsockname()[1]
         database = Database(settings)
         tokens = Tokens(
-            Keys(database),
+            Keys(database, WRAPPING),
             await current_log(database),
             issuer=settings.token_issuer,
             seconds=settings.access_token_seconds,
@@ -118,7 +119,9 @@ async def bearer(settings: Settings, account_id: UUID, *roles: Role) -> Mapping[
     database = Database(settings)
     try:
         log = await current_log(database)
-        tokens = Tokens(Keys(database), log, issuer=settings.token_issuer, seconds=settings.access_token_seconds)
+        tokens = Tokens(
+            Keys(database, WRAPPING), log, issuer=settings.token_issuer, seconds=settings.access_token_seconds
+        )
         issued = await tokens.issue(account_id, scopes_of(roles or (Role.CUSTOMER,)), session_id=uuid4(), version=1)
     finally:
         await database.close()

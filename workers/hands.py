@@ -10,9 +10,11 @@ from infra.circuit import Breaker
 from infra.command_handler import CommandHandler
 from infra.database import Database
 from infra.image_files import ImageFiles
+from infra.key_wrapping import KeyWrapping
 from infra.log import Log
 from infra.mailer import Mailer
 from infra.payment_http import HttpPaymentProvider
+from infra.server_secret import ServerSecret
 from infra.settings import Settings
 from infra.storage import open_storage
 from infra.write_side import open_bulk_write_side, open_write_side
@@ -29,16 +31,18 @@ DUE_WORK: Final = ("post", "refunds", "timekeeper", "importer", "resets")
 """The kinds of due work, by the hand that does it."""
 
 
-def open_hands(
+async def open_hands(
     stack: AsyncExitStack, settings: Settings, database: Database, log: Log, registry: CollectorRegistry
 ) -> dict[str, Any]:
     """The context of jobs and of due work, until the stack is closed."""
+    secret = ServerSecret(database, KeyWrapping(settings.encryption_keys))
+    await secret.load()
     storage = open_storage(settings)
     commands = open_write_side(stack, settings, database, log, registry)
     return {
         "database": database,
         "images": ImageFiles(database, storage),
-        "post": _post(stack, settings, database, registry),
+        "post": _post(stack, settings, database, secret, registry),
         "refunds": _refunds(stack, settings, database, commands, registry),
         "timekeeper": Timekeeper(
             database, log, commands, domain=domain_of(settings.mail_from), metrics=TimerMetrics(registry)
@@ -58,11 +62,13 @@ def due_loops(hands: Mapping[str, Any]) -> dict[str, DueLoop[Any]]:
     return {name: DueLoop(name, hands[name], hands["database"]) for name in DUE_WORK}
 
 
-def _post(stack: AsyncExitStack, settings: Settings, database: Database, registry: CollectorRegistry) -> Post:
+def _post(
+    stack: AsyncExitStack, settings: Settings, database: Database, secret: ServerSecret, registry: CollectorRegistry
+) -> Post:
     """The sender, whose connections to the mail server the stack closes."""
     mailer = Mailer(settings.smtp_url, helo=domain_of(settings.mail_from))
     stack.push_async_callback(mailer.close)
-    post = Post(database, mailer, settings, MailMetrics(registry))
+    post = Post(database, mailer, settings, secret, MailMetrics(registry))
     stack.push_async_callback(post.close)
     return post
 

@@ -57,13 +57,15 @@ class Post:
 
     at_once = AT_ONCE
 
-    def __init__(self, database: Database, mailer: Mailer, settings: Settings, metrics: MailMetrics) -> None:
+    def __init__(
+        self, database: Database, mailer: Mailer, settings: Settings, secret: ServerSecret, metrics: MailMetrics
+    ) -> None:
         self._database = database
         self._mailer = mailer
         self._sender = settings.mail_from
         self._language = settings.mail_language
         self._lives = lives_of(settings)
-        self._linker = Linker(Links(database, ServerSecret(database)), settings.public_url, self._lives)
+        self._linker = Linker(Links(database, secret), settings.public_url, self._lives)
         self._most_deaths = settings.mail_max_attempts
         self._tried_seconds = settings.mail_days * DAY
         self._conversation_seconds = conversation_seconds(settings.drain_seconds)

@@ -35,7 +35,7 @@ RENEW_SECONDS: Final = 120
 async def _open(
     stack: AsyncExitStack, settings: Settings, database: Database, log: Log, registry: CollectorRegistry
 ) -> tuple[Context, Work]:
-    hands = open_hands(stack, settings, database, log, registry)
+    hands = await open_hands(stack, settings, database, log, registry)
     loops = due_loops(hands)
     host = _host(settings, registry, database, log, loops["post"].wake)
 

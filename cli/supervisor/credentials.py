@@ -9,10 +9,12 @@ from pathlib import Path
 from infra.embedded import write_private
 
 PROVIDER_KEY = "WEIR_PAYMENT_PROVIDER_KEY"
+ENCRYPTION_KEYS = "WEIR_ENCRYPTION_KEYS"
 
 
 def credentials(directory: Path) -> dict[str, str]:
-    """The first admin and what we share with the payment provider, as environment. What the caller has set goes first.
+    """The first admin, what we share with the payment provider, and what encrypts the server's secrets, as environment.
+    What the caller has set goes first.
 
     A directory of an older release lacks some, and gets them.
     """
@@ -29,5 +31,6 @@ def _new() -> dict[str, str]:
         "WEIR_ADMIN_EMAIL": "admin@weir.example",
         "WEIR_ADMIN_PASSWORD": secrets.token_urlsafe(18),
         PROVIDER_KEY: secrets.token_urlsafe(32),
+        ENCRYPTION_KEYS: base64.b64encode(secrets.token_bytes(32)).decode(),
         "WEIR_PAYMENT_WEBHOOK_SECRET": f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}",
     }

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from pathlib import Path
 
-from cli.supervisor.credentials import PROVIDER_KEY
+from cli.supervisor.credentials import ENCRYPTION_KEYS, PROVIDER_KEY
 from infra.embedded import free_ports
 
 WEIR = (sys.executable, "-P", "-m", "cli.main")
@@ -23,7 +23,11 @@ _ELSEWHERE = (
     "WEIR_HEALTH_PORT",
     "WEIR_PAYMENT_PROVIDER_URL",
     PROVIDER_KEY,
+    ENCRYPTION_KEYS,
 )
+
+_NOT_FOR_ALL = (PROVIDER_KEY, ENCRYPTION_KEYS)
+"""Secrets that only those are told who work with them."""
 
 # On one small machine a burst of mail must not keep anybody waiting for an answer: mail may come a little later.
 _MAIL_NICE = 15
@@ -94,7 +98,7 @@ class Wiring:
         return {
             "WEIR_PUBLIC_URL": self.api_url,
             **inherited,
-            **{name: value for name, value in self.secrets.items() if name != PROVIDER_KEY},
+            **{name: value for name, value in self.secrets.items() if name not in _NOT_FOR_ALL},
             "DATABASE_URL": self.database_url,
             "REDIS_URL": self.redis_url,
             "WEIR_HOST": self.host,
@@ -105,6 +109,11 @@ class Wiring:
             MARK: self.mark,
             "PYTHONUNBUFFERED": "1",
         }
+
+    @property
+    def encryption(self) -> dict[str, str]:
+        """What unwraps the server's secrets, told only to who signs tokens or writes links."""
+        return {ENCRYPTION_KEYS: self.secrets[ENCRYPTION_KEYS]}
 
     @property
     def payments(self) -> dict[str, str]:
@@ -119,7 +128,7 @@ def weir_programs(wiring: Wiring) -> tuple[Program, ...]:
         _mailsink(wiring),
         _provider(wiring),
         Program(name="migrate", argv=(*WEIR, "migrate"), stage=Stage.BEFORE),
-        Program(name="api", argv=(*WEIR, "serve"), ready_url=f"{wiring.api_url}/health/ready"),
+        Program(name="api", argv=(*WEIR, "serve"), env=wiring.encryption, ready_url=f"{wiring.api_url}/health/ready"),
         _worker("relay", "relay", relay),
         *(_worker(_numbered("projections", n), "projections", ports.pop()) for n in range(wiring.workers)),
         *(_tasks(wiring, _numbered("tasks", n), ports.pop()) for n in range(wiring.workers)),
@@ -150,7 +159,7 @@ def _provider(wiring: Wiring) -> Program:
 
 def _tasks(wiring: Wiring, name: str, port: int) -> Program:
     worker = _worker(name, "tasks", port)
-    return replace(worker, env={**worker.env, **wiring.payments}, nice=_MAIL_NICE)
+    return replace(worker, env={**worker.env, **wiring.encryption, **wiring.payments}, nice=_MAIL_NICE)
 
 
 def _worker(name: str, kind: str, port: int) -> Program:

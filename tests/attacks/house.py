@@ -23,6 +23,7 @@ from infra.keys import Keys, SigningKey
 from infra.settings import Settings
 from infra.tokens import AUDIENCE
 from projections.generations import install
+from tests.encryption import WRAPPING
 from tests.serving import connected, serving
 from workers.main import PARTS
 from workers.parts import run_parts
@@ -107,7 +108,7 @@ async def house(settings: Settings) -> AsyncIterator[House]:
     await install(session)
     await session.close()
     async with working(settings), serving(create_app(settings)) as port, _client(port) as http:
-        key = await Keys(database).signing()
+        key = await Keys(database, WRAPPING).signing()
         admin, victim, stranger = await asyncio.gather(
             signed_in(http, ADMIN), registered(http, "victim"), registered(http, "stranger")
         )

@@ -17,9 +17,11 @@ import pytest
 from redis.asyncio import Redis
 
 from infra.database import Database, connect
+from infra.keys import unwrapped
 from infra.settings import Settings
 from projections.generations import install
 from tests.attacks.house import ADMIN, PASSWORD, SECRET, one_of, webhook
+from tests.encryption import KEY, WRAPPING
 from tests.payment_desk import raw_provider
 from tests.serving import served
 from tests.smtp_stub import SmtpStub, smtp_stub
@@ -174,6 +176,16 @@ async def stored(database: Database) -> str:
     return "\n".join(row["row"] for found in rows for row in found)
 
 
+async def kept_by_the_server(database: Database) -> set[str]:
+    """What Postgres keeps for the server itself, in the forms in which it could be read there."""
+    (server,) = await database.fetch("SELECT wrapped FROM server_secret")
+    secret = WRAPPING.unwrap(server["wrapped"], "server_secret")
+    keys = await database.fetch("SELECT kid, wrapped FROM signing_keys")
+    pems = [unwrapped(row["kid"], row["wrapped"], WRAPPING).pem().decode() for row in keys]
+    assert pems
+    return {KEY, secret.hex(), b64encode(secret).decode(), *(pem.splitlines()[1] for pem in pems), "PRIVATE KEY"}
+
+
 async def test_no_secret_can_be_read_anywhere(settings: Settings, tmp_path: Path) -> None:
     session = await connect(settings.database_url)
     await install(session)
@@ -204,6 +216,7 @@ async def test_no_secret_can_be_read_anywhere(settings: Settings, tmp_path: Path
                 await eventually(asked, 30)
                 metrics = (await http.get("/metrics")).text
             assert await api.stop() == 0
+        life.secrets |= await kept_by_the_server(database)
         places = {
             "logs of the API": api_log.read_text(),
             "logs of the workers": worker_log.read_text(),

@@ -16,6 +16,7 @@ from infra.command_handler import CommandHandler
 from infra.links import Link, Links, Purpose, lives_of
 from infra.server_secret import ServerSecret
 from infra.settings import Settings
+from tests.encryption import WRAPPING
 from tests.importing import Scene, importing, row, written
 from tests.proxy import Proxy, proxy_before
 from tests.shop import Client, Shop, shop
@@ -99,7 +100,7 @@ LINK: Final = UUID(int=77)
 
 async def _by_link(who: Person, purpose: Purpose, path: str, **said: str) -> httpx2.Response:
     """With the link that :func:`asked_for` has written."""
-    token = await Links(who.shop.database, ServerSecret(who.shop.database)).token(purpose, LINK)
+    token = await Links(who.shop.database, ServerSecret(who.shop.database, WRAPPING)).token(purpose, LINK)
     return await who.shop.http.post(path, json={"token": token, **said}, headers={"Idempotency-Key": "k"})
 
 

@@ -22,6 +22,7 @@ from infra import (
     mail_ledger,
     refund_ledger,
     reset_wishes,
+    stored_secrets,
     timers,
 )
 from infra.api_keys import NewKey
@@ -43,6 +44,7 @@ from infra.settings import Settings
 from infra.storage.folder import Folder
 from infra.timers import TimerId
 from tests.database_calls import WRITING, calls
+from tests.encryption import WRAPPING
 from tests.proxy import proxy_before
 from tests.write_side import connected
 
@@ -89,7 +91,7 @@ SOMEBODY: Final = Client(user_agent="", source="")
 
 
 def sessions(database: Database) -> Sessions:
-    return Sessions(database, ServerSecret(database))
+    return Sessions(database, ServerSecret(database, WRAPPING))
 
 
 def membership(database: Database) -> Membership:
@@ -110,8 +112,7 @@ async def _is_shown(_product_id: UUID, _file: str) -> bool:
 
 GIVEN: Final[Mapping[str, str]] = {
     "infra.sessions.Sessions.begin": "INSERT INTO credentials VALUES ('{account}', 'hash')",
-    "infra.server_secret.ServerSecret._read": "DELETE FROM server_secret",
-    "infra.key_rotation.revoke": "INSERT INTO signing_keys (kid, private_pem) VALUES ('kid', 'pem')",
+    "infra.stored_secrets.writing of a revocation": "INSERT INTO signing_keys (kid, private_pem) VALUES ('kid', 'pem')",
 }
 """What must be there so that there is something to write."""
 
@@ -141,9 +142,9 @@ WRITES: Final[Mapping[str, Write]] = {
     "infra.imports.uploads.begin": lambda database: imports.begin(database, NEW, KEYED),
     "infra.imports.uploads.discard": lambda database: imports.discard(database, uuid4()),
     "infra.kept_commands.forget_old": forget_old,
-    "infra.key_rotation.rotate": key_rotation.rotate,
-    "infra.key_rotation.revoke": lambda database: key_rotation.revoke(database, "kid"),
-    "infra.keys.Keys._first": lambda database: Keys(database).signing(),
+    "infra.stored_secrets.writing of a rotation": lambda database: key_rotation.rotate(database, WRAPPING),
+    "infra.stored_secrets.writing of a revocation": lambda database: key_rotation.revoke(database, WRAPPING, "kid"),
+    "infra.stored_secrets.writing of a first key": lambda database: Keys(database, WRAPPING).signing(),
     "infra.leases.leader.Leader.lead": lambda database: Leader(database, "l", 5).lead(),
     "infra.leases.leader.Leader.resign": lambda database: Leader(database, "l", 5).resign(),
     "infra.leases.membership.Membership.enrol": lambda database: membership(database).enrol([PLACE]),
@@ -166,7 +167,9 @@ WRITES: Final[Mapping[str, Write]] = {
     "infra.due_work.DueWork.claim of wishes": lambda database: reset_wishes.claim(database, 1),
     "infra.reset_wishes.keep": lambda database: reset_wishes.keep(database, "a@b.c", KEYED),
     "infra.reset_wishes.done": lambda database: reset_wishes.done(database, WISH),
-    "infra.server_secret.ServerSecret._read": lambda database: ServerSecret(database).mac(b"p", b"m"),
+    "infra.stored_secrets.writing of a first secret": lambda database: ServerSecret(database, WRAPPING).mac(b"p", b"m"),
+    "infra.stored_secrets.writing of all secrets anew": lambda database: stored_secrets.rewrap(database, WRAPPING),
+    "infra.stored_secrets.erase_clear": stored_secrets.erase_clear,
     "infra.sessions.Sessions.begin": lambda database: sessions(database).begin(
         Session(session_id=uuid4(), account_id=KEY.account_id, password_no=0, account_version=1, scope=None), SOMEBODY
     ),

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from cli.supervisor import Backoff, Level, Options, Program, Stack, Stage, Wiring
-from cli.supervisor.credentials import PROVIDER_KEY
+from cli.supervisor.credentials import ENCRYPTION_KEYS, PROVIDER_KEY
 from cli.supervisor.programs import weir_programs
 from cli.supervisor.runner import Runner
 from infra.embedded import StartFailed, free_port, is_free
@@ -249,7 +249,7 @@ def test_mail_stands_back_for_answers_and_nothing_else_does(tmp_path: Path) -> N
         workers=2,
         drain_seconds=5.0,
         mark="",
-        secrets={PROVIDER_KEY: "sesame"},
+        secrets={PROVIDER_KEY: "sesame", ENCRYPTION_KEYS: ""},
     )
     assert {program.name for program in weir_programs(wiring) if program.nice} == {"mailsink", "tasks", "tasks-2"}
 

@@ -38,6 +38,7 @@ from infra.tokens import Access, Tokens
 from tests.api_client import api_client
 from tests.builders import register_account
 from tests.current_log import LOG, current_log
+from tests.encryption import WRAPPING
 from tests.proxy import proxy_before
 from tests.write_side import WriteSide, connected, context, eventually, request
 
@@ -87,7 +88,7 @@ async def test_every_process_refuses_what_has_ended_within_two_seconds_though_it
     ours: WriteSide, settings: Settings, database: Database
 ) -> None:
     account_id = await registered(ours)
-    tokens = Tokens(Keys(database), await current_log(database), issuer="weir", seconds=900)
+    tokens = Tokens(Keys(database, WRAPPING), await current_log(database), issuer="weir", seconds=900)
     issued = await tokens.issue(account_id, {"orders:read"}, session_id=uuid4(), version=1)
     async with AsyncExitStack() as stack:
         apis = [await stack.enter_async_context(api_client(settings)) for _ in range(2)]

@@ -10,10 +10,11 @@ import jwt
 import pytest
 
 from infra.database import Database
-from infra.keys import Keys
+from infra.keys import Keys, unwrapped
 from infra.settings import Settings
 from infra.tokens import AUDIENCE
 from tests.api_client import api_client
+from tests.encryption import WRAPPING
 
 pytestmark = pytest.mark.anyio
 
@@ -186,7 +187,7 @@ async def test_two_processes_sign_and_verify_with_the_same_keys(settings: Settin
 async def test_processes_that_start_together_make_one_key(settings: Settings) -> None:
     databases = [Database(settings) for _ in range(8)]
     await asyncio.gather(*(database.execute("SELECT 1") for database in databases))
-    rings = await asyncio.gather(*(Keys(database).ring() for database in databases))
+    rings = await asyncio.gather(*(Keys(database, WRAPPING).ring() for database in databases))
     assert len({ring.signing.kid for ring in rings}) == 1
     assert len(await databases[0].fetch("SELECT FROM signing_keys")) == 1
     for database in databases:
@@ -195,10 +196,10 @@ async def test_processes_that_start_together_make_one_key(settings: Settings) ->
 
 async def test_a_new_key_is_found_without_a_restart(settings: Settings) -> None:
     database = Database(settings)
-    keys = Keys(database, reload_seconds=0)
+    keys = Keys(database, WRAPPING, reload_seconds=0)
     old = (await keys.ring()).signing
     await database.execute("UPDATE signing_keys SET retired_at = now()")
-    other = Keys(database)
+    other = Keys(database, WRAPPING)
     new = (await other.ring()).signing
     assert new.kid != old.kid
     found = await keys.public(new.kid)
@@ -209,7 +210,7 @@ async def test_a_new_key_is_found_without_a_restart(settings: Settings) -> None:
 
 async def test_strangers_key_ids_do_not_send_us_to_postgres_each_time(settings: Settings) -> None:
     database = Database(settings)
-    keys = Keys(database, reload_seconds=3600)
+    keys = Keys(database, WRAPPING, reload_seconds=3600)
     ring = await keys.ring()
     assert await keys.public("stranger") is None
     assert await keys.ring() is ring, "not read again within the hour"
@@ -229,8 +230,9 @@ async def test_no_secret_is_in_events_logs_or_metrics_after_signing_in(
     database = Database(settings)
     events = [bytes(row["data"]) + bytes(row["metadata"]) for row in await database.fetch("SELECT * FROM events")]
     (credential,) = await database.fetch("SELECT password_hash FROM credentials")
-    (key,) = await database.fetch("SELECT private_pem FROM signing_keys")
+    (key,) = await database.fetch("SELECT kid, wrapped FROM signing_keys")
     await database.close()
+    private = unwrapped(key["kid"], key["wrapped"], WRAPPING).pem().decode().split("\n")[1]
     told = "\n".join([*map(bytes.decode, events), *capfd.readouterr(), metrics])
-    secrets = (PASSWORD, "wrong password here", token, credential["password_hash"], key["private_pem"].split("\n")[1])
+    secrets = (PASSWORD, "wrong password here", token, credential["password_hash"], key["wrapped"], private)
     assert [secret for secret in secrets if secret in told] == []

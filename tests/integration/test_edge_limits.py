@@ -20,6 +20,7 @@ from infra.settings import Settings
 from infra.streams import Keys
 from infra.throttle import Throttle
 from tests.api_client import api_client
+from tests.encryption import WRAPPING
 from tests.wire import wire_to
 from tests.write_side import eventually
 
@@ -229,7 +230,7 @@ async def test_two_processes_come_to_share_one_quota(on: Settings) -> None:
 
 async def test_every_class_has_its_gate_unless_limits_are_off(on: Settings) -> None:
     keys, database = Keys.of(uuid4()), Database(on)
-    secret = ServerSecret(database)
+    secret = ServerSecret(database, WRAPPING)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(database.close)
         assert (await open_gates(stack, on, keys, secret)).keys() == {*CLASSES.values()} - {"free"}

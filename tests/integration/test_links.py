@@ -11,6 +11,7 @@ from infra.database import Database
 from infra.links import Link, Links, Purpose, lives_of
 from infra.server_secret import ServerSecret
 from infra.settings import Settings
+from tests.encryption import WRAPPING
 
 pytestmark = pytest.mark.anyio
 
@@ -27,7 +28,7 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
 
 @pytest.fixture
 def made(database: Database) -> Links:
-    return Links(database, ServerSecret(database))
+    return Links(database, ServerSecret(database, WRAPPING))
 
 
 def reset(link_id: UUID = FIRST, account_id: UUID = ACCOUNT) -> Link:

@@ -36,6 +36,7 @@ from infra.settings import Settings
 from infra.tokens import Tokens
 from tests.api_client import api_client
 from tests.current_log import current_log
+from tests.encryption import WRAPPING
 from tests.people import has_account
 from tests.pictures import png
 from tests.write_side import WriteSide, connected, context, eventually, head_held, somebody_waits
@@ -73,7 +74,9 @@ class Person:
 
     async def enters(self, *roles: Role) -> "Person":
         await has_account(self.database, self.id, *roles)
-        tokens = Tokens(Keys(self.database), await current_log(self.database), issuer=self.issuer, seconds=900)
+        tokens = Tokens(
+            Keys(self.database, WRAPPING), await current_log(self.database), issuer=self.issuer, seconds=900
+        )
         issued = await tokens.issue(self.id, scopes_of(roles), session_id=self.session, version=1)
         self.headers = {"Authorization": f"Bearer {issued.token}"}
         return self

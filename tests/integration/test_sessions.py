@@ -11,6 +11,7 @@ from infra.database import Database
 from infra.server_secret import ServerSecret
 from infra.sessions import GRACE_SECONDS, MOST_LIVE, Client, Reused, Rotated, Session, Sessions, Unknown, Void
 from infra.settings import Settings
+from tests.encryption import WRAPPING
 from tests.write_side import eventually, somebody_waits
 
 pytestmark = pytest.mark.anyio
@@ -29,7 +30,7 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
 
 @pytest.fixture
 def kept(database: Database) -> Sessions:
-    return Sessions(database, ServerSecret(database))
+    return Sessions(database, ServerSecret(database, WRAPPING))
 
 
 def session_of(session_id: UUID = SESSION, *, password_no: int = 0, account_version: int | None = 1) -> Session:
@@ -99,7 +100,7 @@ async def test_twenty_at_once_with_one_token_get_one_successor(kept: Sessions, d
 async def test_two_processes_derive_the_same_successor(kept: Sessions, settings: Settings) -> None:
     token = await begun(kept)
     other = Database(settings)
-    theirs = await next_of(Sessions(other, ServerSecret(other)), token)
+    theirs = await next_of(Sessions(other, ServerSecret(other, WRAPPING)), token)
     await other.close()
     assert await next_of(kept, token) == theirs
 
@@ -267,8 +268,8 @@ async def test_what_is_over_is_swept_away_with_the_next_sign_in(kept: Sessions, 
 
 async def test_processes_that_start_together_share_one_secret(settings: Settings) -> None:
     databases = [Database(settings) for _ in range(8)]
-    codes = await asyncio.gather(*(ServerSecret(each).mac(b"test", b"message") for each in databases))
+    codes = await asyncio.gather(*(ServerSecret(each, WRAPPING).mac(b"test", b"message") for each in databases))
     assert len(set(codes)) == 1
-    assert codes[0] != await ServerSecret(databases[0]).mac(b"other", b"message")
+    assert codes[0] != await ServerSecret(databases[0], WRAPPING).mac(b"other", b"message")
     for each in databases:
         await each.close()

@@ -14,6 +14,7 @@ from infra.database import Database
 from infra.settings import Settings
 from tests.api_client import api_client
 from tests.command_routes import Asked
+from tests.encryption import WRAPPING
 from tests.house import ANOTHER, PASSWORD
 from tests.proxy import proxy_before
 
@@ -93,10 +94,11 @@ async def test_what_is_kept_of_a_request_cannot_be_tried_against_guesses(
     await asked.send(api, "1")
     body = orjson.dumps(asked.body)
     (row,) = await database.fetch("SELECT principal, fingerprint FROM commands")
-    (known,) = await database.fetch("SELECT secret FROM server_secret")
+    (known,) = await database.fetch("SELECT wrapped FROM server_secret")
+    secret = WRAPPING.unwrap(known["wrapped"], "server_secret")
     without = orjson.dumps({name: value for name, value in asked.body.items() if name != "password"})
     whole, rest = (sha256(b"POST /v1/accounts?\n" + each).digest() for each in (body, without))
-    keyed = [hmac.digest(known["secret"], b"idempotency\0" + each, sha256) for each in (whole, rest)]
+    keyed = [hmac.digest(secret, b"idempotency\0" + each, sha256) for each in (whole, rest)]
     assert row["fingerprint"] not in (whole, rest, keyed[0])
     assert row["fingerprint"] == keyed[1], "all but the password, under the server's secret"
     assert "ada" not in row["principal"]

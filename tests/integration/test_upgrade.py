@@ -26,6 +26,7 @@ from infra.server_secret import ServerSecret
 from infra.settings import Settings
 from tests.builders import order_cancelled, order_line, order_paid, order_placed
 from tests.conftest import SHARDS, Servers
+from tests.encryption import WRAPPING
 from tests.write_side import connected
 from workers.letters import compose
 
@@ -155,7 +156,7 @@ async def test_a_key_of_before_the_upgrade_stands_for_the_same_request_after_it(
             file,
         )
     async with brought_up_to_date(earlier) as database, database.acquire() as session:
-        secret = ServerSecret(database)
+        secret = ServerSecret(database, WRAPPING)
 
         async def kept(key: str, digest: bytes) -> Kept | None:
             fingerprint = await secret.mac(b"idempotency", digest)

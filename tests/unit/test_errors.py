@@ -30,7 +30,7 @@ from infra.validation import MOST_FINDINGS, findings_of, pointer
 
 SECRET = "zq9secret"
 
-NEVER_IN_A_REQUEST = {infra.UnknownSchema, infra.Fenced}
+NEVER_IN_A_REQUEST = {infra.UnknownSchema, infra.NoEncryptionKey, infra.Fenced}
 
 
 def refusals() -> list[type[Refusal]]:
