@@ -1,11 +1,13 @@
 """``weir up``: what dies is restarted, what is stopped leaves nothing behind, a killed supervisor has a successor."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,7 +19,7 @@ import psutil
 import pytest
 
 from cli.supervisor import Backoff, Level, Options, Program, Stack, Stage, Wiring
-from cli.supervisor.credentials import ENCRYPTION_KEYS, PROVIDER_KEY
+from cli.supervisor.credentials import ENCRYPTION_KEYS, PROVIDER_KEY, credentials
 from cli.supervisor.programs import weir_programs
 from cli.supervisor.runner import Runner
 from infra.embedded import StartFailed, free_port, is_free
@@ -236,9 +238,10 @@ def autogroup_nice(pid: int) -> int | None:
     return int(group.read_text().split()[-1]) if group.exists() else None
 
 
-def test_mail_stands_back_for_answers_and_nothing_else_does(tmp_path: Path) -> None:
-    wiring = Wiring(
-        directory=tmp_path,
+def wiring_of(directory: Path) -> Wiring:
+    """Of a stack that nobody starts."""
+    return Wiring(
+        directory=directory,
         database_url="",
         redis_url="",
         host="127.0.0.1",
@@ -249,9 +252,35 @@ def test_mail_stands_back_for_answers_and_nothing_else_does(tmp_path: Path) -> N
         workers=2,
         drain_seconds=5.0,
         mark="",
-        secrets={PROVIDER_KEY: "sesame", ENCRYPTION_KEYS: ""},
+        secrets={PROVIDER_KEY: "sesame", ENCRYPTION_KEYS: "hush"},
     )
-    assert {program.name for program in weir_programs(wiring) if program.nice} == {"mailsink", "tasks", "tasks-2"}
+
+
+def test_mail_stands_back_for_answers_and_nothing_else_does(tmp_path: Path) -> None:
+    programs = weir_programs(wiring_of(tmp_path))
+    assert {program.name for program in programs if program.nice} == {"mailsink", "tasks", "tasks-2"}
+
+
+@pytest.mark.parametrize(
+    ("secret", "who"),
+    [(ENCRYPTION_KEYS, {"api", "tasks", "tasks-2"}), (PROVIDER_KEY, {"provider", "tasks", "tasks-2"})],
+)
+def test_a_secret_is_told_only_to_who_works_with_it(tmp_path: Path, secret: str, who: set[str]) -> None:
+    """Nor does anybody inherit it from who has started the stack (OWASP ASVS 5, 13.3.2)."""
+    wiring = wiring_of(tmp_path)
+    assert {program.name for program in weir_programs(wiring) if secret in program.env} == who
+    assert secret not in wiring.environment
+
+
+def test_a_directory_of_an_older_release_gets_the_secrets_that_it_lacks_and_keeps_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(ENCRYPTION_KEYS)
+    (tmp_path / "secrets.json").write_text(json.dumps({"WEIR_ADMIN_PASSWORD": "of old"}))
+    first = credentials(tmp_path)
+    assert (first["WEIR_ADMIN_PASSWORD"], len(b64decode(first[ENCRYPTION_KEYS]))) == ("of old", 32)
+    assert credentials(tmp_path) == first
+    assert (tmp_path / "secrets.json").stat().st_mode & 0o777 == 0o600
 
 
 async def test_a_second_supervisor_on_the_same_directory_is_refused(tmp_path: Path) -> None:

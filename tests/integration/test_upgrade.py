@@ -1,5 +1,6 @@
 """A database of an earlier release: what it holds goes on to count after its schema has been brought up to date."""
 
+import hmac
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from hashlib import sha256
@@ -21,6 +22,7 @@ from infra.attempts import CommandContext
 from infra.codec import encode
 from infra.database import Database
 from infra.idempotency import Kept, find
+from infra.keys import Keys, generate
 from infra.schema import FOLDER, migrate, newest
 from infra.server_secret import ServerSecret
 from infra.settings import Settings
@@ -34,6 +36,7 @@ pytestmark = pytest.mark.anyio
 
 BEFORE_REFUNDS_AND_LANGUAGES = "0007"
 BEFORE_KEYED_FINGERPRINTS = "0011"
+BEFORE_WRAPPED_SECRETS = "0034"
 MAIL, ORDER = UUID(int=1), UUID(int=2)
 
 
@@ -185,3 +188,16 @@ async def test_digests_that_give_passwords_away_are_gone_after_the_upgrade(earli
         )
     async with brought_up_to_date(earlier) as database:
         assert await database.fetch("SELECT FROM commands") == []
+
+
+async def test_the_secrets_of_a_log_that_is_served_stay_the_same(earlier: str) -> None:
+    await _upgraded(earlier, BEFORE_WRAPPED_SECRETS)
+    key = generate()
+    async with connected(earlier) as connection:
+        await connection.execute("INSERT INTO log_head (shards) VALUES ($1)", SHARDS)
+        await connection.execute("INSERT INTO signing_keys VALUES ($1, $2)", key.kid, key.pem().decode())
+        secret: bytes = await connection.fetchval("SELECT secret FROM server_secret")
+    async with brought_up_to_date(earlier) as database:
+        assert (await Keys(database, WRAPPING).signing()).pem() == key.pem()
+        code = await ServerSecret(database, WRAPPING).mac(b"p", b"m")
+    assert code == hmac.digest(secret, b"p\0m", sha256)

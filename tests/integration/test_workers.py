@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from infra.settings import Settings
 from tests.builders import order_placed
+from tests.encryption import KEY
 from tests.integration.test_reactions import append
 from tests.mail_office import Office, mail_office
 from tests.smtp_stub import Turn
@@ -44,6 +45,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "DATABASE_URL": settings.database_url.get_secret_value(),
         "REDIS_URL": settings.redis_url.get_secret_value(),
         "WEIR_SMTP_URL": settings.smtp_url.get_secret_value(),
+        "WEIR_ENCRYPTION_KEYS": KEY,
         "WEIR_LEASE_SECONDS": "1",
         "WEIR_DRAIN_SECONDS": str(DRAIN_SECONDS),
     }
