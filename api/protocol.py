@@ -6,8 +6,8 @@ protocols (RFC 9110, 7.8: to be ignored), and clients that still send when they 
 
 import asyncio
 import re
-from collections.abc import Callable
-from typing import Any, Final
+from enum import Enum
+from typing import Final
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -15,19 +15,13 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from api.errors import Problem, problem_answer
 from api.middleware import LONGEST_HEADERS, LONGEST_TARGET, request_ids
 from api.rules import ALWAYS
+from api.transport import LINGER_SECONDS, Transport
 
 HEAD_SECONDS: Final = 10.0
 """From the first byte of a head, or from the beginning of the connection, until the head is complete."""
 
 LARGEST_HEAD: Final = 2 * (LONGEST_HEADERS + LONGEST_TARGET)
 """So much of a head is kept before it is complete; what is complete by then is measured by the edge."""
-
-MOST_HELD: Final = 64 * 1024
-"""So many bytes wait at most for what follows them in the same turn of the loop."""
-
-LINGER_SECONDS: Final = 10.0
-LINGER_BYTES: Final = 256 * 1024 * 1024
-"""How much is read away, and for how long, of what a client sends that was answered and is to go (RFC 9112, 9.6)."""
 
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 _METHOD: Final = re.compile(rb"(\r\n)*[!#$%&'*+.^_`|~0-9A-Za-z-]+ ")
@@ -39,67 +33,13 @@ class _Refused(Exception):
     """Raised from within the parser, which wraps it: the request is not taken."""
 
 
-class _Connection:
-    """A transport that closes only when the client has heard the answer: until then what it sends is read away.
+class _Phase(Enum):
+    """What the client is sending, or is to send next."""
 
-    What is written in one turn of the loop goes out together: an answer's head and its body, a call and a segment each,
-    cost server and client 30 µs more apart than joined.
-    """
-
-    __slots__ = ("_held", "_held_bytes", "_loop", "_owes", "_received", "_transport", "lingers")
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, owes: Callable[[], bool]) -> None:
-        self._transport = transport
-        self._loop = loop
-        self._owes = owes
-        self._held: list[bytes] = []
-        self._held_bytes = 0
-        self._received = 0
-        self.lingers = False
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def write(self, data: bytes) -> None:
-        """Send, at the end of this turn at the latest."""
-        if not self._held:
-            self._loop.call_soon(self._flush)
-        self._held.append(data)
-        self._held_bytes += len(data)
-        if self._held_bytes > MOST_HELD:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._held:
-            self._transport.write(b"".join(self._held))
-            self._held.clear()
-            self._held_bytes = 0
-
-    def is_closing(self) -> bool:
-        """Whether nothing more is to be said."""
-        return self.lingers or self._transport.is_closing()
-
-    def close(self) -> None:
-        """Close, at once only where the client owes nothing of its request."""
-        self._flush()
-        if self.lingers or self._transport.is_closing() or not self._owes():
-            self._transport.close()
-        else:
-            self.linger()
-
-    def linger(self) -> None:
-        """Say no more, and close when the client has, or has had its time."""
-        self._flush()
-        self.lingers = True
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
-        self._loop.call_later(LINGER_SECONDS, self._transport.close)
-
-    def discard(self, size: int) -> None:
-        """Something came that nobody reads."""
-        self._received += size
-        if self._received > LINGER_BYTES:
-            self._transport.close()
+    FIRST = "the first head of the connection"
+    HEAD = "a head, of which something has come"
+    BODY = "a body"
+    BETWEEN = "whatever it likes, or nothing"
 
 
 class _BehindHead:
@@ -134,10 +74,11 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin. A client that says nothing has as long as for a head."""
-        self._connection = _Connection(transport, self.loop, self._owes_a_body)
+        self._connection = Transport(transport, self.loop, self._owes_a_body)
         self._deaf = False
-        self._in_head = True
-        self._head_size = 0
+        self._phase = _Phase.FIRST
+        self._moved = False
+        self._framing = 0
         self._code: str | None = None
         self._deadline: asyncio.TimerHandle | None = None
         super().connection_made(self._connection)  # type: ignore[arg-type]
@@ -146,49 +87,85 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
         self._stop_waiting()
+        self._unset_keepalive_if_required()
+        self._connection.forget()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Parse what came."""
         if self._connection.lingers:
-            return self._connection.discard(len(data))
+            return self._connection.read_away(len(data))
         if self._deaf:
             return None
         self._unset_keepalive_if_required()
+        if self._is_late():
+            self._connection.read_away(len(data))
+        self._moved = False
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as offer:
             return self._take_up(data[offer.args[0] :])
         except httptools.HttpParserInvalidMethodError:
-            begins = self._head_size == 0 and _METHOD.match(data) is not None
+            begins = self._framing == 0 and _METHOD.match(data) is not None
             return self._refuse("not-implemented" if begins else "malformed-request")
         except httptools.HttpParserError:
             return self._refuse(self._code or "malformed-request")
-        if self._in_head or self._is_idle():
-            self._head_size += len(data)
-            if self._head_size > LARGEST_HEAD:
-                return self._refuse("headers-too-large")
-            self._await_head()
-        return None
+        return self._bound(len(data))
 
     def on_message_begin(self) -> None:
         """A head begins."""
-        self._in_head, self._head_size = True, 0
+        self._phase, self._moved = _Phase.HEAD, True
         super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header line. Trailers are left out, as any recipient may (RFC 9110, 6.5.1)."""
+        if self._phase is _Phase.HEAD:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """The head is complete. Raises for one that no request can have."""
-        self._in_head = False
+        self._phase = _Phase.BODY
         self._stop_waiting()
         self._code = self._unacceptable()
         if self._code is not None:
             raise _Refused
         super().on_headers_complete()
 
+    def on_body(self, body: bytes) -> None:
+        """A part of the body."""
+        self._moved = True
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
         """The body is complete; after an offer of another protocol that is not known yet."""
         if not self.parser.should_upgrade():
+            self._phase, self._moved = _Phase.BETWEEN, True
+            self._stop_waiting()
             super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """An answer is out. If some of its request has still to come, that is read away, within bounds."""
+        super().on_response_complete()
+        if self._is_late() and not self.transport.is_closing():
+            self._connection.begin_reading_away()
+            self._stop_waiting()
+            self._deadline = self.loop.call_later(LINGER_SECONDS, self._connection.end)
+
+    def _bound(self, size: int) -> None:
+        """Sees to it that what is waited for now has an end, and that what is kept of it has one, too.
+
+        What is no body (heads, chunks' sizes, trailers) is counted, as the parser keeps lines until they are complete.
+        """
+        self._framing = 0 if self._moved else self._framing + size
+        if self._framing > LARGEST_HEAD:
+            return self._refuse("headers-too-large")
+        if self._phase in (_Phase.FIRST, _Phase.HEAD) or (self._is_idle() and not self._moved):
+            return self._await_head()
+        if self._is_idle():
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+        return None
 
     def _should_upgrade(self) -> bool:
         """RFC 6455, 4.1: a WebSocket begins with a GET."""
@@ -234,15 +211,21 @@ class Protocol(HttpToolsProtocol):
         self._connection.linger()
 
     def _owes_a_body(self) -> bool:
-        cycle: RequestResponseCycle | None = self.cycle
-        if cycle is None or not cycle.more_body:
+        if self._phase is not _Phase.BODY:
             return False
         self.flow.resume_reading()
         return True
 
-    def _is_idle(self) -> bool:
+    def _has_answered(self) -> bool:
         cycle: RequestResponseCycle | None = self.cycle
-        return cycle is None or (cycle.response_complete and not cycle.more_body)
+        return cycle is not None and cycle.response_complete
+
+    def _is_late(self) -> bool:
+        """Whether a body comes after its answer."""
+        return self._phase is _Phase.BODY and self._has_answered()
+
+    def _is_idle(self) -> bool:
+        return self._phase is _Phase.BETWEEN and self._has_answered()
 
     def _await_head(self) -> None:
         if self._deadline is None:
@@ -255,7 +238,7 @@ class Protocol(HttpToolsProtocol):
 
     def _too_slow(self) -> None:
         self._deadline = None
-        if self._head_size:
+        if self._phase is _Phase.HEAD:
             self._refuse("request-timeout")
         else:
             self.transport.close()

@@ -13,6 +13,7 @@ from functools import partial
 from hashlib import sha256
 from typing import Final, cast
 
+import asyncpg
 import orjson
 from cryptography.hazmat.primitives.asymmetric.ec import (
     SECP256R1,
@@ -182,7 +183,7 @@ class Keys:
     async def _read(self) -> KeyRing:
         asked_at = asyncio.get_running_loop().time()
         async with self._database.acquire() as connection:
-            found: Sequence[Mapping[str, str]] = await connection.fetch(_LIVE, timeout=READ_SECONDS)
+            found = await connection.fetch(_LIVE, timeout=READ_SECONDS)
         if not found or any(row["wrapped"] is None for row in found):
             found = await self._settled()
         try:
@@ -199,7 +200,7 @@ class Keys:
         self._read_at = asked_at
         return self._ring
 
-    def _unwrapped(self, row: Mapping[str, str]) -> SigningKey:
+    def _unwrapped(self, row: asyncpg.Record) -> SigningKey:
         return unwrapped(row["kid"], row["wrapped"], self._wrapping)
 
     def _are_others(self, keys: Sequence[SigningKey]) -> bool:
@@ -208,7 +209,7 @@ class Keys:
         self.gone += not before.keys() <= self._known.keys()
         return [*before.values()] != keys
 
-    async def _settled(self) -> Sequence[Mapping[str, str]]:
+    async def _settled(self) -> list[asyncpg.Record]:
         """Makes the first key, unless there are keys in clear, which are wrapped by now.
 
         Of several processes that try at once, one does and the others find it.

@@ -19,9 +19,9 @@ from tests.write_side import eventually
 
 
 @asynccontextmanager
-async def serving(app: ASGIApp) -> AsyncIterator[int]:
+async def serving(app: ASGIApp, http: type[Protocol] = Protocol) -> AsyncIterator[int]:
     """Serves until the end of the block; gives the port."""
-    config = uvicorn.Config(app, port=0, log_config=None, access_log=False, server_header=False, http=Protocol)
+    config = uvicorn.Config(app, port=0, log_config=None, access_log=False, server_header=False, http=http)
     server = uvicorn.Server(config)
     running = asyncio.create_task(server.serve())
     try:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import orjson
 import pytest
 
-from api import protocol
+from api import protocol, transport
 from api.rules import Rules
 from infra.settings import Settings
 from tests.sample_edge import SampleEdge, sample_edge, with_state
@@ -207,7 +207,7 @@ async def test_who_sends_much_and_is_refused_hears_why(port: int) -> None:
 
 
 async def test_what_is_read_away_is_bounded(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "LINGER_BYTES", 1 << 20)
+    monkeypatch.setattr(transport, "LINGER_BYTES", 1 << 20)
     size = 1 << 30
 
     async def send_all(line: Line) -> None:

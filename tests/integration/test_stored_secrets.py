@@ -200,7 +200,8 @@ async def test_the_api_is_not_ready_while_it_cannot_sign_and_says_503(settings: 
         await revoke(database, ELSEWHERE, old.kid)
 
         async def unready() -> bool:
-            return (await api.get("/health/ready")).json()["missing"] == ["signing_keys"]
+            missing: list[str] = (await api.get("/health/ready")).json()["missing"]
+            return missing == ["signing_keys"]
 
         await eventually(unready, seconds=10)
         form = {"grant_type": "password", "username": "ada", "password": PASSWORD}

@@ -1,0 +1,89 @@
+"""The transport of a connection: what was said is heard before it closes, and no client is waited for without end."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+LINGER_SECONDS: Final = 10.0
+LINGER_BYTES: Final = 256 * 1024 * 1024
+"""How much is read away, and for how long, of what a client still sends when it has its answer (RFC 9112, 9.6)."""
+
+WRITE_SECONDS: Final = 30.0
+WRITE_BYTES: Final = 64 * 1024
+"""A client takes so much in so many seconds of what waits for it, or all that there is; else it is given up."""
+
+
+class Transport:
+    """asyncio's, within these bounds. ``owes`` tells whether the client has still to send some of its request."""
+
+    __slots__ = ("_loop", "_owes", "_read_away", "_said", "_transport", "_watch", "lingers")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, owes: Callable[[], bool]) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._owes = owes
+        self._read_away = 0
+        self._said = 0
+        self._watch: asyncio.TimerHandle | None = None
+        self.lingers = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Say it. Every answer passes here, also those that nobody waits for."""
+        self._said += len(data)
+        self._transport.write(data)
+        self._watch_the_reader()
+
+    def is_closing(self) -> bool:
+        """Whether nothing more is to be said."""
+        return self.lingers or self._transport.is_closing()
+
+    def close(self) -> None:
+        """Close, at once only where the client owes nothing of its request."""
+        if self.is_closing() or not self._owes():
+            self.end()
+        else:
+            self.linger()
+
+    def linger(self) -> None:
+        """Say no more, and close when the client has, or has had its time."""
+        self.lingers, self._read_away = True, 0
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        self._loop.call_later(LINGER_SECONDS, self.end)
+
+    def end(self) -> None:
+        """Close when what was said is on its way: a client that does not take it is given up here, too."""
+        self._transport.close()
+        self._watch_the_reader()
+
+    def begin_reading_away(self) -> None:
+        """From here on nobody wants what comes."""
+        self._read_away = 0
+
+    def read_away(self, size: int) -> None:
+        """Something came that nobody wants."""
+        self._read_away += size
+        if self._read_away > LINGER_BYTES:
+            self._transport.abort()
+
+    def forget(self) -> None:
+        """The connection is no more."""
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+
+    def _watch_the_reader(self) -> None:
+        """One timer, however much is written. To close waits for the reader as well, and has no bound of its own."""
+        if self._watch is None and (waiting := self._transport.get_write_buffer_size()):
+            self._watch = self._loop.call_later(WRITE_SECONDS, self._look_at_the_reader, self._said - waiting)
+
+    def _look_at_the_reader(self, taken_before: int) -> None:
+        self._watch = None
+        waiting = self._transport.get_write_buffer_size()
+        if waiting and self._said - waiting - taken_before < WRITE_BYTES:
+            self._transport.abort()
+        else:
+            self._watch_the_reader()
