@@ -109,7 +109,6 @@ async def _proofs(
 ) -> Mapping[type, Any]:
     """What tells who asks: tokens and the keys that sign them, API keys, and what has ended before its time."""
     signing_keys = SigningKeys(database, wrapping)
-    await signing_keys.ring()
     api_keys = ApiKeys(database, partial(_allowed, database, handler))
     stack.push_async_callback(api_keys.close)
     await revocations.look()

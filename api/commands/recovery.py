@@ -111,12 +111,12 @@ async def ask_for_reset(
     """Have a link mailed by which a new password can be chosen within the hour.
 
     The answer is the same, and comes as soon, whether or not there is such an account: it is looked for afterwards, for
-    certain. Nor does it tell whether an `Idempotency-Key` was used before; repeated under one, the address gets one
-    mail a day.
+    certain. Nor does it tell whether an `Idempotency-Key` was used before; repeated under one and from the same place,
+    the address gets one mail a day.
     """
     with suppress(InvalidValue):  # nobody's address: there is nothing to look for
         key = email_key(body.email)
-        context = await commands.speaking_for(None, keys="reset").conditions()
+        context = await commands.speaking_for(None, keys="reset").conditions_from_here()
         wish = await reset_wishes.keep(database, key, context)
         with suppress(TooBusy):  # then a worker looks into it, when the lease is over
             background.start(reset_wishes.look_into(database, commands.handler, wish))

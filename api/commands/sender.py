@@ -9,6 +9,7 @@ from starlette.types import Scope
 
 from api.answers import Receipt
 from api.auth import invalid_token
+from api.clients import source_of
 from api.context import RequestContext, context_of, digest_of, note_commit
 from api.deps import opened
 from domain.accounts import ACCOUNTS
@@ -144,6 +145,18 @@ class Sender:
             fingerprint=await self._fingerprint() if context.idempotency_key is not None else b"",
             if_match=context.if_match,
         )
+
+    async def conditions_from_here(self) -> CommandContext:
+        """The conditions of a request by nobody about somebody else, perhaps: its key is that of who sent it alone.
+
+        Anybody may know of whom it speaks, and guess at keys. Whoever sends it is known by nothing but the source, and
+        neither that nor the key is kept as it is.
+        """
+        context = await self.conditions()
+        if context.idempotency_key is None:
+            return context
+        sent = f"{source_of(self._scope)}\0{context.idempotency_key}".encode()
+        return context._replace(idempotency_key=(await self._secret.mac(b"key from a source", sent)).hex())
 
     async def _fingerprint(self) -> bytes:
         """What is kept of the request. A plain digest of what can be guessed would tell whoever reads the table."""

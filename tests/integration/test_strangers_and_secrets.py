@@ -1,8 +1,10 @@
 """What an idempotency key must not give away: a stranger's answer, and what only a slow hash may compare."""
 
+import asyncio
 import hmac
 from collections.abc import AsyncIterator
 from hashlib import sha256
+from ipaddress import IPv4Network
 from typing import Any
 
 import httpx2
@@ -17,13 +19,18 @@ from tests.command_routes import Asked
 from tests.encryption import WRAPPING
 from tests.house import ANOTHER, PASSWORD
 from tests.proxy import proxy_before
+from tests.write_side import eventually
 
 pytestmark = pytest.mark.anyio
+
+THERE = "198.51.100.7"
+"""Another address than that of who asks without saying from where."""
 
 
 @pytest.fixture
 async def api(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
-    async with api_client(settings.model_copy(update={"log_level": "critical"})) as client:
+    told = {"log_level": "critical", "trusted_proxies": (IPv4Network("127.0.0.0/8"),)}
+    async with api_client(settings.model_copy(update=told)) as client:
         yield client
 
 
@@ -34,9 +41,13 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
     await database.close()
 
 
-def registration(name: str = "ada", **changed: str) -> Asked:
+def registration(name: str = "ada", *, at: str = "", **changed: str) -> Asked:
     body = {"email": f"{name}@example.org", "username": name, "password": PASSWORD, **changed}
-    return Asked(method="POST", path="/v1/accounts", body=body, status=201)
+    return Asked(method="POST", path="/v1/accounts", body=body, headers=coming_from(at), status=201)
+
+
+def coming_from(address: str) -> dict[str, str]:
+    return {"x-forwarded-for": address} if address else {}
 
 
 async def signed_in(api: httpx2.AsyncClient, name: str = "ada", password: str = PASSWORD) -> dict[str, str]:
@@ -52,17 +63,36 @@ def code(answer: httpx2.Response) -> tuple[int, str]:
 # --- Strangers -------------------------------------------------------------------------------------------------------
 
 
-async def test_two_strangers_may_use_the_same_key(api: httpx2.AsyncClient) -> None:
-    answers = [await registration(name).send(api, "1") for name in ("ada", "bea")]
+@pytest.mark.parametrize("elsewhere", ["", THERE], ids=["from one address", "from two"])
+async def test_two_strangers_may_use_the_same_key(api: httpx2.AsyncClient, elsewhere: str) -> None:
+    answers = [await registration(name, at=at).send(api, "1") for name, at in (("ada", ""), ("bea", elsewhere))]
     assert [answer.status_code for answer in answers] == [201, 201]
     assert len({answer.json()["id"] for answer in answers}) == 2
     again = await registration("bea").send(api, "1")
     assert (again.json(), again.headers["idempotency-replayed"]) == (answers[1].json(), "true")
 
 
-async def test_who_guesses_email_and_key_is_not_told_the_answer_of_who_registered(api: httpx2.AsyncClient) -> None:
+async def test_two_strangers_at_once_with_one_key_do_not_stand_in_each_others_way(api: httpx2.AsyncClient) -> None:
+    names = ("ada", "bea", "cid")
+    answers = await asyncio.gather(*(registration(name).send(api, "1") for name in names))
+    assert [answer.status_code for answer in answers] == [201] * 3
+    assert len({answer.json()["id"] for answer in answers}) == 3
+
+
+async def test_who_has_moved_on_meanwhile_is_told_its_own_answer_again(api: httpx2.AsyncClient) -> None:
+    """Telephones change their addresses; a registration is known by its email and its password."""
     first = await registration().send(api, "1")
-    guess = await registration(password="a guess that is wrong").send(api, "1")
+    again = await registration(at=THERE).send(api, "1")
+    assert (again.status_code, again.json()) == (201, first.json())
+    assert again.headers["idempotency-replayed"] == "true"
+
+
+@pytest.mark.parametrize("at", ["", THERE], ids=["from the same address", "from another"])
+async def test_who_guesses_email_and_key_is_not_told_the_answer_of_who_registered(
+    api: httpx2.AsyncClient, at: str
+) -> None:
+    first = await registration().send(api, "1")
+    guess = await registration(at=at, password="a guess that is wrong").send(api, "1")
     assert code(guess) == (422, "idempotency-key-reused")
     assert first.json()["id"] not in guess.text
     assert await signed_in(api, password="a guess that is wrong") == {}
@@ -81,6 +111,33 @@ async def test_a_stranger_cannot_use_up_the_keys_of_an_account(api: httpx2.Async
     assert (await asked.send(api, "k")).status_code == 202
     mine = Asked(method="PATCH", path="/v1/me", body={"bio": "mine"}, headers=await signed_in(api))
     assert (await mine.send(api, "k")).status_code == 200
+
+
+async def resets_of(database: Database) -> int:
+    """How many mails with a link to a new password are owed to anybody, when all wishes have been looked into."""
+
+    async def looked_into() -> bool:
+        return await database.fetch("SELECT FROM reset_wishes") == []
+
+    await eventually(looked_into)
+    return len(await database.fetch("SELECT FROM events WHERE type = 'account.password_reset_requested'"))
+
+
+@pytest.mark.parametrize("email", ["ada@example.org", "ADA@example.org"])
+async def test_a_stranger_cannot_use_up_the_key_under_which_somebody_asks_for_a_reset(
+    api: httpx2.AsyncClient, database: Database, email: str
+) -> None:
+    """Who knows the address and guesses the key has a mail sent to its owner, and keeps none from being sent."""
+    await registration().send(api, "r")
+
+    async def ask(email: str, at: str) -> int:
+        asked = Asked(method="POST", path="/v1/auth/password-reset", body={"email": email}, headers=coming_from(at))
+        assert (await asked.send(api, "1")).status_code == 202
+        return await resets_of(database)
+
+    assert await ask(email, THERE) == 1
+    assert await ask("ada@example.org", "") == 2
+    assert await ask("ada@example.org", "") == 2, "repeated by the same one it is the same wish"
 
 
 # --- Secrets ---------------------------------------------------------------------------------------------------------
