@@ -178,6 +178,9 @@ async def test_a_payment_counts_once_and_only_with_its_signature(api: Shop) -> N
     assert await pay(api, payment(order, amount={"amount": "1.00", "currency": "EUR"})) == (409, "payment-mismatch")
     assert await api.stored() == before
     assert await asyncio.gather(*[pay(api, body) for _ in range(5)]) == [(200, "")] * 5
+    stored, other = await api.stored(), {"amount": "1.00", "currency": "EUR"}
+    assert await pay(api, payment(order, amount=other)) == (409, "payment-mismatch"), "the one that has paid it, too"
+    assert await api.stored() == stored
     rows = await api.database.fetch("SELECT type FROM events WHERE stream_id = $1 ORDER BY version", order["id"])
     assert [row["type"] for row in rows] == ["order.placed", "order.paid"]
 
