@@ -55,9 +55,8 @@ class Transport:
         self._loop.call_later(LINGER_SECONDS, self.end)
 
     def end(self) -> None:
-        """Close when what was said is on its way: a client that does not take it is given up here, too."""
+        """Close when what was said is on its way: a transport waits for that without end, so it is still watched."""
         self._transport.close()
-        self._watch_the_reader()
 
     def begin_reading_away(self) -> None:
         """From here on nobody wants what comes."""
@@ -76,7 +75,7 @@ class Transport:
             self._watch = None
 
     def _watch_the_reader(self) -> None:
-        """One timer, however much is written. To close waits for the reader as well, and has no bound of its own."""
+        """One timer, however much is written."""
         if self._watch is None and (waiting := self._transport.get_write_buffer_size()):
             self._watch = self._loop.call_later(WRITE_SECONDS, self._look_at_the_reader, self._said - waiting)
 
