@@ -23,6 +23,7 @@ HEAD_SECONDS: Final = 10.0
 LARGEST_HEAD: Final = 2 * (LONGEST_HEADERS + LONGEST_TARGET)
 """So much of a head is kept before it is complete; what is complete by then is measured by the edge."""
 
+_VERSIONS: Final = frozenset({"1.0", "1.1"})
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 _METHOD: Final = re.compile(rb"(\r\n)*[!#$%&'*+.^_`|~0-9A-Za-z-]+ ")
 
@@ -117,11 +118,6 @@ class Protocol(HttpToolsProtocol):
         self._phase, self._moved = _Phase.HEAD, True
         super().on_message_begin()
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A header line. Trailers are left out, as any recipient may (RFC 9110, 6.5.1)."""
-        if self._phase is _Phase.HEAD:
-            super().on_header(name, value)
-
     def on_headers_complete(self) -> None:
         """The head is complete. Raises for one that no request can have."""
         self._phase = _Phase.BODY
@@ -130,6 +126,7 @@ class Protocol(HttpToolsProtocol):
         if self._code is not None:
             raise _Refused
         super().on_headers_complete()
+        self.headers = self.headers.copy()  # trailers are no headers of the request (RFC 9110, 6.5.1)
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
@@ -184,15 +181,13 @@ class Protocol(HttpToolsProtocol):
         return self.data_received(rest) if rest else None
 
     def _unacceptable(self) -> str | None:
-        match self.parser.get_http_version():
-            case "1.0" | "1.1":
-                pass
-            case "0.9":
-                return "malformed-request"
-            case _:
-                return "version-not-supported"
+        version = self.parser.get_http_version()
+        if version not in _VERSIONS:
+            return "malformed-request" if version == "0.9" else "version-not-supported"
+        if b"transfer-encoding" not in dict(self.headers):
+            return None
         codings = [value.strip().lower() for name, value in self.headers if name == b"transfer-encoding"]
-        return "not-implemented" if codings not in ([], [b"chunked"]) else None  # RFC 9112, 6.1
+        return "not-implemented" if codings != [b"chunked"] else None  # RFC 9112, 6.1
 
     def _refuse(self, code: str) -> None:
         """Say why, if the line is free for it, and close."""

@@ -50,7 +50,7 @@ class Rules:
 
     def dressed(self, headers: Headers, method: str, asked: Mapping[bytes, bytes]) -> Headers:
         """An answer's headers with what every answer says. An answer that says nothing of caches must not be kept."""
-        named = {name for name, _ in headers}
+        named = dict(headers)
         dressed = [*headers, *[header for header in self.always if header[0] not in named]]
         if self.cors is not None:
             return [*dressed, *self.cors.headers(asked), _VARIES_BOTH if method in _READS else _VARIES_BY_ORIGIN]

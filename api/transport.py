@@ -8,20 +8,29 @@ LINGER_SECONDS: Final = 10.0
 LINGER_BYTES: Final = 256 * 1024 * 1024
 """How much is read away, and for how long, of what a client still sends when it has its answer (RFC 9112, 9.6)."""
 
+MOST_HELD: Final = 64 * 1024
+"""So many bytes wait at most for what follows them in the same turn of the loop."""
+
 WRITE_SECONDS: Final = 30.0
 WRITE_BYTES: Final = 64 * 1024
 """A client takes so much in so many seconds of what waits for it, or all that there is; else it is given up."""
 
 
 class Transport:
-    """asyncio's, within these bounds. ``owes`` tells whether the client has still to send some of its request."""
+    """asyncio's, within these bounds. ``owes`` tells whether the client has still to send some of its request.
 
-    __slots__ = ("_loop", "_owes", "_read_away", "_said", "_transport", "_watch", "lingers")
+    What is written in one turn of the loop goes out together: a system call and a segment for an answer's head, and again
+    for its body, are dearer than anything else on a request's way.
+    """
+
+    __slots__ = ("_held", "_held_bytes", "_loop", "_owes", "_read_away", "_said", "_transport", "_watch", "lingers")
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, owes: Callable[[], bool]) -> None:
         self._transport = transport
         self._loop = loop
         self._owes = owes
+        self._held: list[bytes] = []
+        self._held_bytes = 0
         self._read_away = 0
         self._said = 0
         self._watch: asyncio.TimerHandle | None = None
@@ -31,10 +40,21 @@ class Transport:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """Say it. Every answer passes here, also those that nobody waits for."""
-        self._said += len(data)
-        self._transport.write(data)
-        self._watch_the_reader()
+        """Say it, at the end of this turn at the latest. Every answer passes here, also those that nobody waits for."""
+        if not self._held:
+            self._loop.call_soon(self._flush)
+        self._held.append(data)
+        self._held_bytes += len(data)
+        if self._held_bytes > MOST_HELD:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._held:
+            self._said += self._held_bytes
+            self._transport.write(b"".join(self._held))
+            self._held.clear()
+            self._held_bytes = 0
+            self._watch_the_reader()
 
     def is_closing(self) -> bool:
         """Whether nothing more is to be said."""
@@ -49,6 +69,7 @@ class Transport:
 
     def linger(self) -> None:
         """Say no more, and close when the client has, or has had its time."""
+        self._flush()
         self.lingers, self._read_away = True, 0
         if self._transport.can_write_eof():
             self._transport.write_eof()
@@ -56,6 +77,7 @@ class Transport:
 
     def end(self) -> None:
         """Close when what was said is on its way: a transport waits for that without end, so it is still watched."""
+        self._flush()
         self._transport.close()
 
     def begin_reading_away(self) -> None:

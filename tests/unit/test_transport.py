@@ -1,10 +1,11 @@
 """The rate at which a client has to read: by what it has taken, whatever is written meanwhile."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from api.transport import LINGER_BYTES, WRITE_BYTES, WRITE_SECONDS, Transport
+from api.transport import LINGER_BYTES, MOST_HELD, WRITE_BYTES, WRITE_SECONDS, Transport
 from tests.virtual_clock import VirtualClock
 
 pytestmark = pytest.mark.anyio
@@ -15,9 +16,11 @@ class Buffered:
 
     def __init__(self) -> None:
         self.waiting = 0
+        self.writes: list[bytes] = []
         self.closing = self.aborted = False
 
     def write(self, data: bytes) -> None:
+        self.writes.append(data)
         self.waiting += len(data)
 
     def get_write_buffer_size(self) -> int:
@@ -64,9 +67,34 @@ async def test_so_much_is_to_be_taken_in_so_much_time(
         assert below.aborted == given_up
 
 
+async def test_what_is_written_in_one_turn_of_the_loop_goes_out_together(transport: Transport, below: Buffered) -> None:
+    transport.write(b"head ")
+    transport.write(b"body")
+    assert below.writes == []
+    await asyncio.sleep(0)
+    assert below.writes == [b"head body"]
+    transport.write(b"part")
+    await asyncio.sleep(0)
+    assert below.writes == [b"head body", b"part"]
+
+
+async def test_no_more_than_so_much_is_held_back(transport: Transport, below: Buffered) -> None:
+    transport.write(bytes(MOST_HELD))
+    assert below.writes == []
+    transport.write(b"x")
+    assert list(map(len, below.writes)) == [MOST_HELD + 1]
+
+
+async def test_what_was_said_goes_out_before_the_connection_closes(transport: Transport, below: Buffered) -> None:
+    transport.write(b"the end")
+    transport.close()
+    assert (below.writes, below.closing) == ([b"the end"], True)
+
+
 async def test_or_all_that_there_is(transport: Transport, below: Buffered, clock: VirtualClock) -> None:
     for _ in range(3):
         transport.write(b"a little")
+        await asyncio.sleep(0)
         below.waiting = 0
         clock.pass_time(WRITE_SECONDS)
     assert not below.aborted
@@ -76,8 +104,10 @@ async def test_what_is_written_meanwhile_is_nothing_that_was_taken(
     transport: Transport, below: Buffered, clock: VirtualClock
 ) -> None:
     transport.write(b"x")
+    await asyncio.sleep(0)
     for _ in range(int(WRITE_SECONDS)):
         transport.write(bytes(WRITE_BYTES))
+        await asyncio.sleep(0)
         clock.pass_time(1)
     assert below.aborted
 
@@ -86,6 +116,7 @@ async def test_a_connection_that_is_no_more_is_not_watched(
     transport: Transport, below: Buffered, clock: VirtualClock
 ) -> None:
     transport.write(b"x")
+    await asyncio.sleep(0)
     transport.forget()
     clock.pass_time(WRITE_SECONDS)
     assert not below.aborted
