@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: install demo up test check bench lock audit sbom clean
+.PHONY: install demo up test fuzz check bench lock audit sbom clean
 
 install: $(VENV)/.installed
 
@@ -21,6 +21,9 @@ up: install              ## every process on this machine, until Ctrl-C
 
 test: install
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+
+fuzz: install            ## ten times as many odd requests as the tests send, and others each time
+	$(BIN)/python -m pytest --hypothesis-profile=fuzz tests/integration/test_openapi.py $(ARGS)
 
 check: install
 	$(BIN)/ruff check .

@@ -26,8 +26,8 @@ METADATA: Final[dict[str, Any]] = {
     ],
 }
 
-_ANYWHERE: Final = (400, 401, 403, 404, 405, 414, 421, 422, 429, 431, 500, 503)
-_WITH_BODY: Final = (408, 409, 412, 413, 415)
+_ANYWHERE: Final = (400, 401, 403, 404, 405, 408, 414, 421, 422, 429, 431, 500, 501, 503, 505)
+_WITH_BODY: Final = (409, 412, 413, 415)
 
 _PROBLEM: Final = {
     "title": "Problem",
@@ -102,12 +102,21 @@ def _describe(method: str, operation: dict[str, Any], *, keyed: bool) -> None:
         titles = [kind.title for kind in STATUS.values() if kind.status == status]
         responses[str(status)] = {"description": " · ".join(titles), "content": problem}
     responses["429"]["headers"] = _LIMIT_HEADERS
+    _plain(operation.get("requestBody", {}))
     if writes and keyed:
         _describe_write(responses)
         operation.setdefault("parameters", []).extend(_WRITE_HEADERS)
     elif not writes:
         responses["304"] = {"description": "Not modified: the client's copy is good."}
         operation.setdefault("parameters", []).extend(_READ_HEADERS)
+
+
+def _plain(body: dict[str, Any]) -> None:
+    """A body that may be left out is told as that, and not as one that may be ``null``."""
+    for content in body.get("content", {}).values():
+        match content["schema"].get("anyOf"):
+            case [schema, {"type": "null"}]:
+                content["schema"] = schema
 
 
 def _describe_write(responses: dict[str, Any]) -> None:

@@ -11,13 +11,38 @@ from pydantic_core import CoreSchema, PydanticCustomError
 from domain.values import is_visible
 from infra.bodies import Body, MoneyBody
 
-__all__ = ["Body", "Line", "MoneyBody", "Name", "NoBody", "Params", "ReceiptDocument", "Secret", "secrets_of"]
+__all__ = [
+    "Body",
+    "Changes",
+    "Line",
+    "MoneyBody",
+    "Name",
+    "NoBody",
+    "Params",
+    "ReceiptDocument",
+    "Secret",
+    "secrets_of",
+]
 
 _SOUNDS_SECRET: Final = re.compile(r"password|passphrase|secret|token|credential|(^|_)(pin|otp)(_|$)")
 
 
 class NoBody(Body):
     """What a command without fields takes: nothing, or an empty object."""
+
+
+def _without_defaults(schema: dict[str, Any]) -> None:
+    for told in schema.get("properties", {}).values():
+        told.pop("default", None)
+
+
+class Changes(Body):
+    """What is to change of something: what is left out stays as it is.
+
+    So the document tells no default of any field: clients that are generated from it send defaults along.
+    """
+
+    model_config = ConfigDict(json_schema_extra=_without_defaults)
 
 
 class Params(BaseModel):

@@ -19,6 +19,7 @@ from infra.settings import Settings
 
 # The same examples in every run: what fails, fails again. Others are looked for by --hypothesis-profile=explore.
 examples.register_profile("same", max_examples=20, deadline=None, database=None, derandomize=True)
+examples.register_profile("fuzz", max_examples=200, deadline=None, print_blob=True)
 examples.register_profile("explore", max_examples=1000, deadline=None, print_blob=True)
 examples.load_profile("same")
 

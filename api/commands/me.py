@@ -15,7 +15,7 @@ from api.commands.sender import Sender, recall
 from api.context import Principal
 from api.deps import opened
 from api.endpoint import router
-from api.schemas import Body, Secret
+from api.schemas import Body, Changes, Secret
 from domain.accounts import (
     ACCOUNTS,
     LONGEST_BIO,
@@ -54,7 +54,7 @@ Postgres = Annotated[Database, Depends(opened(Database))]
 Hasher = Annotated[Passwords, Depends(opened(Passwords))]
 
 
-class MyChanges(Body):
+class MyChanges(Changes):
     """What is to change; a field that is left out stays as it is. ``null`` takes back what was said."""
 
     username: Username = ""

@@ -52,7 +52,7 @@ Buyer = Annotated[Principal, Depends(require("orders:write"))]
 Manager = Annotated[Sender, Depends(acting(MANAGE))]
 
 
-class Item(Body):
+class ItemBody(Body):
     """So many pieces of a product."""
 
     product_id: Id
@@ -74,7 +74,7 @@ class AddressBody(Body):
 class OrderBody(Body):
     """What is ordered; each product once."""
 
-    items: list[Item] = Field(min_length=1, max_length=MOST_LINES)
+    items: list[ItemBody] = Field(min_length=1, max_length=MOST_LINES)
     shipping_address: AddressBody | None = None
 
 

@@ -12,7 +12,7 @@ from api.commands.authority import acting
 from api.commands.sender import Sender
 from api.endpoint import router
 from api.ids import new_id
-from api.schemas import Body, MoneyBody
+from api.schemas import Body, Changes, MoneyBody
 from domain.catalogue import PRODUCTS, ChangeSku, DescribeProduct, DiscontinueProduct, RepriceProduct
 from domain.errors import DoesNotExist
 from domain.inventory import INVENTORY, LONGEST_REASON, ChangeStock
@@ -37,7 +37,7 @@ routes = router(tags=["catalogue"])
 Catalogue = Annotated[Sender, Depends(acting("catalogue:write"))]
 
 
-class ProductChanges(Body):
+class ProductChanges(Changes):
     """What is to change; a field that is left out stays as it is."""
 
     sku: Sku = ""

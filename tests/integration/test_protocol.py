@@ -30,6 +30,10 @@ OFFERS = {
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
     "TLS/1.0": b"Host: t\r\nConnection: upgrade\r\nUpgrade: TLS/1.0\r\n",
     "Go net/http": b"Host: t\r\nUser-Agent: Go-http-client/1.1\r\nAccept-Encoding: gzip\r\n",
+    "undici": b"host: t\r\nconnection: keep-alive\r\naccept: */*\r\naccept-language: *\r\nsec-fetch-mode: cors\r\n"
+    b"user-agent: node\r\naccept-encoding: gzip, deflate\r\n",
+    "httpx": b"Host: t\r\nAccept: */*\r\nAccept-Encoding: gzip, deflate\r\nConnection: keep-alive\r\n"
+    b"User-Agent: python-httpx/0.28.1\r\n",
 }
 JSON = b"Content-Type: application/json\r\n"
 WHOLE = JSON + b"Content-Length: %d\r\n\r\n" % len(GOOD), GOOD
@@ -88,6 +92,14 @@ async def test_a_request_without_a_body_is_answered_whatever_it_offers(line: Lin
     if b"websocket" in offer:
         return
     await line.say(GET.replace(b"Host: t\r\n", offer) + GET)
+    assert [await heard(line) for _ in range(2)] == ["200"] * 2
+
+
+async def test_go_that_asks_first_is_told_to_go_on(line: Line) -> None:
+    asks = b"Host: t\r\nUser-Agent: Go-http-client/1.1\r\nExpect: 100-continue\r\nAccept-Encoding: gzip\r\n"
+    await line.say(SHIP + asks + WHOLE[0])
+    assert await heard(line) == "100"
+    await line.say(WHOLE[1] + GET)
     assert [await heard(line) for _ in range(2)] == ["200"] * 2
 
 

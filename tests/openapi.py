@@ -1,0 +1,91 @@
+"""What the OpenAPI document tells of each operation, and the rule that no answer is one that it does not tell of."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from api.errors import STATUS
+
+PROBLEM: Final = "application/problem+json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """An answer: header names in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def media(self) -> str:
+        """Its media type."""
+        return self.headers.get("content-type", "").partition(";")[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """One method of one path."""
+
+    method: str
+    path: str
+    told: Mapping[str, Any]
+    schemas: Mapping[str, Any]
+
+    @property
+    def media(self) -> list[str]:
+        """What kinds of body it takes."""
+        return list(self.told.get("requestBody", {}).get("content", {}))
+
+    def parameters(self, place: str) -> list[str]:
+        """The names of those in the path, the query or the headers."""
+        return [each["name"] for each in self.told.get("parameters", ()) if each["in"] == place]
+
+    def fields(self) -> list[str]:
+        """The names that stand in its body, at any depth."""
+        return sorted(set(self._names(self.told.get("requestBody", {}), set())))
+
+    def _names(self, part: Any, seen: set[str]) -> Iterator[str]:
+        if isinstance(part, list):
+            for each in part:
+                yield from self._names(each, seen)
+        if not isinstance(part, dict):
+            return
+        name = str(part.get("$ref", "")).rpartition("/")[2]
+        if name and name not in seen:
+            seen.add(name)
+            yield from self._names(self.schemas[name], seen)
+        yield from part.get("properties", {})
+        for each in part.values():
+            yield from self._names(each, seen)
+
+    def assert_told(self, reply: Reply) -> None:
+        """The document tells of this answer; nothing failed on our side; a refusal is a problem with a known code."""
+        responses = self.told["responses"]
+        assert str(reply.status) in responses, f"{self.method} {self.path}: {reply.status} {reply.body[:300]!r}"
+        kinds = list(responses[str(reply.status)].get("content", {}))
+        if reply.body:
+            assert reply.media in kinds, (self.method, self.path, reply.status, reply.media)
+        if reply.status >= 400:
+            assert_problem(reply)
+
+
+def assert_problem(reply: Reply) -> None:
+    """In the form of all problems, with a known code, and not one of our own faults."""
+    assert reply.media == PROBLEM, (reply.status, reply.media, reply.body[:300])
+    problem = orjson.loads(reply.body)
+    assert STATUS[problem["code"]].status == problem["status"] == reply.status, problem
+    assert problem["request_id"] == reply.headers["x-request-id"]
+    assert reply.status < 500 or problem["code"] in ("not-yet-visible", "not-implemented"), problem
+
+
+def operations(document: Mapping[str, Any]) -> list[Operation]:
+    """All that the document describes."""
+    schemas = document["components"]["schemas"]
+    return [
+        Operation(method=method.upper(), path=path, told=told, schemas=schemas)
+        for path, methods in document["paths"].items()
+        for method, told in methods.items()
+    ]
