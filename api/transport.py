@@ -19,8 +19,8 @@ WRITE_BYTES: Final = 64 * 1024
 class Transport:
     """asyncio's, within these bounds. ``owes`` tells whether the client has still to send some of its request.
 
-    What is written in one turn of the loop goes out together: a system call and a segment for an answer's head, and again
-    for its body, are dearer than anything else on a request's way.
+    What is written in one turn of the loop goes out together: a system call and a segment for an answer's head, and
+    again for its body, are dearer than anything else on a request's way.
     """
 
     __slots__ = ("_held", "_held_bytes", "_loop", "_owes", "_read_away", "_said", "_transport", "_watch", "lingers")
