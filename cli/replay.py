@@ -1,227 +1,159 @@
-"""``weir replay NAME``: rebuilds a read model from the log, beside the one that serves, and switches over."""
+"""``weir replay NAME…``: has read models rebuilt from the log, beside those that serve, and watches.
+
+The wish is a row in Postgres. A projections worker fulfils it; where none takes it, the command does.
+"""
 
 import asyncio
-import multiprocessing
-import os
-import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from multiprocessing.connection import Connection as Pipe
-from multiprocessing.connection import wait
-from multiprocessing.process import BaseProcess
-from time import monotonic
-from typing import Annotated, Any
+from contextlib import suppress
+from typing import Annotated, Any, Final
 
 import typer
-import uvloop
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from cli.database import echo_failure
+from cli.watching import Show, shown
 from infra import schema
-from infra.database import Connection, Database, answering, close, connect
-from infra.embedded.launch import die_with
-from infra.errors import AWAY, Unavailable, UnknownSchema
-from infra.log import Log, identify
+from infra.database import Database, answering, close, connect
+from infra.due_work import persisted
+from infra.endings import end
+from infra.errors import AWAY, UnknownSchema
+from infra.log import identify
+from infra.postgres_errors import PASSING
 from infra.settings import Settings
 from projections.all import PROJECTIONS
 from projections.declaration import Projection
 from projections.generations import install
-from projections.rebuild import Building, Busy, Share, Switched, announce, begin, build, finish, shares
+from projections.rebuild import wishes
+from projections.rebuild.fulfilling import fulfil
+from projections.rebuild.wishes import Report, Standing
+from workers.rebuilds import asked_by, wake
 
-PLAIN_SECONDS = 2.0
-"""How often a line is printed where there is no terminal."""
+LOOK_SECONDS: Final = 0.25
+TAKEN_SECONDS: Final = 3.0
+"""How long a worker is given to take a wish that is nobody's."""
+PATIENCE_SECONDS: Final = 60.0
+"""How long Postgres may be away while the command watches."""
+INTERRUPTED: Final = "it was interrupted where it was carried out"
+
+
+class NotRebuilt(Exception):
+    """The wish came to nothing; the text says why."""
 
 
 def register(app: typer.Typer) -> None:
     """Add ``weir replay``."""
-    app.command("replay", help="Rebuild a read model from the log.")(replay)
+    app.command("replay", help="Rebuild read models from the log.")(replay)
 
 
 def replay(
-    name: Annotated[str, typer.Argument(help=f"One of: {', '.join(PROJECTIONS)}.")],
+    names: Annotated[list[str], typer.Argument(metavar="NAME…", help=f"Of: {', '.join(PROJECTIONS)}.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Rebuild a read model from the log, while it serves. Readers are switched over when the new one is complete."""
-    projection = PROJECTIONS.get(name)
-    if projection is None:
-        raise typer.BadParameter(f"no read model is called {name}; there are: {', '.join(PROJECTIONS)}")
+    """Rebuild read models from the log, while they serve. Readers are switched over when a new one is complete."""
+    for name in names:
+        if name not in PROJECTIONS:
+            raise typer.BadParameter(f"no read model is called {name}; there are: {', '.join(PROJECTIONS)}")
+    told = ", ".join(names)
     if not yes and sys.stdin.isatty():
-        typer.confirm(f"Rebuild {name} from the log? It goes on serving meanwhile.", abort=True)
+        typer.confirm(f"Rebuild {told} from the log? It goes on serving meanwhile.", abort=True)
     try:
-        _replay(projection, Settings())
-    except Busy:
-        typer.echo(f"nothing was changed: {name} is being rebuilt already", err=True)
+        asyncio.run(_replay([PROJECTIONS[name] for name in names], Settings()))
+    except NotRebuilt as error:
+        typer.echo(f"nothing was changed: {error}", err=True)
         raise typer.Exit(1) from None
-    except (*AWAY, UnknownSchema) as error:
+    except (*AWAY, TimeoutError, UnknownSchema) as error:
         echo_failure(error)
         raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
 
 
-def _replay(projection: Projection[Any], settings: Settings) -> None:
-    started = monotonic()
-    # The loop stands still while the builders are forked, and its one connection holds the right to rebuild.
-    with asyncio.Runner() as runner:
-        session, log, building = runner.run(_begin(projection, settings))
-        try:
-            with answering(session, writes=False):
-                parts = runner.run(shares(session, building, os.cpu_count() or 1))
-                read, rows = _build_all(building, settings, parts)
-            with answering(session, writes=True):
-                switched = runner.run(finish(session, building))
-            runner.run(announce(settings.redis_url, log, building))
-        finally:
-            runner.run(close(session))
-    _tell(projection, read, rows, switched, monotonic() - started)
-
-
-async def _begin(projection: Projection[Any], settings: Settings) -> tuple[Connection, Log, Building]:
+async def _replay(projections: list[Projection[Any]], settings: Settings) -> None:
     database = Database(settings)
     try:
         await schema.check(database)
+        await _install(settings)
+        wanted = [(each, await wishes.ask(database, each, asked_by())) for each in projections]
+        async with database.acquire() as session:
+            log = await identify(session)
+        await wake(settings, log)
+        for projection, wish_id in wanted:
+            _tell(projection, await _Watch(settings, database, projection.name, wish_id).until_done())
     finally:
         await database.close()
+
+
+async def _install(settings: Settings) -> None:
     session = await connect(settings.direct_url)
     try:
-        with answering(session, writes=False):  # what it lays down is nobody's until the switch
+        with answering(session, writes=False):  # what it lays down is outdated, and served to nobody
             await install(session)
-            return session, await identify(session), await begin(session, projection)
-    except BaseException:
+    finally:
         await close(session)
-        raise
 
 
-@dataclass(slots=True)
-class _Builder:
-    """A process that builds a share, and what it has told so far."""
+class _Watch:
+    """Follows a wish to its end, and fulfils it where nobody else does."""
 
-    process: BaseProcess
-    pipe: Pipe
-    read: int = 0
-    positions: float = 0
-    rows: int = 0
-    error: str | None = None
+    def __init__(self, settings: Settings, database: Database, name: str, wish_id: int) -> None:
+        self._settings = settings
+        self._database = database
+        self._name = name
+        self._wish_id = wish_id
+        self._fulfilling: asyncio.Task[None] | None = None
 
-    def hear(self) -> None:
-        """Takes in its next message."""
+    async def until_done(self) -> Report:
+        """What the rebuild has come to. Raises :class:`NotRebuilt`."""
         try:
-            self.read, self.positions, self.rows, self.error = self.pipe.recv()
-        except EOFError:
-            self.process.join()
-            if self.process.exitcode and self.error is None:
-                self.error = f"a builder was ended by {self.process.exitcode}"
-            self.pipe.close()
-
-
-def _build_all(building: Building, settings: Settings, parts: Sequence[Share]) -> tuple[int, int]:
-    """Builds each share in a process of its own; answers how many events were read and how many rows they make."""
-    builders = [_start(building, settings, share) for share in parts]
-    try:
-        with _progress(building) as show:
-            while open_pipes := [each.pipe for each in builders if not each.pipe.closed]:
-                heard = wait(open_pipes, 0.2)
-                for each in builders:
-                    if each.pipe in heard:
-                        each.hear()
-                    if each.error:
-                        raise Unavailable(each.error)
-                show(sum(each.read for each in builders), sum(each.positions for each in builders))
-    finally:
-        for each in builders:
-            each.process.terminate()
-            each.process.join()
-    return sum(each.read for each in builders), sum(each.rows for each in builders)
-
-
-def _start(building: Building, settings: Settings, share: Share) -> _Builder:
-    context = multiprocessing.get_context("fork")
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_run_builder, args=(os.getpid(), theirs, building, settings, share), daemon=True)
-    process.start()
-    theirs.close()
-    return _Builder(process, ours)
-
-
-def _run_builder(parent: int, pipe: Pipe, building: Building, settings: Settings, share: Share) -> None:
-    """What a builder's process does, for as long as its parent lives."""
-    die_with(parent, signal.SIGKILL)
-    # Of what a fork inherits, it keeps none but its pipe: it would keep the right to rebuild, which is the parent's
-    # connection, from ending with the parent, and the pipes of other builders from breaking.
-    os.closerange(3, pipe.fileno())
-    os.closerange(pipe.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
-    told = [0, 0.0]
-
-    def report(read: int, positions: float) -> None:
-        told[0] += read
-        told[1] += positions
-        pipe.send((*told, 0, None))
-
-    async def work() -> int:
-        session = await connect(settings.direct_url)
-        try:
-            return await build(session, building, share, report)
+            with shown(self._name) as show:
+                standing = await self._follow(show)
+        except asyncio.CancelledError:
+            await self._interrupted()
+            raise
         finally:
-            await session.close()
+            if self._fulfilling is not None:
+                await end(self._fulfilling)
+        if standing.report is None:
+            raise NotRebuilt(standing.error or "the wish is gone")
+        return standing.report
 
-    try:
-        rows = uvloop.run(work())
-    except Exception as error:
-        pipe.send((*told, 0, f"{type(error).__name__}: {error}"))
-    else:
-        pipe.send((*told, rows, None))
-    finally:
-        pipe.close()
+    async def _follow(self, show: Show) -> Standing:
+        free_since, loop = None, asyncio.get_running_loop()
+        while True:
+            standing = await persisted(lambda: wishes.look(self._database, self._wish_id), PATIENCE_SECONDS)
+            if standing is None:
+                raise NotRebuilt("the wish is gone")
+            if standing.done:
+                return standing
+            show(standing)
+            free_since = (free_since or loop.time()) if standing.free else None
+            if free_since is not None and loop.time() - free_since >= TAKEN_SECONDS:
+                await self._take()
+            await asyncio.sleep(LOOK_SECONDS)
 
+    async def _take(self) -> None:
+        mine = await wishes.claim(self._database, PROJECTIONS, 1, only=f"wish_id = {self._wish_id}")
+        for claimed in mine:
+            typer.echo(f"{self._name}: no projections worker takes it, so it is rebuilt here")
+            self._fulfilling = asyncio.create_task(fulfil(self._settings, self._database, claimed))
 
-@contextmanager
-def _progress(building: Building) -> Iterator[Any]:
-    """A bar on a terminal, else a line now and then: events read, rate, time left."""
-    total = building.head
-    what = f"{building.projection.name}: generation {building.generation}"
-    console = Console()
-    if not console.is_terminal:
-        yield _Lines(what, total)
-        return
-    columns = (
-        TextColumn(what),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[read]:,} events, {task.fields[rate]:,.0f}/s"),
-        TimeRemainingColumn(),
-    )
-    started = monotonic()
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task(what, total=total, read=0, rate=0.0)
-        yield lambda read, positions: progress.update(
-            task, completed=positions, read=read, rate=read / max(monotonic() - started, 0.001)
-        )
-
-
-class _Lines:
-    """Progress without a terminal."""
-
-    def __init__(self, what: str, total: int) -> None:
-        self._what = what
-        self._total = total
-        self._started = self._last = monotonic()
-
-    def __call__(self, read: int, positions: int) -> None:
-        now = monotonic()
-        if now - self._last >= PLAIN_SECONDS:
-            self._last = now
-            seconds = now - self._started
-            left = seconds * (self._total - positions) / max(positions, 1)
-            typer.echo(f"{self._what}: {read:,} events, {read / seconds:,.0f}/s, {left:.0f} s left")
+    async def _interrupted(self) -> None:
+        """What was carried out here ends here, and is wanted no more; what a worker is at, or will be, goes on."""
+        if self._fulfilling is not None:
+            await end(self._fulfilling)
+            with suppress(*PASSING):  # then it is a worker's when the lease is over
+                if await wishes.withdraw(self._database, self._wish_id, INTERRUPTED):
+                    typer.echo(f"{self._name} was not rebuilt, and nothing was changed")
+                    return
+        typer.echo(f"{self._name} goes on being rebuilt without this command, which shows it when run again")
 
 
-def _tell(projection: Projection[Any], read: int, rows: int, switched: Switched, seconds: float) -> None:
-    rate = read / seconds
+def _tell(projection: Projection[Any], report: Report) -> None:
+    rate = report.read / max(report.seconds, 0.001)
     typer.echo(
-        f"{projection.name} is served from generation {switched.generation} now: {rows:,} rows from {read:,} events "
-        f"in {seconds:.1f} s ({rate:,.0f} events/s), {switched.caught_up:,} more while it was built. "
-        f"Generation {switched.retired} is kept."
+        f"{projection.name} is served from generation {report.generation} now: {report.rows:,} rows from "
+        f"{report.read:,} events in {report.seconds:.1f} s ({rate:,.0f} events/s), {report.caught_up:,} more while it "
+        f"was built. Generation {report.retired} is kept."
     )
-    if switched.parked:
-        typer.echo(f"{switched.parked} streams are parked in it: see `weir parked list`.", err=True)
+    if report.parked:
+        typer.echo(f"{report.parked} streams are parked in it: see `weir parked list`.", err=True)

@@ -16,11 +16,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
-from asyncpg import PostgresError, Record
+from asyncpg import Record
 
 from infra.backoff import Backoff
 from infra.database import Database
-from infra.errors import AWAY
+from infra.postgres_errors import PASSING
 
 T = TypeVar("T")
 
@@ -158,5 +158,5 @@ async def persisted(write: Callable[[], Awaitable[T]], seconds: float) -> T:
         while True:
             try:
                 return await write()
-            except (*AWAY, PostgresError):
+            except PASSING:
                 await asyncio.sleep(random.uniform(0.05, 0.3))  # noqa: S311

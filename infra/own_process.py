@@ -19,8 +19,8 @@ async def in_own_process(work: Callable[..., None], *arguments: Any) -> None:
 
     Raises :class:`Failed`.
     """
-    # Spawned and not forked: it inherits no connection, no thread and no loop.
-    process = get_context("spawn").Process(target=_run, args=(os.getpid(), work, arguments), daemon=True)
+    # Spawned and not forked: it inherits no connection, no thread and no loop. It may have processes of its own.
+    process = get_context("spawn").Process(target=_run, args=(os.getpid(), work, arguments), daemon=False)
     process.start()
     try:
         await _ended(process.sentinel)
@@ -33,6 +33,7 @@ async def in_own_process(work: Callable[..., None], *arguments: Any) -> None:
 
 def _run(parent: int, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
     die_with(parent, signal.SIGKILL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it comes to all of a terminal; whoever waits for this decides
     work(*arguments)
 
 

@@ -18,6 +18,8 @@ from typing import Final, Literal
 
 import asyncpg
 
+from infra.errors import AWAY
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
@@ -33,6 +35,9 @@ ENDED: Final = Failure(stored="no", drop_connection=True)
 """Not on this connection: it is ended, or leads to a server that will not."""
 LOST: Final = Failure(stored="maybe", drop_connection=True)
 """The line broke, or nobody answered in time."""
+
+PASSING: Final = (*AWAY, TimeoutError, asyncpg.PostgresError)
+"""What says nothing about the work itself, for those who look again, or put it off: what was stored stays so."""
 
 OVER_TIME: Final = "57014"
 """A statement was ended by its timeout."""

@@ -6,11 +6,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 
-import asyncpg
 import structlog
 
 from infra.endings import end
-from infra.errors import AWAY
+from infra.postgres_errors import PASSING
 
 Task = Callable[[], Awaitable[object]]
 
@@ -55,7 +54,7 @@ async def _repeat(name: str, task: Task, pause: Task) -> None:
 async def _fails(name: str, task: Task, *, quiet: bool) -> bool:
     try:
         await task()
-    except (*AWAY, TimeoutError, asyncpg.PostgresError) as error:
+    except PASSING as error:
         if not quiet:
             _log.warning("cannot go on for now", task=name, error=str(error))
         return True

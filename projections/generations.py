@@ -4,6 +4,7 @@ from typing import Any, Final
 
 import asyncpg
 
+from infra.database import Reader
 from infra.log import Session, log_head
 from projections.all import PROJECTIONS
 from projections.declaration import Projection
@@ -27,7 +28,7 @@ async def install(session: Session) -> None:
                 await _lay_down(session, projection)
 
 
-async def outdated(session: Session, *, spoiled: bool = False) -> list[Projection[Any]]:
+async def outdated(session: Reader, *, spoiled: bool = False) -> list[Projection[Any]]:
     """The read models whose served rows were folded by code of another version: they are to be built anew.
 
     ``spoiled``: only those of no version, which were made of nothing yet, or of events that the log has lost.

@@ -15,13 +15,12 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-import asyncpg
 import structlog
 
 from infra.database import Database
 from infra.due_work import Claimed, DueWork
 from infra.endings import end
-from infra.errors import AWAY
+from infra.postgres_errors import PASSING
 from infra.repeating import repeating
 
 C = TypeVar("C", bound=Claimed)
@@ -31,8 +30,6 @@ POLL_SECONDS: Final = 1.0
 SHORTEST_REST: Final = 0.01
 OBSERVE_SECONDS: Final = 5.0
 AWAY_SECONDS: Final = 0.5
-PASSING: Final = (*AWAY, TimeoutError, asyncpg.PostgresError)
-"""Nothing about the piece itself. Where its outcome was stored after all, the fence lets nothing else be written."""
 
 _log = structlog.get_logger("weir.due_work")
 
@@ -125,7 +122,7 @@ class DueLoop(Generic[C]):
                 _log.warning("due work put off", work=self._name, error=type(error).__name__)
             else:
                 _log.exception("due work failed", work=self._name)
-            with suppress(*PASSING):  # then its lease runs out
+            with suppress(*PASSING):  # then its lease runs out; what was stored after all, the fence keeps
                 await self._kind.work.put_off(self._database, claimed, type(error).__name__)
 
 

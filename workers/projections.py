@@ -1,27 +1,25 @@
-"""The projections worker: runs every read model, in its share of the shards."""
+"""The projections worker: runs every read model, in its share of the shards, and rebuilds what is wanted anew."""
 
 import asyncio
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any, Final
 
-import uvloop
 from arq.cron import cron
+from arq.worker import func
 from prometheus_client import CollectorRegistry
 
 from infra.cache import Refresher
-from infra.database import Database, connect
+from infra.database import Database
 from infra.log import Log
-from infra.own_process import in_own_process
 from infra.repeating import repeating
 from infra.settings import Settings
-from infra.telemetry import logging_to
 from projections.all import PROJECTIONS
-from projections.generations import outdated
-from projections.rebuild import Busy, renew
 from projections.runtime.host import Host
 from projections.runtime.metrics import RuntimeMetrics
 from projections.runtime.projecting import Projecting
+from workers.due_loop import DueLoop
+from workers.rebuilds import KIND, LOOK, Rebuilds, want_spoiled
 from workers.runtime import Context, Runtime, Work
 
 RENEWAL_SECONDS = 60.0
@@ -29,8 +27,13 @@ RENEWAL_SECONDS = 60.0
 
 
 async def look_for_spoiled(ctx: Context) -> None:
-    """The job: it has one process of all look now. A rebuild is not part of it: no bound of a job's ends one."""
+    """The job: it has one process of all look now."""
     ctx["sooner"].set()
+
+
+async def look_for_rebuilds(ctx: Context) -> None:
+    """The job: somebody has just asked for one. A rebuild is not part of it: no bound of a job's ends one."""
+    ctx["rebuilds"].wake()
 
 
 async def _open(
@@ -48,47 +51,32 @@ async def _open(
         metrics=metrics,
     )
 
-    async def work(stop: asyncio.Event) -> None:
-        making_anew = partial(make_anew, settings)
-        async with repeating("making read models anew", making_anew, RENEWAL_SECONDS, sooner=sooner):
-            await host.run(stop)
+    rebuilds = DueLoop("rebuilds", Rebuilds(settings, database, registry), database)
 
-    return {"sooner": sooner}, work
+    async def work(stop: asyncio.Event) -> None:
+        looking = partial(_look_for_spoiled, database, rebuilds)
+        async with (
+            repeating("looking for spoiled read models", looking, RENEWAL_SECONDS, sooner=sooner),
+            asyncio.TaskGroup() as group,
+        ):
+            group.create_task(host.run(stop))
+            # No drain waits for a rebuild: it is given back, and another worker begins it anew.
+            group.create_task(rebuilds.run(stop, 0))
+
+    return {"sooner": sooner, "rebuilds": rebuilds}, work
+
+
+async def _look_for_spoiled(database: Database, rebuilds: DueLoop[Any]) -> None:
+    if await want_spoiled(database):
+        rebuilds.wake()
 
 
 READ_MODELS: Final = Runtime(
-    name="projections",
+    name=KIND,
     open=_open,
     cron_jobs=(cron(look_for_spoiled, second=set(range(0, 60, 10)), timeout=5),),
+    jobs=(func(look_for_rebuilds, name=LOOK),),
 )
-
-
-async def make_anew(settings: Settings) -> None:
-    """Rebuilds what is spoiled, unless somebody else is at it.
-
-    In a process of its own: a rebuild folds thousands of events at a time, and those who wait here for theirs would
-    wait for that.
-    """
-    session = await connect(settings.direct_url)
-    try:
-        spoiled = await outdated(session, spoiled=True)
-    finally:
-        await session.close()
-    if spoiled:
-        await in_own_process(_rebuild, settings)
-
-
-def _rebuild(settings: Settings) -> None:
-    async def work() -> None:
-        session = await connect(settings.direct_url)
-        try:
-            with suppress(Busy):
-                await renew(session, settings.direct_url, spoiled=True)
-        finally:
-            await session.close()
-
-    with logging_to(settings):
-        uvloop.run(work())
 
 
 def __getattr__(name: str) -> Any:

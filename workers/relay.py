@@ -12,15 +12,14 @@ from datetime import datetime
 from time import monotonic
 from typing import Final
 
-import asyncpg
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from infra.database import Database
-from infra.errors import AWAY
 from infra.leases import Leader
 from infra.log import Log, begin_history, log_head
+from infra.postgres_errors import PASSING
 from infra.publishing import OtherHistory, Page, Publisher, read_page
 from infra.settings import Settings
 from infra.startup import known_log, worker_database
@@ -115,7 +114,7 @@ class Relay:
         except OtherHistory:
             self._resumed, self.publisher.cursor, self.publisher.recorded_at = 0, 0, None
             await self._begin_history()
-        except (*AWAY, asyncpg.PostgresError, *BROKEN) as error:
+        except (*PASSING, *BROKEN) as error:
             _log.warning("relay waits", error=f"{type(error).__name__}: {error}")
             self._bell.clear()
             await self._wait(self._pause)
@@ -166,7 +165,7 @@ class Relay:
         """So that all processes take other names in Redis, this one among them. Until then it goes on under the old."""
         try:
             await begin_history(self._database, self._log)
-        except (*AWAY, asyncpg.PostgresError) as error:
+        except PASSING as error:
             _log.warning("no other history is begun", error=type(error).__name__)
 
     async def _renew(self, wire: Wire) -> None:
@@ -242,7 +241,7 @@ class Relay:
         if self.leader.epoch:
             try:
                 await self.leader.resign()
-            except (*AWAY, asyncpg.PostgresError) as error:
+            except PASSING as error:
                 _log.warning("the lease runs out by itself", error=str(error))
 
 

@@ -11,8 +11,8 @@ from infra import reset_wishes
 from infra.command_handler import CommandHandler
 from infra.database import Database
 from infra.due_work import DueWork
+from infra.postgres_errors import PASSING
 from infra.reset_wishes import Claimed
-from workers.due_loop import PASSING
 
 AT_ONCE: Final = 4
 SECONDS: Final = 20.0

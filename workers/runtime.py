@@ -5,8 +5,8 @@
     arq workers.KIND.WorkerSettings   on_startup: work begins ─▶ SIGTERM: work drains ─▶ jobs end ─▶ on_shutdown
     weir worker KIND                  work begins, whether or not there is a Redis; arq comes and goes beside it
 
-The work is consumers and due work, which need Postgres alone. Jobs are arq's cron: each says, to one process of all,
-that it is time to tidy up. One that is forgotten is made again, and nothing that is owed waits for it.
+The work is consumers and due work, which need Postgres alone. Jobs are arq's cron, and wake-ups: each says, to one
+process of all, that it is time to look or to tidy up. Nothing that is owed waits for one that is forgotten.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ import orjson
 import structlog
 from arq.connections import RedisSettings
 from arq.cron import CronJob
-from arq.worker import Worker
+from arq.worker import Function, Worker
 from prometheus_client import CollectorRegistry
 
 from infra.database import Database
@@ -51,22 +51,25 @@ _log = structlog.get_logger("weir.jobs")
 
 @dataclass(frozen=True, kw_only=True)
 class Runtime:
-    """A kind of worker: how its work is opened, and what arq's cron does beside it once for all of its processes."""
+    """A kind of worker: how its work is opened, what arq's cron does beside it once for all of its processes, and
+    which jobs others may have it do.
+    """
 
     name: str
     open: Open
     cron_jobs: Sequence[CronJob]
+    jobs: Sequence[Function] = ()
 
     async def run(self, settings: Settings, registry: CollectorRegistry, stop: asyncio.Event) -> None:
         """A part of ``weir worker``. arq is not its host: without its Redis it would start nothing and keep nothing."""
         async with self._opened(settings, registry) as (_, log, context, work), asyncio.TaskGroup() as group:
             group.create_task(work(stop))
-            group.create_task(run_jobs(settings, self._queue(log), self.cron_jobs, context, stop))
+            group.create_task(run_jobs(settings, self._queue(log), self.cron_jobs, context, stop, self.jobs))
 
     def worker_settings(self, settings: Settings) -> dict[str, Any]:
         """What arq's own command runs: the same work and the same cron, in a process that arq starts and stops."""
         return {
-            **worker_options(settings, asyncio.run(self._find_queue(settings)), self.cron_jobs),
+            **worker_options(settings, asyncio.run(self._find_queue(settings)), self.cron_jobs, self.jobs),
             "on_startup": partial(self._start, settings),
             "on_shutdown": _drain,
         }
@@ -126,7 +129,9 @@ async def _drained(running: "asyncio.Task[None]", stop: asyncio.Event) -> None:
     await running
 
 
-def worker_options(settings: Settings, queue: str, cron_jobs: Sequence[CronJob]) -> dict[str, Any]:
+def worker_options(
+    settings: Settings, queue: str, cron_jobs: Sequence[CronJob], jobs: Sequence[Function] = ()
+) -> dict[str, Any]:
     """How arq runs our jobs. Of its results, retries and pickles none is used.
 
     Jobs of all queues in one Redis share their names, so a cron job must bear its queue's: two logs would else make one
@@ -134,6 +139,7 @@ def worker_options(settings: Settings, queue: str, cron_jobs: Sequence[CronJob])
     """
     return {
         "cron_jobs": [replace(job, name=f"{queue}:{job.coroutine.__qualname__}") for job in cron_jobs],
+        "functions": list(jobs),
         "queue_name": queue,
         "redis_pool": open_jobs(settings.jobs_url, queue),
         "redis_settings": RedisSettings.from_dsn(settings.jobs_url.get_secret_value()),  # for arq --check
@@ -171,14 +177,20 @@ class WatchedWorker(Worker):
 
 
 async def run_jobs(
-    settings: Settings, queue: str, cron_jobs: Sequence[CronJob], context: Mapping[str, Any], stop: asyncio.Event
+    settings: Settings,
+    queue: str,
+    cron_jobs: Sequence[CronJob],
+    context: Mapping[str, Any],
+    stop: asyncio.Event,
+    jobs: Sequence[Function] = (),
 ) -> None:
     """Runs jobs until ``stop``, then finishes those it has begun.
 
     An arq worker ends when Redis stays away; a new one takes its place, because this process has more to do than jobs.
     """
     while not stop.is_set():
-        worker = WatchedWorker(**worker_options(settings, queue, cron_jobs), ctx=dict(context), handle_signals=False)
+        options = worker_options(settings, queue, cron_jobs, jobs)
+        worker = WatchedWorker(**options, ctx=dict(context), handle_signals=False)
         try:
             await _run(worker, stop, settings.drain_seconds)
         except BROKEN as error:

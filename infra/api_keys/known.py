@@ -6,13 +6,12 @@ from hmac import compare_digest
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-import asyncpg
 import structlog
 
 from infra.api_keys.form import InvalidApiKey, Shown, read
 from infra.database import Database
 from infra.endings import end
-from infra.errors import AWAY
+from infra.postgres_errors import PASSING
 
 REMEMBER_SECONDS: Final = 1.0
 """A key that is revoked, or an account that loses its roles, counts this much longer where no news arrives."""
@@ -108,7 +107,7 @@ class ApiKeys:
         """That the key was used just now: worth knowing, but nothing waits for it or fails with it."""
         try:
             await self._database.execute(_NOTE, key_id)
-        except (*AWAY, asyncpg.PostgresError) as error:
+        except PASSING as error:
             _log.warning("the use of an API key was not noted", error=str(error))
 
     def _forget(self, now: float) -> None:

@@ -5,6 +5,7 @@
     begin ─▶ build, share by share: read the log, fold, COPY ─▶ index ─▶ catch up ─▶ switch
                                                                         as a consumer, one transaction
 
+Long ones are asked for in rows (``wishes``), and fulfilled by a worker, or by whoever asks (``fulfilling``).
 Whatever stops it on the way, readers notice nothing: they are served by the generation that the pointer names.
 """
 

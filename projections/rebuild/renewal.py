@@ -16,15 +16,13 @@ from projections.rebuild.switching import Switched, finish
 _log = structlog.get_logger("weir.rebuild")
 
 
-async def renew(session: Connection, url: SecretStr, *, spoiled: bool = False) -> list[str]:
+async def renew(session: Connection, url: SecretStr) -> list[str]:
     """Rebuilds what is outdated, one after the other; answers which. Readers are served by the old rows until then.
-
-    ``spoiled``: only what no release may add to, and not what another release keeps.
 
     Raises :class:`~projections.rebuild.generation.Busy` where somebody else rebuilds the same one.
     """
     renewed = []
-    for projection in await outdated(session, spoiled=spoiled):
+    for projection in await outdated(session):
         switched = await _rebuilt(session, url, projection)
         _log.info("read model renewed", projection=projection.name, generation=switched.generation)
         renewed.append(projection.name)

@@ -6,15 +6,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-import asyncpg
 import structlog
 from pydantic import SecretStr
 
 from infra.database import Database, Reader
 from infra.endings import end
-from infra.errors import AWAY
 from infra.leases import WHOLE, Grant, Membership, Place, Standing
 from infra.log import Log, begin_history, log_head, shard_heads
+from infra.postgres_errors import PASSING
 from infra.streams import Keys
 from projections.runtime.consumer import Consumer, Lease
 from projections.runtime.driver import Driver
@@ -99,7 +98,7 @@ class Host:
                     self.metrics[name].lags(events, seconds)
                 pause = 0.0
                 await _either(self._unsettled, self._beat_seconds)
-            except (*AWAY, asyncpg.PostgresError) as error:
+            except PASSING as error:
                 _log.warning("leases cannot be seen to", error=str(error))
                 pause = min(max(0.1, pause * 2), LONGEST_PAUSE)
             # Also where there is reason to hurry: two owners that fence each other must not do so in a tight loop.
@@ -174,7 +173,7 @@ class Host:
         while True:
             try:
                 await self._look()
-            except (*AWAY, asyncpg.PostgresError) as error:
+            except PASSING as error:
                 _log.warning("the log cannot be looked at", error=str(error))
             await _either(self._compare, COMPARE_SECONDS if self.feed.up else BLIND_SECONDS)
 
@@ -207,7 +206,7 @@ class Host:
                 await asyncio.gather(*(driver.trail.drain(TRAIL_SECONDS) for driver in self.drivers))
                 await self.membership.release([(lease.place, lease.epoch, lease.safe) for lease in given])
                 await self.membership.leave()
-        except (TimeoutError, *AWAY, asyncpg.PostgresError) as error:
+        except PASSING as error:
             _log.warning("left without a farewell", error=str(error))
 
 

@@ -5,13 +5,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-import asyncpg
 import structlog
 
 from infra.database import Database
-from infra.errors import AWAY
 from infra.leases import WHOLE
 from infra.log import Entry, read_log, read_shard
+from infra.postgres_errors import PASSING
 from projections.runtime.consumer import Lease, Member, Step
 from projections.runtime.feed import Feed
 from projections.runtime.folding import describe
@@ -178,7 +177,7 @@ class Readers:
                         entries = await read_shard(session, reader.shard, after, PAGE)
             reader.inbox.supply(entries, after=after)
             read(reader, entries)
-        except (*AWAY, asyncpg.PostgresError) as error:
+        except PASSING as error:
             # What could not be read says nothing of what was committed: the lease holds, and the page is read again.
             _log.warning("page not read", shard=reader.shard, error=describe(error))
             await asyncio.sleep(PAUSE_SECONDS)

@@ -43,6 +43,9 @@ from infra.sessions import Client, Session, Sessions
 from infra.settings import Settings
 from infra.storage.folder import Folder
 from infra.timers import TimerId
+from projections.all import PROJECTIONS
+from projections.order_summary import ORDER_SUMMARY
+from projections.rebuild import wishes
 from tests.database_calls import WRITING, calls
 from tests.encryption import WRAPPING
 from tests.proxy import proxy_before
@@ -113,6 +116,7 @@ async def _is_shown(_product_id: UUID, _file: str) -> bool:
 GIVEN: Final[Mapping[str, str]] = {
     "infra.sessions.Sessions.begin": "INSERT INTO credentials VALUES ('{account}', 'hash')",
     "infra.stored_secrets.writing of a revocation": "INSERT INTO signing_keys (kid, private_pem) VALUES ('kid', 'pem')",
+    "projections.rebuild.wishes.ask": "INSERT INTO projections (name, live_generation) VALUES ('order_summary', 1)",
 }
 """What must be there so that there is something to write."""
 
@@ -164,6 +168,9 @@ WRITES: Final[Mapping[str, Write]] = {
     "infra.refund_ledger.returned": lambda database: refund_ledger.returned(database, OWED, "r"),
     "infra.refund_ledger.recorded": lambda database: refund_ledger.recorded(database, "p"),
     "infra.refund_ledger.retry": lambda database: refund_ledger.retry(database, "p"),
+    "infra.due_work.DueWork.claim of rebuilds": lambda database: wishes.claim(database, PROJECTIONS, 1),
+    "projections.rebuild.wishes.ask": lambda database: wishes.ask(database, ORDER_SUMMARY, "test"),
+    "projections.rebuild.wishes.withdraw": lambda database: wishes.withdraw(database, 1, "interrupted"),
     "infra.due_work.DueWork.claim of wishes": lambda database: reset_wishes.claim(database, 1),
     "infra.reset_wishes.keep": lambda database: reset_wishes.keep(database, "a@b.c", KEYED),
     "infra.reset_wishes.done": lambda database: reset_wishes.done(database, WISH),

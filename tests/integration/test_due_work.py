@@ -11,6 +11,7 @@ from infra import imports, mail_ledger, refund_ledger, reset_wishes, timers
 from infra.database import Database
 from infra.due_work import DueWork, Lease
 from infra.settings import Settings
+from projections.rebuild import wishes
 from tests.claiming import claiming
 from tests.write_side import eventually
 from workers.hands import DUE_WORK
@@ -28,6 +29,9 @@ ROWS = {
     " SELECT gen_random_uuid(), gen_random_uuid(), 'csv', 'waiting' FROM generate_series(1, $1) n",
     "reset_wishes": "INSERT INTO reset_wishes (wish_id, email_key, fingerprint, due_at)"
     " SELECT gen_random_uuid(), n || '@example.com', '', now() FROM generate_series(1, $1) n",
+    "rebuild_wishes": "WITH named AS (INSERT INTO projections (name, live_generation) VALUES ('order_summary', 1))"
+    " INSERT INTO rebuild_wishes (projection, code_version, wanted_by)"
+    " SELECT 'order_summary', n, 'test' FROM generate_series(1, $1) n",
 }
 EARLIER_RELEASES_FIND = {
     "mail_ledger": "state IN ('due', 'sending', 'unknown') AND due_at <= clock_timestamp()",
@@ -36,6 +40,7 @@ EARLIER_RELEASES_FIND = {
     "timers": "wake_at <= clock_timestamp()",
     "imports": "state IN ('waiting', 'running') AND wake_at <= clock_timestamp()",
     "reset_wishes": "due_at <= clock_timestamp() AND (leased_until IS NULL OR leased_until <= clock_timestamp())",
+    "rebuild_wishes": "due_at <= clock_timestamp() AND (leased_until IS NULL OR leased_until <= clock_timestamp())",
 }
 """What the release before looks for, that runs beside this one while it is rolled out."""
 EARLIER_RELEASES_CLAIM = {
@@ -44,6 +49,7 @@ EARLIER_RELEASES_CLAIM = {
     "timers": "attempts = attempts + 1, wake_at = now() + interval '30 seconds'",
     "imports": "state = 'running', epoch = epoch + 1, attempts = attempts + 1, wake_at = now() + interval '10 seconds'",
     "reset_wishes": "attempts = attempts + 1, leased_until = now() + interval '30 seconds'",
+    "rebuild_wishes": "attempts = attempts + 1, leased_until = now() + interval '10 seconds'",
 }
 
 
@@ -63,7 +69,7 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
 
 
 @pytest.fixture(
-    params=[mail_ledger.WORK, refund_ledger.WORK, timers.WORK, imports.WORK, reset_wishes.WORK],
+    params=[mail_ledger.WORK, refund_ledger.WORK, timers.WORK, imports.WORK, reset_wishes.WORK, wishes.WORK],
     ids=lambda work: str(work.table),
 )
 async def work(database: Database, request: pytest.FixtureRequest) -> DueWork:
@@ -220,4 +226,5 @@ async def test_a_loop_holds_no_more_than_it_has_slots_for_and_goes_on_as_they_ar
 
 
 def test_every_kind_is_among_those_that_are_tested_here() -> None:
-    assert len(ROWS) == len(DUE_WORK) == len(EARLIER_RELEASES_FIND) == len(EARLIER_RELEASES_CLAIM)
+    """Those of the tasks workers, and rebuilds, which are the projections workers'."""
+    assert len(ROWS) == len(DUE_WORK) + 1 == len(EARLIER_RELEASES_FIND) == len(EARLIER_RELEASES_CLAIM)

@@ -10,29 +10,23 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 import structlog
-from asyncpg import PostgresError
 
 from domain.accounts import ACCOUNTS, Account
 from domain.errors import AlreadyExists, Refusal
 from infra.attempts import CommandContext
 from infra.beginnings import Beginning
 from infra.command_handler import CommandHandler
-from infra.errors import AWAY, IdempotencyKeyInFlight, TooBusy
+from infra.errors import IdempotencyKeyInFlight, TooBusy
 from infra.event_store.appender import ONE_AT_FAULT
 from infra.imports import Claimed
 from infra.new_product import new_product_work
+from infra.postgres_errors import PASSING
 from infra.work import Target, Work
 from workers.imports.owner import STOPPED, check
 from workers.imports.records import Record
 from workers.imports.rows import Fault, ReadRow, Row, read
 
-NOT_THE_ROWS_FAULT: Final = (
-    *AWAY,
-    TooBusy,
-    IdempotencyKeyInFlight,
-    TimeoutError,
-    PostgresError,
-)
+NOT_THE_ROWS_FAULT: Final = (*PASSING, TooBusy, IdempotencyKeyInFlight)
 """What may go well next time: such a row is neither done nor failed, and neither is any behind it."""
 
 AT_A_TIME: Final = 16

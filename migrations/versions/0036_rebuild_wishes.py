@@ -1,0 +1,10 @@
+"""Rebuilds are asked for in rows, and tell there how far they are."""
+
+from migrations.statements import run_sql
+
+revision = "0036"
+down_revision = "0034"
+
+
+def upgrade() -> None:
+    run_sql("0036_rebuild_wishes.sql")
