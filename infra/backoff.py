@@ -23,3 +23,21 @@ class Backoff:
         steps = min(max(attempts - 1, 0), MOST_STEPS)
         own = min(self.first * self.factor**steps, self.longest) * random.uniform(0.5, 1)  # noqa: S311
         return max(own, (asked or 0.0) * random.uniform(1, 1.1))  # noqa: S311
+
+
+class Pauses:
+    """The same for a connection that is kept: doubled from one attempt to the next, until one has succeeded."""
+
+    def __init__(self, *, first: float = 0.05, longest: float = 2.0) -> None:
+        self._first = self._next = first
+        self._longest = longest
+
+    def reset(self) -> None:
+        """It has succeeded."""
+        self._next = self._first
+
+    def next(self) -> float:
+        """Seconds until the next attempt, after one that failed."""
+        seconds = self._next * random.uniform(0.5, 1)  # noqa: S311
+        self._next = min(self._next * 2, self._longest)
+        return seconds

@@ -10,9 +10,6 @@ from itertools import count
 from typing import Final, NamedTuple, TypeAlias
 from zlib import crc32
 
-LOG: Final = -1
-"""Stands for the shard of a consumer that takes the whole log."""
-
 MOST_TOKENS: Final = 16
 _FORM: Final = b"\x01"
 _LARGEST: Final = 2**63 - 1

@@ -20,11 +20,10 @@ from asyncpg import Record
 
 from infra.backoff import Backoff
 from infra.database import Database
-from infra.postgres_errors import PASSING
+from infra.postgres_errors import PASSING, storable
 
 T = TypeVar("T")
 
-LONGEST_ERROR: Final = 2000
 MOST_COUNTED: Final = 500
 
 _NOW: Final = "(SELECT clock_timestamp())"
@@ -133,7 +132,7 @@ class DueWork:
             database,
             claimed,
             f"last_error = $1, {self.due} = clock_timestamp() + make_interval(secs => $2)",
-            error.replace("\0", "\\0")[:LONGEST_ERROR],
+            storable(error),
             self.backoff.after(claimed.attempts) if wait is None else wait,
         )
 

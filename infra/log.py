@@ -25,9 +25,10 @@ _log = structlog.get_logger("weir.log")
 LAST: Final = 2**63 - 1
 """A position that no log comes to."""
 
-_EVENT: Final = (
+EVENT: Final = (
     "position, stream_id, version, category, shard, type, schema_version, data, metadata, recorded_at FROM events"
 )
+"""What a statement selects whose rows :func:`stored` takes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -178,7 +179,7 @@ async def read_shard(
     there are no more.
     """
     statement = (
-        f"SELECT {_EVENT} WHERE shard = $1 AND position > $2 AND position <= $4 AND type <> ALL ($5::text[]) "
+        f"SELECT {EVENT} WHERE shard = $1 AND position > $2 AND position <= $4 AND type <> ALL ($5::text[]) "
         "ORDER BY position LIMIT $3"
     )
     return _entries(await session.fetch(statement, shard, after, limit, last, others), after)
@@ -186,25 +187,25 @@ async def read_shard(
 
 async def read_log(session: Reader, after: int, limit: int) -> list[Entry]:
     """The next events of the whole log. Their ``prev`` is the position before them in the log, not in their shard."""
-    statement = f"SELECT {_EVENT} WHERE position > $1 ORDER BY position LIMIT $2"
+    statement = f"SELECT {EVENT} WHERE position > $1 ORDER BY position LIMIT $2"
     return _entries(await session.fetch(statement, after, limit), after)
 
 
 async def read_stream(session: Reader, stream_id: UUID, first: int, last: int) -> list[Entry]:
     """A stream's events with positions from ``first`` to ``last``."""
-    statement = f"SELECT {_EVENT} WHERE stream_id = $1 AND position BETWEEN $2 AND $3 ORDER BY version"
+    statement = f"SELECT {EVENT} WHERE stream_id = $1 AND position BETWEEN $2 AND $3 ORDER BY version"
     return _entries(await session.fetch(statement, stream_id, first, last), 0)
 
 
 async def read_streams(session: Reader, streams: Sequence[UUID], last: int) -> list[Entry]:
     """The events of some streams with positions up to ``last``, stream by stream."""
-    statement = f"SELECT {_EVENT} WHERE stream_id = ANY ($1::uuid[]) AND position <= $2 ORDER BY stream_id, version"
+    statement = f"SELECT {EVENT} WHERE stream_id = ANY ($1::uuid[]) AND position <= $2 ORDER BY stream_id, version"
     return _entries(await session.fetch(statement, streams, last), 0)
 
 
 async def read_versions(session: Reader, stream_id: UUID, after: int, limit: int) -> list[Entry]:
     """A stream's next events behind a version, at most ``limit``; fewer mean that there are no more."""
-    statement = f"SELECT {_EVENT} WHERE stream_id = $1 AND version > $2 ORDER BY version LIMIT $3"
+    statement = f"SELECT {EVENT} WHERE stream_id = $1 AND version > $2 ORDER BY version LIMIT $3"
     return _entries(await session.fetch(statement, stream_id, after, limit), 0)
 
 

@@ -20,6 +20,7 @@ from infra.backoff import Backoff
 from infra.database import Database
 from infra.due_work import DueWork, Lease
 from infra.log import Session
+from infra.postgres_errors import storable
 
 WORK: Final = DueWork(
     table="mail_ledger",
@@ -163,7 +164,7 @@ async def settle(database: Database, outcomes: Sequence[Outcome]) -> list[bool]:
         [outcome.mail_id for outcome in outcomes],
         [outcome.attempts for outcome in outcomes],
         [outcome.state for outcome in outcomes],
-        [outcome.error for outcome in outcomes],
+        [outcome.error and storable(outcome.error) for outcome in outcomes],
         [outcome.wait_seconds for outcome in outcomes],
         ERASED,
     )

@@ -39,6 +39,8 @@ LOST: Final = Failure(stored="maybe", drop_connection=True)
 PASSING: Final = (*AWAY, TimeoutError, asyncpg.PostgresError)
 """What says nothing about the work itself, for those who look again, or put it off: what was stored stays so."""
 
+LONGEST_ERROR: Final = 2000
+
 OVER_TIME: Final = "57014"
 """A statement was ended by its timeout."""
 
@@ -89,6 +91,11 @@ def classify(error: BaseException, *, lost: bool = False) -> Failure | None:
 def refuses_values(error: asyncpg.PostgresError) -> bool:
     """Whether the statement is right, and what it was given is at fault."""
     return (error.sqlstate or "")[:2] in REFUSALS
+
+
+def storable(error: str) -> str:
+    """An error's text as a row can keep it: bounded, and without NUL, which Postgres has in no text."""
+    return error.replace("\0", "\\0")[:LONGEST_ERROR]
 
 
 def _by_state(error: asyncpg.PostgresError) -> Failure | None:

@@ -18,8 +18,9 @@ from domain.money import Money
 from domain.order_time import RefundOwed
 from infra.backoff import Backoff
 from infra.database import Database
-from infra.due_work import LONGEST_ERROR, DueWork, Lease
+from infra.due_work import DueWork, Lease
 from infra.log import Session
+from infra.postgres_errors import storable
 
 WORK: Final = DueWork(
     table="refund_ledger",
@@ -120,9 +121,7 @@ async def returned(database: Database, claimed: Claimed, reference: str) -> bool
 
 async def refused(database: Database, claimed: Claimed, reason: str) -> bool:
     """Writes down that the provider will not; False where the row is no longer this attempt's."""
-    return await WORK.settle(
-        database, claimed, "refused_at = clock_timestamp(), last_error = $1", reason[:LONGEST_ERROR]
-    )
+    return await WORK.settle(database, claimed, "refused_at = clock_timestamp(), last_error = $1", storable(reason))
 
 
 async def recorded(database: Database, payment_id: str) -> None:

@@ -3,13 +3,14 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import partial
 
 import structlog
 
 from infra.endings import end
 from infra.postgres_errors import PASSING
+from infra.waiting import happens
 
 Task = Callable[[], Awaitable[object]]
 
@@ -35,9 +36,7 @@ async def repeating(
 async def _pause(seconds: float, sooner: asyncio.Event, rest: float) -> None:
     """Cleared before the task and not after: what is told meanwhile is for the next time."""
     await asyncio.sleep(rest)
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds * random.uniform(0.8, 1.0) - rest):  # noqa: S311
-            await sooner.wait()
+    await happens(sooner, seconds * random.uniform(0.8, 1.0) - rest)  # noqa: S311
     sooner.clear()
 
 

@@ -1,12 +1,12 @@
 """What every process does first: wait for Postgres for a while, insist on its schema, and learn which log it serves."""
 
 import asyncio
-import random
 from typing import Final
 
 import structlog
 
 from infra import schema
+from infra.backoff import Pauses
 from infra.database import Database
 from infra.errors import Unavailable
 from infra.leases.checkpoints import LOCK_SECONDS
@@ -31,7 +31,7 @@ async def known_log(database: Database, *, patience: float = PATIENCE_SECONDS) -
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + patience
-    pause = 0.1
+    pauses = Pauses(first=0.1)
     while True:
         try:
             await schema.check(database)
@@ -41,5 +41,4 @@ async def known_log(database: Database, *, patience: float = PATIENCE_SECONDS) -
             if loop.time() > deadline:
                 raise
             _log.warning("waiting for Postgres")
-            await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311
-            pause = min(pause * 2, 2.0)
+            await asyncio.sleep(pauses.next())

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, Protocol,
 import orjson
 
 from domain.messages import Event, Recorded
-from domain.registry import EVENTS, NAMES
 from infra.codec import dumps, reader
+from projections.concerns import Concerns
 
 __all__ = ["By", "ByStream", "Column", "Projection", "Row", "RowMissing", "amend", "known", "make"]
 
@@ -84,19 +84,14 @@ class Projection(Generic[R]):
     indexes: Sequence[str] = ()
 
     @cached_property
+    def concerns(self) -> Concerns:
+        """Which events are its business."""
+        return Concerns(self.handles)
+
+    @property
     def types(self) -> frozenset[str]:
         """The stored names of the events that it folds."""
-        return frozenset(NAMES[kind] for kind in self.handles)
-
-    @cached_property
-    def contexts(self) -> frozenset[str]:
-        """The first parts of those names."""
-        return frozenset(name.partition(".")[0] for name in self.types)
-
-    def concerns(self, name: str) -> bool:
-        """Whether an event of this stored name is its business: one of its own, or one of its contexts that this
-        release does not know, and that must therefore not be passed over."""
-        return name in self.types or (name not in EVENTS and name.partition(".")[0] in self.contexts)
+        return self.concerns.types
 
     @cached_property
     def _read(self) -> Callable[[Any], R]:

@@ -22,11 +22,12 @@ from infra.errors import Fenced
 from infra.leases import Place
 from infra.leases.checkpoints import guard
 from infra.log import Entry, Session, read_stream
+from infra.postgres_errors import storable
 from projections.all import PROJECTIONS
 from projections.runtime.consumer import Lease, is_poison
 from projections.runtime.folding import Parking, describe, fold
 from projections.runtime.metrics import ConsumerMetrics
-from projections.runtime.table import Table, load
+from projections.runtime.table import Table, inserting_parked, load
 
 _COLUMNS: Final = (
     "id, consumer, generation, shard, stream_id, position, event_type, error, unknown, attempts, parked_at"
@@ -68,9 +69,7 @@ async def write(session: Session, consumer: str, generation: int, parkings: Sequ
     """Parks streams, in the caller's transaction."""
     if parkings:
         await session.execute(
-            "INSERT INTO parked (consumer, generation, shard, stream_id, position, event_type, error, unknown) "
-            "SELECT * FROM unnest($1::text[], $2::integer[], $3::smallint[], $4::uuid[], $5::bigint[], $6::text[], "
-            "$7::text[], $8::boolean[]) ON CONFLICT (consumer, generation, stream_id) DO NOTHING",
+            inserting_parked(1),
             *columns([(Place(consumer, generation, each.entry.shard), each) for each in parkings]),
         )
 
@@ -78,7 +77,7 @@ async def write(session: Session, consumer: str, generation: int, parkings: Sequ
 def columns(parkings: Sequence[tuple[Place, Parking]]) -> list[list[Any]]:
     """Parkings, each with its place, as the arrays that a statement takes."""
     rows = [
-        (place.consumer, place.generation, each.shard, each.stream_id, each.position, each.type, _text(error), unknown)
+        (*place[:2], each.shard, each.stream_id, each.position, each.type, storable(error), unknown)
         for place, (each, error, unknown) in parkings
     ]
     return [list(column) for column in zip(*rows, strict=True)]
@@ -213,7 +212,7 @@ async def _settled(session: Session, parked: Parked, failed: Parking | None) -> 
         parked.id,
         failed.entry.position,
         failed.entry.type,
-        _text(failed.error),
+        storable(failed.error),
         failed.unknown,
     )
     return Parked(**row) if row else None
@@ -224,7 +223,7 @@ async def _still(session: Session, parked_id: int, error: str) -> Parked | None:
     row = await session.fetchrow(
         f"UPDATE parked SET error = $2, attempts = attempts + 1 WHERE id = $1 RETURNING {_COLUMNS}",
         parked_id,
-        _text(error),
+        storable(error),
     )
     return Parked(**row) if row else None
 
@@ -249,8 +248,3 @@ def _key(projection: str, entry: Entry) -> str | None:
         return PROJECTIONS[projection].key(entry.recorded())
     except Exception:
         return None
-
-
-def _text(error: str) -> str:
-    """Postgres keeps no NUL in text."""
-    return error.replace("\0", "\\0")

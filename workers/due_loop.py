@@ -22,6 +22,7 @@ from infra.due_work import Claimed, DueWork
 from infra.endings import end
 from infra.postgres_errors import PASSING
 from infra.repeating import repeating
+from infra.waiting import happens
 
 C = TypeVar("C", bound=Claimed)
 
@@ -109,9 +110,7 @@ class DueLoop(Generic[C]):
     async def _rest(self, seconds: float | None) -> None:
         """Until somebody wakes the loop, the next piece becomes due, or the poll."""
         poll = POLL_SECONDS * random.uniform(0.5, 1)  # noqa: S311
-        with suppress(TimeoutError):
-            async with asyncio.timeout(poll if seconds is None else min(poll, max(seconds, SHORTEST_REST))):
-                await self._woken.wait()
+        await happens(self._woken, poll if seconds is None else min(poll, max(seconds, SHORTEST_REST)))
 
     async def _carried_out(self, claimed: C, since: float) -> None:
         """One piece. What a kind does not see to itself puts the work off: it stays owed, and stops no other."""

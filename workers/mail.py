@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from infra import mail_ledger
 from infra.batches import Batches
 from infra.database import Database
-from infra.due_work import DueWork, persisted
+from infra.due_work import persisted
 from infra.links import Links, lives_of
 from infra.mail_ledger import Claimed, Outcome, Settled, settle
 from infra.mailer import Accepted, Deferred, Mailer, Refused, Result, Unknown
@@ -55,6 +55,7 @@ class Post:
     Each mail goes its own way, but outcomes that come while others are being written down share the next statement.
     """
 
+    work = mail_ledger.WORK
     at_once = AT_ONCE
 
     def __init__(
@@ -73,10 +74,6 @@ class Post:
         self._outcomes: Batches[Outcome, bool] = Batches(
             partial(settle, database), size=MOST_OUTCOMES, flights=1, waiting=MOST_OUTCOMES
         )
-
-    @property
-    def work(self) -> DueWork:
-        return mail_ledger.WORK
 
     async def claim(self, limit: int) -> Sequence[Claimed]:
         """Mails that are due, at most so many."""

@@ -15,6 +15,7 @@ from infra.database import Database
 from infra.errors import Unavailable
 from infra.log import Log, identify
 from infra.settings import Settings
+from infra.waiting import happens
 
 Part: TypeAlias = Callable[[Settings, CollectorRegistry, asyncio.Event], Awaitable[None]]
 """Works until the event is set, then drains and returns. It opens and closes what it needs."""
@@ -63,9 +64,7 @@ def watching(database: Database, log: Log) -> Part:
 
     async def watch(_settings: Settings, _registry: CollectorRegistry, stop: asyncio.Event) -> None:
         while not stop.is_set():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(HISTORY_SECONDS):
-                    await stop.wait()
+            await happens(stop, HISTORY_SECONDS)
             with suppress(Unavailable, asyncpg.PostgresError):
                 async with database.acquire() as session:
                     if await identify(session) != log:

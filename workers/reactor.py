@@ -11,12 +11,12 @@ from uuid import UUID
 
 from domain.accounts import AccountErased, AccountRegistered, AccountUsernameChanged
 from domain.messages import Event
-from domain.registry import EVENTS, NAMES
 from infra import links, mail_ledger
 from infra.links import Link, Lives
 from infra.log import Entry, Log, Session
 from infra.void_rows import VOIDED, make_void
 from projections import parking
+from projections.concerns import Concerns
 from projections.parking import Apply, Parked
 from projections.runtime.consumer import Answers, Lease, Member, Step, move
 from projections.runtime.folding import Parking
@@ -32,9 +32,7 @@ LINGER_SECONDS: Final = 0.25
 """Nobody waits for a checkpoint that passes events of no concern, and each move is a flush to disk."""
 
 _FOLDED: Final = frozenset[type[Event]]({AccountRegistered, AccountUsernameChanged, AccountErased})
-TYPES: Final = frozenset(NAMES[kind] for kind in _FOLDED | REACTIONS.keys() | VOIDED.keys())
-"""The stored names of the events that concern it."""
-_CONTEXTS: Final = frozenset(name.partition(".")[0] for name in TYPES)
+CONCERNS: Final = Concerns(_FOLDED | REACTIONS.keys() | VOIDED.keys())
 
 
 class Reacting:
@@ -55,7 +53,7 @@ class Reacting:
         self._lives = lives
         self._wake_mail = wake_mail
         self._metrics = metrics.of(NAME)
-        self.members = [Member(name=NAME, rest=COMMIT_SECONDS, linger=LINGER_SECONDS, wants=wants)]
+        self.members = [Member(name=NAME, rest=COMMIT_SECONDS, linger=LINGER_SECONDS, wants=CONCERNS)]
 
     async def advance(self, session: Session, steps: Sequence[Step]) -> Answers[list[UUID]]:
         """Writes addresses, mails and checkpoint in one transaction.
@@ -89,11 +87,6 @@ class Reacting:
         return {step.lease: ids}
 
 
-def wants(event_type: str) -> bool:
-    """Events that it folds or reacts to, and those that only a newer release would know how to react to."""
-    return event_type in TYPES or (event_type not in EVENTS and event_type.partition(".")[0] in _CONTEXTS)
-
-
 async def write_down(session: Session, log: Log, domain: str, lives: Lives, result: FollowUp) -> list[UUID]:
     """Writes addresses, mails and their links, in the caller's transaction; answers the ids of the mails that are new.
 
@@ -119,7 +112,7 @@ def applier(log: Log, domain: str, lives: Lives) -> Apply:
 async def _apply(
     log: Log, domain: str, lives: Lives, session: Session, _parked: Parked, entries: Sequence[Entry]
 ) -> Parking | None:
-    concerned = [entry for entry in entries if entry.type in TYPES or entry.type not in EVENTS]
+    concerned = [entry for entry in entries if CONCERNS(entry.type)]
     result = follow_up(concerned, await _addresses_known(session, concerned), set())
     await write_down(session, log, domain, lives, result)
     return result.parkings[0] if result.parkings else None

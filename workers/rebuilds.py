@@ -9,7 +9,6 @@ import structlog
 from prometheus_client import CollectorRegistry, Gauge
 
 from infra.database import Database
-from infra.due_work import DueWork
 from infra.jobs import close_jobs, open_jobs
 from infra.log import Log
 from infra.settings import Settings
@@ -32,16 +31,13 @@ _log = structlog.get_logger("weir.rebuilds")
 class Rebuilds:
     """Fulfils wishes for rebuilds. One per process."""
 
+    work = wishes.WORK
     at_once = AT_ONCE
 
     def __init__(self, settings: Settings, database: Database, registry: CollectorRegistry) -> None:
         self._settings = settings
         self._database = database
         self._due = Gauge("weir_rebuilds_due", "Rebuilds that are wanted, and nobody is at.", registry=registry)
-
-    @property
-    def work(self) -> DueWork:
-        return wishes.WORK
 
     async def claim(self, limit: int) -> Sequence[Claimed]:
         """Wishes that nobody is at, for a fold that this release has."""

@@ -23,7 +23,7 @@ from infra.attempts import CommandContext
 from infra.circuit import Breaker, Permit, State
 from infra.command_handler import CommandHandler
 from infra.database import Database
-from infra.due_work import DueWork, Lease, persisted
+from infra.due_work import Lease, persisted
 from infra.errors import AWAY, TooBusy
 from infra.payment_provider import Deferred, Outcome, PaymentProvider, Refund, Refused, Returned
 from infra.refund_ledger import Claimed
@@ -71,6 +71,7 @@ class Piece:
 class Refunds:
     """Sends money back. One per process. Without a ``provider`` what is owed stays owed."""
 
+    work = refund_ledger.WORK
     at_once = AT_ONCE
 
     def __init__(
@@ -91,10 +92,6 @@ class Refunds:
         self._call_seconds = call_seconds
         for state in State:
             metrics.circuit.labels(state).set_function(partial(_stands, breaker, state))
-
-    @property
-    def work(self) -> DueWork:
-        return refund_ledger.WORK
 
     async def claim(self, limit: int, *, only: str = "true") -> Sequence[Piece]:
         """Refunds that are due, at most so many, and none that the circuit does not let through.

@@ -7,7 +7,7 @@ what is there already, and consumers fill from Postgres whatever is missing.
 import asyncio
 import random
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import datetime
 from time import monotonic
 from typing import Final
@@ -16,6 +16,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from infra.backoff import Pauses
 from infra.database import Database
 from infra.leases import Leader
 from infra.log import Log, begin_history, log_head
@@ -25,13 +26,12 @@ from infra.settings import Settings
 from infra.startup import known_log, worker_database
 from infra.stream_memory import drop_other_histories, read_memory
 from infra.streams import BROKEN, Keys, pack
+from infra.waiting import happens
 from infra.wire import Wire
 
 LEASE: Final = "relay"
 IDLE_SECONDS: Final = 0.05
 """How often it looks without being rung for: the doorbell is only a hint, and may be lost with Redis."""
-FIRST_PAUSE: Final = 0.05
-LONGEST_PAUSE: Final = 2.0
 
 _log = structlog.get_logger("weir.relay")
 
@@ -89,7 +89,7 @@ class Relay:
         self.metrics = metrics
         self._bell = asyncio.Event()
         self._resumed = 0
-        self._pause = FIRST_PAUSE
+        self._pauses = Pauses()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Leads or stands by until ``stop``, then resigns. Survives any loss of Postgres or Redis."""
@@ -117,8 +117,7 @@ class Relay:
         except (*PASSING, *BROKEN) as error:
             _log.warning("relay waits", error=f"{type(error).__name__}: {error}")
             self._bell.clear()
-            await self._wait(self._pause)
-            self._pause = min(self._pause * 2, LONGEST_PAUSE)
+            await self._wait(self._pauses.next())
         finally:
             self.metrics.leading.set(0)
 
@@ -158,7 +157,7 @@ class Relay:
                     raise RedisConnectionError("the doorbell was lost")
                 await self._renew(wire)
                 if not await self._carry(wire):
-                    self._pause = FIRST_PAUSE
+                    self._pauses.reset()
                     await self._wait(self._idle_seconds)
 
     async def _begin_history(self) -> None:
@@ -228,9 +227,7 @@ class Relay:
 
     async def _wait(self, seconds: float) -> None:
         """Until the bell rings, or so long."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds * random.uniform(0.8, 1.0)):  # noqa: S311
-                await self._bell.wait()
+        await happens(self._bell, seconds * random.uniform(0.8, 1.0))  # noqa: S311
 
     async def _last_bell(self, stop: asyncio.Event) -> None:
         """So that nothing is waited for any more."""

@@ -10,7 +10,6 @@ from prometheus_client import CollectorRegistry, Gauge
 from infra import reset_wishes
 from infra.command_handler import CommandHandler
 from infra.database import Database
-from infra.due_work import DueWork
 from infra.postgres_errors import PASSING
 from infra.reset_wishes import Claimed
 
@@ -24,16 +23,13 @@ _log = structlog.get_logger("weir.resets")
 class Resets:
     """Looks into wishes. One per process."""
 
+    work = reset_wishes.WORK
     at_once = AT_ONCE
 
     def __init__(self, database: Database, commands: CommandHandler, registry: CollectorRegistry) -> None:
         self._database = database
         self._commands = commands
         self._due = Gauge("weir_reset_wishes_due", "Wishes that are due and nobody's, 500 at most.", registry=registry)
-
-    @property
-    def work(self) -> DueWork:
-        return reset_wishes.WORK
 
     async def claim(self, limit: int) -> Sequence[Claimed]:
         """Wishes that nobody is at, at most so many."""

@@ -12,7 +12,7 @@ process of all, that it is time to look or to tidy up. Nothing that is owed wait
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeAlias, cast
@@ -33,6 +33,7 @@ from infra.settings import Settings
 from infra.startup import known_log, worker_database
 from infra.streams import BROKEN, Keys
 from infra.telemetry import logging_to
+from infra.waiting import happens
 from workers.parts import run_parts, signals_set, watching
 
 Context: TypeAlias = dict[str, Any]
@@ -195,9 +196,7 @@ async def run_jobs(
             await _run(worker, stop, settings.drain_seconds)
         except BROKEN as error:
             _log.warning("jobs wait for Redis", error=type(error).__name__)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(random.uniform(0.5, 1.5)):  # noqa: S311
-                    await stop.wait()
+            await happens(stop, random.uniform(0.5, 1.5))  # noqa: S311
 
 
 async def _run(worker: WatchedWorker, stop: asyncio.Event, drain_seconds: float) -> None:

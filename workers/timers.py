@@ -22,7 +22,6 @@ from infra import timers
 from infra.attempts import CommandContext
 from infra.command_handler import CommandHandler
 from infra.database import Database
-from infra.due_work import DueWork
 from infra.errors import AWAY
 from infra.fulfilment import order_work
 from infra.log import Log, Session, read_versions
@@ -55,6 +54,7 @@ class TimerMetrics:
 class Timekeeper:
     """Rings timers. One per process."""
 
+    work = timers.WORK
     at_once = AT_ONCE
 
     def __init__(
@@ -65,10 +65,6 @@ class Timekeeper:
         self._commands = commands
         self._domain = domain
         self._metrics = metrics
-
-    @property
-    def work(self) -> DueWork:
-        return timers.WORK
 
     async def claim(self, limit: int) -> Sequence[Claimed]:
         """Timers whose moment has come, at most so many."""

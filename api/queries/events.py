@@ -18,14 +18,13 @@ from api.queries import cursors
 from api.queries.pages import Page, PageParams, Pages, page_answer, read_cursor
 from api.queries.presented import PRIVATE
 from infra.errors import NotFound
-from infra.log import Log
+from infra.log import LAST, Log
 
 routes = router(tags=["events"])
 
 SPAN: Final = 20_000
 """How many positions one request looks at in search of events that pass its filters."""
 
-_LAST: Final = 2**63 - 1
 _COLUMNS: Final = "position, stream_id, version, category, type, data, metadata, recorded_at"
 
 Auditor = Annotated[Principal, Depends(require("events:read"))]
@@ -50,7 +49,7 @@ class EventDocument(BaseModel):
 class EventFilters(PageParams):
     """Which events. With filters a page may be short and yet have a ``next``: a request looks at a bounded span."""
 
-    after: int = Field(0, ge=0, le=_LAST, description="only events behind this position")
+    after: int = Field(0, ge=0, le=LAST, description="only events behind this position")
     category: Name | None = None
     type: Name | None = None
 
@@ -97,7 +96,7 @@ async def _end(pages: Pages, after: int, filters: EventFilters) -> _End:
     """How far a page looks. It must be known before the events are read: whatever is appended in between lies behind
     the head that was seen, and would be passed over by a page that looked at the head of a later moment."""
     if not filters.filtered:
-        return _End(_LAST, False)
+        return _End(LAST, False)
     (head,) = await pages.ask("SELECT log_position() AS position")
     looked: int = min(after + SPAN, max(head["position"], after))
     return _End(looked, looked < head["position"])

@@ -36,7 +36,7 @@ from infra.cache import Document
 from infra.codec import UnknownEventType, dumps
 from infra.errors import NotFound, Unavailable
 from infra.forms import MOMENT, Moment
-from infra.log import Log, recorded
+from infra.log import EVENT, Log, recorded
 from projections.order_summary import ORDER_SUMMARY, OrderSummary
 
 routes = router(tags=["orders"])
@@ -47,10 +47,6 @@ PAGE: Final = 500
 LONGEST: Final = 10_000
 """So many events are folded at most. An order has a dozen, unless its provider sends payment after payment."""
 _NEVER: Final = 2**31 - 1
-
-_COLUMNS: Final = (
-    "position, stream_id, version, category, shard, type, schema_version, data, metadata, recorded_at FROM events"
-)
 
 AsOf = Annotated[str, StringConstraints(max_length=40, pattern=rf"^([1-9][0-9]{{0,8}}|{MOMENT})$")]
 Reader = Annotated[Principal, Depends(require("orders:read"))]
@@ -107,7 +103,7 @@ async def read_history(
     customer = await _customer(pages, order_id)
     see(reader, customer)
     rows = await pages.ask(
-        f"SELECT {_COLUMNS} WHERE stream_id = $1 AND version > $2 ORDER BY version LIMIT $3",
+        f"SELECT {EVENT} WHERE stream_id = $1 AND version > $2 ORDER BY version LIMIT $3",
         order_id,
         after,
         params.limit + 1,
@@ -161,7 +157,7 @@ async def _folded(pages: Pages, order_id: UUID, last: int, until: datetime | Non
     seen = 0
     while seen < min(last, LONGEST):
         rows = await pages.ask(
-            f"SELECT {_COLUMNS} WHERE stream_id = $1 AND category = $7 AND version > $2 AND version <= $3"  # noqa: S608
+            f"SELECT {EVENT} WHERE stream_id = $1 AND category = $7 AND version > $2 AND version <= $3"  # noqa: S608
             " AND ($4::timestamptz IS NULL OR version < coalesce((SELECT min(version) FROM events"
             " WHERE stream_id = $1 AND recorded_at > $4), $5)) ORDER BY version LIMIT $6",
             order_id,

@@ -18,9 +18,10 @@ from api.queries import cursors
 from api.queries.lists import ALONG_THE_ORDER, BY_INDEXES, CANDIDATES, FEW, STRETCH, Place, Query, Statement
 from api.schemas import Params
 from infra.cache import Reads
-from infra.consistency import LOG, Needs
+from infra.consistency import Needs
 from infra.database import Database
 from infra.errors import NotYetVisible, TookTooLong
+from infra.leases import WHOLE
 from infra.postgres_errors import refuses_values
 from infra.postgres_reader import Snapshot
 
@@ -257,7 +258,7 @@ async def _along(session: Snapshot, query: Query, generation: int, size: int, st
 
 def _position(stands: Mapping[tuple[str, int], int], projection: str, shard: int) -> int:
     """Where a read model stands in a shard; one that takes the whole log stands at one place."""
-    return stands.get((projection, shard), stands.get((projection, LOG), 0))
+    return stands.get((projection, shard), stands.get((projection, WHOLE), 0))
 
 
 def _sent(statement: Statement) -> tuple[Any, ...]:

@@ -1,7 +1,6 @@
 """The push channel: what other processes announce, and the certainty of having heard it."""
 
 import asyncio
-import random
 from collections.abc import Mapping
 from itertools import count
 from typing import Any, Final, Protocol
@@ -10,16 +9,16 @@ import orjson
 import structlog
 from pydantic import SecretStr
 
-from infra.cache.link import happens, run_of
+from infra.backoff import Pauses
+from infra.cache.link import run_of
 from infra.streams import BROKEN, pack
+from infra.waiting import happens
 from infra.wire import Wire
 
 QUIET_SECONDS: Final = 1.0
 """How often the other end is asked whether it is there."""
 
 ANSWER_SECONDS: Final = 1.0
-FIRST_PAUSE: Final = 0.05
-LONGEST_PAUSE: Final = 2.0
 
 _log = structlog.get_logger("weir.cache")
 
@@ -86,7 +85,7 @@ class Channel:
 
     async def keep(self) -> None:
         """Subscribes and listens, and again after every loss, until cancelled."""
-        pause = FIRST_PAUSE
+        pauses = Pauses()
         while True:
             lost = asyncio.Event()
             topic = self._topic
@@ -97,13 +96,12 @@ class Channel:
             except BROKEN as error:
                 _log.warning("announcements away", error=str(error))
             else:
-                pause = FIRST_PAUSE
+                pauses.reset()
                 if topic != self._topic:
                     wire.close()
                     continue
                 await self._listen(wire, lost)
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
-            pause = min(pause * 2, LONGEST_PAUSE)
+            await asyncio.sleep(pauses.next())
 
     async def _listen(self, wire: Wire, lost: asyncio.Event) -> None:
         """Until the connection ends, or its other end does not answer any more."""

@@ -3,18 +3,17 @@
 import asyncio
 import random
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Final
+from typing import Any
 
 import structlog
 from hiredis import ReplyError
 from pydantic import SecretStr
 
+from infra.backoff import Pauses
 from infra.cache.scripts import SCRIPTS, Script
 from infra.streams import BROKEN, pack
+from infra.waiting import happens
 from infra.wire import Wire
-
-FIRST_PAUSE: Final = 0.05
-LONGEST_PAUSE: Final = 2.0
 
 _log = structlog.get_logger("weir.cache")
 
@@ -42,7 +41,7 @@ class Link:
         self._scripts = scripts
         self._name = name
         self._wire: Wire | None = None
-        self._pause = FIRST_PAUSE
+        self._pauses = Pauses()
         self._up = asyncio.Event()
         self.era = ""
 
@@ -79,7 +78,7 @@ class Link:
         if any(isinstance(reply, ReplyError) and not str(reply).startswith("OOM") for reply in replies):
             self._break(wire)
         else:
-            self._pause = FIRST_PAUSE
+            self._pauses.reset()
 
     def _break(self, wire: Wire) -> None:
         if self._wire is wire:
@@ -94,8 +93,7 @@ class Link:
             wire = await self._greeted(lost.set)
             if wire is not None:
                 await self._hold(wire, lost)
-            await asyncio.sleep(self._pause * random.uniform(0.5, 1.0))  # noqa: S311
-            self._pause = min(self._pause * 2, LONGEST_PAUSE)
+            await asyncio.sleep(self._pauses.next())
 
     async def _hold(self, wire: Wire, lost: asyncio.Event) -> None:
         self._wire = wire
@@ -134,15 +132,6 @@ async def kept(keeper: Callable[[], Coroutine[Any, Any, None]]) -> None:
         except Exception:
             _log.exception("keeper failed")
         await asyncio.sleep(random.uniform(0.5, 1.0))  # noqa: S311
-
-
-async def happens(event: asyncio.Event, seconds: float) -> bool:
-    """Waits for the event; False if it does not happen in time."""
-    try:
-        async with asyncio.timeout(seconds):
-            return await event.wait()
-    except TimeoutError:
-        return False
 
 
 def run_of(info: bytes | ReplyError) -> str:

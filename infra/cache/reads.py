@@ -17,11 +17,12 @@ from infra.cache.frames import Document
 from infra.cache.link import CacheAway, kept
 from infra.cache.remote import NOTHING, Held, Place, RemoteCache
 from infra.cache.watch import Watch
-from infra.consistency import LOG, Needs, Part, Sight, Visibility
+from infra.consistency import Needs, Part, Sight, Visibility
 from infra.current_log import CurrentLog
 from infra.database import Database
 from infra.endings import end
 from infra.errors import NotYetVisible, Unavailable
+from infra.leases import WHOLE
 from infra.log import Log
 from infra.settings import Settings
 from infra.streams import Keys
@@ -102,8 +103,8 @@ class Reads:
     async def _see(self, projection: str, needs: Needs) -> Sight:
         while True:
             generation = self.generation(projection)
-            if needs and Part(projection, generation, LOG) in self.watch.parts:
-                needs = {LOG: max(needs.values())}
+            if needs and Part(projection, generation, WHOLE) in self.watch.parts:
+                needs = {WHOLE: max(needs.values())}
             sights = [await self._reach(Part(projection, generation, shard), needs[shard]) for shard in needs]
             if Sight.MOVED not in sights:
                 return Sight.STORED if Sight.STORED in sights else Sight.TOLD

@@ -11,11 +11,11 @@ import asyncpg
 import structlog
 
 from infra.cache.channel import Channel
-from infra.cache.link import happens
 from infra.consistency import Part, Visibility
 from infra.database import Database
 from infra.errors import OutcomeUnknown, Unavailable
 from infra.log import Log, begin_history, identify
+from infra.waiting import happens
 
 INTERVAL: Final = 1.0
 HURRIED: Final = 0.05

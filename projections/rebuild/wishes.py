@@ -15,7 +15,8 @@ import orjson
 
 from infra.backoff import Backoff
 from infra.database import Database
-from infra.due_work import LONGEST_ERROR, DueWork, Lease
+from infra.due_work import DueWork, Lease
+from infra.postgres_errors import storable
 from projections.declaration import Projection
 
 WORK: Final = DueWork(
@@ -148,9 +149,7 @@ async def fulfilled(database: Database, wish: Claimed, report: Report) -> bool:
 
 async def given_up(database: Database, wish: Claimed, error: str) -> bool:
     """Writes down why it is not tried again."""
-    return await WORK.settle(
-        database, wish, "done_at = clock_timestamp(), error = $1", error.replace("\0", "\\0")[:LONGEST_ERROR]
-    )
+    return await WORK.settle(database, wish, "done_at = clock_timestamp(), error = $1", storable(error))
 
 
 async def failed(database: Database, wish: Claimed, error: str) -> bool:

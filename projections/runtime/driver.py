@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final, Generic, TypeVar, assert_never
 
@@ -12,6 +11,7 @@ import structlog
 from infra.database import Database
 from infra.leases import Place
 from infra.log import Entry, Session
+from infra.waiting import happens
 from projections.runtime.consumer import Answers, Consumer, Lease, Refusal, Step, is_away, is_poison
 from projections.runtime.feed import Feed
 from projections.runtime.folding import describe
@@ -103,9 +103,7 @@ class Driver(Generic[C]):
 
     async def _wait(self) -> None:
         now = asyncio.get_running_loop().time()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(None if self._due is None else max(0.0, self._due - now)):
-                await self._wake.wait()
+        await happens(self._wake, None if self._due is None else max(0.0, self._due - now))
         self._wake.clear()
 
     def _gather(self) -> list[Step]:

@@ -1,7 +1,6 @@
 """What comes in live: one reader per process takes the streams of its shards, and hands each event to all inboxes."""
 
 import asyncio
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
@@ -10,6 +9,7 @@ from typing import Any, Final
 import structlog
 from pydantic import SecretStr
 
+from infra.backoff import Pauses
 from infra.log import Entry, entry
 from infra.streams import ANSWER_SECONDS, BROKEN, Keys, pack
 from infra.wire import Wire
@@ -23,9 +23,6 @@ ANSWER_BYTES: Final = 4 * 2**20
 """What an answer is to have, about: it must get through in time, and Redis holds it in its own memory until it has."""
 BLOCK_SECONDS: Final = 0.25
 """How long Redis holds an answer back while there is nothing, and so how long a newly joined shard may have to wait."""
-
-FIRST_PAUSE: Final = 0.05
-LONGEST_PAUSE: Final = 2.0
 
 _position: Final = attrgetter("position")
 _log = structlog.get_logger("weir.feed")
@@ -52,6 +49,7 @@ class Feed:
         self._routes: dict[int, _Route] = {}
         self._joined = asyncio.Event()
         self._most = FIRST
+        self._pauses = Pauses()
         self.up = False
 
     def join(self, inbox: Inbox, heads: dict[int, int]) -> None:
@@ -70,19 +68,17 @@ class Feed:
 
     async def run(self) -> None:
         """Reads until cancelled, through any loss of Redis."""
-        pause = FIRST_PAUSE
         while True:
             try:
                 wire = await Wire.connect(self._url)
             except BROKEN as error:
                 _log.warning("streams away", error=str(error))
             else:
-                pause = await self._follow(wire, pause)
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
-            pause = min(pause * 2, LONGEST_PAUSE)
+                await self._follow(wire)
+            await asyncio.sleep(self._pauses.next())
 
-    async def _follow(self, wire: Wire, pause: float) -> float:
-        """Reads until the wire breaks; answers the pause that is due then."""
+    async def _follow(self, wire: Wire) -> None:
+        """Reads until the wire breaks."""
         try:
             while True:
                 while not self._routes:
@@ -91,12 +87,12 @@ class Feed:
                 answer = await self._read(wire)
                 self._pace(answer)
                 self._take(answer)
-                self.up, pause = True, FIRST_PAUSE
+                self.up = True
+                self._pauses.reset()
         except BROKEN as error:
             # The same would be asked for again: if there was too much of it to arrive in time, it never would.
             self._most = max(1, self._most // 8)
             _log.warning("streams lost", error=str(error))
-            return pause
         finally:
             wire.close()
             self.up = False

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from infra.codec import UnknownEventType
 from infra.log import Entry
+from infra.postgres_errors import storable
 from projections.declaration import Projection
 
 
@@ -108,5 +109,5 @@ def _nothing(*_: object) -> None:
 
 
 def describe(error: BaseException) -> str:
-    """What is kept of an error: its class and text, bounded."""
-    return f"{type(error).__name__}: {error}"[:2000]
+    """What is kept of an error: its class and text."""
+    return storable(f"{type(error).__name__}: {error}")

@@ -3,7 +3,6 @@
 import asyncio
 import random
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Any, Final
 
 import structlog
@@ -15,6 +14,7 @@ from infra.leases import WHOLE, Grant, Membership, Place, Standing
 from infra.log import Log, begin_history, log_head, shard_heads
 from infra.postgres_errors import PASSING
 from infra.streams import Keys
+from infra.waiting import happens
 from projections.runtime.consumer import Consumer, Lease
 from projections.runtime.driver import Driver
 from projections.runtime.feed import Feed
@@ -212,7 +212,5 @@ class Host:
 
 async def _either(sooner: asyncio.Event, seconds: float) -> None:
     """Waits for the event, or for about so long."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds * random.uniform(0.8, 1.0)):  # noqa: S311
-            await sooner.wait()
+    await happens(sooner, seconds * random.uniform(0.8, 1.0))  # noqa: S311
     sooner.clear()

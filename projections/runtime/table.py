@@ -150,19 +150,20 @@ def commit(tables: tuple[Table[Any], ...], parking: bool) -> str:
         parts.append(table.writing(first))
         first += table.width
     if parking:
-        parts.append(_parking(first))
+        of_those_that_moved = "JOIN moved USING (consumer, generation, shard)"
+        parts.append(f"aside AS ({inserting_parked(first, of_those_that_moved)})")
     return f"WITH {', '.join(parts)} {verdict(_NO_WAIT)}"
 
 
-def _parking(first: int) -> str:
-    """The part that sets streams aside."""
+def inserting_parked(first: int, only: str = "") -> str:
+    """A statement that sets streams aside, unless they are aside already; parameters from ``first`` on."""
     types = ("text", "integer", "smallint", "uuid", "bigint", "text", "text", "boolean")
     sources = ", ".join(f"${first + place}::{type}[]" for place, type in enumerate(types))
     columns = "consumer, generation, shard, stream_id, position, event_type, error, unknown"
-    return f"""aside AS (
-    INSERT INTO parked ({columns})
-    SELECT p.* FROM unnest({sources}) AS p ({columns}) JOIN moved USING (consumer, generation, shard)
-    ON CONFLICT (consumer, generation, stream_id) DO NOTHING)"""  # noqa: S608
+    return (
+        f"INSERT INTO parked ({columns}) SELECT p.* FROM unnest({sources}) AS p ({columns}) {only} "  # noqa: S608
+        "ON CONFLICT (consumer, generation, stream_id) DO NOTHING"
+    )
 
 
 def _transposed(rows: Sequence[Sequence[Any]], width: int) -> list[list[Any]]:

@@ -47,20 +47,20 @@ def feed() -> Feed:
 
 async def test_long_entries_are_asked_for_a_few_at_a_time() -> None:
     streams = Streams(size=45_000, line=100 * ANSWER_BYTES)
-    await feed()._follow(streams, 0.0)  # type: ignore[arg-type]
+    await feed()._follow(streams)  # type: ignore[arg-type]
     assert streams.asked[0] == FIRST
     assert streams.asked[1] == ANSWER_BYTES // (45_000 * SHARDS)
 
 
 async def test_short_entries_are_asked_for_by_the_hundred() -> None:
     streams = Streams(size=500, line=100 * ANSWER_BYTES)
-    await feed()._follow(streams, 0.0)  # type: ignore[arg-type]
+    await feed()._follow(streams)  # type: ignore[arg-type]
     assert streams.asked[-1] == MOST
 
 
 async def test_what_did_not_arrive_in_time_is_asked_for_in_smaller_parts_until_it_does() -> None:
     streams, reader = Streams(size=45_000, line=400_000), feed()
     for _ in range(3):
-        await reader._follow(streams, 0.0)  # type: ignore[arg-type]
+        await reader._follow(streams)  # type: ignore[arg-type]
     assert streams.asked[:3] == [FIRST, FIRST // 8, 1]
     assert streams.answers >= 1

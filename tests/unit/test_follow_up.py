@@ -22,7 +22,7 @@ from tests.builders import (
     product_added,
 )
 from workers.follow_up import Erased, Linked, Recipient, follow_up
-from workers.reactor import TYPES
+from workers.reactor import CONCERNS
 
 STRANGER = UUID("01890a5d-ac96-774b-bcce-b302099a80ff")
 ERASED = AccountErased(account_id=ACCOUNT_ID)
@@ -156,4 +156,4 @@ def test_the_consumer_wants_what_it_folds_what_it_reacts_to_and_what_makes_rows_
     reacted_to |= {"account.email_verification_requested"}
     voiding = {"account.deactivated", "account.session_ended", "account.token_reused", "account.api_key_revoked"}
     voiding |= {"account.email_verified"}
-    assert folded | reacted_to | voiding == TYPES
+    assert folded | reacted_to | voiding == CONCERNS.types

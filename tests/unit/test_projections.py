@@ -301,7 +301,7 @@ def test_every_read_model_is_in_the_table_under_its_name() -> None:
 )
 def test_a_read_model_handles_every_event_of_its_contexts(projection: Projection[Any], contexts: set[str]) -> None:
     known = {kind.cls for name, kind in EVENTS.items() if name.partition(".")[0] in contexts}
-    assert projection.contexts == contexts
+    assert projection.concerns.contexts == contexts
     assert projection.handles == known
 
 

@@ -11,7 +11,6 @@ import structlog
 from infra import imports
 from infra.command_handler import CommandHandler
 from infra.database import Database
-from infra.due_work import DueWork
 from infra.errors import AWAY
 from infra.imports import Claimed
 from infra.repeating import repeating
@@ -34,6 +33,7 @@ _log = structlog.get_logger("weir.imports")
 class Importer:
     """Does imports, one at a time. One per process."""
 
+    work = imports.WORK
     at_once = 1
 
     def __init__(
@@ -50,10 +50,6 @@ class Importer:
         self._commands = commands
         self._metrics = metrics
         self._turn_seconds = turn_seconds
-
-    @property
-    def work(self) -> DueWork:
-        return imports.WORK
 
     async def claim(self, limit: int) -> Sequence[Claimed]:
         """Imports that are nobody's, at most so many: those that wait longest."""

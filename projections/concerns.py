@@ -1,0 +1,25 @@
+"""Which events are a consumer's business."""
+
+from collections.abc import Iterable
+from functools import cached_property
+
+from domain.messages import Event
+from domain.registry import EVENTS, NAMES
+
+
+class Concerns:
+    """By stored name: events of its kinds, and those of their contexts that this release does not know.
+
+    What is not known must not be passed over: a newer release would know what to do about it.
+    """
+
+    def __init__(self, kinds: Iterable[type[Event]]) -> None:
+        self.types = frozenset(NAMES[kind] for kind in kinds)
+
+    @cached_property
+    def contexts(self) -> frozenset[str]:
+        """The first parts of the names."""
+        return frozenset(name.partition(".")[0] for name in self.types)
+
+    def __call__(self, name: str) -> bool:
+        return name in self.types or (name not in EVENTS and name.partition(".")[0] in self.contexts)
