@@ -7,7 +7,7 @@ because what it remembers of the stream is no longer true.
 
 # ruff: noqa: S608 -- the names of columns are put into statements here, and nothing else
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -83,13 +83,14 @@ def columns(parkings: Sequence[tuple[Place, Parking]]) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
-def tell(consumer: str, metrics: ConsumerMetrics, parkings: Sequence[Parking]) -> None:
-    """Raises the alarm of streams that were set aside, once that is committed."""
+def tell(lease: Lease, metrics: ConsumerMetrics, parkings: Sequence[Parking]) -> None:
+    """Has the owner know of streams that were set aside, and raises the alarm, once that is committed."""
     for each in parkings:
+        lease.memory.add(each.entry.stream_id)
         (metrics.unknown if each.unknown else metrics.parked).inc()
         _log.error(
             "stream held" if each.unknown else "stream parked",
-            consumer=consumer,
+            consumer=lease.place.consumer,
             stream_id=str(each.entry.stream_id),
             position=each.entry.position,
             type=each.entry.type,
@@ -119,25 +120,27 @@ async def skip(session: Session, parked_id: int, others: Mapping[str, Apply] | N
     return await _take_up(session, parked_id, skipping=True, apply=_appliers(others))
 
 
-async def opened(
-    session: Session, leases: Sequence[Lease], others: Mapping[str, Apply] | None = None
-) -> dict[Lease, set[UUID]]:
-    """The streams that are set aside, for owners that begin and remember nothing yet.
+async def recall(session: Session, leases: Iterable[Lease], others: Mapping[str, Apply] | None = None) -> None:
+    """Has owners that begin, and remember nothing yet, know of the streams that are set aside.
 
     Those that waited for a release that knows their event are taken up first, if this is one; what was written then the
     cache does not have. Whoever is the owner no longer takes up nothing.
     """
+    leases = [lease for lease in leases if lease.memory is None]
     for parked_id, lease, event_type, unknown, _ in await _aside(session, leases):
         if unknown and event_type in EVENTS:
             with suppress(Fenced, NotParked):  # somebody was faster, and the step that is to follow moves nothing
                 await _take_up(session, parked_id, skipping=False, apply=_appliers(others), owner=lease)
-    aside: dict[Lease, set[UUID]] = {lease: set() for lease in leases}
-    for _, lease, _, _, stream_id in await _aside(session, leases):
-        aside[lease].add(stream_id)
-    return aside
+    aside = await _aside(session, leases)
+    for lease in leases:
+        lease.memory = set()
+    for _, lease, _, _, stream_id in aside:
+        lease.memory.add(stream_id)
 
 
 async def _aside(session: Session, leases: Sequence[Lease]) -> list[tuple[int, Lease, str, bool, UUID]]:
+    if not leases:
+        return []
     rows = await session.fetch(
         "SELECT p.id, l.place, p.event_type, p.unknown, p.stream_id FROM parked p "
         "JOIN unnest($1::text[], $2::integer[], $3::smallint[]) "

@@ -48,10 +48,8 @@ class Following:
 
     async def advance(self, session: Session, steps: Sequence[Step]) -> Answers[None]:
         """Writes rows, timers, notes and checkpoints in one transaction, whose commit waits for the disk."""
-        if strangers := [step.lease for step in steps if step.lease.memory is None]:
-            apply = {self._name: applier(self._process, self._log, self._domain)}
-            for lease, aside in (await parking.opened(session, strangers, apply)).items():
-                lease.memory = aside
+        apply = {self._name: applier(self._process, self._log, self._domain)}
+        await parking.recall(session, (step.lease for step in steps), apply)
         return await self._write(session, steps, [])
 
     async def park(self, session: Session, step: Step, error: str) -> Answers[None]:
@@ -73,10 +71,8 @@ class Following:
                 await _keep(session, self._process, self._log, self._domain, turned)
                 parkings = turned.parkings
             await parking.write(session, self._name, 0, parkings if moved else [])
-        leases = {step.lease.shard: step.lease for step in moved}
-        for parked in parkings if moved else ():
-            leases[parked.entry.shard].memory.add(parked.entry.stream_id)
-        parking.tell(self._name, self._metrics, parkings if moved else [])
+        for step in moved:
+            parking.tell(step.lease, self._metrics, [each for each in parkings if each.entry.shard == step.lease.shard])
         return {step.lease: refused.get(step.lease) for step in steps}
 
     async def _held(

@@ -7,13 +7,12 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final, TypeAlias
 
-import asyncpg
 import structlog
 from prometheus_client import CollectorRegistry
 
 from infra.database import Database
-from infra.errors import Unavailable
 from infra.log import Log, identify
+from infra.postgres_errors import PASSING
 from infra.settings import Settings
 from infra.waiting import happens
 
@@ -65,7 +64,7 @@ def watching(database: Database, log: Log) -> Part:
     async def watch(_settings: Settings, _registry: CollectorRegistry, stop: asyncio.Event) -> None:
         while not stop.is_set():
             await happens(stop, HISTORY_SECONDS)
-            with suppress(Unavailable, asyncpg.PostgresError):
+            with suppress(*PASSING):
                 async with database.acquire() as session:
                     if await identify(session) != log:
                         raise OtherLog

@@ -61,9 +61,7 @@ class Reacting:
         Its commit waits for the disk, unlike that of a read model: a mail that was sent must not be forgotten.
         """
         (step,) = steps
-        if step.lease.memory is None:
-            apply = {NAME: applier(self._log, self._domain, self._lives)}
-            step.lease.memory = (await parking.opened(session, [step.lease], apply))[step.lease]
+        await parking.recall(session, [step.lease], {NAME: applier(self._log, self._domain, self._lives)})
         known = await _addresses_known(session, step.entries)
         return await self._write(session, step, follow_up(step.entries, known, step.lease.memory))
 
@@ -82,8 +80,7 @@ class Reacting:
                 return refused
             ids = await write_down(session, self._log, self._domain, self._lives, result)
             await parking.write(session, NAME, 0, result.parkings)
-        step.lease.memory.update(parked.entry.stream_id for parked in result.parkings)
-        parking.tell(NAME, self._metrics, result.parkings)
+        parking.tell(step.lease, self._metrics, result.parkings)
         return {step.lease: ids}
 
 

@@ -15,6 +15,7 @@ from infra.consistency import Part, Visibility
 from infra.database import Database
 from infra.errors import OutcomeUnknown, Unavailable
 from infra.log import Log, begin_history, identify
+from infra.postgres_errors import PASSING
 from infra.waiting import happens
 
 INTERVAL: Final = 1.0
@@ -101,7 +102,7 @@ class Watch:
             self._hurry.clear()
             try:
                 await self.look(channel)
-            except (Unavailable, asyncpg.PostgresError) as error:
+            except PASSING as error:
                 # There is no way past the caches now: what they hold is better than nothing.
                 self.late = frozenset()
                 _log.warning("read models cannot be watched", error=str(error))

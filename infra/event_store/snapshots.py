@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, get_type_hints
 from uuid import UUID
 
-import asyncpg
 import structlog
 
 import domain
 from domain.decider import Decider
 from infra import codec, state_codec
 from infra.database import Database
-from infra.errors import OutcomeUnknown, Unavailable
 from infra.event_store.requests import Last
 from infra.log import Session
+from infra.postgres_errors import PASSING
 from infra.state_codec import decode_state, encode_state
 
 EVERY: Final = 100
@@ -162,5 +161,5 @@ class SnapshotWriter:
         ]
         try:
             await self._database.execute(_WRITE, *(list(column) for column in zip(*rows, strict=True)))
-        except (Unavailable, OutcomeUnknown, TimeoutError, asyncpg.PostgresError) as error:
+        except PASSING as error:
             _log.warning("snapshots were not kept", count=len(batch), error=str(error))

@@ -71,9 +71,7 @@ class Keeping:
 
     async def advance(self, session: Session, steps: Sequence[Step]) -> Answers[Sequence[Written]]:
         """Folds, and writes rows and checkpoints of all steps with one statement; answers what was written."""
-        if strangers := [step.lease for step in steps if step.lease.memory is None]:
-            for lease, aside in (await parking.opened(session, strangers)).items():
-                lease.memory = aside
+        await parking.recall(session, (step.lease for step in steps))
         touched = {step.lease: self._touched(step) for step in steps}
         read = await self._load(session, touched)
         folded = {}
@@ -136,5 +134,4 @@ class Keeping:
     def _remember(self, lease: Lease, folded: Folded) -> None:
         lengths = {row.key: len(row.document) for row in folded.written}
         self._memory.keep(lease, {key: Loaded(kept, lengths.get(key, 0)) for key, kept in folded.kept.items()})
-        lease.memory.update(parked.entry.stream_id for parked in folded.parkings)
-        parking.tell(lease.place.consumer, self._metrics.of(lease.place.consumer), folded.parkings)
+        parking.tell(lease, self._metrics.of(lease.place.consumer), folded.parkings)

@@ -4,11 +4,10 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Final, Generic, NamedTuple, TypeVar
 
-import asyncpg
 import structlog
 
 from infra.cache import CacheAway
-from infra.errors import Unavailable
+from infra.postgres_errors import PASSING
 from infra.streams import BROKEN
 from projections.runtime.consumer import Consumer, Lease
 
@@ -17,7 +16,7 @@ C = TypeVar("C")
 MOST_WAITING: Final = 250
 """Events whose changes may wait to be told, per place. What does not fit is not remembered but found in the log."""
 
-_AWAY: Final = (CacheAway, Unavailable, asyncpg.PostgresError, *BROKEN)
+_AWAY: Final = (CacheAway, *PASSING, *BROKEN)
 _log = structlog.get_logger("weir.trail")
 
 

@@ -225,6 +225,19 @@ async def test_a_loop_holds_no_more_than_it_has_slots_for_and_goes_on_as_they_ar
         await eventually(lambda: begun(3), 5)
 
 
+async def test_what_a_server_says_with_a_nul_in_it_is_kept(database: Database) -> None:
+    for table in ("mail_ledger", "refund_ledger"):
+        await database.execute(ROWS[table], 1)
+    (mail,), (refund,) = await mail_ledger.claim(database, 1), await refund_ledger.claim(database, 1)
+    outcome = mail_ledger.Outcome(
+        mail_id=mail.mail_id, attempts=mail.attempts, state="refused", error="no\0", wait_seconds=0
+    )
+    assert await mail_ledger.settle(database, [outcome]) == [True]
+    assert await refund_ledger.refused(database, refund, "no\0")
+    for declared in (mail_ledger.WORK, refund_ledger.WORK):
+        assert await column(database, declared, "last_error") == ["no\\0"]
+
+
 def test_every_kind_is_among_those_that_are_tested_here() -> None:
     """Those of the tasks workers, and rebuilds, which are the projections workers'."""
     assert len(ROWS) == len(DUE_WORK) + 1 == len(EARLIER_RELEASES_FIND) == len(EARLIER_RELEASES_CLAIM)

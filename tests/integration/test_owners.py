@@ -195,8 +195,9 @@ async def test_who_was_the_owner_takes_up_no_parked_stream(scene: Scene) -> None
     place = Place("order_summary", 1, shard_of(ORDER_ID, scene.log.shards))
     former, present = await taken(scene, place), await taken(scene, place)
     async with scene.database.session() as session:
-        assert await parking.opened(session, [former]) == {former: {ORDER_ID}}
-        assert await parking.opened(session, [present]) == {present: set()}
+        for lease, aside in ((former, {ORDER_ID}), (present, set[UUID]())):
+            await parking.recall(session, [lease])
+            assert lease.memory == aside
 
 
 async def test_an_epoch_that_was_given_twice_over_a_failover_fences_still(scene: Scene) -> None:

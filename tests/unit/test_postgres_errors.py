@@ -9,7 +9,7 @@ import pytest
 from api.errors import problem_of
 from infra.database import told
 from infra.errors import OutcomeUnknown, Unavailable
-from infra.postgres_errors import CLASSES, ENDED, LOST, REFUSED, STATES, Failure, classify, refuses_values
+from infra.postgres_errors import CLASSES, ENDED, LOST, REFUSED, STATES, Failure, classify, refuses_values, storable
 
 STATED = {
     kind.sqlstate: kind
@@ -159,3 +159,8 @@ def test_values_are_refused_where_the_statement_is_right(state: str, refused: bo
 
 def test_no_state_is_about_the_server_and_about_values_at_once() -> None:
     assert not [state for state in STATED if refuses_values(raised(state)) and classify(raised(state))]
+
+
+@pytest.mark.parametrize(("error", "kept"), [("no\0", "no\\0"), ("x" * 3000, "x" * 2000), ("\0" * 2000, "\\0" * 1000)])
+def test_a_text_that_a_row_keeps_is_bounded_and_has_no_nul(error: str, kept: str) -> None:
+    assert storable(error) == kept
