@@ -1,6 +1,8 @@
 """Ending tasks for certain."""
 
 import asyncio
+from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any
 
 PATIENCE_SECONDS = 0.1
@@ -20,3 +22,15 @@ async def end(*tasks: "asyncio.Task[Any]") -> None:
     for task in tasks:
         if not task.cancelled():
             task.exception()
+
+
+async def carried_through(work: Coroutine[Any, Any, object]) -> None:
+    """Does last work of a task that is being cancelled, although :func:`end` cancels it again meanwhile.
+
+    The work must be bounded; what it raises is raised.
+    """
+    doing = asyncio.ensure_future(work)
+    while not doing.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.shield(doing)
+    doing.result()

@@ -13,7 +13,7 @@ from typing import Final
 
 from infra.database import Connection, Database, answering, close, connect
 from infra.due_work import persisted
-from infra.endings import end
+from infra.endings import carried_through, end
 from infra.errors import Fenced
 from infra.log import Log, identify
 from infra.own_process import Failed, in_own_process
@@ -46,8 +46,7 @@ async def fulfil(settings: Settings, database: Database, wish: Claimed) -> None:
         await wishes.failed(database, wish, f"its process was ended by {failed}")
     except asyncio.CancelledError:
         with suppress(*PASSING):  # then its lease runs out
-            async with asyncio.timeout(GIVE_BACK_SECONDS):
-                await wishes.give_back(database, wish)
+            await carried_through(asyncio.wait_for(wishes.give_back(database, wish), GIVE_BACK_SECONDS))
         raise
 
 

@@ -11,6 +11,7 @@ import structlog
 from infra import imports
 from infra.command_handler import CommandHandler
 from infra.database import Database
+from infra.endings import carried_through
 from infra.errors import AWAY
 from infra.imports import Claimed
 from infra.repeating import repeating
@@ -78,7 +79,7 @@ class Importer:
             await self.work.put_off(self._database, mine, repr(error))
         except asyncio.CancelledError:
             with suppress(*AWAY):
-                await self.work.release(self._database, mine)
+                await carried_through(self.work.release(self._database, mine))
             raise
 
     async def observe(self) -> None:
