@@ -3,7 +3,7 @@
 from migrations.statements import run_sql
 
 revision = "0036"
-down_revision = "0034"
+down_revision = "0035"
 
 
 def upgrade() -> None:
