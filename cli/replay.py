@@ -17,6 +17,7 @@ from infra.database import Database, answering, close, connect
 from infra.due_work import persisted
 from infra.endings import end
 from infra.errors import AWAY, UnknownSchema
+from infra.leases import anybody
 from infra.log import identify
 from infra.postgres_errors import PASSING
 from infra.settings import Settings
@@ -26,11 +27,11 @@ from projections.generations import install
 from projections.rebuild import wishes
 from projections.rebuild.fulfilling import fulfil
 from projections.rebuild.wishes import Report, Standing
-from workers.rebuilds import asked_by, wake
+from workers.rebuilds import KIND, asked_by, wake
 
 LOOK_SECONDS: Final = 0.25
 TAKEN_SECONDS: Final = 3.0
-"""How long a worker is given to take a wish that is nobody's."""
+"""How long a worker is given to take a wish that is nobody's, if any is alive."""
 PATIENCE_SECONDS: Final = 60.0
 """How long Postgres may be away while the command watches."""
 INTERRUPTED: Final = "it was interrupted where it was carried out"
@@ -125,11 +126,18 @@ class _Watch:
                 raise NotRebuilt("the wish is gone")
             if standing.done:
                 return standing
-            show(standing)
             free_since = (free_since or loop.time()) if standing.free else None
-            if free_since is not None and loop.time() - free_since >= TAKEN_SECONDS:
+            if free_since is not None and (loop.time() - free_since >= TAKEN_SECONDS or not await self._workers()):
                 await self._take()
+            else:
+                show(standing)
             await asyncio.sleep(LOOK_SECONDS)
+
+    async def _workers(self) -> bool:
+        asked = anybody(self._database, KIND, self._settings.lease_seconds)
+        with suppress(*PASSING):
+            return await asked
+        return True
 
     async def _take(self) -> None:
         mine = await wishes.claim(self._database, PROJECTIONS, 1, only=f"wish_id = {self._wish_id}")

@@ -5,7 +5,7 @@ live. In both the epoch grows with every new owner, and what a former owner stil
 """
 
 from infra.leases.leader import Leader
-from infra.leases.membership import Claim, Grant, Lag, Membership, Standing
+from infra.leases.membership import Claim, Grant, Lag, Membership, Standing, anybody
 from infra.leases.shares import WHOLE, Place, Plan, plan
 
-__all__ = ["WHOLE", "Claim", "Grant", "Lag", "Leader", "Membership", "Place", "Plan", "Standing", "plan"]
+__all__ = ["WHOLE", "Claim", "Grant", "Lag", "Leader", "Membership", "Place", "Plan", "Standing", "anybody", "plan"]

@@ -73,6 +73,7 @@ _GO_ON: Final = (
 )
 
 # The bounds come with the lock: a worker that is paused while it has its turn must not keep all others from theirs.
+_ANYBODY: Final = f"SELECT EXISTS (SELECT FROM workers WHERE kind = $1 AND {_ALIVE})"  # noqa: S608
 _IN_TURN: Final = f"SELECT {GUARDED}, pg_advisory_xact_lock(hashtextextended('weir:' || $1, 0))"
 
 _LAG: Final = f"""
@@ -238,3 +239,9 @@ class Membership:
         columns = list(zip(*places, strict=True))
         rows = await session.fetch(_TAKE, self.worker_id, self._lease_seconds, *columns)
         return [Grant(Place(*row[:3]), *row[3:]) for row in rows]
+
+
+async def anybody(database: Database, kind: str, lease_seconds: float) -> bool:
+    """Whether a worker of that kind is alive, as far as heartbeats tell."""
+    found = await database.fetchrow(_ANYBODY, kind, lease_seconds)
+    return bool(found and found[0])

@@ -98,6 +98,7 @@ async def test_where_no_worker_runs_the_command_rebuilds_itself_and_says_so(scen
         assert await ends(scene, command) == 0, said(scene)
     told = said(scene)
     assert "order_summary: no projections worker takes it, so it is rebuilt here" in told
+    assert "waits for a projections worker" not in told
     assert "order_summary is served from generation 2 now" in told
     await is_rebuilt(scene, 2)
 
@@ -143,8 +144,9 @@ async def test_two_who_ask_at_once_share_one_rebuild_and_are_told_the_same(scene
 
 
 async def test_a_worker_that_is_killed_in_the_middle_is_taken_over_from(scene: Scene) -> None:
-    async with worker(scene.settings, "projections") as first, replay(scene) as command:
+    async with worker(scene.settings, "projections") as first, AsyncExitStack() as stack:
         await first.says("worker started")
+        command = await stack.enter_async_context(replay(scene))
         async with gate_closed(scene):
             await eventually(lambda: at_the_gate(scene), 30)
             first.process.send_signal(signal.SIGKILL)
@@ -159,8 +161,9 @@ async def test_a_worker_that_is_killed_in_the_middle_is_taken_over_from(scene: S
 
 
 async def test_a_command_that_is_killed_is_missed_by_nobody(scene: Scene) -> None:
-    async with worker(scene.settings, "projections") as process, replay(scene) as command:
+    async with worker(scene.settings, "projections") as process, AsyncExitStack() as stack:
         await process.says("worker started")
+        command = await stack.enter_async_context(replay(scene))
         async with gate_closed(scene):
             await eventually(lambda: at_the_gate(scene), 30)
             command.kill()
@@ -170,8 +173,9 @@ async def test_a_command_that_is_killed_is_missed_by_nobody(scene: Scene) -> Non
 
 
 async def test_a_command_that_is_interrupted_says_that_a_worker_goes_on(scene: Scene) -> None:
-    async with worker(scene.settings, "projections") as process, replay(scene) as command:
+    async with worker(scene.settings, "projections") as process, AsyncExitStack() as stack:
         await process.says("worker started")
+        command = await stack.enter_async_context(replay(scene))
         async with gate_closed(scene):
             await eventually(lambda: at_the_gate(scene), 30)
             command.send_signal(signal.SIGINT)
