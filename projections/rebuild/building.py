@@ -11,9 +11,9 @@ from domain.registry import EVENTS
 from infra.collector import held_off
 from infra.log import Entry, Session, read_shard, read_stream
 from projections import parking
-from projections.declaration import Projection, make
+from projections.declaration import Projection
 from projections.folds import Folds
-from projections.rebuild.bulk import Steps
+from projections.rebuild.bulk import Steps, document
 from projections.rebuild.generation import Building, watch_client
 from projections.rebuild.reading import PAGE, cut, read_streams
 from projections.rebuild.refused import copy, fold_again
@@ -126,7 +126,7 @@ class _ByStream:
             try:
                 row = steps[name, schema_version](self._row, moment(at.decode()), data)
                 if row is not None:
-                    row["version"] = int(version)
+                    row.version = int(version)
                 self._row = row
             except Exception:
                 self._fail()
@@ -143,8 +143,8 @@ class _ByStream:
         if self._row is _FAILED:
             return
         try:
-            row = self._row and make(self._projection.row, **self._row)
-            self.written.append(written(self._projection, self.stream.decode(), Kept(int(self._position), row)))
+            kept = Kept(int(self._position), self._row)
+            self.written.append(written(self._projection, self.stream.decode(), kept, document))
         except Exception:
             self._fail()
 

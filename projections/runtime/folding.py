@@ -45,13 +45,15 @@ class Folded:
     parkings: list[Parking] = field(default_factory=list)
 
 
-def written(projection: Projection[Any], key: str, kept: Kept) -> Written:
-    """The row in the form of its table."""
+def written(
+    projection: Projection[Any], key: str, kept: Kept, document: Callable[[Any], bytes] | None = None
+) -> Written:
+    """The row in the form of its table. ``document`` writes down what is served of it, else its projection does."""
     row = kept.row
     if row is None:
         return Written(key, kept.position, 0, b"", tuple(None for _ in projection.columns))
     values = tuple([column.value(row) for column in projection.columns])
-    return Written(key, kept.position, row.version, projection.document(row), values)
+    return Written(key, kept.position, row.version, (document or projection.document)(row), values)
 
 
 def fold(projection: Projection[Any], rows: Mapping[str, Kept], parked: Set[UUID], entries: Sequence[Entry]) -> Folded:
