@@ -3,9 +3,10 @@
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
-from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
+
+import asyncpg
 
 from domain.registry import EVENTS
 from infra.collector import held_off
@@ -15,9 +16,9 @@ from projections.declaration import Projection
 from projections.folds import Folds
 from projections.rebuild.bulk import Steps, document
 from projections.rebuild.generation import Building, watch_client
-from projections.rebuild.reading import PAGE, cut, read_streams
+from projections.rebuild.reading import PAGE, read_streams
 from projections.rebuild.refused import copy, fold_again
-from projections.rebuild.shares import Shards, Share, Streams, shares
+from projections.rebuild.shares import LOWEST, Shards, Share, Streams, shares
 from projections.runtime.folding import Folded, Kept, Parking, Written, fold, written
 from projections.runtime.table import Table
 
@@ -35,7 +36,7 @@ async def build(session: Session, building: Building, share: Share, report: Repo
     """
     await watch_client(session)
     # No page waits for the disk: the indexes are made by a commit that does, and with it all that was written before.
-    await session.execute("SET TIME ZONE 'UTC'; SET synchronous_commit = off")
+    await session.execute("SET synchronous_commit = off")
     # The planner would rather sort a share than walk along the index, and it would do so for every page.
     await session.execute("SET enable_sort = off; SET enable_seqscan = off; SET enable_bitmapscan = off")
     rows, refused = 0, set[str]()
@@ -75,11 +76,11 @@ async def _streams(
 ) -> AsyncIterator[Folded]:
     """Stream by stream, page by page. The last stream of a page may go on in the next one."""
     folding, passed = _ByStream(building.projection, share.folds, plainly=share.plainly), 0
-    async for blocks in read_streams(session, share.folds, share.first, share.last, head=building.head, page=page):
-        count = sum([folding.take(block) for block in blocks])
+    async for rows in read_streams(session, share.folds, share.first, share.last, head=building.head, page=page):
+        folding.take(rows)
         yield await _folded(session, building, folding)
-        before, passed = passed, bisect_right(share.marks, UUID(folding.stream.decode()))
-        report(count, (passed - before) * share.apart)
+        before, passed = passed, bisect_right(share.marks, UUID(bytes=rows[-1][0].bytes))
+        report(len(rows), (passed - before) * share.apart)
     folding.end()
     yield await _folded(session, building, folding)
     report(0, (len(share.marks) - passed) * share.apart)
@@ -89,7 +90,7 @@ async def _folded(session: Session, building: Building, folding: "_ByStream") ->
     """The rows of the streams that have ended. One in which anything is amiss is folded again, event by event."""
     folded = Folded(written=folding.written)
     for stream in folding.amiss:
-        entries = await read_stream(session, UUID(stream.decode()), 1, building.head)
+        entries = await read_stream(session, stream, 1, building.head)
         careful = fold(building.projection, {}, set(), [e for e in entries if building.projection.concerns(e.type)])
         folded.written += careful.written
         folded.parkings += careful.parkings
@@ -98,7 +99,7 @@ async def _folded(session: Session, building: Building, folding: "_ByStream") ->
 
 
 class _ByStream:
-    """The fold over whole streams, one after the other. ``stream`` is the one that was last seen, and may go on.
+    """The fold over whole streams, one after the other. The one that was last seen may go on.
 
     Whatever fails here is only set aside: the fold over the stored events then finds out which event it was.
     """
@@ -107,34 +108,32 @@ class _ByStream:
         self._projection = projection
         self._plainly = plainly
         self._steps = Steps(folds)
-        self._position = b""
+        self._position = 0
         self._row: Any = _FAILED
-        self.stream = b""
+        self._stream = LOWEST
         self.written: list[Written] = []
-        self.amiss: list[bytes] = []
+        self.amiss: list[UUID] = []
 
-    def take(self, block: bytes) -> int:
-        """Folds some events; answers how many."""
-        steps, moment, count = self._steps, datetime.fromisoformat, 0
-        for stream, position, version, name, schema_version, at, data in cut(block):
-            count += 1
-            if stream != self.stream:
+    def take(self, rows: Sequence[asyncpg.Record]) -> None:
+        """Folds some events."""
+        steps = self._steps
+        for stream, position, version, name, schema_version, at, data in rows:
+            if stream != self._stream:
                 self.end()
                 self._begin(stream)
             if self._row is _FAILED:
                 continue
             try:
-                row = steps[name, schema_version](self._row, moment(at.decode()), data)
+                row = steps[name, schema_version](self._row, at, data)
                 if row is not None:
-                    row.version = int(version)
+                    row.version = version
                 self._row = row
             except Exception:
                 self._fail()
             self._position = position
-        return count
 
-    def _begin(self, stream: bytes) -> None:
-        self.stream, self._row = stream, None
+    def _begin(self, stream: UUID) -> None:
+        self._stream, self._row = stream, None
         if self._plainly:
             self._fail()
 
@@ -143,14 +142,14 @@ class _ByStream:
         if self._row is _FAILED:
             return
         try:
-            kept = Kept(int(self._position), self._row)
-            self.written.append(written(self._projection, self.stream.decode(), kept, document))
+            kept = Kept(self._position, self._row)
+            self.written.append(written(self._projection, str(self._stream), kept, document))
         except Exception:
             self._fail()
 
     def _fail(self) -> None:
         self._row = _FAILED
-        self.amiss.append(self.stream)
+        self.amiss.append(self._stream)
 
 
 async def _shards(

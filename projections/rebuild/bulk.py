@@ -75,14 +75,14 @@ document: Final[Callable[[Any], bytes]] = Encoder(enc_hook=str.__str__).encode
 """Writes a row that was made here as its projection would. Whatever is no text in the end is refused."""
 
 
-class Steps(dict[tuple[bytes, bytes], Step]):
-    """By type and schema version, as texts: what an event does to a row. Only the newest version stands as it is."""
+class Steps(dict[tuple[str, int], Step]):
+    """By type and schema version: what an event does to a row. Only the newest version stands as it is."""
 
     def __init__(self, folds: Folds[Any]) -> None:
         self._folds = folds
 
-    def __missing__(self, shape: tuple[bytes, bytes]) -> Step:
-        name, version = shape[0].decode(), int(shape[1])
+    def __missing__(self, shape: tuple[str, int]) -> Step:
+        name, version = shape
         kind = EVENTS.get(name)
         if kind is None or version != kind.version:
             raise UnknownEventType(name, version)
@@ -167,7 +167,7 @@ def _look(cls: type[Any], source: Source) -> Look:
 
 
 def _times(money: Any, count: int) -> Any:
-    return type(money)(_product(money.amount, count), money.currency)
+    return type(money)(amount=_product(money.amount, count), currency=money.currency)
 
 
 def _said(cls: type[Any], sources: Mapping[str, Source]) -> Any:
@@ -196,6 +196,7 @@ def _as_it_stands(hint: Any) -> Any:
     """The type of JSON that is written again as it stands, had it been read as this type.
 
     An object that lacks a field, as of another release, is not; of what it has beyond, nothing is written either way.
+    Its fields keep the order that ``jsonb`` gives them: the shortest name first.
     """
     arguments = get_args(hint)
     if get_origin(hint) is UnionType:
@@ -206,6 +207,7 @@ def _as_it_stands(hint: Any) -> Any:
     if isinstance(hint, type) and issubclass(hint, StrEnum):
         return Literal[*(each.value for each in hint)]
     if is_dataclass(hint):
-        parts = [(name, _as_it_stands(each)) for name, each in get_type_hints(hint).items()]
+        hints = get_type_hints(hint)
+        parts = [(name, _as_it_stands(hints[name])) for name in sorted(hints, key=lambda name: (len(name), name))]
         return defstruct(str(hint.__name__), parts, gc=False)  # type: ignore[union-attr]
     return _CANONICAL.get(hint, hint)

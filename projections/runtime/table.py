@@ -1,6 +1,6 @@
 """The tables of read models: statements for a generation, made once, and rows in the form that they take."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
@@ -36,7 +36,6 @@ class Table(Generic[R]):
         self._documents = f"SELECT key, position, version, document FROM {self.name} WHERE key = ANY($1::text[])"  # noqa: S608
         self.columns = ["key", "position", "version", "document", *(column.name for column in projection.columns)]
         types = [column.type for column in projection.columns]
-        self._writers = [_WRITERS.get(type, str) for type in types]
         self._arrays = [type.endswith("[]") for type in types]
         self._types = [
             "text",
@@ -52,21 +51,9 @@ class Table(Generic[R]):
         return {row[0]: Document(row[1], row[2], row[3]) for row in rows}
 
     async def copy(self, session: Session, rows: Sequence[Written]) -> None:
-        """Fills an empty table. ``COPY`` in text: the driver would take each value of each row in hand."""
-
-        async def lines() -> AsyncIterator[bytes]:
-            yield b"".join([self._line(row) for row in rows])
-
-        await session.copy_to_table(self.name, source=lines(), columns=self.columns, format="text")
-
-    def _line(self, row: Written) -> bytes:
-        texts = [
-            "\\N" if value is None else write(value) for write, value in zip(self._writers, row.columns, strict=True)
-        ]
-        # Of all that COPY must have escaped, JSON has nothing raw but backslashes.
-        document = row.document.replace(b"\\", b"\\\\")
-        columns = "".join(["\t" + text for text in texts]).encode()
-        return b"%b\t%d\t%d\t%b%b\n" % (row.key.encode(), row.position, row.version, document, columns)
+        """Fills an empty table."""
+        records = [(*row[:4], *row.columns) for row in rows]
+        await session.copy_records_to_table(self.name, records=records, columns=self.columns)
 
     async def rows(self, session: Reader, keys: Iterable[str]) -> list[Written]:
         """The rows with all that is kept of them."""
@@ -176,17 +163,3 @@ def _literal(values: Iterable[str] | None) -> str | None:
         return None
     quoted = (value.replace("\\", "\\\\").replace('"', '\\"') for value in values)
     return "{" + ",".join(f'"{value}"' for value in quoted) + "}"
-
-
-def _escaped(text: str) -> str:
-    """As ``COPY`` reads a text."""
-    return text.translate(_ESCAPES)
-
-
-_ESCAPES: Final = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
-_WRITERS: Final[Mapping[str, Callable[[Any], str]]] = {
-    "text": _escaped,
-    "text[]": lambda values: _escaped(str(_literal(values))),
-    "jsonb": lambda value: _escaped(value.decode()),
-}
-"""By the type of a column, what makes of its value the text for ``COPY``; of all others Postgres reads Python's own."""
