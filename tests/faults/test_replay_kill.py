@@ -62,7 +62,7 @@ async def test_a_replay_that_is_killed_while_it_builds_leaves_nothing_behind(set
         await shop.writer.session.execute(GATE)
         async with replay(shop) as process, holding(shop, "gate IN ACCESS EXCLUSIVE"):
             processors = os.cpu_count() or 1
-            await eventually(lambda: waiting(shop, "^COPY", processors), 30)
+            await eventually(lambda: waiting(shop, "CASE WHEN type", processors), 30)
             await kill(shop, process, processors)
         await rebuilt(shop)
 
@@ -73,7 +73,7 @@ async def test_a_replay_that_is_killed_in_the_middle_of_an_index_is_no_hindrance
         await shop.writer.session.execute(GATE)
         async with replay(shop) as process:
             async with holding(shop, "gate IN ACCESS EXCLUSIVE"):
-                await eventually(lambda: waiting(shop, "^COPY", os.cpu_count() or 1), 30)
+                await eventually(lambda: waiting(shop, "CASE WHEN type", os.cpu_count() or 1), 30)
                 await stack.enter_async_context(holding(shop, "rm_order_summary_2 IN ACCESS SHARE"))
             await eventually(lambda: waiting(shop, "^ALTER TABLE", 1), 30)
             await kill(shop, process, 0)
