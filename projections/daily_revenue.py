@@ -68,6 +68,7 @@ DAILY_REVENUE: Final = Projection[DailyRevenue](
     handles=frozenset({OrderPaid, OrderRefunded}),
     key=key_of,
     project=project,
+    adds={OrderPaid: ("amount",), OrderRefunded: ("amount",)},
     rest=0.1,
     columns=(
         Column("day", "date", lambda day: date.fromisoformat(day.day)),

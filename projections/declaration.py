@@ -1,7 +1,7 @@
 """What a read model is: a pure fold over events, per key, and the table it is kept in. Who runs it is not said here."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, Protocol, TypeVar
 
@@ -66,6 +66,9 @@ class Projection(Generic[R]):
     ``aside`` is a field that is not served: the fold's own memory. It is kept in the column of its name, of type
     ``jsonb``, and the underscore that this name begins with leaves it out of the document.
     ``derived`` are definitions of columns that Postgres itself makes of the others.
+    ``adds`` are, where there are any, the events that only add to a row, however they are mixed with others that come
+    after it has begun, and the fields of them that key and fold look at. Of when they were appended those look at no
+    more than the day, in UTC, or the latest. A rebuild reads one of those that are alike.
     ``rest`` are the seconds between two commits, at the least, while it follows the log.
     A new ``version`` means: rows folded by older code are wrong, fold them anew.
     """
@@ -77,6 +80,7 @@ class Projection(Generic[R]):
     handles: frozenset[type[Event]]
     key: Callable[[Recorded], str]
     project: Callable[[R | None, Recorded], R | None]
+    adds: Mapping[type[Event], Sequence[str]] = field(default_factory=dict)
     aside: str | None = None
     rest: float = 0.005
     columns: Sequence[Column[R]] = ()

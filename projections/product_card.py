@@ -192,6 +192,8 @@ def _title(card: ProductCard) -> str:
     return " ".join([card.name, card.sku, card.category or "", *card.tags])
 
 
+STOCK: Final = frozenset({StockReceived, StockWithdrawn, StockReserved, StockReleased, StockSold, StockReturned})
+
 PRODUCT_CARD: Final = Projection[ListedProduct](
     name="product_card",
     version=5,
@@ -205,16 +207,12 @@ PRODUCT_CARD: Final = Projection[ListedProduct](
             ProductSkuChanged,
             ProductImageChanged,
             ProductDiscontinued,
-            StockReceived,
-            StockWithdrawn,
-            StockReserved,
-            StockReleased,
-            StockSold,
-            StockReturned,
+            *STOCK,
         }
     ),
     key=By("product_id"),
     project=project,
+    adds=dict.fromkeys(STOCK, ("product_id", "quantity")),
     rest=0.01,
     aside="_places",
     columns=(

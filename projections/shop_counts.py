@@ -119,6 +119,7 @@ SHOP_COUNTS: Final = Projection[ShopCounts](
     handles=COUNTED,
     key=shard_of_event,
     project=project,
+    adds={kind: ("was",) if kind is OrderRefunded else () for kind in COUNTED},
     rest=0.1,
     columns=(
         Column("accounts", "bigint", lambda counts: counts.accounts),

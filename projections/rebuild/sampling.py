@@ -1,34 +1,59 @@
-"""The oracle of a rebuild: some streams are folded as a consumer folds them, and compared with what was built."""
+"""The oracle of a rebuild: some of the log is folded as a consumer folds it, and compared with what was built."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from infra.log import Session, read_streams
+from infra.log import Session, read_log, read_streams
 from projections.declaration import ByStream
 from projections.folds import Folds
+from projections.rebuild.adding import Adding, Amiss
 from projections.rebuild.generation import Building
 from projections.runtime.folding import fold
 from projections.runtime.table import Table
 
 SAMPLES: Final = 200
 LONGEST: Final = 20
+FIRST: Final = 2_000
 
 
-async def differences(session: Session, building: Building) -> list[UUID]:
-    """The streams, among some, whose rows are not byte for byte what the plain fold makes of them.
+async def differences(session: Session, building: Building) -> Sequence[str]:
+    """The keys, among some, whose rows are not byte for byte what the plain fold makes of them.
 
-    What is not built stream by stream is made by the plain fold, and is not looked at.
+    What is built neither stream by stream nor by adding is made by the plain fold, and is not looked at.
     """
     projection = building.projection
-    if not isinstance(projection.key, ByStream) or not isinstance(projection.project, Folds):
-        return []
-    sampled = await _sampled(session, building)
+    if isinstance(projection.key, ByStream) and isinstance(projection.project, Folds):
+        return await _of_streams(session, building)
+    return await _of_added(session, building) if projection.adds else []
+
+
+async def _of_streams(session: Session, building: Building) -> Sequence[str]:
+    projection, sampled = building.projection, await _sampled(session, building)
     entries = await read_streams(session, sampled, building.head)
     folded = fold(projection, {}, set(), [entry for entry in entries if projection.concerns(entry.type)])
     expected = {row.key: row for row in folded.written if row.document}
     table: Table[Any] = Table(projection, building.generation)
-    stored = {row.key: row for row in await table.rows(session, [str(stream) for stream in sampled])}
-    return [stream for stream in sampled if expected.get(str(stream)) != stored.get(str(stream))]
+    keys = [str(stream) for stream in sampled]
+    stored = {row.key: row for row in await table.rows(session, keys)}
+    return [key for key in keys if expected.get(key) != stored.get(key)]
+
+
+async def _of_added(session: Session, building: Building) -> Sequence[str]:
+    """The first events of the log, added up again: of its rows each is made of all of its length."""
+    projection = building.projection
+    entries = [entry for entry in await read_log(session, 0, FIRST) if entry.position <= building.head]
+    if not entries:
+        return []
+    folded = fold(projection, {}, set(), [entry for entry in entries if projection.concerns(entry.type)])
+    adding = Adding(projection)
+    try:
+        await adding.read(session, building.shards, 0, entries[-1].position)
+        added = {row.key: row for row in adding.written()}
+    except Amiss:
+        return []
+    expected = {row.key: row for row in folded.written}
+    return [key for key in expected.keys() | added.keys() if expected.get(key) != added.get(key)]
 
 
 async def _sampled(session: Session, building: Building) -> list[UUID]:

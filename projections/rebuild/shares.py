@@ -38,10 +38,10 @@ class Streams:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shards:
-    """The streams of some shards, which are folded as a consumer does it in any case."""
+    """The streams of some shards. ``plainly``: each event is read and folded by itself, as a consumer does it."""
 
     numbers: tuple[int, ...]
-    plainly: bool = True
+    plainly: bool = False
 
 
 Share: TypeAlias = Streams | Shards

@@ -58,7 +58,7 @@ async def finish(session: Session, building: Building) -> Switched:
     # The planner knows the table then, and no scan has to look up whether its rows are seen by everyone.
     await session.execute(f"VACUUM (ANALYZE) {projection.table(building.generation)}")
     if differing := await differences(session, building):
-        _log.error("built rows differ from the plain fold", projection=projection.name, streams=len(differing))
+        _log.error("built rows differ from the plain fold", projection=projection.name, rows=len(differing))
         await build_plainly(session, building)
     follower = Follower(session, building)
     await follower.load()

@@ -22,6 +22,7 @@ from infra.database import Connection
 from infra.settings import Settings
 from projections.account_card import ACCOUNT_CARD
 from projections.all import PROJECTIONS
+from projections.daily_revenue import DAILY_REVENUE
 from projections.declaration import Projection, amend
 from projections.folds import Folds
 from projections.generations import create_indexes, install
@@ -29,6 +30,7 @@ from projections.order_summary import FOLDS, ORDER_SUMMARY, OrderSummary
 from projections.product_card import PRODUCT_CARD
 from projections.rebuild import Building, Busy, Switched, begin, build, finish, renew, shares
 from projections.rebuild.reading import PAGE
+from projections.rebuild.sampling import differences
 from projections.rebuild.switching import Follower, switch
 from projections.shop_counts import SHOP_COUNTS
 from tests.builders import (
@@ -368,6 +370,65 @@ async def test_rows_that_the_plain_fold_would_not_make_are_noticed_and_built_pla
     await rebuilt(scene, amend(ORDER_SUMMARY, project=Seen(number="plain")))
     rows = await stored_rows(scene.writer.session, ORDER_SUMMARY, 2)
     assert {row[1]["order_no"] for row in rows.values()} == {"plain"}
+
+
+ADDED = [each for each in PROJECTIONS.values() if each.adds]
+
+
+@pytest.mark.parametrize("projection", ADDED, ids=lambda projection: projection.name)
+@pytest.mark.parametrize("page", [1, 3, PAGE])
+async def test_events_that_only_add_come_to_the_same_however_many_are_read_at_once(
+    scene: Scene, projection: Projection[Any], page: int
+) -> None:
+    await scene.happens(600)
+    await rebuilt(scene, projection, page=page)
+    expected = await expected_rows(scene.writer.session, projection)
+    assert await stored_rows(scene.writer.session, projection, 2) == expected != {}
+    assert (await rebuilt(scene, projection)).parked == 0
+
+
+@pytest.mark.parametrize("projection", ADDED, ids=lambda projection: projection.name)
+@pytest.mark.parametrize(
+    ("name", "data"), [("order.paid", b"{}"), ("order.praised", b"{}"), ("inventory.counted", b"{}")]
+)
+async def test_what_cannot_be_added_parks_its_stream_alone(
+    scene: Scene, projection: Projection[Any], name: str, data: bytes
+) -> None:
+    async with scene.relay(), scene.projector():
+        await scene.happens(100)
+        await scene.writer.append_raw(ORDER_ID, ORDER_ID, "order", name, data)
+        await scene.writer.append([order(ORDER_ID, order_paid())])
+        await scene.happens(50)
+        await scene.reached(projection.name)
+    await rebuilt(scene, projection)
+    assert await rows_of(scene, projection.table(2)) == await rows_of(scene, projection.table(1)) != []
+    parked = await scene.database.fetch(
+        "SELECT generation, stream_id, position FROM parked WHERE consumer = $1", projection.name
+    )
+    assert {tuple(row[1:]) for row in parked if row[0] == 1} == {tuple(row[1:]) for row in parked if row[0] == 2}
+
+
+async def test_a_product_that_is_added_again_begins_anew(scene: Scene) -> None:
+    received = stock(PRODUCT_ID, StockReceived(product_id=PRODUCT_ID, quantity=7, reason="delivery"))
+    added = product(PRODUCT_ID, product_added())
+    async with scene.relay(), scene.projector():
+        await scene.writer.append([added, received, received, added, received])
+        await scene.kept_by(PRODUCT_CARD)
+    await rebuilt(scene, PRODUCT_CARD)
+    (row,) = await rows_of(scene, "rm_product_card_2")
+    assert [row] == await rows_of(scene, "rm_product_card_1")
+    assert b'"stock_available":7,' in row[3]
+
+
+async def test_a_fold_that_looks_at_more_than_it_says_is_noticed_and_built_plainly(scene: Scene) -> None:
+    await scene.happens(300)
+    careless: Projection[Any] = amend(DAILY_REVENUE, adds=dict.fromkeys(DAILY_REVENUE.adds, ()))
+    async with session(scene) as connection:
+        assert await differences(connection, await built(connection, careless))
+        assert not await differences(connection, await built(connection, DAILY_REVENUE))
+    await rebuilt(scene, careless)
+    expected = await expected_rows(scene.writer.session, DAILY_REVENUE)
+    assert await stored_rows(scene.writer.session, DAILY_REVENUE, await live(scene, DAILY_REVENUE)) == expected != {}
 
 
 async def test_texts_come_into_their_columns_as_they_were(scene: Scene) -> None:
