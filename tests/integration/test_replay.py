@@ -22,14 +22,13 @@ from infra.database import Connection
 from infra.settings import Settings
 from projections.account_card import ACCOUNT_CARD
 from projections.all import PROJECTIONS
-from projections.daily_revenue import DAILY_REVENUE
 from projections.declaration import Projection, amend
 from projections.folds import Folds
 from projections.generations import create_indexes, install
 from projections.order_summary import FOLDS, ORDER_SUMMARY, OrderSummary
 from projections.product_card import PRODUCT_CARD
 from projections.rebuild import Building, Busy, Switched, begin, build, finish, renew, shares
-from projections.rebuild.reading import PAGE
+from projections.rebuild.reading import PAGE, read_alike
 from projections.rebuild.sampling import differences
 from projections.rebuild.switching import Follower, switch
 from projections.shop_counts import SHOP_COUNTS
@@ -422,13 +421,23 @@ async def test_a_product_that_is_added_again_begins_anew(scene: Scene) -> None:
 
 async def test_a_fold_that_looks_at_more_than_it_says_is_noticed_and_built_plainly(scene: Scene) -> None:
     await scene.happens(300)
-    careless: Projection[Any] = amend(DAILY_REVENUE, adds=dict.fromkeys(DAILY_REVENUE.adds, ()))
+    careless: Projection[Any] = amend(PRODUCT_CARD, adds=dict.fromkeys(PRODUCT_CARD.adds, ("product_id",)))
     async with session(scene) as connection:
         assert await differences(connection, await built(connection, careless))
-        assert not await differences(connection, await built(connection, DAILY_REVENUE))
-    await rebuilt(scene, careless)
-    expected = await expected_rows(scene.writer.session, DAILY_REVENUE)
-    assert await stored_rows(scene.writer.session, DAILY_REVENUE, await live(scene, DAILY_REVENUE)) == expected != {}
+        assert not await differences(connection, await built(connection, PRODUCT_CARD))
+    switched = await rebuilt(scene, careless)
+    expected = await expected_rows(scene.writer.session, PRODUCT_CARD)
+    assert await stored_rows(scene.writer.session, PRODUCT_CARD, switched.generation) == expected != {}
+
+
+async def test_of_events_that_add_alike_one_is_read(scene: Scene) -> None:
+    received = [
+        stock(PRODUCT_ID, StockReceived(product_id=PRODUCT_ID, quantity=quantity, reason="delivery"))
+        for quantity in (1, 2, 1, 1, 2)
+    ]
+    await scene.writer.append([product(PRODUCT_ID, product_added()), *received])
+    read = await read_alike(scene.writer.session, PRODUCT_CARD, range(scene.log.shards), 0, 6)
+    assert [(row["position"], row["last"], row["times"]) for row in read] == [(1, 1, 1), (2, 5, 3), (3, 6, 2)]
 
 
 async def test_texts_come_into_their_columns_as_they_were(scene: Scene) -> None:
