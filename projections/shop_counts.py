@@ -3,9 +3,10 @@
 One row per shard: each shard's owner counts on its own, no row is written by two, and a reader adds up a handful.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Final
+from typing import Any, Final
 
 from domain.accounts import AccountErased, AccountRegistered
 from domain.catalogue import ProductAdded, ProductDiscontinued
@@ -21,20 +22,20 @@ from domain.orders import (
 )
 from projections.declaration import Column, Projection, amend
 
-COUNTED: Final = frozenset(
-    {
-        AccountRegistered,
-        AccountErased,
-        ProductAdded,
-        ProductDiscontinued,
-        OrderPlaced,
-        OrderPaid,
-        OrderShipped,
-        OrderCompleted,
-        OrderCancelled,
-        OrderRefunded,
-    }
-)
+MOVES: Final[Mapping[type[Event], Mapping[str, int]]] = {
+    AccountRegistered: {"accounts": 1},
+    AccountErased: {"accounts": -1},
+    ProductAdded: {"products": 1},
+    ProductDiscontinued: {"products": -1},
+    OrderPlaced: {"pending": 1},
+    OrderPaid: {"pending": -1, "paid": 1},
+    OrderShipped: {"paid": -1, "shipped": 1},
+    OrderCompleted: {"shipped": -1, "done": 1},
+    OrderCancelled: {"pending": -1, "cancelled": 1},
+    OrderRefunded: {"refunded": 1},
+}
+"""What an event adds to which count. A refunded order is also one less of what it was."""
+REFUNDABLE: Final = frozenset({OrderStatus.PAID, OrderStatus.SHIPPED, OrderStatus.DONE})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,51 +60,21 @@ NONE: Final = ShopCounts(
 
 def project(row: ShopCounts | None, event: Recorded) -> ShopCounts | None:
     """The counts after the event. They only add up, so the order of streams does not matter."""
-    counts = row or NONE
-    counts = amend(counts, version=counts.version + 1)
-    match event.data:
-        case AccountRegistered():
-            return amend(counts, accounts=counts.accounts + 1)
-        case AccountErased():
-            return amend(counts, accounts=counts.accounts - 1)
-        case ProductAdded():
-            return amend(counts, products=counts.products + 1)
-        case ProductDiscontinued():
-            return amend(counts, products=counts.products - 1)
-        case _:
-            return _order_moved(counts, event.data)
+    counts: Any = row or NONE
+    moves = MOVES[type(event.data)]
+    if isinstance(event.data, OrderRefunded):
+        moves = {**moves, _before_refund(event.data.was): -1}
+    moved: ShopCounts = amend(
+        counts, version=counts.version + 1, **{name: getattr(counts, name) + more for name, more in moves.items()}
+    )
+    return moved
 
 
-def _order_moved(counts: ShopCounts, event: Event) -> ShopCounts:
-    match event:
-        case OrderPlaced():
-            return amend(counts, pending=counts.pending + 1)
-        case OrderPaid():
-            return amend(counts, pending=counts.pending - 1, paid=counts.paid + 1)
-        case OrderShipped():
-            return amend(counts, paid=counts.paid - 1, shipped=counts.shipped + 1)
-        case OrderCompleted():
-            return amend(counts, shipped=counts.shipped - 1, done=counts.done + 1)
-        case OrderCancelled():
-            return amend(counts, pending=counts.pending - 1, cancelled=counts.cancelled + 1)
-        case OrderRefunded(was=was):
-            return _refunded(counts, was)
-        case _:
-            raise TypeError(f"{type(event).__name__} is not counted")
-
-
-def _refunded(counts: ShopCounts, was: OrderStatus) -> ShopCounts:
+def _before_refund(was: OrderStatus) -> str:
     """An order can be refunded from any status after the payment, and its event says from which."""
-    counts = amend(counts, refunded=counts.refunded + 1)
-    match was:
-        case OrderStatus.PAID:
-            return amend(counts, paid=counts.paid - 1)
-        case OrderStatus.SHIPPED:
-            return amend(counts, shipped=counts.shipped - 1)
-        case OrderStatus.DONE:
-            return amend(counts, done=counts.done - 1)
-        case _:
-            raise ValueError(f"an order that is {was} has nothing to refund")
+    if was not in REFUNDABLE:
+        raise ValueError(f"an order that is {was} has nothing to refund")
+    return was.value
 
 
 def shard_of_event(event: Recorded) -> str:
@@ -116,10 +87,10 @@ SHOP_COUNTS: Final = Projection[ShopCounts](
     version=1,
     row=ShopCounts,
     begins=frozenset(),
-    handles=COUNTED,
+    handles=frozenset(MOVES),
     key=shard_of_event,
     project=project,
-    adds={kind: ("was",) if kind is OrderRefunded else () for kind in COUNTED},
+    adds={kind: ("was",) if kind is OrderRefunded else () for kind in MOVES},
     rest=0.1,
     columns=(
         Column("accounts", "bigint", lambda counts: counts.accounts),
