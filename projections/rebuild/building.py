@@ -26,8 +26,8 @@ from projections.runtime.table import Table
 Report = Callable[[int, float], None]
 """Is told, since the last time, how many events were read, and how many positions of the log that is on the way."""
 
-ABREAST: Final = 20
-"""Pages that are read at once where most events are like others: the more, the more are alike."""
+ABREAST: Final = 8
+"""Pages read at once where most events are like others: more are alike then, but if none are, all are in memory."""
 _FAILED: Final = object()
 
 
