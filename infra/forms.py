@@ -97,8 +97,8 @@ def _decimal(value: Any) -> Any:
 
 _read_decimal: Final = _read(Decimal, Decimal)
 
-Number = Annotated[Decimal, BeforeValidator(_decimal)]
-"""A decimal number in a body."""
+AS_NUMBER: Final = BeforeValidator(_decimal)
+"""For a ``Decimal`` in a body; behind its bounds, which pydantic then keeps in its own code."""
 
 Moment = Annotated[datetime, BeforeValidator(_read(datetime, _moment))]
 """A time with its zone, in UTC from here on."""

@@ -20,7 +20,7 @@ from domain.inventory import INVENTORY, ChangeStock
 from domain.values import MOST_PIECES
 from infra.attempts import Decide
 from infra.bodies import Body, MoneyBody, money
-from infra.forms import Number
+from infra.forms import AS_NUMBER
 from infra.work import Target, Work
 
 NEW_STREAMS: Final = 2
@@ -29,7 +29,7 @@ NEW_STREAMS: Final = 2
 Sku = Annotated[str, Field(min_length=1, max_length=LONGEST_SKU)]
 Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
 Description = Annotated[str, Field(max_length=LONGEST_DESCRIPTION)]
-TaxRate = Annotated[Number, Field(ge=0, le=1, decimal_places=6, description="a share: 0.19 is 19 %")]
+TaxRate = Annotated[Decimal, Field(ge=0, le=1, decimal_places=6, description="a share: 0.19 is 19 %"), AS_NUMBER]
 Category = Annotated[str, Field(min_length=1, max_length=LONGEST_CATEGORY)]
 Tags = Annotated[list[Annotated[str, Field(min_length=1, max_length=LONGEST_TAG)]], Field(max_length=MOST_TAGS)]
 

@@ -28,7 +28,6 @@ Limits: TypeAlias = Mapping[str, Limit]
 NO_LIMITS: Final[Limits] = {}
 
 _UNBOUNDED: Final = Limit()
-_NONE: Final = (None, None)
 
 APPEND: Final = "SELECT verdict, at, recorded, detail FROM append_to_log($1)"
 
@@ -82,15 +81,15 @@ def document(requests: Sequence[AppendRequest], limits: Limits = NO_LIMITS) -> b
 
 
 def _part(part: Part, premise: Premise | None) -> dict[str, Any]:
-    position, recorded = (premise and premise.last) or _NONE
-    return {
+    entry: dict[str, Any] = {
         "stream": part.stream_id,
         "category": part.category,
         "expected": part.expected,
         "added": len(part.events),
-        "position": position,
-        "recorded": recorded,
     }
+    if premise is not None and (last := premise.last) is not None:
+        entry["position"], entry["recorded"] = last
+    return entry
 
 
 def _request(request: AppendRequest) -> dict[str, Any]:

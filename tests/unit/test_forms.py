@@ -12,7 +12,9 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from pydantic import BaseModel, BeforeValidator, TypeAdapter, ValidationError
 
 from api.main import ROUTERS
-from infra.forms import FORMS, Id, Moment, Number, form_of
+from infra.forms import AS_NUMBER, FORMS, Id, Moment, form_of
+
+Number = Annotated[Decimal, AS_NUMBER]
 
 ID = "0192f0c1-aaaa-7000-8000-00000000000a"
 TAKEN: dict[type, list[str]] = {
