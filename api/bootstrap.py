@@ -4,17 +4,17 @@ from uuid import UUID
 
 import structlog
 
-from api.ids import new_id
+from api.uuid7 import new_id
 from domain.accounts import ACCOUNTS, RegisterAccount, Role, email_key
-from domain.errors import AlreadyTaken
-from infra import credentials
-from infra.attempts import CommandContext
-from infra.claims import holder
-from infra.command_handler import CommandHandler
-from infra.database import Database
-from infra.passwords import Passwords
+from domain.kernel.refusals import AlreadyTaken
+from infra.eventsourcing.commands.attempt import CommandContext
+from infra.eventsourcing.commands.handler import CommandHandler
+from infra.eventsourcing.commands.unit_of_work import Work
+from infra.eventsourcing.store.unique_keys import holder
+from infra.identity import credentials
+from infra.identity.passwords import Passwords
+from infra.postgres.pool import Database
 from infra.settings import Settings
-from infra.work import Work
 
 _log = structlog.get_logger("weir.bootstrap")
 

@@ -11,13 +11,13 @@ from pydantic import ValidationError
 from redis import exceptions as redis
 from starlette.exceptions import HTTPException
 
-from api.answers import Answer, Headers
-from domain.errors import Refusal
+from api.http.response import Answer, Headers
+from domain.kernel.refusals import Refusal
 from infra import errors as infra
-from infra.database import told
-from infra.postgres_errors import classify
-from infra.strict_json import MalformedJson
-from infra.validation import findings, findings_of
+from infra.postgres.errors import classify
+from infra.postgres.pool import told
+from infra.schemas.strict_json import MalformedJson
+from infra.schemas.validation_errors import findings, findings_of
 
 PROBLEM_JSON: Final = (b"content-type", b"application/problem+json")
 

@@ -6,11 +6,11 @@ from fastapi import Depends
 from prometheus_client import CollectorRegistry
 from starlette.responses import PlainTextResponse
 
-from api.answers import Answer
-from api.deps import opened
-from api.endpoint import router
-from infra import health
-from infra.health import Component, Page
+from api.dependencies import opened
+from api.http.fast_route import router
+from api.http.response import Answer
+from infra.observability import health
+from infra.observability.health import Component, Page
 
 routes = router(tags=["operations"])
 

@@ -7,29 +7,32 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 from prometheus_client import CollectorRegistry
 
-from api import docs, health, swagger
+from api import health
 from api.commands import accounts, auth, me, payments, recovery
 from api.commands import api_keys as api_key_commands
 from api.commands import images as image_commands
 from api.commands import imports as import_commands
 from api.commands import orders as order_commands
 from api.commands import products as product_commands
-from api.deps import RESOURCES, Opened, Resources
-from api.endpoint import targets
-from api.middleware import Edge
+from api.dependencies import RESOURCES, Opened, Resources
+from api.http import openapi, swagger_ui
+from api.http.edge import Edge
+from api.http.fast_route import targets
+from api.http.request_metrics import RequestMetrics
+from api.http.route_table import Table
+from api.http.security_headers import Rules
+from api.lifespan import open_servers
 from api.queries import accounts as account_queries
-from api.queries import dashboard, events, order_log
+from api.queries import dashboard, events, order_history
 from api.queries import images as image_queries
 from api.queries import imports as import_queries
 from api.queries import me as my_queries
 from api.queries import orders as order_queries
 from api.queries import products as product_queries
-from api.routing import Table
-from api.rules import Rules
-from api.servers import open_servers
-from infra.metrics import RequestMetrics, new_registry
+from infra.observability.access_log import AccessLog
+from infra.observability.logging import logging_to
+from infra.observability.metrics import new_registry
 from infra.settings import Settings
-from infra.telemetry import AccessLog, logging_to
 
 ROUTERS: tuple[APIRouter, ...] = (
     accounts.routes,
@@ -47,13 +50,13 @@ ROUTERS: tuple[APIRouter, ...] = (
     import_queries.routes,
     order_commands.routes,
     order_queries.routes,
-    order_log.routes,
+    order_history.routes,
     payments.routes,
     dashboard.routes,
     events.routes,
     health.routes,
-    docs.routes,
-    swagger.routes,
+    openapi.routes,
+    swagger_ui.routes,
 )
 
 
@@ -82,8 +85,8 @@ def assemble(settings: Settings, routers: Iterable[APIRouter], open_them: Open, 
             own = {Settings: settings, CollectorRegistry: registry}
             yield {RESOURCES: Resources({**own, **opened.resources})}
 
-    app = FastAPI(lifespan=lifespan, **docs.METADATA)
+    app = FastAPI(lifespan=lifespan, **openapi.METADATA)
     for routes in routers:
         app.include_router(routes)
-    edge = Edge(docs.describe(app), Table(targets(app)), RequestMetrics(registry), Rules.of(settings))
+    edge = Edge(openapi.describe(app), Table(targets(app)), RequestMetrics(registry), Rules.of(settings))
     return edge

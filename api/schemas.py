@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from domain.values import is_visible
-from infra.bodies import Body, MoneyBody
+from infra.schemas.money import Body, MoneyBody
 
 __all__ = [
     "Body",

@@ -11,8 +11,8 @@ from pydantic import SecretStr
 
 from benchmarks.log import write_log
 from benchmarks.servers import Servers
-from infra.database import connect
-from infra.schema import migrate
+from infra.postgres.pool import connect
+from infra.postgres.schema_version import migrate
 from projections.generations import install
 
 SHARDS = 8

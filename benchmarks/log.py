@@ -8,9 +8,9 @@ import asyncpg
 import orjson
 
 from benchmarks import workload
-from domain.messages import shard_of
+from domain.kernel.messages import shard_of
 from domain.orders import OrderPaid, OrderPlaced, OrderShipped
-from infra.codec import decode, encode
+from infra.eventsourcing.codec import decode, encode
 
 _ABREAST = 500
 """Orders that are under way at the same time: their events are interleaved as in life."""

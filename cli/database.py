@@ -6,10 +6,10 @@ from typing import TypeVar
 
 import typer
 
-from infra import schema
-from infra.database import Database
 from infra.errors import AWAY, NoEncryptionKey, OutcomeUnknown, UnknownSchema
-from infra.key_wrapping import KeyWrapping
+from infra.identity.key_wrapping import KeyWrapping
+from infra.postgres import schema_version
+from infra.postgres.pool import Database
 from infra.settings import Settings
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ def echo_failure(error: Exception) -> None:
 async def _connected(settings: Settings, work: Callable[[Database], Awaitable[T]]) -> T:
     database = Database(settings)
     try:
-        await schema.check(database)
+        await schema_version.check(database)
         return await work(database)
     finally:
         await database.close()

@@ -8,8 +8,17 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.database import on_database, on_secrets
-from infra.key_rotation import LEAD_SECONDS, LONGEST_LEAD, NoSuchKey, OlderRelease, TwoAreLive, listed, revoke, rotate
-from infra.stored_secrets import rewrap
+from infra.identity.key_rotation import (
+    LEAD_SECONDS,
+    LONGEST_LEAD,
+    NoSuchKey,
+    OlderRelease,
+    TwoAreLive,
+    listed,
+    revoke,
+    rotate,
+)
+from infra.identity.stored_secrets import rewrap
 
 Lead = Annotated[
     float,

@@ -14,13 +14,13 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.mail_outbox import list_mails, retry
-from infra.languages import LANGUAGES
-from infra.links import lives_of
-from infra.mailer import Envelope
+from infra.identity.one_time_links import lives_of
+from infra.locales import LANGUAGES
+from infra.mail.mailer import Envelope
 from infra.settings import Settings
-from workers.letters import compose
-from workers.samples import samples
-from workers.wording import KINDS
+from workers.mail.message import compose
+from workers.mail.samples import samples
+from workers.mail.template_library import KINDS
 
 Kind = Annotated[str, typer.Argument(help=f"One of: {', '.join(KINDS)}. All are listed if none is given.")]
 Lang = Annotated[str, typer.Option("--lang", help=f"One of: {', '.join(LANGUAGES)}; if not given, the shop's own.")]

@@ -7,8 +7,8 @@ import typer
 
 from cli.database import on_database
 from cli.outbox import SHOWN, moment, show
-from infra import mail_ledger
-from infra.mail_ledger import Open
+from infra.mail import outbox
+from infra.mail.outbox import Open
 
 Refused = Annotated[bool, typer.Option("--refused", help="Also those that the mail server has refused for good.")]
 Failed = Annotated[bool, typer.Option("--failed", help="All mails that were given up.")]
@@ -17,7 +17,7 @@ MailId = Annotated[UUID | None, typer.Argument(help="The mail that `weir mail li
 
 def list_mails(refused: Refused = False) -> None:
     """Show what is owed and what was given up, and why, the oldest first."""
-    rows = on_database(lambda database: mail_ledger.open_rows(database, SHOWN + 1, refused=refused))
+    rows = on_database(lambda database: outbox.open_rows(database, SHOWN + 1, refused=refused))
     show(
         ("mail", "kind", "since", "state", "attempts", "next", "reason"),
         [_cells(row) for row in rows],
@@ -29,7 +29,7 @@ def retry(mail_id: MailId = None, failed: Failed = False) -> None:
     """Have a mail tried at once, and for as long as a new one; also one that was given up or refused."""
     if (mail_id is None) is not failed:
         raise typer.BadParameter("name a mail, or say --failed")
-    count = on_database(lambda database: mail_ledger.retry(database, mail_id))
+    count = on_database(lambda database: outbox.retry(database, mail_id))
     if mail_id is None:
         typer.echo(f"{count} mails are due")
     elif count:

@@ -4,9 +4,9 @@ import asyncio
 
 import typer
 
-from infra import schema
-from infra.database import DRIVER_ERRORS, close, connect
 from infra.errors import Unavailable
+from infra.postgres import schema_version
+from infra.postgres.pool import DRIVER_ERRORS, close, connect
 from infra.settings import Settings
 from projections.generations import install
 from projections.rebuild import Busy, renew
@@ -20,17 +20,19 @@ def register(app: typer.Typer) -> None:
 def migrate() -> None:
     settings = Settings()
     try:
-        revision = asyncio.run(schema.migrate(settings.direct_url, shards=settings.shards))
-    except (schema.MigrationUnderWay, Unavailable) as refusal:
+        revision = asyncio.run(schema_version.migrate(settings.direct_url, shards=settings.shards))
+    except (schema_version.MigrationUnderWay, Unavailable) as refusal:
         raise _failed(f"the schema is as it was: {refusal}") from None
-    except schema.MigrationBroke as broke:
+    except schema_version.MigrationBroke as broke:
         raise _failed(f"{broke}; run this again") from None
     try:
         asyncio.run(_bring_up_to_date(settings))
     except Busy as busy:
         raise _failed(f"{busy} is outdated, and is being rebuilt by somebody else: try again") from None
     except (Unavailable, *DRIVER_ERRORS) as error:
-        told = f"the schema is at {revision}, but the read models may not be there yet: {schema.first_line(error)}"
+        told = (
+            f"the schema is at {revision}, but the read models may not be there yet: {schema_version.first_line(error)}"
+        )
         raise _failed(f"{told}; run this again") from None
     typer.echo(f"the schema is at {revision}")
 

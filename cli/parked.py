@@ -9,15 +9,15 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.database import echo_failure
-from infra import schema
-from infra.database import Database, answering, close, connect
 from infra.errors import AWAY, UnknownSchema
-from infra.links import lives_of
-from infra.log import Session, identify
+from infra.eventsourcing.event_log import Session, identify
+from infra.identity.one_time_links import lives_of
+from infra.postgres import schema_version
+from infra.postgres.pool import Database, answering, close, connect
 from infra.settings import Settings
 from projections import parking
 from projections.parking import Apply, KeptByAnother, NotParked, Parked
-from workers.letters import domain_of
+from workers.mail.message import domain_of
 from workers.tasks import appliers
 
 T = TypeVar("T")
@@ -87,7 +87,7 @@ def _run(work: Callable[[Session, dict[str, Apply]], Awaitable[T]]) -> T:
 async def _connected(settings: Settings, work: Callable[[Session, dict[str, Apply]], Awaitable[T]]) -> T:
     database = Database(settings)
     try:
-        await schema.check(database)
+        await schema_version.check(database)
     finally:
         await database.close()
     session = await connect(settings.direct_url)

@@ -6,8 +6,8 @@ import typer
 
 from cli.database import on_database
 from cli.outbox import SHOWN, moment, show
-from infra import refund_ledger
-from infra.refund_ledger import Open
+from infra.payments import refund_outbox
+from infra.payments.refund_outbox import Open
 
 Payment = Annotated[str, typer.Argument(help="The payment that `weir refunds list` shows.")]
 
@@ -22,14 +22,14 @@ def register(app: typer.Typer) -> None:
 
 def list_refunds() -> None:
     """Show what is owed, what the provider has refused, and why, the oldest first."""
-    rows = on_database(lambda database: refund_ledger.open_rows(database, SHOWN + 1))
+    rows = on_database(lambda database: refund_outbox.open_rows(database, SHOWN + 1))
     columns = ("payment", "order", "amount", "since", "state", "attempts", "next", "reason")
     show(columns, [_cells(row) for row in rows], "nothing is owed")
 
 
 def retry(payment_id: Payment) -> None:
     """Have the provider asked at once, also where it has refused; then, and only then, under a new key."""
-    match on_database(lambda database: refund_ledger.retry(database, payment_id)):
+    match on_database(lambda database: refund_outbox.retry(database, payment_id)):
         case "due":
             typer.echo(f"{payment_id} is due")
         case "done":

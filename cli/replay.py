@@ -12,21 +12,21 @@ import typer
 
 from cli.database import echo_failure
 from cli.watching import Show, shown
-from infra import schema
-from infra.database import Database, answering, close, connect
-from infra.due_work import persisted
-from infra.endings import end
+from infra.concurrency.cancellation import end
 from infra.errors import AWAY, UnknownSchema
-from infra.leases import anybody
-from infra.log import identify
-from infra.postgres_errors import PASSING
+from infra.eventsourcing.event_log import identify
+from infra.eventsourcing.leases import anybody
+from infra.postgres import schema_version
+from infra.postgres.due_work import persisted
+from infra.postgres.errors import PASSING
+from infra.postgres.pool import Database, answering, close, connect
 from infra.settings import Settings
-from projections.all import PROJECTIONS
 from projections.declaration import Projection
 from projections.generations import install
 from projections.rebuild import wishes
 from projections.rebuild.fulfilling import fulfil
 from projections.rebuild.wishes import Report, Standing
+from projections.registry import PROJECTIONS
 from workers.rebuilds import KIND, asked_by, wake
 
 LOOK_SECONDS: Final = 0.25
@@ -72,7 +72,7 @@ def replay(
 async def _replay(projections: list[Projection[Any]], settings: Settings) -> None:
     database = Database(settings)
     try:
-        await schema.check(database)
+        await schema_version.check(database)
         await _install(settings)
         wanted = [(each, await wishes.ask(database, each, asked_by())) for each in projections]
         async with database.acquire() as session:

@@ -6,9 +6,9 @@ from types import FrameType
 import typer
 import uvicorn
 
+from api.http.protocol import Protocol
 from api.main import create_app
-from api.protocol import Protocol
-from infra.collector import collect_rarely
+from infra.concurrency.gc_tuning import collect_rarely
 from infra.errors import NoEncryptionKey
 from infra.settings import Settings
 

@@ -3,7 +3,7 @@
 A popular product's stock is the hottest stream of the shop, so its state is four numbers, not a table of reservations:
 a command costs the same whether ten orders are open or a million. Who holds which reservation is known to the order:
 its event and the stock's move are appended in one unit of work, and an order is placed, paid or cancelled only once,
-so that a reservation is released or sold only once (see ``domain.fulfilment``). The sums guard the rest:
+so that a reservation is released or sold only once (see ``domain.workflows.checkout``). The sums guard the rest:
 more than is promised can be neither released nor sold.
 """
 
@@ -14,9 +14,9 @@ from hashlib import sha1
 from typing import Final, TypeAlias, assert_never
 from uuid import UUID
 
-from domain.decider import Decider
-from domain.errors import InvalidValue, Refusal
-from domain.messages import Command, Event
+from domain.kernel.decider import Decider
+from domain.kernel.messages import Command, Event
+from domain.kernel.refusals import InvalidValue, Refusal
 from domain.values import MOST_PIECES, line, quantity
 
 LONGEST_REASON: Final = 200

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Context, Decimal, DivisionByZero, InvalidOperation, Overflow
 from typing import Final, Self
 
-from domain.errors import InvalidValue, Refusal
+from domain.kernel.refusals import InvalidValue, Refusal
 
 _WHOLE: Final = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"
 _TENTHS_OF_CENTS: Final = "BHD IQD JOD KWD LYD OMR TND"

@@ -1,8 +1,7 @@
 """Every event under the name it is stored by. A name is chosen once and never changed, moved or used again."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from collections.abc import Mapping
+from typing import Final
 
 from domain.accounts import (
     AccountActivated,
@@ -36,7 +35,8 @@ from domain.inventory import (
     StockSold,
     StockWithdrawn,
 )
-from domain.messages import Event
+from domain.kernel.event_registry import EventType
+from domain.kernel.messages import Event
 from domain.orders import (
     OrderCancelled,
     OrderCompleted,
@@ -48,22 +48,6 @@ from domain.orders import (
     OrderRefunded,
     OrderShipped,
 )
-
-Upcaster: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class EventType:
-    """How one event is stored.
-
-    ``upcasters[n]`` makes the payload of version ``n + 1`` from that of version ``n``; there is one for each version
-    below the newest. A field added with a default needs neither a new version nor an upcaster.
-    """
-
-    cls: type[Event]
-    version: int = 1
-    upcasters: Mapping[int, Upcaster] = field(default_factory=dict)
-
 
 EVENTS: Final[Mapping[str, EventType]] = {
     "account.registered": EventType(cls=AccountRegistered),

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Final
 from unicodedata import normalize
 
-from domain.errors import InvalidValue
+from domain.kernel.refusals import InvalidValue
 
 MOST_PIECES: Final = 1_000_000
 

@@ -2,11 +2,11 @@
 
 from uuid import UUID
 
-from domain.fulfilment import stock_moves
 from domain.inventory import INVENTORY
 from domain.orders import ORDERS, Order, OrderCommand
-from infra.attempts import Decide
-from infra.work import Target, Work
+from domain.workflows.checkout import stock_moves
+from infra.eventsourcing.commands.attempt import Decide
+from infra.eventsourcing.commands.unit_of_work import Target, Work
 
 
 def order_work(order_id: UUID, order: Order, command: OrderCommand) -> tuple[list[Target], Decide]:

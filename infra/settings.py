@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from infra.languages import FALLBACK, shipped
-from infra.rates import Rate
+from infra.locales import FALLBACK, shipped
+from infra.rate_limits.gcra import Rate
 
 
 def _url(name: str) -> AliasChoices:

@@ -1,7 +1,7 @@
 """Processes and their timers as rows, and the one clock that counts: Postgres's.
 
 A timer is claimed, rings, and is gone when the process's state has none of its kind any more. ``due_at`` is its moment;
-``wake_at``, when to look at it next, is the due time of :mod:`infra.due_work`.
+``wake_at``, when to look at it next, is the due time of :mod:`infra.postgres.due_work`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,11 +12,11 @@ from uuid import UUID
 
 from asyncpg import Record
 
-from infra.backoff import Backoff
-from infra.database import Database
-from infra.due_work import DueWork, Lease
-from infra.leases.checkpoints import GUARDED
-from infra.log import Session
+from infra.concurrency.backoff import Backoff
+from infra.eventsourcing.event_log import Session
+from infra.eventsourcing.leases.checkpoints import GUARDED
+from infra.postgres.due_work import DueWork, Lease
+from infra.postgres.pool import Database
 
 WORK: Final = DueWork(
     table="timers",

@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations on the connection that :mod:`infra.schema` opened."""
+"""Alembic's entry: runs the migrations on the connection that :mod:`infra.postgres.schema_version` opened."""
 
 from alembic import context
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from functools import cached_property
 
-from domain.messages import Event
+from domain.kernel.messages import Event
 from domain.registry import EVENTS, NAMES
 
 

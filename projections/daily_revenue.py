@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, date
 from typing import Final
 
-from domain.messages import Recorded
+from domain.kernel.messages import Recorded
 from domain.money import Money
 from domain.orders import OrderPaid, OrderRefunded
 from projections.declaration import Column, Projection, amend, make

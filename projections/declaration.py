@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, Protocol,
 
 import orjson
 
-from domain.messages import Event, Recorded
-from infra.codec import dumps, reader
+from domain.kernel.messages import Event, Recorded
+from infra.eventsourcing.codec import dumps, reader
 from projections.concerns import Concerns
 
 __all__ = ["By", "ByStream", "Column", "Projection", "Row", "RowMissing", "amend", "known", "make"]

@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any, Final, Generic, TypeAlias, TypeVar, assert_never
 
-from domain.messages import Event, Recorded
+from domain.kernel.messages import Event, Recorded
 from projections.declaration import Row, amend, known, make
 
 R = TypeVar("R", bound=Row)

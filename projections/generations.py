@@ -4,10 +4,10 @@ from typing import Any, Final
 
 import asyncpg
 
-from infra.database import Reader
-from infra.log import Session, log_head
-from projections.all import PROJECTIONS
+from infra.eventsourcing.event_log import Session, log_head
+from infra.postgres.pool import Reader
 from projections.declaration import Projection
+from projections.registry import PROJECTIONS
 
 FIRST: Final = 1
 STORAGE: Final = (

@@ -19,11 +19,11 @@ import structlog
 
 from domain.registry import EVENTS
 from infra.errors import Fenced
-from infra.leases import Place
-from infra.leases.checkpoints import guard
-from infra.log import Entry, Session, read_stream
-from infra.postgres_errors import storable
-from projections.all import PROJECTIONS
+from infra.eventsourcing.event_log import Entry, Session, read_stream
+from infra.eventsourcing.leases import Place
+from infra.eventsourcing.leases.checkpoints import guard
+from infra.postgres.errors import storable
+from projections.registry import PROJECTIONS
 from projections.runtime.consumer import Lease, is_poison
 from projections.runtime.folding import Parking, describe, fold
 from projections.runtime.metrics import ConsumerMetrics

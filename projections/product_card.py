@@ -26,12 +26,12 @@ from domain.inventory import (
     StockSold,
     StockWithdrawn,
 )
-from domain.messages import Recorded
+from domain.kernel.messages import Recorded
 from domain.money import Money
 from domain.values import normal_form
-from infra.codec import dumps
+from infra.eventsourcing.codec import dumps
 from projections.declaration import By, Column, Projection, amend, known, make
-from projections.places import FormerPlaces, left
+from projections.sort_history import FormerPlaces, left
 from projections.words import lexemes, likeness, sort_key, words_of
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from domain.accounts import AccountErased, AccountRegistered
 from domain.catalogue import ProductAdded, ProductDiscontinued
-from domain.messages import Event, Recorded
+from domain.kernel.messages import Event, Recorded
 from domain.orders import (
     OrderCancelled,
     OrderCompleted,

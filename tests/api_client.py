@@ -9,9 +9,9 @@ from typing import Any
 import httpx2
 from starlette.types import Message
 
-from api.deps import RESOURCES, Resources
+from api.dependencies import RESOURCES, Resources
+from api.http.edge import Edge
 from api.main import create_app
-from api.middleware import Edge
 from infra.settings import Settings
 
 

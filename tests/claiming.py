@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
-from infra.database import Database
-from infra.due_work import Claimed
+from infra.postgres.due_work import Claimed
+from infra.postgres.pool import Database
 from workers.due_loop import DueLoop, Kind
 
 C = TypeVar("C", bound=Claimed)

@@ -15,15 +15,15 @@ import orjson
 
 from api.scopes import scopes_of
 from domain.accounts import ACCOUNTS, RequestPasswordReset, Role
-from infra import links
-from infra.attempts import CommandContext
-from infra.command_handler import CommandHandler
-from infra.database import Database
-from infra.keys import Keys
-from infra.links import Link, Links, Purpose, lives_of
-from infra.server_secret import ServerSecret
+from infra.eventsourcing.commands.attempt import CommandContext
+from infra.eventsourcing.commands.handler import CommandHandler
+from infra.identity import one_time_links as links
+from infra.identity.access_tokens import Tokens
+from infra.identity.one_time_links import Link, Links, Purpose, lives_of
+from infra.identity.server_secret import ServerSecret
+from infra.identity.signing_keys import Keys
+from infra.postgres.pool import Database
 from infra.settings import Settings
-from infra.tokens import Tokens
 from tests.api_client import Process
 from tests.current_log import current_log
 from tests.encryption import WRAPPING

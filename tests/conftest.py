@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from infra.embedded import Postgres, StartFailed, Valkey
-from infra.schema import migrate
+from infra.postgres.schema_version import migrate
 from infra.settings import Settings
 
 # The same examples in every run: what fails, fails again. Others are looked for by --hypothesis-profile=explore.

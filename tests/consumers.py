@@ -9,15 +9,15 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
-from infra.cache import CacheAway, Document
-from infra.database import Database
-from infra.leases import WHOLE, Place
-from infra.leases.checkpoints import LOCK_SECONDS
-from infra.log import Log, Session, identify
+from infra.eventsourcing.event_log import Log, Session, identify
+from infra.eventsourcing.leases import WHOLE, Place
+from infra.eventsourcing.leases.checkpoints import LOCK_SECONDS
+from infra.eventsourcing.read_cache import CacheAway, Document
+from infra.postgres.pool import Database
 from infra.settings import Settings
-from projections.all import PROJECTIONS
 from projections.declaration import Projection
 from projections.generations import install
+from projections.registry import PROJECTIONS
 from projections.runtime.consumer import Answers, Consumer, Lease, Member, Step, move
 from projections.runtime.host import Host
 from projections.runtime.metrics import RuntimeMetrics

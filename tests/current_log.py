@@ -3,9 +3,9 @@
 from typing import Final
 from uuid import UUID
 
-from infra.current_log import CurrentLog
-from infra.database import Database
-from infra.log import Log, identify
+from infra.eventsourcing.current_log import CurrentLog
+from infra.eventsourcing.event_log import Log, identify
+from infra.postgres.pool import Database
 
 LOG: Final = Log(log_id=UUID(int=1), shards=4, history=UUID(int=2))
 """Where any log will do."""

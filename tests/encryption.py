@@ -5,7 +5,7 @@ from typing import Final
 
 from pydantic import SecretStr
 
-from infra.key_wrapping import KeyWrapping
+from infra.identity.key_wrapping import KeyWrapping
 
 KEY: Final = os.environ["WEIR_ENCRYPTION_KEYS"]
 WRAPPING: Final = KeyWrapping([SecretStr(KEY)])

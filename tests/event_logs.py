@@ -13,11 +13,11 @@ import orjson
 from domain import inventory
 from domain.catalogue import Image, ProductDescribed, ProductDiscontinued, ProductImageChanged, ProductRepriced
 from domain.inventory import StockReceived, StockReleased, StockReserved, StockReturned, StockSold, StockWithdrawn
-from domain.messages import Event, shard_of
+from domain.kernel.messages import Event, shard_of
 from domain.orders import OrderCompleted, OrderPaymentFailed, OrderShipped
-from infra.codec import encode
-from infra.database import Connection
-from infra.log import read_log
+from infra.eventsourcing.codec import encode
+from infra.eventsourcing.event_log import read_log
+from infra.postgres.pool import Connection
 from projections.declaration import Projection
 from tests.builders import (
     euros,

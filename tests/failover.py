@@ -18,7 +18,7 @@ from typing import Final, Protocol
 from pydantic import SecretStr
 
 from infra.embedded import Postgres
-from infra.schema import migrate
+from infra.postgres.schema_version import migrate
 from tests.proxy import Proxy, proxy_before
 from tests.write_side import connected, eventually
 

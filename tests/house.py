@@ -10,8 +10,8 @@ from uuid import UUID
 import httpx2
 import jwt
 
-from infra.database import Database
-from infra.sessions import GRACE_SECONDS
+from infra.identity.sessions import GRACE_SECONDS
+from infra.postgres.pool import Database
 from infra.settings import Settings
 from tests.api_client import api_client
 from tests.mail_office import Office, mail_office

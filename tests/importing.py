@@ -13,13 +13,13 @@ from prometheus_client import CollectorRegistry
 
 from domain.accounts import Role
 from infra import imports
-from infra.database import Database
+from infra.postgres.pool import Database
 from infra.settings import Settings
 from infra.storage import Storage, open_storage
 from tests.shop import Client, Shop, shop
 from tests.write_side import write_side
+from workers.imports.batch_run import ImportMetrics
 from workers.imports.importer import Importer
-from workers.imports.turn import ImportMetrics
 
 CSV: Final = "text/csv"
 NDJSON: Final = "application/x-ndjson"

@@ -11,8 +11,8 @@ import asyncpg
 
 from domain.accounts import AccountRegistered
 from domain.inventory import INVENTORY, Stock
-from infra.codec import decode
-from infra.database import Connection
+from infra.eventsourcing.codec import decode
+from infra.postgres.pool import Connection
 
 Rows = Sequence[asyncpg.Record]
 

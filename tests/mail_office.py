@@ -11,18 +11,18 @@ from uuid import UUID
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
-from infra import mail_ledger
-from infra.database import Database
-from infra.mail_ledger import Mail, Settled
-from infra.mailer import Mailer
-from infra.server_secret import ServerSecret
+from infra.eventsourcing.startup import known_log
+from infra.identity.server_secret import ServerSecret
+from infra.mail import outbox
+from infra.mail.mailer import Mailer
+from infra.mail.outbox import Mail, Settled
+from infra.postgres.pool import Database
 from infra.settings import Settings
-from infra.startup import known_log
 from tests.builders import ACCOUNT_ID
 from tests.encryption import WRAPPING
 from tests.smtp_stub import SmtpStub, smtp_stub
-from workers.hands import open_hands
-from workers.mail import MailMetrics, Post
+from workers.job_context import open_hands
+from workers.mail.sender import MailMetrics, Post
 from workers.tasks import TASKS
 
 LOG_ID = UUID("01890000-0000-7000-8000-00000000beef")
@@ -36,7 +36,7 @@ class Desk(Post):
     async def deliver(self, mail_id: UUID) -> Settled | None:
         """One attempt at a mail, if it is due and nobody else's; answers how it ended."""
         since = asyncio.get_running_loop().time()
-        for mail in await mail_ledger.claim(self._database, 1, only=f"mail_id = '{mail_id}'"):
+        for mail in await outbox.claim(self._database, 1, only=f"mail_id = '{mail_id}'"):
             return await self.carry_out(mail, since)
         return None
 
@@ -81,7 +81,7 @@ class Office:
             "correlation": "req-42",
         }
         async with self.database.session() as connection:
-            (mail_id,) = await mail_ledger.write(connection, LOG_ID, "weir.example", [Mail(**{**mail, **changed})])
+            (mail_id,) = await outbox.write(connection, LOG_ID, "weir.example", [Mail(**{**mail, **changed})])
         return mail_id
 
     async def acquaint(self, account_id: UUID = ACCOUNT_ID, language: str | None = None) -> None:

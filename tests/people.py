@@ -3,11 +3,11 @@
 from uuid import UUID
 
 from domain.accounts import ACCOUNTS, Role
-from infra.attempts import CommandContext
-from infra.command_handler import CommandHandler
-from infra.database import Database
-from infra.event_store import Appender
-from infra.log import identify
+from infra.eventsourcing.commands.attempt import CommandContext
+from infra.eventsourcing.commands.handler import CommandHandler
+from infra.eventsourcing.event_log import identify
+from infra.eventsourcing.store import Appender
+from infra.postgres.pool import Database
 from tests.builders import register_account
 
 

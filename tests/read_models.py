@@ -7,12 +7,12 @@ from typing import Any
 
 import asyncpg
 
-from infra.cache import Document, Documents, Reads, Refresher
-from infra.cache.remote import Place
-from infra.consistency import Sight
-from infra.current_log import CurrentLog
-from infra.database import Database
-from infra.log import Log, identify
+from infra.eventsourcing.current_log import CurrentLog
+from infra.eventsourcing.event_log import Log, identify
+from infra.eventsourcing.read_cache import Document, Documents, Reads, Refresher
+from infra.eventsourcing.read_cache.redis_cache import Place
+from infra.eventsourcing.read_cache.visibility import Sight
+from infra.postgres.pool import Database
 from infra.settings import Settings
 
 NAME = "thing"

@@ -10,7 +10,7 @@ from uuid import UUID
 from domain.accounts import Role
 from domain.money import Money
 from domain.orders import OrderStatus
-from infra.database import Database
+from infra.postgres.pool import Database
 from projections.account_card import ACCOUNT_CARD, AccountCard
 from projections.declaration import Projection
 from projections.generations import FIRST, install

@@ -12,11 +12,11 @@ from uuid import UUID
 from prometheus_client import CollectorRegistry
 
 from domain.orders import RefundOrder
-from infra.circuit import Breaker, Limits
-from infra.command_handler import CommandHandler
-from infra.database import Database
-from infra.payment_http import HttpPaymentProvider
-from infra.payment_provider import PaymentProvider
+from infra.concurrency.circuit_breaker import Breaker, Limits
+from infra.eventsourcing.commands.handler import CommandHandler
+from infra.payments.http_provider import HttpPaymentProvider
+from infra.payments.provider import PaymentProvider
+from infra.postgres.pool import Database
 from infra.settings import Settings
 from tests.mail_office import mail_office
 from tests.payment_desk import KEY, StandIn, stand_in

@@ -17,10 +17,10 @@ from uuid import UUID, uuid4
 from api.scopes import scopes_of
 from benchmarks.http_client import request
 from domain.accounts import Role
-from infra.database import Connection, Database
-from infra.keys import Keys
+from infra.identity.access_tokens import Tokens
+from infra.identity.signing_keys import Keys
+from infra.postgres.pool import Connection, Database
 from infra.settings import Settings
-from infra.tokens import Tokens
 from tests.current_log import current_log
 from tests.encryption import WRAPPING
 from tests.log_checks import Rows, oversold, stock_after, violations, whole_log

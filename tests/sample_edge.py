@@ -10,13 +10,13 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import docs, swagger
-from api.deps import RESOURCES, Resources
-from api.endpoint import targets
-from api.middleware import Edge
-from api.routing import Table
-from api.rules import Rules
-from infra.metrics import RequestMetrics
+from api.dependencies import RESOURCES, Resources
+from api.http import openapi, swagger_ui
+from api.http.edge import Edge
+from api.http.fast_route import targets
+from api.http.request_metrics import RequestMetrics
+from api.http.route_table import Table
+from api.http.security_headers import Rules
 from tests.sample_routes import Warehouse, other, routes
 
 
@@ -118,11 +118,11 @@ def _reply(sent: list[Message]) -> Reply:
 
 def sample_edge(rules: Rules | None = None) -> SampleEdge:
     """A new one."""
-    app = FastAPI(**docs.METADATA)
-    for one in (routes, other, docs.routes, swagger.routes):
+    app = FastAPI(**openapi.METADATA)
+    for one in (routes, other, openapi.routes, swagger_ui.routes):
         app.include_router(one)
     registry = CollectorRegistry()
-    edge = Edge(docs.describe(app), Table(targets(app)), RequestMetrics(registry), rules)
+    edge = Edge(openapi.describe(app), Table(targets(app)), RequestMetrics(registry), rules)
     return SampleEdge(edge=edge, app=app, registry=registry)
 
 

@@ -11,12 +11,13 @@ from fastapi import Depends, Form, Query, Request
 from pydantic import Field
 from starlette.responses import Response, StreamingResponse
 
-from api.answers import Answer, Receipt
-from api.context import EXCHANGE, Principal, digest_of, identify
-from api.deps import Context, RawBody, opened
-from api.endpoint import router
+from api.dependencies import Context, RawBody, opened
 from api.errors import Problem
-from api.guard import accepts
+from api.http.body_reader import accepts
+from api.http.fast_route import router
+from api.http.principal import Principal
+from api.http.request_context import EXCHANGE, digest_of, identify
+from api.http.response import Answer, Receipt
 from api.schemas import Body, Params, Secret
 
 ORDER_ID: Final = "0192f1a0-7b1e-7c3a-9f00-000000000001"

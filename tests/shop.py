@@ -12,14 +12,14 @@ import httpx2
 import uvicorn
 from pydantic import SecretStr
 
+from api.http.protocol import Protocol
 from api.main import create_app
-from api.protocol import Protocol
 from api.scopes import scopes_of
 from domain.accounts import Role
-from infra.database import Database
-from infra.keys import Keys
+from infra.identity.access_tokens import Tokens
+from infra.identity.signing_keys import Keys
+from infra.postgres.pool import Database
 from infra.settings import Settings
-from infra.tokens import Tokens
 from tests.current_log import current_log
 from tests.encryption import WRAPPING
 from tests.people import has_account

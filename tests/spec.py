@@ -10,8 +10,8 @@ from typing import Generic, TypeVar
 
 import pytest
 
-from domain.decider import Claim, Decider
-from domain.errors import Refusal
+from domain.kernel.decider import Claim, Decider
+from domain.kernel.refusals import Refusal
 
 C = TypeVar("C")
 E = TypeVar("E")

@@ -4,8 +4,8 @@ from uuid import UUID, uuid4
 
 from domain.accounts import ACCOUNTS, RegisterAccount
 from domain.inventory import INVENTORY, ChangeStock, ReserveStock
-from infra.attempts import Outcome
-from infra.work import Work
+from infra.eventsourcing.commands.attempt import Outcome
+from infra.eventsourcing.commands.unit_of_work import Work
 from tests.write_side import WriteSide, context
 
 

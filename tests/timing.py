@@ -10,15 +10,15 @@ from uuid import UUID, uuid4
 
 from prometheus_client import CollectorRegistry
 
-from domain.fulfilment import stock_moves
 from domain.inventory import INVENTORY, Stock
-from domain.order_time import ORDER_TIME, Timer
 from domain.orders import ORDERS, CancelledBy, CancelOrder, OrderCommand, PayOrder, order_number
+from domain.orders.payment_deadline import ORDER_TIME, Timer
+from domain.workflows.checkout import stock_moves
 from infra import timers
-from infra.command_handler import CommandHandler
-from infra.database import Database
+from infra.eventsourcing.commands.handler import CommandHandler
+from infra.eventsourcing.event_log import Log, identify, read_log
 from infra.fulfilment import order_work
-from infra.log import Log, identify, read_log
+from infra.postgres.pool import Database
 from infra.timers import TimerId
 from tests.builders import ACCOUNT_ID, PRODUCT_ID, order_placed, place_order
 from tests.mail_office import Office

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from api.protocol import Protocol
+from api.http.protocol import Protocol
 
 
 class VirtualClock:

@@ -10,13 +10,12 @@ from uuid import UUID
 
 import asyncpg
 
-from domain.decider import Decider
-from infra.attempts import CommandContext
-from infra.claims import digest
-from infra.codec import Encoded
-from infra.command_handler import CommandHandler
-from infra.database import Connection, Database, prepare
-from infra.event_store import (
+from domain.kernel.decider import Decider
+from infra.eventsourcing.codec import Encoded
+from infra.eventsourcing.commands.attempt import CommandContext
+from infra.eventsourcing.commands.handler import CommandHandler
+from infra.eventsourcing.event_log import identify
+from infra.eventsourcing.store import (
     Appender,
     AppendRequest,
     ClaimChange,
@@ -27,7 +26,8 @@ from infra.event_store import (
     Verdict,
     read_states,
 )
-from infra.log import identify
+from infra.eventsourcing.store.unique_keys import digest
+from infra.postgres.pool import Connection, Database, prepare
 from infra.settings import Settings
 
 HAPPENED = Encoded("thing.happened", 1, b"{}")

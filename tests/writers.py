@@ -15,13 +15,13 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from domain.accounts import ACCOUNTS, RegisterAccount
-from domain.errors import Refusal
-from domain.fulfilment import stock_moves
 from domain.inventory import INVENTORY, ChangeStock
+from domain.kernel.refusals import Refusal
 from domain.orders import ORDERS, PlaceOrder
+from domain.workflows.checkout import stock_moves
 from infra.errors import TooBusy
-from infra.event_store import Appended, Part
-from infra.work import Target, Work
+from infra.eventsourcing.commands.unit_of_work import Target, Work
+from infra.eventsourcing.store import Appended, Part
 from tests.builders import order_line
 from tests.write_side import WriteSide, context, events, request, write_side
 

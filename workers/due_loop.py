@@ -17,12 +17,12 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 import structlog
 
-from infra.database import Database
-from infra.due_work import Claimed, DueWork
-from infra.endings import end
-from infra.postgres_errors import PASSING
-from infra.repeating import repeating
-from infra.waiting import happens
+from infra.concurrency.cancellation import end
+from infra.concurrency.periodic import repeating
+from infra.concurrency.waiting import happens
+from infra.postgres.due_work import Claimed, DueWork
+from infra.postgres.errors import PASSING
+from infra.postgres.pool import Database
 
 C = TypeVar("C", bound=Claimed)
 

@@ -8,10 +8,10 @@ from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
-from domain.order_time import ORDER_TIME
-from domain.process import Process
+from domain.kernel.process_manager import Process
+from domain.orders.payment_deadline import ORDER_TIME
 from infra import timers
-from infra.log import Entry, Log, Session
+from infra.eventsourcing.event_log import Entry, Log, Session
 from projections import parking
 from projections.parking import Apply, Parked
 from projections.runtime.consumer import Answers, Lease, Member, Refusal, Step, move

@@ -7,9 +7,9 @@ from uuid import UUID
 import structlog
 
 from domain.catalogue import PRODUCTS
-from infra.database import Database
-from infra.event_store import Known, read_states
-from infra.image_files import ImageFiles
+from infra.eventsourcing.store import Known, read_states
+from infra.postgres.pool import Database
+from infra.storage.product_images import ImageFiles
 
 _log = structlog.get_logger("weir.images")
 

@@ -18,12 +18,12 @@ import uvicorn
 import uvloop
 from prometheus_client import CollectorRegistry
 
-from infra.database import Database
-from infra.health import Component, health_app
-from infra.metrics import new_registry
+from infra.eventsourcing.startup import known_log, worker_database
+from infra.observability.health import Component, health_app
+from infra.observability.logging import logging_to
+from infra.observability.metrics import new_registry
+from infra.postgres.pool import Database
 from infra.settings import Settings
-from infra.startup import known_log, worker_database
-from infra.telemetry import logging_to
 from workers.parts import Part, run_parts, signals_set, watching
 from workers.projections import READ_MODELS
 from workers.relay import run_relay

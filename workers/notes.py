@@ -4,24 +4,25 @@ from collections.abc import Sequence
 from typing import Any, assert_never
 from uuid import UUID
 
-from domain.order_time import OrderNote, OrderTime, PaymentReminder, RefundOwed
-from infra import mail_ledger, refund_ledger
-from infra.log import Session
-from infra.mail_ledger import Mail
-from workers import recipients
-from workers.follow_up import RecipientUnknown
+from domain.orders.payment_deadline import OrderNote, OrderTime, PaymentReminder, RefundOwed
+from infra.eventsourcing.event_log import Session
+from infra.mail import outbox
+from infra.mail.outbox import Mail
+from infra.payments import refund_outbox
+from workers.mail import recipients
+from workers.mail.due_mails import RecipientUnknown
 
 REMINDER = "payment_reminder"
 
 
 async def write_notes(session: Session, log_id: UUID, domain: str, notes: Sequence[OrderNote]) -> None:
-    """Writes the notes down, in the caller's transaction. Raises :class:`~workers.follow_up.RecipientUnknown`."""
+    """Writes the notes down, in the caller's transaction. Raises :class:`~workers.mail.due_mails.RecipientUnknown`."""
     for note in notes:
         match note:
             case PaymentReminder():
                 await _remind(session, log_id, domain, note)
             case RefundOwed():
-                await refund_ledger.write(session, note)
+                await refund_outbox.write(session, note)
             case _:
                 assert_never(note)
 
@@ -44,7 +45,7 @@ async def _remind(session: Session, log_id: UUID, domain: str, note: PaymentRemi
         context={"username": recipient.username, **reminder(order)},
         correlation=order.correlation,
     )
-    await mail_ledger.write(session, log_id, domain, [mail])
+    await outbox.write(session, log_id, domain, [mail])
 
 
 def reminder(order: OrderTime) -> dict[str, Any]:

@@ -10,11 +10,11 @@ from typing import Final, TypeAlias
 import structlog
 from prometheus_client import CollectorRegistry
 
-from infra.database import Database
-from infra.log import Log, identify
-from infra.postgres_errors import PASSING
+from infra.concurrency.waiting import happens
+from infra.eventsourcing.event_log import Log, identify
+from infra.postgres.errors import PASSING
+from infra.postgres.pool import Database
 from infra.settings import Settings
-from infra.waiting import happens
 
 Part: TypeAlias = Callable[[Settings, CollectorRegistry, asyncio.Event], Awaitable[None]]
 """Works until the event is set, then drains and returns. It opens and closes what it needs."""

@@ -9,12 +9,12 @@ from arq.cron import cron
 from arq.worker import func
 from prometheus_client import CollectorRegistry
 
-from infra.cache import Refresher
-from infra.database import Database
-from infra.log import Log
-from infra.repeating import repeating
+from infra.concurrency.periodic import repeating
+from infra.eventsourcing.event_log import Log
+from infra.eventsourcing.read_cache import Refresher
+from infra.postgres.pool import Database
 from infra.settings import Settings
-from projections.all import PROJECTIONS
+from projections.registry import PROJECTIONS
 from projections.runtime.host import Host
 from projections.runtime.metrics import RuntimeMetrics
 from projections.runtime.projecting import Projecting

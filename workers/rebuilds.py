@@ -8,16 +8,17 @@ from typing import Final
 import structlog
 from prometheus_client import CollectorRegistry, Gauge
 
-from infra.database import Database
-from infra.jobs import close_jobs, open_jobs
-from infra.log import Log
+from infra.eventsourcing.event_log import Log
+from infra.postgres.pool import Database
+from infra.redis.client import BROKEN
+from infra.redis.job_queue import close_jobs, open_jobs
+from infra.redis.keyspace import Keys
 from infra.settings import Settings
-from infra.streams import BROKEN, Keys
-from projections.all import PROJECTIONS
 from projections.generations import outdated
 from projections.rebuild import wishes
 from projections.rebuild.fulfilling import fulfil
 from projections.rebuild.wishes import Claimed
+from projections.registry import PROJECTIONS
 
 AT_ONCE: Final = 1
 KIND: Final = "projections"

@@ -18,16 +18,16 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from domain.orders import ORDERS, ReturnMoney
-from infra import refund_ledger
-from infra.attempts import CommandContext
-from infra.circuit import Breaker, Permit, State
-from infra.command_handler import CommandHandler
-from infra.database import Database
-from infra.due_work import Lease, persisted
+from infra.concurrency.circuit_breaker import Breaker, Permit, State
 from infra.errors import AWAY, TooBusy
-from infra.payment_provider import Deferred, Outcome, PaymentProvider, Refund, Refused, Returned
-from infra.refund_ledger import Claimed
-from infra.telemetry import REQUEST_ID
+from infra.eventsourcing.commands.attempt import CommandContext
+from infra.eventsourcing.commands.handler import CommandHandler
+from infra.observability.logging import REQUEST_ID
+from infra.payments import refund_outbox
+from infra.payments.provider import Deferred, Outcome, PaymentProvider, Refund, Refused, Returned
+from infra.payments.refund_outbox import Claimed
+from infra.postgres.due_work import Lease, persisted
+from infra.postgres.pool import Database
 from projections.runtime.folding import describe
 
 ACTOR: Final = "payment-provider"
@@ -71,7 +71,7 @@ class Piece:
 class Refunds:
     """Sends money back. One per process. Without a ``provider`` what is owed stays owed."""
 
-    work = refund_ledger.WORK
+    work = refund_outbox.WORK
     at_once = AT_ONCE
 
     def __init__(
@@ -101,7 +101,7 @@ class Refunds:
         permits = self._permits(limit)
         asking = "true" if permits else "returned_at IS NOT NULL"
         try:
-            rows = await refund_ledger.claim(self._database, len(permits) or limit, only=f"{only} AND {asking}")
+            rows = await refund_outbox.claim(self._database, len(permits) or limit, only=f"{only} AND {asking}")
             return [Piece(claimed=row, permit=None if row.reference else permits.pop()) for row in rows]
         finally:
             for permit in permits:  # nobody asks by those that are left
@@ -122,7 +122,7 @@ class Refunds:
 
     async def observe(self) -> None:
         """Sets the gauges of what is owed."""
-        standing = await refund_ledger.standing(self._database)
+        standing = await refund_outbox.standing(self._database)
         self._metrics.owed.set(standing.owed)
         self._metrics.oldest.set(standing.oldest)
         self._metrics.refused.set(standing.refused)
@@ -152,9 +152,9 @@ class Refunds:
     async def _written(self, claimed: Claimed, outcome: Outcome) -> bool:
         match outcome:
             case Returned(reference=reference):
-                return await refund_ledger.returned(self._database, claimed, reference)
+                return await refund_outbox.returned(self._database, claimed, reference)
             case Refused(reason=reason):
-                return await refund_ledger.refused(self._database, claimed, reason)
+                return await refund_outbox.refused(self._database, claimed, reason)
             case Deferred(reason=reason, retry_after=asked):
                 wait = self.work.backoff.after(claimed.attempts, asked)
                 return await self.work.put_off(self._database, claimed, reason, wait)
@@ -167,7 +167,7 @@ class Refunds:
         command = ReturnMoney(payment_id=claimed.payment_id, reference=reference)
         try:
             await self._commands.handle((ORDERS, claimed.order_id), command, context)
-            await refund_ledger.recorded(self._database, claimed.payment_id)
+            await refund_outbox.recorded(self._database, claimed.payment_id)
         except (*AWAY, TooBusy):
             raise
         except Exception as error:  # whatever is wrong with one order must not stop the others, nor be forgotten

@@ -16,18 +16,20 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from infra.backoff import Pauses
-from infra.database import Database
-from infra.leases import Leader
-from infra.log import Log, begin_history, log_head
-from infra.postgres_errors import PASSING
-from infra.publishing import OtherHistory, Page, Publisher, read_page
+from infra.concurrency.backoff import Pauses
+from infra.concurrency.waiting import happens
+from infra.eventsourcing.event_log import Log, begin_history, log_head
+from infra.eventsourcing.leases import Leader
+from infra.eventsourcing.relay.publisher import OtherHistory, Page, Publisher, read_page
+from infra.eventsourcing.startup import known_log, worker_database
+from infra.postgres.errors import PASSING
+from infra.postgres.pool import Database
+from infra.redis.client import BROKEN
+from infra.redis.keyspace import Keys
+from infra.redis.pipeline import Wire
+from infra.redis.resp import pack
+from infra.redis.stream_memory import drop_other_histories, read_memory
 from infra.settings import Settings
-from infra.startup import known_log, worker_database
-from infra.stream_memory import drop_other_histories, read_memory
-from infra.streams import BROKEN, Keys, pack
-from infra.waiting import happens
-from infra.wire import Wire
 
 LEASE: Final = "relay"
 IDLE_SECONDS: Final = 0.05

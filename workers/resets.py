@@ -7,11 +7,11 @@ from typing import Final
 import structlog
 from prometheus_client import CollectorRegistry, Gauge
 
-from infra import reset_wishes
-from infra.command_handler import CommandHandler
-from infra.database import Database
-from infra.postgres_errors import PASSING
-from infra.reset_wishes import Claimed
+from infra.eventsourcing.commands.handler import CommandHandler
+from infra.identity import reset_wishes
+from infra.identity.reset_wishes import Claimed
+from infra.postgres.errors import PASSING
+from infra.postgres.pool import Database
 
 AT_ONCE: Final = 4
 SECONDS: Final = 20.0

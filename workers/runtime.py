@@ -24,16 +24,17 @@ from arq.cron import CronJob
 from arq.worker import Function, Worker
 from prometheus_client import CollectorRegistry
 
-from infra.database import Database
-from infra.endings import end
-from infra.jobs import close_jobs, open_jobs, serialize
-from infra.log import Log
-from infra.metrics import new_registry
+from infra.concurrency.cancellation import end
+from infra.concurrency.waiting import happens
+from infra.eventsourcing.event_log import Log
+from infra.eventsourcing.startup import known_log, worker_database
+from infra.observability.logging import logging_to
+from infra.observability.metrics import new_registry
+from infra.postgres.pool import Database
+from infra.redis.client import BROKEN
+from infra.redis.job_queue import close_jobs, open_jobs, serialize
+from infra.redis.keyspace import Keys
 from infra.settings import Settings
-from infra.startup import known_log, worker_database
-from infra.streams import BROKEN, Keys
-from infra.telemetry import logging_to
-from infra.waiting import happens
 from workers.parts import run_parts, signals_set, watching
 
 Context: TypeAlias = dict[str, Any]

@@ -9,13 +9,13 @@ import structlog
 
 from domain.accounts import ACCOUNTS
 from domain.catalogue import PRODUCTS
-from domain.decider import Decider
 from domain.inventory import INVENTORY
+from domain.kernel.decider import Decider
 from domain.orders import ORDERS
-from infra.codec import MalformedEvent, UnknownEventType
-from infra.database import Database
-from infra.event_store import Known, Settled, read_states
-from infra.event_store.snapshots import Snapshot, SnapshotWriter, drop, outdated
+from infra.eventsourcing.codec import MalformedEvent, UnknownEventType
+from infra.eventsourcing.store import Known, Settled, read_states
+from infra.eventsourcing.store.snapshots import Snapshot, SnapshotWriter, drop, outdated
+from infra.postgres.pool import Database
 
 DECIDERS: Final[tuple[Decider[Any, Any, Any], ...]] = (ACCOUNTS, INVENTORY, ORDERS, PRODUCTS)
 AT_ONCE: Final = 20

@@ -8,23 +8,24 @@ from typing import Any, Final
 from arq.cron import cron
 from prometheus_client import CollectorRegistry
 
-from infra.database import Database
-from infra.leases import WHOLE, Place
-from infra.links import Lives, lives_of
-from infra.log import Log
+from infra.eventsourcing.event_log import Log
+from infra.eventsourcing.leases import WHOLE, Place
+from infra.identity.one_time_links import Lives, lives_of
+from infra.postgres.pool import Database
 from infra.settings import Settings
 from projections.parking import Apply
 from projections.runtime.host import Host
 from projections.runtime.metrics import RuntimeMetrics
-from workers import following, reactor
+from workers import following
+from workers.cleanup import forget_commands
 from workers.due_loop import run_due_work
 from workers.following import PROCESSES, Following
-from workers.forgetting import forget_commands
-from workers.hands import due_loops, open_hands
 from workers.images import sweep_images
 from workers.imports.importer import tidy_imports
-from workers.letters import domain_of
-from workers.reactor import NAME, Reacting
+from workers.job_context import due_loops, open_hands
+from workers.mail import consumer
+from workers.mail.consumer import NAME, Reacting
+from workers.mail.message import domain_of
 from workers.runtime import Context, Runtime, Work
 from workers.snapshots import renew_snapshots
 
@@ -85,7 +86,7 @@ def _host(
 def appliers(log: Log, domain: str, lives: Lives) -> dict[str, Apply]:
     """How parked streams are taken up again, by consumer, for all that are no read models."""
     processes = {name: following.applier(process, log, domain) for name, process in PROCESSES.items()}
-    return {NAME: reactor.applier(log, domain, lives), **processes}
+    return {NAME: consumer.applier(log, domain, lives), **processes}
 
 
 def __getattr__(name: str) -> Any:

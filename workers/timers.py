@@ -16,16 +16,16 @@ from typing import Final
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from domain.messages import Command
+from domain.kernel.messages import Command
 from domain.orders import ORDERS, ExpireOrder
 from infra import timers
-from infra.attempts import CommandContext
-from infra.command_handler import CommandHandler
-from infra.database import Database
 from infra.errors import AWAY
+from infra.eventsourcing.commands.attempt import CommandContext
+from infra.eventsourcing.commands.handler import CommandHandler
+from infra.eventsourcing.event_log import Log, Session, read_versions
 from infra.fulfilment import order_work
-from infra.log import Log, Session, read_versions
-from infra.telemetry import REQUEST_ID
+from infra.observability.logging import REQUEST_ID
+from infra.postgres.pool import Database
 from infra.timers import Claimed, TimerId
 from projections.runtime.folding import describe
 from workers.following import PROCESSES, follow

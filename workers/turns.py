@@ -7,10 +7,10 @@ from uuid import UUID
 
 import orjson
 
-from domain.messages import Recorded
-from domain.process import Process, Turn
-from infra.codec import UnknownEventType, dumps, reader
-from infra.log import Entry
+from domain.kernel.messages import Recorded
+from domain.kernel.process_manager import Process, Turn
+from infra.eventsourcing.codec import UnknownEventType, dumps, reader
+from infra.eventsourcing.event_log import Entry
 from infra.timers import Held, Kept
 from projections.runtime.folding import Parking, describe
 

@@ -7,15 +7,15 @@ from email_validator import EmailNotValidError, validate_email
 from fastapi import Depends
 from pydantic import Field
 
-from api.answers import Receipt
-from api.auth import require
 from api.commands.authority import acting, acting_as
-from api.commands.sender import Commands, Sender, recall
-from api.deps import opened
-from api.endpoint import router
-from api.ids import new_id
-from api.languages import Spoken
+from api.commands.dispatcher import Commands, Sender, recall
+from api.dependencies import opened
+from api.http.accept_language import Spoken
+from api.http.fast_route import router
+from api.http.response import Receipt
 from api.schemas import Body, Secret
+from api.security import require
+from api.uuid7 import new_id
 from domain.accounts import (
     ACCOUNTS,
     LONGEST_EMAIL,
@@ -28,14 +28,14 @@ from domain.accounts import (
     Role,
     email_key,
 )
-from domain.errors import InvalidValue
-from infra import credentials, erasure
-from infra.attempts import Outcome
-from infra.database import Database
+from domain.kernel.refusals import InvalidValue
 from infra.errors import IdempotencyKeyReused
-from infra.passwords import LONGEST, SHORTEST, Passwords
-from infra.sessions import Sessions
-from infra.work import Work
+from infra.eventsourcing.commands.attempt import Outcome
+from infra.eventsourcing.commands.unit_of_work import Work
+from infra.identity import account_erasure, credentials
+from infra.identity.passwords import LONGEST, SHORTEST, Passwords
+from infra.identity.sessions import Sessions
+from infra.postgres.pool import Database
 
 routes = router(tags=["accounts"])
 
@@ -129,7 +129,7 @@ async def erase(
     """End an account for good; its email and username are free again."""
     receipt = await commands.handle((ACCOUNTS, account_id), EraseAccount())
     async with database.write() as connection:
-        await erasure.forget(connection, [account_id])
+        await account_erasure.forget(connection, [account_id])
     return receipt
 
 

@@ -10,28 +10,28 @@ from fastapi import Depends
 from pydantic import AfterValidator, BaseModel, Field
 from pydantic_core import PydanticCustomError
 
-from api.answers import JSON, REPLAYED, Answer, Done, Headers
-from api.auth import in_session
 from api.commands.authority import acting_as
-from api.commands.sender import Sender
-from api.context import Principal
-from api.deps import opened
-from api.endpoint import router
+from api.commands.dispatcher import Sender
+from api.dependencies import opened
 from api.errors import Problem
-from api.ids import new_id
+from api.http.fast_route import router
+from api.http.principal import Principal
+from api.http.response import JSON, REPLAYED, Answer, Done, Headers
 from api.schemas import Body, Name
 from api.scopes import MEANINGS
+from api.security import in_session
+from api.uuid7 import new_id
 from domain.accounts import ACCOUNTS, RevokeApiKey
-from domain.errors import InvalidValue
-from infra import api_keys
-from infra.api_keys import ApiKey, NewKey
-from infra.clock import PostgresClock
-from infra.database import Database, Pooled
+from domain.kernel.refusals import InvalidValue
 from infra.errors import NotFound, TooBusy
-from infra.event_store import Last
-from infra.forms import Moment
-from infra.idempotency import Answered
-from infra.work import Work
+from infra.eventsourcing.commands.idempotency import Answered
+from infra.eventsourcing.commands.unit_of_work import Work
+from infra.eventsourcing.store import Last
+from infra.identity import api_keys
+from infra.identity.api_keys import ApiKey, NewKey
+from infra.postgres.clock import PostgresClock
+from infra.postgres.pool import Database, Pooled
+from infra.schemas.forms import Moment
 
 routes = router("/v1/me/api-keys", tags=["accounts"])
 

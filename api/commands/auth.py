@@ -7,27 +7,27 @@ from uuid import UUID
 from fastapi import Depends, Form, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.answers import Answer, json_answer
-from api.commands.sender import Commands, Sender
-from api.context import EXCHANGE, Exchange
-from api.deps import Context, opened
-from api.endpoint import router
+from api.commands.dispatcher import Commands, Sender
+from api.dependencies import Context, opened
 from api.errors import Problem
-from api.ids import new_id
+from api.http.fast_route import router
+from api.http.request_context import EXCHANGE, Exchange
+from api.http.response import Answer, json_answer
 from api.schemas import Body, Secret
 from api.scopes import scopes_of
+from api.uuid7 import new_id
 from domain.accounts import ACCOUNTS, Account, EndedBy, EndSession, ReportTokenReuse, email_key, username_key
-from domain.errors import DoesNotExist, InvalidValue
-from infra import credentials, ended_long_ago
-from infra.background import Background
-from infra.command_handler import CommandHandler
-from infra.credentials import Credential
-from infra.database import Database
+from domain.kernel.refusals import DoesNotExist, InvalidValue
+from infra.concurrency.background_tasks import Background
 from infra.errors import TooBusy
-from infra.keys import Keys
-from infra.passwords import Passwords
-from infra.sessions import Client, Reused, Rotated, Session, Sessions, Unknown
-from infra.tokens import Issued, Tokens
+from infra.eventsourcing.commands.handler import CommandHandler
+from infra.identity import credentials, ended_long_ago
+from infra.identity.access_tokens import Issued, Tokens
+from infra.identity.credentials import Credential
+from infra.identity.passwords import Passwords
+from infra.identity.sessions import Client, Reused, Rotated, Session, Sessions, Unknown
+from infra.identity.signing_keys import Keys
+from infra.postgres.pool import Database
 
 G = TypeVar("G", Session, Rotated)
 

@@ -12,15 +12,15 @@ from typing import Annotated, Any
 
 from fastapi import Depends
 
-from api.auth import require
-from api.commands.sender import Commands, Sender
-from api.context import Principal
-from api.deps import opened
+from api.commands.dispatcher import Commands, Sender
+from api.dependencies import opened
+from api.http.principal import Principal
 from api.scopes import scopes_of
+from api.security import require
 from domain.accounts import ACCOUNTS, AccessEnded, Account, NotEntitled
-from infra.attempts import Decide
-from infra.current_log import CurrentLog
-from infra.work import Target, Work
+from infra.eventsourcing.commands.attempt import Decide
+from infra.eventsourcing.commands.unit_of_work import Target, Work
+from infra.eventsourcing.current_log import CurrentLog
 
 WhoAsks = Callable[..., Coroutine[Any, Any, Principal]]
 Current = Annotated[CurrentLog, Depends(opened(CurrentLog))]

@@ -7,17 +7,17 @@ from uuid import UUID
 
 from fastapi import Depends, Request
 
-from api.answers import Receipt
 from api.commands.authority import acting
-from api.commands.sender import Sender
-from api.context import stands_for
-from api.deps import opened
-from api.endpoint import router
-from api.guard import accepts
-from api.pictures import picture_of
-from api.uploads import Uploads
+from api.commands.dispatcher import Sender
+from api.dependencies import opened
+from api.http.body_reader import accepts
+from api.http.fast_route import router
+from api.http.request_context import stands_for
+from api.http.response import Receipt
+from api.http.upload_slots import Uploads
+from api.image_validation import picture_of
 from domain.catalogue import IMAGE_ENDINGS, LARGEST_IMAGE, PRODUCTS, ChangeImage, Image
-from infra.image_files import ImageFiles
+from infra.storage.product_images import ImageFiles
 
 routes = router(tags=["catalogue"])
 

@@ -6,17 +6,18 @@ from uuid import UUID
 from fastapi import Depends, Request
 from pydantic import BaseModel
 
-from api.answers import REPLAYED, Answer, json_answer
-from api.auth import require
-from api.commands.sender import Commands
-from api.context import Principal, stands_for
-from api.deps import Context, opened
-from api.endpoint import router
+from api.commands.dispatcher import Commands
+from api.dependencies import Context, opened
 from api.errors import Problem
-from api.guard import accepts
-from api.ids import new_id
-from api.intake import Intake
-from infra.attempts import CommandContext
+from api.http.body_reader import accepts
+from api.http.fast_route import router
+from api.http.principal import Principal
+from api.http.request_context import stands_for
+from api.http.response import REPLAYED, Answer, json_answer
+from api.import_uploads import Intake
+from api.security import require
+from api.uuid7 import new_id
+from infra.eventsourcing.commands.attempt import CommandContext
 from infra.imports import MEDIA, NewImport, TooManyImports
 from infra.storage import LARGEST
 

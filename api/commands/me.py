@@ -6,16 +6,16 @@ from uuid import UUID
 from fastapi import Depends
 from pydantic import Field
 
-from api.answers import Done, Receipt
-from api.auth import in_session
 from api.commands.authority import acting_as
+from api.commands.dispatcher import Sender, recall
 from api.commands.password_change import NewPassword, change_password
 from api.commands.proof import Proving
-from api.commands.sender import Sender, recall
-from api.context import Principal
-from api.deps import opened
-from api.endpoint import router
+from api.dependencies import opened
+from api.http.fast_route import router
+from api.http.principal import Principal
+from api.http.response import Done, Receipt
 from api.schemas import Body, Changes, Secret
+from api.security import in_session
 from domain.accounts import (
     ACCOUNTS,
     LONGEST_BIO,
@@ -29,13 +29,13 @@ from domain.accounts import (
     EraseAccount,
     PasswordChangedBy,
 )
-from domain.errors import DoesNotExist, Refusal
-from infra import erasure
-from infra.database import Database
+from domain.kernel.refusals import DoesNotExist, Refusal
 from infra.errors import NotFound
-from infra.passwords import LONGEST, SHORTEST, Passwords
-from infra.sessions import Sessions
-from infra.work import Work
+from infra.eventsourcing.commands.unit_of_work import Work
+from infra.identity import account_erasure
+from infra.identity.passwords import LONGEST, SHORTEST, Passwords
+from infra.identity.sessions import Sessions
+from infra.postgres.pool import Database
 
 routes = router(tags=["accounts"])
 
@@ -143,5 +143,5 @@ async def erase_me(body: EraseBody, commands: Last, me: Leaving, proving: Provin
 
     receipt = await commands.carry_out([(ACCOUNTS, me.id)], decide)
     async with database.write() as connection:
-        await erasure.forget(connection, [me.id])
+        await account_erasure.forget(connection, [me.id])
     return receipt

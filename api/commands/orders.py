@@ -7,19 +7,18 @@ from uuid import UUID
 from fastapi import Depends
 from pydantic import Field
 
-from api.answers import Receipt
-from api.auth import require
 from api.commands.authority import Acting, Current, acting
-from api.commands.sender import Commands, Sender
-from api.context import Principal
-from api.deps import opened
-from api.endpoint import router
-from api.ids import new_id
+from api.commands.dispatcher import Commands, Sender
+from api.dependencies import opened
+from api.http.fast_route import router
+from api.http.principal import Principal
+from api.http.response import Receipt
 from api.schemas import Body, Line
+from api.security import require
+from api.uuid7 import new_id
 from domain.catalogue import PRODUCTS
-from domain.errors import AlreadyTaken
-from domain.fulfilment import StockMove, order_line, stock_moves
 from domain.inventory import INVENTORY, OutOfStock
+from domain.kernel.refusals import AlreadyTaken
 from domain.orders import (
     MOST_LINES,
     ORDERS,
@@ -35,13 +34,14 @@ from domain.orders import (
     order_number,
 )
 from domain.values import MOST_PIECES
-from infra.attempts import Outcome
-from infra.clock import PostgresClock
+from domain.workflows.checkout import StockMove, order_line, stock_moves
 from infra.errors import NotFound
-from infra.forms import Id
+from infra.eventsourcing.commands.attempt import Outcome
+from infra.eventsourcing.commands.unit_of_work import Target, Work
 from infra.fulfilment import order_work
+from infra.postgres.clock import PostgresClock
+from infra.schemas.forms import Id
 from infra.settings import Settings
-from infra.work import Target, Work
 
 routes = router(tags=["orders"])
 

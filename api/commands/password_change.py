@@ -3,17 +3,17 @@
 from typing import NamedTuple
 from uuid import UUID
 
-from api.answers import Done
+from api.commands.dispatcher import Sender
 from api.commands.proof import Proof
-from api.commands.sender import Sender
+from api.http.response import Done
 from domain.accounts import ACCOUNTS, ChangePassword
-from domain.errors import Refusal
-from infra import credentials, links, sessions
-from infra.database import Database, Pooled
+from domain.kernel.refusals import Refusal
 from infra.errors import IdempotencyKeyReused
-from infra.passwords import Passwords
-from infra.sessions import Void
-from infra.work import Work
+from infra.eventsourcing.commands.unit_of_work import Work
+from infra.identity import credentials, one_time_links, sessions
+from infra.identity.passwords import Passwords
+from infra.identity.sessions import Void
+from infra.postgres.pool import Database, Pooled
 
 
 class NewPassword(NamedTuple):
@@ -69,7 +69,7 @@ async def _write_rows(connection: Pooled, hashed: str, number: int, void: Void, 
     if await credentials.replace(connection, void.account_id, hashed, number):
         await sessions.end_older(connection, [void])
     if link_id is not None:
-        await links.use(connection, link_id)
+        await one_time_links.use(connection, link_id)
 
 
 async def _check_same(

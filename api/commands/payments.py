@@ -10,17 +10,17 @@ from typing import Annotated, Final, Literal
 from fastapi import Depends, Header
 from pydantic import Field, SecretStr
 
-from api.answers import Receipt
+from api.commands.dispatcher import Commands
 from api.commands.orders import change_order
-from api.commands.sender import Commands
-from api.deps import RawBody, opened
-from api.endpoint import router
+from api.dependencies import RawBody, opened
 from api.errors import Problem
+from api.http.fast_route import router
+from api.http.response import Receipt
 from api.schemas import Body, MoneyBody
 from domain.orders import FailPayment, PayOrder
-from domain.orders.rules import LONGEST_PAYMENT_ID
-from infra.bodies import money
-from infra.forms import Id
+from domain.orders.decider import LONGEST_PAYMENT_ID
+from infra.schemas.forms import Id
+from infra.schemas.money import money
 from infra.settings import Settings
 
 routes = router(tags=["orders"])

@@ -7,19 +7,20 @@ from uuid import UUID
 from fastapi import Depends
 from pydantic import Field
 
-from api.answers import Receipt
 from api.commands.authority import acting
-from api.commands.sender import Sender
-from api.endpoint import router
-from api.ids import new_id
+from api.commands.dispatcher import Sender
+from api.http.fast_route import router
+from api.http.response import Receipt
 from api.schemas import Body, Changes, MoneyBody
+from api.uuid7 import new_id
 from domain.catalogue import PRODUCTS, ChangeSku, DescribeProduct, DiscontinueProduct, RepriceProduct
-from domain.errors import DoesNotExist
 from domain.inventory import INVENTORY, LONGEST_REASON, ChangeStock
+from domain.kernel.refusals import DoesNotExist
 from domain.values import MOST_PIECES
-from infra.attempts import Outcome
-from infra.bodies import money
-from infra.new_product import (
+from infra.eventsourcing.commands.attempt import Outcome
+from infra.eventsourcing.commands.unit_of_work import Work
+from infra.schemas.money import money
+from infra.schemas.product import (
     NEW_STREAMS,
     Category,
     Description,
@@ -30,7 +31,6 @@ from infra.new_product import (
     TaxRate,
     new_product_work,
 )
-from infra.work import Work
 
 routes = router(tags=["catalogue"])
 

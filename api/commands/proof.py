@@ -4,15 +4,15 @@ from typing import Annotated, NamedTuple
 
 from fastapi import Depends
 
-from api.commands.sender import Commands
-from api.context import Principal
-from api.deps import opened
+from api.commands.dispatcher import Commands
+from api.dependencies import opened
+from api.http.principal import Principal
 from domain.accounts import ACCOUNTS, WrongPassword
-from infra import credentials
-from infra.command_handler import CommandHandler
-from infra.database import Database
-from infra.passwords import Passwords
-from infra.work import Work
+from infra.eventsourcing.commands.handler import CommandHandler
+from infra.eventsourcing.commands.unit_of_work import Work
+from infra.identity import credentials
+from infra.identity.passwords import Passwords
+from infra.postgres.pool import Database
 
 
 class Proof(NamedTuple):

@@ -7,15 +7,16 @@ from fastapi import Depends, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from api.answers import Done, Receipt
-from api.auth import in_session
 from api.commands.authority import acting_as
+from api.commands.dispatcher import Commands, Sender
 from api.commands.password_change import NewPassword, change_password
-from api.commands.sender import Commands, Sender
-from api.context import Principal, stands_for
-from api.deps import Context, Counted, opened
-from api.endpoint import router
+from api.dependencies import Context, Counted, opened
+from api.http.fast_route import router
+from api.http.principal import Principal
+from api.http.request_context import stands_for
+from api.http.response import Done, Receipt
 from api.schemas import Body, Secret
+from api.security import in_session
 from domain.accounts import (
     ACCOUNTS,
     LONGEST_EMAIL,
@@ -26,14 +27,14 @@ from domain.accounts import (
     VerifyEmail,
     email_key,
 )
-from domain.errors import InvalidValue, Refusal
-from infra import links, reset_wishes
-from infra.background import Background
-from infra.database import Database
+from domain.kernel.refusals import InvalidValue, Refusal
+from infra.concurrency.background_tasks import Background
 from infra.errors import TooBusy
-from infra.links import Found, Links, Purpose
-from infra.passwords import LONGEST, SHORTEST, Passwords
-from infra.work import Work
+from infra.eventsourcing.commands.unit_of_work import Work
+from infra.identity import one_time_links, reset_wishes
+from infra.identity.one_time_links import Found, Links, Purpose
+from infra.identity.passwords import LONGEST, SHORTEST, Passwords
+from infra.postgres.pool import Database
 
 routes = router(tags=["accounts"])
 
@@ -81,7 +82,7 @@ async def verify_email(
 
     receipt = await _bearer(commands, link).carry_out([(ACCOUNTS, link.account_id)], decide)
     async with database.write() as connection:
-        await links.use(connection, link.link_id)
+        await one_time_links.use(connection, link.link_id)
     return receipt
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import orjson
 
-from infra.log import Log
+from infra.eventsourcing.event_log import Log
 
 LONGEST: Final = 2048
 _DIGEST: Final = 8

@@ -10,16 +10,16 @@ from fastapi import Depends, Request
 from fastapi import Query as QueryParams
 from pydantic import BaseModel, Field
 
-from api.answers import Answer
-from api.auth import require
-from api.context import Principal
-from api.deps import Context, opened
-from api.endpoint import router
-from api.queries.pages import Pages
-from api.queries.presented import PRIVATE, if_none_match, needs_of, presented
+from api.dependencies import Context, opened
+from api.http.fast_route import router
+from api.http.principal import Principal
+from api.http.response import Answer
+from api.queries.documents import PRIVATE, if_none_match, needs_of, presented
+from api.queries.listing import Pages
 from api.schemas import MoneyBody, Params
+from api.security import require
 from domain.orders import OrderStatus
-from infra.cache import Document
+from infra.eventsourcing.read_cache import Document
 
 routes = router(tags=["dashboard"])
 

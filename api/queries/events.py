@@ -9,16 +9,16 @@ from fastapi import Depends, Request
 from fastapi import Query as QueryParams
 from pydantic import AwareDatetime, BaseModel, Field
 
-from api.answers import Answer
-from api.auth import require
-from api.context import Principal
-from api.deps import opened
-from api.endpoint import router
+from api.dependencies import opened
+from api.http.fast_route import router
+from api.http.principal import Principal
+from api.http.response import Answer
 from api.queries import cursors
-from api.queries.pages import Page, PageParams, Pages, page_answer, read_cursor
-from api.queries.presented import PRIVATE
+from api.queries.documents import PRIVATE
+from api.queries.listing import Page, PageParams, Pages, page_answer, read_cursor
+from api.security import require
 from infra.errors import NotFound
-from infra.log import LAST, Log
+from infra.eventsourcing.event_log import LAST, Log
 
 routes = router(tags=["events"])
 

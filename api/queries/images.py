@@ -7,14 +7,14 @@ import orjson
 from fastapi import Depends, Query, Request
 from starlette.responses import Response, StreamingResponse
 
-from api.deps import Context, opened
-from api.endpoint import router
-from api.queries.presented import PUBLIC, if_none_match, matches
-from api.queries.side import Products
+from api.dependencies import Context, opened
+from api.http.fast_route import router
+from api.queries.documents import PUBLIC, if_none_match, matches
+from api.queries.read_models import Products
 from domain.catalogue import IMAGE_ENDINGS
 from infra.errors import NotFound
-from infra.image_files import ImageFiles
 from infra.storage import Blob
+from infra.storage.product_images import ImageFiles
 from projections.product_card import image_file
 
 routes = router(tags=["catalogue"])

@@ -7,13 +7,13 @@ from uuid import UUID
 from fastapi import Depends
 from pydantic import BaseModel, Field
 
-from api.auth import require
-from api.context import Principal
-from api.deps import opened
-from api.endpoint import router
+from api.dependencies import opened
+from api.http.fast_route import router
+from api.http.principal import Principal
+from api.security import require
 from infra import imports
-from infra.database import Database
 from infra.errors import NotFound
+from infra.postgres.pool import Database
 
 routes = router(tags=["catalogue"])
 

@@ -8,15 +8,15 @@ import orjson
 from fastapi import Depends, Request
 from pydantic import AwareDatetime, BaseModel
 
-from api.answers import Answer
-from api.auth import in_session, require
-from api.context import Principal
-from api.deps import Context, opened
-from api.endpoint import router
-from api.queries.pages import Page, Pages, page_answer
-from api.queries.presented import PRIVATE, if_none_match
-from api.queries.side import Accounts
-from infra.sessions import MOST_LIVE
+from api.dependencies import Context, opened
+from api.http.fast_route import router
+from api.http.principal import Principal
+from api.http.response import Answer
+from api.queries.documents import PRIVATE, if_none_match
+from api.queries.listing import Page, Pages, page_answer
+from api.queries.read_models import Accounts
+from api.security import in_session, require
+from infra.identity.sessions import MOST_LIVE
 from projections.account_card import AccountCard
 
 routes = router(tags=["accounts"])

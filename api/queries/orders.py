@@ -8,22 +8,22 @@ from fastapi import Depends, Request
 from fastapi import Query as QueryParams
 from pydantic import Field
 
-from api.answers import Answer
-from api.auth import require
-from api.context import Principal
-from api.deps import Context, opened
-from api.endpoint import router
+from api.dependencies import Context, opened
 from api.errors import Problem
+from api.http.fast_route import router
+from api.http.principal import Principal
+from api.http.response import Answer
 from api.queries import cursors
+from api.queries.documents import PRIVATE, if_none_match, needs_of
+from api.queries.listing import Page, PageParams, Pages, go_on, page_answer
 from api.queries.lists import Query, Sort
-from api.queries.order_log import AsOf, order_as_of, see
-from api.queries.pages import Page, PageParams, Pages, go_on, page_answer
-from api.queries.presented import PRIVATE, if_none_match, needs_of
-from api.queries.side import ORDERS, Orders
+from api.queries.order_history import AsOf, order_as_of, see
+from api.queries.read_models import ORDERS, Orders
+from api.security import require
 from domain.orders import OrderStatus
 from infra.errors import NotFound
-from infra.forms import Moment
-from infra.log import Log
+from infra.eventsourcing.event_log import Log
+from infra.schemas.forms import Moment
 from projections.order_summary import OrderSummary
 
 routes = router(tags=["orders"])

@@ -10,18 +10,18 @@ from fastapi import Depends, Request
 from fastapi import Query as QueryParams
 from pydantic import Field
 
-from api.answers import Answer
-from api.deps import Context, opened
-from api.endpoint import router
+from api.dependencies import Context, opened
+from api.http.fast_route import router
+from api.http.response import Answer
 from api.queries import cursors
+from api.queries.documents import PUBLIC, if_none_match, needs_of
+from api.queries.listing import Page, PageParams, Pages, go_on, page_answer
 from api.queries.lists import Condition, Query, Sort
-from api.queries.pages import Page, PageParams, Pages, go_on, page_answer
-from api.queries.presented import PUBLIC, if_none_match, needs_of
+from api.queries.read_models import PRODUCTS, Products
 from api.queries.search import read
-from api.queries.side import PRODUCTS, Products
 from domain.catalogue import LONGEST_CATEGORY, LONGEST_TAG
 from domain.values import normal_form
-from infra.log import Log
+from infra.eventsourcing.event_log import Log
 from projections.product_card import ProductCard
 
 routes = router(tags=["catalogue"])

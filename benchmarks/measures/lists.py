@@ -12,7 +12,7 @@ from benchmarks.figures import Figures
 from benchmarks.http_client import request
 from benchmarks.load import Load
 from benchmarks.measure import WEIR, Bar, Lap, Measure
-from infra.database import connect
+from infra.postgres.pool import connect
 
 PRODUCTS: Final = 100_000
 SORTS: Final = ("name", "price", "-price", "newest", "popular")

@@ -16,8 +16,9 @@ from benchmarks.failure import Failed
 from benchmarks.figures import Figures
 from benchmarks.measure import WEIR, Bar, Lap, Measure
 from benchmarks.waiting import until
-from infra.log import identify
-from infra.streams import Keys, open_redis
+from infra.eventsourcing.event_log import identify
+from infra.redis.client import open_redis
+from infra.redis.keyspace import Keys
 
 _PIPELINE = "SELECT page + pipelined XADD"
 _LOOK_SECONDS = 0.02

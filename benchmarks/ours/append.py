@@ -11,10 +11,10 @@ from benchmarks.figures import Figures
 from benchmarks.loops import race
 from benchmarks.ours.settings import settings_of
 from benchmarks.task import Task, received
-from domain.messages import shard_of
-from infra.codec import decode, encode
-from infra.database import Database
-from infra.event_store import Appended, Appender, AppendRequest, Part
+from domain.kernel.messages import shard_of
+from infra.eventsourcing.codec import decode, encode
+from infra.eventsourcing.store import Appended, Appender, AppendRequest, Part
+from infra.postgres.pool import Database
 
 
 async def _run(task: Task) -> Figures:

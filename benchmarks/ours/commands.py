@@ -10,11 +10,11 @@ from benchmarks.loops import race
 from benchmarks.ours.settings import settings_of
 from benchmarks.task import Task, received
 from domain.inventory import INVENTORY, ChangeStock
-from infra.attempts import CommandContext
-from infra.collector import collect_rarely
-from infra.command_handler import CommandHandler
-from infra.database import Database
-from infra.event_store import Appender
+from infra.concurrency.gc_tuning import collect_rarely
+from infra.eventsourcing.commands.attempt import CommandContext
+from infra.eventsourcing.commands.handler import CommandHandler
+from infra.eventsourcing.store import Appender
+from infra.postgres.pool import Database
 
 
 async def _run(task: Task) -> Figures:

@@ -19,16 +19,16 @@ from benchmarks.ours.settings import settings_of
 from benchmarks.task import Task, received
 from domain.accounts import ACCOUNTS, RegisterAccount, Role
 from infra import imports
-from infra.attempts import CommandContext
-from infra.command_handler import CommandHandler
-from infra.database import Database
+from infra.eventsourcing.commands.attempt import CommandContext
+from infra.eventsourcing.commands.factory import open_bulk_write_side
+from infra.eventsourcing.commands.handler import CommandHandler
+from infra.eventsourcing.startup import known_log
 from infra.imports import NewImport, file_of
-from infra.startup import known_log
+from infra.postgres.pool import Database
 from infra.storage import Storage, open_storage
-from infra.write_side import open_bulk_write_side
+from workers.imports.batch_run import ImportMetrics
 from workers.imports.importer import Importer
-from workers.imports.rows import COLUMNS
-from workers.imports.turn import ImportMetrics
+from workers.imports.row_parser import COLUMNS
 
 ROWS_PER_SECOND = 5_000
 """A lap of four seconds is a file of 20,000 rows, however long that takes."""

@@ -25,7 +25,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from cli.provider.book import Book, Given
-from domain.errors import InvalidValue
+from domain.kernel.refusals import InvalidValue
 from domain.money import Money
 
 MOST_BYTES: Final = 16 * 1024

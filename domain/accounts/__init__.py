@@ -3,6 +3,11 @@
 Passwords and all that is derived from them are not events: they live beside the log and can be forgotten.
 """
 
+from domain.accounts.decider import (
+    ACCOUNTS,
+    LONGEST_BIO,
+    LONGEST_FULL_NAME,
+)
 from domain.accounts.endings import MOST_REMEMBERED, Cut, Ending, Endings, ending
 from domain.accounts.messages import (
     AccessEnded,
@@ -49,11 +54,6 @@ from domain.accounts.names import (
     ascii_domain,
     email_key,
     username_key,
-)
-from domain.accounts.rules import (
-    ACCOUNTS,
-    LONGEST_BIO,
-    LONGEST_FULL_NAME,
 )
 from domain.accounts.state import Account
 

@@ -13,7 +13,7 @@ from domain.accounts.messages import (
     AccountSessionEnded,
     AccountTokenReused,
 )
-from domain.messages import Event
+from domain.kernel.messages import Event
 
 MOST_REMEMBERED: Final = 100
 """Sessions that an account's state names as ended; and as many API keys."""

@@ -5,8 +5,8 @@ from enum import StrEnum
 from typing import TypeAlias
 from uuid import UUID
 
-from domain.errors import Refusal
-from domain.messages import Command, Event
+from domain.kernel.messages import Command, Event
+from domain.kernel.refusals import Refusal
 
 
 class Role(StrEnum):

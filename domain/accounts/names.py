@@ -5,7 +5,7 @@ from unicodedata import category
 
 import idna
 
-from domain.errors import InvalidValue
+from domain.kernel.refusals import InvalidValue
 from domain.values import line, normal_form
 
 LONGEST_EMAIL: Final = 254

@@ -26,7 +26,7 @@ from domain.accounts.messages import (
     Role,
     StandingEvent,
 )
-from domain.errors import DoesNotExist
+from domain.kernel.refusals import DoesNotExist
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +94,7 @@ def _after(account: Account | None, event: AccountEvent) -> Account:
 
 
 def known_account(account: Account | None) -> Account:
-    """The account, if it was ever registered. Raises :class:`~domain.errors.DoesNotExist`."""
+    """The account, if it was ever registered. Raises :class:`~domain.kernel.refusals.DoesNotExist`."""
     if account is None:
         raise DoesNotExist("there is no such account")
     return account

@@ -1,5 +1,16 @@
 """The catalogue: what the shop sells, at which price, and until when."""
 
+from domain.catalogue.decider import (
+    LONGEST_CATEGORY,
+    LONGEST_DESCRIPTION,
+    LONGEST_NAME,
+    LONGEST_SKU,
+    LONGEST_TAG,
+    MOST_TAGS,
+    PRODUCTS,
+    Product,
+    sku_key,
+)
 from domain.catalogue.images import IMAGE_ENDINGS, LARGEST_IMAGE, Image
 from domain.catalogue.messages import (
     KEEP,
@@ -19,17 +30,6 @@ from domain.catalogue.messages import (
     ProductRepriced,
     ProductSkuChanged,
     RepriceProduct,
-)
-from domain.catalogue.rules import (
-    LONGEST_CATEGORY,
-    LONGEST_DESCRIPTION,
-    LONGEST_NAME,
-    LONGEST_SKU,
-    LONGEST_TAG,
-    MOST_TAGS,
-    PRODUCTS,
-    Product,
-    sku_key,
 )
 
 __all__ = [

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from domain.errors import InvalidValue
+from domain.kernel.refusals import InvalidValue
 
 LARGEST_IMAGE: Final = 5 * 1024 * 1024
 
@@ -30,7 +30,7 @@ class Image:
 
 
 def checked_image(image: Image) -> Image:
-    """The image itself. Raises :class:`~domain.errors.InvalidValue`."""
+    """The image itself. Raises :class:`~domain.kernel.refusals.InvalidValue`."""
     if not _DIGEST.fullmatch(image.digest):
         raise InvalidValue("must be a SHA-256 in hex", pointer="/digest")
     if image.content_type not in IMAGE_ENDINGS:

@@ -7,8 +7,8 @@ from typing import Final, TypeAlias
 from uuid import UUID
 
 from domain.catalogue.images import Image
-from domain.errors import Refusal
-from domain.messages import Command, Event
+from domain.kernel.messages import Command, Event
+from domain.kernel.refusals import Refusal
 from domain.money import Money
 
 

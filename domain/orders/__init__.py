@@ -1,5 +1,6 @@
 """Orders: ``pending → paid → shipped → done``, and ``cancelled`` before the payment or ``refunded`` after it."""
 
+from domain.orders.decider import ORDERS, UNPAID, Order
 from domain.orders.lines import (
     MOST_LINES,
     Address,
@@ -42,7 +43,6 @@ from domain.orders.messages import (
     TooManyUnpaidOrders,
     TooManyUnpaidPieces,
 )
-from domain.orders.rules import ORDERS, UNPAID, Order
 
 __all__ = [
     "MOST_LINES",

@@ -8,7 +8,7 @@ from typing import Final
 from uuid import UUID
 
 from domain.countries import COUNTRIES
-from domain.errors import InvalidValue, Refusal
+from domain.kernel.refusals import InvalidValue, Refusal
 from domain.money import LIMIT, InvalidAmount, Money, price, total
 from domain.values import line, quantity, rate
 

@@ -6,8 +6,8 @@ from enum import StrEnum
 from typing import TypeAlias
 from uuid import UUID
 
-from domain.errors import Refusal
-from domain.messages import Command, Event
+from domain.kernel.messages import Command, Event
+from domain.kernel.refusals import Refusal
 from domain.money import Money
 from domain.orders.lines import Address, OrderLine
 

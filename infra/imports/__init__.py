@@ -8,7 +8,8 @@
                                             changes nothing
 """
 
-from infra.imports.progress import (
+from infra.imports.cleanup import abandon_uploads, discard_files, forget_old
+from infra.imports.import_table import (
     WORK,
     Checkpoint,
     Claimed,
@@ -18,9 +19,8 @@ from infra.imports.progress import (
     count,
     give_up,
 )
-from infra.imports.seen import Seen, see
-from infra.imports.sweeping import abandon_uploads, discard_files, forget_old
-from infra.imports.uploads import MEDIA, Media, NewImport, TooManyImports, begin, discard, file_of, uploaded
+from infra.imports.status import Seen, see
+from infra.imports.upload_table import MEDIA, Media, NewImport, TooManyImports, begin, discard, file_of, uploaded
 
 __all__ = [
     "MEDIA",

@@ -5,7 +5,7 @@ from typing import Any
 
 import asyncpg
 
-from infra.log import Session, recorded
+from infra.eventsourcing.event_log import Session, recorded
 from projections.declaration import Projection
 from projections.rebuild.reading import read_alike
 from projections.runtime.folding import Kept, Written, written

@@ -13,9 +13,9 @@ from typing import Final, NamedTuple
 import uvloop
 from pydantic import SecretStr
 
-from infra.database import answering, close, connect
 from infra.embedded.launch import die_with
 from infra.errors import Unavailable
+from infra.postgres.pool import answering, close, connect
 from projections.rebuild.building import Report, build
 from projections.rebuild.generation import Building
 from projections.rebuild.shares import Share

@@ -9,8 +9,8 @@ from uuid import UUID
 import asyncpg
 
 from domain.registry import EVENTS
-from infra.collector import held_off
-from infra.log import Entry, Session, read_shard, read_stream
+from infra.concurrency.gc_tuning import held_off
+from infra.eventsourcing.event_log import Entry, Session, read_shard, read_stream
 from projections import parking
 from projections.declaration import Projection
 from projections.folds import Folds

@@ -20,10 +20,10 @@ from uuid import UUID
 from msgspec import Meta, Struct, defstruct
 from msgspec.json import Decoder, Encoder
 
-from domain.messages import Event
+from domain.kernel.messages import Event
 from domain.money import Money
 from domain.registry import EVENTS
-from infra.codec import UnknownEventType
+from infra.eventsourcing.codec import UnknownEventType
 from projections.declaration import RowMissing
 from projections.folds import At, Begins, Each, Ends, Folds, Is, Its, Part, Sets, Source, Times
 

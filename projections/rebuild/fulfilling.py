@@ -11,16 +11,15 @@ from contextlib import suppress
 from time import monotonic
 from typing import Final
 
-from infra.database import Connection, Database, answering, close, connect
-from infra.due_work import persisted
-from infra.endings import carried_through, end
+from infra.concurrency.cancellation import carried_through, end
+from infra.concurrency.own_process import Failed, in_own_process
 from infra.errors import Fenced
-from infra.log import Log, identify
-from infra.own_process import Failed, in_own_process
-from infra.postgres_errors import PASSING
+from infra.eventsourcing.event_log import Log, identify
+from infra.observability.logging import logging_to
+from infra.postgres.due_work import persisted
+from infra.postgres.errors import PASSING
+from infra.postgres.pool import Connection, Database, answering, close, connect
 from infra.settings import Settings
-from infra.telemetry import logging_to
-from projections.all import PROJECTIONS
 from projections.generations import install
 from projections.rebuild import wishes
 from projections.rebuild.builders import Builder, finished, started
@@ -28,6 +27,7 @@ from projections.rebuild.generation import Building, Busy, begin
 from projections.rebuild.shares import Share, shares
 from projections.rebuild.switching import Switched, announce, finish
 from projections.rebuild.wishes import MOST_FAILURES, Claimed, Report
+from projections.registry import PROJECTIONS
 from projections.runtime.folding import describe
 
 TELL_SECONDS: Final = 0.4

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from infra.log import Session, log_head
+from infra.eventsourcing.event_log import Session, log_head
 from projections.declaration import Projection
 from projections.generations import create_table, live_generation
 

@@ -7,7 +7,7 @@ from uuid import UUID
 import asyncpg
 
 from domain.registry import EVENTS, NAMES
-from infra.log import Session
+from infra.eventsourcing.event_log import Session
 from projections.declaration import Projection
 from projections.folds import Folds
 

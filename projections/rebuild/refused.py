@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence, Set
 from typing import Any, Final
 from uuid import UUID
 
-from infra.log import Entry, Session, read_shard, read_stream
+from infra.eventsourcing.event_log import Entry, Session, read_shard, read_stream
 from projections import parking
 from projections.rebuild.generation import Building
 from projections.rebuild.shares import Share, Streams

@@ -5,7 +5,7 @@ from typing import Any
 import structlog
 from pydantic import SecretStr
 
-from infra.database import Connection, connect
+from infra.postgres.pool import Connection, connect
 from projections.declaration import Projection
 from projections.generations import outdated
 from projections.rebuild.building import build

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from infra.log import Session, read_log, read_streams
+from infra.eventsourcing.event_log import Session, read_log, read_streams
 from projections.declaration import ByStream
 from projections.folds import Folds
 from projections.rebuild.adding import Adding, Amiss

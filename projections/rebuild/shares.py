@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
-from infra.log import Session
+from infra.eventsourcing.event_log import Session
 from projections.declaration import ByStream
 from projections.folds import Folds
 from projections.rebuild.generation import Building

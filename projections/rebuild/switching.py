@@ -11,10 +11,11 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from infra.errors import Fenced
-from infra.leases import Place
-from infra.leases.checkpoints import guard
-from infra.log import Entry, Log, Session, read_shard, shard_heads
-from infra.streams import BROKEN, Keys, open_redis
+from infra.eventsourcing.event_log import Entry, Log, Session, read_shard, shard_heads
+from infra.eventsourcing.leases import Place
+from infra.eventsourcing.leases.checkpoints import guard
+from infra.redis.client import BROKEN, open_redis
+from infra.redis.keyspace import Keys
 from projections.generations import create_indexes
 from projections.rebuild.building import build_plainly
 from projections.rebuild.generation import Building, drop

@@ -13,10 +13,10 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from infra.backoff import Backoff
-from infra.database import Database
-from infra.due_work import DueWork, Lease
-from infra.postgres_errors import storable
+from infra.concurrency.backoff import Backoff
+from infra.postgres.due_work import DueWork, Lease
+from infra.postgres.errors import storable
+from infra.postgres.pool import Database
 from projections.declaration import Projection
 
 WORK: Final = DueWork(

@@ -10,10 +10,10 @@ from uuid import UUID
 import asyncpg
 
 from infra.errors import AWAY, Fenced
-from infra.leases import Grant, Place
-from infra.leases.checkpoints import GUARDED, same, unlocked
-from infra.log import Entry, Session
-from infra.postgres_errors import classify
+from infra.eventsourcing.event_log import Entry, Session
+from infra.eventsourcing.leases import Grant, Place
+from infra.eventsourcing.leases.checkpoints import GUARDED, same, unlocked
+from infra.postgres.errors import classify
 
 C = TypeVar("C")
 C_co = TypeVar("C_co", covariant=True)
@@ -160,7 +160,8 @@ class Consumer(Protocol[C]):
 
     @property
     def era(self) -> str:
-        """The memory that changes are told to now (see :class:`~infra.cache.link.Link`); empty where there is none."""
+        """The memory that changes are told to now (see :class:`~infra.redis.resilient_connection.Link`); empty where
+        there is none."""
 
     async def advance(self, session: Session, steps: Sequence[Step]) -> Answers[C]:
         """Applies the steps and moves their checkpoints in one transaction."""

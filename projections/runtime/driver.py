@@ -8,10 +8,10 @@ from typing import Final, Generic, TypeVar, assert_never
 import asyncpg
 import structlog
 
-from infra.database import Database
-from infra.leases import Place
-from infra.log import Entry, Session
-from infra.waiting import happens
+from infra.concurrency.waiting import happens
+from infra.eventsourcing.event_log import Entry, Session
+from infra.eventsourcing.leases import Place
+from infra.postgres.pool import Database
 from projections.runtime.consumer import Answers, Consumer, Lease, Refusal, Step, is_away, is_poison
 from projections.runtime.feed import Feed
 from projections.runtime.folding import describe

@@ -9,10 +9,12 @@ from typing import Any, Final
 import structlog
 from pydantic import SecretStr
 
-from infra.backoff import Pauses
-from infra.log import Entry, entry
-from infra.streams import ANSWER_SECONDS, BROKEN, Keys, pack
-from infra.wire import Wire
+from infra.concurrency.backoff import Pauses
+from infra.eventsourcing.event_log import Entry, entry
+from infra.redis.client import ANSWER_SECONDS, BROKEN
+from infra.redis.keyspace import Keys
+from infra.redis.pipeline import Wire
+from infra.redis.resp import pack
 from projections.runtime.inbox import Inbox
 
 MOST: Final = 500

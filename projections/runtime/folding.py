@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from infra.codec import UnknownEventType
-from infra.log import Entry
-from infra.postgres_errors import storable
+from infra.eventsourcing.codec import UnknownEventType
+from infra.eventsourcing.event_log import Entry
+from infra.postgres.errors import storable
 from projections.declaration import Projection
 
 

@@ -8,13 +8,13 @@ from typing import Any, Final
 import structlog
 from pydantic import SecretStr
 
-from infra.database import Database, Reader
-from infra.endings import end
-from infra.leases import WHOLE, Grant, Membership, Place, Standing
-from infra.log import Log, begin_history, log_head, shard_heads
-from infra.postgres_errors import PASSING
-from infra.streams import Keys
-from infra.waiting import happens
+from infra.concurrency.cancellation import end
+from infra.concurrency.waiting import happens
+from infra.eventsourcing.event_log import Log, begin_history, log_head, shard_heads
+from infra.eventsourcing.leases import WHOLE, Grant, Membership, Place, Standing
+from infra.postgres.errors import PASSING
+from infra.postgres.pool import Database, Reader
+from infra.redis.keyspace import Keys
 from projections.runtime.consumer import Consumer, Lease
 from projections.runtime.driver import Driver
 from projections.runtime.feed import Feed

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Final
 
-from infra.log import Entry
+from infra.eventsourcing.event_log import Entry
 
 CAPACITY: Final = 2_000
 """Events that may wait. With more the queue is dropped: Postgres has them too, and gives them in pages."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from infra.log import Session
+from infra.eventsourcing.event_log import Session
 from projections import parking
 from projections.declaration import Projection
 from projections.runtime.consumer import Answers, Lease, Step, fence, refused

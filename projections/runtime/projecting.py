@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, Protocol, TypeAlias
 
-from infra.cache import CacheAway, Document
-from infra.database import Database
-from infra.log import Entry, Session, read_shard
+from infra.eventsourcing.event_log import Entry, Session, read_shard
+from infra.eventsourcing.read_cache import CacheAway, Document
+from infra.postgres.pool import Database
 from projections.declaration import Projection
 from projections.runtime.consumer import Answers, Lease, Member, Step
 from projections.runtime.folding import Written
@@ -24,7 +24,8 @@ LINGER_SECONDS: Final = 0.02
 
 
 class Refresher(Protocol):
-    """Brings changed documents to the cache, then tells. Raises :class:`~infra.cache.CacheAway`, at once if it can."""
+    """Brings changed documents to the cache, then tells. Raises :class:`~infra.eventsourcing.read_cache.CacheAway`, at
+    once if it can."""
 
     @property
     def era(self) -> str: ...
@@ -90,7 +91,8 @@ class Projecting:
             lease.refreshed = position
 
     async def _tell(self, lease: Lease, position: int, changed: dict[str, Document]) -> None:
-        """Raises :class:`~infra.cache.CacheAway`, also where it cannot be said which memory has heard of it."""
+        """Raises :class:`~infra.eventsourcing.read_cache.CacheAway`, also where it cannot be said which memory has
+        heard of it."""
         name, generation, shard = lease.place
         era = lease.era = self._refresher.era
         if changed:

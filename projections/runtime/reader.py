@@ -7,10 +7,10 @@ from typing import Final
 
 import structlog
 
-from infra.database import Database
-from infra.leases import WHOLE
-from infra.log import Entry, read_log, read_shard
-from infra.postgres_errors import PASSING
+from infra.eventsourcing.event_log import Entry, read_log, read_shard
+from infra.eventsourcing.leases import WHOLE
+from infra.postgres.errors import PASSING
+from infra.postgres.pool import Database
 from projections.runtime.consumer import Lease, Member, Step
 from projections.runtime.feed import Feed
 from projections.runtime.folding import describe

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
-from infra.cache import Document
-from infra.database import Reader
-from infra.log import Session
+from infra.eventsourcing.event_log import Session
+from infra.eventsourcing.read_cache import Document
+from infra.postgres.pool import Reader
 from projections.declaration import Projection, Row
 from projections.runtime.consumer import MOVED, verdict
 from projections.runtime.folding import Kept, Written

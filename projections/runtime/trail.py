@@ -6,9 +6,9 @@ from typing import Final, Generic, NamedTuple, TypeVar
 
 import structlog
 
-from infra.cache import CacheAway
-from infra.postgres_errors import PASSING
-from infra.streams import BROKEN
+from infra.eventsourcing.read_cache import CacheAway
+from infra.postgres.errors import PASSING
+from infra.redis.client import BROKEN
 from projections.runtime.consumer import Consumer, Lease
 
 C = TypeVar("C")

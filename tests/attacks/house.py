@@ -18,10 +18,10 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from api.main import create_app
-from infra.database import Database, connect
-from infra.keys import Keys, SigningKey
+from infra.identity.access_tokens import AUDIENCE
+from infra.identity.signing_keys import Keys, SigningKey
+from infra.postgres.pool import Database, connect
 from infra.settings import Settings
-from infra.tokens import AUDIENCE
 from projections.generations import install
 from tests.encryption import WRAPPING
 from tests.serving import connected, serving

@@ -16,8 +16,8 @@ import httpx2
 import pytest
 from redis.asyncio import Redis
 
-from infra.database import Database, connect
-from infra.keys import unwrapped
+from infra.identity.signing_keys import unwrapped
+from infra.postgres.pool import Database, connect
 from infra.settings import Settings
 from projections.generations import install
 from tests.attacks.house import ADMIN, PASSWORD, SECRET, one_of, webhook

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from infra.database import Connection
+from infra.postgres.pool import Connection
 from tests.faults.customers import Acknowledged
 from tests.log_checks import Rows, violations, whole_log
-from workers.mail import AT_ONCE
+from workers.mail.sender import AT_ONCE
 
 STATUS = {
     "order.placed": "pending",

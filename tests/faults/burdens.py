@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError, RedisError
 
 from cli.supervisor import Program, Stack, Wiring, weir_programs
-from infra.endings import end
+from infra.concurrency.cancellation import end
 from tests.faults import audit
 from tests.proxy import Proxy
 from tests.write_side import connected, eventually

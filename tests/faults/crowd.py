@@ -13,14 +13,14 @@ from random import Random
 from typing import Any, Final
 from uuid import UUID, uuid4
 
-from domain.errors import DoesNotExist, Refusal
-from domain.fulfilment import stock_moves
 from domain.inventory import INVENTORY, OutOfStock
+from domain.kernel.refusals import DoesNotExist, Refusal
 from domain.orders import ORDERS, CancelledBy, CancelOrder, order_number
-from infra.attempts import Outcome
+from domain.workflows.checkout import stock_moves
 from infra.errors import NotFound, OutcomeUnknown, TooBusy, Unavailable
+from infra.eventsourcing.commands.attempt import Outcome
+from infra.eventsourcing.commands.unit_of_work import Work
 from infra.fulfilment import order_work
-from infra.work import Work
 from tests.builders import order_line, place_order
 from tests.log_checks import Rows, oversold
 from tests.write_side import WriteSide, context

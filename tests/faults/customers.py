@@ -14,10 +14,10 @@ import httpx2
 
 from cli.demo.visit import sign
 from cli.supervisor import Stack
-from domain.fulfilment import stock_moves
 from domain.inventory import INVENTORY
 from domain.orders import ORDERS, order_number
-from infra.work import Work
+from domain.workflows.checkout import stock_moves
+from infra.eventsourcing.commands.unit_of_work import Work
 from tests.builders import order_line, place_order
 from tests.write_side import context, write_side
 

@@ -16,8 +16,8 @@ from pydantic import SecretStr
 
 from domain.accounts import Role
 from domain.inventory import INVENTORY, ChangeStock, OutOfStock
-from infra.attempts import Outcome
 from infra.errors import OutcomeUnknown, Unavailable
+from infra.eventsourcing.commands.attempt import Outcome
 from infra.settings import Settings
 from projections.generations import install
 from tests import planted

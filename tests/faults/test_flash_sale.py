@@ -10,8 +10,8 @@ from typing import Final
 
 import pytest
 
+from infra.identity.access_tokens import Tokens
 from infra.settings import Settings
-from infra.tokens import Tokens
 from tests import planted
 from tests.proxy import proxy_before
 from tests.sale import Sale, books, invited, sale

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from infra.settings import Settings
 from tests.importing import importing, row, written
 from tests.write_side import connected, eventually
-from workers.imports.reading import CHUNK
+from workers.imports.file_reader import CHUNK
 
 pytestmark = pytest.mark.anyio
 

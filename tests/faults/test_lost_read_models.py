@@ -20,12 +20,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
-from domain.messages import shard_of
+from domain.kernel.messages import shard_of
 from domain.orders import OrderPaid, OrderPlaced
-from infra.consistency import encode
+from infra.concurrency.cancellation import end
 from infra.embedded import Postgres
-from infra.endings import end
-from infra.schema import migrate
+from infra.eventsourcing.consistency_token import encode
+from infra.postgres.schema_version import migrate
 from infra.settings import Settings
 from tests.builders import order_paid, order_placed
 from tests.conftest import SHARDS

@@ -11,10 +11,10 @@ import pytest
 from pydantic import SecretStr
 
 from domain.accounts import ACCOUNTS, RequestPasswordReset, Role
-from infra import links
-from infra.command_handler import CommandHandler
-from infra.links import Link, Links, Purpose, lives_of
-from infra.server_secret import ServerSecret
+from infra.eventsourcing.commands.handler import CommandHandler
+from infra.identity import one_time_links
+from infra.identity.one_time_links import Link, Links, Purpose, lives_of
+from infra.identity.server_secret import ServerSecret
 from infra.settings import Settings
 from tests.encryption import WRAPPING
 from tests.importing import Scene, importing, row, written
@@ -113,7 +113,7 @@ async def asked_for(who: Person, name: str) -> None:
         await who.elsewhere.handle((ACCOUNTS, who.me.id), RequestPasswordReset(), context())
     link = Link(link_id=LINK, account_id=who.me.id, purpose=purpose[name], account_version=1)
     async with who.shop.database.write() as connection:
-        await links.write(connection, [link], lives_of(Settings()))
+        await one_time_links.write(connection, [link], lives_of(Settings()))
 
 
 REQUESTS: Final[Mapping[str, tuple[bytes, Ask]]] = {

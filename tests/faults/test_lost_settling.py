@@ -8,8 +8,8 @@ from uuid import UUID
 import pytest
 from pydantic import SecretStr
 
-from infra.database import Database
 from infra.errors import OutcomeUnknown
+from infra.postgres.pool import Database
 from infra.settings import Settings
 from tests.claiming import claiming
 from tests.importing import importing, row, written

@@ -13,39 +13,32 @@ from pydantic import SecretStr
 
 from domain.catalogue import Image
 from domain.money import Money
-from infra import (
-    api_keys,
-    credentials,
-    idempotency,
-    imports,
-    key_rotation,
-    mail_ledger,
-    refund_ledger,
-    reset_wishes,
-    stored_secrets,
-    timers,
-)
-from infra.api_keys import NewKey
-from infra.attempts import CommandContext
-from infra.credentials import Credential
-from infra.database import Database, Pooled
+from infra import imports, timers
 from infra.errors import OutcomeUnknown, Unavailable
-from infra.image_files import ImageFiles
+from infra.eventsourcing.commands import idempotency
+from infra.eventsourcing.commands.attempt import CommandContext
+from infra.eventsourcing.event_log import Log, begin_history
+from infra.eventsourcing.leases.balancing import Place
+from infra.eventsourcing.leases.leader import Leader
+from infra.eventsourcing.leases.membership import Grant, Membership
+from infra.eventsourcing.store.idempotency_keys import forget_old
+from infra.identity import api_keys, credentials, key_rotation, reset_wishes, stored_secrets
+from infra.identity.api_keys import NewKey
+from infra.identity.credentials import Credential
+from infra.identity.server_secret import ServerSecret
+from infra.identity.sessions import Client, Session, Sessions
+from infra.identity.signing_keys import Keys
 from infra.imports import Checkpoint, Claimed, NewImport
-from infra.kept_commands import forget_old
-from infra.keys import Keys
-from infra.leases.leader import Leader
-from infra.leases.membership import Grant, Membership
-from infra.leases.shares import Place
-from infra.log import Log, begin_history
-from infra.server_secret import ServerSecret
-from infra.sessions import Client, Session, Sessions
+from infra.mail import outbox
+from infra.payments import refund_outbox
+from infra.postgres.pool import Database, Pooled
 from infra.settings import Settings
-from infra.storage.folder import Folder
+from infra.storage.local_disk import Folder
+from infra.storage.product_images import ImageFiles
 from infra.timers import TimerId
-from projections.all import PROJECTIONS
 from projections.order_summary import ORDER_SUMMARY
 from projections.rebuild import wishes
+from projections.registry import PROJECTIONS
 from tests.database_calls import WRITING, calls
 from tests.encryption import WRAPPING
 from tests.proxy import proxy_before
@@ -57,7 +50,7 @@ Write = Callable[[Database], Awaitable[Any]]
 
 NEW: Final = NewImport(uuid4(), uuid4(), "csv", "r")
 MINE: Final = Claimed(uuid4(), uuid4(), "csv", None, 1, 1, None, 1, 0, 0)
-OWED: Final = refund_ledger.Claimed(
+OWED: Final = refund_outbox.Claimed(
     payment_id="p",
     order_id=uuid4(),
     amount=Money(amount=Decimal("1.00"), currency="EUR"),
@@ -66,7 +59,7 @@ OWED: Final = refund_ledger.Claimed(
     refusals=0,
     reference=None,
 )
-MAIL: Final = mail_ledger.Claimed(
+MAIL: Final = outbox.Claimed(
     mail_id=uuid4(),
     kind="k",
     recipient="r",
@@ -114,85 +107,101 @@ async def _is_shown(_product_id: UUID, _file: str) -> bool:
 
 
 GIVEN: Final[Mapping[str, str]] = {
-    "infra.sessions.Sessions.begin": "INSERT INTO credentials VALUES ('{account}', 'hash')",
-    "infra.stored_secrets.writing of a revocation": "INSERT INTO signing_keys (kid, private_pem) VALUES ('kid', 'pem')",
+    "infra.identity.sessions.Sessions.begin": "INSERT INTO credentials VALUES ('{account}', 'hash')",
+    "infra.identity.stored_secrets.writing of a revocation": (
+        "INSERT INTO signing_keys (kid, private_pem) VALUES ('kid', 'pem')"
+    ),
     "projections.rebuild.wishes.ask": "INSERT INTO projections (name, live_generation) VALUES ('order_summary', 1)",
 }
 """What must be there so that there is something to write."""
 
 WRITES: Final[Mapping[str, Write]] = {
-    "infra.api_keys.rows.revoke": lambda database: api_keys.revoke(database, uuid4(), uuid4()),
-    "infra.credentials.store": lambda database: credentials.store(database, uuid4(), "hash"),
-    "infra.credentials.rehash": lambda database: credentials.rehash(database, Credential(uuid4(), "old", 0), "new"),
-    "infra.credentials.forget_orphans": credentials.forget_orphans,
-    "infra.due_work.DueWork.claim of mails": lambda database: mail_ledger.claim(database, 1),
-    "infra.due_work.DueWork.claim of refunds": lambda database: refund_ledger.claim(database, 1),
-    "infra.due_work.DueWork.claim of timers": lambda database: timers.claim(database, 1),
-    "infra.due_work.DueWork.claim of imports": lambda database: imports.claim(database, 1),
-    "infra.due_work.DueWork.write of a mail": lambda database: mail_ledger.WORK.put_off(database, MAIL, "later"),
-    "infra.due_work.DueWork.write of a refund": lambda database: refund_ledger.WORK.put_off(database, OWED, "later"),
-    "infra.due_work.DueWork.write of a refusal": lambda database: refund_ledger.refused(database, OWED, "no"),
-    "infra.due_work.DueWork.write of a timer": lambda database: timers.WORK.put_off(database, RUNG, "error"),
-    "infra.due_work.DueWork.write of a checkpoint": lambda database: imports.advance(
+    "infra.identity.api_keys.store.revoke": lambda database: api_keys.revoke(database, uuid4(), uuid4()),
+    "infra.identity.credentials.store": lambda database: credentials.store(database, uuid4(), "hash"),
+    "infra.identity.credentials.rehash": lambda database: credentials.rehash(
+        database, Credential(uuid4(), "old", 0), "new"
+    ),
+    "infra.identity.credentials.forget_orphans": credentials.forget_orphans,
+    "infra.postgres.due_work.DueWork.claim of mails": lambda database: outbox.claim(database, 1),
+    "infra.postgres.due_work.DueWork.claim of refunds": lambda database: refund_outbox.claim(database, 1),
+    "infra.postgres.due_work.DueWork.claim of timers": lambda database: timers.claim(database, 1),
+    "infra.postgres.due_work.DueWork.claim of imports": lambda database: imports.claim(database, 1),
+    "infra.postgres.due_work.DueWork.write of a mail": lambda database: outbox.WORK.put_off(database, MAIL, "later"),
+    "infra.postgres.due_work.DueWork.write of a refund": lambda database: refund_outbox.WORK.put_off(
+        database, OWED, "later"
+    ),
+    "infra.postgres.due_work.DueWork.write of a refusal": lambda database: refund_outbox.refused(database, OWED, "no"),
+    "infra.postgres.due_work.DueWork.write of a timer": lambda database: timers.WORK.put_off(database, RUNG, "error"),
+    "infra.postgres.due_work.DueWork.write of a checkpoint": lambda database: imports.advance(
         database, MINE, Checkpoint(0, 2, 9, 1, 0)
     ),
-    "infra.idempotency._carried_out": lambda database: idempotency.once(database, KEYED, _made),
-    "infra.image_files.ImageFiles.keep": lambda database: files(database).keep(
+    "infra.eventsourcing.commands.idempotency._carried_out": lambda database: idempotency.once(database, KEYED, _made),
+    "infra.storage.product_images.ImageFiles.keep": lambda database: files(database).keep(
         uuid4(), Image(digest="0" * 64, content_type="image/png", size=1), b"x"
     ),
-    "infra.image_files.ImageFiles.sweep": lambda database: files(database).sweep(_is_shown),
-    "infra.imports.sweeping.abandon_uploads": imports.abandon_uploads,
-    "infra.imports.sweeping.forget_old": imports.forget_old,
-    "infra.imports.uploads.begin": lambda database: imports.begin(database, NEW, KEYED),
-    "infra.imports.uploads.discard": lambda database: imports.discard(database, uuid4()),
-    "infra.kept_commands.forget_old": forget_old,
-    "infra.stored_secrets.writing of a rotation": lambda database: key_rotation.rotate(database, WRAPPING),
-    "infra.stored_secrets.writing of a revocation": lambda database: key_rotation.revoke(database, WRAPPING, "kid"),
-    "infra.stored_secrets.writing of a first key": lambda database: Keys(database, WRAPPING).signing(),
-    "infra.leases.leader.Leader.lead": lambda database: Leader(database, "l", 5).lead(),
-    "infra.leases.leader.Leader.resign": lambda database: Leader(database, "l", 5).resign(),
-    "infra.leases.membership.Membership.enrol": lambda database: membership(database).enrol([PLACE]),
-    "infra.leases.membership.Membership.beat": lambda database: membership(database).beat(),
-    "infra.leases.membership.Membership.take_share": lambda database: membership(database).take_share(),
-    "infra.leases.membership.Membership.retake": lambda database: membership(database).retake([PLACE]),
-    "infra.leases.membership.Membership._note": lambda database: membership(database).release([(PLACE, 1, 1)]),
-    "infra.leases.membership.Membership.spoil": lambda database: membership(database).spoil(
+    "infra.storage.product_images.ImageFiles.sweep": lambda database: files(database).sweep(_is_shown),
+    "infra.imports.cleanup.abandon_uploads": imports.abandon_uploads,
+    "infra.imports.cleanup.forget_old": imports.forget_old,
+    "infra.imports.upload_table.begin": lambda database: imports.begin(database, NEW, KEYED),
+    "infra.imports.upload_table.discard": lambda database: imports.discard(database, uuid4()),
+    "infra.eventsourcing.store.idempotency_keys.forget_old": forget_old,
+    "infra.identity.stored_secrets.writing of a rotation": lambda database: key_rotation.rotate(database, WRAPPING),
+    "infra.identity.stored_secrets.writing of a revocation": lambda database: key_rotation.revoke(
+        database, WRAPPING, "kid"
+    ),
+    "infra.identity.stored_secrets.writing of a first key": lambda database: Keys(database, WRAPPING).signing(),
+    "infra.eventsourcing.leases.leader.Leader.lead": lambda database: Leader(database, "l", 5).lead(),
+    "infra.eventsourcing.leases.leader.Leader.resign": lambda database: Leader(database, "l", 5).resign(),
+    "infra.eventsourcing.leases.membership.Membership.enrol": lambda database: membership(database).enrol([PLACE]),
+    "infra.eventsourcing.leases.membership.Membership.beat": lambda database: membership(database).beat(),
+    "infra.eventsourcing.leases.membership.Membership.take_share": lambda database: membership(database).take_share(),
+    "infra.eventsourcing.leases.membership.Membership.retake": lambda database: membership(database).retake([PLACE]),
+    "infra.eventsourcing.leases.membership.Membership._note": lambda database: membership(database).release(
+        [(PLACE, 1, 1)]
+    ),
+    "infra.eventsourcing.leases.membership.Membership.spoil": lambda database: membership(database).spoil(
         Grant(PLACE, uuid4(), 1, 1, 1, False), 1
     ),
-    "infra.leases.membership.Membership.leave": lambda database: membership(database).leave(),
-    "infra.log.begin_history": lambda database: begin_history(database, Log(log_id=uuid4(), shards=1, history=uuid4())),
-    "infra.mail_ledger.retry": mail_ledger.retry,
-    "infra.mail_ledger.settle": lambda database: mail_ledger.settle(
-        database, [mail_ledger.Outcome(mail_id=uuid4(), attempts=1, state="sent", error=None, wait_seconds=0)]
+    "infra.eventsourcing.leases.membership.Membership.leave": lambda database: membership(database).leave(),
+    "infra.eventsourcing.event_log.begin_history": lambda database: begin_history(
+        database, Log(log_id=uuid4(), shards=1, history=uuid4())
     ),
-    "infra.refund_ledger.returned": lambda database: refund_ledger.returned(database, OWED, "r"),
-    "infra.refund_ledger.recorded": lambda database: refund_ledger.recorded(database, "p"),
-    "infra.refund_ledger.retry": lambda database: refund_ledger.retry(database, "p"),
-    "infra.due_work.DueWork.claim of rebuilds": lambda database: wishes.claim(database, PROJECTIONS, 1),
+    "infra.mail.outbox.retry": outbox.retry,
+    "infra.mail.outbox.settle": lambda database: outbox.settle(
+        database, [outbox.Outcome(mail_id=uuid4(), attempts=1, state="sent", error=None, wait_seconds=0)]
+    ),
+    "infra.payments.refund_outbox.returned": lambda database: refund_outbox.returned(database, OWED, "r"),
+    "infra.payments.refund_outbox.recorded": lambda database: refund_outbox.recorded(database, "p"),
+    "infra.payments.refund_outbox.retry": lambda database: refund_outbox.retry(database, "p"),
+    "infra.postgres.due_work.DueWork.claim of rebuilds": lambda database: wishes.claim(database, PROJECTIONS, 1),
     "projections.rebuild.wishes.ask": lambda database: wishes.ask(database, ORDER_SUMMARY, "test"),
     "projections.rebuild.wishes.withdraw": lambda database: wishes.withdraw(database, 1, "interrupted"),
-    "infra.due_work.DueWork.claim of wishes": lambda database: reset_wishes.claim(database, 1),
-    "infra.reset_wishes.keep": lambda database: reset_wishes.keep(database, "a@b.c", KEYED),
-    "infra.reset_wishes.done": lambda database: reset_wishes.done(database, WISH),
-    "infra.stored_secrets.writing of a first secret": lambda database: ServerSecret(database, WRAPPING).mac(b"p", b"m"),
-    "infra.stored_secrets.writing of all secrets anew": lambda database: stored_secrets.rewrap(database, WRAPPING),
-    "infra.stored_secrets.erase_clear": stored_secrets.erase_clear,
-    "infra.sessions.Sessions.begin": lambda database: sessions(database).begin(
+    "infra.postgres.due_work.DueWork.claim of wishes": lambda database: reset_wishes.claim(database, 1),
+    "infra.identity.reset_wishes.keep": lambda database: reset_wishes.keep(database, "a@b.c", KEYED),
+    "infra.identity.reset_wishes.done": lambda database: reset_wishes.done(database, WISH),
+    "infra.identity.stored_secrets.writing of a first secret": lambda database: ServerSecret(database, WRAPPING).mac(
+        b"p", b"m"
+    ),
+    "infra.identity.stored_secrets.writing of all secrets anew": lambda database: stored_secrets.rewrap(
+        database, WRAPPING
+    ),
+    "infra.identity.stored_secrets.erase_clear": stored_secrets.erase_clear,
+    "infra.identity.sessions.Sessions.begin": lambda database: sessions(database).begin(
         Session(session_id=uuid4(), account_id=KEY.account_id, password_no=0, account_version=1, scope=None), SOMEBODY
     ),
-    "infra.sessions.Sessions.rotate": lambda database: sessions(database).rotate("token", SOMEBODY),
-    "infra.sessions.Sessions.end": lambda database: sessions(database).end(uuid4()),
-    "infra.sessions.Sessions.end_older": lambda database: sessions(database).end_older(uuid4(), 2),
+    "infra.identity.sessions.Sessions.rotate": lambda database: sessions(database).rotate("token", SOMEBODY),
+    "infra.identity.sessions.Sessions.end": lambda database: sessions(database).end(uuid4()),
+    "infra.identity.sessions.Sessions.end_older": lambda database: sessions(database).end_older(uuid4(), 2),
 }
 """Every function of the house that writes to a table of state, by its name, and of what where it writes to several."""
 
 ELSEWHERE: Final = frozenset(
     {
-        "infra.api_keys.known.ApiKeys._note",  # nobody waits for it
-        "infra.credentials.forget",  # what it could not remove goes a day later
-        "infra.event_store.snapshots.SnapshotWriter.write",  # nor for this
-        "infra.event_store.snapshots.drop",  # nor for this
-        "infra.imports.sweeping.discard_files",  # whose file is gone by then; it does the same again
+        "infra.identity.api_keys.verifier.ApiKeys._note",  # nobody waits for it
+        "infra.identity.credentials.forget",  # what it could not remove goes a day later
+        "infra.eventsourcing.store.snapshots.SnapshotWriter.write",  # nor for this
+        "infra.eventsourcing.store.snapshots.drop",  # nor for this
+        "infra.imports.cleanup.discard_files",  # whose file is gone by then; it does the same again
         "projections.runtime.driver.Driver._apply",  # retreats to its checkpoints, whatever was committed
         "workers.timers.Timekeeper._ring",
     }

@@ -13,11 +13,11 @@ import pytest
 from pydantic import SecretStr
 
 from domain.inventory import INVENTORY, ChangeStock
-from infra.attempts import Outcome
 from infra.embedded import Postgres
 from infra.errors import OutcomeUnknown, Unavailable
-from infra.schema import migrate
-from infra.work import Work
+from infra.eventsourcing.commands.attempt import Outcome
+from infra.eventsourcing.commands.unit_of_work import Work
+from infra.postgres.schema_version import migrate
 from tests.log_checks import stock_after, violations, whole_log
 from tests.proxy import Proxy, proxy_before
 from tests.write_side import WriteSide, connected, context, eventually, part, request, write_side

@@ -11,11 +11,11 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
-from infra.database import Database
 from infra.embedded import Postgres
 from infra.errors import OutcomeUnknown, TookTooLong, Unavailable
-from infra.postgres_connect import WHOLE_SECONDS, Connector
-from infra.schema import migrate
+from infra.postgres.connect import WHOLE_SECONDS, Connector
+from infra.postgres.pool import Database
+from infra.postgres.schema_version import migrate
 from infra.settings import Settings
 from tests.conftest import Servers
 from tests.shop import Shop, shop

@@ -13,7 +13,7 @@ import pytest
 
 from cli.supervisor import Stack
 from cli.supervisor.credentials import PROVIDER_KEY
-from infra.payment_provider import Refund
+from infra.payments.provider import Refund
 from tests.builders import euros
 from tests.faults.customers import Shoppers
 from tests.faults.test_kills import a_shop, settled

@@ -42,7 +42,7 @@ from domain.inventory import (
     StockSold,
     StockWithdrawn,
 )
-from domain.messages import Event
+from domain.kernel.messages import Event
 from domain.money import Money
 from domain.orders import (
     Address,

@@ -27,14 +27,14 @@ from domain.accounts import (
     ReportTokenReuse,
     Role,
 )
-from infra.access import _FROM, _OLDER, PAGE, Revocations, Stored
-from infra.codec import encode
-from infra.current_log import CurrentLog
-from infra.database import Database
-from infra.event_store import Part
-from infra.keys import Keys
+from infra.eventsourcing.codec import encode
+from infra.eventsourcing.current_log import CurrentLog
+from infra.eventsourcing.store import Part
+from infra.identity.access_tokens import Access, Tokens
+from infra.identity.revocations import _FROM, _OLDER, PAGE, Revocations, Stored
+from infra.identity.signing_keys import Keys
+from infra.postgres.pool import Database
 from infra.settings import Settings
-from infra.tokens import Access, Tokens
 from tests.api_client import api_client
 from tests.builders import register_account
 from tests.current_log import LOG, current_log

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from domain.accounts import ACCOUNTS, ChangeRoles, DeactivateAccount, Role
-from infra.current_log import CurrentLog
+from infra.eventsourcing.current_log import CurrentLog
 from tests.api_client import Process
 from tests.command_routes import Stage
 from tests.house import PASSWORD

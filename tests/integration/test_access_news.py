@@ -10,18 +10,18 @@ import pytest
 from redis.asyncio import Redis
 
 from domain.accounts import ACCOUNTS, ChangeRoles, ChangeUsername, Role
-from infra.access import Revocations, Stored
-from infra.cache.channel import Channel
-from infra.command_handler import CommandHandler
-from infra.current_log import CurrentLog
-from infra.database import Database
-from infra.metrics import new_registry
-from infra.repeating import repeating
+from infra.concurrency.periodic import repeating
+from infra.eventsourcing.commands.factory import open_bulk_write_side, open_write_side
+from infra.eventsourcing.commands.handler import CommandHandler
+from infra.eventsourcing.current_log import CurrentLog
+from infra.eventsourcing.read_cache.invalidations import Channel
+from infra.eventsourcing.startup import known_log
+from infra.identity.access_tokens import Access
+from infra.identity.revocations import Revocations, Stored
+from infra.observability.metrics import new_registry
+from infra.postgres.pool import Database
+from infra.redis.keyspace import Keys
 from infra.settings import Settings
-from infra.startup import known_log
-from infra.streams import Keys
-from infra.tokens import Access
-from infra.write_side import open_bulk_write_side, open_write_side
 from tests.builders import register_account
 from tests.current_log import LOG
 from tests.write_side import context, eventually

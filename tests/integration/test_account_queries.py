@@ -13,8 +13,8 @@ from prometheus_client import CollectorRegistry
 
 from api.scopes import scopes_of
 from domain.accounts import Role
-from infra.consistency import encode
-from infra.database import Database
+from infra.eventsourcing.consistency_token import encode
+from infra.postgres.pool import Database
 from infra.settings import Settings
 from projections.account_card import ACCOUNT_CARD
 from tests.read_rows import NOON, account, entity, lay_down, put

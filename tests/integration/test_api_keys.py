@@ -10,10 +10,10 @@ import httpx2
 import pytest
 
 from domain.accounts import ACCOUNTS, ChangeRoles, DeactivateAccount
-from infra import erasure
-from infra.api_keys import MOST_KEYS, fresh
-from infra.database import Database
-from infra.kept_commands import forget_old
+from infra.eventsourcing.store.idempotency_keys import forget_old
+from infra.identity import account_erasure
+from infra.identity.api_keys import MOST_KEYS, fresh
+from infra.postgres.pool import Database
 from infra.settings import Settings
 from tests.api_client import api_client
 from tests.write_side import WriteSide, context, eventually
@@ -220,7 +220,7 @@ async def test_an_account_that_is_erased_takes_its_keys_along(api: httpx2.AsyncC
     await ada.make()
     kept = await eve.make()
     async with database.session() as session:
-        await erasure.forget(session, [ada.id])
+        await account_erasure.forget(session, [ada.id])
     assert [row["key_id"] for row in await database.fetch("SELECT key_id FROM api_keys")] == [UUID(kept["id"])]
 
 

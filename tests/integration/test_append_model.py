@@ -10,10 +10,9 @@ from uuid import UUID, uuid4
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from domain.decider import Allowance
-from domain.errors import Refusal
-from infra.database import Connection
-from infra.event_store import (
+from domain.kernel.decider import Allowance
+from domain.kernel.refusals import Refusal
+from infra.eventsourcing.store import (
     AllowanceChange,
     AllowanceExceeded,
     Appended,
@@ -25,7 +24,8 @@ from infra.event_store import (
     Replayed,
     Verdict,
 )
-from infra.event_store.batch import APPEND, document, verdicts_of
+from infra.eventsourcing.store.batch import APPEND, document, verdicts_of
+from infra.postgres.pool import Connection
 from tests.log_checks import violations
 from tests.write_side import connected, idempotency, part, request, take
 

@@ -6,10 +6,10 @@ from uuid import uuid4
 
 import pytest
 
-from infra.codec import Encoded
 from infra.errors import OutcomeUnknown, TooBusy, Unavailable
-from infra.event_store import Appended, AppendRequest, Conflict, IdempotencyKey, Part, appender
-from infra.event_store.batch import APPEND, document
+from infra.eventsourcing.codec import Encoded
+from infra.eventsourcing.store import Appended, AppendRequest, Conflict, IdempotencyKey, Part, appender
+from infra.eventsourcing.store.batch import APPEND, document
 from tests.log_checks import violations
 from tests.write_side import (
     Guess,

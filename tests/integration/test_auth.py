@@ -9,10 +9,10 @@ import httpx2
 import jwt
 import pytest
 
-from infra.database import Database
-from infra.keys import Keys, unwrapped
+from infra.identity.access_tokens import AUDIENCE
+from infra.identity.signing_keys import Keys, unwrapped
+from infra.postgres.pool import Database
 from infra.settings import Settings
-from infra.tokens import AUDIENCE
 from tests.api_client import api_client
 from tests.encryption import WRAPPING
 

@@ -7,11 +7,11 @@ from uuid import UUID, uuid4
 import pytest
 
 from domain.catalogue import PRODUCTS
-from domain.errors import AlreadyExists, AlreadyTaken, InvalidValue, Refusal
 from domain.inventory import INVENTORY, ChangeStock
-from infra.beginnings import Beginning
+from domain.kernel.refusals import AlreadyExists, AlreadyTaken, InvalidValue, Refusal
 from infra.errors import IdempotencyKeyReused
-from infra.work import Work
+from infra.eventsourcing.commands.bulk_create import Beginning
+from infra.eventsourcing.commands.unit_of_work import Work
 from tests.builders import add_product
 from tests.log_checks import violations, whole_log
 from tests.write_side import WriteSide, connected, context, eventually, head_held, somebody_waits, state_of, write_side

@@ -7,11 +7,11 @@ from uuid import uuid4
 
 import pytest
 
-from infra.attempts import Attempt
 from infra.errors import OutcomeUnknown
-from infra.event_store import appender
+from infra.eventsourcing.commands.aggregate_cache import Tips
+from infra.eventsourcing.commands.attempt import Attempt
+from infra.eventsourcing.store import appender
 from infra.settings import Settings
-from infra.tips import Tips
 from tests.shop import Shop
 from tests.shop import shop as a_shop
 from tests.write_side import WriteSide, connected, part, request, write_side
@@ -66,7 +66,7 @@ async def test_who_fails_to_hear_of_a_commit_is_in_nobodys_way(database_url: str
 PLACES: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "the tip is kept": lambda patch: patch.setattr(Tips, "keep", fail),
     "the outcome is made": lambda patch: patch.setattr(Attempt, "outcome", fail),
-    "the receipt is made": lambda patch: patch.setattr("api.commands.sender.receipt", fail),
+    "the receipt is made": lambda patch: patch.setattr("api.commands.dispatcher.receipt", fail),
     "the events are settled": lambda patch: patch.setattr(appender, "_settle", fail),
     "the verdicts are read": lambda patch: patch.setattr(appender, "verdicts_of", fail),
 }

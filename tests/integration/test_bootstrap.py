@@ -8,7 +8,7 @@ import httpx2
 import pytest
 from pydantic import SecretStr
 
-from infra.database import Database
+from infra.postgres.pool import Database
 from infra.settings import Settings
 from tests.api_client import api_client
 

@@ -8,11 +8,11 @@ from uuid import UUID
 
 import pytest
 
-from domain.messages import shard_of
-from domain.order_time import ORDER_TIME
+from domain.kernel.messages import shard_of
 from domain.orders import RefundOrder
+from domain.orders.payment_deadline import ORDER_TIME
 from infra import timers
-from infra.leases.checkpoints import IDLE_SECONDS
+from infra.eventsourcing.leases.checkpoints import IDLE_SECONDS
 from infra.settings import Settings
 from tests.conftest import SHARDS
 from tests.mail_office import tasks

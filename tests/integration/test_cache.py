@@ -10,10 +10,10 @@ import pytest
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
-from infra.cache import CacheAway, Document
-from infra.cache.remote import Place, RemoteCache
-from infra.endings import end
-from infra.streams import Keys
+from infra.concurrency.cancellation import end
+from infra.eventsourcing.read_cache import CacheAway, Document
+from infra.eventsourcing.read_cache.redis_cache import Place, RemoteCache
+from infra.redis.keyspace import Keys
 from tests.write_side import eventually
 
 pytestmark = pytest.mark.anyio

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
-from infra.cache import Document
-from infra.cache.remote import Held, Place, RemoteCache
-from infra.endings import end
-from infra.streams import Keys
+from infra.concurrency.cancellation import end
+from infra.eventsourcing.read_cache import Document
+from infra.eventsourcing.read_cache.redis_cache import Held, Place, RemoteCache
+from infra.redis.keyspace import Keys
 
 pytestmark = pytest.mark.anyio
 

@@ -11,8 +11,8 @@ import pytest
 from api.queries.lists import ALONG_THE_ORDER, BY_INDEXES, Place
 from api.queries.products import SORTS, ProductFilters, query_of
 from domain.accounts import Role
-from infra.database import Database
-from infra.log import Log
+from infra.eventsourcing.event_log import Log
+from infra.postgres.pool import Database
 from infra.settings import Settings
 from projections.product_card import ProductStatus
 from tests.consumers import Scene

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from domain.accounts import Role
-from infra.clock import PostgresClock
-from infra.database import Database
+from infra.postgres.clock import PostgresClock
+from infra.postgres.pool import Database
 from infra.settings import Settings
 from tests.shop import shop
 from tests.timing import clock_ahead

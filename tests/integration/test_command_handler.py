@@ -7,12 +7,12 @@ import pytest
 
 from domain.accounts import ACCOUNTS, DeactivateAccount, RegisterAccount
 from domain.catalogue import PRODUCTS, RepriceProduct
-from domain.errors import AlreadyExists, AlreadyTaken, DoesNotExist
 from domain.inventory import INVENTORY, ChangeStock, OutOfStock, ReserveStock
+from domain.kernel.refusals import AlreadyExists, AlreadyTaken, DoesNotExist
 from domain.orders import ORDERS
-from infra.attempts import Outcome
 from infra.errors import NotFound, VersionMismatch
-from infra.work import Work
+from infra.eventsourcing.commands.attempt import Outcome
+from infra.eventsourcing.commands.unit_of_work import Work
 from tests.builders import add_product, euros, order_line, place_order
 from tests.log_checks import violations, whole_log
 from tests.stock import change_stock, move, nothing, reserve, with_an_account

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
-from infra.leases import WHOLE, Place
+from infra.eventsourcing.leases import WHOLE, Place
 from infra.settings import Settings
 from projections.runtime.host import Host
 from projections.runtime.metrics import RuntimeMetrics

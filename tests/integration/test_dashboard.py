@@ -19,8 +19,8 @@ from domain.inventory import StockReturned, StockSold
 from domain.money import MINOR_DIGITS, Money
 from domain.orders import OrderCompleted, OrderEvent, OrderOverpaid, OrderShipped, OrderStatus
 from infra.settings import Settings
-from projections.all import PROJECTIONS
 from projections.rebuild import begin, build, finish, shares
+from projections.registry import PROJECTIONS
 from tests.builders import account_registered, order_cancelled, order_paid, order_placed, order_refunded, product_added
 from tests.consumers import Scene
 from tests.consumers import scene as opened

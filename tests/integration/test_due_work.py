@@ -7,14 +7,17 @@ from typing import Any
 
 import pytest
 
-from infra import imports, mail_ledger, refund_ledger, reset_wishes, timers
-from infra.database import Database
-from infra.due_work import DueWork, Lease
+from infra import imports, timers
+from infra.identity import reset_wishes
+from infra.mail import outbox
+from infra.payments import refund_outbox
+from infra.postgres.due_work import DueWork, Lease
+from infra.postgres.pool import Database
 from infra.settings import Settings
 from projections.rebuild import wishes
 from tests.claiming import claiming
 from tests.write_side import eventually
-from workers.hands import DUE_WORK
+from workers.job_context import DUE_WORK
 
 pytestmark = pytest.mark.anyio
 
@@ -69,7 +72,7 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
 
 
 @pytest.fixture(
-    params=[mail_ledger.WORK, refund_ledger.WORK, timers.WORK, imports.WORK, reset_wishes.WORK, wishes.WORK],
+    params=[outbox.WORK, refund_outbox.WORK, timers.WORK, imports.WORK, reset_wishes.WORK, wishes.WORK],
     ids=lambda work: str(work.table),
 )
 async def work(database: Database, request: pytest.FixtureRequest) -> DueWork:
@@ -173,7 +176,7 @@ async def test_a_worker_of_this_release_changes_nothing_of_a_claim_of_the_releas
 @pytest.mark.parametrize("table", ["mail_ledger", "refund_ledger", "timers"])
 async def test_a_look_among_many_rows_that_are_not_due_is_a_look_into_an_index(database: Database, table: str) -> None:
     """Imports have none: an account has at most five that are not at their end."""
-    (work,) = [each for each in (mail_ledger.WORK, refund_ledger.WORK, timers.WORK) if each.table == table]
+    (work,) = [each for each in (outbox.WORK, refund_outbox.WORK, timers.WORK) if each.table == table]
     await database.execute(ROWS[table], 20_000)
     await database.execute(f"UPDATE {table} SET {work.due} = now() + interval '1 day'")
     await database.execute(f"ANALYZE {table}")
@@ -228,13 +231,13 @@ async def test_a_loop_holds_no_more_than_it_has_slots_for_and_goes_on_as_they_ar
 async def test_what_a_server_says_with_a_nul_in_it_is_kept(database: Database) -> None:
     for table in ("mail_ledger", "refund_ledger"):
         await database.execute(ROWS[table], 1)
-    (mail,), (refund,) = await mail_ledger.claim(database, 1), await refund_ledger.claim(database, 1)
-    outcome = mail_ledger.Outcome(
+    (mail,), (refund,) = await outbox.claim(database, 1), await refund_outbox.claim(database, 1)
+    outcome = outbox.Outcome(
         mail_id=mail.mail_id, attempts=mail.attempts, state="refused", error="no\0", wait_seconds=0
     )
-    assert await mail_ledger.settle(database, [outcome]) == [True]
-    assert await refund_ledger.refused(database, refund, "no\0")
-    for declared in (mail_ledger.WORK, refund_ledger.WORK):
+    assert await outbox.settle(database, [outcome]) == [True]
+    assert await refund_outbox.refused(database, refund, "no\0")
+    for declared in (outbox.WORK, refund_outbox.WORK):
         assert await column(database, declared, "last_error") == ["no\\0"]
 
 

@@ -11,14 +11,14 @@ import httpx2
 import pytest
 from pydantic import SecretStr
 
-from api.limits import CLASSES, open_gates, opening
-from infra.database import Database
-from infra.meters import SETTLE_SECONDS
-from infra.rates import Rate
-from infra.server_secret import ServerSecret
+from api.rate_limits import CLASSES, factory, open_gates
+from infra.identity.server_secret import ServerSecret
+from infra.postgres.pool import Database
+from infra.rate_limits.gcra import Rate
+from infra.rate_limits.local_limiter import SETTLE_SECONDS
+from infra.rate_limits.redis_limiter import Throttle
+from infra.redis.keyspace import Keys
 from infra.settings import Settings
-from infra.streams import Keys
-from infra.throttle import Throttle
 from tests.api_client import api_client
 from tests.encryption import WRAPPING
 from tests.wire import wire_to
@@ -94,7 +94,7 @@ async def test_a_name_that_nobody_has_is_counted_just_the_same(api: httpx2.Async
 
 async def test_fifty_guesses_at_once_are_no_way_around_it(on: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     # Fifty at once can wait longer than the tenth of a second after which a login is turned away untried.
-    monkeypatch.setattr(opening, "Throttle", partial(Throttle, patience=10.0))
+    monkeypatch.setattr(factory, "Throttle", partial(Throttle, patience=10.0))
     async with api_client(on) as api:
         answers = await asyncio.gather(*(sign_in(api, "ada", f"wrong {number}") for number in range(50)))
     assert sorted(answer.status_code for answer in answers) == [401] * 3 + [429] * 47

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from domain.accounts import Role
-from infra.database import Database
+from infra.postgres.pool import Database
 from infra.settings import Settings
 from projections.generations import install
 from tests.shop import Client, Shop, shop

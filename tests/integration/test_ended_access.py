@@ -7,10 +7,10 @@ from uuid import UUID, uuid4
 import httpx2
 import pytest
 
-from api.endpoint import BODY_METHODS
+from api.http.fast_route import BODY_METHODS
 from api.main import create_app
 from domain.accounts import ACCOUNTS, ActivateAccount, ChangeRoles, Role
-from infra.access import Revocations
+from infra.identity.revocations import Revocations
 from infra.settings import Settings
 from tests.api_client import Process
 from tests.command_routes import ROUTES, Asked, Stage

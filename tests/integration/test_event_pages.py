@@ -13,13 +13,13 @@ from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from api.context import Principal
+from api.http.principal import Principal
 from api.queries.events import SPAN, EventFilters, list_events
-from api.queries.pages import Pages
-from infra.cache import Reads
-from infra.current_log import CurrentLog
-from infra.database import Database
-from infra.log import Log, identify
+from api.queries.listing import Pages
+from infra.eventsourcing.current_log import CurrentLog
+from infra.eventsourcing.event_log import Log, identify
+from infra.eventsourcing.read_cache import Reads
+from infra.postgres.pool import Database
 from infra.settings import Settings
 
 pytestmark = pytest.mark.anyio

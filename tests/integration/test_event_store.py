@@ -5,8 +5,8 @@ from uuid import uuid4
 
 import pytest
 
-from infra.event_store import Appended, ClaimTaken, Conflict, Replayed
-from infra.event_store.batch import APPEND, document
+from infra.eventsourcing.store import Appended, ClaimTaken, Conflict, Replayed
+from infra.eventsourcing.store.batch import APPEND, document
 from tests import planted
 from tests.log_checks import violations
 from tests.write_side import (

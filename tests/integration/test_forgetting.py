@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 import orjson
 import pytest
 
-from infra.database import Database
-from infra.kept_commands import AT_ONCE, FORGET, KEPT_HOURS, LONG_AGO, MOST_AT_ONCE, forget_old
+from infra.eventsourcing.store.idempotency_keys import AT_ONCE, FORGET, KEPT_HOURS, LONG_AGO, MOST_AT_ONCE, forget_old
+from infra.postgres.pool import Database
 from infra.settings import Settings
-from workers.forgetting import forget_commands
+from workers.cleanup import forget_commands
 from workers.runtime import worker_options
 from workers.tasks import TASKS
 

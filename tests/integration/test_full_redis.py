@@ -17,11 +17,11 @@ from structlog.testing import capture_logs
 from domain.catalogue import ProductDescribed
 from domain.orders import RefundOrder
 from infra.embedded import Valkey
-from infra.jobs import close_jobs, open_jobs
-from infra.publishing import Publisher, read_page
+from infra.eventsourcing.relay.publisher import Publisher, read_page
+from infra.redis.job_queue import close_jobs, open_jobs
+from infra.redis.keyspace import Keys
+from infra.redis.pipeline import Wire
 from infra.settings import Settings
-from infra.streams import Keys
-from infra.wire import Wire
 from tests.builders import order_line, product_added
 from tests.consumers import Scene
 from tests.consumers import scene as opened

@@ -6,10 +6,10 @@ from uuid import UUID, uuid4
 import pytest
 
 from domain.inventory import INVENTORY, ReserveStock, StockReceived
-from infra.codec import UnknownEventType, encode
 from infra.errors import Unavailable
-from infra.event_store import Part, position_of
-from infra.event_store.history import PAGE, PAGE_SECONDS, Past, Wanted, read_streams
+from infra.eventsourcing.codec import UnknownEventType, encode
+from infra.eventsourcing.store import Part, position_of
+from infra.eventsourcing.store.stream_reader import PAGE, PAGE_SECONDS, Past, Wanted, read_streams
 from tests.write_side import WriteSide, connected, context, part, request
 
 pytestmark = pytest.mark.anyio

@@ -6,10 +6,10 @@ from uuid import UUID, uuid4
 import pytest
 
 from domain.inventory import INVENTORY, ChangeStock, StockReceived
-from infra.codec import encode
 from infra.errors import TooBusy
-from infra.event_store import Part
-from infra.work import Work
+from infra.eventsourcing.codec import encode
+from infra.eventsourcing.commands.unit_of_work import Work
+from infra.eventsourcing.store import Part
 from tests import planted
 from tests.log_checks import doubled_accounts, oversold, stock_after, violations, whole_log
 from tests.proxy import proxy_before

@@ -8,10 +8,10 @@ import pytest
 
 from domain.accounts import ACCOUNTS, DeactivateAccount
 from domain.inventory import INVENTORY, ChangeStock, OutOfStock, ReserveStock
-from infra.attempts import Outcome
 from infra.errors import IdempotencyKeyInFlight, IdempotencyKeyReused, VersionMismatch
-from infra.event_store import Appended, Conflict, Replayed
-from infra.work import Work
+from infra.eventsourcing.commands.attempt import Outcome
+from infra.eventsourcing.commands.unit_of_work import Work
+from infra.eventsourcing.store import Appended, Conflict, Replayed
 from tests import planted
 from tests.log_checks import stock_after, violations, whole_log
 from tests.write_side import (

@@ -9,12 +9,12 @@ import httpx2
 import pytest
 from pydantic import SecretStr
 
-from api.docs import NOT_KEYED
-from api.endpoint import BODY_METHODS
+from api.http.fast_route import BODY_METHODS
+from api.http.openapi import NOT_KEYED
 from api.main import create_app
-from infra.attempts import CommandContext
-from infra.command_handler import CommandHandler
-from infra.idempotency import KeysInFlight
+from infra.eventsourcing.commands.attempt import CommandContext
+from infra.eventsourcing.commands.handler import CommandHandler
+from infra.eventsourcing.commands.idempotency import KeysInFlight
 from infra.settings import Settings
 from tests.api_client import Process, api_process
 from tests.command_routes import ROUTES, Asked, Stage, staged

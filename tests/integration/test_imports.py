@@ -10,24 +10,24 @@ import orjson
 import pytest
 
 from api.errors import Problem
-from api.intake import Intake
+from api.import_uploads import Intake
 from domain.accounts import ACCOUNTS, ChangeRoles, DeactivateAccount, Role
 from infra import imports
-from infra.account_turns import take_turn
-from infra.attempts import CommandContext
-from infra.beginnings import Beginning
-from infra.command_handler import CommandHandler
-from infra.database import Database
 from infra.errors import OutcomeUnknown, Unavailable
-from infra.imports.uploads import MOST_UNFINISHED
+from infra.eventsourcing.commands.attempt import CommandContext
+from infra.eventsourcing.commands.bulk_create import Beginning
+from infra.eventsourcing.commands.handler import CommandHandler
+from infra.eventsourcing.commands.unit_of_work import Target
+from infra.identity.account_turns import take_turn
+from infra.imports.upload_table import MOST_UNFINISHED
+from infra.postgres.pool import Database
 from infra.settings import Settings
-from infra.work import Target
 from tests.importing import CSV, HEADER, NDJSON, faults, importing, row, written
 from tests.s3_stand_in import S3StandIn, s3_settings
 from tests.serving import serving
 from tests.write_side import connected, context, write_side
-from workers.imports.carrying import product_of
-from workers.imports.reading import CHUNK
+from workers.imports.executor import product_of
+from workers.imports.file_reader import CHUNK
 
 pytestmark = pytest.mark.anyio
 

@@ -12,11 +12,11 @@ import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
-from infra.database import Database
-from infra.due_work import DueWork
 from infra.errors import Unavailable
-from infra.jobs import Jobs, close_jobs, open_jobs, serialize
-from infra.mail_ledger import Claimed, Settled
+from infra.mail.outbox import Claimed, Settled
+from infra.postgres.due_work import DueWork
+from infra.postgres.pool import Database
+from infra.redis.job_queue import Jobs, close_jobs, open_jobs, serialize
 from infra.settings import Settings
 from tests.claiming import claiming
 from tests.mail_office import Office, mail_office
@@ -24,8 +24,8 @@ from tests.smtp_stub import Turn
 from tests.wire import wire_to
 from tests.write_side import eventually
 from workers.due_loop import run_due_work
-from workers.hands import DUE_WORK, due_loops
-from workers.mail import AT_ONCE
+from workers.job_context import DUE_WORK, due_loops
+from workers.mail.sender import AT_ONCE
 from workers.runtime import run_jobs, worker_options
 from workers.tasks import TASKS
 

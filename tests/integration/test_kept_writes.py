@@ -9,10 +9,10 @@ from uuid import uuid4
 import pytest
 
 from domain.inventory import INVENTORY, ChangeStock
-from infra.attempts import CommandContext
-from infra.database import Database, Pooled
 from infra.errors import IdempotencyKeyInFlight, IdempotencyKeyReused, OutcomeUnknown
-from infra.idempotency import Answered, KeysInFlight, once
+from infra.eventsourcing.commands.attempt import CommandContext
+from infra.eventsourcing.commands.idempotency import Answered, KeysInFlight, once
+from infra.postgres.pool import Database, Pooled
 from infra.settings import Settings
 from tests.proxy import proxy_before
 from tests.write_side import WriteSide, context

@@ -13,13 +13,21 @@ import jwt
 import pytest
 from pydantic import SecretStr
 
-from infra.current_log import CurrentLog
-from infra.database import Database
 from infra.errors import Unavailable
-from infra.key_rotation import LEAD_SECONDS, RETIRE_SECONDS, NoSuchKey, TwoAreLive, listed, revoke, rotate
-from infra.keys import FRESH_SECONDS, LOOK_SECONDS, READ_SECONDS, RELOAD_SECONDS, Keys, generate, key_ring
+from infra.eventsourcing.current_log import CurrentLog
+from infra.identity.access_tokens import LEEWAY_SECONDS, LONGEST_LIFE, InvalidToken, Tokens
+from infra.identity.key_rotation import LEAD_SECONDS, RETIRE_SECONDS, NoSuchKey, TwoAreLive, listed, revoke, rotate
+from infra.identity.signing_keys import (
+    FRESH_SECONDS,
+    LOOK_SECONDS,
+    READ_SECONDS,
+    RELOAD_SECONDS,
+    Keys,
+    generate,
+    key_ring,
+)
+from infra.postgres.pool import Database
 from infra.settings import Settings
-from infra.tokens import LEEWAY_SECONDS, LONGEST_LIFE, InvalidToken, Tokens
 from tests.api_client import api_client
 from tests.current_log import LOG
 from tests.encryption import WRAPPING

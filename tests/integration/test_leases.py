@@ -7,11 +7,11 @@ from uuid import UUID
 
 import pytest
 
-from infra.database import Database
-from infra.leases import WHOLE, Grant, Leader, Membership, Place
+from infra.eventsourcing.leases import WHOLE, Grant, Leader, Membership, Place
+from infra.postgres.pool import Database
 from infra.settings import Settings
-from projections.all import PROJECTIONS
 from projections.generations import install
+from projections.registry import PROJECTIONS
 from tests.write_side import connected, eventually, somebody_waits
 
 pytestmark = pytest.mark.anyio

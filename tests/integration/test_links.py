@@ -6,10 +6,10 @@ from uuid import UUID
 
 import pytest
 
-from infra import links
-from infra.database import Database
-from infra.links import Link, Links, Purpose, lives_of
-from infra.server_secret import ServerSecret
+from infra.identity import one_time_links
+from infra.identity.one_time_links import Link, Links, Purpose, lives_of
+from infra.identity.server_secret import ServerSecret
+from infra.postgres.pool import Database
 from infra.settings import Settings
 from tests.encryption import WRAPPING
 
@@ -37,12 +37,12 @@ def reset(link_id: UUID = FIRST, account_id: UUID = ACCOUNT) -> Link:
 
 async def write(database: Database, *written: Link, **changes: int) -> None:
     async with database.session() as connection:
-        await links.write(connection, written, lives_of(Settings().model_copy(update=changes)))
+        await one_time_links.write(connection, written, lives_of(Settings().model_copy(update=changes)))
 
 
 async def use(database: Database, link_id: UUID = FIRST) -> bool:
     async with database.session() as connection:
-        return await links.use(connection, link_id)
+        return await one_time_links.use(connection, link_id)
 
 
 async def is_live(made: Links, link_id: UUID = FIRST, purpose: Purpose = Purpose.RESET_PASSWORD) -> bool | None:

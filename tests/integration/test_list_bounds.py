@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 from api.errors import Problem
 from api.queries.accounts import AccountFilters
 from api.queries.accounts import query_of as accounts_of
+from api.queries.listing import Pages
 from api.queries.lists import CANDIDATES, FEW, NEARLY, STRETCH, Query
-from api.queries.pages import Pages
 from api.queries.products import LONGEST_SEARCH, ProductFilters, query_of
-from infra.cache import Reads
-from infra.consistency import Part
-from infra.current_log import CurrentLog
-from infra.database import Database
 from infra.errors import NotYetVisible
-from infra.log import Log, identify
+from infra.eventsourcing.current_log import CurrentLog
+from infra.eventsourcing.event_log import Log, identify
+from infra.eventsourcing.read_cache import Reads
+from infra.eventsourcing.read_cache.visibility import Part
+from infra.postgres.pool import Database
 from infra.settings import Settings
 from projections.account_card import ACCOUNT_CARD
 from projections.generations import FIRST

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from infra.event_store import Part
+from infra.eventsourcing.store import Part
 from tests import planted
 from tests.log_checks import holes, violations
 from tests.write_side import connected, events, request, write_side

@@ -6,8 +6,8 @@ import asyncpg
 import pytest
 
 from infra.errors import Unavailable
-from infra.event_store import Appended, Conflict
-from infra.log import log_head
+from infra.eventsourcing.event_log import log_head
+from infra.eventsourcing.store import Appended, Conflict
 from tests.log_checks import violations
 from tests.write_side import WriteSide, connected, idempotency, part, request, take, write_side
 
@@ -101,7 +101,7 @@ async def test_a_release_that_decides_by_versions_alone_is_told_to_come_back(dat
 
 
 async def test_a_batch_is_bounded_by_what_is_in_it(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("infra.event_store.appender.MOST_ROWS", 20)
+    monkeypatch.setattr("infra.eventsourcing.store.appender.MOST_ROWS", 20)
     async with write_side(database_url) as side:
         waiting = [side.appender.enqueue(request(part(uuid4(), 0, 6))) for _ in range(5)]
         waiting += [side.appender.enqueue(request(part(uuid4(), 0, 40)))]
@@ -113,7 +113,7 @@ async def test_a_batch_is_bounded_by_what_is_in_it(database_url: str, monkeypatc
 
 
 async def test_and_by_its_bytes(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("infra.event_store.appender.MOST_BYTES", 10)
+    monkeypatch.setattr("infra.eventsourcing.store.appender.MOST_BYTES", 10)
     async with write_side(database_url) as side:
         waiting = [side.appender.enqueue(request(part(uuid4(), 0))) for _ in range(5)]
         assert [await each for each in waiting] == [Appended(position) for position in range(1, 6)]

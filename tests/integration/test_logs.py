@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import structlog
 
+from infra.observability.access_log import AccessLog
+from infra.observability.logging import MOST_LINES, PATIENCE_SECONDS, REQUEST_ID, LogWriter, logging_to, timestamp
 from infra.settings import Settings
-from infra.telemetry import MOST_LINES, PATIENCE_SECONDS, REQUEST_ID, AccessLog, LogWriter, logging_to, timestamp
 
 SETTINGS = Settings.model_validate({"log_level": "info"})
 ROW: tuple[Any, ...] = (200, 0.0015, "GET", "/v1/orders/7", "/v1/orders/{order_id}", "192.0.2.1", "r-1", None)
@@ -163,7 +164,7 @@ def test_a_line_survives_kill_9_once_it_was_an_error(tmp_path: Path) -> None:
     program = """
 import os, signal, structlog
 from infra.settings import Settings
-from infra.telemetry import logging_to
+from infra.observability.logging import logging_to
 with logging_to(Settings.model_validate({})):
     structlog.get_logger("weir").info("before")
     structlog.get_logger("weir").error("last words")

@@ -13,18 +13,18 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
-from infra import mail_ledger
-from infra.database import Database
 from infra.errors import Unavailable
-from infra.mail_ledger import WORK, Mail, Outcome
-from infra.mailer import Accepted, Deferred, Envelope, Mailer, Refused, Unknown
+from infra.mail import outbox
+from infra.mail.mailer import Accepted, Deferred, Envelope, Mailer, Refused, Unknown
+from infra.mail.outbox import WORK, Mail, Outcome
+from infra.observability.logging import logging_to
+from infra.postgres.pool import Database
 from infra.settings import Settings
-from infra.telemetry import logging_to
 from tests.claiming import claiming
 from tests.mail_office import LOG_ID, MOMENT, NOTICE, Office, mail_office
 from tests.smtp_stub import Turn, smtp_stub
 from tests.wire import wire_to
-from workers.mail import AT_ONCE, CONVERSATION_SECONDS, SETTLING_SECONDS, conversation_seconds
+from workers.mail.sender import AT_ONCE, CONVERSATION_SECONDS, SETTLING_SECONDS, conversation_seconds
 
 pytestmark = pytest.mark.anyio
 
@@ -85,8 +85,8 @@ async def test_the_same_mail_written_down_twice_is_one_mail(office: Office) -> N
             context=NOTICE,
             correlation=None,
         )
-        assert await mail_ledger.write(connection, LOG_ID, "weir.example", [mail]) == []
-    assert mail_ledger.mail_id(LOG_ID, mail) == first
+        assert await outbox.write(connection, LOG_ID, "weir.example", [mail]) == []
+    assert outbox.mail_id(LOG_ID, mail) == first
     assert len(await office.database.fetch("SELECT FROM mail_ledger")) == 1
 
 
@@ -252,23 +252,23 @@ async def test_a_mail_that_was_taken_is_sent_though_another_is_at_it_who_then_ch
 
 async def test_of_two_outcomes_that_are_written_down_together_the_fact_counts(office: Office) -> None:
     mail_id = await office.write()
-    (first,) = await mail_ledger.claim(office.database, 1)
+    (first,) = await outbox.claim(office.database, 1)
     await office.let_time_pass()
-    (second,) = await mail_ledger.claim(office.database, 1)
+    (second,) = await outbox.claim(office.database, 1)
     taken = Outcome(mail_id=mail_id, attempts=first.attempts, state="sent", error=None, wait_seconds=0)
     busy = Outcome(mail_id=mail_id, attempts=second.attempts, state="due", error="450", wait_seconds=60)
-    assert await mail_ledger.settle(office.database, [busy, taken]) == [False, True]
+    assert await outbox.settle(office.database, [busy, taken]) == [False, True]
     assert (await office.row(mail_id))["state"] == "sent"
 
 
 async def test_a_mail_that_arrived_after_the_account_was_erased_stays_given_up(office: Office) -> None:
     mail_id = await office.write()
-    (mine,) = await mail_ledger.claim(office.database, 1)
+    (mine,) = await outbox.claim(office.database, 1)
     async with office.database.session() as session:
-        await mail_ledger.drop(session, "ada@example.com", 2)
+        await outbox.drop(session, "ada@example.com", 2)
     taken = Outcome(mail_id=mail_id, attempts=mine.attempts, state="sent", error=None, wait_seconds=0)
-    assert await mail_ledger.settle(office.database, [taken]) == [False]
-    assert (await office.row(mail_id))["last_error"] == mail_ledger.ERASED
+    assert await outbox.settle(office.database, [taken]) == [False]
+    assert (await office.row(mail_id))["last_error"] == outbox.ERASED
 
 
 async def age(office: Office, mail_id: UUID, days: float) -> None:
@@ -419,19 +419,19 @@ async def test_a_claim_does_not_wait_for_rows_that_another_worker_is_at(office: 
     async with office.database.write() as connection:
         await connection.execute("SELECT FROM mail_ledger WHERE mail_id = $1 FOR UPDATE", held)
         async with asyncio.timeout(2):
-            (taken,) = await mail_ledger.claim(office.database, 2)
+            (taken,) = await outbox.claim(office.database, 2)
     assert taken.mail_id == free
 
 
 async def test_an_outcome_that_comes_too_late_keeps_no_other_from_being_written_down(office: Office) -> None:
     mails = [await office.write(position) for position in range(3)]
-    claims = sorted(await mail_ledger.claim(office.database, 3), key=lambda claim: mails.index(claim.mail_id))
+    claims = sorted(await outbox.claim(office.database, 3), key=lambda claim: mails.index(claim.mail_id))
     await office.database.execute("UPDATE mail_ledger SET attempts = 2 WHERE mail_id = $1", mails[1])
     outcomes = [
         Outcome(mail_id=claim.mail_id, attempts=claim.attempts, state="due", error=None, wait_seconds=60)
         for claim in claims
     ]
-    assert await mail_ledger.settle(office.database, outcomes) == [True, False, True]
+    assert await outbox.settle(office.database, outcomes) == [True, False, True]
     assert [(await office.row(mail_id))["state"] for mail_id in mails] == ["due", "sending", "due"]
 
 
@@ -571,7 +571,7 @@ async def test_a_mail_that_is_being_sent_is_not_made_due_a_second_time(office: O
     office.stub.turns.append(turn := Turn(hold=hold))
     sending = asyncio.create_task(office.post().deliver(mail_id))
     await turn.has_message.wait()
-    assert await mail_ledger.retry(office.database, mail_id) == 0
+    assert await outbox.retry(office.database, mail_id) == 0
     assert await office.post().deliver(mail_id) is None
     hold.set()
     assert await sending == "sent"
@@ -582,10 +582,10 @@ async def test_nobody_can_have_a_mail_to_an_erased_account_tried_again(office: O
     mail_id = await office.write()
     await office.database.execute("UPDATE mail_ledger SET state = $1", state)
     async with office.database.session() as session:
-        await mail_ledger.drop(session, "ada@example.com", 2)
-    assert await mail_ledger.retry(office.database) == 0
-    assert await mail_ledger.retry(office.database, mail_id) == 0
-    assert await mail_ledger.open_rows(office.database, 10, refused=True) == []
+        await outbox.drop(session, "ada@example.com", 2)
+    assert await outbox.retry(office.database) == 0
+    assert await outbox.retry(office.database, mail_id) == 0
+    assert await outbox.open_rows(office.database, 10, refused=True) == []
 
 
 async def test_what_is_owed_and_for_how_long_can_be_watched(office: Office) -> None:

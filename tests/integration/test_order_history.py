@@ -10,13 +10,13 @@ import httpx2
 import orjson
 import pytest
 
-from api.queries.order_log import DETAILS
+from api.queries.order_history import DETAILS
 from domain.accounts import Role
-from domain.messages import shard_of
+from domain.kernel.messages import shard_of
 from domain.orders import OrderFact
 from domain.registry import EVENTS
-from infra.database import Database
-from infra.log import recorded
+from infra.eventsourcing.event_log import recorded
+from infra.postgres.pool import Database
 from infra.settings import Settings
 from projections.order_summary import ORDER_SUMMARY
 from tests.conftest import SHARDS

@@ -7,10 +7,10 @@ from uuid import UUID
 import orjson
 import pytest
 
-from domain.messages import shard_of
-from infra.log import begin_history, identify
+from domain.kernel.messages import shard_of
+from infra.eventsourcing.event_log import begin_history, identify
+from infra.redis.keyspace import Keys
 from infra.settings import Settings
-from infra.streams import Keys
 from projections.order_summary import ORDER_SUMMARY
 from projections.rebuild import renew
 from projections.runtime.host import Host

@@ -10,11 +10,11 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from domain.messages import Recorded, shard_of
-from infra.database import Connection
-from infra.leases import Place
-from infra.leases.checkpoints import LOCK_SECONDS
-from infra.log import Session
+from domain.kernel.messages import Recorded, shard_of
+from infra.eventsourcing.event_log import Session
+from infra.eventsourcing.leases import Place
+from infra.eventsourcing.leases.checkpoints import LOCK_SECONDS
+from infra.postgres.pool import Connection
 from infra.settings import Settings
 from projections import parking
 from projections.declaration import Projection, amend

@@ -10,8 +10,8 @@ import orjson
 import pytest
 from pydantic import SecretStr
 
-from infra.payment_http import MOST_BYTES, HttpPaymentProvider
-from infra.payment_provider import Deferred, Outcome, Refund, Refused, Returned
+from infra.payments.http_provider import MOST_BYTES, HttpPaymentProvider
+from infra.payments.provider import Deferred, Outcome, Refund, Refused, Returned
 from tests.builders import euros
 from tests.payment_desk import KEY, StandIn, raw_provider, stand_in
 

@@ -9,13 +9,13 @@ from uuid import UUID
 import pytest
 
 from domain.inventory import StockReceived
-from domain.messages import Recorded, shard_of
+from domain.kernel.messages import Recorded, shard_of
 from domain.orders import OrderPaid
 from infra.settings import Settings
-from projections.all import PROJECTIONS
 from projections.declaration import Projection, amend
 from projections.order_summary import ORDER_SUMMARY, OrderSummary
 from projections.product_card import PRODUCT_CARD
+from projections.registry import PROJECTIONS
 from tests.builders import ORDER_ID, PRODUCT_ID, order_paid, order_placed, order_shipped, product_added
 from tests.consumers import Scene
 from tests.consumers import scene as opened

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import orjson
 import pytest
 
-from api import protocol, transport
-from api.rules import Rules
+from api.http import protocol, transport
+from api.http.security_headers import Rules
 from infra.settings import Settings
 from tests.sample_edge import SampleEdge, sample_edge, with_state
 from tests.sample_routes import ORDER_ID

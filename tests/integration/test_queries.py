@@ -9,12 +9,12 @@ import orjson
 import pytest
 
 from domain.accounts import Role
-from domain.messages import shard_of
+from domain.kernel.messages import shard_of
 from domain.orders import OrderStatus
-from infra.cache import Document, Refresher
-from infra.consistency import encode
-from infra.database import Database
-from infra.log import identify
+from infra.eventsourcing.consistency_token import encode
+from infra.eventsourcing.event_log import identify
+from infra.eventsourcing.read_cache import Document, Refresher
+from infra.postgres.pool import Database
 from infra.settings import Settings
 from projections.product_card import PRODUCT_CARD, ProductStatus
 from tests.read_rows import NOON, entity, lay_down, order, product, put

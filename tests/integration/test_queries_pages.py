@@ -14,18 +14,18 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from api.queries import cursors
+from api.queries.listing import Pages
 from api.queries.lists import Query
-from api.queries.pages import Pages
 from api.queries.products import SORTS
-from api.queries.side import PRODUCTS
+from api.queries.read_models import PRODUCTS
 from domain.catalogue import ProductAdded, ProductDescribed, ProductDiscontinued, ProductRepriced
 from domain.inventory import StockReceived, StockReturned, StockSold
-from domain.messages import Event, Recorded
+from domain.kernel.messages import Event, Recorded
 from domain.money import Money
-from infra.cache import Reads
-from infra.current_log import CurrentLog
-from infra.database import Database
-from infra.log import Log, identify
+from infra.eventsourcing.current_log import CurrentLog
+from infra.eventsourcing.event_log import Log, identify
+from infra.eventsourcing.read_cache import Reads
+from infra.postgres.pool import Database
 from infra.settings import Settings
 from projections.generations import FIRST
 from projections.product_card import PRODUCT_CARD, ListedProduct

@@ -7,14 +7,14 @@ from uuid import UUID
 
 import pytest
 
-from domain.messages import Event, shard_of
-from domain.order_time import ORDER_TIME
-from infra import links
-from infra.codec import Encoded, encode
-from infra.event_store import Appended, AppendRequest, Part
-from infra.links import Purpose, lives_of
-from infra.log import identify
-from infra.mail_ledger import Mail
+from domain.kernel.messages import Event, shard_of
+from domain.orders.payment_deadline import ORDER_TIME
+from infra.eventsourcing.codec import Encoded, encode
+from infra.eventsourcing.event_log import identify
+from infra.eventsourcing.store import Appended, AppendRequest, Part
+from infra.identity import one_time_links as links
+from infra.identity.one_time_links import Purpose, lives_of
+from infra.mail.outbox import Mail
 from infra.settings import Settings
 from projections import parking
 from projections.parking import Parked
@@ -23,8 +23,8 @@ from tests.conftest import SHARDS
 from tests.mail_office import MOMENT, Office, mail_office, tasks
 from tests.smtp_stub import Turn
 from tests.write_side import WriteSide, eventually, write_side
-from workers.follow_up import FollowUp, Linked
-from workers.reactor import NAME, applier, write_down
+from workers.mail.consumer import NAME, applier, write_down
+from workers.mail.due_mails import FollowUp, Linked
 
 pytestmark = pytest.mark.anyio
 

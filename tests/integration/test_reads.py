@@ -8,10 +8,10 @@ from uuid import UUID
 import pytest
 from redis.asyncio import Redis
 
-from infra.cache import Refresher
-from infra.consistency import Sight
 from infra.errors import NotYetVisible, Unavailable
-from infra.log import Log, identify
+from infra.eventsourcing.event_log import Log, identify
+from infra.eventsourcing.read_cache import Refresher
+from infra.eventsourcing.read_cache.visibility import Sight
 from infra.settings import Settings
 from tests.read_models import NAME, SHARD, Reader, World, lay_down, world
 from tests.wire import Wire, wire_to

@@ -10,15 +10,15 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
-from infra.postgres_connect import connect
+from infra.postgres.connect import connect
+from infra.redis.keyspace import Keys
 from infra.settings import Settings
-from infra.streams import Keys
-from projections.all import PROJECTIONS
 from projections.declaration import amend
 from projections.order_summary import ORDER_SUMMARY
 from projections.rebuild import begin, wishes
 from projections.rebuild.fulfilling import fulfil
 from projections.rebuild.wishes import MOST_FAILURES, Claimed, Report
+from projections.registry import PROJECTIONS
 from tests.consumers import Scene
 from tests.consumers import scene as opened
 from tests.event_logs import expected_rows, stored_rows

@@ -8,8 +8,8 @@ import orjson
 import pytest
 from pydantic import SecretStr
 
-from infra import reset_wishes
-from infra.attempts import CommandContext
+from infra.eventsourcing.commands.attempt import CommandContext
+from infra.identity import reset_wishes
 from infra.settings import Settings
 from tests.api_client import api_client
 from tests.house import ANOTHER, PASSWORD, House, code, open_house

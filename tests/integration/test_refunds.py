@@ -15,16 +15,16 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
-from domain.order_time import RefundOwed
 from domain.orders import OrderStatus, PayOrder
-from infra import refund_ledger
-from infra.attempts import Outcome
-from infra.circuit import Breaker, Limits, State
-from infra.command_handler import CommandHandler
-from infra.database import Database
+from domain.orders.payment_deadline import RefundOwed
+from infra.concurrency.circuit_breaker import Breaker, Limits, State
 from infra.errors import Unavailable
-from infra.payment_provider import Deferred, PaymentProvider, Refund, Refused, Returned
-from infra.payment_provider import Outcome as Answer
+from infra.eventsourcing.commands.attempt import Outcome
+from infra.eventsourcing.commands.handler import CommandHandler
+from infra.payments import refund_outbox
+from infra.payments.provider import Deferred, PaymentProvider, Refund, Refused, Returned
+from infra.payments.provider import Outcome as Answer
+from infra.postgres.pool import Database
 from infra.settings import Settings
 from tests.builders import euros
 from tests.claiming import claiming
@@ -142,7 +142,7 @@ async def test_what_is_written_down_twice_is_owed_once_with_its_request(till: Ti
     )
     async with till.database.session() as session:
         for _ in range(2):
-            await refund_ledger.write(session, owed)
+            await refund_outbox.write(session, owed)
     row = await till.row()
     assert (row["amount"], row["correlation"], row["attempts"]) == (euros("1.10").amount, "r", 0)
 
@@ -237,8 +237,8 @@ async def test_what_the_provider_refuses_is_not_asked_again_until_somebody_wants
     await worker.see_to("pay-1")
     assert await till.state() == "refused"
     assert (await till.row())["last_error"] == "HTTP 422 payment-too-old"
-    assert await refund_ledger.claim(till.database, 10) == []
-    assert await refund_ledger.retry(till.database, "pay-1") == "due"
+    assert await refund_outbox.claim(till.database, 10) == []
+    assert await refund_outbox.retry(till.database, "pay-1") == "due"
     await worker.see_to("pay-1")
     assert await till.state() == "recorded"
     assert [given.payment_id for given in till.desk.given] == ["pay-1"]
@@ -266,7 +266,7 @@ async def test_a_refusal_that_is_asked_again_can_be_granted_by_a_provider_that_r
     provider = Replaying([Refused(reason="HTTP 422 no-funds"), Deferred(reason="x"), Returned(reference="re_1")])
     worker = till.worker(provider)
     await worker.see_to("pay-1")
-    assert await refund_ledger.retry(till.database, "pay-1") == "due"
+    assert await refund_outbox.retry(till.database, "pay-1") == "due"
     for _ in range(2):
         await till.let_pass()
         await worker.see_to("pay-1")
@@ -283,7 +283,7 @@ async def test_only_a_definite_refusal_makes_another_key(till: Till) -> None:
     worker = till.worker(provider)
     for _ in range(3):
         await worker.see_to("pay-1")
-        await refund_ledger.retry(till.database, "pay-1")
+        await refund_outbox.retry(till.database, "pay-1")
     assert await till.state() == "recorded"
     assert len(set(provider.keys)) == 1
 
@@ -296,7 +296,7 @@ async def test_a_fault_of_our_own_keeps_the_money_owed(till: Till) -> None:
 
 
 def test_waits_grow_are_spread_and_never_end_before_the_provider_wants() -> None:
-    backoff = refund_ledger.WORK.backoff
+    backoff = refund_outbox.WORK.backoff
     for attempts, longest in ((1, 2), (2, 6), (3, 18), (50, backoff.longest), (10**9, backoff.longest)):
         waits = {backoff.after(attempts) for _ in range(50)}
         assert all(longest / 2 <= wait <= longest for wait in waits)
@@ -412,7 +412,7 @@ async def test_two_workers_never_ask_at_once_not_even_if_an_operator_wants_it_at
     provider = Scripted([Returned(reference="re_1")], hold)
     first = asyncio.create_task(till.worker(provider).see_to("pay-1"))
     await provider.has_asked.wait()
-    assert await refund_ledger.retry(till.database, "pay-1") == "due"
+    assert await refund_outbox.retry(till.database, "pay-1") == "due"
     await till.worker(provider).see_to("pay-1")
     assert len(provider.asked) == 1
     hold.set()
@@ -432,7 +432,7 @@ async def test_a_worker_that_dies_between_the_call_and_the_ledger_asks_again_and
         "SELECT extract(epoch FROM leased_until - clock_timestamp())::float AS seconds FROM refund_ledger"
     )
     assert left is not None
-    assert 0 < left["seconds"] <= refund_ledger.WORK.lease_seconds
+    assert 0 < left["seconds"] <= refund_outbox.WORK.lease_seconds
     await till.let_pass()
     await survivor.see_to("pay-1")
     assert till.desk.calls[0] == till.desk.calls[1]
@@ -505,7 +505,7 @@ async def test_an_order_that_cannot_be_told_stops_no_other_and_is_not_forgotten(
         order_id=uuid4(), payment_id="pay-9", amount=euros("1.10"), position=1, correlation=None, was=OrderStatus.PAID
     )
     async with till.database.session() as session:
-        await refund_ledger.write(session, stranger)
+        await refund_outbox.write(session, stranger)
     worker = till.worker()
     for payment_id in ("pay-9", "pay-1"):
         await worker.see_to(payment_id)
@@ -513,7 +513,7 @@ async def test_an_order_that_cannot_be_told_stops_no_other_and_is_not_forgotten(
     row = await till.row("pay-9")
     assert row["last_error"].startswith("DoesNotExist")
     assert await till.wait("pay-9") > 0
-    (shown,) = await refund_ledger.open_rows(till.database, 10)
+    (shown,) = await refund_outbox.open_rows(till.database, 10)
     assert (shown.payment_id, shown.state) == ("pay-9", "returned")
     await till.let_pass()
     await worker.see_to("pay-9")

@@ -12,13 +12,13 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from domain.catalogue import ProductDescribed
-from infra.database import Database
-from infra.doorbell import Doorbell
-from infra.log import Entry, Log, entry, identify, read_shard
-from infra.publishing import LOOK_BACK, PAGE, PAGE_BYTES, Publisher, read_page
+from infra.eventsourcing.event_log import Entry, Log, entry, identify, read_shard
+from infra.eventsourcing.relay.append_notifier import Doorbell
+from infra.eventsourcing.relay.publisher import LOOK_BACK, PAGE, PAGE_BYTES, Publisher, read_page
+from infra.postgres.pool import Database
+from infra.redis.keyspace import Keys
+from infra.redis.pipeline import Wire
 from infra.settings import Settings
-from infra.streams import Keys
-from infra.wire import Wire
 from tests.builders import PRODUCT_ID, order_line
 from tests.event_logs import LogWriter, Shop, log_writer, product
 from tests.proxy import Proxy

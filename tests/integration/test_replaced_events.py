@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from domain.inventory import INVENTORY, OutOfStock
-from infra.event_store import Appended, Conflict
+from infra.eventsourcing.store import Appended, Conflict
 from tests import planted
 from tests.log_checks import violations
 from tests.stock import change_stock, reserve

@@ -16,12 +16,11 @@ from typer.testing import CliRunner
 from cli.replay import register
 from domain.accounts import AccountDeactivated, AccountErased, AccountProfileChanged, AccountSessionEnded, EndedBy
 from domain.inventory import StockReceived
-from domain.messages import Event, Recorded
+from domain.kernel.messages import Event, Recorded
 from domain.orders import OrderPaid
-from infra.database import Connection
+from infra.postgres.pool import Connection
 from infra.settings import Settings
 from projections.account_card import ACCOUNT_CARD
-from projections.all import PROJECTIONS
 from projections.declaration import Projection, amend
 from projections.folds import Folds
 from projections.generations import create_indexes, install
@@ -31,6 +30,7 @@ from projections.rebuild import Building, Busy, Switched, begin, build, finish, 
 from projections.rebuild.reading import PAGE, read_alike
 from projections.rebuild.sampling import differences
 from projections.rebuild.switching import Follower, switch
+from projections.registry import PROJECTIONS
 from projections.shop_counts import SHOP_COUNTS
 from tests.builders import (
     ORDER_ID,

@@ -27,13 +27,13 @@ from domain.accounts import (
     RevokeApiKey,
     Role,
 )
-from infra import api_keys
-from infra.api_keys import AccountChanged, NewKey, fresh
-from infra.database import Database
-from infra.event_store import Last
-from infra.keys import Keys
+from infra.eventsourcing.store import Last
+from infra.identity import api_keys
+from infra.identity.access_tokens import Tokens
+from infra.identity.api_keys import AccountChanged, NewKey, fresh
+from infra.identity.signing_keys import Keys
+from infra.postgres.pool import Database
 from infra.settings import Settings
-from infra.tokens import Tokens
 from tests.api_client import api_client
 from tests.current_log import current_log
 from tests.encryption import WRAPPING

@@ -9,9 +9,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
-from infra.database import Database
+from infra.eventsourcing.startup import known_log
+from infra.postgres.pool import Database
 from infra.settings import Settings
-from infra.startup import known_log
 from projections.generations import install
 from tests.builders import order_placed
 from tests.integration.test_reactions import append

@@ -9,9 +9,9 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
-from infra.database import Database
 from infra.errors import UnknownSchema
-from infra.schema import MIGRATION_LOCK, MigrationUnderWay, check, migrate, newest
+from infra.postgres.pool import Database
+from infra.postgres.schema_version import MIGRATION_LOCK, MigrationUnderWay, check, migrate, newest
 from infra.settings import Settings
 from tests.conftest import SHARDS, Servers
 from tests.proxy import proxy_before

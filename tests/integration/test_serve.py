@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from api.deps import Opened
+from api.dependencies import Opened
 from api.main import assemble
 from infra.settings import Settings
 from tests.api_client import lifespan

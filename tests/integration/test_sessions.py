@@ -6,10 +6,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from infra import credentials, sessions
-from infra.database import Database
-from infra.server_secret import ServerSecret
-from infra.sessions import GRACE_SECONDS, MOST_LIVE, Client, Reused, Rotated, Session, Sessions, Unknown, Void
+from infra.identity import credentials, sessions
+from infra.identity.server_secret import ServerSecret
+from infra.identity.sessions import GRACE_SECONDS, MOST_LIVE, Client, Reused, Rotated, Session, Sessions, Unknown, Void
+from infra.postgres.pool import Database
 from infra.settings import Settings
 from tests.encryption import WRAPPING
 from tests.write_side import eventually, somebody_waits

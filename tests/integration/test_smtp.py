@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 import pytest
 from pydantic import SecretStr
 
-from infra.mailer import Accepted, Deferred, Envelope, Mailer, Progress, Refused, Result, converse
-from infra.smtp import Line, stuffed
+from infra.mail.mailer import Accepted, Deferred, Envelope, Mailer, Progress, Refused, Result, converse
+from infra.mail.smtp_connection import Line, stuffed
 from tests.smtp_stub import smtp_stub
 
 pytestmark = pytest.mark.anyio

@@ -8,11 +8,11 @@ import pytest
 from domain.accounts import ACCOUNTS
 from domain.inventory import INVENTORY, StockReceived
 from domain.orders import ORDERS
-from infra import erasure
-from infra.codec import encode
-from infra.event_store import Known, Last, Part, Settled, read_states, snapshots
-from infra.event_store.history import AT_ONCE
-from infra.event_store.snapshots import EVERY, code_of
+from infra.eventsourcing.codec import encode
+from infra.eventsourcing.store import Known, Last, Part, Settled, read_states, snapshots
+from infra.eventsourcing.store.snapshots import EVERY, code_of
+from infra.eventsourcing.store.stream_reader import AT_ONCE
+from infra.identity import account_erasure
 from tests.proxy import proxy_before
 from tests.stock import change_stock, reserve
 from tests.write_side import WriteSide, connected, request, write_side
@@ -134,7 +134,7 @@ async def test_the_snapshot_of_a_person_goes_with_the_person_and_never_comes_bac
     writer = snapshots.SnapshotWriter(ours.database)
     await writer.write([taken])
     async with ours.database.write() as connection:
-        await erasure.forget(connection, [account])
+        await account_erasure.forget(connection, [account])
     assert await kept(database_url) == [(account, "gone", 0)]
     # A process that has not heard of it yet still has the state in its memory.
     await writer.write([taken])

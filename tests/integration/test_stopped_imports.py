@@ -21,13 +21,13 @@ from domain.accounts import (
     Role,
 )
 from infra import imports
-from infra.beginnings import Beginning
-from infra.command_handler import CommandHandler
+from infra.eventsourcing.commands.bulk_create import Beginning
+from infra.eventsourcing.commands.handler import CommandHandler
+from infra.eventsourcing.commands.unit_of_work import Target
 from infra.settings import Settings
-from infra.work import Target
 from tests.importing import Scene, importing, row, written
 from tests.write_side import WriteSide, context
-from workers.imports.reading import CHUNK
+from workers.imports.file_reader import CHUNK
 
 pytestmark = pytest.mark.anyio
 

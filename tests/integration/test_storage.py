@@ -14,8 +14,8 @@ import pytest
 from infra.errors import TooLarge, Unavailable
 from infra.settings import Settings
 from infra.storage import Blob, Bucket, Folder, Storage, open_storage
-from infra.storage.folder import DRAFTS, LEFTOVER_SECONDS
-from infra.storage.passing import answered
+from infra.storage.local_disk import DRAFTS, LEFTOVER_SECONDS
+from infra.storage.streaming import answered
 from tests.s3_stand_in import ACCESS_KEY, SECRET_KEY, S3StandIn, s3_settings
 from tests.serving import serving
 

@@ -11,16 +11,16 @@ import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from pydantic import SecretStr
 
-from infra.current_log import CurrentLog
-from infra.database import Database
 from infra.errors import CannotUnwrap
-from infra.key_rotation import OlderRelease, listed, revoke, rotate
-from infra.key_wrapping import KeyWrapping
-from infra.keys import Keys, SigningKey, generate
-from infra.server_secret import ServerSecret
+from infra.eventsourcing.current_log import CurrentLog
+from infra.identity.access_tokens import InvalidToken, Tokens
+from infra.identity.key_rotation import OlderRelease, listed, revoke, rotate
+from infra.identity.key_wrapping import KeyWrapping
+from infra.identity.server_secret import ServerSecret
+from infra.identity.signing_keys import Keys, SigningKey, generate
+from infra.identity.stored_secrets import CLEAR_SECONDS, erase_clear, rewrap
+from infra.postgres.pool import Database
 from infra.settings import Settings
-from infra.stored_secrets import CLEAR_SECONDS, erase_clear, rewrap
-from infra.tokens import InvalidToken, Tokens
 from tests.api_client import api_client
 from tests.current_log import LOG
 from tests.encryption import KEY, WRAPPING

@@ -11,8 +11,8 @@ import httpx2
 import orjson
 import pytest
 
-from infra import credentials
-from infra.database import Database
+from infra.identity import credentials
+from infra.postgres.pool import Database
 from infra.settings import Settings
 from tests.api_client import api_client
 from tests.command_routes import Asked

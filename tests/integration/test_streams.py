@@ -8,8 +8,9 @@ from pydantic import SecretStr
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
-from infra.streams import BROKEN, open_connection, pack
-from infra.wire import Wire
+from infra.redis.client import BROKEN, open_connection
+from infra.redis.pipeline import Wire
+from infra.redis.resp import pack
 from tests.proxy import Proxy
 
 pytestmark = pytest.mark.anyio

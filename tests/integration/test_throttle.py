@@ -12,9 +12,9 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from infra.errors import Unavailable
-from infra.rates import Rate, Spending
-from infra.streams import Keys
-from infra.throttle import Throttle
+from infra.rate_limits.gcra import Rate, Spending
+from infra.rate_limits.redis_limiter import Throttle
+from infra.redis.keyspace import Keys
 from tests.wire import Wire, wire_to
 
 pytestmark = pytest.mark.anyio

@@ -12,16 +12,16 @@ from uuid import UUID, uuid4
 import pytest
 
 from domain.inventory import Stock
-from domain.messages import shard_of
-from domain.order_time import ORDER_TIME, RefundOwed
+from domain.kernel.messages import shard_of
 from domain.orders import OrderStatus
+from domain.orders.payment_deadline import ORDER_TIME, RefundOwed
 from infra import timers
-from infra.attempts import Outcome
-from infra.codec import Encoded
-from infra.command_handler import CommandHandler
 from infra.errors import TooBusy, Unavailable
-from infra.event_store import Appended, AppendRequest, Part
-from infra.links import lives_of
+from infra.eventsourcing.codec import Encoded
+from infra.eventsourcing.commands.attempt import Outcome
+from infra.eventsourcing.commands.handler import CommandHandler
+from infra.eventsourcing.store import Appended, AppendRequest, Part
+from infra.identity.one_time_links import lives_of
 from infra.settings import Settings
 from projections import parking
 from tests.builders import euros
@@ -33,8 +33,8 @@ from tests.refunding import refunding
 from tests.smtp_stub import Turn
 from tests.timing import STOCK, Scene, clock_ahead, expiry, reminder, timing
 from tests.write_side import WriteSide, eventually, write_side
-from workers.imports.reading import CHUNK
-from workers.mail import AT_ONCE
+from workers.imports.file_reader import CHUNK
+from workers.mail.sender import AT_ONCE
 from workers.notes import write_notes
 from workers.refunds import AT_ONCE as REFUNDS_AT_ONCE
 from workers.tasks import appliers

@@ -8,13 +8,13 @@ import pytest
 
 from domain.catalogue import PRODUCTS
 from domain.inventory import INVENTORY, OutOfStock, ReserveStock
-from infra.attempts import Outcome
-from infra.codec import UnknownEventType, encode
 from infra.errors import TooBusy
-from infra.event_store import Settled
-from infra.event_store.appender import MOST_WAITING
-from infra.tips import Tips
-from infra.work import Tip, Work
+from infra.eventsourcing.codec import UnknownEventType, encode
+from infra.eventsourcing.commands.aggregate_cache import Tips
+from infra.eventsourcing.commands.attempt import Outcome
+from infra.eventsourcing.commands.unit_of_work import Tip, Work
+from infra.eventsourcing.store import Settled
+from infra.eventsourcing.store.appender import MOST_WAITING
 from tests.builders import add_product
 from tests.stock import change_stock, move, nothing, reserve
 from tests.write_side import (

@@ -10,10 +10,10 @@ from uuid import uuid4
 import pytest
 
 from domain.inventory import INVENTORY
-from infra.database import Database
-from infra.metrics import Races
+from infra.eventsourcing.commands.hot_stream_lock import PATIENCE_SECONDS, TURN_SECONDS, Turns
+from infra.eventsourcing.commands.metrics import Races
+from infra.postgres.pool import Database
 from infra.settings import Settings
-from infra.turns import PATIENCE_SECONDS, TURN_SECONDS, Turns
 from tests.stock import change_stock
 from tests.write_side import WriteSide, connected, eventually, somebody_waits
 from tests.writers import move_stock

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from infra.cache import Refresher
 from infra.embedded import Valkey
+from infra.eventsourcing.read_cache import Refresher
 from infra.settings import Settings
-from projections.all import PROJECTIONS
+from projections.registry import PROJECTIONS
 from tests.consumers import Scene
 from tests.consumers import scene as opened
 from tests.read_models import NAME, Reader, World, world

@@ -4,7 +4,7 @@ import httpx2
 import pytest
 
 from domain.accounts import Role
-from infra.database import Database
+from infra.postgres.pool import Database
 from infra.settings import Settings
 from projections.rebuild import renew
 from tests.builders import PRODUCT_ID, product_added

@@ -20,12 +20,12 @@ from domain.orders import (
     TooManyUnpaidOrders,
     TooManyUnpaidPieces,
 )
-from infra.beginnings import Beginning
 from infra.errors import OutcomeUnknown
-from infra.event_store import Limit
+from infra.eventsourcing.commands.bulk_create import Beginning
+from infra.eventsourcing.commands.factory import limits_of
+from infra.eventsourcing.commands.unit_of_work import Work
+from infra.eventsourcing.store import Limit
 from infra.settings import Settings
-from infra.work import Work
-from infra.write_side import limits_of
 from tests.builders import order_line, place_order
 from tests.proxy import proxy_before
 from tests.shop import Client, Shop, shop

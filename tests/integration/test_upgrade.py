@@ -15,22 +15,23 @@ from pydantic import SecretStr
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from domain.messages import Event
-from infra import mail_ledger, refund_ledger
-from infra.api_keys import as_told
-from infra.attempts import CommandContext
-from infra.codec import encode
-from infra.database import Database
-from infra.idempotency import Kept, find
-from infra.keys import Keys, generate
-from infra.schema import FOLDER, migrate, newest
-from infra.server_secret import ServerSecret
+from domain.kernel.messages import Event
+from infra.eventsourcing.codec import encode
+from infra.eventsourcing.commands.attempt import CommandContext
+from infra.eventsourcing.commands.idempotency import Kept, find
+from infra.identity.api_keys import as_told
+from infra.identity.server_secret import ServerSecret
+from infra.identity.signing_keys import Keys, generate
+from infra.mail import outbox
+from infra.payments import refund_outbox
+from infra.postgres.pool import Database
+from infra.postgres.schema_version import FOLDER, migrate, newest
 from infra.settings import Settings
 from tests.builders import order_cancelled, order_line, order_paid, order_placed
 from tests.conftest import SHARDS, Servers
 from tests.encryption import WRAPPING
 from tests.write_side import connected
-from workers.letters import compose
+from workers.mail.message import compose
 
 pytestmark = pytest.mark.anyio
 
@@ -84,7 +85,7 @@ async def test_money_that_was_owed_is_due_and_what_was_paid_back_is_not(earlier:
             ORDER,
         )
     async with brought_up_to_date(earlier) as database:
-        assert [each.payment_id for each in await refund_ledger.claim(database, 10)] == ["owed"]
+        assert [each.payment_id for each in await refund_outbox.claim(database, 10)] == ["owed"]
 
 
 async def test_orders_that_wait_for_their_payment_count_among_those_that_their_customer_may_have(earlier: str) -> None:
@@ -124,7 +125,7 @@ async def test_a_mail_that_was_due_is_sent_in_the_language_of_the_shop(earlier: 
             orjson.dumps(context),
         )
     async with brought_up_to_date(earlier) as database:
-        (mail,) = await mail_ledger.claim(database, 1)
+        (mail,) = await outbox.claim(database, 1)
     assert mail.mail_id == MAIL
     assert b"\r\nContent-Language: de\r\n" in compose(mail, "Weir <shop@weir.example>", "de").message
 

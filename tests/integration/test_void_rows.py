@@ -22,16 +22,16 @@ from domain.accounts import (
     PasswordChangedBy,
     Role,
 )
-from domain.messages import Event
-from infra.codec import encode
-from infra.database import Database
-from infra.links import lives_of
-from infra.log import Entry, entry, identify
+from domain.kernel.messages import Event
+from infra.eventsourcing.codec import encode
+from infra.eventsourcing.event_log import Entry, entry, identify
+from infra.identity.one_time_links import lives_of
+from infra.identity.void_rows import VOIDED
+from infra.postgres.pool import Database
 from infra.settings import Settings
-from infra.void_rows import VOIDED
 from tests.builders import ACCOUNT_ID
-from workers.follow_up import Recipient, follow_up
-from workers.reactor import write_down
+from workers.mail.consumer import write_down
+from workers.mail.due_mails import Recipient, follow_up
 
 pytestmark = pytest.mark.anyio
 

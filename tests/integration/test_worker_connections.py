@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from infra.database import Database
-from infra.leases.checkpoints import FOLD_SECONDS, guard
+from infra.eventsourcing.leases.checkpoints import FOLD_SECONDS, guard
+from infra.eventsourcing.startup import worker_database
+from infra.postgres.pool import Database
 from infra.settings import Settings
-from infra.startup import worker_database
 from tests.write_side import eventually
 
 pytestmark = pytest.mark.anyio

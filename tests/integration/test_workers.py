@@ -21,7 +21,7 @@ from tests.mail_office import Office, mail_office
 from tests.smtp_stub import Turn
 from tests.wire import wire_to
 from tests.write_side import eventually, write_side
-from workers.mail import conversation_seconds
+from workers.mail.sender import conversation_seconds
 from workers.main import PARTS, run_worker
 from workers.parts import OtherLog, PartEnded, run_parts
 

@@ -10,7 +10,7 @@ import pytest
 from cli.demo import shop_of
 from cli.demo.journey import Journey
 from cli.supervisor import Options, Stack
-from projections.all import PROJECTIONS
+from projections.registry import PROJECTIONS
 from tests.faults import audit
 from tests.faults.test_kills import a_shop, settled
 from tests.write_side import connected

@@ -18,11 +18,11 @@ from domain.accounts import (
     ending,
 )
 from domain.registry import EVENTS
-from infra.access import REMEMBER_SECONDS, TYPES
-from infra.access_news import endings_in
-from infra.codec import encode
-from infra.event_store import AppendRequest, Part
-from infra.tokens import LEEWAY_SECONDS, LONGEST_LIFE
+from infra.eventsourcing.codec import encode
+from infra.eventsourcing.store import AppendRequest, Part
+from infra.identity.access_news import endings_in
+from infra.identity.access_tokens import LEEWAY_SECONDS, LONGEST_LIFE
+from infra.identity.revocations import REMEMBER_SECONDS, TYPES
 from tests.golden.expected import EXPECTED
 
 ACCOUNT = UUID(int=1)

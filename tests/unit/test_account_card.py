@@ -40,7 +40,7 @@ from domain.accounts import (
     Role,
     VerifyEmail,
 )
-from domain.errors import Refusal
+from domain.kernel.refusals import Refusal
 from projections.account_card import ACCOUNT_CARD, AccountCard
 from projections.runtime.folding import Kept, written
 from tests.builders import ACCOUNT_ID, account_registered

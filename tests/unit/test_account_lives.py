@@ -39,8 +39,8 @@ from domain.accounts import (
     Role,
     VerifyEmail,
 )
-from domain.decider import Claim
-from domain.errors import AlreadyExists, DoesNotExist, InvalidValue, Refusal
+from domain.kernel.decider import Claim
+from domain.kernel.refusals import AlreadyExists, DoesNotExist, InvalidValue, Refusal
 from tests.builders import ACCOUNT_ID, account_registered, register_account
 from tests.spec import Spec
 

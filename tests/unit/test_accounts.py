@@ -18,8 +18,8 @@ from domain.accounts import (
     email_key,
     username_key,
 )
-from domain.decider import Claim
-from domain.errors import AlreadyExists, DoesNotExist, InvalidValue
+from domain.kernel.decider import Claim
+from domain.kernel.refusals import AlreadyExists, DoesNotExist, InvalidValue
 from domain.values import normal_form
 from tests.builders import ACCOUNT_ID, account_registered, register_account
 from tests.spec import Spec

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.api_keys import InvalidApiKey, fresh, prefix_of
-from infra.api_keys.form import ALPHABET, LENGTH, read
+from infra.identity.api_keys import InvalidApiKey, fresh, prefix_of
+from infra.identity.api_keys.format import ALPHABET, LENGTH, read
 
 
 @given(st.uuids(version=None) | st.just(UUID(int=0)) | st.just(UUID(int=2**128 - 1)))
@@ -36,7 +36,7 @@ def test_a_key_with_one_wrong_letter_is_none(place: int, letter: str) -> None:
 
 def beyond_any_row() -> str:
     """Right in form and sum, but its first part is no 128-bit number."""
-    from infra.api_keys.form import _checksum
+    from infra.identity.api_keys.format import _checksum
 
     body = f"weir_{'z' * 22}_{'0' * 43}"
     return body + _checksum(body)

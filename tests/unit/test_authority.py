@@ -10,8 +10,8 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
 from api.commands.authority import Acting, acting, acting_as, check
-from api.context import Principal
-from api.endpoint import BODY_METHODS
+from api.http.fast_route import BODY_METHODS
+from api.http.principal import Principal
 from api.main import ROUTERS
 from api.scopes import SCOPES
 from domain.accounts import (
@@ -31,9 +31,9 @@ from domain.accounts import (
     RevokeApiKey,
     Role,
 )
-from infra.current_log import CurrentLog
-from infra.event_store import Settled
-from infra.work import Tip, Work
+from infra.eventsourcing.commands.unit_of_work import Tip, Work
+from infra.eventsourcing.current_log import CurrentLog
+from infra.eventsourcing.store import Settled
 from tests.builders import ACCOUNT_ID, account_registered
 from tests.current_log import LOG
 
@@ -67,7 +67,7 @@ def _is_checked(route: Dependant) -> bool:
 
 
 def _asks_who(route: Dependant) -> bool:
-    return any(getattr(each.call, "__module__", "") == "api.auth" for each in _below(route))
+    return any(getattr(each.call, "__module__", "") == "api.security" for each in _below(route))
 
 
 def test_each_write_of_somebody_signed_in_is_checked_at_its_append_or_says_why_not() -> None:

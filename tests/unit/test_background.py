@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from infra.background import Background
+from infra.concurrency.background_tasks import Background
 from infra.errors import TooBusy
 
 pytestmark = pytest.mark.anyio

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from infra.batches import Batches
+from infra.concurrency.batcher import Batches
 from infra.errors import Unavailable
 
 pytestmark = pytest.mark.anyio

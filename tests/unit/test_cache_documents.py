@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from infra.cache import Document, Documents
-from infra.cache.documents import GenerationGone
-from infra.cache.local import OVERHEAD
-from infra.cache.remote import NOTHING, Held, Place
 from infra.errors import Unavailable
+from infra.eventsourcing.read_cache import Document, Documents
+from infra.eventsourcing.read_cache.document_cache import GenerationGone
+from infra.eventsourcing.read_cache.local_cache import OVERHEAD
+from infra.eventsourcing.read_cache.redis_cache import NOTHING, Held, Place
 
 pytestmark = pytest.mark.anyio
 

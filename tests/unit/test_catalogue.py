@@ -24,8 +24,8 @@ from domain.catalogue import (
     ProductSkuChanged,
     RepriceProduct,
 )
-from domain.decider import Claim
-from domain.errors import AlreadyExists, DoesNotExist, InvalidValue, Refusal
+from domain.kernel.decider import Claim
+from domain.kernel.refusals import AlreadyExists, DoesNotExist, InvalidValue, Refusal
 from domain.money import InvalidAmount, Money, UnknownCurrency
 from tests.builders import PRODUCT_ID, add_product, euros, product_added
 from tests.spec import Spec

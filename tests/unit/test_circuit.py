@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from infra.circuit import Breaker, Limits, Permit, State
+from infra.concurrency.circuit_breaker import Breaker, Limits, Permit, State
 
 LIMITS = Limits(failures=3, rest=2.0, most=30.0)
 

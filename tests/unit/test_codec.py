@@ -12,10 +12,11 @@ import pytest
 from asyncpg.pgproto import pgproto
 from hypothesis import given, settings
 
-from domain.messages import Event
+from domain.kernel.event_registry import EventType
+from domain.kernel.messages import Event
 from domain.money import Money
-from domain.registry import EVENTS, NAMES, EventType
-from infra.codec import MalformedEvent, UnknownEventType, decode, encode, reader, versioned_reader
+from domain.registry import EVENTS, NAMES
+from infra.eventsourcing.codec import MalformedEvent, UnknownEventType, decode, encode, reader, versioned_reader
 from tests.any_value import any_of, exactly
 from tests.builders import (
     ORDER_ID,

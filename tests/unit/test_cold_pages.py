@@ -9,9 +9,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from infra.database import Database
 from infra.errors import Unavailable
-from infra.leases import Place
+from infra.eventsourcing.leases import Place
+from infra.postgres.pool import Database
 from projections.runtime.consumer import Lease, Member
 from projections.runtime.feed import Feed
 from projections.runtime.reader import FILLS, Readers

@@ -6,7 +6,7 @@ from weakref import ref
 
 import pytest
 
-from infra.collector import SEARCHES, THRESHOLDS, collect_rarely, held_off
+from infra.concurrency.gc_tuning import SEARCHES, THRESHOLDS, collect_rarely, held_off
 
 
 class Node:

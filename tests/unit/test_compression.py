@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from api.answers import JSON, Answer, Headers
-from api.compression import LARGEST_AT_ONCE, SMALLEST, Compressor, is_worth_it, wants_gzip
-from api.context import EXCHANGE, Exchange, context_of
-from api.queries.presented import presented
-from infra.cache import Document
+from api.http.compression import LARGEST_AT_ONCE, SMALLEST, Compressor, is_worth_it, wants_gzip
+from api.http.request_context import EXCHANGE, Exchange, context_of
+from api.http.response import JSON, Answer, Headers
+from api.queries.documents import presented
+from infra.eventsourcing.read_cache import Document
 from tests.sample_edge import SampleEdge, sample_edge
 from tests.sample_routes import ORDER_ID
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.consistency import InvalidToken, Part, Sight, Visibility, decode, encode
+from infra.eventsourcing.consistency_token import InvalidToken, decode, encode
+from infra.eventsourcing.read_cache.visibility import Part, Sight, Visibility
 
 pytestmark = pytest.mark.anyio
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.queries.cursors import InvalidCursor, decode, encode, list_id
-from infra.log import Log
+from infra.eventsourcing.event_log import Log
 
 LOG = Log(log_id=UUID(int=1), shards=8, history=UUID(int=9))
 LIST = list_id(LOG, "products", {"sort": "name", "category": None})

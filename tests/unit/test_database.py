@@ -5,7 +5,7 @@ import socket
 import pytest
 from pydantic import SecretStr
 
-from infra.postgres_connect import Server, options, probe, servers
+from infra.postgres.connect import Server, options, probe, servers
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])

@@ -6,16 +6,16 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
-from api import docs
+from api.http import openapi
 from api.main import ROUTERS
 
 
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
-    app = FastAPI(**docs.METADATA)
+    app = FastAPI(**openapi.METADATA)
     for routes in ROUTERS:
         app.include_router(routes)
-    return docs.describe(app).openapi()
+    return openapi.describe(app).openapi()
 
 
 def _bodies(document: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:

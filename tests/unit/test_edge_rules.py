@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from api.answers import Answer
-from api.rules import Rules
+from api.http.response import Answer
+from api.http.security_headers import Rules
 from infra.settings import Settings
 from tests.sample_edge import Reply, SampleEdge, assert_problem, sample_edge
 from tests.sample_routes import ORDER_ID

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from infra.endings import PATIENCE_SECONDS, carried_through, end
+from infra.concurrency.cancellation import PATIENCE_SECONDS, carried_through, end
 
 pytestmark = pytest.mark.anyio
 

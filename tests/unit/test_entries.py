@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 import orjson
 import pytest
 
-from infra.codec import MalformedEvent, encode
-from infra.log import entry
+from infra.eventsourcing.codec import MalformedEvent, encode
+from infra.eventsourcing.event_log import entry
 from tests.builders import ORDER_ID, order_shipped
 
 

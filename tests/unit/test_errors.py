@@ -24,9 +24,9 @@ from starlette.exceptions import HTTPException
 import domain
 from api.errors import CODES, STATUS, Problem, problem_answer, problem_of
 from api.schemas import Body
-from domain.errors import AlreadyTaken, Refusal
+from domain.kernel.refusals import AlreadyTaken, Refusal
 from infra import errors as infra
-from infra.validation import MOST_FINDINGS, findings_of, pointer
+from infra.schemas.validation_errors import MOST_FINDINGS, findings_of, pointer
 
 SECRET = "zq9secret"
 

@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 from pydantic import SecretStr
 
-from infra.streams import Keys
+from infra.redis.keyspace import Keys
 from projections.runtime.feed import ANSWER_BYTES, FIRST, MOST, Feed
 from projections.runtime.inbox import Inbox
 

@@ -7,10 +7,10 @@ import orjson
 import pytest
 
 from domain.accounts import AccountErased, AccountPasswordResetRequested, AccountUsernameChanged
-from domain.messages import Event
-from infra.codec import encode
-from infra.links import Purpose
-from infra.log import Entry, entry
+from domain.kernel.messages import Event
+from infra.eventsourcing.codec import encode
+from infra.eventsourcing.event_log import Entry, entry
+from infra.identity.one_time_links import Purpose
 from tests.builders import (
     ACCOUNT_ID,
     ORDER_ID,
@@ -21,8 +21,8 @@ from tests.builders import (
     order_shipped,
     product_added,
 )
-from workers.follow_up import Erased, Linked, Recipient, follow_up
-from workers.reactor import CONCERNS
+from workers.mail.consumer import CONCERNS
+from workers.mail.due_mails import Erased, Linked, Recipient, follow_up
 
 STRANGER = UUID("01890a5d-ac96-774b-bcce-b302099a80ff")
 ERASED = AccountErased(account_id=ACCOUNT_ID)

@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from pydantic import BaseModel, BeforeValidator, TypeAdapter, ValidationError
 
 from api.main import ROUTERS
-from infra.forms import AS_NUMBER, FORMS, Id, Moment, form_of
+from infra.schemas.forms import AS_NUMBER, FORMS, Id, Moment, form_of
 
 Number = Annotated[Decimal, AS_NUMBER]
 

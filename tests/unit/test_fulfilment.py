@@ -5,9 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.catalogue import PRODUCTS, NotForSale, Product, ProductDiscontinued
-from domain.errors import Refusal
-from domain.fulfilment import StockMove, UnknownProduct, order_line, stock_moves
 from domain.inventory import INVENTORY, ReleaseStock, ReserveStock, ReturnStock, SellStock, Stock
+from domain.kernel.refusals import Refusal
 from domain.orders import (
     ORDERS,
     CancelledBy,
@@ -19,6 +18,7 @@ from domain.orders import (
     OrderStatus,
     RefundOrder,
 )
+from domain.workflows.checkout import StockMove, UnknownProduct, order_line, stock_moves
 from tests import builders
 from tests.builders import EXPIRES_AT, ORDER_ID, PRODUCT_ID, pay_order, place_order, product_added, ship_order
 from tests.spec import Spec

@@ -6,7 +6,7 @@ import pytest
 from starlette.types import Message, Receive
 
 from api.errors import Problem
-from api.guard import (
+from api.http.body_reader import (
     FORM_BODY,
     JSON_BODY,
     NOTHING,

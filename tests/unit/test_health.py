@@ -9,8 +9,10 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter
 from starlette.types import Message
 
-from infra.health import Component, Page, health, health_app, live, ready
-from infra.metrics import BOUNDS, RaceMetrics, Races, RequestMetrics, exposition
+from api.http.request_metrics import BOUNDS, RequestMetrics
+from infra.eventsourcing.commands.metrics import RaceMetrics, Races
+from infra.observability.health import Component, Page, health, health_app, live, ready
+from infra.observability.metrics import exposition
 
 pytestmark = pytest.mark.anyio
 

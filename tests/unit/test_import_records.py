@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.imports.records import BROKEN_QUOTES, LONGEST_RECORD, TOO_LONG, Record, Splitter
+from workers.imports.record_splitter import BROKEN_QUOTES, LONGEST_RECORD, TOO_LONG, Record, Splitter
 
 
 def split(

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.errors import InvalidValue, Refusal
 from domain.inventory import (
     INVENTORY,
     MOST_IN_STOCK,
@@ -26,6 +25,7 @@ from domain.inventory import (
     StockSold,
     StockWithdrawn,
 )
+from domain.kernel.refusals import InvalidValue, Refusal
 from tests.builders import ORDER_ID, OTHER_PRODUCT_ID, PRODUCT_ID, reserve_stock, stock_received
 from tests.spec import Spec
 

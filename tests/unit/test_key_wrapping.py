@@ -6,8 +6,8 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from infra.errors import CannotUnwrap, NoEncryptionKey
-from infra.key_wrapping import NONCE_BYTES, KeyWrapping
-from infra.keys import generate, unwrapped, wrapped
+from infra.identity.key_wrapping import NONCE_BYTES, KeyWrapping
+from infra.identity.signing_keys import generate, unwrapped, wrapped
 from infra.settings import Settings
 
 OLD, NEW = (b64encode(bytes([number]) * 32).decode() for number in (1, 2))
@@ -68,6 +68,7 @@ ID = GOOD.split(".")[1]
         ("-----BEGIN PRIVATE KEY-----", PLACE, "a form that this release does not know"),
         ("", PLACE, "a form that this release does not know"),
     ],
+    ids=range(12),
 )
 def test_what_is_not_in_its_place_or_not_whole_opens_nowhere(text: str, place: str, why: str) -> None:
     with pytest.raises(CannotUnwrap, match=why) as refused:

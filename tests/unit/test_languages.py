@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as some
 from pydantic import ValidationError
 
-from api.languages import LONGEST, MOST, spoken
+from api.http.accept_language import LONGEST, MOST, spoken
 from domain.money import MINOR_DIGITS, Money
-from infra.languages import FALLBACK, LANGUAGES, first_of
+from infra.locales import FALLBACK, LANGUAGES, first_of
 from infra.settings import Settings
 
 EN, DE = LANGUAGES["en"], LANGUAGES["de"]

@@ -8,16 +8,16 @@ from uuid import uuid4
 import httpx2
 import pytest
 
-from api.answers import Answer
-from api.context import Principal
 from api.errors import Problem
-from api.limits import CLASSES, class_of, route_key
-from api.limits.here import CountedHere, subject_of
-from api.limits.subjects import email_in_json, name_in_form
-from api.limits.told import Told
+from api.http.principal import Principal
+from api.http.response import Answer
 from api.main import create_app
-from infra.meters import Meter
-from infra.rates import Rate, Standing
+from api.rate_limits import CLASSES, class_of, route_key
+from api.rate_limits.headers import Told
+from api.rate_limits.identifiers import email_in_json, name_in_form
+from api.rate_limits.local_policy import CountedHere, subject_of
+from infra.rate_limits.gcra import Rate, Standing
+from infra.rate_limits.local_limiter import Meter
 from infra.settings import Settings
 from tests.sample_edge import Reply, SampleEdge, assert_problem, sample_edge
 from tests.sample_routes import ORDER_ID

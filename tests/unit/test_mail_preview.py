@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cli.main import build
-from infra.languages import LANGUAGES
-from workers.wording import KINDS
+from infra.locales import LANGUAGES
+from workers.mail.template_library import KINDS
 
 
 def weir(*arguments: str, **environment: str) -> Result:

@@ -14,13 +14,13 @@ from hypothesis import example, given
 from hypothesis import strategies as some
 from jinja2 import UndefinedError
 
-from infra.links import Purpose, lives_of
-from infra.mail_ledger import Claimed
+from infra.identity.one_time_links import Purpose, lives_of
+from infra.mail.outbox import Claimed
 from infra.settings import Settings
 from tests.unit.test_reactions import CANCELLED, CHANGED, LATE, PAID, PLACED, REGISTERED, RESET_ASKED, SHIPPED
-from workers.letters import compose, domain_of, header_line, text_line, wire_address
-from workers.links import linked
-from workers.reactions import react
+from workers.mail.links import linked
+from workers.mail.message import compose, domain_of, header_line, text_line, wire_address
+from workers.mail.reactions import react
 
 SENDER = "Weir <shop@weir.example>"
 CONFIRMATION, NOTICE, VERIFY, RESET, TOLD, RECEIVED, CANCELLATION, GOES_BACK = (

@@ -16,17 +16,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 from jinja2 import DictLoader, TemplateNotFound
 
-import workers
-from infra.languages import FALLBACK, LANGUAGES
-from infra.links import lives_of
-from infra.mail_ledger import Claimed
+import workers.mail
+from infra.identity.one_time_links import lives_of
+from infra.locales import FALLBACK, LANGUAGES
+from infra.mail.outbox import Claimed
 from infra.settings import Settings
-from workers.letters import compose
-from workers.samples import samples
-from workers.style import Unstylable, inlined
-from workers.wording import KINDS, Library, wording
+from workers.mail.inline_css import Unstylable, inlined
+from workers.mail.message import compose
+from workers.mail.samples import samples
+from workers.mail.template_library import KINDS, Library, wording
 
-TEMPLATES = Path(workers.__file__).parent / "templates"
+TEMPLATES = Path(workers.mail.__file__).parent / "templates"
 SENDER = "Tea & Co <shop@weir.example>"
 SAMPLES: Mapping[str, Claimed] = MappingProxyType(samples("https://shop.example", lives_of(Settings())))
 EVERY = [(kind, code) for kind in KINDS for code in LANGUAGES]

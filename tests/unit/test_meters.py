@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.meters import Meter, Settlement
-from infra.rates import Rate, Spending
+from infra.rate_limits.gcra import Rate, Spending
+from infra.rate_limits.local_limiter import Meter, Settlement
 
 pytestmark = pytest.mark.anyio
 

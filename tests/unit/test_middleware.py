@@ -6,11 +6,11 @@ from collections.abc import Mapping
 import pytest
 from starlette.types import Scope
 
-from api.answers import Answer
 from api.errors import Problem
-from api.middleware import request_ids
-from api.routing import UNMATCHED
-from domain.errors import AlreadyTaken
+from api.http.edge import request_ids
+from api.http.response import Answer
+from api.http.route_table import UNMATCHED
+from domain.kernel.refusals import AlreadyTaken
 from infra.errors import OutcomeUnknown
 from tests.sample_edge import SampleEdge, assert_problem, sample_edge
 from tests.sample_routes import ORDER_ID

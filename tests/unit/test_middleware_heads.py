@@ -6,8 +6,9 @@ from uuid import UUID
 
 import pytest
 
-from api.context import EXCHANGE, LONGEST_WAIT, Exchange, Principal, context_of, identify
-from api.middleware import LONGEST_HEADERS, request_ids
+from api.http.edge import LONGEST_HEADERS, request_ids
+from api.http.principal import Principal
+from api.http.request_context import EXCHANGE, LONGEST_WAIT, Exchange, context_of, identify
 from tests.sample_edge import SampleEdge, assert_problem, sample_edge
 from tests.sample_routes import ORDER_ID
 

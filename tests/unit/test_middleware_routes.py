@@ -6,11 +6,11 @@ import pytest
 from fastapi import BackgroundTasks, Depends, FastAPI
 from starlette.requests import Request
 
-from api.answers import Answer
-from api.context import EXCHANGE, Exchange
-from api.endpoint import router, targets
-from api.guard import NOTHING
-from api.routing import UNMATCHED, Table, Target
+from api.http.body_reader import NOTHING
+from api.http.fast_route import router, targets
+from api.http.request_context import EXCHANGE, Exchange
+from api.http.response import Answer
+from api.http.route_table import UNMATCHED, Table, Target
 from api.schemas import Body
 from tests.sample_edge import SampleEdge, sample_edge
 
@@ -131,7 +131,7 @@ def test_what_a_plan_cannot_do_is_refused_when_the_application_is_built(endpoint
 
 
 def test_a_route_that_the_edge_cannot_serve_is_refused_too() -> None:
-    with pytest.raises(TypeError, match=r"api\.endpoint\.router"):
+    with pytest.raises(TypeError, match=r"api\.http\.fast_route\.router"):
         dict(targets(FastAPI()))
 
 

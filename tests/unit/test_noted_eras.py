@@ -2,7 +2,7 @@
 
 from uuid import uuid4
 
-from infra.leases import Place
+from infra.eventsourcing.leases import Place
 from projections.runtime.consumer import Lease, Step, fence
 
 

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from domain.errors import DoesNotExist
-from domain.messages import Event, Recorded
-from domain.order_time import (
+from domain.kernel.messages import Event, Recorded
+from domain.kernel.refusals import DoesNotExist
+from domain.orders import ExpireOrder, OrderEvent, OrderOverpaid, OrderPaymentFailed, OrderStatus
+from domain.orders.payment_deadline import (
     ORDER_TIME,
     REMIND_AT_LEAST,
     REMIND_AT_MOST_BEFORE,
@@ -22,9 +23,8 @@ from domain.order_time import (
     ring,
     timers,
 )
-from domain.orders import ExpireOrder, OrderEvent, OrderOverpaid, OrderPaymentFailed, OrderStatus
 from domain.registry import NAMES
-from infra.codec import dumps
+from infra.eventsourcing.codec import dumps
 from infra.timers import Held
 from tests.builders import (
     ACCOUNT_ID,

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.decider import Claim
-from domain.errors import AlreadyExists, DoesNotExist, InvalidValue, Refusal
+from domain.kernel.decider import Claim
+from domain.kernel.refusals import AlreadyExists, DoesNotExist, InvalidValue, Refusal
 from domain.money import InvalidAmount, Money
 from domain.orders import (
     MOST_LINES,

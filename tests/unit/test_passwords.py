@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from domain.errors import InvalidValue
+from domain.kernel.refusals import InvalidValue
 from infra.errors import Unavailable
-from infra.passwords import SHORTEST, Cost, Passwords, _common, accepted
+from infra.identity.passwords import SHORTEST, Cost, Passwords, _common, accepted
 
 pytestmark = pytest.mark.anyio
 

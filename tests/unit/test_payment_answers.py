@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as some
 from pydantic import ValidationError
 
-from infra.payment_http import LONGEST_RETRY_AFTER, judge, retry_after
-from infra.payment_provider import Deferred, Refund, Refused, Returned
+from infra.payments.http_provider import LONGEST_RETRY_AFTER, judge, retry_after
+from infra.payments.provider import Deferred, Refund, Refused, Returned
 from infra.settings import Settings
 from tests.builders import euros
 

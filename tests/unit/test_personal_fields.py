@@ -13,12 +13,12 @@ MODULES = [
     "domain.accounts.messages",
     "domain.accounts.state",
     "domain.orders.messages",
-    "domain.orders.rules",
+    "domain.orders.decider",
     "projections.account_card",
     "projections.order_summary",
-    "workers.follow_up",
-    "infra.mail_ledger",
-    "infra.mailer",
+    "workers.mail.due_mails",
+    "infra.mail.outbox",
+    "infra.mail.mailer",
 ]
 PERSONAL = {
     *("email", "email_key", "username", "username_key", "full_name", "bio"),

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.errors import Problem
-from api.pictures import LONGEST_SIDE, picture_of
+from api.image_validation import LONGEST_SIDE, picture_of
 from tests.pictures import (
     END,
     KINDS,

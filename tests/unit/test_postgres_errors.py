@@ -7,9 +7,9 @@ import asyncpg
 import pytest
 
 from api.errors import problem_of
-from infra.database import told
 from infra.errors import OutcomeUnknown, Unavailable
-from infra.postgres_errors import CLASSES, ENDED, LOST, REFUSED, STATES, Failure, classify, refuses_values, storable
+from infra.postgres.errors import CLASSES, ENDED, LOST, REFUSED, STATES, Failure, classify, refuses_values, storable
+from infra.postgres.pool import told
 
 STATED = {
     kind.sqlstate: kind

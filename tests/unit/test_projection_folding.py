@@ -6,10 +6,10 @@ from uuid import UUID
 
 import pytest
 
-from domain.messages import Event, Recorded
+from domain.kernel.messages import Event, Recorded
 from domain.orders import OrderPlaced
-from infra.codec import UnknownEventType
-from infra.log import Entry
+from infra.eventsourcing.codec import UnknownEventType
+from infra.eventsourcing.event_log import Entry
 from projections.declaration import Projection, amend
 from projections.order_summary import ORDER_SUMMARY, OrderSummary
 from projections.product_card import PRODUCT_CARD

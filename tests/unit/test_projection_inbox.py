@@ -7,7 +7,7 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.log import Entry
+from infra.eventsourcing.event_log import Entry
 from projections.runtime.inbox import Inbox
 
 STREAM = UUID(int=7)

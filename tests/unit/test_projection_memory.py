@@ -1,6 +1,6 @@
 """What is remembered of rows is bounded in bytes, and of no use to another owner."""
 
-from infra.leases import Place
+from infra.eventsourcing.leases import Place
 from projections.runtime.consumer import Lease
 from projections.runtime.folding import Kept
 from projections.runtime.keeping import PER_BYTE, PER_ROW, Memory

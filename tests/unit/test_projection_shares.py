@@ -7,7 +7,7 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.leases import WHOLE, Claim, Place, Standing, plan
+from infra.eventsourcing.leases import WHOLE, Claim, Place, Standing, plan
 
 ADA, BOB, EVE = UUID(int=1), UUID(int=2), UUID(int=3)
 Owners = dict[Place, UUID | None]

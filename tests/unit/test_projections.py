@@ -26,7 +26,7 @@ from domain.inventory import (
     StockSold,
     StockWithdrawn,
 )
-from domain.messages import Event, Recorded
+from domain.kernel.messages import Event, Recorded
 from domain.money import Money
 from domain.orders import (
     Address,
@@ -45,13 +45,13 @@ from domain.orders import (
 )
 from domain.registry import EVENTS, NAMES
 from projections.account_card import ACCOUNT_CARD
-from projections.all import PROJECTIONS
 from projections.daily_revenue import DAILY_REVENUE
 from projections.declaration import Projection, RowMissing
 from projections.order_summary import ORDER_SUMMARY
-from projections.places import REMEMBERED
 from projections.product_card import PRODUCT_CARD, image_file
+from projections.registry import PROJECTIONS
 from projections.shop_counts import SHOP_COUNTS
+from projections.sort_history import REMEMBERED
 
 ORDER = UUID("01939d9e-0000-7000-8000-000000000001")
 CUSTOMER = UUID("01939d9e-0000-7000-8000-000000000002")

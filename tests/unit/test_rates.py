@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from infra.rates import Rate, Standing
+from infra.rate_limits.gcra import Rate, Standing
 from infra.settings import Settings
 
 

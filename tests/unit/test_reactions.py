@@ -26,10 +26,10 @@ from domain.orders import (
 )
 from domain.registry import NAMES
 from tests.builders import account_registered
-from workers.links import LINKED
+from workers.mail.links import LINKED
+from workers.mail.reactions import REACTIONS, MailDue, react
+from workers.mail.template_library import KINDS
 from workers.notes import REMINDER
-from workers.reactions import REACTIONS, MailDue, react
-from workers.wording import KINDS
 
 ORDER = UUID("01890000-0000-7000-8000-0000000000aa")
 CUSTOMER = UUID("01890000-0000-7000-8000-0000000000bb")

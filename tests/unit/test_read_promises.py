@@ -6,11 +6,11 @@ from typing import cast
 import pytest
 
 from api.queries.dashboard import MODELS
-from api.queries.pages import Pages
-from infra.cache import Reads
-from infra.consistency import Needs
-from infra.database import Database
+from api.queries.listing import Pages
 from infra.errors import NotYetVisible
+from infra.eventsourcing.consistency_token import Needs
+from infra.eventsourcing.read_cache import Reads
+from infra.postgres.pool import Database
 
 pytestmark = pytest.mark.anyio
 

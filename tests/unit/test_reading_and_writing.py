@@ -2,7 +2,7 @@
 
 import pytest
 
-from infra.postgres_reader import only_read
+from infra.postgres.reader import only_read
 from tests.database_calls import READING, WRITING, Call, calls
 
 SENT = [call for call in calls() if call.method in READING]
@@ -14,10 +14,12 @@ def test_what_is_fetched_only_reads(call: Call) -> None:
 
 
 def test_the_calls_of_the_sources_are_found() -> None:
-    assert {"infra.credentials.find", "infra.links.Links.find", "infra.sessions.Sessions.is_live"} <= {
-        call.function for call in SENT
-    }
-    assert {call.method for call in calls() if call.function == "infra.sessions.Sessions.begin"} <= WRITING
+    assert {
+        "infra.identity.credentials.find",
+        "infra.identity.one_time_links.Links.find",
+        "infra.identity.sessions.Sessions.is_live",
+    } <= {call.function for call in SENT}
+    assert {call.method for call in calls() if call.function == "infra.identity.sessions.Sessions.begin"} <= WRITING
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ import orjson
 import pytest
 
 from domain.accounts import AccountErased, AccountProfileChanged
-from domain.messages import Event, Recorded
+from domain.kernel.messages import Event, Recorded
 from domain.registry import NAMES
-from infra.codec import Encoded, UnknownEventType, decode, encode
+from infra.eventsourcing.codec import Encoded, UnknownEventType, decode, encode
 from projections.account_card import ACCOUNT_CARD
 from projections.declaration import Projection, RowMissing
 from projections.folds import Folds

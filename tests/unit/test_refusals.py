@@ -6,7 +6,7 @@ from inspect import getdoc
 from pkgutil import walk_packages
 
 import domain
-from domain.errors import Refusal
+from domain.kernel.refusals import Refusal
 
 CODES = {
     "already-exists",

@@ -16,12 +16,12 @@ import pytest
 import domain
 from domain.accounts import ACCOUNTS
 from domain.catalogue import PRODUCTS
-from domain.decider import Decider
 from domain.inventory import INVENTORY
-from domain.messages import Event
+from domain.kernel.decider import Decider
+from domain.kernel.messages import Event
 from domain.orders import ORDERS
 from domain.registry import EVENTS, NAMES
-from infra.codec import decode, encode
+from infra.eventsourcing.codec import decode, encode
 from tests.golden.expected import EXPECTED, SHORTER
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "events"

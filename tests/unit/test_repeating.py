@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from infra.concurrency.periodic import repeating
 from infra.errors import Unavailable
-from infra.repeating import repeating
 from tests.write_side import eventually
 
 pytestmark = pytest.mark.anyio

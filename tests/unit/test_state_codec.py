@@ -13,11 +13,11 @@ from hypothesis import given, settings
 
 from domain.accounts import ACCOUNTS, Account
 from domain.catalogue import PRODUCTS, Product
-from domain.decider import Decider
 from domain.inventory import INVENTORY, Stock
+from domain.kernel.decider import Decider
 from domain.money import Money
 from domain.orders import ORDERS, Order
-from infra.state_codec import MalformedState, decode_state, encode_state
+from infra.eventsourcing.state_codec import MalformedState, decode_state, encode_state
 from tests.any_value import any_of, exactly
 from tests.builders import ORDER_ID, order_cancelled, order_paid, order_placed
 

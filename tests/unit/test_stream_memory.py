@@ -2,7 +2,7 @@
 
 import pytest
 
-from infra.stream_memory import LEAST, Memory, Window, memory_of
+from infra.redis.stream_memory import LEAST, Memory, Window, memory_of
 
 MB = 2**20
 

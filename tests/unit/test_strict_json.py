@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.strict_json import MalformedJson, check_json
+from infra.schemas.strict_json import MalformedJson, check_json
 
 NESTED = "[" * 32 + "]" * 32
 

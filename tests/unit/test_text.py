@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from domain.errors import InvalidValue
+from domain.kernel.refusals import InvalidValue
 from domain.values import line, text
 
 ALL = [chr(point) for point in range(0x3000)] + ["\ud800", "\udfff", "\ufeff", "\U000e0001", "\U0010ffff"]

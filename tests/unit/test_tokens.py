@@ -13,9 +13,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from infra.current_log import CurrentLog
-from infra.keys import KeyRing, SigningKey, generate, key_ring, thumbprint
-from infra.tokens import AUDIENCE, REMEMBERED, InvalidToken, Issued, Tokens
+from infra.eventsourcing.current_log import CurrentLog
+from infra.identity.access_tokens import AUDIENCE, REMEMBERED, InvalidToken, Issued, Tokens
+from infra.identity.signing_keys import KeyRing, SigningKey, generate, key_ring, thumbprint
 from tests.current_log import LOG
 
 pytestmark = pytest.mark.anyio

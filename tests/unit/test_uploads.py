@@ -8,13 +8,13 @@ import pytest
 from fastapi import Request
 from starlette.types import Message, Receive
 
-from api.compression import Compressor
-from api.context import Exchange
 from api.errors import Problem
-from api.guard import ClientGone
-from api.reply import Reply
-from api.rules import Rules
-from api.uploads import Uploads
+from api.http.body_reader import ClientGone
+from api.http.compression import Compressor
+from api.http.request_context import Exchange
+from api.http.response_writer import Reply
+from api.http.security_headers import Rules
+from api.http.upload_slots import Uploads
 from infra.errors import TooBusy
 
 pytestmark = pytest.mark.anyio

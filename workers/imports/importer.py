@@ -9,17 +9,17 @@ from typing import Any, Final
 import structlog
 
 from infra import imports
-from infra.command_handler import CommandHandler
-from infra.database import Database
-from infra.endings import carried_through
+from infra.concurrency.cancellation import carried_through
+from infra.concurrency.periodic import repeating
 from infra.errors import AWAY
+from infra.eventsourcing.commands.handler import CommandHandler
 from infra.imports import Claimed
-from infra.repeating import repeating
+from infra.observability.logging import REQUEST_ID
+from infra.postgres.pool import Database
 from infra.storage import Storage
-from infra.telemetry import REQUEST_ID
-from workers.imports.carrying import NOT_THE_ROWS_FAULT
-from workers.imports.rows import BadFile, Fault
-from workers.imports.turn import ImportMetrics, LostIt, Stopped, Turn
+from workers.imports.batch_run import ImportMetrics, LostIt, Stopped, Turn
+from workers.imports.executor import NOT_THE_ROWS_FAULT
+from workers.imports.row_parser import BadFile, Fault
 
 TURN_SECONDS: Final = 5.0
 """Then somebody else's import may have its turn, or the process its drain."""

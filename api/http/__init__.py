@@ -1,0 +1,1 @@
+"""The HTTP framework: what every request passes on its way to a route and back. It knows no route of the shop."""

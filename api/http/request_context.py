@@ -1,0 +1,221 @@
+"""What the edge knows about one request: its id, its conditions, and who asks."""
+
+import hashlib
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Protocol
+
+from starlette.types import Scope
+
+from api.errors import Problem
+from api.http.principal import Principal
+
+EXCHANGE: Final = "weir.exchange"
+DEFAULT_WAIT: Final = 2.0
+LONGEST_WAIT: Final = 10.0
+
+GZIP_MARK: Final = b'-gz"'
+"""How the tag of a compressed document ends: it is not, byte for byte, the document itself (RFC 9110, 8.8.3)."""
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+_KEY = re.compile(rb"[\x21-\x7e]{1,255}")
+_TOKEN = re.compile(rb"[\x21-\x7e]{1,1024}")
+_ETAG = re.compile(rb'"([1-9][0-9]{0,17})(?:-[0-9]{1,18})?(?:-gz)?"')
+_ETAGS = re.compile(rb"%b(?:[ \t]*,[ \t]*%b){0,19}" % (_ETAG.pattern, _ETAG.pattern))
+_TRACEPARENT = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_WAIT = re.compile(rb"(?:^|[,;\s])wait\s*=\s*\"?([0-9]{1,6})")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestContext:
+    """One request's conditions. ``wait`` is in seconds."""
+
+    request_id: str
+    source: str
+    traceparent: str | None
+    idempotency_key: str | None
+    if_match: Sequence[int] | None
+    if_none_match: str | None
+    consistency_token: str | None
+    wait: float
+    principal: Principal | None = None
+
+
+class Visit(Protocol):
+    """One request as its route's limit counts it. What exceeds the limit is refused as ``too-many-requests``."""
+
+    def begin(self) -> None:
+        """Called first, before anything is answered. Must not wait."""
+
+    def identified(self, principal: Principal) -> None:
+        """It has turned out who asks."""
+
+    async def admit(self, body: bytes) -> None:
+        """Called once, before the endpoint. May wait for what all processes count together."""
+
+    async def writes_to(self, address: str) -> None:
+        """It has turned out to whom the request makes the shop write. May wait as ``admit`` does."""
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """The RateLimit fields."""
+
+    def leave(self, exchange: "Exchange") -> None:
+        """The request is answered: its status and code are known."""
+
+
+Recall = Callable[[Any], Awaitable[Any]]
+"""Answers a request in the place of its endpoint: whoever sent it may be told again what it came to, and no more."""
+
+
+class Exchange:
+    """The edge's own notes on a request in flight; ``headers`` holds each header once."""
+
+    __slots__ = (
+        "body",
+        "code",
+        "committed",
+        "context",
+        "headers",
+        "marked",
+        "principal",
+        "read",
+        "recall",
+        "request_id",
+        "stand_in",
+        "status",
+        "visit",
+    )
+
+    def __init__(self, headers: dict[bytes, bytes], next_id: Callable[[], str]) -> None:
+        given = headers.get(b"x-request-id")
+        taken = given is not None and _REQUEST_ID.fullmatch(given) is not None
+        self.request_id = given.decode("ascii") if given and taken else next_id()
+        self.headers = headers
+        self.body = b""
+        self.stand_in: bytes | None = None
+        self.recall: Recall | None = None
+        self.read = False
+        self.status = 0
+        self.code: str | None = None
+        self.context: RequestContext | None = None
+        self.principal: Principal | None = None
+        self.visit: Visit | None = None
+        self.marked = False
+        self.committed = False
+        """See :func:`note_commit`."""
+
+    def was_read(self) -> None:
+        """Nothing of the body is left on the line."""
+        self.read = True
+
+    def unmark(self) -> None:
+        """Take the mark of compression from the tags that the client has, for whoever compares them."""
+        tags = self.headers[b"if-none-match"]
+        self.headers[b"if-none-match"] = plain = tags.replace(GZIP_MARK, b'"')
+        self.marked = plain != tags
+
+    def notes(self) -> dict[str, Any] | None:
+        """What the request's log line should tell beyond the usual."""
+        if self.code is None and self.principal is None:
+            return None
+        return {"code": self.code, "principal": self.principal and self.principal.id}
+
+
+def context_of(scope: Scope) -> RequestContext:
+    """The request's context, read from its headers when first asked for.
+
+    Raises :class:`~api.errors.Problem` ``malformed-header`` for a header that does not keep its form.
+    """
+    exchange: Exchange = scope[EXCHANGE]
+    if exchange.context is None:
+        exchange.context = _read_context(scope, exchange)
+    return exchange.context
+
+
+def note_commit(scope: Scope) -> None:
+    """Something of the request is stored for good: :func:`api.errors.problem_of` says how a later failure is told."""
+    exchange: Exchange = scope[EXCHANGE]
+    exchange.committed = True
+
+
+def stands_for(scope: Scope, part: bytes) -> None:
+    """A part of what the request says, where its body as it came is not what an idempotency key can stand for: the
+    digest of a body that the endpoint has read by itself; a body without its secrets, and what these have opened."""
+    exchange: Exchange = scope[EXCHANGE]
+    exchange.stand_in = (exchange.stand_in or b"") + part
+
+
+def digest_of(scope: Scope) -> bytes:
+    """Tells two requests under one key apart. A raw path has no space in it, nor a query a line end.
+
+    It is never stored as it is, or whoever had it could try what they guess (:class:`api.commands.dispatcher.Sender`).
+    """
+    exchange: Exchange = scope[EXCHANGE]
+    path = scope.get("raw_path") or scope["path"].encode("utf-8", "surrogatepass")
+    head = b"%b %b?%b\n" % (scope["method"].encode("ascii"), path, scope["query_string"])
+    return hashlib.sha256(head + (exchange.body if exchange.stand_in is None else exchange.stand_in)).digest()
+
+
+def identify(scope: Scope, principal: Principal) -> None:
+    """Note who asks. Everything that takes the context later sees it.
+
+    Raises :class:`~api.errors.Problem` ``too-many-requests`` if they ask too much.
+    """
+    exchange: Exchange = scope[EXCHANGE]
+    exchange.principal = principal
+    if exchange.visit is not None:
+        exchange.visit.identified(principal)
+    if exchange.context is not None:
+        exchange.context = replace(exchange.context, principal=principal)
+
+
+def _read_context(scope: Scope, exchange: Exchange) -> RequestContext:
+    """Most requests lack most of these headers, hence the checks before the calls."""
+    get = exchange.headers.get
+    key, token = get(b"idempotency-key"), get(b"consistency-token")
+    tag, none_match = get(b"if-match"), get(b"if-none-match")
+    trace, prefer = get(b"traceparent"), get(b"prefer")
+    client = scope.get("client")
+    return RequestContext(
+        request_id=exchange.request_id,
+        source=client[0] if client else "",
+        traceparent=None if trace is None else _traceparent(trace),
+        idempotency_key=None if key is None else _visible(key, b"idempotency-key", _KEY),
+        if_match=None if tag is None else _versions(tag),
+        if_none_match=None if none_match is None else none_match.decode("latin-1"),
+        consistency_token=None if token is None else _visible(token, b"consistency-token", _TOKEN),
+        wait=DEFAULT_WAIT if prefer is None else _wait(prefer),
+        principal=exchange.principal,
+    )
+
+
+def _visible(value: bytes, name: bytes, form: re.Pattern[bytes]) -> str:
+    if not form.fullmatch(value):
+        raise malformed_header(name)
+    return value.decode("ascii")
+
+
+def malformed_header(name: bytes) -> Problem:
+    """The refusal of a header, by its name; its value is not repeated."""
+    return Problem("malformed-header", f"The {name.decode('ascii').title()} header does not have its proper form.")
+
+
+def _traceparent(value: bytes) -> str | None:
+    """A malformed traceparent is ignored, as W3C Trace Context asks."""
+    return value.decode("ascii") if _TRACEPARENT.fullmatch(value) else None
+
+
+def _versions(value: bytes) -> Sequence[int] | None:
+    """``"<version>"``, or a document's tag, which begins with it, or several; ``*`` asks for no particular one."""
+    if value == b"*":
+        return None
+    if _ETAGS.fullmatch(value) is None:
+        raise malformed_header(b"if-match")
+    return tuple(map(int, _ETAG.findall(value)))
+
+
+def _wait(value: bytes) -> float:
+    """``Prefer: wait=<seconds>`` (RFC 7240); what cannot be read is no preference."""
+    match = _WAIT.search(value)
+    return DEFAULT_WAIT if match is None else min(float(match[1]), LONGEST_WAIT)

@@ -1,0 +1,73 @@
+"""The way back to the client: every answer is dressed, compressed where that pays, and sent within bounds."""
+
+import asyncio
+from typing import Final
+
+from starlette.types import Message, Send
+
+from api.http.body_reader import ClientGone
+from api.http.compression import SMALLEST, Compressor, is_worth_it, wants_gzip, with_mark
+from api.http.request_context import Exchange
+from api.http.response import Answer, Headers
+from api.http.security_headers import Rules
+
+SEND_SECONDS: Final = 30.0
+"""How long a client may take to make room for the next part of a streamed answer."""
+
+
+class Reply:
+    """The way back to the client; knows what has been said. Usable as ``send`` by a streaming response."""
+
+    __slots__ = ("_compressor", "_exchange", "_method", "_rules", "_send", "_send_seconds", "status")
+
+    def __init__(
+        self,
+        send: Send,
+        exchange: Exchange,
+        method: str,
+        rules: Rules,
+        compressor: Compressor,
+        *,
+        send_seconds: float = SEND_SECONDS,
+    ) -> None:
+        self._send = send
+        self._send_seconds = send_seconds
+        self._exchange = exchange
+        self._method = method
+        self._rules = rules
+        self._compressor = compressor
+        self.status = 0
+
+    async def give(self, answer: Answer, *, shared: bool = False) -> None:
+        """Send a whole answer. One that is ``shared`` is given more than once."""
+        if len(answer.body) >= SMALLEST and self._may_be_compressed(answer):
+            answer = await self._compressor.compressed(answer, shared=shared)
+        self.status, headers, body = answer
+        if self.status == 304 and self._exchange.marked:
+            headers = with_mark(headers)
+        headers = self._dressed(headers)
+        if self.status not in (204, 304):
+            headers.append((b"content-length", b"%d" % len(body)))
+        await self._send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": body})
+
+    def _may_be_compressed(self, answer: Answer) -> bool:
+        return self._method in ("GET", "HEAD") and wants_gzip(self._exchange.headers) and is_worth_it(answer)
+
+    def _dressed(self, headers: Headers) -> Headers:
+        exchange = self._exchange
+        headers = self._rules.dressed(headers, self._method, exchange.headers)
+        if exchange.visit is not None:
+            headers += exchange.visit.headers()
+        headers.append((b"x-request-id", exchange.request_id.encode("ascii")))
+        return headers
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message = {**message, "headers": self._dressed(message["headers"])}
+        try:
+            async with asyncio.timeout(self._send_seconds):
+                await self._send(message)
+        except TimeoutError:
+            raise ClientGone from None

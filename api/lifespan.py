@@ -1,0 +1,158 @@
+"""What the API process opens when it starts, and closes in reverse order when it ends."""
+
+import asyncio
+from collections.abc import Awaitable, Mapping
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Any, Final, cast
+from uuid import UUID
+
+from prometheus_client import CollectorRegistry
+from redis.asyncio import Redis
+
+from api.bootstrap import ensure_admin
+from api.dependencies import Opened
+from api.health import Components
+from api.http.upload_slots import Uploads
+from api.import_uploads import Intake
+from api.queries.read_models import open_reads
+from api.rate_limits import open_gates
+from api.scopes import scopes_of
+from domain.accounts import ACCOUNTS
+from infra.concurrency.background_tasks import Background
+from infra.concurrency.cancellation import end
+from infra.concurrency.periodic import repeating
+from infra.eventsourcing.commands.factory import open_write_side
+from infra.eventsourcing.commands.handler import CommandHandler
+from infra.eventsourcing.current_log import CurrentLog
+from infra.eventsourcing.event_log import Log
+from infra.eventsourcing.read_cache.invalidations import Channel
+from infra.eventsourcing.startup import known_log
+from infra.identity import ended_long_ago
+from infra.identity.access_tokens import Tokens
+from infra.identity.api_keys import ApiKeys
+from infra.identity.key_wrapping import KeyWrapping
+from infra.identity.one_time_links import Links
+from infra.identity.passwords import Passwords
+from infra.identity.revocations import Revocations
+from infra.identity.server_secret import ServerSecret
+from infra.identity.sessions import Sessions
+from infra.identity.signing_keys import Keys as SigningKeys
+from infra.identity.stored_secrets import erase_clear
+from infra.observability.health import Component
+from infra.postgres.clock import PostgresClock
+from infra.postgres.pool import Database
+from infra.redis.client import open_redis
+from infra.redis.keyspace import Keys
+from infra.redis.resilient_connection import kept
+from infra.settings import Settings
+from infra.storage import Storage, open_storage
+from infra.storage.product_images import ImageFiles
+
+ERASE_SECONDS: Final = 60.0
+"""How often it is looked for secrets that lie in clear for a release that can be running no more."""
+
+
+async def open_servers(stack: AsyncExitStack, settings: Settings, registry: CollectorRegistry) -> Opened:
+    """Everything that endpoints ask for with ``opened(kind)``."""
+    wrapping = KeyWrapping(settings.encryption_keys)
+    database = Database(settings)
+    stack.push_async_callback(database.close)
+    log = await known_log(database)
+    current = CurrentLog.behind(database, log)
+    redis = open_redis(settings.redis_url)
+    stack.push_async_callback(redis.aclose)
+    revocations = Revocations(database, current)
+    handler = open_write_side(stack, settings, database, log, registry, on_ended=revocations.stored)
+    storage = open_storage(settings)
+    background = Background()
+    stack.push_async_callback(background.close)
+    secret = ServerSecret(database, wrapping)
+    await secret.load()
+    await erase_clear(database)
+    await stack.enter_async_context(repeating("erase secrets in clear", partial(erase_clear, database), ERASE_SECONDS))
+    proofs = await _proofs(stack, settings, database, wrapping, current, handler, revocations)
+    passwords = Passwords()
+    await ensure_admin(settings, database, handler, passwords)
+    reads = await open_reads(stack, settings, registry, database, current)
+    return Opened(
+        resources={
+            Components: Components(_components(database, redis, storage, proofs[SigningKeys])),
+            Database: database,
+            Log: log,
+            CurrentLog: current,
+            PostgresClock: PostgresClock(database),
+            CommandHandler: handler,
+            Passwords: passwords,
+            ServerSecret: secret,
+            Sessions: Sessions(database, secret),
+            Links: Links(database, secret),
+            Background: background,
+            Intake: Intake(database, storage),
+            ImageFiles: ImageFiles(database, storage),
+            Uploads: Uploads(),
+            **proofs,
+            **reads.resources,
+        },
+        hot=reads.hot,
+        gates=await open_gates(stack, settings, Keys.of(log.log_id), secret),
+    )
+
+
+async def _proofs(
+    stack: AsyncExitStack,
+    settings: Settings,
+    database: Database,
+    wrapping: KeyWrapping,
+    current: CurrentLog,
+    handler: CommandHandler,
+    revocations: Revocations,
+) -> Mapping[type, Any]:
+    """What tells who asks: tokens and the keys that sign them, API keys, and what has ended before its time."""
+    signing_keys = SigningKeys(database, wrapping)
+    api_keys = ApiKeys(database, partial(_allowed, database, handler))
+    stack.push_async_callback(api_keys.close)
+    await revocations.look()
+    await stack.enter_async_context(revocations.following())
+    news = Channel(settings.redis_url, Keys.of(current.log.log_id).access, revocations)
+    stack.push_async_callback(end, asyncio.create_task(kept(news.keep)))
+    await stack.enter_async_context(signing_keys.following())
+    return {
+        SigningKeys: signing_keys,
+        Tokens: Tokens(signing_keys, current, issuer=settings.token_issuer, seconds=settings.access_token_seconds),
+        Revocations: revocations,
+        ApiKeys: api_keys,
+    }
+
+
+async def _allowed(
+    database: Database, handler: CommandHandler, account_id: UUID, key_id: UUID
+) -> tuple[frozenset[str], int] | None:
+    """What an account may do now, through an API key of its own. The log tells of a key's end before its row does."""
+    account, _ = await handler.now(ACCOUNTS, account_id)
+    if account is None or not account.active or account.endings.of(key_id):
+        return None
+    if await ended_long_ago.key_revoked(database, account, key_id):
+        return None
+    return scopes_of(account.roles), account.version
+
+
+def _components(database: Database, redis: Redis, storage: Storage, signing_keys: SigningKeys) -> tuple[Component, ...]:
+    async def postgres() -> None:
+        await database.check()
+
+    async def valkey() -> None:
+        await cast(Awaitable[bool], redis.ping())
+
+    async def keys() -> None:
+        await signing_keys.signing()
+
+    async def files() -> None:
+        await storage.open("health")
+
+    return (
+        Component(name="postgres", check=postgres),
+        Component(name="signing_keys", check=keys),
+        Component(name="redis", check=valkey, needed=False),
+        Component(name="storage", check=files, needed=False),
+    )

@@ -1,0 +1,83 @@
+"""A document as it is answered: the response made once for all who may see it, or 304 for who has it already."""
+
+from hashlib import blake2b
+from typing import Final, NamedTuple
+from uuid import UUID
+
+import orjson
+from fastapi import Request
+
+from api.http.request_context import EXCHANGE, Exchange, RequestContext, malformed_header
+from api.http.response import JSON, Answer
+from infra.eventsourcing.consistency_token import InvalidToken, Needs, decode
+from infra.eventsourcing.read_cache import Document
+
+PUBLIC: Final = (b"cache-control", b"public, no-cache")
+PRIVATE: Final = (b"cache-control", b"private, no-cache")
+"""Both may be kept and must be asked about again each time, which an ETag makes cheap."""
+
+
+class Presented(NamedTuple):
+    """A document's answers. ``owner`` is whose it is, for documents that are not everybody's."""
+
+    etag: bytes
+    answer: Answer
+    unchanged: Answer
+    owner: UUID | None = None
+
+    def to(self, if_none_match: bytes | None) -> Answer:
+        """The document, or 304 for a client that has it (RFC 9110 section 13.1.2)."""
+        if if_none_match is None or not matches(if_none_match, self.etag):
+            return self.answer
+        return self.unchanged
+
+
+def matches(if_none_match: bytes, etag: bytes) -> bool:
+    """Weak comparison against a list of entity tags, or against ``*``."""
+    if if_none_match in (etag, b"*"):
+        return True
+    return any(tag.strip().removeprefix(b"W/") == etag for tag in if_none_match.split(b","))
+
+
+def presented(document: Document, caching: tuple[bytes, bytes], owner: UUID | None = None) -> Presented:
+    """The answers for a document.
+
+    Its tag begins with the version, which ``If-Match`` understands. That alone would not tell one text from another:
+    the stock of a product changes without a new version, and newer code may write the same version differently.
+    """
+    digest = int.from_bytes(blake2b(document.body, digest_size=7).digest())
+    etag = b'"%d-%d"' % (document.version, digest)
+    headers = [(b"etag", etag), caching]
+    return Presented(etag, Answer(200, [JSON, *headers], document.body), Answer(304, headers), owner)
+
+
+def product(document: Document) -> Presented:
+    """For everybody."""
+    return presented(document, PUBLIC)
+
+
+def order(document: Document) -> Presented:
+    """For its customer, and for staff."""
+    customer = UUID(orjson.loads(document.body)["customer_id"])
+    return presented(document, PRIVATE, customer)
+
+
+def account(document: Document) -> Presented:
+    """For whoever signs in to it, and for admins."""
+    return presented(document, PRIVATE, UUID(orjson.loads(document.body)["id"]))
+
+
+def needs_of(context: RequestContext) -> Needs:
+    """What the request's token asks for. Raises :class:`~api.errors.Problem` ``malformed-header`` for a false one."""
+    if context.consistency_token is None:
+        return {}
+    try:
+        return decode(context.consistency_token)
+    except InvalidToken:
+        raise malformed_header(b"consistency-token") from None
+
+
+def if_none_match(request: Request) -> bytes | None:
+    """The request's condition, if it has one."""
+    exchange: Exchange = request.scope[EXCHANGE]
+    return exchange.headers.get(b"if-none-match")

@@ -1,0 +1,225 @@
+"""An order as its log tells it: what happened to it, and how it stood at any time. Always up to the last commit."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
+from uuid import UUID
+
+import asyncpg
+import orjson
+from fastapi import Depends, Request
+from fastapi import Query as QueryParams
+from pydantic import AwareDatetime, BaseModel, StringConstraints, TypeAdapter, ValidationError
+
+from api.dependencies import opened
+from api.errors import Problem
+from api.http.fast_route import router
+from api.http.principal import Principal
+from api.http.response import Answer
+from api.queries import cursors
+from api.queries.documents import PRIVATE, presented
+from api.queries.listing import Page, PageParams, Pages, page_answer, read_cursor
+from api.security import require
+from domain.kernel.messages import Event, Recorded
+from domain.orders import (
+    OrderCancelled,
+    OrderCompleted,
+    OrderMoneyReturned,
+    OrderOverpaid,
+    OrderPaid,
+    OrderPaymentFailed,
+    OrderPlaced,
+    OrderRefunded,
+    OrderShipped,
+)
+from infra.errors import NotFound, Unavailable
+from infra.eventsourcing.codec import UnknownEventType, dumps
+from infra.eventsourcing.event_log import EVENT, Log, recorded
+from infra.eventsourcing.read_cache import Document
+from infra.schemas.forms import MOMENT, Moment
+from projections.order_summary import ORDER_SUMMARY, OrderSummary
+
+routes = router(tags=["orders"])
+
+MANAGE: Final = "orders:manage"
+CATEGORY: Final = "order"
+PAGE: Final = 500
+LONGEST: Final = 10_000
+"""So many events are folded at most. An order has a dozen, unless its provider sends payment after payment."""
+_NEVER: Final = 2**31 - 1
+
+AsOf = Annotated[str, StringConstraints(max_length=40, pattern=rf"^([1-9][0-9]{{0,8}}|{MOMENT})$")]
+Reader = Annotated[Principal, Depends(require("orders:read"))]
+
+DETAILS: Final[Mapping[type[Event], tuple[str, ...]]] = {
+    OrderPlaced: ("total", "expires_at"),
+    OrderPaid: ("payment_id", "amount"),
+    OrderPaymentFailed: ("payment_id",),
+    OrderOverpaid: ("payment_id", "amount", "was"),
+    OrderShipped: ("carrier", "tracking_no"),
+    OrderCompleted: (),
+    OrderCancelled: ("by", "reason"),
+    OrderRefunded: ("payment_id", "amount", "reason", "was"),
+    OrderMoneyReturned: ("payment_id", "amount", "reference"),
+}
+"""What a history tells of each event, by its fields."""
+
+_MACHINES: Final = frozenset({"payment-provider", "clock"})
+
+
+class Doer(BaseModel):
+    """Who did it. ``account_id`` is told to staff, and to the account itself."""
+
+    kind: Literal["customer", "staff", "payment-provider", "clock", "unknown"]
+    account_id: UUID | None
+
+
+class Happening(BaseModel):
+    """Something that happened to an order. ``details`` depend on the ``type``; more types and fields may come."""
+
+    version: int
+    type: str
+    at: AwareDatetime
+    by: Doer
+    details: dict[str, Any]
+
+
+class HistoryPage(PageParams):
+    """Which part of the history; it begins with the placing."""
+
+
+@routes.get("/v1/orders/{order_id}/history", response_model=Page[Happening])
+async def read_history(
+    request: Request,
+    order_id: UUID,
+    reader: Reader,
+    params: Annotated[HistoryPage, QueryParams()],
+    pages: Annotated[Pages, Depends(opened(Pages))],
+    log: Annotated[Log, Depends(opened(Log))],
+) -> Answer:
+    """What happened to an order, when, and by whom. Another customer's order is not found."""
+    list_id = cursors.list_id(log, "history", {"order_id": order_id})
+    after = read_cursor(list_id, params.cursor, (int,))[0] if params.cursor else 0
+    customer = await _customer(pages, order_id)
+    see(reader, customer)
+    rows = await pages.ask(
+        f"SELECT {EVENT} WHERE stream_id = $1 AND version > $2 ORDER BY version LIMIT $3",
+        order_id,
+        after,
+        params.limit + 1,
+    )
+    shown = rows[: params.limit]
+    cursor = cursors.encode(list_id, [shown[-1]["version"]]) if len(rows) > params.limit else None
+    return page_answer(request, [dumps(_happening(row, customer, reader)) for row in shown], cursor, PRIVATE)
+
+
+def see(reader: Principal, customer: UUID) -> None:
+    """Lets the customer and staff see the order. Raises NotFound for all others."""
+    if customer != reader.id and MANAGE not in reader.scopes:
+        raise NotFound
+
+
+async def order_as_of(
+    pages: Pages, order_id: UUID, as_of: str, reader: Principal, if_none_match: bytes | None
+) -> Answer:
+    """The order's document as it was at a version or a time, folded by the read model's own rules.
+
+    Raises NotFound where there was no such order or version then.
+    """
+    version, until = _moment(as_of)
+    order = await _folded(pages, order_id, version or _NEVER, until)
+    if order is None or (version is not None and order.version != version):
+        raise NotFound
+    see(reader, order.customer_id)
+    document = Document(0, order.version, ORDER_SUMMARY.document(order))
+    return presented(document, PRIVATE).to(if_none_match)
+
+
+def _moment(as_of: str) -> tuple[int | None, datetime | None]:
+    if as_of.isdigit():
+        return int(as_of), None
+    try:
+        return None, _TIME.validate_python(as_of)
+    except ValidationError:
+        finding = {"pointer": "/query/as_of", "code": "datetime-parsing", "detail": "There is no such time."}
+        raise Problem("invalid", errors=[finding]) from None
+
+
+_TIME: Final = TypeAdapter[datetime](Moment)
+
+
+async def _folded(pages: Pages, order_id: UUID, last: int, until: datetime | None) -> OrderSummary | None:
+    """The order after its events up to a version, and before the first that came after ``until``.
+
+    A prefix in either case: where a clock was set back, a later event may bear an earlier time.
+    """
+    order: OrderSummary | None = None
+    seen = 0
+    while seen < min(last, LONGEST):
+        rows = await pages.ask(
+            f"SELECT {EVENT} WHERE stream_id = $1 AND category = $7 AND version > $2 AND version <= $3"  # noqa: S608
+            " AND ($4::timestamptz IS NULL OR version < coalesce((SELECT min(version) FROM events"
+            " WHERE stream_id = $1 AND recorded_at > $4), $5)) ORDER BY version LIMIT $6",
+            order_id,
+            seen,
+            last,
+            until,
+            _NEVER,
+            PAGE,
+            CATEGORY,
+        )
+        for row in rows:
+            order = ORDER_SUMMARY.project(order, _read(row))
+        seen += len(rows)
+        if len(rows) < PAGE:
+            return order
+    if seen >= LONGEST:
+        raise Unavailable("the order has too many events")
+    return order
+
+
+def _read(row: asyncpg.Record) -> Recorded:
+    try:
+        return recorded(row)
+    except UnknownEventType as error:
+        raise Unavailable("only a newer release knows what happened to the order") from error
+
+
+async def _customer(pages: Pages, order_id: UUID) -> UUID:
+    rows = await pages.ask(
+        "SELECT data ->> 'customer_id' AS customer_id FROM events"
+        " WHERE stream_id = $1 AND version = 1 AND category = $2",
+        order_id,
+        CATEGORY,
+    )
+    if not rows:
+        raise NotFound
+    return UUID(rows[0]["customer_id"])
+
+
+def _happening(row: asyncpg.Record, customer: UUID, reader: Principal) -> dict[str, Any]:
+    return {
+        "version": row["version"],
+        "type": row["type"],
+        "at": row["recorded_at"],
+        "by": _doer(orjson.loads(row["metadata"]).get("actor"), customer, reader),
+        "details": _details(row),
+    }
+
+
+def _details(row: asyncpg.Record) -> dict[str, Any]:
+    """What may be told of the event. Of one that only a newer release knows, that one tells more."""
+    try:
+        event = recorded(row).data
+    except UnknownEventType:
+        return {}
+    return {name: getattr(event, name) for name in DETAILS[type(event)]}
+
+
+def _doer(actor: str | None, customer: UUID, reader: Principal) -> dict[str, Any]:
+    """An actor that is no account is the payment provider or the clock; an account that is not the customer, staff."""
+    if actor is None or actor in _MACHINES:
+        return {"kind": actor or "unknown", "account_id": None}
+    told = actor == str(reader.id) or MANAGE in reader.scopes
+    kind = "customer" if actor == str(customer) else "staff"
+    return {"kind": kind, "account_id": actor if told else None}

@@ -1,0 +1,119 @@
+"""The read side as the API process opens it: read models that are served by key, and reads answered from bytes."""
+
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from typing import Any, Final
+from uuid import UUID
+
+from prometheus_client import CollectorRegistry
+from starlette.types import Scope
+
+from api.dependencies import Opened
+from api.http.request_context import RequestContext, context_of
+from api.http.response import Answer
+from api.queries import documents as presented
+from api.queries.documents import Presented, needs_of
+from api.queries.listing import Pages
+from infra.errors import NotFound
+from infra.eventsourcing.current_log import CurrentLog
+from infra.eventsourcing.read_cache import Documents, ReadMetrics, Reads
+from infra.eventsourcing.read_cache.visibility import Sight
+from infra.postgres.pool import Database
+from infra.schemas.forms import FORMS
+from infra.settings import Settings
+
+PRODUCTS: Final = "product_card"
+ORDERS: Final = "order_summary"
+ACCOUNTS: Final = "account_card"
+
+ID: Final = FORMS[UUID]
+
+
+class Shelf:
+    """One read model's documents, found for a request: as fresh as its token asks."""
+
+    __slots__ = ("_reads", "documents")
+
+    def __init__(self, reads: Reads, documents: Documents[Presented]) -> None:
+        self._reads = reads
+        self.documents = documents
+
+    async def find(self, entity_id: UUID, context: RequestContext) -> Presented:
+        """The document. Raises NotFound, NotYetVisible and Unavailable."""
+        needs = self._reads.needs_of(entity_id, needs_of(context))
+        if needs and await self._reads.see(self.documents.name, needs, context.wait) is Sight.STORED:
+            return there(await self.documents.past_caches(str(entity_id)))
+        return there(await self.documents.get(str(entity_id)))
+
+
+def there(found: Presented | None) -> Presented:
+    """What was found. Raises NotFound if it is nothing."""
+    if found is None:
+        raise NotFound
+    return found
+
+
+class Products(Shelf):
+    """The product documents."""
+
+    __slots__ = ()
+
+
+class Orders(Shelf):
+    """The order documents."""
+
+    __slots__ = ()
+
+
+class Accounts(Shelf):
+    """The account documents."""
+
+    __slots__ = ()
+
+
+class HotProduct:
+    """GET of one product: the memory of this process knows it, or Redis and Postgres are asked without an endpoint."""
+
+    __slots__ = ("_now", "_products")
+
+    def __init__(self, products: Products) -> None:
+        self._products = products
+        self._now = products.documents.now
+
+    def now(self, args: tuple[str, ...], headers: Mapping[bytes, bytes], scope: Scope) -> Answer | None:  # noqa: ARG002
+        """From memory, unless a token asks for a certain write."""
+        if b"consistency-token" in headers:
+            return None
+        found = self._now(args[0])
+        return None if found is None else found.to(headers.get(b"if-none-match"))
+
+    async def soon(self, args: tuple[str, ...], headers: Mapping[bytes, bytes], scope: Scope) -> Answer | None:
+        """From wherever it is. What is no id is left to the endpoint to refuse."""
+        if not ID.fits(args[0]):
+            return None
+        product_id = UUID(args[0])
+        if b"consistency-token" in headers:
+            found = await self._products.find(product_id, context_of(scope))
+        else:
+            found = there(await self._products.documents.get(str(product_id)))
+        return found.to(headers.get(b"if-none-match"))
+
+
+async def open_reads(
+    stack: AsyncExitStack, settings: Settings, registry: CollectorRegistry, database: Database, current: CurrentLog
+) -> Opened:
+    """Opens the read side until the stack is closed."""
+    reads = Reads(settings, database, current)
+    products = Products(reads, reads.model(PRODUCTS, presented.product))
+    orders = Orders(reads, reads.model(ORDERS, presented.order))
+    accounts = Accounts(reads, reads.model(ACCOUNTS, presented.account))
+    await stack.enter_async_context(reads.running())
+    ReadMetrics(registry, reads)
+    resources: Mapping[type, Any] = {
+        Reads: reads,
+        Products: products,
+        Orders: orders,
+        Accounts: accounts,
+        Pages: Pages(database, reads, at_once=max(1, settings.pool_size // 2)),
+    }
+    return Opened(resources=resources, hot={"/v1/products/{product_id}": HotProduct(products)})

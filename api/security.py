@@ -1,0 +1,160 @@
+"""Who asks: from an access token or an API key to a principal, and the dependencies by which endpoints demand scopes.
+
+``Buyer = Annotated[Principal, Depends(require("orders:write"))]``; ``require()`` demands no more than good credentials,
+``in_session()`` those of somebody who has signed in. RFC 6750 says how the refusals look.
+"""
+
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, Final
+
+from fastapi import Depends, Request, Security
+from fastapi.openapi.models import APIKey, OAuth2, OAuthFlowPassword, OAuthFlows
+from fastapi.security import SecurityScopes
+from fastapi.security.base import SecurityBase
+from starlette.types import Scope
+
+from api.dependencies import RESOURCES, Resources
+from api.errors import Problem
+from api.http.principal import Principal
+from api.http.request_context import EXCHANGE, Exchange, Recall, identify
+from api.scopes import MEANINGS
+from infra.identity.access_tokens import InvalidToken, Tokens
+from infra.identity.api_keys import ApiKeys, InvalidApiKey
+from infra.identity.revocations import Revocations
+
+_INVALID: Final = ((b"www-authenticate", b'Bearer realm="weir", error="invalid_token"'),)
+
+
+async def authenticate(scope: Scope, *, ended: Recall | None = None) -> Principal:
+    """Who sent the request, by its access token or its API key; noted in the request's context.
+
+    A token whose access has ended is refused. With ``ended`` and an idempotency key the request is answered by that
+    function instead, and reaches no endpoint: for what may have ended the access by its own success.
+
+    Raises :class:`~api.errors.Problem` ``unauthenticated`` when neither is there and good, and ``malformed-request``
+    when both are there (RFC 6750 section 3.1): which of them should count?
+    """
+    exchange: Exchange = scope[EXCHANGE]
+    given, key = exchange.headers.get(b"authorization"), exchange.headers.get(b"x-api-key")
+    if key is None:
+        principal = await _by_token(scope["state"][RESOURCES], exchange, _bearer(given), ended)
+    elif given is None:
+        principal = await _by_api_key(scope["state"][RESOURCES], key)
+    else:
+        raise Problem("malformed-request", "Send an access token or an API key, not both.")
+    identify(scope, principal)
+    return principal
+
+
+async def _by_token(resources: Resources, exchange: Exchange, token: str, ended: Recall | None) -> Principal:
+    """A token that was verified before is looked up, and whether its access has ended since is looked up each time."""
+    tokens = resources[Tokens]
+    try:
+        access = tokens.remembered(token) or await tokens.verify(token)
+    except InvalidToken:
+        raise invalid_token() from None
+    if resources[Revocations].ended(access):
+        if ended is None or b"idempotency-key" not in exchange.headers:
+            raise invalid_token()
+        exchange.recall = ended
+    return Principal(
+        id=access.account_id,
+        scopes=access.scopes,
+        session_id=access.session_id,
+        version=access.version,
+        history=access.history,
+    )
+
+
+async def _by_api_key(resources: Resources, key: bytes) -> Principal:
+    """Who a key speaks for was asked within the last second, and is asked anew once its account has changed since."""
+    keys, revocations, text = resources[ApiKeys], resources[Revocations], key.decode("latin-1")
+    try:
+        bearer = await keys.verify(text)
+        if revocations.changed(bearer.account_id, bearer.version):
+            bearer = await keys.verify(text, since=bearer.version)
+    except InvalidApiKey:
+        raise Problem("unauthenticated") from None
+    if revocations.key_ended(bearer.key_id):
+        raise Problem("unauthenticated")
+    return Principal(id=bearer.account_id, scopes=bearer.scopes, version=bearer.version, api_key_id=bearer.key_id)
+
+
+def invalid_token() -> Problem:
+    """The refusal of a token that is not good, or no longer."""
+    return Problem("unauthenticated", headers=_INVALID)
+
+
+def _bearer(header: bytes | None) -> str:
+    scheme, _, token = (header or b"").partition(b" ")
+    if scheme.lower() != b"bearer":
+        raise Problem("unauthenticated")
+    return token.strip().decode("latin-1")
+
+
+def check_scopes(principal: Principal, needed: frozenset[str]) -> None:
+    """Raises ``insufficient-scope`` unless the principal has every scope needed."""
+    if not needed <= principal.scopes:
+        scope = " ".join(sorted(needed)).encode("ascii")
+        challenge = b'Bearer realm="weir", error="insufficient_scope", scope="%b"' % scope
+        raise Problem("insufficient-scope", headers=((b"www-authenticate", challenge),))
+
+
+class _BearerToken(SecurityBase):
+    """The scheme as the OpenAPI document shows it, and the dependency that enforces it."""
+
+    def __init__(self, ended: Recall | None = None) -> None:
+        self._ended = ended
+        self.scheme_name = "accessToken"
+        flow = OAuthFlowPassword(tokenUrl="/v1/auth/token", scopes=dict(MEANINGS))
+        self.model = OAuth2(flows=OAuthFlows(password=flow))
+
+    async def __call__(self, request: Request, needed: SecurityScopes) -> Principal:
+        principal = await authenticate(request.scope, ended=self._ended)
+        check_scopes(principal, frozenset(needed.scopes))
+        return principal
+
+
+class _ApiKey(SecurityBase):
+    """The other scheme, for the OpenAPI document alone: whichever credentials come are looked at in one place."""
+
+    def __init__(self) -> None:
+        self.scheme_name = "apiKey"
+        self.model = APIKey.model_validate({"in": "header", "name": "X-API-Key"})
+
+    def __call__(self) -> None:
+        return None
+
+
+_BEARER: Final = _BearerToken()
+_API_KEY: Final = _ApiKey()
+
+
+def require(*scopes: str, ended: Recall | None = None) -> Callable[..., Coroutine[Any, Any, Principal]]:
+    """A dependency that gives the principal, if they may do all that the scopes name; ``ended`` as above."""
+    for scope in scopes:
+        MEANINGS[scope]  # a scope that nobody can have would lock the door for good
+    bearer = _BEARER if ended is None else _BearerToken(ended)
+
+    async def principal(
+        principal: Annotated[Principal, Security(bearer, scopes=scopes)],
+        _: Annotated[None, Depends(_API_KEY)],
+    ) -> Principal:
+        return principal
+
+    return principal
+
+
+def in_session(*, ended: Recall | None = None) -> Callable[..., Coroutine[Any, Any, Principal]]:
+    """A dependency that gives the principal, if they have signed in; ``ended`` as above.
+
+    An API key must not reach what keeps an account: whoever found one could make it theirs for good.
+    """
+    bearer = _BEARER if ended is None else _BearerToken(ended)
+
+    async def principal(principal: Annotated[Principal, Security(bearer)]) -> Principal:
+        if principal.session_id is None:
+            raise Problem("insufficient-scope", "An API key does not reach this; sign in.")
+        return principal
+
+    return principal

@@ -1,0 +1,51 @@
+"""The process manager: what events and the passing of time lead to, as pure functions. A Decider for *later*.
+
+::
+
+    event  ──react──▶ next state, notes               written in one transaction: state, timers, notes
+    timer  ──ring───▶ next state, notes, a command    the same, and then the command, decided like anybody else's
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, TypeVar
+
+from domain.kernel.messages import Command, Recorded
+
+S = TypeVar("S")
+N = TypeVar("N")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    """Something to be written down together with the state. Written down twice, it is one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn(Generic[S, N]):
+    """What comes of an event, or of a timer that has rung.
+
+    A ``command`` may be carried out more than once, so it must be one that a second time changes nothing. The state
+    must not believe in it: only the event that it leads to shows that it was done, and stops its timer.
+    """
+
+    state: S
+    notes: Sequence[N] = ()
+    command: Command | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Process(Generic[S, N]):
+    """A process. It follows each stream of its ``category`` by itself, whose id is that of the entity.
+
+    ``timers`` are those that run in a state, by kind, with their moments: nobody sets or stops one. ``react`` is asked
+    with None before the stream's first event. ``ring`` is told the time, which is never before the timer's moment.
+    """
+
+    name: str
+    category: str
+    state: type[S]
+    react: Callable[[S | None, Recorded], Turn[S, N]]
+    ring: Callable[[S, str, datetime], Turn[S, N]]
+    timers: Callable[[S], Mapping[str, datetime]]

@@ -1,0 +1,1 @@
+"""Decisions over several streams: the only place where contexts meet."""

@@ -1,0 +1,1 @@
+"""Tasks, batches, pauses and processes: what asyncio leaves to whoever uses it."""

@@ -1,0 +1,221 @@
+"""The tips of the streams that a process worked on last, and how the others are read: many in one statement."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from infra.errors import Unavailable
+from infra.eventsourcing.commands.unit_of_work import Name, Target, Tip, name_of
+from infra.eventsourcing.state_codec import encode_state
+from infra.eventsourcing.store import Known, Settled, read_states
+from infra.eventsourcing.store.snapshots import EVERY, Snapshot, SnapshotWriter
+from infra.postgres.pool import Database
+
+MOST_BYTES = 32_000_000
+"""What the states of all tips may come to as JSON: one may have ten numbers in it, or a description of ten thousand
+characters. A state is weighed when it comes in, one that was just begun by its events."""
+
+LARGEST_LOAD = 500
+"""Most streams that are read by one statement."""
+
+
+class _Load:
+    """Streams that are read together, and the future of all who wait for one of them."""
+
+    __slots__ = ("done", "targets")
+
+    def __init__(self) -> None:
+        self.targets: dict[Name, Target] = {}
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+
+class Tips:
+    """At most ``most`` tips, of at most ``most_bytes`` in all.
+
+    Streams asked for while a read is in flight share the next one.
+    ``on_news`` hears of each stream that somebody else turns out to have written to since it was last looked at.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        shards: int,
+        most: int,
+        on_news: Callable[[Name], None],
+        most_bytes: int = MOST_BYTES,
+    ) -> None:
+        self._database = database
+        self._snapshots = SnapshotWriter(database)
+        self._shards = shards
+        self._most = most
+        self._most_bytes = most_bytes
+        self._weights: dict[Name, int] = {}
+        self._bytes = 0
+        self._on_news = on_news
+        self._tips: OrderedDict[Name, Tip] = OrderedDict()
+        self._loads: dict[Name, _Load] = {}
+        self._suspects: set[Name] = set()
+        self._filling: _Load | None = None
+        self._reading: asyncio.Task[None] | None = None
+
+    def begun(self, target: Target) -> Tip:
+        """The tip of a stream that is not there yet."""
+        return Tip(target, self._shards)
+
+    def known(self, targets: Sequence[Target]) -> list[Tip] | None:
+        """The tips of all targets, if all are here and hold."""
+        tips = []
+        for decider, entity_id in targets:
+            name = (decider.category, entity_id)
+            tip = self._tips.get(name)
+            if tip is None or tip.broken:
+                return None
+            self._tips.move_to_end(name)
+            tips.append(tip)
+        return tips
+
+    async def loaded(self, targets: Sequence[Target]) -> list[Tip]:
+        """The tips of all targets, from the log where need be. A stream without events has a tip at version 0.
+
+        Raises what reading the log raises.
+        """
+        while (tips := self.known(targets)) is None:
+            loads = {self._load_of(target) for target in targets if self._is_missing(target)}
+            if self._reading is None:
+                self._reading = asyncio.create_task(self._read_all())
+            for load in loads:
+                # Shielded: one who gives up must not take the others' answer away.
+                await asyncio.shield(load.done)
+        return tips
+
+    def keep(self, tip: Tip, weight: int) -> None:
+        """Remember a tip that has been stored, by events of that ``weight``, unless a newer reading is here."""
+        if tip.name not in self._tips:
+            self._put(tip, weight)
+        self._keep_snapshot(tip)
+        self._shed()
+
+    async def now(self, target: Target) -> Settled:
+        """What the log holds of a stream at this moment. Raises what reading the log raises."""
+        known = self._tips.get(name_of(target))
+        (settled,) = await read_states(self._database, [_known(target, known)])
+        if self._tips.get(name_of(target)) is known and (known is None or _overtaken(known, settled)):
+            self._remember(Tip(target, self._shards, settled))
+            self._shed()
+        return settled
+
+    async def snapshots_written(self) -> None:
+        """Returns when none waits to be written."""
+        await self._snapshots.written()
+
+    async def close(self) -> None:
+        """Ends the writing of snapshots."""
+        await self._snapshots.close()
+
+    def forget(self, tips: Sequence[Tip]) -> None:
+        """These did not hold; before the next decision the log is asked for what is new."""
+        for tip in tips:
+            tip.broken = True
+            if self._tips.get(tip.name) is tip and not tip.settled.version:
+                del self._tips[tip.name]
+                self._bytes -= self._weights.pop(tip.name)
+
+    def doubt(self, names: Iterable[Name]) -> None:
+        """Somebody else may have written to these; before the next decision the log is asked for what is new."""
+        for name in names:
+            if (tip := self._tips.get(name)) is not None:
+                tip.broken = True
+
+    def _is_missing(self, target: Target) -> bool:
+        tip = self._tips.get(name_of(target))
+        return tip is None or tip.broken
+
+    def _load_of(self, target: Target) -> _Load:
+        name = name_of(target)
+        load = self._loads.get(name)
+        if load is None and name in self._suspects:
+            load = self._loads[name] = _Load()
+            load.targets[name] = target
+        if load is None:
+            if self._filling is None or len(self._filling.targets) >= LARGEST_LOAD:
+                self._filling = _Load()
+            load = self._loads[name] = self._filling
+            load.targets[name] = target
+        return load
+
+    async def _read_all(self) -> None:
+        try:
+            while self._loads:
+                load = next(iter(self._loads.values()))
+                if load is self._filling:
+                    self._filling = None
+                await self._read(load)
+        finally:
+            self._reading = None
+
+    async def _read(self, load: _Load) -> None:
+        try:
+            tips = await self._up_to_date(load.targets)
+            # Before these come in, not after: who waits for them has not seen them yet.
+            self._shed()
+            for tip in tips:
+                self._remember(tip)
+            load.done.set_result(None)
+            self._suspects -= load.targets.keys()
+        except Exception as error:
+            self._fail(load, error)
+        finally:
+            for name in load.targets:
+                del self._loads[name]
+
+    async def _up_to_date(self, targets: Mapping[Name, Target]) -> list[Tip]:
+        """New tips with what is in the log; of a stream that was known no more is read than what is new."""
+        old = [self._tips.get(name) for name in targets]
+        known = [_known(target, tip) for target, tip in zip(targets.values(), old, strict=True)]
+        settled = await read_states(self._database, known)
+        for name, tip, now in zip(targets, old, settled, strict=True):
+            if tip is not None and 0 < tip.settled.version < now.version:
+                self._on_news(name)
+        return [Tip(target, self._shards, now) for target, now in zip(targets.values(), settled, strict=True)]
+
+    def _remember(self, tip: Tip) -> None:
+        self._put(tip, len(encode_state(tip.state)))
+        self._keep_snapshot(tip)
+
+    def _put(self, tip: Tip, weight: int) -> None:
+        name = tip.name
+        self._tips[name] = tip
+        self._bytes += weight - self._weights.get(name, 0)
+        self._weights[name] = weight
+
+    def _keep_snapshot(self, tip: Tip) -> None:
+        state, version, last, snapshot = tip.settled
+        if last is not None and version - snapshot >= EVERY:
+            tip.settled = tip.settled._replace(snapshot=version)
+            self._snapshots.offer(Snapshot(tip.decider, tip.stream_id, version, last, state))
+
+    def _fail(self, load: _Load, error: Exception) -> None:
+        if len(load.targets) > 1 and not isinstance(error, Unavailable):
+            # One of these cannot be read, and who wants another must not suffer for it: next time each by itself.
+            self._suspects |= load.targets.keys()
+            load.done.set_result(None)
+            return
+        self._suspects -= load.targets.keys()
+        load.done.set_exception(error)
+        load.done.exception()  # all who waited may have given up
+
+    def _shed(self) -> None:
+        while len(self._tips) > self._most or (self._bytes > self._most_bytes and self._tips):
+            name, _ = self._tips.popitem(last=False)
+            self._bytes -= self._weights.pop(name)
+
+
+def _known(target: Target, tip: Tip | None) -> Known:
+    decider, entity_id = target
+    return Known(decider, decider.stream_id(entity_id), tip.settled if tip else None)
+
+
+def _overtaken(tip: Tip, settled: Settled) -> bool:
+    """Whether the log is further than the tip, and nothing that builds on the tip is on its way."""
+    return not tip.in_flight and tip.settled.version < settled.version

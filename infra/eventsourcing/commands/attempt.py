@@ -1,0 +1,182 @@
+"""One decision on its way to the log: what it would store, and what to tell once it has."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import orjson
+
+from domain.kernel.refusals import AlreadyTaken, Refusal
+from infra.errors import IdempotencyKeyReused, NotFound, VersionMismatch
+from infra.eventsourcing.commands.unit_of_work import Draft, Tip, Work
+from infra.eventsourcing.store import (
+    AllowanceChange,
+    AllowanceExceeded,
+    AppendRequest,
+    ClaimChange,
+    ClaimTaken,
+    IdempotencyKey,
+    Last,
+    Part,
+    Replayed,
+)
+
+Refused = Refusal | NotFound | VersionMismatch
+Decide = Callable[[Work], None]
+
+
+class CommandContext(NamedTuple):
+    """Who commands, on whose behalf, and under which conditions.
+
+    ``principal`` owns the idempotency key. ``fingerprint`` (32 bytes) tells two requests under one key apart.
+    """
+
+    principal: str
+    actor: str | None = None
+    correlation: str | None = None
+    causation: str | None = None
+    traceparent: str | None = None
+    idempotency_key: str | None = None
+    fingerprint: bytes = b""
+    if_match: Sequence[int] | None = None
+
+    def metadata(self) -> bytes:
+        """The JSON that goes with every event."""
+        known = {
+            "actor": self.actor,
+            "correlation": self.correlation,
+            "causation": self.causation,
+            "traceparent": self.traceparent,
+        }
+        return orjson.dumps({name: value for name, value in known.items() if value is not None})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """A command carried out.
+
+    ``positions`` are the last position written in each shard; ``answer`` goes out with the receipt. ``confirmed`` is
+    the event that the first stream was confirmed to end with, where nothing was stored.
+    """
+
+    id: UUID
+    version: int
+    position: int
+    positions: dict[int, int]
+    answer: dict[str, Any] = field(default_factory=dict)
+    replayed: bool = False
+    confirmed: Last | None = None
+
+
+class Attempt:
+    """A unit of work as it was decided on these tips; ``refused`` is what the rules had against it.
+
+    A refusal asks the log to confirm the versions it was decided on, and to store nothing. ``parts`` are there once
+    :meth:`request` has been asked for.
+    """
+
+    __slots__ = ("answer", "context", "drafts", "parts", "refused")
+
+    parts: Sequence[Part]
+
+    def __init__(self, tips: Sequence[Tip], decide: Decide, context: CommandContext) -> None:
+        work = Work(tips)
+        self.context = context
+        self.refused = _refusal(work, tips[0], decide, context)
+        self.drafts, self.answer = work.drafts, work.answer
+
+    def request(self, premises: Sequence[Draft | None]) -> AppendRequest:
+        """What the log is asked; void as soon as one of the premises is."""
+        claims: Sequence[ClaimChange] = ()
+        allowances: Sequence[AllowanceChange] = ()
+        if self.refused is None:
+            self.parts = [draft.part() for draft in self.drafts]
+            claims = [claim for draft in self.drafts for claim in draft.claims]
+            allowances = [share for draft in self.drafts for share in draft.allowances]
+        else:
+            self.parts = [draft.premise() for draft in self.drafts]
+        return AppendRequest(self.parts, self.context.metadata(), claims, self._key(), premises, allowances)
+
+    def outcome(self, position: int) -> Outcome:
+        """What it came to, now that its last event is at ``position``."""
+        primary = self.drafts[0].tip
+        version = self.parts[0].expected + len(self.parts[0].events)
+        positions: dict[int, int] = {}
+        for shard, behind in _layout(self.parts):
+            positions[shard] = max(position - behind, positions.get(shard, 0))
+        if not positions:
+            last, position = primary.settled.last, primary.position
+            positions = {primary.shard: position}
+        else:
+            last = None
+        return Outcome(
+            id=primary.entity_id,
+            version=version,
+            position=position,
+            positions=positions,
+            answer=self.answer,
+            confirmed=last,
+        )
+
+    def _key(self) -> IdempotencyKey | None:
+        context = self.context
+        if context.idempotency_key is None:
+            return None
+        tip = self.drafts[0].tip
+        # A command without events stands where its stream does; that position is not known yet, but the version is.
+        layout: list[tuple[int, int | None]] = [*_layout(self.parts)] or [(tip.shard, None)]
+        outcome = {
+            "id": tip.entity_id,
+            "version": tip.version + len(self.parts[0].events),
+            "layout": layout,
+            "answer": self.answer,
+        }
+        told = orjson.dumps(outcome, default=str)  # an id may be of the driver's own kind of UUID
+        store = self.refused is None
+        return IdempotencyKey(context.principal, context.idempotency_key, context.fingerprint, told, store)
+
+
+def taken(verdict: ClaimTaken) -> AlreadyTaken:
+    """As it is told to who wanted the key."""
+    return AlreadyTaken(f"this {verdict.claim.scope} is already taken", pointer=verdict.claim.pointer)
+
+
+def refusal_of(verdict: ClaimTaken | AllowanceExceeded) -> Refusal:
+    """A no of the log's own, as it is told to whoever asked."""
+    return taken(verdict) if isinstance(verdict, ClaimTaken) else exceeded(verdict)
+
+
+def exceeded(verdict: AllowanceExceeded) -> Refusal:
+    """As it is told to who wanted more."""
+    allowance, limit = verdict.allowance, verdict.limit
+    if verdict.by_weight:
+        return allowance.too_much(f"an account may have {limit.weight} at once; this would be {allowance.weight} more")
+    return allowance.too_many(f"an account may have {limit.number} at once")
+
+
+def same_request(verdict: Replayed, context: CommandContext) -> None:
+    """Raises :class:`~infra.errors.IdempotencyKeyReused` where the key was used for another one."""
+    if verdict.fingerprint != context.fingerprint:
+        raise IdempotencyKeyReused
+
+
+def _refusal(work: Work, first: Tip, decide: Decide, context: CommandContext) -> Refused | None:
+    try:
+        if context.if_match is not None and first.version not in context.if_match:
+            raise VersionMismatch(context.if_match, first.version)
+        decide(work)
+    except (Refusal, NotFound, VersionMismatch) as refused:
+        return refused
+    return None
+
+
+def _layout(parts: Sequence[Part]) -> list[tuple[int, int]]:
+    """For each part with events: its shard, and how many of the request's events come after its last one."""
+    layout = []
+    behind = sum([len(part.events) for part in parts])
+    for part in parts:
+        behind -= len(part.events)
+        if part.events:
+            layout.append((part.shard, behind))
+    return layout

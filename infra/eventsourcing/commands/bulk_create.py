@@ -1,0 +1,87 @@
+"""Units of work that begin all of their streams: many at once need neither tips nor a task each."""
+
+import asyncio
+from collections.abc import Sequence
+from itertools import repeat
+from typing import NamedTuple
+
+from infra.eventsourcing.commands.aggregate_cache import Tips
+from infra.eventsourcing.commands.attempt import Attempt, CommandContext, Decide, Refused, refusal_of, same_request
+from infra.eventsourcing.commands.unit_of_work import Target, Tip
+from infra.eventsourcing.store import AllowanceExceeded, Appended, Appender, ClaimTaken, Conflict, Replayed, Verdict
+
+
+class BegunByOthers(Exception):
+    """A stream that was to be begun is there already."""
+
+
+class Beginning(NamedTuple):
+    """The work. A stream is begun once, so nobody can build on what is under way, and nothing is remembered of it."""
+
+    targets: Sequence[Target]
+    decide: Decide
+    context: CommandContext
+
+
+class Begun(NamedTuple):
+    """The same on its way to the log; ``refused`` is what the rules had against it."""
+
+    beginning: Beginning
+    refused: Refused | None
+    answer: "asyncio.Future[Verdict]"
+
+    async def ending(self) -> Exception | None:
+        """What was in its way; None once it is stored, now or earlier under the same key."""
+        try:
+            match await self.answer:
+                case Appended():
+                    return self.refused
+                case Replayed() as replayed:
+                    same_request(replayed, self.beginning.context)
+                    return None
+                case ClaimTaken() | AllowanceExceeded() as no:
+                    return refusal_of(no)
+                case Conflict():
+                    return BegunByOthers()
+        except Exception as error:
+            return error
+
+
+def begin(
+    beginnings: Sequence[Beginning], tips: Tips, lanes: Sequence[Appender], resting_on: Sequence[Tip] = ()
+) -> list[Begun]:
+    """Decides them and gives them places in the next batches. What goes wrong with one comes with its answer.
+
+    Each is stored only if the streams that they rest on still end as in these tips.
+
+    With several ``lanes`` Postgres reads one batch while it stores another. Nothing here builds on anything else, but
+    of those that want the same unique key the first shall have it: they go the same way.
+
+    Each step is taken for all of them before the next: so its code stays in the processor's caches, which is worth a
+    third of the time.
+    """
+    begun = [[*map(tips.begun, beginning.targets), *resting_on] for beginning in beginnings]
+    attempts = [_attempt(*each) for each in zip(beginnings, begun, strict=True)]
+    return [_sent(*each, lanes) for each in zip(beginnings, attempts, strict=True)]
+
+
+def _attempt(beginning: Beginning, tips: Sequence[Tip]) -> Attempt | Exception:
+    try:
+        return Attempt(tips, beginning.decide, beginning.context)
+    except Exception as error:
+        return error
+
+
+def _sent(beginning: Beginning, attempt: Attempt | Exception, lanes: Sequence[Appender]) -> Begun:
+    try:
+        if isinstance(attempt, Exception):
+            raise attempt
+        # Nobody builds on the streams that are begun; of the others the append confirms the very event they end with.
+        known = len(beginning.targets)
+        request = attempt.request([*repeat(None, known), *attempt.drafts[known:]])
+        lane = request.claims[0].digest[0] % len(lanes) if request.claims else 0
+        return Begun(beginning, attempt.refused, lanes[lane].enqueue(request))
+    except Exception as error:
+        answer: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        answer.set_exception(error)
+        return Begun(beginning, None, answer)

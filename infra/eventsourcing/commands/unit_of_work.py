@@ -1,0 +1,177 @@
+"""What a unit of work is decided on: the tips of its streams, drafts over them, and the events that come of it."""
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+from uuid import UUID
+
+from domain.kernel.decider import Decider, no_allowances, no_claims
+from domain.kernel.messages import shard_of
+from infra.eventsourcing.codec import encode
+from infra.eventsourcing.store import AllowanceChange, ClaimChange, Last, Part, Settled
+from infra.eventsourcing.store.unique_keys import digest
+
+C = TypeVar("C")
+E = TypeVar("E")
+S = TypeVar("S")
+
+Target = tuple[Decider[Any, Any, Any], UUID]
+"""A stream by its rules and the id of its entity."""
+
+Name = tuple[str, UUID]
+"""The same by its category."""
+
+
+def name_of(target: Target) -> Name:
+    """By which a stream is looked up."""
+    return target[0].category, target[1]
+
+
+class Tip:
+    """The newest state of a stream that this process knows, with the events it has sent but not seen committed.
+
+    ``broken`` once any of those was not stored: nothing may be decided on this tip any more, and whatever was decided
+    on it must be decided again. ``settled`` is what is committed of it, as far as known here: what a reading of the
+    stream can go on from.
+    """
+
+    __slots__ = ("_premise", "broken", "decider", "entity_id", "settled", "shard", "state", "stream_id", "version")
+
+    def __init__(self, target: Target, shards: int, settled: Settled | None = None) -> None:
+        self.decider, self.entity_id = target
+        self.stream_id = self.decider.stream_id(self.entity_id)
+        self.shard = shard_of(self.entity_id, shards)
+        self.settled = settled or Settled(self.decider.initial)
+        self.state, self.version = self.settled.state, self.settled.version
+        self.broken = False
+        self._premise: Part | None = None
+
+    def premise(self) -> Part:
+        """The stream at this version, for those who only rely on it: the same to all of them."""
+        if self._premise is None or self._premise.expected != self.version:
+            self._premise = Part(self.stream_id, self.decider.category, self.shard, self.version)
+        return self._premise
+
+    @property
+    def name(self) -> Name:
+        """By which the stream is looked up."""
+        return self.decider.category, self.entity_id
+
+    @property
+    def position(self) -> int:
+        """Where its last committed event stands, as far as known here; 0 before the first."""
+        last = self.settled.last
+        return last.position if last else 0
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether events are on their way."""
+        return self.version != self.settled.version
+
+
+class Draft:
+    """A tip with the events that this work would add to it; what the event store calls the premise of a part.
+
+    The events are folded when somebody asks for the state, which for a stream that is only begun is nobody.
+    """
+
+    __slots__ = ("_folded", "_state", "allowances", "claims", "events", "expected", "tip")
+
+    def __init__(self, tip: Tip) -> None:
+        self.tip = tip
+        self.expected = tip.version
+        self.events: list[Any] = []
+        self.claims: list[ClaimChange] = []
+        self.allowances: list[AllowanceChange] = []
+        self._state = tip.state
+        self._folded = 0
+
+    @property
+    def broken(self) -> bool:
+        """Whether the tip it stands on has turned out not to be."""
+        return self.tip.broken
+
+    @broken.setter
+    def broken(self, broken: bool) -> None:
+        self.tip.broken = broken
+
+    @property
+    def state(self) -> Any:
+        """What the tip's state becomes with the events."""
+        for event in self.events[self._folded :]:
+            self._state = self.tip.decider.evolve(self._state, event)
+        self._folded = len(self.events)
+        return self._state
+
+    @property
+    def last(self) -> Last | None:
+        """The event that the stream must end with; None where that is still on its way, or there is none."""
+        settled = self.tip.settled
+        return settled.last if settled.version == self.expected else None
+
+    def settle(self, last: Last) -> None:
+        """Its events are committed, and this is the last of them."""
+        tip = self.tip
+        tip.settled = Settled(self.state, self.expected + len(self.events), last, tip.settled.snapshot)
+
+    def add(self, events: Sequence[Any]) -> None:
+        """Add events that were just decided."""
+        decider, stream_id = self.tip.decider, self.tip.stream_id
+        if decider.allowances is not no_allowances:
+            self.allowances += [
+                AllowanceChange(share, stream_id) for event in events for share in decider.allowances(event)
+            ]
+        if decider.claims is no_claims:
+            self.events += events
+            return
+        for event in events:
+            self.claims += [self._change(claim) for claim in decider.claims(self.state, event)]
+            self.events.append(event)
+
+    def _change(self, claim: Any) -> ClaimChange:
+        key = digest(claim.scope, claim.key)
+        return ClaimChange(claim.scope, key, self.tip.stream_id, claim.released, claim.pointer)
+
+    def part(self) -> Part:
+        """The draft as the event store takes it."""
+        tip = self.tip
+        if not self.events:
+            return self.premise()
+        encoded = [encode(event) for event in self.events]
+        return Part(tip.stream_id, tip.decider.category, tip.shard, tip.version, encoded)
+
+    def premise(self) -> Part:
+        """Nothing to add: the decision only relies on the stream being at this version."""
+        return self.tip.premise()
+
+    def advance(self) -> None:
+        """Let the next decision build on these events before they are committed."""
+        self.tip.state = self.state
+        self.tip.version += len(self.events)
+
+
+class Work:
+    """One attempt at a unit of work. It only computes, and it may be run again from newer tips: keep it pure.
+
+    ``answer`` takes fields for the receipt beside its id, version and position; they are kept with the outcome.
+    """
+
+    def __init__(self, tips: Sequence[Tip]) -> None:
+        self._drafts = {(tip.decider.category, tip.entity_id): Draft(tip) for tip in tips}
+        self.answer: dict[str, Any] = {}
+
+    def state(self, decider: Decider[Any, Any, S], entity_id: UUID) -> S:
+        """The state that the stream would have now. The stream must have been declared with the work."""
+        state: S = self._drafts[decider.category, entity_id].state
+        return state
+
+    def execute(self, decider: Decider[C, E, S], entity_id: UUID, command: C) -> Sequence[E]:
+        """Decide a command on one of the streams; answers the new events. Raises what the rules raise."""
+        draft = self._drafts[decider.category, entity_id]
+        events = decider.decide(command, draft.state)
+        draft.add(events)
+        return events
+
+    @property
+    def drafts(self) -> Sequence[Draft]:
+        """In the order in which the streams were declared: the first one's version goes into the receipt."""
+        return list(self._drafts.values())

@@ -1,0 +1,44 @@
+"""The log that Postgres holds now, as far as this process has heard: one place that knows, and tells all who must."""
+
+import time
+from collections.abc import Callable
+
+import structlog
+
+from infra.eventsourcing.event_log import Log
+from infra.postgres.pool import Database
+
+_log = structlog.get_logger("weir.log")
+
+
+class CurrentLog:
+    """One process's knowledge of which log it serves, and of which history.
+
+    Each new connection says so before anything is asked over it; behind a pooler only those do who look and tell
+    :meth:`found`. ``since`` is when it became another (Unix seconds); 0.0 for the one that the process began with.
+    """
+
+    def __init__(self, log: Log) -> None:
+        self.log, self.history = log, log.history
+        self.since = 0.0
+        self._followers: list[Callable[[Log], None]] = []
+
+    @classmethod
+    def behind(cls, database: Database, log: Log) -> "CurrentLog":
+        """The log behind a pool, all of whose new connections are heard."""
+        current = cls(log)
+        database.follow_timeline(lambda timeline: current.found(current.log.on(timeline)))
+        return current
+
+    def follow(self, told: Callable[[Log], None]) -> None:
+        """Has ``told`` called with each other log, at once when it is found; it must not wait."""
+        self._followers.append(told)
+
+    def found(self, log: Log) -> None:
+        """Postgres holds this one."""
+        if log == self.log:
+            return
+        _log.warning("the log has another history", history=str(log.history))
+        self.log, self.history, self.since = log, log.history, time.time()
+        for told in self._followers:
+            told(log)

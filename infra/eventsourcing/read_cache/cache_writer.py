@@ -1,0 +1,65 @@
+"""What a consumer does after each commit: bring the changed documents to Redis, then tell every process that reads."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+import orjson
+
+from infra.concurrency.cancellation import end
+from infra.eventsourcing.event_log import Log
+from infra.eventsourcing.read_cache.document import Document
+from infra.eventsourcing.read_cache.redis_cache import Place, RemoteCache
+from infra.redis.keyspace import Keys
+from infra.settings import Settings
+
+ANSWER_SECONDS: Final = 1.0
+READY_SECONDS: Final = 1.0
+
+
+class Refresher:
+    """The writing end of the cache.
+
+    Order is everything: commit, :meth:`refresh`, :meth:`announce`, and only then note in the checkpoint how far the
+    cache is refreshed. A failure leaves the note behind, and the same rows are refreshed and announced again.
+    """
+
+    def __init__(self, settings: Settings, log: Log) -> None:
+        self._remote = RemoteCache(
+            settings.redis_url, Keys.of(log.history), seconds=settings.cache_seconds, answer_seconds=ANSWER_SECONDS
+        )
+
+    @property
+    def era(self) -> str:
+        """The memory that documents are brought to; empty before there was one."""
+        return self._remote.link.era
+
+    async def refresh(self, projection: str, generation: int, documents: Sequence[tuple[str, Document]]) -> None:
+        """Replaces what Redis holds for these keys, where that is older. Raises CacheAway: try again with all.
+
+        It may come late, from an owner who was paused and has lost its shard: then it changes nothing for the worse.
+        """
+        await self._remote.refresh([(Place(projection, generation, key), document) for key, document in documents])
+
+    async def announce(
+        self, projection: str, generation: int, shard: int, position: int, keys: Sequence[tuple[str, int]]
+    ) -> None:
+        """Tells that a shard (-1: the whole log) is at ``position``, and which rows changed, each with its position.
+
+        Also due when no row changed: readers wait for positions. Raises CacheAway.
+        """
+        await self._remote.publish(
+            orjson.dumps({"c": projection, "g": generation, "h": shard, "p": position, "k": keys})
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["Refresher"]:
+        """Keeps the connection while inside."""
+        keeper = asyncio.create_task(self._remote.link.keep())
+        try:
+            await self._remote.link.ready(READY_SECONDS)
+            yield self
+        finally:
+            await end(keeper)
+            await self._remote.close()

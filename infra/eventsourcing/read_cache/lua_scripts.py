@@ -1,0 +1,53 @@
+"""What is done to a cached document in Redis: four scripts, each on one key, so that a cluster can run them.
+
+After "leases" in *Scaling Memcache at Facebook* (NSDI 2013): a reader that misses leaves a mark; its value is taken
+only while that very mark is still there. A consumer's refresh removes the mark, and an eviction does so too, so that a
+slow reader can never put an older document over a newer one, nor in the place of a newer one that is gone.
+
+Nor can a slow consumer: only a reader, who has asked Postgres since, brings a document to where none is. A refresh puts
+a newer document in the place of an older one. Where neither is newer (a stream that was parked is applied late, and
+leaves its row at the same position) nobody here knows which of two is right, so that none is kept.
+"""
+
+from typing import Final
+
+from infra.redis.script import Script
+
+LOOK: Final = Script("""
+local held = redis.call('GET', KEYS[1])
+if held then return held end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return false
+""")
+"""[mark, milliseconds] → what is held: a document or somebody else's mark; or nil, and now it is ours."""
+
+FILL: Final = Script("""
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+return 1
+""")
+"""[mark, frame, milliseconds] → 1 if our mark was still there."""
+
+FORGO: Final = Script("""
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])
+""")
+"""[mark] → takes our mark away: there was nothing to fetch."""
+
+REFRESH: Final = Script("""
+local held = redis.call('GETRANGE', KEYS[1], 0, 20)
+if held == '' then return 0 end
+local bar = string.find(held, '|', 1, true)
+local position = bar and tonumber(string.sub(held, 1, bar - 1))
+if position and position > tonumber(ARGV[1]) then return 0 end
+if position and position < tonumber(ARGV[1]) then
+  redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+  return 1
+end
+if redis.call('GET', KEYS[1]) == ARGV[2] then return 0 end
+return redis.call('DEL', KEYS[1])
+""")
+"""[position, frame, milliseconds] → 1 if something was replaced, or taken away: a mark, or another document of the same
+position. Positions are exact up to 2^53."""
+
+SCRIPTS: Final = (LOOK, FILL, FORGO, REFRESH)

@@ -1,0 +1,41 @@
+"""The read side's figures, read off when they are scraped."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from infra.eventsourcing.read_cache.read_side import Reads
+
+
+class ReadMetrics(Collector):
+    """``weir_reads_total`` by projection and source, and whether the caches and their news can be relied on."""
+
+    def __init__(self, registry: CollectorRegistry, reads: "Reads") -> None:
+        self._reads = reads
+        registry.register(self)
+
+    def collect(self) -> Iterator[Metric]:
+        """Called by the registry at each scrape."""
+        reads = self._reads
+        total = CounterMetricFamily(
+            "weir_reads", "Documents served, by where they came from.", labels=("projection", "source")
+        )
+        kept = GaugeMetricFamily("weir_reads_kept", "Documents in this process.", labels=("projection",))
+        late = GaugeMetricFamily(
+            "weir_reads_past_caches",
+            "1 while commits stay unannounced.",
+            labels=("projection",),
+        )
+        for name, documents in reads.documents.items():
+            tally = documents.tally
+            for source, count in (("local", tally.local), ("redis", tally.remote), ("postgres", tally.stored)):
+                total.add_metric((name, source), count)
+            kept.add_metric((name,), len(documents.local))
+            late.add_metric((name,), name in reads.watch.late)
+        yield from (total, kept, late)
+        yield GaugeMetricFamily("weir_cache_up", "1 while Redis answers.", value=reads.remote.link.up)
+        yield GaugeMetricFamily("weir_announcements_up", "1 while consumers are heard.", value=reads.channel.up)

@@ -1,0 +1,226 @@
+"""The read side of one process: it knows which generations are served, hears what changes, and fetches documents."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, Final, TypeVar
+from uuid import UUID
+
+import asyncpg
+
+from domain.kernel.messages import shard_of
+from infra.concurrency.batcher import Batches
+from infra.concurrency.cancellation import end
+from infra.errors import NotYetVisible, Unavailable
+from infra.eventsourcing.consistency_token import Needs
+from infra.eventsourcing.current_log import CurrentLog
+from infra.eventsourcing.event_log import Log
+from infra.eventsourcing.leases import WHOLE
+from infra.eventsourcing.read_cache.document import Document
+from infra.eventsourcing.read_cache.document_cache import Documents, GenerationGone
+from infra.eventsourcing.read_cache.invalidations import Channel
+from infra.eventsourcing.read_cache.redis_cache import NOTHING, Held, Place, RemoteCache
+from infra.eventsourcing.read_cache.staleness_monitor import Watch
+from infra.eventsourcing.read_cache.visibility import Part, Sight, Visibility
+from infra.postgres.pool import Database
+from infra.redis.keyspace import Keys
+from infra.redis.resilient_connection import CacheAway, kept
+from infra.settings import Settings
+
+V = TypeVar("V")
+
+LOOK_SECONDS: Final = 0.1
+"""How long Redis may take; after that Postgres is asked, and Redis left alone until it answers again."""
+
+LARGEST_LOAD: Final = 256
+LOADS: Final = 2
+MOST_WAITING: Final = 2_000
+READY_SECONDS: Final = 1.0
+
+# A read model is committed without waiting for the disk. After a crash of Postgres it may be behind what was told of,
+# until its consumer has applied the same events again: such rows are served to nobody and brought to no cache.
+_LOAD: Final = """
+SELECT r.key, r.position, r.version, r.document, back.undone
+FROM (SELECT EXISTS (
+    SELECT FROM checkpoints c JOIN unnest($4::smallint[], $5::bigint[]) AS known (shard, position) USING (shard)
+    WHERE c.consumer = $2 AND c.generation = $3 AND c.position < known.position) AS undone) AS back
+LEFT JOIN {table} AS r ON r.key = ANY($1::text[])"""
+
+Loaded = Document | GenerationGone | None
+
+
+class Reads:
+    """Documents by key for the endpoints of a process.
+
+    Redis away: documents come from Postgres, at most ``LOADS`` statements at a time, each for all who ask meanwhile.
+    Postgres away: what is cached is still served. Both are asked within bounds, and writes need neither.
+    """
+
+    def __init__(self, settings: Settings, database: Database, current: CurrentLog) -> None:
+        keys = Keys.of(current.history)
+        self._current = current
+        self._database = database
+        self._capacity, self._most_bytes = settings.l1_entries, settings.l1_bytes
+        self.documents: dict[str, Documents[Any]] = {}
+        self.visibility = Visibility()
+        self.remote = RemoteCache(settings.redis_url, keys, seconds=settings.cache_seconds, answer_seconds=LOOK_SECONDS)
+        self.channel = Channel(settings.redis_url, keys.applied, self)
+        self.watch = Watch(database, self.visibility, distrust=self._distrust, found=current.found)
+        current.follow(self._begin_anew)
+        self._loads: Batches[Place, Loaded] = Batches(
+            self._load_all, size=LARGEST_LOAD, flights=LOADS, waiting=MOST_WAITING
+        )
+
+    def model(self, name: str, present: Callable[[Document], V]) -> Documents[V]:
+        """The documents of a read model, presented by ``present``. To be asked for before the process serves."""
+        documents = Documents(name, present, source=self, capacity=self._capacity, most_bytes=self._most_bytes)
+        self.documents[name] = documents
+        return documents
+
+    def generation(self, projection: str) -> int:
+        """The one that is served. Raises Unavailable as long as Postgres has not said so."""
+        generation = self.watch.generations.get(projection)
+        if generation is None:
+            raise Unavailable(f"{projection} is not there yet")
+        return generation
+
+    def needs_of(self, entity_id: UUID, needs: Needs) -> Needs:
+        """What a token asks of a single entity: at most the position of its own shard."""
+        shard = shard_of(entity_id, self._current.log.shards)
+        return {shard: needs[shard]} if shard in needs else {}
+
+    async def see(self, projection: str, needs: Needs, seconds: float) -> Sight:
+        """Waits until the read model has come as far as ``needs`` asks: TOLD, or STORED if the caches may be behind.
+
+        Raises NotYetVisible after ``seconds``.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._see(projection, needs)
+        except TimeoutError:
+            raise NotYetVisible from None
+
+    async def _see(self, projection: str, needs: Needs) -> Sight:
+        while True:
+            generation = self.generation(projection)
+            if needs and Part(projection, generation, WHOLE) in self.watch.parts:
+                needs = {WHOLE: max(needs.values())}
+            sights = [await self._reach(Part(projection, generation, shard), needs[shard]) for shard in needs]
+            if Sight.MOVED not in sights:
+                return Sight.STORED if Sight.STORED in sights else Sight.TOLD
+
+    async def _reach(self, part: Part, position: int) -> Sight:
+        if not self.channel.up:
+            self.watch.hurry()
+        return await self.visibility.reach(part, position)
+
+    def place(self, projection: str, key: str) -> Place:
+        """Where the document lies."""
+        return Place(projection, self.generation(projection), key)
+
+    async def look(self, place: Place) -> Held:
+        """What Redis holds, unless it is away or may be behind."""
+        if place.projection in self.watch.late or not self._hears_of_its_cache(place.projection):
+            return NOTHING
+        try:
+            return await self.remote.look(place)
+        except CacheAway:
+            return NOTHING
+
+    def _hears_of_its_cache(self, projection: str) -> bool:
+        """Whether news comes from the very server that holds the documents, and not from the one that replaced it; and
+        whether that is the one to which they are brought.
+        """
+        era = self.remote.link.era
+        return self.channel.up and self.channel.era == era and self.watch.kept_in(projection, era)
+
+    def fill(self, place: Place, held: Held, document: Document | None) -> None:
+        """Brings to Redis what it lacked."""
+        self.remote.fill(place, held, document)
+
+    async def load(self, place: Place) -> Document | None:
+        """What Postgres holds."""
+        loaded = await self._loads.ask(place)
+        if isinstance(loaded, GenerationGone):
+            raise loaded
+        return loaded
+
+    async def _load_all(self, places: list[Place]) -> Sequence[Loaded]:
+        found: dict[Place, Loaded] = {}
+        for projection, generation in {place[:2] for place in places}:
+            keys = [place.key for place in places if place[:2] == (projection, generation)]
+            found.update(await self._load_some(projection, generation, keys))
+        return [found.get(place) for place in places]
+
+    async def _load_some(self, projection: str, generation: int, keys: Sequence[str]) -> dict[Place, Loaded]:
+        known = self.visibility.known(projection, generation)
+        statement = _LOAD.format(table=f"rm_{projection}_{generation}")
+        try:
+            rows = await self._database.fetch(
+                statement, keys, projection, generation, list(known), list(known.values())
+            )
+        except asyncpg.UndefinedTableError:
+            await self.watch.look(self.channel)
+            return {Place(projection, generation, key): GenerationGone() for key in keys}
+        if rows[0]["undone"]:
+            raise Unavailable("Postgres has lost its last commits, and they are being made again")
+        found = [row for row in rows if row["key"] is not None]
+        return {Place(projection, generation, row[0]): Document(row[1], row[2], row[3]) for row in found}
+
+    def opened(self) -> None:
+        """News reaches us."""
+        for documents in self.documents.values():
+            documents.local.open()
+        self.watch.hurry()
+
+    def lost(self) -> None:
+        """News may be missed."""
+        for documents in self.documents.values():
+            documents.local.shut()
+        self.watch.hurry()
+
+    def announced(self, message: Mapping[str, Any]) -> None:
+        """News: rows that have changed, and how far their consumer is. Drops what is older before it wakes anybody."""
+        if "switch" in message:
+            self.watch.hurry()
+            return
+        part = Part(message["c"], message["g"], message["h"])
+        if self.watch.generations.get(part.projection) != part.generation:
+            return
+        if not self.watch.kept_in(part.projection, self.channel.era):
+            self._distrust(part.projection)  # its owner is back from another memory, and what it told there we missed
+        documents = self.documents.get(part.projection)
+        if documents is not None:
+            for key, position in message["k"]:
+                documents.local.told(key, position)
+        self.visibility.told(part, message["p"])
+
+    def _begin_anew(self, log: Log) -> None:
+        """Postgres holds another history than it did: all that is known may tell of lost events.
+
+        A connection to a server that was promoted says so before anything is asked there, so whoever has written to
+        it is not shown what only the former knew.
+        """
+        self.lost()
+        self.remote.move(Keys.of(log.history))
+        self.channel.move(Keys.of(log.history).applied)
+        self.watch.forget()
+
+    def _distrust(self, projection: str) -> None:
+        documents = self.documents.get(projection)
+        if documents is not None:
+            documents.local.clear()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["Reads"]:
+        """Keeps the connections while inside; on the way in waits a moment, so that the first reads are fast ones."""
+        keepers = (self.remote.link.keep, self.channel.keep, partial(self.watch.keep, self.channel))
+        tasks = [asyncio.create_task(kept(keeper)) for keeper in keepers]
+        try:
+            await asyncio.gather(*(each.ready(READY_SECONDS) for each in (self.remote.link, self.channel, self.watch)))
+            yield self
+        finally:
+            await end(*tasks)
+            await asyncio.gather(self.remote.close(), self._loads.close())
+            await asyncio.gather(*(documents.close() for documents in self.documents.values()))

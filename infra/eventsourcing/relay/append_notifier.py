@@ -1,0 +1,75 @@
+"""The doorbell: tells another process that the log has grown. Only a hint, because who listens also looks by itself."""
+
+import asyncio
+
+from pydantic import SecretStr
+from redis.asyncio import Connection
+
+from infra.redis.client import BROKEN, open_connection
+from infra.redis.resp import pack
+
+QUIET_SECONDS = 0.5
+"""After a failed ring nobody rings for this long: with Redis away, commits must not pay for it."""
+
+
+class Doorbell:
+    """Rings once for all commits that happen while the ring before is on its way; never waits, never fails.
+
+    After each ring it ``rest``s for so many seconds. ``message`` is what listeners hear.
+    """
+
+    def __init__(self, url: SecretStr, channel: str, *, rest: float = 0.0, message: bytes = b"") -> None:
+        self._url = url
+        self._rest = rest
+        self._command = pack("PUBLISH", channel, message)
+        self._connection: Connection | None = None
+        self._ringing: asyncio.Task[None] | None = None
+        self._again = False
+        self._quiet_until = 0.0
+
+    def ring(self) -> None:
+        """To be called after a commit."""
+        self._again = True
+        if self._ringing is None and asyncio.get_running_loop().time() >= self._quiet_until:
+            self._ringing = asyncio.create_task(self._ring_until_quiet())
+
+    async def close(self) -> None:
+        """Waits for the last ring, then hangs up."""
+        if self._ringing is not None:
+            await self._ringing
+        await self._hang_up()
+
+    async def _ring_until_quiet(self) -> None:
+        try:
+            while self._again:
+                self._again = False
+                await self._ring_once()
+                if self._rest:
+                    await asyncio.sleep(self._rest)
+        except BROKEN:
+            # Nobody hears what is rung now: who listens looks by itself, when it can listen again if not before.
+            self._quiet_until = asyncio.get_running_loop().time() + QUIET_SECONDS
+            await self._hang_up()
+        finally:
+            self._ringing = None
+
+    async def _ring_once(self) -> None:
+        if self._connection is not None:
+            try:
+                await self._send(self._connection)
+            except BROKEN:
+                # It may have gone long ago, with a restart or an idle timeout, and the server be there all the same.
+                await self._hang_up()
+            else:
+                return
+        self._connection = await open_connection(self._url)
+        await self._send(self._connection)
+
+    async def _send(self, connection: Connection) -> None:
+        await connection.send_packed_command(self._command, check_health=False)
+        await connection.read_response()
+
+    async def _hang_up(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.disconnect(nowait=True)

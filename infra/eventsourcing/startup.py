@@ -1,0 +1,44 @@
+"""What every process does first: wait for Postgres for a while, insist on its schema, and learn which log it serves."""
+
+import asyncio
+from typing import Final
+
+import structlog
+
+from infra.concurrency.backoff import Pauses
+from infra.errors import Unavailable
+from infra.eventsourcing.event_log import Log, identify
+from infra.eventsourcing.leases.checkpoints import LOCK_SECONDS
+from infra.postgres import schema_version
+from infra.postgres.pool import Database
+from infra.settings import Settings
+
+PATIENCE_SECONDS: Final = 30.0
+"""How long a starting process waits for Postgres before it gives up and leaves it to its supervisor."""
+
+_log = structlog.get_logger("weir.startup")
+
+
+def worker_database(settings: Settings) -> Database:
+    """The pool of a worker: nothing that it waits for, or leaves behind when it is paused, holds up others for long."""
+    return Database(settings, lock_seconds=LOCK_SECONDS)
+
+
+async def known_log(database: Database, *, patience: float = PATIENCE_SECONDS) -> Log:
+    """The log behind the database, once Postgres answers and its schema is this release's.
+
+    Raises :class:`~infra.errors.UnknownSchema`, or :class:`~infra.errors.Unavailable` after ``patience`` seconds.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + patience
+    pauses = Pauses(first=0.1)
+    while True:
+        try:
+            await schema_version.check(database)
+            async with database.acquire() as session:
+                return await identify(session)
+        except Unavailable:
+            if loop.time() > deadline:
+                raise
+            _log.warning("waiting for Postgres")
+            await asyncio.sleep(pauses.next())

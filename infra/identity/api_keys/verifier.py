@@ -1,0 +1,122 @@
+"""Who an API key speaks for: asked of Postgres at most once a second for each key, however often it comes."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from hmac import compare_digest
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+import structlog
+
+from infra.concurrency.cancellation import end
+from infra.identity.api_keys.format import InvalidApiKey, Shown, read
+from infra.postgres.errors import PASSING
+from infra.postgres.pool import Database
+
+REMEMBER_SECONDS: Final = 1.0
+"""A key that is revoked, or an account that loses its roles, counts this much longer where no news arrives."""
+
+LOOK_SECONDS: Final = 1.0
+"""How long a look may take before Postgres counts as down."""
+
+REMEMBERED: Final = 10_000
+
+_FIND: Final = (
+    "SELECT account_id, digest, scopes, coalesce(last_used_at < now() - interval '1 minute', true) AS unnoted"
+    " FROM api_keys WHERE key_id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())"
+)
+_NOTE: Final = (
+    "UPDATE api_keys SET last_used_at = now()"
+    " WHERE key_id = $1 AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')"
+)
+
+Allowed = Callable[[UUID, UUID], Awaitable[tuple[frozenset[str], int] | None]]
+"""What an account may do now by one of its keys, and the version of its stream; None if it may do nothing at all."""
+
+_log = structlog.get_logger("weir.api_keys")
+
+
+class Bearer(NamedTuple):
+    """Who is asking, proven by an API key, and what they may do as of a version of the account's stream."""
+
+    account_id: UUID
+    key_id: UUID
+    scopes: frozenset[str]
+    version: int
+
+
+class _Answer(NamedTuple):
+    bearer: "asyncio.Task[Bearer]"
+    until: float
+
+    def is_from(self, version: int) -> bool:
+        """Whether it is there, and of that version or an older one."""
+        task = self.bearer
+        return task.done() and not task.cancelled() and not task.exception() and task.result().version <= version
+
+
+class ApiKeys:
+    """Verifies API keys. One per process."""
+
+    def __init__(self, database: Database, allowed: Allowed) -> None:
+        self._database = database
+        self._allowed = allowed
+        self._answers: dict[str, _Answer] = {}
+        self._notes: set[asyncio.Task[None]] = set()
+
+    async def verify(self, text: str, *, since: int = -1) -> Bearer:
+        """Who the key speaks for: with its own scopes, as far as the account has them still.
+
+        What is known of the account at version ``since`` of its stream, or before, is not good enough.
+
+        Raises :class:`InvalidApiKey` and :class:`~infra.errors.Unavailable`.
+        """
+        shown = read(text)
+        now = asyncio.get_running_loop().time()
+        answer = self._answers.get(text)
+        if answer is None or answer.until <= now or answer.is_from(since):
+            if len(self._answers) >= REMEMBERED:
+                self._forget(now)
+            looking = asyncio.create_task(self._look(shown))
+            looking.add_done_callback(_retrieved)
+            answer = self._answers[text] = _Answer(looking, now + REMEMBER_SECONDS)
+        # Shielded: one who hangs up must not take the others' answer away.
+        return await asyncio.shield(answer.bearer)
+
+    async def close(self) -> None:
+        """Gives up what is under way."""
+        await end(*self._notes, *(answer.bearer for answer in self._answers.values()))
+
+    async def _look(self, shown: Shown) -> Bearer:
+        async with self._database.acquire() as connection:
+            row = await connection.fetchrow(_FIND, shown.key_id, timeout=LOOK_SECONDS)
+        if row is None or not compare_digest(row["digest"], shown.digest):
+            raise InvalidApiKey
+        account_id = UUID(int=row["account_id"].int)
+        allowed = await self._allowed(account_id, shown.key_id)
+        if allowed is None:
+            raise InvalidApiKey
+        scopes, version = allowed
+        if row["unnoted"]:
+            noting = asyncio.create_task(self._note(shown.key_id))
+            self._notes.add(noting)
+            noting.add_done_callback(self._notes.discard)
+        return Bearer(account_id, shown.key_id, scopes & frozenset(row["scopes"]), version)
+
+    async def _note(self, key_id: UUID) -> None:
+        """That the key was used just now: worth knowing, but nothing waits for it or fails with it."""
+        try:
+            await self._database.execute(_NOTE, key_id)
+        except PASSING as error:
+            _log.warning("the use of an API key was not noted", error=str(error))
+
+    def _forget(self, now: float) -> None:
+        """Makes room: what has run out goes, and if that is not enough, everything."""
+        live = {text: answer for text, answer in self._answers.items() if answer.until > now}
+        self._answers = live if len(live) < REMEMBERED else {}
+
+
+def _retrieved(task: "asyncio.Task[Any]") -> None:
+    """Everybody who wanted the answer may have hung up; then nobody is told that there was none."""
+    if not task.cancelled():
+        task.exception()

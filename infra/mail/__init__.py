@@ -1,0 +1,1 @@
+"""Mail as the machine sees it: the outbox table and SMTP."""

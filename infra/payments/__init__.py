@@ -1,0 +1,1 @@
+"""The payment provider, and the outbox of refunds that it is owed."""

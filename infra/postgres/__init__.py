@@ -1,0 +1,1 @@
+"""Postgres: connections, the pool, the schema, its errors and its clock."""

@@ -1,0 +1,310 @@
+"""Postgres, straight through the driver. JSON columns are bytes in both directions, so that nothing is parsed twice.
+
+There are two ways in, because a line that breaks means two things::
+
+    read    acquire, snapshot, fetch, fetchrow   nothing was stored ─▶ Unavailable
+    write   write                                one transaction: until its COMMIT is sent ─▶ Unavailable
+            execute, returning, returning_row    one statement         \\ sent, and no answer ─▶ OutcomeUnknown
+            session                              several commits       /
+
+What a server refuses is :class:`~infra.errors.Unavailable` either way. A connection that is of no more use is dropped.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
+from typing import Any, Final, TypeAlias
+
+import asyncpg
+from asyncpg.transaction import Transaction
+
+from infra.errors import OutcomeUnknown, TookTooLong, Unavailable
+from infra.postgres.connect import CONNECT_SECONDS, Connection, Connector, connect, is_failure, opened, prepare
+from infra.postgres.errors import Failure, classify
+from infra.postgres.reader import Reader, Reading, Snapshot
+from infra.settings import Settings
+
+__all__ = ["CONNECT_SECONDS", "DRIVER_ERRORS", "Connection", "Database", "Pooled", "Reader", "connect", "prepare"]
+
+Pooled: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+
+DRIVER_ERRORS: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""All that the driver raises: for where a connection is given up, and it does not matter how that goes."""
+
+COMMAND_SECONDS: Final = 10.0
+IDLE_SECONDS: Final = 10.0
+"""Within a transaction, of whoever has bounds. Those that hold what others wait for have a shorter one besides."""
+_READ_ONLY: Final = "SELECT current_setting('transaction_read_only') = 'on'"
+"""True on a standby, too."""
+_ONLY_READ: Final = {"transaction_read_only": "on"}
+
+
+async def _keep_session(_connection: Any) -> None:
+    """Instead of the pool's reset query: our statements leave no session state, so the round trip buys nothing."""
+
+
+def _bounds(lock_seconds: float) -> dict[str, str]:
+    """Settings of a connection, in milliseconds."""
+    bounds = {
+        "lock_timeout": lock_seconds,
+        "statement_timeout": COMMAND_SECONDS,
+        "idle_in_transaction_session_timeout": IDLE_SECONDS,
+    }
+    return {name: f"{seconds * 1000:.0f}" for name, seconds in bounds.items()}
+
+
+class Database:
+    """The pool of one process, opened lazily: a process starts, and says so in its health, while Postgres is away."""
+
+    def __init__(self, settings: Settings, *, lock_seconds: float | None = None) -> None:
+        """``lock_seconds``: how long a statement may wait for a lock, for those who have other work meanwhile, and
+        whose place another takes when they are paused. What such a one leaves behind, a statement or a transaction, the
+        server ends by itself.
+
+        A pooler takes no such settings: where there is one, it is for the database role to have them.
+        """
+        self._pgbouncer = settings.pgbouncer
+        self._connector = Connector(settings.database_url, pgbouncer=settings.pgbouncer)
+        bounds = _bounds(lock_seconds) if lock_seconds and not settings.pgbouncer else None
+        self._pool: Pool = asyncpg.create_pool(
+            connect=self._connector,
+            min_size=0,
+            max_size=settings.pool_size,
+            reset=_keep_session,
+            command_timeout=COMMAND_SECONDS,
+            server_settings=bounds,
+        )
+        # To wait for a free connection and to open one have bounds of their own: several servers may have to be tried.
+        self._free = asyncio.Semaphore(settings.pool_size)
+        self._opened = False
+        self._opening = asyncio.Lock()
+
+    def follow_timeline(self, told: Callable[[str], None]) -> None:
+        """Has ``told`` hear of the timeline that each new connection leads to, before anything is asked there.
+
+        What a pooler says of that is about another connection of its own: behind one, whoever wants to know must ask.
+        """
+        if not self._pgbouncer:
+            self._connector.on_timeline = told
+
+    async def connect(self) -> Connection:
+        """A dedicated connection beside the pool; the caller closes it. Raises Unavailable."""
+        return await opened(self._connector)
+
+    @asynccontextmanager
+    async def acquire(self, timeout: float = CONNECT_SECONDS) -> AsyncIterator[Reader]:
+        """A connection to read on, for a few statements.
+
+        Raises :class:`~infra.errors.Unavailable` when none is free within ``timeout`` seconds or the server goes away.
+        """
+        async with (
+            self._lent(timeout, writes=False) as connection,
+            # A pooler may change its server from one transaction to the next: behind it each read is one, and looks.
+            connection.transaction() if self._pgbouncer else nullcontext(),
+        ):
+            await self._look(connection)
+            yield Reading(connection)
+
+    @asynccontextmanager
+    async def snapshot(
+        self, *, seconds: float, planner: Mapping[str, str] | None = None, timeout: float = CONNECT_SECONDS
+    ) -> AsyncIterator[Snapshot]:
+        """A transaction to read on: one and the same state for all its statements, each of at most so many seconds.
+
+        ``planner`` are settings of the planner, for this transaction. Raises :class:`~infra.errors.Unavailable` as
+        :meth:`acquire` does, and :class:`~infra.errors.TookTooLong` for a statement that was ended.
+        """
+        async with self._lent(timeout, writes=False) as connection:
+            try:
+                async with connection.transaction(isolation="repeatable_read"):
+                    await self._look(connection)  # while it is not read-only by our own will
+                    snapshot = Snapshot(Reading(connection))
+                    await snapshot.plan({**_ONLY_READ, "statement_timeout": f"{seconds * 1000:.0f}", **(planner or {})})
+                    yield snapshot
+            except asyncpg.QueryCanceledError as error:
+                raise TookTooLong("a statement was ended, as its time was over") from error
+
+    @asynccontextmanager
+    async def write(self, timeout: float = CONNECT_SECONDS) -> AsyncIterator[Pooled]:
+        """A transaction: committed at the end of the block, rolled back where that fails.
+
+        Raises :class:`~infra.errors.Unavailable` as long as nothing can have been committed, and
+        :class:`~infra.errors.OutcomeUnknown` when the answer to the commit is lost.
+        """
+        async with self._lent(timeout, writes=False) as connection:
+            transaction = connection.transaction()
+            await transaction.start()
+            try:
+                await self._look(connection)
+                yield connection
+            except BaseException:
+                await _roll_back(connection, transaction)
+                raise
+            # From here on the failure of the line says nothing about what is stored.
+            with answering(connection, writes=True):
+                await transaction.commit()
+
+    @asynccontextmanager
+    async def session(self, timeout: float = CONNECT_SECONDS) -> AsyncIterator[Pooled]:
+        """A connection for statements that commit one by one, or in transactions of the caller's.
+
+        Raises :class:`~infra.errors.Unavailable`, and :class:`~infra.errors.OutcomeUnknown` where the last statement
+        may have been carried out.
+        """
+        async with self._lent(timeout, writes=True) as connection:
+            yield connection
+
+    async def fetch(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
+        """All rows of one statement that reads."""
+        async with self.acquire() as connection:
+            return await connection.fetch(statement, *arguments)
+
+    async def fetchrow(self, statement: str, *arguments: Any) -> asyncpg.Record | None:
+        """The first row of one statement that reads, or None."""
+        async with self.acquire() as connection:
+            return await connection.fetchrow(statement, *arguments)
+
+    async def execute(self, statement: str, *arguments: Any) -> str:
+        """Carries out one statement that writes; answers its command tag."""
+        async with self.session() as connection:
+            return await connection.execute(statement, *arguments)
+
+    async def returning(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
+        """Carries out one statement that writes; answers all rows that it returns."""
+        async with self.session() as connection:
+            return await connection.fetch(statement, *arguments)
+
+    async def returning_row(self, statement: str, *arguments: Any) -> asyncpg.Record | None:
+        """Carries out one statement that writes; answers the first row that it returns, or None."""
+        async with self.session() as connection:
+            return await connection.fetchrow(statement, *arguments)
+
+    async def check(self) -> None:
+        """Raises :class:`~infra.errors.Unavailable` unless there is a server that can be written to."""
+        async with self._lent(CONNECT_SECONDS, writes=False) as connection:
+            await _insist(connection)
+
+    async def close(self) -> None:
+        """Gives running statements a few seconds, then closes every connection."""
+        if self._opened:
+            try:
+                await asyncio.wait_for(self._pool.close(), 5)
+            except DRIVER_ERRORS:
+                self._pool.terminate()
+
+    async def _look(self, connection: Pooled) -> None:
+        if self._pgbouncer:
+            await _insist(connection)
+
+    @asynccontextmanager
+    async def _lent(self, timeout: float, *, writes: bool) -> AsyncIterator[Pooled]:
+        async with self._place(timeout):
+            connection = await self._taken()
+            try:
+                with answering(connection, writes=writes):
+                    yield connection
+            finally:
+                # What was answered stays answered: a line that breaks now is the next one's affair.
+                with suppress(*DRIVER_ERRORS):
+                    await self._pool.release(connection, timeout=CONNECT_SECONDS)
+
+    @asynccontextmanager
+    async def _place(self, timeout: float) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(timeout):
+                await self._free.acquire()
+        except TimeoutError:
+            raise Unavailable("no connection is free") from None
+        try:
+            yield
+        finally:
+            self._free.release()
+
+    async def _taken(self) -> Pooled:
+        """A connection whose server took writes when it was last heard of."""
+        try:
+            await self._open()
+            for _ in range(self._pool.get_max_size() + 1):  # each of them may be an old one; then there is a new one
+                connection = await self._pool.acquire()
+                if self._pgbouncer or _takes_writes(connection):
+                    return connection
+                connection.terminate()
+                await self._pool.release(connection)
+            raise Unavailable("Postgres takes no writes")
+        except Exception as error:
+            if not is_failure(error):
+                raise
+            raise Unavailable("Postgres cannot be reached") from error
+
+    async def _open(self) -> None:
+        if not self._opened:
+            async with self._opening:
+                await self._pool
+                self._opened = True
+
+
+@contextmanager
+def answering(connection: "Connection | Pooled", *, writes: bool) -> Iterator[None]:
+    """Tells a failure of the server for what it means, and drops a connection that is of no more use."""
+    try:
+        yield
+    except Exception as error:
+        failure = classify(error, lost=_is_lost(connection))
+        if failure is None:
+            raise
+        if failure.drop_connection:
+            _drop(connection)
+        raise told(failure, writes=writes) from error
+
+
+def told(failure: Failure, *, writes: bool) -> Unavailable | OutcomeUnknown:
+    """The failure of a statement as the rest of the house knows it."""
+    if writes and failure.stored == "maybe":
+        return OutcomeUnknown("the answer to a commit was lost")
+    return Unavailable("Postgres cannot be reached")
+
+
+async def close(connection: Connection) -> None:
+    """Closes a connection of one's own, in time."""
+    try:
+        await connection.close(timeout=CONNECT_SECONDS)
+    except DRIVER_ERRORS:
+        connection.terminate()
+
+
+async def _insist(connection: Pooled) -> None:
+    """Raises Unavailable where the server takes no writes now. It may be a standby, whose *no* may be out of date."""
+    if await connection.fetchval(_READ_ONLY):
+        _drop(connection)
+        raise Unavailable("Postgres takes no writes")
+
+
+def _takes_writes(connection: Pooled) -> bool:
+    """What the server has reported of itself, at no cost; it reports changes by itself."""
+    settings = connection.get_settings()
+    return "on" not in (
+        getattr(settings, "in_hot_standby", "off"),
+        getattr(settings, "default_transaction_read_only", "off"),
+    )
+
+
+async def _roll_back(connection: Pooled, transaction: Transaction) -> None:
+    """Nothing is committed, whether or not this arrives."""
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            await transaction.rollback()
+    except DRIVER_ERRORS:
+        _drop(connection)
+
+
+def _is_lost(connection: "Connection | Pooled") -> bool:
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:  # the pool has taken it back because its line broke
+        return True
+
+
+def _drop(connection: "Connection | Pooled") -> None:
+    with suppress(asyncpg.InterfaceError):  # it is gone already
+        connection.terminate()

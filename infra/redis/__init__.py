@@ -1,0 +1,1 @@
+"""Redis: clients, keys, scripts, the job queue, and how much of its memory is ours."""

@@ -1,0 +1,51 @@
+"""Redis: how clients are made, what the keys of one log are called, and the wire form of commands."""
+
+import asyncio
+from typing import Final
+
+from pydantic import SecretStr
+from redis.asyncio import Connection, ConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+CONNECT_SECONDS: Final = 1.0
+ANSWER_SECONDS: Final = 1.0
+"""How long Redis may take to answer before it counts as away. It is a fast path: waiting for it longer is slower."""
+
+AWAY: Final = (RedisConnectionError, RedisTimeoutError, OSError, TimeoutError)
+"""What a caller sees when Redis is away, restarting or too slow."""
+
+BROKEN: Final = (RedisError, OSError, TimeoutError)
+"""All of ``AWAY``, and a server that answers but refuses: loading, out of memory, read-only, of another version."""
+
+
+def open_redis(url: SecretStr, *, answer_seconds: float = ANSWER_SECONDS) -> Redis:
+    """A client with its own pool, connected on first use; bytes in both directions. The caller closes it."""
+    client: Redis = Redis.from_url(
+        url.get_secret_value(),
+        socket_connect_timeout=CONNECT_SECONDS,
+        socket_timeout=answer_seconds,
+        retry=Retry(NoBackoff(), 1),
+        health_check_interval=0,
+    )
+    return client
+
+
+async def open_connection(url: SecretStr, *, answer_seconds: float = ANSWER_SECONDS) -> Connection:
+    """One connection of one's own, for raw commands. Raises one of ``BROKEN``; the caller disconnects it."""
+    pool = ConnectionPool.from_url(
+        url.get_secret_value(), socket_connect_timeout=CONNECT_SECONDS, socket_timeout=answer_seconds
+    )
+    connection: Connection = pool.make_connection()  # type: ignore[no-untyped-call]
+    task = asyncio.current_task()
+    cancelled = task.cancelling() if task else 0
+    await connection.connect()  # type: ignore[no-untyped-call]
+    # The client swallows about every fourth cancellation that comes while it connects. Whoever connects again and again
+    # until it is cancelled would never end.
+    if task and task.cancelling() > cancelled:
+        await connection.disconnect(nowait=True)
+        raise asyncio.CancelledError
+    return connection

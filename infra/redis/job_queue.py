@@ -1,0 +1,58 @@
+"""arq as this project uses it: its own Redis URL, JSON instead of pickle, ids as arguments, nothing kept of results.
+
+Its jobs tidy up. What is owed is due work, rows in Postgres that no job has a part in: losing all of Redis stops none.
+"""
+
+from typing import Any, Final, TypeAlias
+
+import orjson
+from arq.connections import ArqRedis
+from pydantic import SecretStr
+from redis.asyncio import BlockingConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import FullJitterBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from infra.redis.client import CONNECT_SECONDS
+
+Jobs: TypeAlias = ArqRedis
+
+ANSWER_SECONDS: Final = 2.0
+CONNECTIONS: Final = 16
+EXPIRES_MS: Final = 600_000
+"""A job that nobody has started for ten minutes is dropped; the next round makes a new one."""
+
+
+def open_jobs(url: SecretStr, queue: str) -> Jobs:
+    """arq's client, connected on first use. The caller closes it with :func:`close_jobs`.
+
+    ``OSError`` must be among the errors that are retried: a Redis that restarts refuses connections with it, and an arq
+    worker ends on the first error that comes through.
+    """
+    pool = BlockingConnectionPool.from_url(
+        url.get_secret_value(),
+        max_connections=CONNECTIONS,
+        timeout=ANSWER_SECONDS,
+        socket_connect_timeout=CONNECT_SECONDS,
+        socket_timeout=ANSWER_SECONDS,
+        retry=Retry(FullJitterBackoff(cap=0.5, base=0.05), 5),
+        retry_on_error=[RedisConnectionError, RedisTimeoutError, OSError],
+    )
+    return ArqRedis(
+        pool_or_conn=pool,
+        job_serializer=serialize,
+        job_deserializer=orjson.loads,
+        default_queue_name=queue,
+        expires_extra_ms=EXPIRES_MS,
+    )
+
+
+async def close_jobs(jobs: Jobs) -> None:
+    """Closes the client with its connections; its own ``aclose`` would leave those of a pool that it was given."""
+    await jobs.aclose(close_connection_pool=True)
+
+
+def serialize(job: dict[str, Any]) -> bytes:
+    """A job as JSON; refuses whatever is not plain, such as an exception."""
+    return orjson.dumps(job)

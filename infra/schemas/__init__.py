@@ -1,0 +1,1 @@
+"""What comes in as JSON, CSV or a parameter: forms, strict JSON, errors by pointer."""

@@ -1,0 +1,117 @@
+"""The port over a local folder. Drafts lie apart until they are whole and on the disk itself."""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO, Final, ParamSpec, TypeVar
+from uuid import uuid4
+
+from infra.errors import Unavailable
+from infra.secret_file import sync_directory
+from infra.storage.storage import LARGEST, Blob, Stored, checked, type_of
+from infra.storage.streaming import CHUNK_BYTES, CLOSE_SECONDS, READ_SECONDS, WRITE_SECONDS, Counted, answered
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+DRAFTS: Final = ".drafts"
+LEFTOVER_SECONDS: Final = 3600.0
+"""No upload pauses for as long, so a draft that was not written to in that time belongs to nobody."""
+
+
+class Folder:
+    """A folder and all that is below it, shared by all processes. Types are not kept: a key's ending says it.
+
+    Before the first file is put nothing is made or looked at, so that a process starts whatever state the disk is in.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._drafts = folder / DRAFTS
+        self._prepared = False
+
+    async def put(self, key: str, chunks: AsyncIterator[bytes], *, content_type: str, limit: int = LARGEST) -> Stored:  # noqa: ARG002
+        """See :meth:`~infra.storage.storage.Storage.put`."""
+        target, draft = self._folder / checked(key), self._drafts / uuid4().hex
+        if not self._prepared:
+            await _done(CLOSE_SECONDS, _prepare, self._drafts)
+            self._prepared = True
+        counted, file = Counted(chunks, limit), await _done(WRITE_SECONDS, _begin, draft)
+        try:
+            async for chunk in counted:
+                await _done(WRITE_SECONDS, file.write, chunk)
+            await _done(CLOSE_SECONDS, self._publish, file, draft, target)
+        except BaseException:
+            with suppress(Unavailable):
+                await _done(CLOSE_SECONDS, _discard, file, draft)
+            raise
+        return counted.stored()
+
+    async def open(self, key: str, *, start: int = 0) -> Blob | None:
+        """See :meth:`~infra.storage.storage.Storage.open`. The file itself is opened when its first chunk is asked
+        for."""
+        path = self._folder / checked(key)
+        found = await _done(READ_SECONDS, _stat, path)
+        if found is None:
+            return None
+        etag = f"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}"
+        return Blob(size=found.st_size, etag=etag, content_type=type_of(key), chunks=_chunks(path, start))
+
+    async def delete(self, key: str) -> None:
+        """See :meth:`~infra.storage.storage.Storage.delete`."""
+        await _done(READ_SECONDS, (self._folder / checked(key)).unlink, missing_ok=True)
+
+    def _publish(self, file: BinaryIO, draft: Path, target: Path) -> None:
+        """First the bytes, then the name, then the directories: even a power cut leaves a whole file or none."""
+        file.flush()
+        os.fsync(file.fileno())
+        file.close()
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        draft.replace(target)
+        for directory in target.parents:
+            sync_directory(directory)
+            if directory == self._folder:
+                return
+
+
+async def _done(seconds: float, work: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
+    """A disk may hang as well as any server: it is waited for beside the event loop, and not for ever."""
+    return await answered(seconds, asyncio.to_thread(work, *arguments, **named))
+
+
+async def _chunks(path: Path, start: int) -> AsyncIterator[bytes]:
+    with await _done(READ_SECONDS, _reopened, path, start) as file:
+        while chunk := await _done(READ_SECONDS, file.read, CHUNK_BYTES):
+            yield chunk
+
+
+def _begin(draft: Path) -> BinaryIO:
+    return draft.open("xb")
+
+
+def _discard(file: BinaryIO, draft: Path) -> None:
+    draft.unlink(missing_ok=True)
+    file.close()
+
+
+def _reopened(path: Path, start: int) -> BinaryIO:
+    file = path.open("rb")
+    file.seek(start)
+    return file
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    return path.stat() if path.is_file() else None
+
+
+def _prepare(drafts: Path) -> None:
+    """Makes the folder if need be, and clears away what killed processes have left half written."""
+    drafts.mkdir(mode=0o700, parents=True, exist_ok=True)
+    old = time.time() - LEFTOVER_SECONDS
+    for draft in drafts.iterdir():
+        with suppress(FileNotFoundError):  # at this moment another process finishes it, or clears it away
+            if draft.stat().st_mtime < old:
+                draft.unlink()

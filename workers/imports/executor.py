@@ -1,0 +1,144 @@
+"""Rows as commands: each an ordinary one, with a key and a product of its own that follow from the import and the line.
+
+So a row that is carried out again, by whoever, however much later, is the same command on the same product. The key
+lets the log answer as it did the first time; the product's id is what still holds when the key is forgotten.
+"""
+
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
+from typing import Final, NamedTuple
+from uuid import UUID
+
+import structlog
+
+from domain.accounts import ACCOUNTS, Account
+from domain.kernel.refusals import AlreadyExists, Refusal
+from infra.errors import IdempotencyKeyInFlight, TooBusy
+from infra.eventsourcing.commands.attempt import CommandContext
+from infra.eventsourcing.commands.bulk_create import Beginning
+from infra.eventsourcing.commands.handler import CommandHandler
+from infra.eventsourcing.commands.unit_of_work import Target, Work
+from infra.eventsourcing.store.appender import ONE_AT_FAULT
+from infra.imports import Claimed
+from infra.postgres.errors import PASSING
+from infra.schemas.product import new_product_work
+from workers.imports.owner import STOPPED, check
+from workers.imports.record_splitter import Record
+from workers.imports.row_parser import Fault, ReadRow, Row, read
+
+NOT_THE_ROWS_FAULT: Final = (*PASSING, TooBusy, IdempotencyKeyInFlight)
+"""What may go well next time: such a row is neither done nor failed, and neither is any behind it."""
+
+AT_A_TIME: Final = 16
+"""Rows that become commands before others have the loop: Postgres waits for its next batch no longer than they take."""
+
+_FINGERPRINT: Final = bytes(32)
+"""A line of a file that never changes has no other request under its key to be told apart from."""
+
+_log = structlog.get_logger("weir.imports")
+
+
+class Carried(NamedTuple):
+    """What has become of rows: how many are products, and what was wrong with which.
+
+    ``stopped`` is why the import may not go on, if it may not: then some of the rows are neither.
+    """
+
+    done: int
+    faults: Sequence[Fault]
+    stopped: Refusal | None
+
+
+class Carrier:
+    """Carries out the rows of one import, each only while its owner may: their account goes along in every append."""
+
+    def __init__(self, commands: CommandHandler, importing: Claimed) -> None:
+        self._commands = commands
+        self._importing = importing
+        self._owner: Target = (ACCOUNTS, importing.account_id)
+        self._entitled: Account | None = None
+        self._import_id = importing.import_id
+        self._principal = f"import:{importing.import_id}"
+        self._actor = str(importing.account_id)
+        self._correlation = importing.correlation
+
+    async def carry_out(self, read_row: ReadRow, records: Sequence[Record]) -> Carried:
+        """All of them at once; tells what is wrong with those that are no products or that the shop refuses.
+
+        Raises one of :data:`NOT_THE_ROWS_FAULT`, once all have ended: then nothing can be said of any of them.
+        """
+        lines: list[int] = []
+        faults: list[Fault] = []
+        groups = self._groups(read_row, records, lines, faults)
+        endings = await self._commands.begin_all(groups, resting_on=[self._owner])
+        stopped = [ending for ending in endings if isinstance(ending, STOPPED)]
+        for line, ending in zip(lines, endings, strict=True):
+            if ending is not None and not isinstance(ending, STOPPED) and (fault := self._fault(line, ending)):
+                faults.append(fault)
+        done = len(records) - len(faults) - len(stopped)
+        return Carried(done, sorted(faults), stopped[0] if stopped else None)
+
+    def _groups(
+        self, read_row: ReadRow, records: Sequence[Record], lines: list[int], faults: list[Fault]
+    ) -> Iterator[Sequence[Beginning]]:
+        """Notes the lines of those that it gives, and what is wrong with the others."""
+        for start in range(0, len(records), AT_A_TIME):
+            rows, unreadable = read(read_row, records[start : start + AT_A_TIME])
+            faults += unreadable
+            group = []
+            for row in rows:
+                try:
+                    group.append(self._beginning(row))
+                    lines.append(row.line)
+                except Refusal as refusal:
+                    faults.append(_refused(row.line, refusal))
+            yield group
+
+    def _beginning(self, row: Row) -> Beginning:
+        line = row.line
+        context = CommandContext(
+            principal=self._principal,
+            actor=self._actor,
+            correlation=self._correlation,
+            causation=f"{self._principal}:{line}",
+            idempotency_key=str(line),
+            fingerprint=_FINGERPRINT,
+        )
+        targets, add = new_product_work(product_of(self._import_id, line), row.product)
+
+        def decide(work: Work) -> None:
+            owner = work.state(*self._owner)
+            if owner is not self._entitled:  # of one state it need not be asked again for each row
+                check(owner, self._importing)
+                self._entitled = owner
+            add(work)
+
+        return Beginning(targets, decide, context)
+
+    def _fault(self, line: int, ending: Exception) -> Fault | None:
+        match ending:
+            case AlreadyExists():
+                return None  # this very row has made it, long enough ago for its key to be forgotten
+            case Refusal():
+                return _refused(line, ending)
+            case _ if isinstance(ending, NOT_THE_ROWS_FAULT) and not isinstance(ending, ONE_AT_FAULT):
+                raise ending
+            case _:  # whatever is in one row's way must not stand in the way of the others for ever
+                _log.error("row failed", import_id=str(self._import_id), line=line, exc_info=ending)
+                return Fault(
+                    line, "internal", "Something went wrong on this side. The import's id finds it in the logs."
+                )
+
+
+def _refused(line: int, refusal: Refusal) -> Fault:
+    return Fault(line, refusal.code, refusal.detail, refusal.pointer)
+
+
+def product_of(import_id: UUID, line: int) -> UUID:
+    """The product of a line: a UUIDv7 (RFC 9562) with the import's own time, then the line, then what nobody guesses.
+
+    So the ids of one import follow one another, which the indexes like, and no two lines of any imports share one.
+    """
+    scattered = int.from_bytes(blake2b(import_id.bytes + line.to_bytes(8), digest_size=8).digest())
+    high = import_id.int >> 80 << 80 | 7 << 76 | (line >> 12 & 0xFFF) << 64
+    return UUID(int=high | 0b10 << 62 | (line & 0xFFF) << 50 | scattered & (1 << 50) - 1)

@@ -1,0 +1,156 @@
+"""Carries reactions out: writes the mails that events make due, and voids the rows that they void, with its checkpoint.
+
+It reads the whole log in its one order, so that an account's address is known before anything that mails to it. Only
+this consumer reacts: a read model that is rebuilt reads the same events and sends nothing.
+"""
+
+from collections.abc import Callable, Sequence, Set
+from functools import partial
+from typing import Final
+from uuid import UUID
+
+from domain.accounts import AccountErased, AccountRegistered, AccountUsernameChanged
+from domain.kernel.messages import Event
+from infra.eventsourcing.event_log import Entry, Log, Session
+from infra.identity import one_time_links
+from infra.identity.one_time_links import Link, Lives
+from infra.identity.void_rows import VOIDED, make_void
+from infra.mail import outbox
+from projections import parking
+from projections.concerns import Concerns
+from projections.parking import Apply, Parked
+from projections.runtime.consumer import Answers, Lease, Member, Step, move
+from projections.runtime.folding import Parking
+from projections.runtime.metrics import RuntimeMetrics
+from workers.mail import recipients
+from workers.mail.due_mails import Erased, FollowUp, Linked, Recipient, follow_up, told_of
+from workers.mail.reactions import REACTIONS, react
+
+NAME: Final = "reactions"
+COMMIT_SECONDS: Final = 0.05
+"""Between two commits. Each is a flush to disk, and what comes in between shares one."""
+LINGER_SECONDS: Final = 0.25
+"""Nobody waits for a checkpoint that passes events of no concern, and each move is a flush to disk."""
+
+_FOLDED: Final = frozenset[type[Event]]({AccountRegistered, AccountUsernameChanged, AccountErased})
+CONCERNS: Final = Concerns(_FOLDED | REACTIONS.keys() | VOIDED.keys())
+
+
+class Reacting:
+    """The consumer. What a step changes are the ids of the mails that it wrote down."""
+
+    whole = True
+    era = ""
+
+    def __init__(
+        self, log: Log, *, domain: str, lives: Lives, wake_mail: Callable[[], None], metrics: RuntimeMetrics
+    ) -> None:
+        """``domain`` is the right side of Message-IDs, ``lives`` is how long the links in mails are good.
+
+        ``wake_mail`` is called where mails have become due.
+        """
+        self._log = log
+        self._domain = domain
+        self._lives = lives
+        self._wake_mail = wake_mail
+        self._metrics = metrics.of(NAME)
+        self.members = [Member(name=NAME, rest=COMMIT_SECONDS, linger=LINGER_SECONDS, wants=CONCERNS)]
+
+    async def advance(self, session: Session, steps: Sequence[Step]) -> Answers[list[UUID]]:
+        """Writes addresses, mails and checkpoint in one transaction.
+
+        Its commit waits for the disk, unlike that of a read model: a mail that was sent must not be forgotten.
+        """
+        (step,) = steps
+        await parking.recall(session, [step.lease], {NAME: applier(self._log, self._domain, self._lives)})
+        known = await _addresses_known(session, step.entries)
+        return await self._write(session, step, follow_up(step.entries, known, step.lease.memory))
+
+    async def park(self, session: Session, step: Step, error: str) -> Answers[list[UUID]]:
+        """Writes nothing of the step's event but that it is parked."""
+        return await self._write(session, step, FollowUp(parkings=[Parking(entry, error) for entry in step.entries]))
+
+    async def follow(self, lease: Lease, upto: int, changes: Sequence[list[UUID]] | None) -> None:  # noqa: ARG002
+        """Wakes the sender of this process; those of others find what it leaves them at their next look."""
+        if any(changes or ()):
+            self._wake_mail()
+
+    async def _write(self, session: Session, step: Step, result: FollowUp) -> Answers[list[UUID]]:
+        async with session.transaction():
+            if refused := await move(session, [step]):
+                return refused
+            ids = await write_down(session, self._log, self._domain, self._lives, result)
+            await parking.write(session, NAME, 0, result.parkings)
+        parking.tell(step.lease, self._metrics, result.parkings)
+        return {step.lease: ids}
+
+
+async def write_down(session: Session, log: Log, domain: str, lives: Lives, result: FollowUp) -> list[UUID]:
+    """Writes addresses, mails and their links, in the caller's transaction; answers the ids of the mails that are new.
+
+    After that come the rows that are void by now, links among them, and the mails of accounts that were erased.
+    """
+    if result.recipients:
+        await recipients.store(session, result.recipients)
+    new = await outbox.write(session, log.log_id, domain, result.mails) if result.mails else []
+    if result.links:
+        await _write_links(session, log, result.links, frozenset(new), lives)
+    if result.voiding:
+        await make_void(session, result.voiding)
+    if result.erased:
+        await _drop_mails(session, result.erased)
+    return new
+
+
+def applier(log: Log, domain: str, lives: Lives) -> Apply:
+    """How :mod:`projections.parking` takes a parked stream up again here. The sweep wakes the sender."""
+    return partial(_apply, log, domain, lives)
+
+
+async def _apply(
+    log: Log, domain: str, lives: Lives, session: Session, _parked: Parked, entries: Sequence[Entry]
+) -> Parking | None:
+    concerned = [entry for entry in entries if CONCERNS(entry.type)]
+    result = follow_up(concerned, await _addresses_known(session, concerned), set())
+    await write_down(session, log, domain, lives, result)
+    return result.parkings[0] if result.parkings else None
+
+
+async def _addresses_known(session: Session, entries: Sequence[Entry]) -> dict[UUID, Recipient | None]:
+    """The addresses, as they stand, of all accounts that the events mail to or tell of."""
+    return await recipients.known(session, {account_id for entry in entries for account_id in _concerned(entry)})
+
+
+def _concerned(entry: Entry) -> set[UUID]:
+    try:
+        event = entry.recorded().data
+    except Exception:
+        return set()  # what cannot be read is for the follow-up to set aside
+    told = told_of(event)
+    return {due.account_id for due in react(event)} | ({told} if told else set())
+
+
+async def _write_links(session: Session, log: Log, linked: Sequence[Linked], new: Set[UUID], lives: Lives) -> None:
+    """The links of mails that are new: those of others are there, or were used and may not come to life again."""
+    due = [(outbox.mail_id(log.log_id, each.mail), each) for each in linked]
+    await one_time_links.write(
+        session,
+        [
+            Link(
+                link_id=mail_id,
+                account_id=each.account_id,
+                purpose=each.purpose,
+                account_version=each.account_version,
+            )
+            for mail_id, each in due
+            if mail_id in new
+        ],
+        lives,
+    )
+
+
+async def _drop_mails(session: Session, erased: Sequence[Erased]) -> None:
+    """A mail may have been due when its account was erased."""
+    for each in erased:
+        if each.email is not None:
+            await outbox.drop(session, each.email, each.position)
