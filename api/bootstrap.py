@@ -9,7 +9,7 @@ from domain.accounts import ACCOUNTS, RegisterAccount, Role, email_key
 from domain.kernel.refusals import AlreadyTaken
 from infra.eventsourcing.commands.attempt import CommandContext
 from infra.eventsourcing.commands.handler import CommandHandler
-from infra.eventsourcing.commands.unit_of_work import Work
+from infra.eventsourcing.commands.unit_of_work import UnitOfWork
 from infra.eventsourcing.store.unique_keys import holder
 from infra.identity import credentials
 from infra.identity.passwords import Passwords
@@ -46,7 +46,7 @@ async def _registered(handler: CommandHandler, account_id: UUID, email: str, use
     """Whether it is settled: registered by us, or by another process. False where only the username was taken."""
     command = RegisterAccount(account_id=account_id, email=email, username=username, roles=(Role.ADMIN,))
 
-    def decide(work: Work) -> None:
+    def decide(work: UnitOfWork) -> None:
         work.execute(ACCOUNTS, account_id, command)
 
     try:

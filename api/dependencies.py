@@ -6,7 +6,7 @@ from typing import Annotated, Any, TypeVar, cast
 
 from fastapi import Depends, Request
 
-from api.http.request_context import EXCHANGE, Exchange, RequestContext, Visit, context_of
+from api.http.request_context import EXCHANGE, RequestContext, RequestState, Visit, context_of
 from api.http.route_table import Gate, HotRead
 
 T = TypeVar("T")
@@ -61,13 +61,13 @@ def request_context(request: Request) -> RequestContext:
 
 def raw_body(request: Request) -> bytes:
     """The body as it came, for signatures over it."""
-    exchange: Exchange = request.scope[EXCHANGE]
+    exchange: RequestState = request.scope[EXCHANGE]
     return exchange.body
 
 
 def limited_visit(request: Request) -> Visit | None:
     """The request as its limit counts it, for what only the endpoint finds out; None where nothing is counted."""
-    exchange: Exchange = request.scope[EXCHANGE]
+    exchange: RequestState = request.scope[EXCHANGE]
     return exchange.visit
 
 

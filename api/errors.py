@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from redis import exceptions as redis
 from starlette.exceptions import HTTPException
 
-from api.http.response import Answer, Headers
+from api.http.response import Headers, RawResponse
 from domain.kernel.refusals import Refusal
 from infra import errors as infra
 from infra.postgres.errors import classify
@@ -190,7 +190,7 @@ def _problem_of(error: Exception) -> Problem:
     return Problem(next((CODES[kind] for kind in type(error).__mro__ if kind in CODES), "internal"))
 
 
-def problem_answer(problem: Problem, request_id: str) -> Answer:
+def problem_answer(problem: Problem, request_id: str) -> RawResponse:
     """The problem in bytes."""
     kind, code = problem.kind, problem.code
     document: dict[str, Any] = {
@@ -204,7 +204,7 @@ def problem_answer(problem: Problem, request_id: str) -> Answer:
     if problem.errors:
         document["errors"] = problem.errors
     headers: Headers = [PROBLEM_JSON, *problem.headers]
-    return Answer(kind.status, headers, orjson.dumps(document))
+    return RawResponse(kind.status, headers, orjson.dumps(document))
 
 
 def _of_refusal(refusal: Refusal) -> Problem:

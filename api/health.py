@@ -8,7 +8,7 @@ from starlette.responses import PlainTextResponse
 
 from api.dependencies import opened
 from api.http.fast_route import router
-from api.http.response import Answer
+from api.http.response import RawResponse
 from infra.observability import health
 from infra.observability.health import Component, Page
 
@@ -24,29 +24,29 @@ Registry = Annotated[CollectorRegistry, Depends(opened(CollectorRegistry))]
 
 
 @routes.get("/health/live")
-async def is_live() -> Answer:
+async def is_live() -> RawResponse:
     """The process answers."""
     return _answer(health.live())
 
 
 @routes.get("/health/ready")
-async def is_ready(parts: Parts) -> Answer:
+async def is_ready(parts: Parts) -> RawResponse:
     """200 if the process can do its work, else 503 with what is missing."""
     return _answer(await health.ready(parts))
 
 
 @routes.get("/health")
-async def report(parts: Parts) -> Answer:
+async def report(parts: Parts) -> RawResponse:
     """Every component with its status and the milliseconds its check took."""
     return _answer(await health.health(parts))
 
 
 @routes.get("/metrics", response_class=PlainTextResponse)
-async def scrape(registry: Registry) -> Answer:
+async def scrape(registry: Registry) -> RawResponse:
     """Prometheus' text format."""
     return _answer(health.metrics(registry))
 
 
-def _answer(page: Page) -> Answer:
+def _answer(page: Page) -> RawResponse:
     status, media, body = page
-    return Answer(status, [(b"content-type", media), (b"cache-control", b"no-store")], body)
+    return RawResponse(status, [(b"content-type", media), (b"cache-control", b"no-store")], body)

@@ -20,14 +20,14 @@ from api.rate_limits import open_gates
 from api.scopes import scopes_of
 from domain.accounts import ACCOUNTS
 from infra.concurrency.background_tasks import Background
-from infra.concurrency.cancellation import end
+from infra.concurrency.cancellation import cancel_and_wait
 from infra.concurrency.periodic import repeating
 from infra.eventsourcing.commands.factory import open_write_side
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.eventsourcing.current_log import CurrentLog
 from infra.eventsourcing.event_log import Log
 from infra.eventsourcing.read_cache.invalidations import Channel
-from infra.eventsourcing.startup import known_log
+from infra.eventsourcing.startup import open_log
 from infra.identity import ended_long_ago
 from infra.identity.access_tokens import Tokens
 from infra.identity.api_keys import ApiKeys
@@ -37,13 +37,13 @@ from infra.identity.passwords import Passwords
 from infra.identity.revocations import Revocations
 from infra.identity.server_secret import ServerSecret
 from infra.identity.sessions import Sessions
-from infra.identity.signing_keys import Keys as SigningKeys
+from infra.identity.signing_keys import SigningKeys as SigningKeys
 from infra.identity.stored_secrets import erase_clear
 from infra.observability.health import Component
 from infra.postgres.clock import PostgresClock
 from infra.postgres.pool import Database
 from infra.redis.client import open_redis
-from infra.redis.keyspace import Keys
+from infra.redis.keyspace import Keyspace
 from infra.redis.resilient_connection import kept
 from infra.settings import Settings
 from infra.storage import Storage, open_storage
@@ -58,7 +58,7 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
     wrapping = KeyWrapping(settings.encryption_keys)
     database = Database(settings)
     stack.push_async_callback(database.close)
-    log = await known_log(database)
+    log = await open_log(database)
     current = CurrentLog.behind(database, log)
     redis = open_redis(settings.redis_url)
     stack.push_async_callback(redis.aclose)
@@ -95,7 +95,7 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
             **reads.resources,
         },
         hot=reads.hot,
-        gates=await open_gates(stack, settings, Keys.of(log.log_id), secret),
+        gates=await open_gates(stack, settings, Keyspace.of(log.log_id), secret),
     )
 
 
@@ -114,8 +114,8 @@ async def _proofs(
     stack.push_async_callback(api_keys.close)
     await revocations.look()
     await stack.enter_async_context(revocations.following())
-    news = Channel(settings.redis_url, Keys.of(current.log.log_id).access, revocations)
-    stack.push_async_callback(end, asyncio.create_task(kept(news.keep)))
+    news = Channel(settings.redis_url, Keyspace.of(current.log.log_id).access, revocations)
+    stack.push_async_callback(cancel_and_wait, asyncio.create_task(kept(news.keep)))
     await stack.enter_async_context(signing_keys.following())
     return {
         SigningKeys: signing_keys,

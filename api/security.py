@@ -16,7 +16,7 @@ from starlette.types import Scope
 from api.dependencies import RESOURCES, Resources
 from api.errors import Problem
 from api.http.principal import Principal
-from api.http.request_context import EXCHANGE, Exchange, Recall, identify
+from api.http.request_context import EXCHANGE, Recall, RequestState, identify
 from api.scopes import MEANINGS
 from infra.identity.access_tokens import InvalidToken, Tokens
 from infra.identity.api_keys import ApiKeys, InvalidApiKey
@@ -34,7 +34,7 @@ async def authenticate(scope: Scope, *, ended: Recall | None = None) -> Principa
     Raises :class:`~api.errors.Problem` ``unauthenticated`` when neither is there and good, and ``malformed-request``
     when both are there (RFC 6750 section 3.1): which of them should count?
     """
-    exchange: Exchange = scope[EXCHANGE]
+    exchange: RequestState = scope[EXCHANGE]
     given, key = exchange.headers.get(b"authorization"), exchange.headers.get(b"x-api-key")
     if key is None:
         principal = await _by_token(scope["state"][RESOURCES], exchange, _bearer(given), ended)
@@ -46,7 +46,7 @@ async def authenticate(scope: Scope, *, ended: Recall | None = None) -> Principa
     return principal
 
 
-async def _by_token(resources: Resources, exchange: Exchange, token: str, ended: Recall | None) -> Principal:
+async def _by_token(resources: Resources, exchange: RequestState, token: str, ended: Recall | None) -> Principal:
     """A token that was verified before is looked up, and whether its access has ended since is looked up each time."""
     tokens = resources[Tokens]
     try:

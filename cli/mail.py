@@ -18,7 +18,7 @@ from infra.identity.one_time_links import lives_of
 from infra.locales import LANGUAGES
 from infra.mail.mailer import Envelope
 from infra.settings import Settings
-from workers.mail.message import compose
+from workers.mail.message import build_message
 from workers.mail.samples import samples
 from workers.mail.template_library import KINDS
 
@@ -95,7 +95,7 @@ def _previewed(settings: Settings, kind: str, language: str) -> Preview:
     if language not in LANGUAGES:
         raise typer.BadParameter(f"no mail is written in {language}; there are: {', '.join(LANGUAGES)}")
     mail = replace(samples(settings.public_url, lives_of(settings))[kind], language=language)
-    return Preview(kind=kind, language=language, envelope=compose(mail, settings.mail_from))
+    return Preview(kind=kind, language=language, envelope=build_message(mail, settings.mail_from))
 
 
 def _show(mail: Preview, *, html: bool, out: Path | None, show: bool) -> None:

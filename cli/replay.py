@@ -12,7 +12,7 @@ import typer
 
 from cli.database import echo_failure
 from cli.watching import Show, shown
-from infra.concurrency.cancellation import end
+from infra.concurrency.cancellation import cancel_and_wait
 from infra.errors import AWAY, UnknownSchema
 from infra.eventsourcing.event_log import identify
 from infra.eventsourcing.leases import anybody
@@ -113,7 +113,7 @@ class _Watch:
             raise
         finally:
             if self._fulfilling is not None:
-                await end(self._fulfilling)
+                await cancel_and_wait(self._fulfilling)
         if standing.report is None:
             raise NotRebuilt(standing.error or "the wish is gone")
         return standing.report
@@ -148,7 +148,7 @@ class _Watch:
     async def _interrupted(self) -> None:
         """What was carried out here ends here, and is wanted no more; what a worker is at, or will be, goes on."""
         if self._fulfilling is not None:
-            await end(self._fulfilling)
+            await cancel_and_wait(self._fulfilling)
             with suppress(*PASSING):  # then it is a worker's when the lease is over
                 if await wishes.withdraw(self._database, self._wish_id, INTERRUPTED):
                     typer.echo(f"{self._name} was not rebuilt, and nothing was changed")

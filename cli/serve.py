@@ -8,7 +8,7 @@ import uvicorn
 
 from api.http.protocol import Protocol
 from api.main import create_app
-from infra.concurrency.gc_tuning import collect_rarely
+from infra.concurrency.gc_tuning import tune_gc
 from infra.errors import NoEncryptionKey
 from infra.settings import Settings
 
@@ -55,7 +55,7 @@ def server_config(settings: Settings) -> uvicorn.Config:
 def loaded(config: uvicorn.Config) -> uvicorn.Config:
     """Load the application before the garbage collector is told to leave alone what is there."""
     config.load()
-    collect_rarely()
+    tune_gc()
     return config
 
 

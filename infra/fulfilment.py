@@ -6,16 +6,16 @@ from domain.inventory import INVENTORY
 from domain.orders import ORDERS, Order, OrderCommand
 from domain.workflows.checkout import stock_moves
 from infra.eventsourcing.commands.attempt import Decide
-from infra.eventsourcing.commands.unit_of_work import Target, Work
+from infra.eventsourcing.commands.unit_of_work import StreamRef, UnitOfWork
 
 
-def order_work(order_id: UUID, order: Order, command: OrderCommand) -> tuple[list[Target], Decide]:
+def order_work(order_id: UUID, order: Order, command: OrderCommand) -> tuple[list[StreamRef], Decide]:
     """The streams that the command may touch, the order's first, and the decision on them.
 
     What was ordered never changes, so an old state of the order is good enough to tell whose stock may move.
     """
 
-    def decide(work: Work) -> None:
+    def decide(work: UnitOfWork) -> None:
         for event in work.execute(ORDERS, order_id, command):
             for move in stock_moves(event):
                 work.execute(INVENTORY, move.product_id, move)

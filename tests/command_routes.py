@@ -21,7 +21,7 @@ from infra.identity import one_time_links as links
 from infra.identity.access_tokens import Tokens
 from infra.identity.one_time_links import Link, Links, Purpose, lives_of
 from infra.identity.server_secret import ServerSecret
-from infra.identity.signing_keys import Keys
+from infra.identity.signing_keys import SigningKeys
 from infra.postgres.pool import Database
 from infra.settings import Settings
 from tests.api_client import Process
@@ -141,7 +141,7 @@ async def staged(settings: Settings, process: Process) -> AsyncIterator[Stage]:
     database = Database(settings)
     secret = ServerSecret(database, WRAPPING)
     tokens = Tokens(
-        Keys(database, WRAPPING),
+        SigningKeys(database, WRAPPING),
         await current_log(database),
         issuer=settings.token_issuer,
         seconds=settings.access_token_seconds,

@@ -11,7 +11,7 @@ from uuid import UUID
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
-from infra.eventsourcing.startup import known_log
+from infra.eventsourcing.startup import open_log
 from infra.identity.server_secret import ServerSecret
 from infra.mail import outbox
 from infra.mail.mailer import Mailer
@@ -64,7 +64,7 @@ class Office:
 
     async def hands(self, *, database: Database | None = None) -> dict[str, Any]:
         """What one worker's jobs work with."""
-        log = await known_log(self.database)
+        log = await open_log(self.database)
         own = database or self.database
         opened = await open_hands(self.stack, self.settings, own, log, CollectorRegistry())
         return {**opened, "post": self.post(database=own)}

@@ -18,7 +18,7 @@ from api.scopes import scopes_of
 from benchmarks.http_client import request
 from domain.accounts import Role
 from infra.identity.access_tokens import Tokens
-from infra.identity.signing_keys import Keys
+from infra.identity.signing_keys import SigningKeys
 from infra.postgres.pool import Connection, Database
 from infra.settings import Settings
 from tests.current_log import current_log
@@ -119,7 +119,7 @@ async def sale(settings: Settings, ports: Sequence[int], stock: int) -> AsyncIte
     """A product of so many pieces on sale at these API processes, and what makes customers' tokens."""
     database = Database(settings)
     tokens = Tokens(
-        Keys(database, WRAPPING),
+        SigningKeys(database, WRAPPING),
         await current_log(database),
         issuer=settings.token_issuer,
         seconds=settings.access_token_seconds,

@@ -17,7 +17,7 @@ from api.http.body_reader import accepts
 from api.http.fast_route import router
 from api.http.principal import Principal
 from api.http.request_context import EXCHANGE, digest_of, identify
-from api.http.response import Answer, Receipt
+from api.http.response import RawResponse, Receipt
 from api.schemas import Body, Params, Secret
 
 ORDER_ID: Final = "0192f1a0-7b1e-7c3a-9f00-000000000001"
@@ -127,9 +127,9 @@ async def popular() -> dict[str, str]:
 
 
 @routes.get("/{order_id}")
-async def read_order(order_id: UUID, house: House) -> Answer:
+async def read_order(order_id: UUID, house: House) -> RawResponse:
     """A document."""
-    return Answer(200, [(b"content-type", b"application/json")], orjson.dumps({"id": order_id}))
+    return RawResponse(200, [(b"content-type", b"application/json")], orjson.dumps({"id": order_id}))
 
 
 @routes.get("")

@@ -17,7 +17,7 @@ from api.main import create_app
 from api.scopes import scopes_of
 from domain.accounts import Role
 from infra.identity.access_tokens import Tokens
-from infra.identity.signing_keys import Keys
+from infra.identity.signing_keys import SigningKeys
 from infra.postgres.pool import Database
 from infra.settings import Settings
 from tests.current_log import current_log
@@ -101,7 +101,7 @@ async def shop(settings: Settings) -> AsyncIterator[Shop]:
         port = server.servers[0].sockets[0].getsockname()[1]
         database = Database(settings)
         tokens = Tokens(
-            Keys(database, WRAPPING),
+            SigningKeys(database, WRAPPING),
             await current_log(database),
             issuer=settings.token_issuer,
             seconds=settings.access_token_seconds,
@@ -120,7 +120,7 @@ async def bearer(settings: Settings, account_id: UUID, *roles: Role) -> Mapping[
     try:
         log = await current_log(database)
         tokens = Tokens(
-            Keys(database, WRAPPING), log, issuer=settings.token_issuer, seconds=settings.access_token_seconds
+            SigningKeys(database, WRAPPING), log, issuer=settings.token_issuer, seconds=settings.access_token_seconds
         )
         issued = await tokens.issue(account_id, scopes_of(roles or (Role.CUSTOMER,)), session_id=uuid4(), version=1)
     finally:

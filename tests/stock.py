@@ -4,12 +4,12 @@ from uuid import UUID, uuid4
 
 from domain.accounts import ACCOUNTS, RegisterAccount
 from domain.inventory import INVENTORY, ChangeStock, ReserveStock
-from infra.eventsourcing.commands.attempt import Outcome
-from infra.eventsourcing.commands.unit_of_work import Work
+from infra.eventsourcing.commands.attempt import CommandOutcome
+from infra.eventsourcing.commands.unit_of_work import UnitOfWork
 from tests.write_side import WriteSide, context
 
 
-async def change_stock(side: WriteSide, product_id: UUID, change: int, *, new: int = 0) -> Outcome:
+async def change_stock(side: WriteSide, product_id: UUID, change: int, *, new: int = 0) -> CommandOutcome:
     """Pieces come in or go, of a product that needs no entry in the catalogue."""
     command = ChangeStock(product_id=product_id, change=change, reason="count")
     return await side.commands.carry_out(
@@ -17,29 +17,29 @@ async def change_stock(side: WriteSide, product_id: UUID, change: int, *, new: i
     )
 
 
-async def reserve(side: WriteSide, product_id: UUID, quantity: int) -> Outcome:
+async def reserve(side: WriteSide, product_id: UUID, quantity: int) -> CommandOutcome:
     command = ReserveStock(product_id=product_id, order_id=uuid4(), quantity=quantity)
     return await side.commands.handle((INVENTORY, product_id), command, context())
 
 
-def move(work: Work, product_id: UUID, *commands: ChangeStock | ReserveStock) -> None:
+def move(work: UnitOfWork, product_id: UUID, *commands: ChangeStock | ReserveStock) -> None:
     for command in commands:
         work.execute(INVENTORY, product_id, command)
 
 
 async def with_an_account(
     side: WriteSide, email: str, product_id: UUID, command: ChangeStock | ReserveStock
-) -> Outcome:
+) -> CommandOutcome:
     """One unit of work over a new account and a stock: it fails as a whole when the email is taken."""
     account_id = uuid4()
     register = RegisterAccount(account_id=account_id, email=email, username=f"u{account_id.hex}")
 
-    def decide(work: Work) -> None:
+    def decide(work: UnitOfWork) -> None:
         work.execute(ACCOUNTS, account_id, register)
         work.execute(INVENTORY, product_id, command)
 
     return await side.commands.carry_out([(ACCOUNTS, account_id), (INVENTORY, product_id)], decide, context(), new=1)
 
 
-def nothing(_work: Work) -> None:
+def nothing(_work: UnitOfWork) -> None:
     """It is so already."""

@@ -22,7 +22,7 @@ from infra.eventsourcing.store import (
     IdempotencyKey,
     Known,
     Last,
-    Part,
+    StreamAppend,
     Verdict,
     read_states,
 )
@@ -102,12 +102,12 @@ def events(number: int) -> Sequence[Encoded]:
     return [HAPPENED] * number
 
 
-def part(stream: UUID, expected: int, added: int = 1, category: str = "thing") -> Part:
+def part(stream: UUID, expected: int, added: int = 1, category: str = "thing") -> StreamAppend:
     """``added`` events on the stream at version ``expected``; none: it is only relied on."""
-    return Part(stream, category, stream.int % 4, expected, events(added))
+    return StreamAppend(stream, category, stream.int % 4, expected, events(added))
 
 
-def request(*parts: Part, **more: Any) -> AppendRequest:
+def request(*parts: StreamAppend, **more: Any) -> AppendRequest:
     """A request, all or nothing."""
     return AppendRequest(parts, **more)
 

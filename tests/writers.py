@@ -20,8 +20,8 @@ from domain.kernel.refusals import Refusal
 from domain.orders import ORDERS, PlaceOrder
 from domain.workflows.checkout import stock_moves
 from infra.errors import TooBusy
-from infra.eventsourcing.commands.unit_of_work import Target, Work
-from infra.eventsourcing.store import Appended, Part
+from infra.eventsourcing.commands.unit_of_work import StreamRef, UnitOfWork
+from infra.eventsourcing.store import Appended, StreamAppend
 from tests.builders import order_line
 from tests.write_side import WriteSide, context, events, request, write_side
 
@@ -35,7 +35,7 @@ async def append(side: WriteSide, *, writers: int, each: int) -> int:
     async def write() -> int:
         streams, stored = (uuid4(), uuid4()), 0
         for version in range(each):
-            parts = [Part(stream, "thing", 0, version, events(1)) for stream in streams]
+            parts = [StreamAppend(stream, "thing", 0, version, events(1)) for stream in streams]
             stored += 2 * isinstance(await side.appender.append(request(*parts)), Appended)
         return stored
 
@@ -65,7 +65,7 @@ async def place_order(side: WriteSide, product_id: UUID, quantity: int, key: str
     """One order over one line, and its stock. Raises what the rules raise."""
     order_id = uuid4()
 
-    def decide(work: Work) -> None:
+    def decide(work: UnitOfWork) -> None:
         command = PlaceOrder(
             order_id=order_id,
             order_no=f"W-{order_id}",
@@ -77,7 +77,7 @@ async def place_order(side: WriteSide, product_id: UUID, quantity: int, key: str
         for move in stock_moves(placed):
             work.execute(INVENTORY, move.product_id, move)
 
-    targets: list[Target] = [(ORDERS, order_id), (INVENTORY, product_id)]
+    targets: list[StreamRef] = [(ORDERS, order_id), (INVENTORY, product_id)]
     return (await side.commands.carry_out(targets, decide, context(key), new=1)).id
 
 
@@ -99,7 +99,7 @@ async def register_account(side: WriteSide, email: str, username: str) -> UUID:
     account_id = uuid4()
     command = RegisterAccount(account_id=account_id, email=email, username=username)
 
-    def decide(work: Work) -> None:
+    def decide(work: UnitOfWork) -> None:
         work.execute(ACCOUNTS, account_id, command)
 
     return (await side.commands.carry_out([(ACCOUNTS, account_id)], decide, context(), new=1)).id

@@ -17,7 +17,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 import structlog
 
-from infra.concurrency.cancellation import end
+from infra.concurrency.cancellation import cancel_and_wait
 from infra.concurrency.periodic import repeating
 from infra.concurrency.waiting import happens
 from infra.postgres.due_work import Claimed, DueWork
@@ -82,7 +82,7 @@ class DueLoop(Generic[C]):
                 await asyncio.wait(self._running, timeout=drain_seconds)
         finally:
             # What is cut off here stays leased, and is another worker's when its lease is over.
-            await end(stopping, *self._running)
+            await cancel_and_wait(stopping, *self._running)
 
     async def _turn(self, stopping: "asyncio.Task[Any]") -> None:
         """Fills the free slots; where more are free than work is due, rests until that changes."""

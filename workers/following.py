@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
-from domain.kernel.process_manager import Process
+from domain.kernel.process_manager import ProcessManager
 from domain.orders.payment_deadline import ORDER_TIME
 from infra import timers
 from infra.eventsourcing.event_log import Entry, Log, Session
@@ -20,7 +20,7 @@ from projections.runtime.metrics import RuntimeMetrics
 from workers.notes import write_notes
 from workers.turns import Turned, kept, turn_all
 
-PROCESSES: Final[Mapping[str, Process[Any, Any]]] = {each.name: each for each in (ORDER_TIME,)}
+PROCESSES: Final[Mapping[str, ProcessManager[Any, Any]]] = {each.name: each for each in (ORDER_TIME,)}
 """The table of all processes. Each is a consumer of its name."""
 COMMIT_SECONDS: Final = 0.1
 """Between two commits. Each is a flush to disk, and what comes in between shares one."""
@@ -33,7 +33,7 @@ class Following:
     whole = False
     era = ""
 
-    def __init__(self, process: Process[Any, Any], log: Log, *, domain: str, metrics: RuntimeMetrics) -> None:
+    def __init__(self, process: ProcessManager[Any, Any], log: Log, *, domain: str, metrics: RuntimeMetrics) -> None:
         """``domain`` is the right side of Message-IDs."""
         self._name = process.name
         self._process = process
@@ -92,7 +92,12 @@ class Following:
 
 
 async def follow(
-    session: Session, process: Process[Any, Any], log: Log, domain: str, entries: Sequence[Entry], aside: set[UUID]
+    session: Session,
+    process: ProcessManager[Any, Any],
+    log: Log,
+    domain: str,
+    entries: Sequence[Entry],
+    aside: set[UUID],
 ) -> Turned:
     """Moves the process by the events and writes what comes of it, in the caller's transaction."""
     if not entries:
@@ -103,19 +108,24 @@ async def follow(
     return turned
 
 
-async def _keep(session: Session, process: Process[Any, Any], log: Log, domain: str, turned: Turned) -> None:
+async def _keep(session: Session, process: ProcessManager[Any, Any], log: Log, domain: str, turned: Turned) -> None:
     if turned.rows:
         await timers.keep(session, process.name, [kept(process, *each) for each in turned.rows.items()])
     await write_notes(session, log.log_id, domain, turned.notes)
 
 
-def applier(process: Process[Any, Any], log: Log, domain: str) -> Apply:
+def applier(process: ProcessManager[Any, Any], log: Log, domain: str) -> Apply:
     """How :mod:`projections.parking` takes a parked stream up again here."""
     return partial(_apply, process, log, domain)
 
 
 async def _apply(
-    process: Process[Any, Any], log: Log, domain: str, session: Session, _parked: Parked, entries: Sequence[Entry]
+    process: ProcessManager[Any, Any],
+    log: Log,
+    domain: str,
+    session: Session,
+    _parked: Parked,
+    entries: Sequence[Entry],
 ) -> Parking | None:
     result = await follow(session, process, log, domain, entries, set())
     return result.parkings[0] if result.parkings else None

@@ -18,7 +18,7 @@ import uvicorn
 import uvloop
 from prometheus_client import CollectorRegistry
 
-from infra.eventsourcing.startup import known_log, worker_database
+from infra.eventsourcing.startup import open_log, worker_database
 from infra.observability.health import Component, health_app
 from infra.observability.logging import logging_to
 from infra.observability.metrics import new_registry
@@ -63,7 +63,7 @@ async def run_worker(kinds: Collection[Kind], settings: Settings, *, stop: async
         readiness = Readiness(stop)
         components = (readiness.component, _postgres(database))
         await stack.enter_async_context(served_health(settings, components, registry))
-        log = await _unless(stop, known_log(database))
+        log = await _unless(stop, open_log(database))
         readiness.started = True
         _log.info("worker started", kinds=sorted(kinds))
         parts = [PARTS[kind] for kind in sorted(set(kinds))]

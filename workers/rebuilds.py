@@ -12,7 +12,7 @@ from infra.eventsourcing.event_log import Log
 from infra.postgres.pool import Database
 from infra.redis.client import BROKEN
 from infra.redis.job_queue import close_jobs, open_jobs
-from infra.redis.keyspace import Keys
+from infra.redis.keyspace import Keyspace
 from infra.settings import Settings
 from projections.generations import outdated
 from projections.rebuild import wishes
@@ -70,7 +70,7 @@ async def want_spoiled(database: Database) -> bool:
 
 async def wake(settings: Settings, log: Log) -> None:
     """Has one of the workers look at once. Where Redis is away or full, they find the wish when they look."""
-    jobs = open_jobs(settings.jobs_url, Keys.of(log.history).jobs(KIND))
+    jobs = open_jobs(settings.jobs_url, Keyspace.of(log.history).jobs(KIND))
     try:
         await jobs.enqueue_job(LOOK)
     except BROKEN as error:

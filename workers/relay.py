@@ -21,12 +21,12 @@ from infra.concurrency.waiting import happens
 from infra.eventsourcing.event_log import Log, begin_history, log_head
 from infra.eventsourcing.leases import Leader
 from infra.eventsourcing.relay.publisher import OtherHistory, Page, Publisher, read_page
-from infra.eventsourcing.startup import known_log, worker_database
+from infra.eventsourcing.startup import open_log, worker_database
 from infra.postgres.errors import PASSING
 from infra.postgres.pool import Database
 from infra.redis.client import BROKEN
-from infra.redis.keyspace import Keys
-from infra.redis.pipeline import Wire
+from infra.redis.keyspace import Keyspace
+from infra.redis.pipeline import PipelineConnection
 from infra.redis.resp import pack
 from infra.redis.stream_memory import drop_other_histories, read_memory
 from infra.settings import Settings
@@ -79,7 +79,7 @@ class Relay:
     ) -> None:
         self.leader = Leader(database, LEASE, settings.lease_seconds)
         self.publisher = Publisher(
-            Keys.of(log.history), length=settings.stream_length, on_full=lambda: metrics.full.inc()
+            Keyspace.of(log.history), length=settings.stream_length, on_full=lambda: metrics.full.inc()
         )
         self._stream_bytes = settings.stream_bytes
         self._warned: list[str] = []
@@ -145,7 +145,7 @@ class Relay:
             # A leader that only lost its connections goes on where it was; one that is new looks where that is.
             if self._resumed != self.leader.epoch:
                 await drop_other_histories(
-                    wire, Keys.of(self._log.log_id), Keys.of(self._log.history), self._log.shards
+                    wire, Keyspace.of(self._log.log_id), Keyspace.of(self._log.history), self._log.shards
                 )
                 async with self._database.acquire() as session:
                     ours = await self.publisher.resume(session, wire, self._log.shards)
@@ -169,14 +169,14 @@ class Relay:
         except PASSING as error:
             _log.warning("no other history is begun", error=type(error).__name__)
 
-    async def _renew(self, wire: Wire) -> None:
+    async def _renew(self, wire: PipelineConnection) -> None:
         if self.leader.due:
             if not await self.leader.lead():
                 raise _Deposed
             await self._measure()
             await self._look_at_memory(wire)
 
-    async def _look_at_memory(self, wire: Wire) -> None:
+    async def _look_at_memory(self, wire: PipelineConnection) -> None:
         """What the streams may take, for as long as Redis is set up as it is; says once what is wrong with that."""
         memory = await read_memory(wire)
         self.publisher.budget = memory.budget(self._stream_bytes)
@@ -190,7 +190,7 @@ class Relay:
                 _log.warning("Redis should be set up otherwise", advice=warning)
         self._warned = warnings
 
-    async def _carry(self, wire: Wire) -> bool:
+    async def _carry(self, wire: PipelineConnection) -> bool:
         """Publishes a page, and while it is on its way has the next one read; answers whether there is more to do."""
         self._bell.clear()
         began = monotonic()
@@ -214,12 +214,12 @@ class Relay:
             return await read_page(session, after, recorded_at, most=self.publisher.page_bytes)
 
     @asynccontextmanager
-    async def _wires(self) -> AsyncIterator[tuple[Wire, Wire]]:
+    async def _wires(self) -> AsyncIterator[tuple[PipelineConnection, PipelineConnection]]:
         """The connection that is written to, and beside it one that listens for the doorbell."""
-        bell = await Wire.connect(self._url, on_push=lambda _: self._bell.set())
+        bell = await PipelineConnection.connect(self._url, on_push=lambda _: self._bell.set())
         try:
-            await bell.ask_one(pack("SUBSCRIBE", Keys.of(self._log.log_id).doorbell))
-            wire = await Wire.connect(self._url)
+            await bell.ask_one(pack("SUBSCRIBE", Keyspace.of(self._log.log_id).doorbell))
+            wire = await PipelineConnection.connect(self._url)
             try:
                 yield wire, bell
             finally:
@@ -248,7 +248,7 @@ async def run_relay(settings: Settings, registry: CollectorRegistry, stop: async
     """Relays until ``stop``."""
     database = worker_database(settings)
     try:
-        log = await known_log(database)
+        log = await open_log(database)
         await Relay(database, log, settings, RelayMetrics(registry)).run(stop)
     finally:
         await database.close()

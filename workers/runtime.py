@@ -24,16 +24,16 @@ from arq.cron import CronJob
 from arq.worker import Function, Worker
 from prometheus_client import CollectorRegistry
 
-from infra.concurrency.cancellation import end
+from infra.concurrency.cancellation import cancel_and_wait
 from infra.concurrency.waiting import happens
 from infra.eventsourcing.event_log import Log
-from infra.eventsourcing.startup import known_log, worker_database
+from infra.eventsourcing.startup import open_log, worker_database
 from infra.observability.logging import logging_to
 from infra.observability.metrics import new_registry
 from infra.postgres.pool import Database
 from infra.redis.client import BROKEN
 from infra.redis.job_queue import close_jobs, open_jobs, serialize
-from infra.redis.keyspace import Keys
+from infra.redis.keyspace import Keyspace
 from infra.settings import Settings
 from workers.parts import run_parts, signals_set, watching
 
@@ -83,7 +83,7 @@ class Runtime:
         async with AsyncExitStack() as stack:
             database = worker_database(settings)
             stack.push_async_callback(database.close)
-            log = await known_log(database)
+            log = await open_log(database)
             yield database, log, *await self.open(stack, settings, database, log, registry)
 
     async def _start(self, settings: Settings, ctx: Context) -> None:
@@ -112,12 +112,12 @@ class Runtime:
         """The queue of the log that the settings lead to."""
         database = worker_database(settings)
         try:
-            return self._queue(await known_log(database))
+            return self._queue(await open_log(database))
         finally:
             await database.close()
 
     def _queue(self, log: Log) -> str:
-        return Keys.of(log.history).jobs(self.name)
+        return Keyspace.of(log.history).jobs(self.name)
 
 
 async def _drain(ctx: Context) -> None:
@@ -212,6 +212,6 @@ async def _run(worker: WatchedWorker, stop: asyncio.Event, drain_seconds: float)
         if running.done():
             running.result()
     finally:
-        await end(running, stopping, *worker.tasks.values())
-        await end(*worker.endings)
+        await cancel_and_wait(running, stopping, *worker.tasks.values())
+        await cancel_and_wait(*worker.endings)
         await close_jobs(worker.pool)

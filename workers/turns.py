@@ -8,7 +8,7 @@ from uuid import UUID
 import orjson
 
 from domain.kernel.messages import Recorded
-from domain.kernel.process_manager import Process, Turn
+from domain.kernel.process_manager import ProcessManager, Transition
 from infra.eventsourcing.codec import UnknownEventType, dumps, reader
 from infra.eventsourcing.event_log import Entry
 from infra.timers import Held, Kept
@@ -33,7 +33,7 @@ class Turned:
 
 
 def turn_all(
-    process: Process[Any, Any], held: Mapping[UUID, Held], entries: Sequence[Entry], aside: Set[UUID]
+    process: ProcessManager[Any, Any], held: Mapping[UUID, Held], entries: Sequence[Entry], aside: Set[UUID]
 ) -> Turned:
     """Moves the rows by the events. Those of streams that are ``aside`` are passed over, and those seen before."""
     result, passed = Turned(), set(aside)
@@ -52,20 +52,20 @@ def turn_all(
     return result
 
 
-def turned(process: Process[Any, Any], row: Row, event: Recorded, notes: list[Any]) -> Row:
+def turned(process: ProcessManager[Any, Any], row: Row, event: Recorded, notes: list[Any]) -> Row:
     """The row after the event, whose notes are added. An event that it has seen changes nothing."""
     if event.version <= row.version:
         return row
-    turn: Turn[Any, Any] = process.react(row.state, event)
+    turn: Transition[Any, Any] = process.react(row.state, event)
     notes.extend(turn.notes)
     return Row(version=event.version, state=turn.state)
 
 
-def load(process: Process[Any, Any], held: Held) -> Row:
+def load(process: ProcessManager[Any, Any], held: Held) -> Row:
     """The row as it was written."""
     return Row(version=held.version, state=reader(process.state)(orjson.loads(held.state)))
 
 
-def kept(process: Process[Any, Any], stream_id: UUID, row: Row) -> Kept:
+def kept(process: ProcessManager[Any, Any], stream_id: UUID, row: Row) -> Kept:
     """The row as it is written."""
     return Kept(stream_id=stream_id, version=row.version, state=dumps(row.state), timers=process.timers(row.state))

@@ -8,7 +8,7 @@ from fastapi import Depends
 from pydantic import Field
 
 from api.commands.authority import acting, acting_as
-from api.commands.dispatcher import Commands, Sender, recall
+from api.commands.dispatcher import CommandDispatcher, Commands, recall
 from api.dependencies import opened
 from api.http.accept_language import Spoken
 from api.http.fast_route import router
@@ -30,8 +30,8 @@ from domain.accounts import (
 )
 from domain.kernel.refusals import InvalidValue
 from infra.errors import IdempotencyKeyReused
-from infra.eventsourcing.commands.attempt import Outcome
-from infra.eventsourcing.commands.unit_of_work import Work
+from infra.eventsourcing.commands.attempt import CommandOutcome
+from infra.eventsourcing.commands.unit_of_work import UnitOfWork
 from infra.identity import account_erasure, credentials
 from infra.identity.passwords import LONGEST, SHORTEST, Passwords
 from infra.identity.sessions import Sessions
@@ -41,8 +41,8 @@ routes = router(tags=["accounts"])
 
 ADMIN: Final = "accounts:admin"
 
-Admin = Annotated[Sender, Depends(acting(ADMIN))]
-PerhapsMe = Annotated[Sender, Depends(acting_as(require(ADMIN, ended=recall), ADMIN))]
+Admin = Annotated[CommandDispatcher, Depends(acting(ADMIN))]
+PerhapsMe = Annotated[CommandDispatcher, Depends(acting_as(require(ADMIN, ended=recall), ADMIN))]
 
 
 class RegisterBody(Body):
@@ -77,7 +77,7 @@ async def register(
     account_id = new_id()
     command = RegisterAccount(account_id=account_id, email=body.email, username=body.username, language=language)
 
-    def decide(work: Work) -> None:
+    def decide(work: UnitOfWork) -> None:
         work.execute(ACCOUNTS, account_id, command)
 
     hashed = await passwords.hash_password(body.password, own=(body.email, body.username))
@@ -133,7 +133,7 @@ async def erase(
     return receipt
 
 
-def _location(outcome: Outcome) -> str:
+def _location(outcome: CommandOutcome) -> str:
     return f"/v1/accounts/{outcome.id}"
 
 

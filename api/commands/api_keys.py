@@ -11,12 +11,12 @@ from pydantic import AfterValidator, BaseModel, Field
 from pydantic_core import PydanticCustomError
 
 from api.commands.authority import acting_as
-from api.commands.dispatcher import Sender
+from api.commands.dispatcher import CommandDispatcher
 from api.dependencies import opened
 from api.errors import Problem
 from api.http.fast_route import router
 from api.http.principal import Principal
-from api.http.response import JSON, REPLAYED, Answer, Done, Headers
+from api.http.response import JSON, REPLAYED, Done, Headers, RawResponse
 from api.schemas import Body, Name
 from api.scopes import MEANINGS
 from api.security import in_session
@@ -25,7 +25,7 @@ from domain.accounts import ACCOUNTS, RevokeApiKey
 from domain.kernel.refusals import InvalidValue
 from infra.errors import NotFound, TooBusy
 from infra.eventsourcing.commands.idempotency import Answered
-from infra.eventsourcing.commands.unit_of_work import Work
+from infra.eventsourcing.commands.unit_of_work import UnitOfWork
 from infra.eventsourcing.store import Last
 from infra.identity import api_keys
 from infra.identity.api_keys import ApiKey, NewKey
@@ -40,7 +40,7 @@ TRIES: Final = 5
 
 _OWNER = in_session()
 Owner = Annotated[Principal, Depends(_OWNER)]
-Own = Annotated[Sender, Depends(acting_as(_OWNER))]
+Own = Annotated[CommandDispatcher, Depends(acting_as(_OWNER))]
 Rows = Annotated[Database, Depends(opened(Database))]
 
 Make = Callable[[tuple[int, Last | None], Pooled], Awaitable[dict[str, Any]]]
@@ -97,7 +97,7 @@ async def make_api_key(
     owner: Owner,
     commands: Own,
     clock: Annotated[PostgresClock, Depends(opened(PostgresClock))],
-) -> Answer:
+) -> RawResponse:
     """Make an API key. It reaches no further than who makes it, and an API key cannot make another."""
     key_id = new_id()
     fresh = api_keys.fresh(key_id)
@@ -119,13 +119,13 @@ async def make_api_key(
 
 
 @routes.get("", response_model=ApiKeyList)
-async def list_api_keys(owner: Owner, database: Rows) -> Answer:
+async def list_api_keys(owner: Owner, database: Rows) -> RawResponse:
     """One's own API keys."""
     return _told(ApiKeyList(items=[_document(key) for key in await api_keys.listed(database, owner.id)]))
 
 
 @routes.get("/{key_id}", response_model=ApiKeyDocument)
-async def read_api_key(key_id: UUID, owner: Owner, database: Rows) -> Answer:
+async def read_api_key(key_id: UUID, owner: Owner, database: Rows) -> RawResponse:
     """One of one's own API keys."""
     found = next((key for key in await api_keys.listed(database, owner.id) if key.key_id == key_id), None)
     if found is None:
@@ -138,7 +138,7 @@ async def revoke_api_key(key_id: UUID, owner: Owner, commands: Own, database: Ro
     """Revoke an API key: within two seconds it opens nothing any more, and nothing is written with it any more."""
     there = await api_keys.is_kept(database, owner.id, key_id)
 
-    def decide(work: Work) -> None:
+    def decide(work: UnitOfWork) -> None:
         if not there:
             raise NotFound
         work.execute(ACCOUNTS, owner.id, RevokeApiKey(key_id=key_id))
@@ -149,7 +149,7 @@ async def revoke_api_key(key_id: UUID, owner: Owner, commands: Own, database: Ro
     return Done(replayed=receipt.replayed)
 
 
-async def _made(commands: Sender, make: Make, owner: Principal) -> Answered:
+async def _made(commands: CommandDispatcher, make: Make, owner: Principal) -> Answered:
     """The key, made by an account that may: if it changes in between, all is asked once more."""
     for _ in range(TRIES):
         standing = await commands.entitled(owner.id)
@@ -187,6 +187,6 @@ def _document(key: ApiKey) -> ApiKeyDocument:
     return ApiKeyDocument(**key._asdict(), id=key.key_id, prefix=api_keys.prefix_of(key.key_id))
 
 
-def _told(document: BaseModel, status: int = 200, headers: Headers | None = None) -> Answer:
+def _told(document: BaseModel, status: int = 200, headers: Headers | None = None) -> RawResponse:
     body = document.model_dump_json().encode("utf-8")
-    return Answer(status, [JSON, _PRIVATE, *(headers or ())], body)
+    return RawResponse(status, [JSON, _PRIVATE, *(headers or ())], body)

@@ -7,12 +7,12 @@ from uuid import UUID
 from fastapi import Depends, Form, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.commands.dispatcher import Commands, Sender
+from api.commands.dispatcher import CommandDispatcher, Commands
 from api.dependencies import Context, opened
 from api.errors import Problem
 from api.http.fast_route import router
-from api.http.request_context import EXCHANGE, Exchange
-from api.http.response import Answer, json_answer
+from api.http.request_context import EXCHANGE, RequestState
+from api.http.response import RawResponse, json_answer
 from api.schemas import Body, Secret
 from api.scopes import scopes_of
 from api.uuid7 import new_id
@@ -26,7 +26,7 @@ from infra.identity.access_tokens import Issued, Tokens
 from infra.identity.credentials import Credential
 from infra.identity.passwords import Passwords
 from infra.identity.sessions import Client, Reused, Rotated, Session, Sessions, Unknown
-from infra.identity.signing_keys import Keys
+from infra.identity.signing_keys import SigningKeys
 from infra.postgres.pool import Database
 
 G = TypeVar("G", Session, Rotated)
@@ -75,7 +75,7 @@ class KeySet(BaseModel):
 
 def client_of(request: Request) -> Client:
     """A dependency: what the session list will say of the client."""
-    exchange: Exchange = request.scope[EXCHANGE]
+    exchange: RequestState = request.scope[EXCHANGE]
     agent = exchange.headers.get(b"user-agent", b"").decode("latin-1")
     peer = request.scope.get("client")
     printable = "".join(letter for letter in agent if letter.isprintable())
@@ -98,7 +98,7 @@ async def sign_in(
     client: Peer,
     passwords: Annotated[Passwords, Depends(opened(Passwords))],
     background: Annotated[Background, Depends(opened(Background))],
-) -> Answer:
+) -> RawResponse:
     """Begin a session. An unknown name, a wrong password and a deactivated account look and cost the same.
 
     An `Idempotency-Key` has no meaning here: no answer with tokens in it is kept, and each sign-in is a session.
@@ -133,7 +133,7 @@ async def refresh(
     sessions: SignedIn,
     tokens: Signer,
     client: Peer,
-) -> Answer:
+) -> RawResponse:
     """Exchange a refresh token for a new pair. A client that lost the answer may ask again within two minutes.
 
     A used token that comes later, or after its successor was used, ends the session: ``token-reused``. An
@@ -164,10 +164,10 @@ async def sign_out(body: RefreshBody, commands: Commands, _: Context, sessions: 
 
 
 @routes.get("/.well-known/jwks.json", response_model=KeySet)
-async def signing_keys(keys: Annotated[Keys, Depends(opened(Keys))]) -> Answer:
+async def signing_keys(keys: Annotated[SigningKeys, Depends(opened(SigningKeys))]) -> RawResponse:
     """The public keys that verify access tokens."""
     ring = await keys.ring()
-    return Answer(200, [(b"content-type", b"application/json"), *_PUBLIC], ring.jwks)
+    return RawResponse(200, [(b"content-type", b"application/json"), *_PUBLIC], ring.jwks)
 
 
 async def _proven(
@@ -195,7 +195,7 @@ async def _rehash(database: Database, passwords: Passwords, known: Credential, p
         await credentials.rehash(database, known, await passwords.hash_password(password))
 
 
-async def _good(commands: Sender, sessions: Sessions, found: G | Reused | Unknown) -> G:
+async def _good(commands: CommandDispatcher, sessions: Sessions, found: G | Reused | Unknown) -> G:
     """What a refresh token stands for. One that was used before ends its session here, and none is good any more."""
     match found:
         case Reused(session=session, live=live):
@@ -223,7 +223,7 @@ async def _issued(tokens: Tokens, session: Session, account: Account, version: i
 
 
 async def _end(
-    commands: Sender,
+    commands: CommandDispatcher,
     sessions: Sessions,
     session: Session,
     command: EndSession | ReportTokenReuse,
@@ -238,7 +238,7 @@ def _no_session() -> Problem:
     return Problem("unauthenticated", "The refresh token is not good, or its session is over.")
 
 
-def _pair(issued: Issued, refresh_token: str) -> Answer:
+def _pair(issued: Issued, refresh_token: str) -> RawResponse:
     document = {
         "access_token": issued.token,
         "refresh_token": refresh_token,

@@ -12,14 +12,14 @@ from typing import Annotated, Any
 
 from fastapi import Depends
 
-from api.commands.dispatcher import Commands, Sender
+from api.commands.dispatcher import CommandDispatcher, Commands
 from api.dependencies import opened
 from api.http.principal import Principal
 from api.scopes import scopes_of
 from api.security import require
 from domain.accounts import ACCOUNTS, AccessEnded, Account, NotEntitled
 from infra.eventsourcing.commands.attempt import Decide
-from infra.eventsourcing.commands.unit_of_work import Target, Work
+from infra.eventsourcing.commands.unit_of_work import StreamRef, UnitOfWork
 from infra.eventsourcing.current_log import CurrentLog
 
 WhoAsks = Callable[..., Coroutine[Any, Any, Principal]]
@@ -37,12 +37,12 @@ class Acting:
     needs: frozenset[str]
     log: CurrentLog
 
-    def over(self, targets: Sequence[Target], decide: Decide) -> tuple[Sequence[Target], Decide]:
+    def over(self, targets: Sequence[StreamRef], decide: Decide) -> tuple[Sequence[StreamRef], Decide]:
         """The unit of work together with the account that does it."""
         name = (ACCOUNTS.category, self.principal.id)
-        own: Target = (ACCOUNTS, self.principal.id)
+        own: StreamRef = (ACCOUNTS, self.principal.id)
 
-        def decide_if_entitled(work: Work) -> None:
+        def decide_if_entitled(work: UnitOfWork) -> None:
             # States of another history are read over a connection that has told of it before: it is known by now.
             if self.principal.session_id is not None and self.principal.history != self.log.history:
                 raise AccessEnded("the log has another history than the token")
@@ -68,7 +68,7 @@ def _ended(account: Account, principal: Principal) -> bool:
     return session_id is None or account.endings.of_token(session_id, version)
 
 
-def acting(*scopes: str) -> Callable[..., Coroutine[Any, Any, Sender]]:
+def acting(*scopes: str) -> Callable[..., Coroutine[Any, Any, CommandDispatcher]]:
     """A dependency that gives a sender for those who may do all that the scopes name, when they ask and at the write.
 
     ``Admin = Annotated[Sender, Depends(acting("accounts:admin"))]``
@@ -76,10 +76,12 @@ def acting(*scopes: str) -> Callable[..., Coroutine[Any, Any, Sender]]:
     return acting_as(require(*scopes), *scopes)
 
 
-def acting_as(who: WhoAsks, *needs: str) -> Callable[..., Coroutine[Any, Any, Sender]]:
+def acting_as(who: WhoAsks, *needs: str) -> Callable[..., Coroutine[Any, Any, CommandDispatcher]]:
     """The same for whoever the dependency ``who`` lets in, so long as their credentials are good."""
 
-    async def sender(principal: Annotated[Principal, Depends(who)], commands: Commands, log: Current) -> Sender:
+    async def sender(
+        principal: Annotated[Principal, Depends(who)], commands: Commands, log: Current
+    ) -> CommandDispatcher:
         return commands.acting(Acting(principal=principal, needs=frozenset(needs), log=log))
 
     return sender

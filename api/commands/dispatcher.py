@@ -13,10 +13,10 @@ from api.http.response import Receipt
 from api.http.trusted_proxies import source_of
 from api.security import invalid_token
 from domain.accounts import ACCOUNTS
-from infra.eventsourcing.commands.attempt import CommandContext, Decide, Outcome
+from infra.eventsourcing.commands.attempt import CommandContext, CommandOutcome, Decide
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.eventsourcing.commands.idempotency import Act, Answered
-from infra.eventsourcing.commands.unit_of_work import Target, Work
+from infra.eventsourcing.commands.unit_of_work import StreamRef, UnitOfWork
 from infra.eventsourcing.consistency_token import encode
 from infra.eventsourcing.store import Last
 from infra.identity.server_secret import ServerSecret
@@ -25,11 +25,11 @@ from infra.identity.server_secret import ServerSecret
 class Authority(Protocol):
     """What a unit of work is decided on besides its own streams: that who acts may do so."""
 
-    def over(self, targets: Sequence[Target], decide: Decide) -> tuple[Sequence[Target], Decide]:
+    def over(self, targets: Sequence[StreamRef], decide: Decide) -> tuple[Sequence[StreamRef], Decide]:
         """The same work, together with what the authority rests on."""
 
 
-class Sender:
+class CommandDispatcher:
     """Sends the commands of one request, in the name of whom it turns out to come from.
 
     ``actor`` stands for a client that is not signed in, and ``keys`` says whose idempotency keys are its own. By the
@@ -60,26 +60,28 @@ class Sender:
         """For what needs no receipt, such as looking at a state."""
         return self._handler
 
-    def speaking_for(self, actor: str | None, *, keys: str) -> "Sender":
+    def speaking_for(self, actor: str | None, *, keys: str) -> "CommandDispatcher":
         """The same request, now that something in it says whose it is: a signature, a link.
 
         What proves less than a sign-in has ``keys`` of its own: nobody shall use up the keys of an account by a name.
         """
-        return Sender(self._handler, self._secret, self._scope, actor=actor, keys=keys)
+        return CommandDispatcher(self._handler, self._secret, self._scope, actor=actor, keys=keys)
 
-    async def of_a_stranger(self, name: str) -> "Sender":
+    async def of_a_stranger(self, name: str) -> "CommandDispatcher":
         """The same request by nobody yet, whose idempotency keys are told apart by the name they give."""
         return self.speaking_for(None, keys=f"anonymous:{(await self._secret.mac(b'anonymous', name.encode())).hex()}")
 
-    def acting(self, authority: Authority) -> "Sender":
+    def acting(self, authority: Authority) -> "CommandDispatcher":
         """The same request, all of whose work rests on the authority from here on."""
-        return Sender(self._handler, self._secret, self._scope, actor=self._actor, keys=self._keys, authority=authority)
+        return CommandDispatcher(
+            self._handler, self._secret, self._scope, actor=self._actor, keys=self._keys, authority=authority
+        )
 
-    async def handle(self, target: Target, command: Any) -> Receipt:
+    async def handle(self, target: StreamRef, command: Any) -> Receipt:
         """One command on one stream."""
         decider, entity_id = target
 
-        def decide(work: Work) -> None:
+        def decide(work: UnitOfWork) -> None:
             work.execute(decider, entity_id, command)
 
         return await self.carry_out([target], decide)
@@ -93,18 +95,18 @@ class Sender:
         outcome = await self._carried_out([(ACCOUNTS, account_id)], lambda _: None, context)
         return outcome.version, outcome.confirmed
 
-    async def handle_unconditionally(self, target: Target, command: Any, account_id: UUID) -> None:
+    async def handle_unconditionally(self, target: StreamRef, command: Any, account_id: UUID) -> None:
         """One command, in the account's name, that must not fail for what the client says."""
         await self._handler.handle(target, command, unconditional(context_of(self._scope), account_id))
         self.note_commit()
 
     async def carry_out(
         self,
-        targets: Sequence[Target],
+        targets: Sequence[StreamRef],
         decide: Decide,
         *,
         new: int = 0,
-        location: Callable[[Outcome], str] | None = None,
+        location: Callable[[CommandOutcome], str] | None = None,
     ) -> Receipt:
         """A unit of work over several streams, the first ``new`` of which it begins."""
         outcome = await self._carried_out(targets, decide, await self.conditions(), new)
@@ -112,8 +114,8 @@ class Sender:
         return receipt(outcome, location(outcome) if location else None)
 
     async def _carried_out(
-        self, targets: Sequence[Target], decide: Decide, context: CommandContext, new: int = 0
-    ) -> Outcome:
+        self, targets: Sequence[StreamRef], decide: Decide, context: CommandContext, new: int = 0
+    ) -> CommandOutcome:
         if self._authority is not None:
             targets, decide = self._authority.over(targets, decide)
         return await self._handler.carry_out(targets, decide, context, new=new)
@@ -175,7 +177,7 @@ def unconditional(context: RequestContext, account_id: UUID) -> CommandContext:
     )
 
 
-def receipt(outcome: Outcome, location: str | None = None) -> Receipt:
+def receipt(outcome: CommandOutcome, location: str | None = None) -> Receipt:
     """The receipt of what was carried out."""
     return Receipt(
         id=outcome.id,
@@ -200,9 +202,9 @@ async def recall(request: Request) -> Receipt:
     return receipt(outcome)
 
 
-def sender(request: Request) -> Sender:
+def sender(request: Request) -> CommandDispatcher:
     """A dependency."""
-    return Sender(opened(CommandHandler)(request), opened(ServerSecret)(request), request.scope)
+    return CommandDispatcher(opened(CommandHandler)(request), opened(ServerSecret)(request), request.scope)
 
 
-Commands = Annotated[Sender, Depends(sender)]
+Commands = Annotated[CommandDispatcher, Depends(sender)]

@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import Depends, Request
 
 from api.commands.authority import acting
-from api.commands.dispatcher import Sender
+from api.commands.dispatcher import CommandDispatcher
 from api.dependencies import opened
 from api.http.body_reader import accepts
 from api.http.fast_route import router
@@ -21,7 +21,7 @@ from infra.storage.product_images import ImageFiles
 
 routes = router(tags=["catalogue"])
 
-Catalogue = Annotated[Sender, Depends(acting("catalogue:write"))]
+Catalogue = Annotated[CommandDispatcher, Depends(acting("catalogue:write"))]
 Desk = Annotated[Uploads, Depends(opened(Uploads))]
 Files = Annotated[ImageFiles, Depends(opened(ImageFiles))]
 

@@ -13,7 +13,7 @@ from api.http.body_reader import accepts
 from api.http.fast_route import router
 from api.http.principal import Principal
 from api.http.request_context import stands_for
-from api.http.response import REPLAYED, Answer, json_answer
+from api.http.response import REPLAYED, RawResponse, json_answer
 from api.import_uploads import Intake
 from api.security import require
 from api.uuid7 import new_id
@@ -58,7 +58,7 @@ _FILE: Final = {"schema": {"type": "string", "format": "binary"}}
 @accepts(*MEDIA, limit=LARGEST, seconds=PAUSE_SECONDS, stream=True)
 async def import_products(
     request: Request, importer: Catalogue, context: Context, commands: Commands, intake: Desk
-) -> Answer:
+) -> RawResponse:
     """Keep the file; a worker does the rest."""
     media = MEDIA.get(request.headers.get("content-type", "").partition(";")[0].strip().lower())
     if media is None:  # the edge has looked at bodies; there is none

@@ -7,7 +7,7 @@ from fastapi import Depends
 from pydantic import Field
 
 from api.commands.authority import acting_as
-from api.commands.dispatcher import Sender, recall
+from api.commands.dispatcher import CommandDispatcher, recall
 from api.commands.password_change import NewPassword, change_password
 from api.commands.proof import Proving
 from api.dependencies import opened
@@ -31,7 +31,7 @@ from domain.accounts import (
 )
 from domain.kernel.refusals import DoesNotExist, Refusal
 from infra.errors import NotFound
-from infra.eventsourcing.commands.unit_of_work import Work
+from infra.eventsourcing.commands.unit_of_work import UnitOfWork
 from infra.identity import account_erasure
 from infra.identity.passwords import LONGEST, SHORTEST, Passwords
 from infra.identity.sessions import Sessions
@@ -47,9 +47,9 @@ Wanted = Annotated[Secret, Field(min_length=SHORTEST, max_length=LONGEST)]
 
 _ME, _LEAVING = in_session(), in_session(ended=recall)
 Me = Annotated[Principal, Depends(_ME)]
-Mine = Annotated[Sender, Depends(acting_as(_ME))]
+Mine = Annotated[CommandDispatcher, Depends(acting_as(_ME))]
 Leaving = Annotated[Principal, Depends(_LEAVING)]
-Last = Annotated[Sender, Depends(acting_as(_LEAVING))]
+Last = Annotated[CommandDispatcher, Depends(acting_as(_LEAVING))]
 Postgres = Annotated[Database, Depends(opened(Database))]
 Hasher = Annotated[Passwords, Depends(opened(Passwords))]
 
@@ -80,7 +80,7 @@ async def change_me(body: MyChanges, commands: Mine, me: Me) -> Receipt:
     """Change one's username or profile: all of it or nothing. A taken username is ``already-taken``."""
     given = body.model_dump(exclude_unset=True)
 
-    def decide(work: Work) -> None:
+    def decide(work: UnitOfWork) -> None:
         account = work.state(ACCOUNTS, me.id)
         if account is None:
             raise DoesNotExist("there is no such account")
@@ -119,7 +119,7 @@ async def end_my_session(
     """Sign out somewhere else. What the session was given is refused everywhere within two seconds."""
     live = await sessions.is_live(me.id, session_id)
 
-    def decide(work: Work) -> None:
+    def decide(work: UnitOfWork) -> None:
         if not live:
             raise NotFound
         work.execute(ACCOUNTS, me.id, EndSession(session_id=session_id, by=EndedBy.OWNER))
@@ -137,7 +137,7 @@ async def erase_me(body: EraseBody, commands: Last, me: Leaving, proving: Provin
     """
     proof = await proving.prove(me, body.password, "/password")
 
-    def decide(work: Work) -> None:
+    def decide(work: UnitOfWork) -> None:
         proof.check(work)
         work.execute(ACCOUNTS, me.id, EraseAccount())
 

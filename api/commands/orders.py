@@ -8,7 +8,7 @@ from fastapi import Depends
 from pydantic import Field
 
 from api.commands.authority import Acting, Current, acting
-from api.commands.dispatcher import Commands, Sender
+from api.commands.dispatcher import CommandDispatcher, Commands
 from api.dependencies import opened
 from api.http.fast_route import router
 from api.http.principal import Principal
@@ -36,8 +36,8 @@ from domain.orders import (
 from domain.values import MOST_PIECES
 from domain.workflows.checkout import StockMove, order_line, stock_moves
 from infra.errors import NotFound
-from infra.eventsourcing.commands.attempt import Outcome
-from infra.eventsourcing.commands.unit_of_work import Target, Work
+from infra.eventsourcing.commands.attempt import CommandOutcome
+from infra.eventsourcing.commands.unit_of_work import StreamRef, UnitOfWork
 from infra.fulfilment import order_work
 from infra.postgres.clock import PostgresClock
 from infra.schemas.forms import Id
@@ -49,7 +49,7 @@ MANAGE: Final = "orders:manage"
 NUMBER_TRIES: Final = 5
 
 Buyer = Annotated[Principal, Depends(require("orders:write"))]
-Manager = Annotated[Sender, Depends(acting(MANAGE))]
+Manager = Annotated[CommandDispatcher, Depends(acting(MANAGE))]
 
 
 class ItemBody(Body):
@@ -111,12 +111,12 @@ async def place_order(
     raise AlreadyTaken("no free order number was found")
 
 
-async def _place(body: OrderBody, commands: Sender, customer_id: UUID, expires_at: datetime) -> Receipt:
+async def _place(body: OrderBody, commands: CommandDispatcher, customer_id: UUID, expires_at: datetime) -> Receipt:
     order_id = new_id()
     order_no = order_number(order_id, expires_at.year)
     address = Address(**body.shipping_address.model_dump()) if body.shipping_address else None
 
-    def decide(work: Work) -> None:
+    def decide(work: UnitOfWork) -> None:
         lines = [
             order_line(work.state(PRODUCTS, item.product_id), item.quantity, f"/items/{place}")
             for place, item in enumerate(body.items)
@@ -137,7 +137,7 @@ async def _place(body: OrderBody, commands: Sender, customer_id: UUID, expires_a
                 work.answer = {"order_no": order_no, "total": total, "expires_at": _rfc3339(expires_at)}
 
     products = [item.product_id for item in body.items]
-    targets: list[Target] = [(ORDERS, order_id)]
+    targets: list[StreamRef] = [(ORDERS, order_id)]
     targets += [(INVENTORY, product_id) for product_id in products]
     targets += [(PRODUCTS, product_id) for product_id in products]
     return await commands.carry_out(targets, decide, new=1, location=_location)
@@ -174,7 +174,7 @@ async def refund_order(order_id: UUID, commands: Manager, body: CancelBody | Non
 
 
 async def change_order(
-    commands: Sender, order_id: UUID, command: OrderCommand, *, owner: UUID | None = None
+    commands: CommandDispatcher, order_id: UUID, command: OrderCommand, *, owner: UUID | None = None
 ) -> Receipt:
     """A command on an order together with what it moves in the stock. Another ``owner``'s order is not found."""
     order = await commands.handler.peek(ORDERS, order_id)
@@ -184,7 +184,7 @@ async def change_order(
     return await commands.carry_out(targets, decide)
 
 
-def _take(work: Work, move: StockMove, pointer: str) -> None:
+def _take(work: UnitOfWork, move: StockMove, pointer: str) -> None:
     try:
         work.execute(INVENTORY, move.product_id, move)
     except OutOfStock as short:
@@ -196,5 +196,5 @@ def _rfc3339(at: datetime) -> str:
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _location(outcome: Outcome) -> str:
+def _location(outcome: CommandOutcome) -> str:
     return f"/v1/orders/{outcome.id}"

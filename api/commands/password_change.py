@@ -3,13 +3,13 @@
 from typing import NamedTuple
 from uuid import UUID
 
-from api.commands.dispatcher import Sender
+from api.commands.dispatcher import CommandDispatcher
 from api.commands.proof import Proof
 from api.http.response import Done
 from domain.accounts import ACCOUNTS, ChangePassword
 from domain.kernel.refusals import Refusal
 from infra.errors import IdempotencyKeyReused
-from infra.eventsourcing.commands.unit_of_work import Work
+from infra.eventsourcing.commands.unit_of_work import UnitOfWork
 from infra.identity import credentials, one_time_links, sessions
 from infra.identity.passwords import Passwords
 from infra.identity.sessions import Void
@@ -27,7 +27,7 @@ class NewPassword(NamedTuple):
 
 
 async def change_password(
-    commands: Sender,
+    commands: CommandDispatcher,
     database: Database,
     passwords: Passwords,
     account_id: UUID,
@@ -45,7 +45,7 @@ async def change_password(
     """
     refused = new.hashed if isinstance(new.hashed, Refusal) else None
 
-    def decide(work: Work) -> None:
+    def decide(work: UnitOfWork) -> None:
         if refused is not None:
             raise refused
         if proof is not None:

@@ -8,7 +8,7 @@ from fastapi import Depends
 from pydantic import Field
 
 from api.commands.authority import acting
-from api.commands.dispatcher import Sender
+from api.commands.dispatcher import CommandDispatcher
 from api.http.fast_route import router
 from api.http.response import Receipt
 from api.schemas import Body, Changes, MoneyBody
@@ -17,8 +17,8 @@ from domain.catalogue import PRODUCTS, ChangeSku, DescribeProduct, DiscontinuePr
 from domain.inventory import INVENTORY, LONGEST_REASON, ChangeStock
 from domain.kernel.refusals import DoesNotExist
 from domain.values import MOST_PIECES
-from infra.eventsourcing.commands.attempt import Outcome
-from infra.eventsourcing.commands.unit_of_work import Work
+from infra.eventsourcing.commands.attempt import CommandOutcome
+from infra.eventsourcing.commands.unit_of_work import UnitOfWork
 from infra.schemas.money import money
 from infra.schemas.product import (
     NEW_STREAMS,
@@ -34,7 +34,7 @@ from infra.schemas.product import (
 
 routes = router(tags=["catalogue"])
 
-Catalogue = Annotated[Sender, Depends(acting("catalogue:write"))]
+Catalogue = Annotated[CommandDispatcher, Depends(acting("catalogue:write"))]
 
 
 class ProductChanges(Changes):
@@ -68,7 +68,7 @@ async def change_product(product_id: UUID, body: ProductChanges, commands: Catal
     """Change what is said about a product, what it costs, or its sku: all of it or nothing."""
     changes = _changes(body)
 
-    def decide(work: Work) -> None:
+    def decide(work: UnitOfWork) -> None:
         _existing(work, product_id)
         for command in changes:
             work.execute(PRODUCTS, product_id, command)
@@ -81,7 +81,7 @@ async def change_stock(product_id: UUID, body: StockBody, commands: Catalogue) -
     """Count pieces in or out. Below zero is ``out-of-stock``."""
     command = ChangeStock(product_id=product_id, change=body.change, reason=body.reason)
 
-    def decide(work: Work) -> None:
+    def decide(work: UnitOfWork) -> None:
         _existing(work, product_id)
         work.execute(INVENTORY, product_id, command)
 
@@ -111,10 +111,10 @@ def _changes(body: ProductChanges) -> list[Any]:
     return commands
 
 
-def _existing(work: Work, product_id: UUID) -> None:
+def _existing(work: UnitOfWork, product_id: UUID) -> None:
     if work.state(PRODUCTS, product_id) is None:
         raise DoesNotExist("there is no such product")
 
 
-def _location(outcome: Outcome) -> str:
+def _location(outcome: CommandOutcome) -> str:
     return f"/v1/products/{outcome.id}"

@@ -9,7 +9,7 @@ from api.dependencies import opened
 from api.http.principal import Principal
 from domain.accounts import ACCOUNTS, WrongPassword
 from infra.eventsourcing.commands.handler import CommandHandler
-from infra.eventsourcing.commands.unit_of_work import Work
+from infra.eventsourcing.commands.unit_of_work import UnitOfWork
 from infra.identity import credentials
 from infra.identity.passwords import Passwords
 from infra.postgres.pool import Database
@@ -26,7 +26,7 @@ class Proof(NamedTuple):
         """As it is told to who showed it."""
         return WrongPassword("the password is wrong", pointer=self.pointer)
 
-    def check(self, work: Work) -> None:
+    def check(self, work: UnitOfWork) -> None:
         """Raises :class:`~domain.accounts.WrongPassword` unless it is the password that counts, as the log confirms.
 
         Whoever proves one that is changed before the append has proven nothing.

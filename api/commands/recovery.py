@@ -8,7 +8,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from api.commands.authority import acting_as
-from api.commands.dispatcher import Commands, Sender
+from api.commands.dispatcher import CommandDispatcher, Commands
 from api.commands.password_change import NewPassword, change_password
 from api.dependencies import Context, Counted, opened
 from api.http.fast_route import router
@@ -30,7 +30,7 @@ from domain.accounts import (
 from domain.kernel.refusals import InvalidValue, Refusal
 from infra.concurrency.background_tasks import Background
 from infra.errors import TooBusy
-from infra.eventsourcing.commands.unit_of_work import Work
+from infra.eventsourcing.commands.unit_of_work import UnitOfWork
 from infra.identity import one_time_links, reset_wishes
 from infra.identity.one_time_links import Found, Links, Purpose
 from infra.identity.passwords import LONGEST, SHORTEST, Passwords
@@ -75,7 +75,7 @@ async def verify_email(
     """Prove that the account's address is its owner's. A link works once and for seven days."""
     link = await _found(request, mailed, Purpose.VERIFY_EMAIL, body.token)
 
-    def decide(work: Work) -> None:
+    def decide(work: UnitOfWork) -> None:
         if not link.live:
             raise _invalid_link()
         work.execute(ACCOUNTS, link.account_id, VerifyEmail())
@@ -88,7 +88,9 @@ async def verify_email(
 
 @routes.post("/v1/me/verify-email", status_code=202, response_class=Response)
 async def ask_for_verification(
-    commands: Annotated[Sender, Depends(acting_as(_ME))], counted: Counted, me: Annotated[Principal, Depends(_ME)]
+    commands: Annotated[CommandDispatcher, Depends(acting_as(_ME))],
+    counted: Counted,
+    me: Annotated[Principal, Depends(_ME)],
 ) -> Done:
     """Have another link mailed by which one's address can be verified; the one before it works no more.
 
@@ -161,7 +163,7 @@ async def _found(request: Request, mailed: Links, purpose: Purpose, token: str) 
     return link
 
 
-def _bearer(commands: Sender, link: Found) -> Sender:
+def _bearer(commands: CommandDispatcher, link: Found) -> CommandDispatcher:
     return commands.speaking_for(str(link.account_id), keys=f"link:{link.account_id}")
 
 

@@ -13,7 +13,7 @@ from typing import Final
 from anyio import to_thread
 
 from api.http.request_context import GZIP_MARK
-from api.http.response import Answer, Headers
+from api.http.response import Headers, RawResponse
 
 SMALLEST: Final = 1024
 LARGEST: Final = 4 * 1024 * 1024
@@ -44,7 +44,7 @@ def wants_gzip(headers: Mapping[bytes, bytes]) -> bool:
     return accepted is not None and len(accepted) <= 200 and _wants(accepted)
 
 
-def is_worth_it(answer: Answer) -> bool:
+def is_worth_it(answer: RawResponse) -> bool:
     """Whether the answer is large, a text, and not yet encoded."""
     if answer.status != 200 or not SMALLEST <= len(answer.body) <= LARGEST:
         return False
@@ -66,10 +66,10 @@ class Compressor:
         self._known: OrderedDict[int, tuple[bytes, bytes]] = OrderedDict()
         self._busy = 0
 
-    async def compressed(self, answer: Answer, *, shared: bool) -> Answer:
+    async def compressed(self, answer: RawResponse, *, shared: bool) -> RawResponse:
         """The answer, compressed if there is somebody to do it. ``shared`` answers will come again."""
         body = await self._squeeze(answer.body, shared=shared)
-        return answer if body is None else Answer(answer.status, [*with_mark(answer.headers), _ENCODED], body)
+        return answer if body is None else RawResponse(answer.status, [*with_mark(answer.headers), _ENCODED], body)
 
     async def _squeeze(self, body: bytes, *, shared: bool) -> bytes | None:
         known = self._known.get(id(body))

@@ -6,7 +6,7 @@ An origin that is not listed is treated as though there were no CORS: its prefli
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from api.http.response import Answer, Headers
+from api.http.response import Headers, RawResponse
 
 EXPOSED: Final = (
     "Consistency-Token",
@@ -53,7 +53,7 @@ class Cors:
         origin = asked.get(b"origin")
         return [] if origin is None else self._headers.get(origin, [])
 
-    def preflight(self, method: str, methods: Iterable[str], asked: Mapping[bytes, bytes]) -> Answer | None:
+    def preflight(self, method: str, methods: Iterable[str], asked: Mapping[bytes, bytes]) -> RawResponse | None:
         """The answer to a browser that asks beforehand (Fetch standard, 3.2.2); None if this is not one of ours."""
         if method != "OPTIONS" or _ASKED not in asked or asked.get(b"origin") not in self._headers:
             return None
@@ -65,4 +65,4 @@ class Cors:
             (b"access-control-allow-headers", ", ".join(TAKEN).encode("ascii")),
             (b"access-control-max-age", b"%d" % REMEMBERED_SECONDS),
         ]
-        return Answer(204, headers)
+        return RawResponse(204, headers)

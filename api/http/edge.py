@@ -19,9 +19,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from api.errors import Problem, problem_answer, problem_of
 from api.http.body_reader import ClientGone, check_head, counted, declares_body, drained, read_body
 from api.http.compression import Compressor
-from api.http.request_context import EXCHANGE, Exchange, malformed_header
+from api.http.request_context import EXCHANGE, RequestState, malformed_header
 from api.http.request_metrics import RequestMetrics
-from api.http.response import Answer
+from api.http.response import RawResponse
 from api.http.response_writer import Reply
 from api.http.route_table import HotRead, Table, Target, method_of
 from api.http.security_headers import Rules
@@ -93,7 +93,7 @@ class Edge:
         started = perf_counter()
         if self._rules.proxies is not None:
             self._rules.proxies.look_behind(scope)
-        exchange = Exchange(dict(scope["headers"]), self._next_id)
+        exchange = RequestState(dict(scope["headers"]), self._next_id)
         reply = Reply(send, exchange, scope["method"], self._rules, self._compressor)
         template, targets, args = self._table.find(scope["path"])
         try:
@@ -111,8 +111,8 @@ class Edge:
             self._note(scope, template, reply.status or 500, perf_counter() - started, exchange)
 
     def _at_hand(
-        self, template: str, targets: dict[str, Target], args: tuple[str, ...], exchange: Exchange, scope: Scope
-    ) -> Answer | None:
+        self, template: str, targets: dict[str, Target], args: tuple[str, ...], exchange: RequestState, scope: Scope
+    ) -> RawResponse | None:
         """The answer from memory, if there is one. Before that, what every request has to pass; nothing waits here."""
         headers, hosts = exchange.headers, self._rules.hosts
         target = targets.get(scope["method"]) or (targets.get("GET") if scope["method"] == "HEAD" else None)
@@ -133,14 +133,14 @@ class Edge:
         if scope["type"] == "websocket":
             if self._rules.proxies is not None:
                 self._rules.proxies.look_behind(scope)
-            scope[EXCHANGE] = exchange = Exchange(dict(scope["headers"]), self._next_id)
+            scope[EXCHANGE] = exchange = RequestState(dict(scope["headers"]), self._next_id)
             REQUEST_ID.set(exchange.request_id)
             if not self._is_for_us(exchange):
                 await send({"type": "websocket.close", "code": POLICY_VIOLATION})
                 return
         await self._app(scope, receive, send)
 
-    def _is_for_us(self, exchange: Exchange) -> bool:
+    def _is_for_us(self, exchange: RequestState) -> bool:
         try:
             if self._rules.hosts is not None:
                 self._rules.hosts.check(exchange.headers)
@@ -152,7 +152,7 @@ class Edge:
         self,
         targets: dict[str, Target],
         args: tuple[str, ...],
-        exchange: Exchange,
+        exchange: RequestState,
         reply: Reply,
         scope: Scope,
         receive: Receive,
@@ -166,18 +166,18 @@ class Edge:
             answer = self._preflight(targets, exchange, scope) or await _answer(
                 method_of(targets, scope["method"]), args, exchange, scope, receive
             )
-            if isinstance(answer, Answer):
+            if isinstance(answer, RawResponse):
                 await reply.give(answer)
             else:
                 await answer(scope, receive, reply)
         finally:
             self._metrics.in_flight -= 1
 
-    def _preflight(self, targets: dict[str, Target], exchange: Exchange, scope: Scope) -> Answer | None:
+    def _preflight(self, targets: dict[str, Target], exchange: RequestState, scope: Scope) -> RawResponse | None:
         cors = self._rules.cors
         return None if cors is None else cors.preflight(scope["method"], targets, exchange.headers)
 
-    def _note(self, scope: Scope, template: str, status: int, seconds: float, exchange: Exchange) -> None:
+    def _note(self, scope: Scope, template: str, status: int, seconds: float, exchange: RequestState) -> None:
         """Count the request and write its line."""
         method, exchange.status = scope["method"], status
         if exchange.visit is not None:
@@ -220,8 +220,8 @@ def _check_repeated(names: list[bytes]) -> None:
 
 
 async def _answer(
-    target: Target, args: tuple[str, ...], exchange: Exchange, scope: Scope, receive: Receive
-) -> Answer | Response:
+    target: Target, args: tuple[str, ...], exchange: RequestState, scope: Scope, receive: Receive
+) -> RawResponse | Response:
     """From the hot read if it finds out, else from the endpoint."""
     headers, policy = exchange.headers, target.policy
     if target.hot is not None and not declares_body(headers):
@@ -241,7 +241,7 @@ async def _answer(
     return await target.respond(Request(scope, receive), exchange.body)
 
 
-async def _refuse(error: Exception, exchange: Exchange, reply: Reply, receive: Receive) -> None:
+async def _refuse(error: Exception, exchange: RequestState, reply: Reply, receive: Receive) -> None:
     """Turn whatever went wrong into a problem, once; a response already begun can only be broken off."""
     problem = problem_of(error, committed=exchange.committed)
     exchange.code = problem.code

@@ -26,8 +26,8 @@ from starlette.routing import WebSocketRoute
 from api.errors import Problem
 from api.http.body_reader import FORM_BODY, JSON_BODY, NOTHING, BodyPolicy
 from api.http.parameters import Parameters
-from api.http.request_context import EXCHANGE, Exchange, stands_for
-from api.http.response import JSON, Answer, Done, Receipt, json_answer
+from api.http.request_context import EXCHANGE, RequestState, stands_for
+from api.http.response import JSON, Done, RawResponse, Receipt, json_answer
 from api.http.route_table import Respond, Target
 from api.schemas import NoBody, ReceiptDocument, secrets_of
 from infra.schemas.strict_json import check_json
@@ -46,7 +46,7 @@ class Route(APIRoute):
         returned = get_typed_return_annotation(endpoint)
         if inspect.isclass(returned) and issubclass(returned, Receipt):
             options["response_model"] = ReceiptDocument
-        elif returned is Answer and not isinstance(options.get("response_model"), type):
+        elif returned is RawResponse and not isinstance(options.get("response_model"), type):
             options["response_model"] = None
         elif returned in (None, Done):
             options["response_model"] = None
@@ -198,7 +198,7 @@ def plan(dependant: Dependant, body: _Body | None, status: int) -> Respond:
     if not endpoint.awaits:
         raise TypeError(f"{dependant.path}: an endpoint is an async function")
 
-    async def respond(request: Request, raw: bytes) -> Answer | Response:
+    async def respond(request: Request, raw: bytes) -> RawResponse | Response:
         results: list[Any] = []
         for step in steps:
             result = step.call(**step.arguments(request, results))
@@ -208,7 +208,7 @@ def plan(dependant: Dependant, body: _Body | None, status: int) -> Respond:
             value = body.read(request, raw)
             if body.name is not None:
                 arguments[body.name] = value
-        exchange: Exchange = request.scope[EXCHANGE]
+        exchange: RequestState = request.scope[EXCHANGE]
         if exchange.recall is not None:
             return answer_of(await exchange.recall(request), status)
         return answer_of(await endpoint.call(**arguments), status)
@@ -216,19 +216,19 @@ def plan(dependant: Dependant, body: _Body | None, status: int) -> Respond:
     return respond
 
 
-def answer_of(result: Any, status: int) -> Answer | Response:
+def answer_of(result: Any, status: int) -> RawResponse | Response:
     """What an endpoint returned, as a response: a receipt, an answer, a response, a model, JSON values, or nothing."""
     match result:
         case Receipt() if status != 204:
             return result.answer(status)
         case Receipt() | Done():
             return Done(replayed=result.replayed).answer(status)
-        case Answer() | Response():
+        case RawResponse() | Response():
             return result
         case None:
-            return Answer(status, [])
+            return RawResponse(status, [])
         case BaseModel():
-            return Answer(status, [JSON], result.model_dump_json().encode("utf-8"))
+            return RawResponse(status, [JSON], result.model_dump_json().encode("utf-8"))
     return json_answer(result, status)
 
 

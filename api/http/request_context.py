@@ -60,7 +60,7 @@ class Visit(Protocol):
     def headers(self) -> list[tuple[bytes, bytes]]:
         """The RateLimit fields."""
 
-    def leave(self, exchange: "Exchange") -> None:
+    def leave(self, exchange: "RequestState") -> None:
         """The request is answered: its status and code are known."""
 
 
@@ -68,7 +68,7 @@ Recall = Callable[[Any], Awaitable[Any]]
 """Answers a request in the place of its endpoint: whoever sent it may be told again what it came to, and no more."""
 
 
-class Exchange:
+class RequestState:
     """The edge's own notes on a request in flight; ``headers`` holds each header once."""
 
     __slots__ = (
@@ -127,7 +127,7 @@ def context_of(scope: Scope) -> RequestContext:
 
     Raises :class:`~api.errors.Problem` ``malformed-header`` for a header that does not keep its form.
     """
-    exchange: Exchange = scope[EXCHANGE]
+    exchange: RequestState = scope[EXCHANGE]
     if exchange.context is None:
         exchange.context = _read_context(scope, exchange)
     return exchange.context
@@ -135,23 +135,24 @@ def context_of(scope: Scope) -> RequestContext:
 
 def note_commit(scope: Scope) -> None:
     """Something of the request is stored for good: :func:`api.errors.problem_of` says how a later failure is told."""
-    exchange: Exchange = scope[EXCHANGE]
+    exchange: RequestState = scope[EXCHANGE]
     exchange.committed = True
 
 
 def stands_for(scope: Scope, part: bytes) -> None:
     """A part of what the request says, where its body as it came is not what an idempotency key can stand for: the
     digest of a body that the endpoint has read by itself; a body without its secrets, and what these have opened."""
-    exchange: Exchange = scope[EXCHANGE]
+    exchange: RequestState = scope[EXCHANGE]
     exchange.stand_in = (exchange.stand_in or b"") + part
 
 
 def digest_of(scope: Scope) -> bytes:
     """Tells two requests under one key apart. A raw path has no space in it, nor a query a line end.
 
-    It is never stored as it is, or whoever had it could try what they guess (:class:`api.commands.dispatcher.Sender`).
+    It is never stored as it is, or whoever had it could try what they guess
+    (:class:`api.commands.dispatcher.CommandDispatcher`).
     """
-    exchange: Exchange = scope[EXCHANGE]
+    exchange: RequestState = scope[EXCHANGE]
     path = scope.get("raw_path") or scope["path"].encode("utf-8", "surrogatepass")
     head = b"%b %b?%b\n" % (scope["method"].encode("ascii"), path, scope["query_string"])
     return hashlib.sha256(head + (exchange.body if exchange.stand_in is None else exchange.stand_in)).digest()
@@ -162,7 +163,7 @@ def identify(scope: Scope, principal: Principal) -> None:
 
     Raises :class:`~api.errors.Problem` ``too-many-requests`` if they ask too much.
     """
-    exchange: Exchange = scope[EXCHANGE]
+    exchange: RequestState = scope[EXCHANGE]
     exchange.principal = principal
     if exchange.visit is not None:
         exchange.visit.identified(principal)
@@ -170,7 +171,7 @@ def identify(scope: Scope, principal: Principal) -> None:
         exchange.context = replace(exchange.context, principal=principal)
 
 
-def _read_context(scope: Scope, exchange: Exchange) -> RequestContext:
+def _read_context(scope: Scope, exchange: RequestState) -> RequestContext:
     """Most requests lack most of these headers, hence the checks before the calls."""
     get = exchange.headers.get
     key, token = get(b"idempotency-key"), get(b"consistency-token")

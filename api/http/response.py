@@ -12,7 +12,7 @@ JSON = (b"content-type", b"application/json")
 Headers = list[tuple[bytes, bytes]]
 
 
-class Answer(NamedTuple):
+class RawResponse(NamedTuple):
     """A whole response. ``headers`` are lower-case and lack ``content-length``; it may be shared between requests."""
 
     status: int
@@ -29,9 +29,9 @@ class Done:
 
     replayed: bool = False
 
-    def answer(self, status: int) -> Answer:
+    def answer(self, status: int) -> RawResponse:
         """The response: no body."""
-        return Answer(status, [REPLAYED] if self.replayed else [])
+        return RawResponse(status, [REPLAYED] if self.replayed else [])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class Receipt:
     replayed: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict)
 
-    def answer(self, status: int) -> Answer:
+    def answer(self, status: int) -> RawResponse:
         """The response: the body with ``extra`` beside the three fields, and the headers that clients build on."""
         body = {"id": self.id, "version": self.version, "position": self.position, **self.extra}
         headers = [JSON, (b"etag", b'"%d"' % self.version)]
@@ -60,9 +60,9 @@ class Receipt:
             headers.append((b"location", self.location.encode("ascii")))
         if self.replayed:
             headers.append(REPLAYED)
-        return Answer(status, headers, orjson.dumps(body))
+        return RawResponse(status, headers, orjson.dumps(body))
 
 
-def json_answer(value: object, status: int = 200, headers: Headers | None = None) -> Answer:
+def json_answer(value: object, status: int = 200, headers: Headers | None = None) -> RawResponse:
     """``value`` as JSON; Decimals must already be strings."""
-    return Answer(status, [JSON, *(headers or ())], orjson.dumps(value))
+    return RawResponse(status, [JSON, *(headers or ())], orjson.dumps(value))

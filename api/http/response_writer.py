@@ -7,8 +7,8 @@ from starlette.types import Message, Send
 
 from api.http.body_reader import ClientGone
 from api.http.compression import SMALLEST, Compressor, is_worth_it, wants_gzip, with_mark
-from api.http.request_context import Exchange
-from api.http.response import Answer, Headers
+from api.http.request_context import RequestState
+from api.http.response import Headers, RawResponse
 from api.http.security_headers import Rules
 
 SEND_SECONDS: Final = 30.0
@@ -23,7 +23,7 @@ class Reply:
     def __init__(
         self,
         send: Send,
-        exchange: Exchange,
+        exchange: RequestState,
         method: str,
         rules: Rules,
         compressor: Compressor,
@@ -38,7 +38,7 @@ class Reply:
         self._compressor = compressor
         self.status = 0
 
-    async def give(self, answer: Answer, *, shared: bool = False) -> None:
+    async def give(self, answer: RawResponse, *, shared: bool = False) -> None:
         """Send a whole answer. One that is ``shared`` is given more than once."""
         if len(answer.body) >= SMALLEST and self._may_be_compressed(answer):
             answer = await self._compressor.compressed(answer, shared=shared)
@@ -51,7 +51,7 @@ class Reply:
         await self._send({"type": "http.response.start", "status": self.status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body})
 
-    def _may_be_compressed(self, answer: Answer) -> bool:
+    def _may_be_compressed(self, answer: RawResponse) -> bool:
         return self._method in ("GET", "HEAD") and wants_gzip(self._exchange.headers) and is_worth_it(answer)
 
     def _dressed(self, headers: Headers) -> Headers:

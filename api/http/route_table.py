@@ -12,13 +12,13 @@ from starlette.types import Scope
 from api.errors import Problem
 from api.http.body_reader import BodyPolicy
 from api.http.request_context import Visit
-from api.http.response import Answer
+from api.http.response import RawResponse
 
 _PARAMETER: Final = re.compile(r"\{[a-z_]+\}")
 
 UNMATCHED: Final = "unmatched"
 
-Respond = Callable[[Request, bytes], Coroutine[Any, Any, Answer | Response]]
+Respond = Callable[[Request, bytes], Coroutine[Any, Any, RawResponse | Response]]
 
 
 class HotRead(Protocol):
@@ -30,9 +30,11 @@ class HotRead(Protocol):
     Log, metrics and request id are the edge's.
     """
 
-    def now(self, args: tuple[str, ...], headers: Mapping[bytes, bytes], scope: Scope, /) -> Answer | None: ...
+    def now(self, args: tuple[str, ...], headers: Mapping[bytes, bytes], scope: Scope, /) -> RawResponse | None: ...
 
-    async def soon(self, args: tuple[str, ...], headers: Mapping[bytes, bytes], scope: Scope, /) -> Answer | None: ...
+    async def soon(
+        self, args: tuple[str, ...], headers: Mapping[bytes, bytes], scope: Scope, /
+    ) -> RawResponse | None: ...
 
 
 class Gate(Protocol):

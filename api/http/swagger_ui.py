@@ -11,8 +11,8 @@ from fastapi import Request
 
 from api.http.compression import wants_gzip, with_mark
 from api.http.fast_route import router
-from api.http.request_context import EXCHANGE, Exchange
-from api.http.response import Answer, Headers
+from api.http.request_context import EXCHANGE, RequestState
+from api.http.response import Headers, RawResponse
 from api.queries.documents import PUBLIC, matches
 from infra.errors import NotFound
 
@@ -62,25 +62,25 @@ class Asset(NamedTuple):
     """A file in full, compressed, and for who has it."""
 
     etag: bytes
-    plain: Answer
-    small: Answer
-    unchanged: Answer
+    plain: RawResponse
+    small: RawResponse
+    unchanged: RawResponse
 
 
 @routes.get("/docs", include_in_schema=False)
-async def swagger_page(_request: Request) -> Answer:
+async def swagger_page(_request: Request) -> RawResponse:
     """The OpenAPI document to look at and try."""
     headers = [(b"content-type", b"text/html; charset=utf-8"), (b"content-security-policy", POLICY), PUBLIC]
-    return Answer(200, headers, PAGE)
+    return RawResponse(200, headers, PAGE)
 
 
 @routes.get("/docs/{asset}", include_in_schema=False)
-async def swagger_asset(request: Request, asset: str) -> Answer:
+async def swagger_asset(request: Request, asset: str) -> RawResponse:
     """A file that the page loads."""
     if asset not in MEDIA:
         raise NotFound
     found = await to_thread.run_sync(_asset, asset)
-    exchange: Exchange = request.scope[EXCHANGE]
+    exchange: RequestState = request.scope[EXCHANGE]
     if_none_match = exchange.headers.get(b"if-none-match")
     if if_none_match is not None and matches(if_none_match, found.etag):
         return found.unchanged
@@ -93,5 +93,5 @@ def _asset(name: str) -> Asset:
     etag = b'"%b"' % blake2b(body, digest_size=8).hexdigest().encode("ascii")
     headers: Headers = [(b"etag", etag), PUBLIC]
     whole: Headers = [(b"content-type", MEDIA[name]), *headers]
-    small = Answer(200, [*with_mark(whole), (b"content-encoding", b"gzip")], gzip.compress(body, mtime=0))
-    return Asset(etag, Answer(200, whole, body), small, Answer(304, headers))
+    small = RawResponse(200, [*with_mark(whole), (b"content-encoding", b"gzip")], gzip.compress(body, mtime=0))
+    return Asset(etag, RawResponse(200, whole, body), small, RawResponse(304, headers))

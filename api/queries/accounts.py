@@ -12,7 +12,7 @@ from pydantic import Field
 from api.dependencies import Context, opened
 from api.http.fast_route import router
 from api.http.principal import Principal
-from api.http.response import Answer
+from api.http.response import RawResponse
 from api.queries import cursors
 from api.queries.documents import PRIVATE, if_none_match, needs_of
 from api.queries.listing import Page, PageParams, Pages, go_on, page_answer
@@ -53,7 +53,7 @@ async def list_accounts(
     filters: Annotated[AccountFilters, QueryParams()],
     pages: Annotated[Pages, Depends(opened(Pages))],
     log: Annotated[Log, Depends(opened(Log))],
-) -> Answer:
+) -> RawResponse:
     """All accounts but erased ones, page by page."""
     query = query_of(log, filters)
     page = await pages.fetch(query, filters.limit, needs_of(context), context.wait)
@@ -67,7 +67,7 @@ async def read_account(
     account_id: UUID,
     _: Admin,
     accounts: Annotated[Accounts, Depends(opened(Accounts))],
-) -> Answer:
+) -> RawResponse:
     """One account. An erased one is not found."""
     found = await accounts.find(account_id, context)
     return found.to(if_none_match(request))

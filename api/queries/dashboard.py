@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 from api.dependencies import Context, opened
 from api.http.fast_route import router
 from api.http.principal import Principal
-from api.http.response import Answer
+from api.http.response import RawResponse
 from api.queries.documents import PRIVATE, if_none_match, needs_of, presented
 from api.queries.listing import Pages
 from api.schemas import MoneyBody, Params
@@ -75,7 +75,7 @@ async def read_dashboard(
     _: Viewer,
     params: Annotated[DashboardParams, QueryParams()],
     pages: Annotated[Pages, Depends(opened(Pages))],
-) -> Answer:
+) -> RawResponse:
     """Sums of the shop. Every event up to `as_of_position` is in them."""
     needs = needs_of(context)
     (row,) = await pages.over(MODELS, statement, params.days, params.top, needs=needs, wait=context.wait)

@@ -7,8 +7,8 @@ from uuid import UUID
 import orjson
 from fastapi import Request
 
-from api.http.request_context import EXCHANGE, Exchange, RequestContext, malformed_header
-from api.http.response import JSON, Answer
+from api.http.request_context import EXCHANGE, RequestContext, RequestState, malformed_header
+from api.http.response import JSON, RawResponse
 from infra.eventsourcing.consistency_token import InvalidToken, Needs, decode
 from infra.eventsourcing.read_cache import Document
 
@@ -17,15 +17,15 @@ PRIVATE: Final = (b"cache-control", b"private, no-cache")
 """Both may be kept and must be asked about again each time, which an ETag makes cheap."""
 
 
-class Presented(NamedTuple):
+class CachedResponse(NamedTuple):
     """A document's answers. ``owner`` is whose it is, for documents that are not everybody's."""
 
     etag: bytes
-    answer: Answer
-    unchanged: Answer
+    answer: RawResponse
+    unchanged: RawResponse
     owner: UUID | None = None
 
-    def to(self, if_none_match: bytes | None) -> Answer:
+    def to(self, if_none_match: bytes | None) -> RawResponse:
         """The document, or 304 for a client that has it (RFC 9110 section 13.1.2)."""
         if if_none_match is None or not matches(if_none_match, self.etag):
             return self.answer
@@ -39,7 +39,7 @@ def matches(if_none_match: bytes, etag: bytes) -> bool:
     return any(tag.strip().removeprefix(b"W/") == etag for tag in if_none_match.split(b","))
 
 
-def presented(document: Document, caching: tuple[bytes, bytes], owner: UUID | None = None) -> Presented:
+def presented(document: Document, caching: tuple[bytes, bytes], owner: UUID | None = None) -> CachedResponse:
     """The answers for a document.
 
     Its tag begins with the version, which ``If-Match`` understands. That alone would not tell one text from another:
@@ -48,21 +48,21 @@ def presented(document: Document, caching: tuple[bytes, bytes], owner: UUID | No
     digest = int.from_bytes(blake2b(document.body, digest_size=7).digest())
     etag = b'"%d-%d"' % (document.version, digest)
     headers = [(b"etag", etag), caching]
-    return Presented(etag, Answer(200, [JSON, *headers], document.body), Answer(304, headers), owner)
+    return CachedResponse(etag, RawResponse(200, [JSON, *headers], document.body), RawResponse(304, headers), owner)
 
 
-def product(document: Document) -> Presented:
+def product(document: Document) -> CachedResponse:
     """For everybody."""
     return presented(document, PUBLIC)
 
 
-def order(document: Document) -> Presented:
+def order(document: Document) -> CachedResponse:
     """For its customer, and for staff."""
     customer = UUID(orjson.loads(document.body)["customer_id"])
     return presented(document, PRIVATE, customer)
 
 
-def account(document: Document) -> Presented:
+def account(document: Document) -> CachedResponse:
     """For whoever signs in to it, and for admins."""
     return presented(document, PRIVATE, UUID(orjson.loads(document.body)["id"]))
 
@@ -79,5 +79,5 @@ def needs_of(context: RequestContext) -> Needs:
 
 def if_none_match(request: Request) -> bytes | None:
     """The request's condition, if it has one."""
-    exchange: Exchange = request.scope[EXCHANGE]
+    exchange: RequestState = request.scope[EXCHANGE]
     return exchange.headers.get(b"if-none-match")

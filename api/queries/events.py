@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, BaseModel, Field
 from api.dependencies import opened
 from api.http.fast_route import router
 from api.http.principal import Principal
-from api.http.response import Answer
+from api.http.response import RawResponse
 from api.queries import cursors
 from api.queries.documents import PRIVATE
 from api.queries.listing import Page, PageParams, Pages, page_answer, read_cursor
@@ -62,7 +62,7 @@ class EventFilters(PageParams):
 @routes.get("/v1/events", response_model=Page[EventDocument])
 async def list_events(
     request: Request, _: Auditor, filters: Annotated[EventFilters, QueryParams()], pages: Asked, log: Reading
-) -> Answer:
+) -> RawResponse:
     """The log from a position on, in order and without holes."""
     list_id = cursors.list_id(log, "events", {"category": filters.category, "type": filters.type})
     after = read_cursor(list_id, filters.cursor, (int,))[0] if filters.cursor else filters.after
@@ -114,7 +114,7 @@ async def list_stream(
     params: Annotated[StreamPage, QueryParams()],
     pages: Asked,
     log: Reading,
-) -> Answer:
+) -> RawResponse:
     """All events of one stream, from version 1 on."""
     list_id = cursors.list_id(log, "stream", {"stream_id": stream_id})
     after = read_cursor(list_id, params.cursor, (int,))[0] if params.cursor else 0

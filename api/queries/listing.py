@@ -13,7 +13,7 @@ from fastapi import Request
 from pydantic import BaseModel, Field
 
 from api.errors import Problem
-from api.http.response import JSON, Answer, Headers
+from api.http.response import JSON, Headers, RawResponse
 from api.queries import cursors
 from api.queries.lists import ALONG_THE_ORDER, BY_INDEXES, CANDIDATES, FEW, STRETCH, Place, Query, Statement
 from api.schemas import Params
@@ -288,14 +288,16 @@ def refusing_false_cursors() -> Iterator[None]:
         raise Problem("invalid", errors=[finding]) from None
 
 
-def page_answer(request: Request, items: Sequence[bytes], cursor: str | None, caching: tuple[bytes, bytes]) -> Answer:
+def page_answer(
+    request: Request, items: Sequence[bytes], cursor: str | None, caching: tuple[bytes, bytes]
+) -> RawResponse:
     """``{"items": […], "next": …}`` around documents that are JSON already."""
     headers: Headers = [JSON, caching]
     quoted = b"null"
     if cursor is not None:
         quoted = b'"%b"' % cursor.encode("ascii")
         headers.append((b"link", b'<%b>; rel="next"' % _url_of(request, cursor).encode("ascii")))
-    return Answer(200, headers, b'{"items":[%b],"next":%b}' % (b",".join(items), quoted))
+    return RawResponse(200, headers, b'{"items":[%b],"next":%b}' % (b",".join(items), quoted))
 
 
 def _url_of(request: Request, cursor: str) -> str:

@@ -11,7 +11,7 @@ from pydantic import AwareDatetime, BaseModel
 from api.dependencies import Context, opened
 from api.http.fast_route import router
 from api.http.principal import Principal
-from api.http.response import Answer
+from api.http.response import RawResponse
 from api.queries.documents import PRIVATE, if_none_match
 from api.queries.listing import Page, Pages, page_answer
 from api.queries.read_models import Accounts
@@ -46,7 +46,7 @@ async def read_me(
     context: Context,
     me: Annotated[Principal, Depends(require())],
     accounts: Annotated[Accounts, Depends(opened(Accounts))],
-) -> Answer:
+) -> RawResponse:
     """One's own account."""
     found = await accounts.find(me.id, context)
     return found.to(if_none_match(request))
@@ -57,7 +57,7 @@ async def list_my_sessions(
     request: Request,
     me: Annotated[Principal, Depends(in_session())],
     pages: Annotated[Pages, Depends(opened(Pages))],
-) -> Answer:
+) -> RawResponse:
     """Where one is signed in, the last used first, as of now. They are few, so ``next`` is always null."""
     rows = await pages.ask(_LIVE, me.id, MOST_LIVE)
     return page_answer(request, [_document(row, me) for row in rows], None, PRIVATE)

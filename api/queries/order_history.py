@@ -15,7 +15,7 @@ from api.dependencies import opened
 from api.errors import Problem
 from api.http.fast_route import router
 from api.http.principal import Principal
-from api.http.response import Answer
+from api.http.response import RawResponse
 from api.queries import cursors
 from api.queries.documents import PRIVATE, presented
 from api.queries.listing import Page, PageParams, Pages, page_answer, read_cursor
@@ -96,7 +96,7 @@ async def read_history(
     params: Annotated[HistoryPage, QueryParams()],
     pages: Annotated[Pages, Depends(opened(Pages))],
     log: Annotated[Log, Depends(opened(Log))],
-) -> Answer:
+) -> RawResponse:
     """What happened to an order, when, and by whom. Another customer's order is not found."""
     list_id = cursors.list_id(log, "history", {"order_id": order_id})
     after = read_cursor(list_id, params.cursor, (int,))[0] if params.cursor else 0
@@ -121,7 +121,7 @@ def see(reader: Principal, customer: UUID) -> None:
 
 async def order_as_of(
     pages: Pages, order_id: UUID, as_of: str, reader: Principal, if_none_match: bytes | None
-) -> Answer:
+) -> RawResponse:
     """The order's document as it was at a version or a time, folded by the read model's own rules.
 
     Raises NotFound where there was no such order or version then.

@@ -12,7 +12,7 @@ from api.dependencies import Context, opened
 from api.errors import Problem
 from api.http.fast_route import router
 from api.http.principal import Principal
-from api.http.response import Answer
+from api.http.response import RawResponse
 from api.queries import cursors
 from api.queries.documents import PRIVATE, if_none_match, needs_of
 from api.queries.listing import Page, PageParams, Pages, go_on, page_answer
@@ -51,7 +51,7 @@ async def list_orders(
     filters: Annotated[OrderFilters, QueryParams()],
     pages: Annotated[Pages, Depends(opened(Pages))],
     log: Annotated[Log, Depends(opened(Log))],
-) -> Answer:
+) -> RawResponse:
     """Orders, page by page: one's own, or for staff everybody's."""
     query = _query(log, filters, _customer(reader, filters.customer_id))
     page = await pages.fetch(query, filters.limit, needs_of(context), context.wait)
@@ -69,7 +69,7 @@ async def read_order(
     as_of: Annotated[
         AsOf | None, QueryParams(description="how it was at that time (RFC 3339), or at that version")
     ] = None,
-) -> Answer:
+) -> RawResponse:
     """One order, as it is or as it was. Another customer's is not found."""
     if as_of is not None:
         needs_of(context)  # what is read from the log includes every write, but a false token is refused here too

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from api.dependencies import Context, opened
 from api.http.fast_route import router
-from api.http.response import Answer
+from api.http.response import RawResponse
 from api.queries import cursors
 from api.queries.documents import PUBLIC, if_none_match, needs_of
 from api.queries.listing import Page, PageParams, Pages, go_on, page_answer
@@ -69,7 +69,7 @@ async def list_products(
     filters: Annotated[ProductFilters, QueryParams()],
     pages: Annotated[Pages, Depends(opened(Pages))],
     log: Annotated[Log, Depends(opened(Log))],
-) -> Answer:
+) -> RawResponse:
     """The products on sale, page by page."""
     query = query_of(log, filters)
     page = await pages.fetch(query, filters.limit, needs_of(context), context.wait)
@@ -83,7 +83,7 @@ async def list_popular(
     params: Annotated[PopularParams, QueryParams()],
     pages: Annotated[Pages, Depends(opened(Pages))],
     log: Annotated[Log, Depends(opened(Log))],
-) -> Answer:
+) -> RawResponse:
     """The products on sale that were sold, the most sold first."""
     query = Query(projection=PRODUCTS, sort=SORTS["popular"], list_id=cursors.list_id(log, "popular", {}))
     query.within(_ON_SALE)
@@ -96,7 +96,7 @@ async def list_popular(
 @routes.get("/v1/products/{product_id}", response_model=ProductCard)
 async def read_product(
     request: Request, context: Context, product_id: UUID, products: Annotated[Products, Depends(opened(Products))]
-) -> Answer:
+) -> RawResponse:
     """One product, discontinued or not."""
     found = await products.find(product_id, context)
     return found.to(if_none_match(request))

@@ -10,9 +10,9 @@ from starlette.types import Scope
 
 from api.dependencies import Opened
 from api.http.request_context import RequestContext, context_of
-from api.http.response import Answer
+from api.http.response import RawResponse
 from api.queries import documents as presented
-from api.queries.documents import Presented, needs_of
+from api.queries.documents import CachedResponse, needs_of
 from api.queries.listing import Pages
 from infra.errors import NotFound
 from infra.eventsourcing.current_log import CurrentLog
@@ -29,16 +29,16 @@ ACCOUNTS: Final = "account_card"
 ID: Final = FORMS[UUID]
 
 
-class Shelf:
+class DocumentReader:
     """One read model's documents, found for a request: as fresh as its token asks."""
 
     __slots__ = ("_reads", "documents")
 
-    def __init__(self, reads: Reads, documents: Documents[Presented]) -> None:
+    def __init__(self, reads: Reads, documents: Documents[CachedResponse]) -> None:
         self._reads = reads
         self.documents = documents
 
-    async def find(self, entity_id: UUID, context: RequestContext) -> Presented:
+    async def find(self, entity_id: UUID, context: RequestContext) -> CachedResponse:
         """The document. Raises NotFound, NotYetVisible and Unavailable."""
         needs = self._reads.needs_of(entity_id, needs_of(context))
         if needs and await self._reads.see(self.documents.name, needs, context.wait) is Sight.STORED:
@@ -46,26 +46,26 @@ class Shelf:
         return there(await self.documents.get(str(entity_id)))
 
 
-def there(found: Presented | None) -> Presented:
+def there(found: CachedResponse | None) -> CachedResponse:
     """What was found. Raises NotFound if it is nothing."""
     if found is None:
         raise NotFound
     return found
 
 
-class Products(Shelf):
+class Products(DocumentReader):
     """The product documents."""
 
     __slots__ = ()
 
 
-class Orders(Shelf):
+class Orders(DocumentReader):
     """The order documents."""
 
     __slots__ = ()
 
 
-class Accounts(Shelf):
+class Accounts(DocumentReader):
     """The account documents."""
 
     __slots__ = ()
@@ -80,14 +80,14 @@ class HotProduct:
         self._products = products
         self._now = products.documents.now
 
-    def now(self, args: tuple[str, ...], headers: Mapping[bytes, bytes], scope: Scope) -> Answer | None:  # noqa: ARG002
+    def now(self, args: tuple[str, ...], headers: Mapping[bytes, bytes], scope: Scope) -> RawResponse | None:  # noqa: ARG002
         """From memory, unless a token asks for a certain write."""
         if b"consistency-token" in headers:
             return None
         found = self._now(args[0])
         return None if found is None else found.to(headers.get(b"if-none-match"))
 
-    async def soon(self, args: tuple[str, ...], headers: Mapping[bytes, bytes], scope: Scope) -> Answer | None:
+    async def soon(self, args: tuple[str, ...], headers: Mapping[bytes, bytes], scope: Scope) -> RawResponse | None:
         """From wherever it is. What is no id is left to the endpoint to refuse."""
         if not ID.fits(args[0]):
             return None

@@ -10,14 +10,14 @@ from api.rate_limits.shared_policy import CountedTogether, Errands, Logins
 from infra.identity.server_secret import ServerSecret
 from infra.rate_limits.local_limiter import Meter, Settlement
 from infra.rate_limits.redis_limiter import Throttle
-from infra.redis.keyspace import Keys
+from infra.redis.keyspace import Keyspace
 from infra.settings import Settings
 
 Gates = Mapping[str, Gate]
 """By class; a class without one is not limited."""
 
 
-async def open_gates(stack: AsyncExitStack, settings: Settings, keys: Keys, secret: ServerSecret) -> Gates:
+async def open_gates(stack: AsyncExitStack, settings: Settings, keys: Keyspace, secret: ServerSecret) -> Gates:
     """Open until the stack is closed; none if limits are turned off.
 
     What stands for a subject in Redis is derived here and kept, so that nothing is asked of Postgres later on.

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from api.http.principal import Principal
-from api.http.request_context import Exchange
+from api.http.request_context import RequestState
 from api.http.response import Headers
 from api.rate_limits.headers import Told, policy_of
 from infra.rate_limits.local_limiter import Meter
@@ -76,7 +76,7 @@ class VisitHere:
         """The RateLimit fields."""
         return self._told.headers()
 
-    def leave(self, exchange: Exchange) -> None:
+    def leave(self, exchange: RequestState) -> None:
         """Credentials that proved nothing count against their source."""
         gate = self._gate
         if gate.failures and self._taken is not None and exchange.code not in WRONG_PASSWORD:

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from api.http.principal import Principal
-from api.http.request_context import Exchange
+from api.http.request_context import RequestState
 from api.http.response import Headers
 from api.rate_limits.headers import Told, policy_of
 from api.rate_limits.local_policy import WRONG_PASSWORD
-from infra.concurrency.cancellation import end
+from infra.concurrency.cancellation import cancel_and_wait
 from infra.errors import Unavailable
 from infra.rate_limits.gcra import Rate, Spending
 from infra.rate_limits.redis_limiter import Throttle
@@ -49,7 +49,7 @@ class Errands:
         """Those under way may end; each is bounded."""
         if self._running:
             await asyncio.wait(self._running, timeout=1)
-        await end(*self._running)
+        await cancel_and_wait(*self._running)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +105,7 @@ class VisitTogether:
         """The RateLimit fields."""
         return self._told.headers()
 
-    def leave(self, exchange: Exchange) -> None:
+    def leave(self, exchange: RequestState) -> None:
         """It counts whatever came of it."""
 
 
@@ -176,7 +176,7 @@ class LoginVisit:
         """The RateLimit fields."""
         return self._told.headers()
 
-    def leave(self, exchange: Exchange) -> None:
+    def leave(self, exchange: RequestState) -> None:
         """Only a wrong password counts; a right one makes the source known."""
         gate = self._gate
         if self._taken and exchange.code not in WRONG_PASSWORD:

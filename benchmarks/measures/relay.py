@@ -18,7 +18,7 @@ from benchmarks.measure import WEIR, Bar, Lap, Measure
 from benchmarks.waiting import until
 from infra.eventsourcing.event_log import identify
 from infra.redis.client import open_redis
-from infra.redis.keyspace import Keys
+from infra.redis.keyspace import Keyspace
 
 _PIPELINE = "SELECT page + pipelined XADD"
 _LOOK_SECONDS = 0.02
@@ -36,7 +36,7 @@ _SHOW = "BEGIN; DROP TABLE events; ALTER TABLE events_of_later RENAME TO events;
 @asynccontextmanager
 async def _opened(bench: Bench) -> AsyncIterator[Mapping[str, Lap]]:
     database = await bench.databases.long_log()
-    streams = [Keys.of(await _history(database)).events(shard) for shard in range(SHARDS)]
+    streams = [Keyspace.of(await _history(database)).events(shard) for shard in range(SHARDS)]
 
     async def ours(_number: int) -> Figures:
         async with open_redis(SecretStr(bench.redis)) as redis, AsyncExitStack() as stack:

@@ -13,7 +13,7 @@ from benchmarks.ours.settings import settings_of
 from benchmarks.task import Task, received
 from domain.kernel.messages import shard_of
 from infra.eventsourcing.codec import decode, encode
-from infra.eventsourcing.store import Appended, Appender, AppendRequest, Part
+from infra.eventsourcing.store import Appended, Appender, AppendRequest, StreamAppend
 from infra.postgres.pool import Database
 
 
@@ -27,7 +27,7 @@ async def _run(task: Task) -> Figures:
     async def append(writer: int) -> None:
         stream = uuid4()
         event = encode(events[stream.int % len(events)])
-        part = Part(stream, "order", shard_of(stream, settings.shards), 0, [event])
+        part = StreamAppend(stream, "order", shard_of(stream, settings.shards), 0, [event])
         verdict = await appender.append(AppendRequest([part], metadata))
         if not isinstance(verdict, Appended):
             raise RuntimeError(f"writer {writer} got {verdict}")

@@ -10,7 +10,7 @@ from benchmarks.loops import race
 from benchmarks.ours.settings import settings_of
 from benchmarks.task import Task, received
 from domain.inventory import INVENTORY, ChangeStock
-from infra.concurrency.gc_tuning import collect_rarely
+from infra.concurrency.gc_tuning import tune_gc
 from infra.eventsourcing.commands.attempt import CommandContext
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.eventsourcing.store import Appender
@@ -18,7 +18,7 @@ from infra.postgres.pool import Database
 
 
 async def _run(task: Task) -> Figures:
-    collect_rarely()
+    tune_gc()
     settings = settings_of(task)
     database = Database(settings)
     appender = Appender(database, timeout=settings.append_timeout, largest_batch=settings.append_batch)

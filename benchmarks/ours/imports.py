@@ -22,7 +22,7 @@ from infra import imports
 from infra.eventsourcing.commands.attempt import CommandContext
 from infra.eventsourcing.commands.factory import open_bulk_write_side
 from infra.eventsourcing.commands.handler import CommandHandler
-from infra.eventsourcing.startup import known_log
+from infra.eventsourcing.startup import open_log
 from infra.imports import NewImport, file_of
 from infra.postgres.pool import Database
 from infra.storage import Storage, open_storage
@@ -40,7 +40,7 @@ async def _run(task: Task, folder: str) -> Figures:
     async with AsyncExitStack() as stack:
         database, storage = Database(settings), open_storage(settings)
         stack.push_async_callback(database.close)
-        commands = open_bulk_write_side(stack, settings, database, await known_log(database))
+        commands = open_bulk_write_side(stack, settings, database, await open_log(database))
         importer = Importer(database, storage, commands, ImportMetrics(CollectorRegistry()))
         owner = await _owner(commands)
         import_id = await _uploaded(database, storage, owner, _file(rows))

@@ -11,7 +11,7 @@ from benchmarks.ours.settings import settings_of
 from benchmarks.shop import STOCK
 from benchmarks.task import Task, received
 from domain.inventory import INVENTORY, ChangeStock, ReserveStock
-from infra.concurrency.gc_tuning import collect_rarely
+from infra.concurrency.gc_tuning import tune_gc
 from infra.eventsourcing.commands.attempt import CommandContext
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.eventsourcing.store import Appender
@@ -19,7 +19,7 @@ from infra.postgres.pool import Database
 
 
 async def _run(task: Task) -> Figures:
-    collect_rarely()
+    tune_gc()
     settings = settings_of(task)
     database = Database(settings)
     appender = Appender(database, timeout=settings.append_timeout, largest_batch=settings.append_batch)

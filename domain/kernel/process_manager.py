@@ -18,12 +18,12 @@ N = TypeVar("N")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Note:
+class Effect:
     """Something to be written down together with the state. Written down twice, it is one."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Turn(Generic[S, N]):
+class Transition(Generic[S, N]):
     """What comes of an event, or of a timer that has rung.
 
     A ``command`` may be carried out more than once, so it must be one that a second time changes nothing. The state
@@ -36,7 +36,7 @@ class Turn(Generic[S, N]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Process(Generic[S, N]):
+class ProcessManager(Generic[S, N]):
     """A process. It follows each stream of its ``category`` by itself, whose id is that of the entity.
 
     ``timers`` are those that run in a state, by kind, with their moments: nobody sets or stops one. ``react`` is asked
@@ -46,6 +46,6 @@ class Process(Generic[S, N]):
     name: str
     category: str
     state: type[S]
-    react: Callable[[S | None, Recorded], Turn[S, N]]
-    ring: Callable[[S, str, datetime], Turn[S, N]]
+    react: Callable[[S | None, Recorded], Transition[S, N]]
+    ring: Callable[[S, str, datetime], Transition[S, N]]
     timers: Callable[[S], Mapping[str, datetime]]

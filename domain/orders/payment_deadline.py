@@ -16,7 +16,7 @@ from typing import Final
 from uuid import UUID
 
 from domain.kernel.messages import Recorded
-from domain.kernel.process_manager import Note, Process, Turn
+from domain.kernel.process_manager import Effect, ProcessManager, Transition
 from domain.kernel.refusals import DoesNotExist
 from domain.money import Money
 from domain.orders import (
@@ -60,14 +60,14 @@ class OrderTime:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PaymentReminder(Note):
+class PaymentReminder(Effect):
     """The customer is to hear that the order still waits for its payment."""
 
     order: OrderTime
 
 
 @dataclass(frozen=True, kw_only=True)
-class RefundOwed(Note):
+class RefundOwed(Effect):
     """Money that the shop may not keep. ``was`` is what the order was when that became clear."""
 
     order_id: UUID
@@ -79,29 +79,29 @@ class RefundOwed(Note):
 
 
 OrderNote = PaymentReminder | RefundOwed
-OrderTurn = Turn[OrderTime, OrderNote]
+OrderTurn = Transition[OrderTime, OrderNote]
 
 
 def react(order: OrderTime | None, event: Recorded) -> OrderTurn:
     """What the event means for the order's timers, and for money that came with it."""
     if isinstance(event.data, OrderPlaced):
-        return Turn(state=_placed(event.data, event))
+        return Transition(state=_placed(event.data, event))
     if order is None:
         raise DoesNotExist("there is no such order")
     match event.data:
         case OrderPaid() | OrderCancelled():
-            return Turn(state=replace(order, waits=False, remind_at=None))
+            return Transition(state=replace(order, waits=False, remind_at=None))
         case OrderOverpaid() | OrderRefunded():
-            return Turn(state=order, notes=_owed(event.data, event))
-    return Turn(state=order)
+            return Transition(state=order, notes=_owed(event.data, event))
+    return Transition(state=order)
 
 
 def ring(order: OrderTime, timer: str, now: datetime) -> OrderTurn:
     """What is to be done when a timer rings that still runs; perhaps long after its moment, if nobody was there."""
     if timer == Timer.EXPIRE:
-        return Turn(state=order, command=ExpireOrder(now=now))
+        return Transition(state=order, command=ExpireOrder(now=now))
     reminded = replace(order, remind_at=None)
-    return Turn(state=reminded, notes=[PaymentReminder(order=order)] if now < order.expires_at else [])
+    return Transition(state=reminded, notes=[PaymentReminder(order=order)] if now < order.expires_at else [])
 
 
 def timers(order: OrderTime) -> Mapping[str, datetime]:
@@ -146,6 +146,6 @@ def _owed(owed: OrderOverpaid | OrderRefunded, event: Recorded) -> list[RefundOw
     return [note]
 
 
-ORDER_TIME: Final = Process[OrderTime, OrderNote](
+ORDER_TIME: Final = ProcessManager[OrderTime, OrderNote](
     name="order_time", category="order", state=OrderTime, react=react, ring=ring, timers=timers
 )

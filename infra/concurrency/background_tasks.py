@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import structlog
 
-from infra.concurrency.cancellation import end
+from infra.concurrency.cancellation import cancel_and_wait
 from infra.errors import TooBusy
 
 MOST: Final = 200
@@ -38,7 +38,7 @@ class Background:
         """Gives what runs a few seconds, then cancels it."""
         if self._running:
             await asyncio.wait(self._running, timeout=DRAIN_SECONDS)
-        await end(*self._running)
+        await cancel_and_wait(*self._running)
 
     async def _carried_out(self, work: Coroutine[Any, Any, None]) -> None:
         try:

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-from infra.concurrency.cancellation import end
+from infra.concurrency.cancellation import cancel_and_wait
 from infra.errors import Unavailable
 
 Q = TypeVar("Q")
@@ -73,7 +73,7 @@ class Batches(Generic[Q, A]):
         """Fails what waits and ends what is under way."""
         _fail(list(self._queue), Unavailable("the process is closing"))
         self._queue.clear()
-        await end(*self._tasks)
+        await cancel_and_wait(*self._tasks)
 
 
 def _fail(batch: Sequence[tuple[Q, "asyncio.Future[A]"]], error: Exception) -> None:

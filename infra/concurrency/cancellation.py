@@ -8,7 +8,7 @@ from typing import Any
 PATIENCE_SECONDS = 0.1
 
 
-async def end(*tasks: "asyncio.Task[Any]") -> None:
+async def cancel_and_wait(*tasks: "asyncio.Task[Any]") -> None:
     """Cancels tasks until they have ended; what they raise is theirs.
 
     Once is not always enough: before Python 3.12 ``asyncio.wait_for``, by which the Redis client connects, loses a

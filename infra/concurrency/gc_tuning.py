@@ -19,7 +19,7 @@ SEARCHES: Final = 1_000
 
 
 @contextmanager
-def held_off() -> Iterator[None]:
+def gc_paused() -> Iterator[None]:
     """Nothing is searched until the end of the block, but for what the block itself asks for."""
     was_on = gc.isenabled()
     gc.disable()
@@ -30,7 +30,7 @@ def held_off() -> Iterator[None]:
             gc.enable()
 
 
-def collect_rarely() -> None:
+def tune_gc() -> None:
     """Look at new objects now and then, and at old ones hardly ever; to be called once all code is loaded.
 
     What has outlived two searches is taken out of the collector's sight: tens of thousands of tips and documents that

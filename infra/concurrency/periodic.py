@@ -8,7 +8,7 @@ from functools import partial
 
 import structlog
 
-from infra.concurrency.cancellation import end
+from infra.concurrency.cancellation import cancel_and_wait
 from infra.concurrency.waiting import happens
 from infra.postgres.errors import PASSING
 
@@ -30,7 +30,7 @@ async def repeating(
     try:
         yield
     finally:
-        await end(running)
+        await cancel_and_wait(running)
 
 
 async def _pause(seconds: float, sooner: asyncio.Event, rest: float) -> None:

@@ -24,7 +24,7 @@ def worker_database(settings: Settings) -> Database:
     return Database(settings, lock_seconds=LOCK_SECONDS)
 
 
-async def known_log(database: Database, *, patience: float = PATIENCE_SECONDS) -> Log:
+async def open_log(database: Database, *, patience: float = PATIENCE_SECONDS) -> Log:
     """The log behind the database, once Postgres answers and its schema is this release's.
 
     Raises :class:`~infra.errors.UnknownSchema`, or :class:`~infra.errors.Unavailable` after ``patience`` seconds.

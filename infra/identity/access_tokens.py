@@ -31,8 +31,8 @@ _MALFORMED: Final = (jwt.PyJWTError, ValueError, TypeError, OverflowError, Recur
 
 
 class KeySource(Protocol):
-    """Where signing keys come from: :class:`infra.identity.signing_keys.Keys`. ``gone`` counts how often any has gone
-    out of use."""
+    """Where signing keys come from: :class:`infra.identity.signing_keys.SigningKeys`. ``gone`` counts how often any has
+    gone out of use."""
 
     @property
     def gone(self) -> int: ...

@@ -129,7 +129,7 @@ def key_ring(keys: Sequence[SigningKey]) -> KeyRing:
     )
 
 
-class Keys:
+class SigningKeys:
     """One process's view of the ring: read on first need, when a token names an unknown key, and while it serves."""
 
     def __init__(

@@ -86,7 +86,7 @@ class Claimed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class MailOutcome:
     """How an attempt at a mail ended. ``wait_seconds`` is the time until the next one, for ``due`` and ``unknown``."""
 
     mail_id: UUID
@@ -151,7 +151,7 @@ FROM told t WHERE m.mail_id = t.mail_id RETURNING m.mail_id, t.attempts
 """
 
 
-async def settle(database: Database, outcomes: Sequence[Outcome]) -> list[bool]:
+async def settle(database: Database, outcomes: Sequence[MailOutcome]) -> list[bool]:
     """Writes down how attempts ended; False in the place of one whose mail is no longer that attempt's.
 
     That a server has taken a mail is a fact: it holds also where the worker that saw it has lost its claim since, or

@@ -12,7 +12,7 @@ from itertools import islice
 from time import monotonic
 from typing import Final, Protocol
 
-from infra.concurrency.cancellation import end
+from infra.concurrency.cancellation import cancel_and_wait
 from infra.rate_limits.gcra import Rate, Spending, Standing
 
 SETTLE_SECONDS: Final = 0.5
@@ -134,5 +134,5 @@ class Settlement:
         try:
             yield
         finally:
-            await end(keeper)
+            await cancel_and_wait(keeper)
             await self.settle()

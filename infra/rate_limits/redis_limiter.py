@@ -13,11 +13,11 @@ from hiredis import ReplyError
 from pydantic import SecretStr
 
 from infra.concurrency.batcher import Batches
-from infra.concurrency.cancellation import end
+from infra.concurrency.cancellation import cancel_and_wait
 from infra.errors import Unavailable
 from infra.rate_limits.gcra import Rate, Spending, Standing
-from infra.redis.keyspace import Keys
-from infra.redis.resilient_connection import CacheAway, Link
+from infra.redis.keyspace import Keyspace
+from infra.redis.resilient_connection import CacheAway, ResilientConnection
 from infra.redis.resp import pack
 from infra.redis.script import Script
 
@@ -54,9 +54,9 @@ counts what has happened already: it cannot be refused, and leaves a full debt a
 class Throttle:
     """Rates that all processes share, over a connection of its own that is never waited for when it is down."""
 
-    def __init__(self, url: SecretStr, keys: Keys, *, secret: bytes, patience: float = PATIENCE_SECONDS) -> None:
+    def __init__(self, url: SecretStr, keys: Keyspace, *, secret: bytes, patience: float = PATIENCE_SECONDS) -> None:
         """``secret``, 16 to 64 bytes that no one has who sees Redis, is the same in all processes."""
-        self._link = Link(url, answer_seconds=patience, scripts=(COUNT,), name="rate limits")
+        self._link = ResilientConnection(url, answer_seconds=patience, scripts=(COUNT,), name="rate limits")
         self._keys = keys
         self._secret = secret
         self._patience = patience
@@ -125,7 +125,7 @@ class Throttle:
             await self._link.ready(READY_SECONDS)
             yield self
         finally:
-            await end(keeper)
+            await cancel_and_wait(keeper)
             await self._calls.close()
 
 

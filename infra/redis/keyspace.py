@@ -5,7 +5,7 @@ from uuid import UUID
 
 
 @dataclass(frozen=True, kw_only=True)
-class Keys:
+class Keyspace:
     """The names that one log uses in Redis. Another log in the same server has others.
 
     What tells of events has names by the log's ``history``: a restored copy, or what went on after a failover, has
@@ -15,7 +15,7 @@ class Keys:
     prefix: str
 
     @classmethod
-    def of(cls, log: UUID) -> "Keys":
+    def of(cls, log: UUID) -> "Keyspace":
         """The names for a log, by its history or its id."""
         return cls(prefix=f"weir:{log.hex[:8]}:")
 

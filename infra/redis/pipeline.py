@@ -16,7 +16,7 @@ _PENDING: Final = False
 """What hiredis answers while a reply is not complete. In RESP2, which we speak, no reply is False."""
 
 
-class Wire(asyncio.Protocol):
+class PipelineConnection(asyncio.Protocol):
     """One connection, one question at a time. A reply costs a list append instead of a trip through the event loop.
 
     The client library connects, with all that a URL can ask for (TLS, passwords, a database); then this protocol takes
@@ -39,7 +39,7 @@ class Wire(asyncio.Protocol):
         url: SecretStr,
         on_push: Callable[[Any], None] | None = None,
         on_lost: Callable[[], None] | None = None,
-    ) -> "Wire":
+    ) -> "PipelineConnection":
         """A connection that is ready for commands. Raises one of ``BROKEN``."""
         connection = await open_connection(url)
         # Taken out of it, or it would close the socket when it is collected. No public way leads there; the release is

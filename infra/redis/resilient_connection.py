@@ -13,7 +13,7 @@ from infra.concurrency.backoff import Pauses
 from infra.concurrency.waiting import happens
 from infra.eventsourcing.read_cache.lua_scripts import SCRIPTS
 from infra.redis.client import BROKEN
-from infra.redis.pipeline import Wire
+from infra.redis.pipeline import PipelineConnection
 from infra.redis.resp import pack
 from infra.redis.script import Script
 
@@ -24,7 +24,7 @@ class CacheAway(Exception):
     """Redis cannot be asked right now."""
 
 
-class Link:
+class ResilientConnection:
     """Commands and their replies, in order, over a single connection.
 
     This is the circuit breaker of the cache: a batch that fails or takes longer than ``answer_seconds`` breaks the
@@ -42,7 +42,7 @@ class Link:
         self._answer_seconds = answer_seconds
         self._scripts = scripts
         self._name = name
-        self._wire: Wire | None = None
+        self._wire: PipelineConnection | None = None
         self._pauses = Pauses()
         self._up = asyncio.Event()
         self.era = ""
@@ -75,14 +75,14 @@ class Link:
         self._judge(wire, replies)
         return replies
 
-    def _judge(self, wire: Wire, replies: list[Any]) -> None:
+    def _judge(self, wire: PipelineConnection, replies: list[Any]) -> None:
         """A full server still answers what it holds; any other refusal (read-only, no script) ends the link."""
         if any(isinstance(reply, ReplyError) and not str(reply).startswith("OOM") for reply in replies):
             self._break(wire)
         else:
             self._pauses.reset()
 
-    def _break(self, wire: Wire) -> None:
+    def _break(self, wire: PipelineConnection) -> None:
         if self._wire is wire:
             self._wire = None
             self._up.clear()
@@ -97,7 +97,7 @@ class Link:
                 await self._hold(wire, lost)
             await asyncio.sleep(self._pauses.next())
 
-    async def _hold(self, wire: Wire, lost: asyncio.Event) -> None:
+    async def _hold(self, wire: PipelineConnection, lost: asyncio.Event) -> None:
         self._wire = wire
         self._up.set()
         try:
@@ -105,10 +105,10 @@ class Link:
         finally:
             self._break(wire)
 
-    async def _greeted(self, on_lost: Callable[[], None]) -> Wire | None:
+    async def _greeted(self, on_lost: Callable[[], None]) -> PipelineConnection | None:
         """A connection whose server knows the scripts and has said which run it is; None if there is no such server."""
         try:
-            wire = await Wire.connect(self._url, on_lost=on_lost)
+            wire = await PipelineConnection.connect(self._url, on_lost=on_lost)
             self.era = await _greet(wire, self._scripts)
         except BROKEN as error:
             _log.warning(f"{self._name} away", error=str(error))
@@ -116,7 +116,7 @@ class Link:
         return wire
 
 
-async def _greet(wire: Wire, scripts: Sequence[Script]) -> str:
+async def _greet(wire: PipelineConnection, scripts: Sequence[Script]) -> str:
     commands = [pack("SCRIPT", "LOAD", script.source) for script in scripts]
     *loaded, info = await wire.ask(b"".join([*commands, pack("INFO", "server")]), len(commands) + 1)
     refused = [reply for reply in loaded if isinstance(reply, ReplyError)]

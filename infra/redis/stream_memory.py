@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 import hiredis
 from redis.exceptions import ResponseError
 
-from infra.redis.keyspace import Keys
-from infra.redis.pipeline import Wire
+from infra.redis.keyspace import Keyspace
+from infra.redis.pipeline import PipelineConnection
 from infra.redis.resp import pack
 
 SHARE: Final = 0.5
@@ -64,7 +64,7 @@ class Memory:
         ]
 
 
-async def read_memory(wire: Wire) -> Memory:
+async def read_memory(wire: PipelineConnection) -> Memory:
     """What the server says. Raises one of ``BROKEN``."""
     (info,) = await wire.ask(pack("INFO", "memory"), 1)
     return memory_of("" if isinstance(info, hiredis.ReplyError) else info.decode())
@@ -117,7 +117,7 @@ def entry_size(body: int) -> int:
     return int(body * ROUNDED) + ENTRY_BYTES
 
 
-async def measured(wire: Wire, streams: Sequence[str], unknown: int) -> int:
+async def measured(wire: PipelineConnection, streams: Sequence[str], unknown: int) -> int:
     """The bytes that streams take, ``unknown`` if the server does not say. Raises one of ``BROKEN``."""
     commands = [pack("MEMORY", "USAGE", stream, "SAMPLES", "0") for stream in streams]
     sizes = await wire.ask(b"".join(commands), len(commands))
@@ -126,7 +126,7 @@ async def measured(wire: Wire, streams: Sequence[str], unknown: int) -> int:
     return sum(size or 0 for size in sizes)
 
 
-async def trim(wire: Wire, streams: Sequence[str], first: int) -> None:
+async def trim(wire: PipelineConnection, streams: Sequence[str], first: int) -> None:
     """Takes all entries before a position out, but for those of a node that is still needed.
 
     A stream that is emptied remembers its last id, and goes on refusing what it has had. Raises one of ``BROKEN``.
@@ -137,14 +137,14 @@ async def trim(wire: Wire, streams: Sequence[str], first: int) -> None:
             raise ResponseError(str(reply))
 
 
-async def drop_other_histories(wire: Wire, log: Keys, own: Keys, shards: int) -> None:
+async def drop_other_histories(wire: PipelineConnection, log: Keyspace, own: Keyspace, shards: int) -> None:
     """Takes away the streams that the log has left behind under the names of other histories, and notes its own name.
 
     Where two histories live side by side, the other's consumers read on from their log. Raises one of ``BROKEN``.
     """
     held = await wire.ask_one(pack("SMEMBERS", log.histories))
     for prefix in {bytes(each) for each in held} - {own.prefix.encode()}:
-        theirs = [Keys(prefix=prefix.decode()).events(shard) for shard in range(shards)]
+        theirs = [Keyspace(prefix=prefix.decode()).events(shard) for shard in range(shards)]
         await wire.ask(
             b"".join([pack("DEL", stream) for stream in theirs]) + pack("SREM", log.histories, prefix), shards + 1
         )

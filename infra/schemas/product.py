@@ -19,7 +19,7 @@ from domain.catalogue import (
 from domain.inventory import INVENTORY, ChangeStock
 from domain.values import MOST_PIECES
 from infra.eventsourcing.commands.attempt import Decide
-from infra.eventsourcing.commands.unit_of_work import Target, Work
+from infra.eventsourcing.commands.unit_of_work import StreamRef, UnitOfWork
 from infra.schemas.forms import AS_NUMBER
 from infra.schemas.money import Body, MoneyBody, money
 
@@ -47,7 +47,7 @@ class NewProduct(Body):
     stock: int = Field(0, ge=0, le=MOST_PIECES)
 
 
-def new_product_work(product_id: UUID, product: NewProduct) -> tuple[list[Target], Decide]:
+def new_product_work(product_id: UUID, product: NewProduct) -> tuple[list[StreamRef], Decide]:
     """The two streams that the product begins, and the decision on them. Raises what :func:`money` raises."""
     command = AddProduct(
         product_id=product_id,
@@ -60,7 +60,7 @@ def new_product_work(product_id: UUID, product: NewProduct) -> tuple[list[Target
         tags=tuple(product.tags),
     )
 
-    def decide(work: Work) -> None:
+    def decide(work: UnitOfWork) -> None:
         work.execute(PRODUCTS, product_id, command)
         if product.stock:
             first = ChangeStock(product_id=product_id, change=product.stock, reason="first stock")

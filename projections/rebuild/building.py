@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 
 from domain.registry import EVENTS
-from infra.concurrency.gc_tuning import held_off
+from infra.concurrency.gc_tuning import gc_paused
 from infra.eventsourcing.event_log import Entry, Session, read_shard, read_stream
 from projections import parking
 from projections.declaration import Projection
@@ -44,7 +44,7 @@ async def build(session: Session, building: Building, share: Share, report: Repo
         # The planner would rather sort a share than walk along the index, and it would do so for every page.
         await session.execute("SET enable_sort = off; SET enable_seqscan = off; SET enable_bitmapscan = off")
     rows, refused = 0, set[str]()
-    with held_off():
+    with gc_paused():
         async for folded in _parts(session, building, share, report, page):
             rows += await _write(session, building, folded, refused)
     return rows + (await fold_again(session, building, share, refused) if refused else 0)

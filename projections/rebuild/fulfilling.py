@@ -11,7 +11,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import Final
 
-from infra.concurrency.cancellation import carried_through, end
+from infra.concurrency.cancellation import cancel_and_wait, carried_through
 from infra.concurrency.own_process import Failed, in_own_process
 from infra.errors import Fenced
 from infra.eventsourcing.event_log import Log, identify
@@ -112,7 +112,7 @@ async def _held(
             telling.result()
         return await switching
     finally:
-        await end(switching, telling)
+        await cancel_and_wait(switching, telling)
 
 
 async def _built_and_switched(building: Building, builders: Sequence[Builder], session: Connection) -> Switched:

@@ -15,7 +15,7 @@ from infra.eventsourcing.event_log import Entry, Log, Session, read_shard, shard
 from infra.eventsourcing.leases import Place
 from infra.eventsourcing.leases.checkpoints import guard
 from infra.redis.client import BROKEN, open_redis
-from infra.redis.keyspace import Keys
+from infra.redis.keyspace import Keyspace
 from projections.generations import create_indexes
 from projections.rebuild.building import build_plainly
 from projections.rebuild.generation import Building, drop
@@ -81,7 +81,7 @@ async def announce(url: SecretStr, log: Log, building: Building) -> None:
     message = orjson.dumps({"switch": building.projection.name, "g": building.generation})
     redis = open_redis(url)
     try:
-        await redis.publish(Keys.of(log.history).applied, message)
+        await redis.publish(Keyspace.of(log.history).applied, message)
     except BROKEN:
         pass
     finally:

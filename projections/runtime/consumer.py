@@ -160,8 +160,8 @@ class Consumer(Protocol[C]):
 
     @property
     def era(self) -> str:
-        """The memory that changes are told to now (see :class:`~infra.redis.resilient_connection.Link`); empty where
-        there is none."""
+        """The memory that changes are told to now (see :class:`~infra.redis.resilient_connection.ResilientConnection`);
+        empty where there is none."""
 
     async def advance(self, session: Session, steps: Sequence[Step]) -> Answers[C]:
         """Applies the steps and moves their checkpoints in one transaction."""

@@ -12,8 +12,8 @@ from pydantic import SecretStr
 from infra.concurrency.backoff import Pauses
 from infra.eventsourcing.event_log import Entry, entry
 from infra.redis.client import ANSWER_SECONDS, BROKEN
-from infra.redis.keyspace import Keys
-from infra.redis.pipeline import Wire
+from infra.redis.keyspace import Keyspace
+from infra.redis.pipeline import PipelineConnection
 from infra.redis.resp import pack
 from projections.runtime.inbox import Inbox
 
@@ -44,7 +44,7 @@ class Feed:
     It may therefore lose anything at any time, and never waits for anybody. ``on_loss`` is called when Redis goes away.
     """
 
-    def __init__(self, url: SecretStr, keys: Keys, on_loss: Callable[[], None]) -> None:
+    def __init__(self, url: SecretStr, keys: Keyspace, on_loss: Callable[[], None]) -> None:
         self._url = url
         self._keys = keys
         self._on_loss = on_loss
@@ -72,14 +72,14 @@ class Feed:
         """Reads until cancelled, through any loss of Redis."""
         while True:
             try:
-                wire = await Wire.connect(self._url)
+                wire = await PipelineConnection.connect(self._url)
             except BROKEN as error:
                 _log.warning("streams away", error=str(error))
             else:
                 await self._follow(wire)
             await asyncio.sleep(self._pauses.next())
 
-    async def _follow(self, wire: Wire) -> None:
+    async def _follow(self, wire: PipelineConnection) -> None:
         """Reads until the wire breaks."""
         try:
             while True:
@@ -100,7 +100,7 @@ class Feed:
             self.up = False
             self._on_loss()
 
-    async def _read(self, wire: Wire) -> Any:
+    async def _read(self, wire: PipelineConnection) -> Any:
         shards = list(self._routes)
         command = pack(
             "XREAD",

@@ -8,13 +8,13 @@ from typing import Any, Final
 import structlog
 from pydantic import SecretStr
 
-from infra.concurrency.cancellation import end
+from infra.concurrency.cancellation import cancel_and_wait
 from infra.concurrency.waiting import happens
 from infra.eventsourcing.event_log import Log, begin_history, log_head, shard_heads
 from infra.eventsourcing.leases import WHOLE, Grant, Membership, Place, Standing
 from infra.postgres.errors import PASSING
 from infra.postgres.pool import Database, Reader
-from infra.redis.keyspace import Keys
+from infra.redis.keyspace import Keyspace
 from projections.runtime.consumer import Consumer, Lease
 from projections.runtime.driver import Driver
 from projections.runtime.feed import Feed
@@ -51,7 +51,7 @@ class Host:
         self.membership = Membership(database, kind=kind, serves=serves, lease_seconds=lease_seconds)
         self._unsettled = asyncio.Event()
         self._compare = asyncio.Event()
-        self.feed = Feed(redis_url, Keys.of(log.history), self._compare.set)
+        self.feed = Feed(redis_url, Keyspace.of(log.history), self._compare.set)
         self.drivers: list[Driver[Any]] = [
             Driver(each, database=database, feed=self.feed, metrics=metrics, on_loss=self._unsettled.set)
             for each in consumers
@@ -78,9 +78,9 @@ class Host:
             working = [group.create_task(driver.run()) for driver in self.drivers]
             await stop.wait()
             # Before anything is given back: a keeper that is still at work could take it again.
-            await end(*keepers)
+            await cancel_and_wait(*keepers)
             await self._leave()
-            await end(*working)
+            await cancel_and_wait(*working)
 
     async def _keep_leases(self) -> None:
         """The heartbeat and what follows from it, at once again after any loss."""

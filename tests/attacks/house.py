@@ -19,7 +19,7 @@ from pydantic import SecretStr
 
 from api.main import create_app
 from infra.identity.access_tokens import AUDIENCE
-from infra.identity.signing_keys import Keys, SigningKey
+from infra.identity.signing_keys import SigningKey, SigningKeys
 from infra.postgres.pool import Database, connect
 from infra.settings import Settings
 from projections.generations import install
@@ -108,7 +108,7 @@ async def house(settings: Settings) -> AsyncIterator[House]:
     await install(session)
     await session.close()
     async with working(settings), serving(create_app(settings)) as port, _client(port) as http:
-        key = await Keys(database, WRAPPING).signing()
+        key = await SigningKeys(database, WRAPPING).signing()
         admin, victim, stranger = await asyncio.gather(
             signed_in(http, ADMIN), registered(http, "victim"), registered(http, "stranger")
         )

@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError, RedisError
 
 from cli.supervisor import Program, Stack, Wiring, weir_programs
-from infra.concurrency.cancellation import end
+from infra.concurrency.cancellation import cancel_and_wait
 from tests.faults import audit
 from tests.proxy import Proxy
 from tests.write_side import connected, eventually
@@ -77,7 +77,7 @@ class Burdened(Unburdened):
             await self.are_borne()
             yield
         finally:
-            await end(*bearing)
+            await cancel_and_wait(*bearing)
 
     async def are_borne(self) -> None:
         before = self._refusals

@@ -18,8 +18,8 @@ from domain.kernel.refusals import DoesNotExist, Refusal
 from domain.orders import ORDERS, CancelledBy, CancelOrder, order_number
 from domain.workflows.checkout import stock_moves
 from infra.errors import NotFound, OutcomeUnknown, TooBusy, Unavailable
-from infra.eventsourcing.commands.attempt import Outcome
-from infra.eventsourcing.commands.unit_of_work import Work
+from infra.eventsourcing.commands.attempt import CommandOutcome
+from infra.eventsourcing.commands.unit_of_work import UnitOfWork
 from infra.fulfilment import order_work
 from tests.builders import order_line, place_order
 from tests.log_checks import Rows, oversold
@@ -29,7 +29,7 @@ UNCERTAIN: Final = (OutcomeUnknown, Unavailable, TooBusy)
 NO: Final = (OutOfStock, NotFound, DoesNotExist)
 PATIENCE: Final = 20.0
 
-Act = Callable[[WriteSide, str], Awaitable[Outcome]]
+Act = Callable[[WriteSide, str], Awaitable[CommandOutcome]]
 
 
 @dataclass(kw_only=True)
@@ -40,17 +40,17 @@ class Wish:
     type: str
     act: Act
     key: str = field(default_factory=lambda: uuid4().hex)
-    told: list[Outcome | Exception] = field(default_factory=list)
+    told: list[CommandOutcome | Exception] = field(default_factory=list)
 
     @property
-    def first(self) -> Outcome | None:
+    def first(self) -> CommandOutcome | None:
         """The first answer, if it was a yes."""
-        return self.told[0] if self.told and isinstance(self.told[0], Outcome) else None
+        return self.told[0] if self.told and isinstance(self.told[0], CommandOutcome) else None
 
     @property
-    def last(self) -> Outcome | None:
+    def last(self) -> CommandOutcome | None:
         """The last answer, if it was a yes."""
-        return self.told[-1] if self.told and isinstance(self.told[-1], Outcome) else None
+        return self.told[-1] if self.told and isinstance(self.told[-1], CommandOutcome) else None
 
 
 class Crowd:
@@ -141,12 +141,12 @@ def placing(order: UUID, product: UUID, pieces: int) -> Act:
     line = order_line(product_id=product, quantity=pieces)
     command = place_order(order_id=order, order_no=order_number(order, 2096), lines=(line,))
 
-    def decide(work: Work) -> None:
+    def decide(work: UnitOfWork) -> None:
         (placed,) = work.execute(ORDERS, order, command)
         for move in stock_moves(placed):
             work.execute(INVENTORY, move.product_id, move)
 
-    async def act(side: WriteSide, key: str) -> Outcome:
+    async def act(side: WriteSide, key: str) -> CommandOutcome:
         return await side.commands.carry_out([(ORDERS, order), (INVENTORY, product)], decide, context(key), new=1)
 
     return act
@@ -156,7 +156,7 @@ def cancelling(order: UUID) -> Act:
     """The order is not wanted after all."""
     command = CancelOrder(by=CancelledBy.CUSTOMER)
 
-    async def act(side: WriteSide, key: str) -> Outcome:
+    async def act(side: WriteSide, key: str) -> CommandOutcome:
         known = await side.commands.peek(ORDERS, order)
         assert known is not None
         targets, decide = order_work(order, known, command)

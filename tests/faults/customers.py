@@ -17,7 +17,7 @@ from cli.supervisor import Stack
 from domain.inventory import INVENTORY
 from domain.orders import ORDERS, order_number
 from domain.workflows.checkout import stock_moves
-from infra.eventsourcing.commands.unit_of_work import Work
+from infra.eventsourcing.commands.unit_of_work import UnitOfWork
 from tests.builders import order_line, place_order
 from tests.write_side import context, write_side
 
@@ -103,7 +103,7 @@ class Shoppers:
             expires_at=datetime.now(UTC) + left,
         )
 
-        def decide(work: Work) -> None:
+        def decide(work: UnitOfWork) -> None:
             (placed,) = work.execute(ORDERS, order, command)
             for move in stock_moves(placed):
                 work.execute(INVENTORY, move.product_id, move)

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from domain.accounts import Role
 from domain.inventory import INVENTORY, ChangeStock, OutOfStock
 from infra.errors import OutcomeUnknown, Unavailable
-from infra.eventsourcing.commands.attempt import Outcome
+from infra.eventsourcing.commands.attempt import CommandOutcome
 from infra.settings import Settings
 from projections.generations import install
 from tests import planted
@@ -75,7 +75,7 @@ async def two_processes(url: str) -> AsyncIterator[tuple[WriteSide, WriteSide]]:
         yield ours, theirs
 
 
-async def told(act: Callable[[], Awaitable[Outcome]]) -> str:
+async def told(act: Callable[[], Awaitable[CommandOutcome]]) -> str:
     """The certain answer, once the process has found the new primary."""
     async with asyncio.timeout(BACK_IN):
         while True:

@@ -9,8 +9,8 @@ import pytest
 
 from domain.inventory import INVENTORY, ChangeStock, OutOfStock, ReserveStock
 from infra.errors import OutcomeUnknown, TooBusy, Unavailable
-from infra.eventsourcing.commands.attempt import Outcome
-from infra.eventsourcing.commands.unit_of_work import Work
+from infra.eventsourcing.commands.attempt import CommandOutcome
+from infra.eventsourcing.commands.unit_of_work import UnitOfWork
 from tests import planted
 from tests.log_checks import stock_after, violations, whole_log
 from tests.proxy import Proxy, proxy_before
@@ -37,19 +37,19 @@ async def product(ours: WriteSide) -> UUID:
     """Something with ten pieces, which the process knows."""
     product, command = uuid4(), ChangeStock(product_id=uuid4(), change=10, reason="first stock")
 
-    def decide(work: Work) -> None:
+    def decide(work: UnitOfWork) -> None:
         work.execute(INVENTORY, product, command)
 
     await ours.commands.carry_out([(INVENTORY, product)], decide, context(), new=1)
     return product
 
 
-async def receive(side: WriteSide, product: UUID, change: int, key: str | None = None) -> Outcome:
+async def receive(side: WriteSide, product: UUID, change: int, key: str | None = None) -> CommandOutcome:
     command = ChangeStock(product_id=product, change=change, reason="count")
     return await side.commands.handle((INVENTORY, product), command, context(key))
 
 
-async def reserve(side: WriteSide, product: UUID, quantity: int, key: str | None = None) -> Outcome:
+async def reserve(side: WriteSide, product: UUID, quantity: int, key: str | None = None) -> CommandOutcome:
     command = ReserveStock(product_id=product, order_id=uuid4(), quantity=quantity)
     return await side.commands.handle((INVENTORY, product), command, context(key))
 
@@ -155,7 +155,7 @@ async def test_that_a_stream_was_not_there_once_is_no_reason_to_say_so_again(
 async def test_a_whole_chain_whose_answer_is_lost_is_told_once_for_each_key(
     ours: WriteSide, proxy: Proxy, product: UUID, database_url: str
 ) -> None:
-    def send() -> list[asyncio.Task[Outcome]]:
+    def send() -> list[asyncio.Task[CommandOutcome]]:
         return [asyncio.create_task(receive(ours, product, number, f"k{number}")) for number in range(1, 17)]
 
     proxy.lose_the_next_answer()
@@ -167,7 +167,7 @@ async def test_a_whole_chain_whose_answer_is_lost_is_told_once_for_each_key(
     assert await pieces(database_url, product) == (10 + sum(range(1, 17)), [])
 
 
-async def insist(side: WriteSide, product: UUID, key: str) -> Outcome:
+async def insist(side: WriteSide, product: UUID, key: str) -> CommandOutcome:
     """A client that repeats its key until it has an answer."""
     while True:
         try:
@@ -181,7 +181,7 @@ async def test_clients_who_insist_are_served_exactly_once_each_over_a_line_that_
 ) -> None:
     faults = cycle([proxy.lose_the_next_answer, proxy.lose_the_next_request])
 
-    async def client(name: int) -> list[Outcome]:
+    async def client(name: int) -> list[CommandOutcome]:
         outcomes = []
         for number in range(12):
             if (name + number) % 12 == 0:

@@ -22,7 +22,7 @@ from pydantic import SecretStr
 
 from domain.kernel.messages import shard_of
 from domain.orders import OrderPaid, OrderPlaced
-from infra.concurrency.cancellation import end
+from infra.concurrency.cancellation import cancel_and_wait
 from infra.embedded import Postgres
 from infra.eventsourcing.consistency_token import encode
 from infra.postgres.schema_version import migrate
@@ -86,7 +86,7 @@ async def projecting(settings: Settings) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        await end(task)
+        await cancel_and_wait(task)
 
 
 @asynccontextmanager

@@ -27,7 +27,7 @@ from infra.identity.api_keys import NewKey
 from infra.identity.credentials import Credential
 from infra.identity.server_secret import ServerSecret
 from infra.identity.sessions import Client, Session, Sessions
-from infra.identity.signing_keys import Keys
+from infra.identity.signing_keys import SigningKeys
 from infra.imports import Checkpoint, Claimed, NewImport
 from infra.mail import outbox
 from infra.payments import refund_outbox
@@ -149,7 +149,7 @@ WRITES: Final[Mapping[str, Write]] = {
     "infra.identity.stored_secrets.writing of a revocation": lambda database: key_rotation.revoke(
         database, WRAPPING, "kid"
     ),
-    "infra.identity.stored_secrets.writing of a first key": lambda database: Keys(database, WRAPPING).signing(),
+    "infra.identity.stored_secrets.writing of a first key": lambda database: SigningKeys(database, WRAPPING).signing(),
     "infra.eventsourcing.leases.leader.Leader.lead": lambda database: Leader(database, "l", 5).lead(),
     "infra.eventsourcing.leases.leader.Leader.resign": lambda database: Leader(database, "l", 5).resign(),
     "infra.eventsourcing.leases.membership.Membership.enrol": lambda database: membership(database).enrol([PLACE]),
@@ -168,7 +168,7 @@ WRITES: Final[Mapping[str, Write]] = {
     ),
     "infra.mail.outbox.retry": outbox.retry,
     "infra.mail.outbox.settle": lambda database: outbox.settle(
-        database, [outbox.Outcome(mail_id=uuid4(), attempts=1, state="sent", error=None, wait_seconds=0)]
+        database, [outbox.MailOutcome(mail_id=uuid4(), attempts=1, state="sent", error=None, wait_seconds=0)]
     ),
     "infra.payments.refund_outbox.returned": lambda database: refund_outbox.returned(database, OWED, "r"),
     "infra.payments.refund_outbox.recorded": lambda database: refund_outbox.recorded(database, "p"),

@@ -15,8 +15,8 @@ from pydantic import SecretStr
 from domain.inventory import INVENTORY, ChangeStock
 from infra.embedded import Postgres
 from infra.errors import OutcomeUnknown, Unavailable
-from infra.eventsourcing.commands.attempt import Outcome
-from infra.eventsourcing.commands.unit_of_work import Work
+from infra.eventsourcing.commands.attempt import CommandOutcome
+from infra.eventsourcing.commands.unit_of_work import UnitOfWork
 from infra.postgres.schema_version import migrate
 from tests.log_checks import stock_after, violations, whole_log
 from tests.proxy import Proxy, proxy_before
@@ -45,14 +45,14 @@ async def begin(side: WriteSide, pieces: int = 10) -> UUID:
     """A product, which the process knows."""
     product, command = uuid4(), ChangeStock(product_id=uuid4(), change=pieces, reason="first stock")
 
-    def decide(work: Work) -> None:
+    def decide(work: UnitOfWork) -> None:
         work.execute(INVENTORY, product, command)
 
     await side.commands.carry_out([(INVENTORY, product)], decide, context(), new=1)
     return product
 
 
-async def receive(side: WriteSide, product: UUID, change: int = 1, key: str | None = None) -> Outcome:
+async def receive(side: WriteSide, product: UUID, change: int = 1, key: str | None = None) -> CommandOutcome:
     command = ChangeStock(product_id=product, change=change, reason="count")
     return await side.commands.handle((INVENTORY, product), command, context(key))
 
@@ -72,7 +72,7 @@ async def refused_in_time(*refusals: type[Exception]) -> AsyncIterator[None]:
     assert monotonic() - started < IN_TIME
 
 
-async def outcome_of(command: Awaitable[Outcome]) -> tuple[str, float]:
+async def outcome_of(command: Awaitable[CommandOutcome]) -> tuple[str, float]:
     """How a command ended, and after how many seconds."""
     started = monotonic()
     try:

@@ -29,10 +29,10 @@ from domain.accounts import (
 )
 from infra.eventsourcing.codec import encode
 from infra.eventsourcing.current_log import CurrentLog
-from infra.eventsourcing.store import Part
+from infra.eventsourcing.store import StreamAppend
 from infra.identity.access_tokens import Access, Tokens
 from infra.identity.revocations import _FROM, _OLDER, PAGE, Revocations, Stored
-from infra.identity.signing_keys import Keys
+from infra.identity.signing_keys import SigningKeys
 from infra.postgres.pool import Database
 from infra.settings import Settings
 from tests.api_client import api_client
@@ -88,7 +88,7 @@ async def test_every_process_refuses_what_has_ended_within_two_seconds_though_it
     ours: WriteSide, settings: Settings, database: Database
 ) -> None:
     account_id = await registered(ours)
-    tokens = Tokens(Keys(database, WRAPPING), await current_log(database), issuer="weir", seconds=900)
+    tokens = Tokens(SigningKeys(database, WRAPPING), await current_log(database), issuer="weir", seconds=900)
     issued = await tokens.issue(account_id, {"orders:read"}, session_id=uuid4(), version=1)
     async with AsyncExitStack() as stack:
         apis = [await stack.enter_async_context(api_client(settings)) for _ in range(2)]
@@ -166,7 +166,7 @@ async def ended_sessions(side: WriteSide, number: int) -> list[tuple[UUID, UUID]
     """``(account, session)`` of so many, all written at once."""
     pairs = [(uuid4(), uuid4()) for _ in range(number)]
     ends = [AccountSessionEnded(account_id=each, session_id=session, by=EndedBy.OWNER) for each, session in pairs]
-    parts = [Part(end.account_id, "account", end.account_id.int % 4, 0, [encode(end)]) for end in ends]
+    parts = [StreamAppend(end.account_id, "account", end.account_id.int % 4, 0, [encode(end)]) for end in ends]
     await side.appender.append(request(*parts))
     return pairs
 

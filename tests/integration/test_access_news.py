@@ -15,12 +15,12 @@ from infra.eventsourcing.commands.factory import open_bulk_write_side, open_writ
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.eventsourcing.current_log import CurrentLog
 from infra.eventsourcing.read_cache.invalidations import Channel
-from infra.eventsourcing.startup import known_log
+from infra.eventsourcing.startup import open_log
 from infra.identity.access_tokens import Access
 from infra.identity.revocations import Revocations, Stored
 from infra.observability.metrics import new_registry
 from infra.postgres.pool import Database
-from infra.redis.keyspace import Keys
+from infra.redis.keyspace import Keyspace
 from infra.settings import Settings
 from tests.builders import register_account
 from tests.current_log import LOG
@@ -80,11 +80,11 @@ async def scene(settings: Settings) -> AsyncIterator[Scene]:
     async with AsyncExitStack() as stack:
         database = Database(settings)
         stack.push_async_callback(database.close)
-        log, own = await known_log(database), list[Sequence[Stored]]()
+        log, own = await open_log(database), list[Sequence[Stored]]()
         handler = open_write_side(stack, settings, database, log, new_registry(), on_ended=own.append)
         bulk = open_bulk_write_side(stack, settings, database, log)
         heard = Heard()
-        channel = Channel(settings.redis_url, Keys.of(log.log_id).access, heard)
+        channel = Channel(settings.redis_url, Keyspace.of(log.log_id).access, heard)
         await stack.enter_async_context(_kept(channel))
         redis = await stack.enter_async_context(Redis.from_url(settings.redis_url.get_secret_value()))
         yield Scene(handler=handler, bulk=bulk, own=own, heard=heard, channel=channel, redis=redis)

@@ -20,8 +20,8 @@ from infra.eventsourcing.store import (
     ClaimTaken,
     Conflict,
     Limit,
-    Part,
     Replayed,
+    StreamAppend,
     Verdict,
 )
 from infra.eventsourcing.store.batch import APPEND, document, verdicts_of
@@ -167,7 +167,7 @@ class World:
             key = None if wish.key is None else idempotency(f"{self.name}{wish.key}", store=wish.store or size > 0)
             yield request(*parts, claims=claims, key=key, allowances=self._shares(wish, parts))
 
-    def _shares(self, wish: Wish, parts: list[Part]) -> list[AllowanceChange]:
+    def _shares(self, wish: Wish, parts: list[StreamAppend]) -> list[AllowanceChange]:
         """A share is taken with a stream's first event and given back with a later one."""
         return [
             AllowanceChange(

@@ -8,7 +8,7 @@ import pytest
 
 from infra.errors import OutcomeUnknown, TooBusy, Unavailable
 from infra.eventsourcing.codec import Encoded
-from infra.eventsourcing.store import Appended, AppendRequest, Conflict, IdempotencyKey, Part, appender
+from infra.eventsourcing.store import Appended, AppendRequest, Conflict, IdempotencyKey, StreamAppend, appender
 from infra.eventsourcing.store.batch import APPEND, document
 from tests.log_checks import violations
 from tests.write_side import (
@@ -168,7 +168,7 @@ async def test_a_queue_that_is_full_of_bytes_turns_away_though_few_wait_and_take
     async with head_held(database_url) as holder:
         first = asyncio.create_task(ours.appender.append(request(part(uuid4(), 0))))
         await eventually(lambda: somebody_waits(holder))
-        requests = [request(Part(uuid4(), "thing", 0, 0, [large])) for _ in range(65)]
+        requests = [request(StreamAppend(uuid4(), "thing", 0, 0, [large])) for _ in range(65)]
         queue = [ours.appender.enqueue(each) for each in requests[:64]]
         with pytest.raises(TooBusy):
             ours.appender.enqueue(requests[64])
@@ -250,7 +250,7 @@ async def test_who_hangs_up_in_flight_is_stored_all_the_same_with_its_neighbours
     ids=["a huge number", "a tiny number", "odd letters", "a megabyte"],
 )
 async def test_odd_data_comes_back_as_it_was(ours: WriteSide, database_url: str, data: bytes) -> None:
-    odd = Part(uuid4(), "thing", 0, 0, [Encoded("thing.happened", 1, data)])
+    odd = StreamAppend(uuid4(), "thing", 0, 0, [Encoded("thing.happened", 1, data)])
     assert await ours.appender.append(request(odd)) == Appended(1)
     async with connected(database_url) as connection:
         assert await connection.fetchval("SELECT data = $1::jsonb FROM events", data)
@@ -258,7 +258,7 @@ async def test_odd_data_comes_back_as_it_was(ours: WriteSide, database_url: str,
 
 @pytest.mark.parametrize("data", [b'{"t": "a\\u0000b"}', b'{"t": "\\ud800"}', b'{"n": 1e400000}'])
 async def test_what_postgres_cannot_hold_fails_alone(ours: WriteSide, database_url: str, data: bytes) -> None:
-    bad, a = Part(uuid4(), "thing", 0, 0, [Encoded("thing.happened", 1, data)]), uuid4()
+    bad, a = StreamAppend(uuid4(), "thing", 0, 0, [Encoded("thing.happened", 1, data)]), uuid4()
     said = await asyncio.gather(
         ours.appender.append(request(part(a, 0))),
         ours.appender.append(request(bad)),
@@ -273,7 +273,7 @@ async def test_what_postgres_cannot_hold_fails_alone(ours: WriteSide, database_u
 async def test_who_waits_behind_a_bad_request_is_not_told_that_postgres_is_away(
     ours: WriteSide, database_url: str
 ) -> None:
-    bad = Part(uuid4(), "thing", 0, 0, [Encoded("thing.happened", 1, b'"\\u0000"')])
+    bad = StreamAppend(uuid4(), "thing", 0, 0, [Encoded("thing.happened", 1, b'"\\u0000"')])
     async with head_held(database_url) as holder:
         first = asyncio.create_task(ours.appender.append(request(part(uuid4(), 0))))
         await eventually(lambda: somebody_waits(holder))
@@ -301,5 +301,5 @@ async def test_a_key_with_letters_that_postgres_cannot_hold_fails_alone(ours: Wr
 async def test_an_id_that_came_from_a_row_is_as_good_as_any(ours: WriteSide, database_url: str) -> None:
     async with connected(database_url) as connection:
         drivers_own = await connection.fetchval("SELECT gen_random_uuid()")
-    stream = Part(drivers_own, "thing", 0, 0, events(1))
+    stream = StreamAppend(drivers_own, "thing", 0, 0, events(1))
     assert await ours.appender.append(request(stream, claims=[take(drivers_own, "ada")])) == Appended(1)

@@ -10,7 +10,7 @@ import jwt
 import pytest
 
 from infra.identity.access_tokens import AUDIENCE
-from infra.identity.signing_keys import Keys, unwrapped
+from infra.identity.signing_keys import SigningKeys, unwrapped
 from infra.postgres.pool import Database
 from infra.settings import Settings
 from tests.api_client import api_client
@@ -187,7 +187,7 @@ async def test_two_processes_sign_and_verify_with_the_same_keys(settings: Settin
 async def test_processes_that_start_together_make_one_key(settings: Settings) -> None:
     databases = [Database(settings) for _ in range(8)]
     await asyncio.gather(*(database.execute("SELECT 1") for database in databases))
-    rings = await asyncio.gather(*(Keys(database, WRAPPING).ring() for database in databases))
+    rings = await asyncio.gather(*(SigningKeys(database, WRAPPING).ring() for database in databases))
     assert len({ring.signing.kid for ring in rings}) == 1
     assert len(await databases[0].fetch("SELECT FROM signing_keys")) == 1
     for database in databases:
@@ -196,10 +196,10 @@ async def test_processes_that_start_together_make_one_key(settings: Settings) ->
 
 async def test_a_new_key_is_found_without_a_restart(settings: Settings) -> None:
     database = Database(settings)
-    keys = Keys(database, WRAPPING, reload_seconds=0)
+    keys = SigningKeys(database, WRAPPING, reload_seconds=0)
     old = (await keys.ring()).signing
     await database.execute("UPDATE signing_keys SET retired_at = now()")
-    other = Keys(database, WRAPPING)
+    other = SigningKeys(database, WRAPPING)
     new = (await other.ring()).signing
     assert new.kid != old.kid
     found = await keys.public(new.kid)
@@ -210,7 +210,7 @@ async def test_a_new_key_is_found_without_a_restart(settings: Settings) -> None:
 
 async def test_strangers_key_ids_do_not_send_us_to_postgres_each_time(settings: Settings) -> None:
     database = Database(settings)
-    keys = Keys(database, WRAPPING, reload_seconds=3600)
+    keys = SigningKeys(database, WRAPPING, reload_seconds=3600)
     ring = await keys.ring()
     assert await keys.public("stranger") is None
     assert await keys.ring() is ring, "not read again within the hour"

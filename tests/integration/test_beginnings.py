@@ -10,8 +10,8 @@ from domain.catalogue import PRODUCTS
 from domain.inventory import INVENTORY, ChangeStock
 from domain.kernel.refusals import AlreadyExists, AlreadyTaken, InvalidValue, Refusal
 from infra.errors import IdempotencyKeyReused
-from infra.eventsourcing.commands.bulk_create import Beginning
-from infra.eventsourcing.commands.unit_of_work import Work
+from infra.eventsourcing.commands.bulk_create import CreateRequest
+from infra.eventsourcing.commands.unit_of_work import UnitOfWork
 from tests.builders import add_product
 from tests.log_checks import violations, whole_log
 from tests.write_side import WriteSide, connected, context, eventually, head_held, somebody_waits, state_of, write_side
@@ -19,14 +19,14 @@ from tests.write_side import WriteSide, connected, context, eventually, head_hel
 pytestmark = pytest.mark.anyio
 
 
-def beginning(product: UUID, sku: str, *, key: str | None = None, body: str = "", stock: int = 5) -> Beginning:
+def beginning(product: UUID, sku: str, *, key: str | None = None, body: str = "", stock: int = 5) -> CreateRequest:
     """A new product and its first stock."""
 
-    def decide(work: Work) -> None:
+    def decide(work: UnitOfWork) -> None:
         work.execute(PRODUCTS, product, add_product(product_id=product, sku=sku))
         work.execute(INVENTORY, product, ChangeStock(product_id=product, change=stock, reason="first stock"))
 
-    return Beginning([(PRODUCTS, product), (INVENTORY, product)], decide, context(key, body))
+    return CreateRequest([(PRODUCTS, product), (INVENTORY, product)], decide, context(key, body))
 
 
 async def test_all_are_stored_as_they_would_be_one_by_one(ours: WriteSide, database_url: str) -> None:
@@ -49,10 +49,10 @@ async def test_each_ends_as_it_would_alone_and_takes_nobody_down(ours: WriteSide
     before = [beginning(there, "there"), beginning(taken, "taken"), beginning(twice, "twice", key="k", body="one")]
     assert await ours.commands.begin_all([before]) == [None] * 3
 
-    def fails(_work: Work) -> None:
+    def fails(_work: UnitOfWork) -> None:
         raise RuntimeError("a fault of ours")
 
-    broken = Beginning([(PRODUCTS, uuid4())], fails, context())
+    broken = CreateRequest([(PRODUCTS, uuid4())], fails, context())
     group = [
         beginning(uuid4(), "first"),
         beginning(there, "there once more"),
@@ -102,7 +102,7 @@ async def test_others_have_the_loop_after_each_group(ours: WriteSide) -> None:
 
     seen = []
 
-    def groups() -> Iterator[Sequence[Beginning]]:
+    def groups() -> Iterator[Sequence[CreateRequest]]:
         for number in range(4):
             seen.append(turns)
             yield [beginning(uuid4(), f"A-{number}")]

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from infra.errors import OutcomeUnknown
-from infra.eventsourcing.commands.aggregate_cache import Tips
+from infra.eventsourcing.commands.aggregate_cache import AggregateCache
 from infra.eventsourcing.commands.attempt import Attempt
 from infra.eventsourcing.store import appender
 from infra.settings import Settings
@@ -64,7 +64,7 @@ async def test_who_fails_to_hear_of_a_commit_is_in_nobodys_way(database_url: str
 
 
 PLACES: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
-    "the tip is kept": lambda patch: patch.setattr(Tips, "keep", fail),
+    "the tip is kept": lambda patch: patch.setattr(AggregateCache, "keep", fail),
     "the outcome is made": lambda patch: patch.setattr(Attempt, "outcome", fail),
     "the receipt is made": lambda patch: patch.setattr("api.commands.dispatcher.receipt", fail),
     "the events are settled": lambda patch: patch.setattr(appender, "_settle", fail),

@@ -10,10 +10,10 @@ import pytest
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
-from infra.concurrency.cancellation import end
+from infra.concurrency.cancellation import cancel_and_wait
 from infra.eventsourcing.read_cache import CacheAway, Document
 from infra.eventsourcing.read_cache.redis_cache import Place, RemoteCache
-from infra.redis.keyspace import Keys
+from infra.redis.keyspace import Keyspace
 from tests.write_side import eventually
 
 pytestmark = pytest.mark.anyio
@@ -23,30 +23,30 @@ ONE, TWO, THREE = (Document(n, n, b'{"is":%d}' % n) for n in (1, 2, 3))
 
 
 @asynccontextmanager
-async def opened(url: str, keys: Keys) -> AsyncIterator[RemoteCache]:
+async def opened(url: str, keys: Keyspace) -> AsyncIterator[RemoteCache]:
     cache = RemoteCache(SecretStr(url), keys, seconds=60, answer_seconds=0.1)
     keeper = asyncio.create_task(cache.link.keep())
     try:
         assert await cache.link.ready(5)
         yield cache
     finally:
-        await end(keeper)
+        await cancel_and_wait(keeper)
         await cache.close()
 
 
 @pytest.fixture
-def keys() -> Keys:
-    return Keys.of(uuid4())
+def keys() -> Keyspace:
+    return Keyspace.of(uuid4())
 
 
 @pytest.fixture
-async def reader(redis_url: str, keys: Keys) -> AsyncIterator[RemoteCache]:
+async def reader(redis_url: str, keys: Keyspace) -> AsyncIterator[RemoteCache]:
     async with opened(redis_url, keys) as cache:
         yield cache
 
 
 @pytest.fixture
-async def consumer(redis_url: str, keys: Keys) -> AsyncIterator[RemoteCache]:
+async def consumer(redis_url: str, keys: Keyspace) -> AsyncIterator[RemoteCache]:
     async with opened(redis_url, keys) as cache:
         yield cache
 

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
-from infra.concurrency.cancellation import end
+from infra.concurrency.cancellation import cancel_and_wait
 from infra.eventsourcing.read_cache import Document
 from infra.eventsourcing.read_cache.redis_cache import Held, Place, RemoteCache
-from infra.redis.keyspace import Keys
+from infra.redis.keyspace import Keyspace
 
 pytestmark = pytest.mark.anyio
 
@@ -71,12 +71,12 @@ class Shared:
 
 @pytest.fixture
 async def caches(redis_url: str) -> AsyncIterator[tuple[RemoteCache, Redis]]:
-    cache = RemoteCache(SecretStr(redis_url), Keys.of(uuid4()), seconds=60, answer_seconds=5)
+    cache = RemoteCache(SecretStr(redis_url), Keyspace.of(uuid4()), seconds=60, answer_seconds=5)
     keeper = asyncio.create_task(cache.link.keep())
     async with Redis.from_url(redis_url) as valkey:
         assert await cache.link.ready(5)
         yield cache, valkey
-    await end(keeper)
+    await cancel_and_wait(keeper)
     await cache.close()
 
 

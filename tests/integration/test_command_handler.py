@@ -11,8 +11,8 @@ from domain.inventory import INVENTORY, ChangeStock, OutOfStock, ReserveStock
 from domain.kernel.refusals import AlreadyExists, AlreadyTaken, DoesNotExist
 from domain.orders import ORDERS
 from infra.errors import NotFound, VersionMismatch
-from infra.eventsourcing.commands.attempt import Outcome
-from infra.eventsourcing.commands.unit_of_work import Work
+from infra.eventsourcing.commands.attempt import CommandOutcome
+from infra.eventsourcing.commands.unit_of_work import UnitOfWork
 from tests.builders import add_product, euros, order_line, place_order
 from tests.log_checks import violations, whole_log
 from tests.stock import change_stock, move, nothing, reserve, with_an_account
@@ -44,7 +44,7 @@ async def test_commands_build_on_each_other_and_tell_where_they_are(ours: WriteS
 async def test_positions_are_those_of_the_last_event_in_each_shard(ours: WriteSide, database_url: str) -> None:
     products = [uuid4() for _ in range(12)]
 
-    def decide(work: Work) -> None:
+    def decide(work: UnitOfWork) -> None:
         for product in products:
             move(work, product, *[ChangeStock(product_id=product, change=1, reason="count")] * 2)
 
@@ -87,7 +87,7 @@ async def test_a_stream_that_is_there_cannot_be_begun_and_the_rules_say_so_at_on
     account = await register_account(ours, "ada@example.org", "ada")
     command = RegisterAccount(account_id=account, email="bea@example.org", username="bea")
 
-    def decide(work: Work) -> None:
+    def decide(work: UnitOfWork) -> None:
         work.execute(ACCOUNTS, account, command)
 
     with pytest.raises(AlreadyExists):
@@ -127,7 +127,7 @@ async def test_an_order_over_two_products_takes_nothing_when_one_is_short(ours: 
     await change_stock(ours, plenty, 10, new=1)
     await change_stock(ours, short, 1, new=1)
 
-    def decide(work: Work) -> None:
+    def decide(work: UnitOfWork) -> None:
         for product in (plenty, short):
             move(work, product, ReserveStock(product_id=product, order_id=uuid4(), quantity=2))
 
@@ -160,7 +160,7 @@ async def test_a_refusal_decided_on_events_that_then_fail_is_decided_again(ours:
         with_an_account(ours, "ada@example.org", product, all_of_it), reserve(ours, product, 1), return_exceptions=True
     )
     assert isinstance(doomed, AlreadyTaken)
-    assert isinstance(patient, Outcome), "there was stock all the time"
+    assert isinstance(patient, CommandOutcome), "there was stock all the time"
     assert (await state_of(ours.database, INVENTORY, product)).reserved == 1
 
 
@@ -177,7 +177,7 @@ async def test_a_yes_decided_on_events_that_then_fail_becomes_a_no(ours: WriteSi
     )
     assert isinstance(doomed, AlreadyTaken)
     assert isinstance(hopeful, OutOfStock)
-    assert isinstance(modest, Outcome)
+    assert isinstance(modest, CommandOutcome)
 
 
 async def test_what_is_settled_holds_no_events_that_were_still_in_flight(ours: WriteSide, theirs: WriteSide) -> None:
@@ -188,7 +188,7 @@ async def test_what_is_settled_holds_no_events_that_were_still_in_flight(ours: W
     stored, doomed = await asyncio.gather(
         reserve(ours, product, 1), with_an_account(ours, "ada@example.org", product, delivery), return_exceptions=True
     )
-    assert isinstance(stored, Outcome)
+    assert isinstance(stored, CommandOutcome)
     assert isinstance(doomed, AlreadyTaken)
     # A stranger fills the version that the delivery would have had: only a true state can tell now.
     await reserve(theirs, product, 1)
@@ -221,7 +221,7 @@ async def test_a_price_that_another_process_has_changed_is_not_sold_at(ours: Wri
     )
     await theirs.commands.handle((PRODUCTS, product), RepriceProduct(price=euros("99.00")), context())
 
-    def decide(work: Work) -> None:
+    def decide(work: UnitOfWork) -> None:
         known = work.state(PRODUCTS, product)
         assert known is not None
         line = order_line(product_id=product, unit_price=known.price)

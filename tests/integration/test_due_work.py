@@ -232,7 +232,7 @@ async def test_what_a_server_says_with_a_nul_in_it_is_kept(database: Database) -
     for table in ("mail_ledger", "refund_ledger"):
         await database.execute(ROWS[table], 1)
     (mail,), (refund,) = await outbox.claim(database, 1), await refund_outbox.claim(database, 1)
-    outcome = outbox.Outcome(
+    outcome = outbox.MailOutcome(
         mail_id=mail.mail_id, attempts=mail.attempts, state="refused", error="no\0", wait_seconds=0
     )
     assert await outbox.settle(database, [outcome]) == [True]

@@ -17,7 +17,7 @@ from infra.postgres.pool import Database
 from infra.rate_limits.gcra import Rate
 from infra.rate_limits.local_limiter import SETTLE_SECONDS
 from infra.rate_limits.redis_limiter import Throttle
-from infra.redis.keyspace import Keys
+from infra.redis.keyspace import Keyspace
 from infra.settings import Settings
 from tests.api_client import api_client
 from tests.encryption import WRAPPING
@@ -229,7 +229,7 @@ async def test_two_processes_come_to_share_one_quota(on: Settings) -> None:
 
 
 async def test_every_class_has_its_gate_unless_limits_are_off(on: Settings) -> None:
-    keys, database = Keys.of(uuid4()), Database(on)
+    keys, database = Keyspace.of(uuid4()), Database(on)
     secret = ServerSecret(database, WRAPPING)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(database.close)

@@ -19,8 +19,8 @@ from domain.orders import RefundOrder
 from infra.embedded import Valkey
 from infra.eventsourcing.relay.publisher import Publisher, read_page
 from infra.redis.job_queue import close_jobs, open_jobs
-from infra.redis.keyspace import Keys
-from infra.redis.pipeline import Wire
+from infra.redis.keyspace import Keyspace
+from infra.redis.pipeline import PipelineConnection
 from infra.settings import Settings
 from tests.builders import order_line, product_added
 from tests.consumers import Scene
@@ -121,7 +121,7 @@ async def test_what_is_left_of_the_streams_is_the_newest_part_of_the_log_without
     ids = await products(scene)
     async with scene.relay() as relay:
         await at(relay, last := await much_happens(scene, ids, 150))
-    keys = Keys.of(scene.log.history)
+    keys = Keyspace.of(scene.log.history)
     held: list[int] = []
     for shard in range(scene.log.shards):
         held += [int(entry_id.partition(b"-")[0]) for entry_id, _ in await scene.redis.xrange(keys.events(shard))]
@@ -153,12 +153,12 @@ async def test_a_relay_that_begins_at_a_full_redis_cuts_what_the_one_before_has_
 
 async def test_a_stream_that_was_cut_short_takes_nothing_twice(scene: Scene) -> None:
     ids = await products(scene)
-    wire = await Wire.connect(scene.settings.redis_url)
+    wire = await PipelineConnection.connect(scene.settings.redis_url)
     async with scene.database.session() as session:
         page = await read_page(session, 0)
     async with scene.relay() as relay:
         await at(relay, await much_happens(scene, ids, 80))
-    late = Publisher(Keys.of(scene.log.history), length=1_000)
+    late = Publisher(Keyspace.of(scene.log.history), length=1_000)
     assert await late.publish(wire, page) == 0
     wire.close()
 
@@ -178,10 +178,10 @@ async def test_streams_of_an_earlier_history_are_taken_away_by_the_next_relay(sc
     earlier, scene.log = scene.log, scene.log.on("another")
     async with scene.relay() as relay:
         await at(relay, await scene.happens(20))
-    keys = Keys.of(earlier.history)
+    keys = Keyspace.of(earlier.history)
     assert await scene.redis.exists(*(keys.events(shard) for shard in range(earlier.shards))) == 0
-    registered = await cast(Awaitable[set[bytes]], scene.redis.smembers(Keys.of(earlier.log_id).histories))
-    assert registered == {Keys.of(scene.log.history).prefix.encode()}
+    registered = await cast(Awaitable[set[bytes]], scene.redis.smembers(Keyspace.of(earlier.log_id).histories))
+    assert registered == {Keyspace.of(scene.log.history).prefix.encode()}
 
 
 async def test_a_redis_that_is_set_up_badly_is_told_of_once(scene: Scene) -> None:

@@ -8,7 +8,7 @@ import pytest
 from domain.inventory import INVENTORY, ReserveStock, StockReceived
 from infra.errors import Unavailable
 from infra.eventsourcing.codec import UnknownEventType, encode
-from infra.eventsourcing.store import Part, position_of
+from infra.eventsourcing.store import StreamAppend, position_of
 from infra.eventsourcing.store.stream_reader import PAGE, PAGE_SECONDS, Past, Wanted, read_streams
 from tests.write_side import WriteSide, connected, context, part, request
 
@@ -22,7 +22,7 @@ async def test_streams_longer_than_a_page_are_read_whole_and_each_in_order(ours:
         received = [
             encode(StockReceived(product_id=product, quantity=number, reason="x")) for number in range(1, length + 1)
         ]
-        await ours.appender.append(request(Part(stream, "inventory", 0, 0, received)))
+        await ours.appender.append(request(StreamAppend(stream, "inventory", 0, 0, received)))
     nobody = uuid4()
     wanted = [Wanted(stream, "inventory") for stream in [*lengths, nobody]]
     history: dict[UUID, list[Past]] = {stream: [] for stream in [*lengths, nobody]}

@@ -9,8 +9,8 @@ import pytest
 from domain.accounts import ACCOUNTS, DeactivateAccount
 from domain.inventory import INVENTORY, ChangeStock, OutOfStock, ReserveStock
 from infra.errors import IdempotencyKeyInFlight, IdempotencyKeyReused, VersionMismatch
-from infra.eventsourcing.commands.attempt import Outcome
-from infra.eventsourcing.commands.unit_of_work import Work
+from infra.eventsourcing.commands.attempt import CommandOutcome
+from infra.eventsourcing.commands.unit_of_work import UnitOfWork
 from infra.eventsourcing.store import Appended, Conflict, Replayed
 from tests import planted
 from tests.log_checks import stock_after, violations, whole_log
@@ -34,13 +34,13 @@ pytestmark = pytest.mark.anyio
 
 async def receive(
     side: WriteSide, product: UUID, change: int, key: str | None = None, body: str = "", **conditions: Sequence[int]
-) -> Outcome:
+) -> CommandOutcome:
     """Pieces come in."""
     command = ChangeStock(product_id=product, change=change, reason="count")
     return await side.commands.handle((INVENTORY, product), command, context(key, body, **conditions))
 
 
-async def reserve(side: WriteSide, product: UUID, quantity: int, key: str) -> Outcome:
+async def reserve(side: WriteSide, product: UUID, quantity: int, key: str) -> CommandOutcome:
     """Pieces are promised; ``quantity`` is the body."""
     command = ReserveStock(product_id=product, order_id=uuid4(), quantity=quantity)
     return await side.commands.handle((INVENTORY, product), command, context(key, str(quantity)))
@@ -51,7 +51,7 @@ async def keys_stored(url: str) -> list[str]:
         return [row["key"] for row in await connection.fetch("SELECT key FROM commands ORDER BY key")]
 
 
-def same(first: Outcome, again: Outcome) -> bool:
+def same(first: CommandOutcome, again: CommandOutcome) -> bool:
     """Equal but for the mark of a replay."""
     fields = ("id", "version", "position", "positions", "answer")
     return again.replayed and all(getattr(first, name) == getattr(again, name) for name in fields)
@@ -75,14 +75,14 @@ async def test_a_repeated_key_gives_the_first_outcome_and_stores_nothing_more(
 async def test_a_repeated_unit_of_work_tells_every_shard_again(ours: WriteSide, theirs: WriteSide) -> None:
     products = [uuid4() for _ in range(10)]
 
-    def decide(work: Work) -> None:
+    def decide(work: UnitOfWork) -> None:
         for number, product in enumerate(products):
             command = ChangeStock(product_id=product, change=1 + number, reason="count")
             for _ in range(1 + number % 3):
                 work.execute(INVENTORY, product, command)
         work.answer = {"total": {"amount": "19.90"}, "number": 55, "nothing": None}
 
-    async def carry_out(side: WriteSide) -> Outcome:
+    async def carry_out(side: WriteSide) -> CommandOutcome:
         targets = [(INVENTORY, product) for product in products]
         return await side.commands.carry_out(targets, decide, context("k"), new=10)
 
@@ -159,7 +159,7 @@ async def test_a_command_without_effect_keeps_its_outcome_too(ours: WriteSide, t
             await side.commands.carry_out([off], lambda work: _touch(work, account), context("k", "else"))
 
 
-def _touch(work: Work, account: UUID) -> None:
+def _touch(work: UnitOfWork, account: UUID) -> None:
     assert work.state(ACCOUNTS, account) is not None
 
 
@@ -205,7 +205,7 @@ async def test_a_client_that_hangs_up_and_repeats_gets_the_outcome_once(ours: Wr
     assert (await state_of(ours.database, INVENTORY, product)).available == 11
 
 
-async def _everywhere_at_once(ours: WriteSide, theirs: WriteSide, url: str, product: UUID) -> list[Outcome]:
+async def _everywhere_at_once(ours: WriteSide, theirs: WriteSide, url: str, product: UUID) -> list[CommandOutcome]:
     """The same keyed command in two processes while the head is held, so that both are under way."""
     async with head_held(url):
         both = [asyncio.create_task(receive(side, product, 10, "k")) for side in (ours, theirs)]

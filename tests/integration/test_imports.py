@@ -15,9 +15,9 @@ from domain.accounts import ACCOUNTS, ChangeRoles, DeactivateAccount, Role
 from infra import imports
 from infra.errors import OutcomeUnknown, Unavailable
 from infra.eventsourcing.commands.attempt import CommandContext
-from infra.eventsourcing.commands.bulk_create import Beginning
+from infra.eventsourcing.commands.bulk_create import CreateRequest
 from infra.eventsourcing.commands.handler import CommandHandler
-from infra.eventsourcing.commands.unit_of_work import Target
+from infra.eventsourcing.commands.unit_of_work import StreamRef
 from infra.identity.account_turns import take_turn
 from infra.imports.upload_table import MOST_UNFINISHED
 from infra.postgres.pool import Database
@@ -243,7 +243,7 @@ class Faltering:
         self.calls = 0
 
     async def begin_all(
-        self, groups: Iterable[Sequence[Beginning]], *, resting_on: Sequence[Target] = ()
+        self, groups: Iterable[Sequence[CreateRequest]], *, resting_on: Sequence[StreamRef] = ()
     ) -> Sequence[Exception | None]:
         begun = [beginning for group in groups for beginning in group]
         self.calls += len(begun)

@@ -22,7 +22,7 @@ from infra.identity.signing_keys import (
     LOOK_SECONDS,
     READ_SECONDS,
     RELOAD_SECONDS,
-    Keys,
+    SigningKeys,
     generate,
     key_ring,
 )
@@ -46,7 +46,7 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
     await database.close()
 
 
-def tokens(keys: Keys) -> Tokens:
+def tokens(keys: SigningKeys) -> Tokens:
     return Tokens(keys, CurrentLog(LOG), issuer="weir", seconds=900)
 
 
@@ -66,7 +66,7 @@ async def retire(database: Database, kid: str) -> None:
 
 async def test_a_rotation_under_load_refuses_no_token(database: Database) -> None:
     """Two processes verify what either has signed, while strangers keep naming keys that nobody has."""
-    one, other = Keys(database, WRAPPING), Keys(database, WRAPPING)
+    one, other = SigningKeys(database, WRAPPING), SigningKeys(database, WRAPPING)
     mints = [tokens(one), tokens(other)]
     signed_by: list[str] = []
     done = asyncio.Event()
@@ -78,7 +78,7 @@ async def test_a_rotation_under_load_refuses_no_token(database: Database) -> Non
             signed_by.append(key_of(text))
             await asyncio.sleep(0.01)
 
-    async def name_unknown_keys(keys: Keys, since: float) -> None:
+    async def name_unknown_keys(keys: SigningKeys, since: float) -> None:
         await asyncio.sleep(since)
         while not done.is_set():
             assert await keys.public(str(uuid4())) is None
@@ -101,30 +101,30 @@ async def test_a_rotation_under_load_refuses_no_token(database: Database) -> Non
 
 
 async def test_a_new_key_is_published_and_verifies_before_it_signs(database: Database) -> None:
-    keys = Keys(database, WRAPPING)
+    keys = SigningKeys(database, WRAPPING)
     old = (await keys.signing()).kid
     new = await rotate(database, WRAPPING, lead=60)
     assert new.waiting
-    reader = Keys(database, WRAPPING)
+    reader = SigningKeys(database, WRAPPING)
     assert (await reader.signing()).kid == old
     assert await reader.public(new.kid) is not None
     assert set((await reader.ring()).public) == {old, new.kid}
 
 
 async def test_the_one_before_verifies_until_its_time_has_come(database: Database) -> None:
-    old = (await Keys(database, WRAPPING).signing()).kid
+    old = (await SigningKeys(database, WRAPPING).signing()).kid
     await rotate(database, WRAPPING, lead=0)
-    reader = Keys(database, WRAPPING, reload_seconds=0)
+    reader = SigningKeys(database, WRAPPING, reload_seconds=0)
     assert (await reader.signing()).kid != old
     assert await reader.public(old) is not None
     await retire(database, old)
-    assert await Keys(database, WRAPPING).public(old) is None
+    assert await SigningKeys(database, WRAPPING).public(old) is None
 
 
 async def test_of_rotations_at_once_one_counts_and_a_third_key_waits_until_the_first_has_retired(
     database: Database,
 ) -> None:
-    first = (await Keys(database, WRAPPING).signing()).kid
+    first = (await SigningKeys(database, WRAPPING).signing()).kid
     done = await asyncio.gather(*[rotate(database, WRAPPING) for _ in range(4)], return_exceptions=True)
     assert sorted(type(each).__name__ for each in done) == ["LiveKey", *["TwoAreLive"] * 3]
     retires_at = (await listed(database))[-1].retires_at
@@ -138,7 +138,7 @@ async def test_of_rotations_at_once_one_counts_and_a_third_key_waits_until_the_f
 
 
 async def test_a_key_that_is_revoked_ends_at_once_with_all_that_it_signed(database: Database) -> None:
-    keys = Keys(database, WRAPPING)
+    keys = SigningKeys(database, WRAPPING)
     mint = tokens(keys)
     text = await token(mint)
     await mint.verify(text)
@@ -159,31 +159,31 @@ async def test_a_key_that_is_revoked_ends_at_once_with_all_that_it_signed(databa
 
 @pytest.mark.parametrize("lead", [0.0, 60.0], ids=["signs", "waits"])
 async def test_of_two_keys_the_other_takes_over_if_it_is_there_to_stay(database: Database, lead: float) -> None:
-    old = (await Keys(database, WRAPPING).signing()).kid
+    old = (await SigningKeys(database, WRAPPING).signing()).kid
     new = (await rotate(database, WRAPPING, lead=lead)).kid
     assert (await revoke(database, WRAPPING, old)).kid == new
-    assert (await Keys(database, WRAPPING).signing()).kid == new
+    assert (await SigningKeys(database, WRAPPING).signing()).kid == new
     assert (await revoke(database, WRAPPING, new)).kid not in {old, new}
     with pytest.raises(NoSuchKey):
         await revoke(database, WRAPPING, new)
 
 
 async def test_the_one_before_does_not_sign_again_when_its_successor_is_revoked(database: Database) -> None:
-    old = (await Keys(database, WRAPPING).signing()).kid
+    old = (await SigningKeys(database, WRAPPING).signing()).kid
     new = (await rotate(database, WRAPPING, lead=0.0)).kid
     third = (await revoke(database, WRAPPING, new)).kid
-    assert (await Keys(database, WRAPPING).signing()).kid == third
+    assert (await SigningKeys(database, WRAPPING).signing()).kid == third
     assert [key.kid for key in await listed(database)] == [third, old]
 
 
 async def test_the_first_key_of_all_may_come_of_a_rotation_and_signs_at_once(database: Database) -> None:
     made = await rotate(database, WRAPPING)
     assert not made.waiting
-    assert (await Keys(database, WRAPPING).signing()).kid == made.kid
+    assert (await SigningKeys(database, WRAPPING).signing()).kid == made.kid
 
 
 async def test_who_has_not_looked_for_long_looks_before_it_signs(database: Database) -> None:
-    idle, busy = Keys(database, WRAPPING, fresh_seconds=0), Keys(database, WRAPPING, fresh_seconds=3600)
+    idle, busy = SigningKeys(database, WRAPPING, fresh_seconds=0), SigningKeys(database, WRAPPING, fresh_seconds=3600)
     before = [(await keys.signing()).kid for keys in (idle, busy)]
     new = await rotate(database, WRAPPING, lead=0)
     await retire(database, before[0])
@@ -199,7 +199,7 @@ def test_the_times_leave_room_for_who_is_slow() -> None:
 async def test_without_postgres_what_is_known_verifies_and_what_is_not_is_no_refusal(settings: Settings) -> None:
     async with proxy_before(settings.database_url.get_secret_value()) as proxy:
         database = Database(settings.model_copy(update={"database_url": SecretStr(proxy.url)}))
-        keys = Keys(database, WRAPPING, reload_seconds=0, fresh_seconds=0)
+        keys = SigningKeys(database, WRAPPING, reload_seconds=0, fresh_seconds=0)
         text = await token(tokens(keys))
         await proxy.close()
         assert (await tokens(keys).verify(text)).session_id == SESSION
@@ -215,7 +215,7 @@ async def test_without_postgres_what_is_known_verifies_and_what_is_not_is_no_ref
 async def test_a_postgres_that_hangs_is_not_waited_for_long(settings: Settings) -> None:
     async with proxy_before(settings.database_url.get_secret_value()) as proxy:
         database = Database(settings.model_copy(update={"database_url": SecretStr(proxy.url)}))
-        keys = Keys(database, WRAPPING, fresh_seconds=0)
+        keys = SigningKeys(database, WRAPPING, fresh_seconds=0)
         await keys.signing()
         proxy.stall()
         since = time.monotonic()
@@ -251,7 +251,7 @@ def test_weir_keys_lists_and_rotates_and_says_why_it_does_not(settings: Settings
 
 async def test_the_api_follows_a_rotation_unasked(settings: Settings) -> None:
     database = Database(settings)
-    await Keys(database, WRAPPING).signing()
+    await SigningKeys(database, WRAPPING).signing()
     async with api_client(settings) as api:
         before = (await api.get("/.well-known/jwks.json")).json()["keys"]
         new = await rotate(database, WRAPPING, lead=60)

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from infra.eventsourcing.store import Part
+from infra.eventsourcing.store import StreamAppend
 from tests import planted
 from tests.log_checks import holes, violations
 from tests.write_side import connected, events, request, write_side
@@ -48,7 +48,7 @@ async def _race(url: str) -> list[int]:
         async with write_side(url) as side:
             stream = uuid4()
             for version in range(25):
-                await side.appender.append(request(Part(stream, "thing", 0, version, events(1))))
+                await side.appender.append(request(StreamAppend(stream, "thing", 0, version, events(1))))
 
     await asyncio.gather(*[write() for _ in range(4)])
     finished.set()
@@ -69,6 +69,6 @@ async def test_versions_are_doubled_once_nobody_compares_them(database_url: str)
     stream = uuid4()
     async with write_side(database_url) as ours, write_side(database_url) as theirs:
         for side in (ours, theirs):
-            await side.appender.append(request(Part(stream, "thing", 0, 0, events(1))))
+            await side.appender.append(request(StreamAppend(stream, "thing", 0, 0, events(1))))
     async with connected(database_url) as connection:
         assert await violations(connection) == ["position 2 is version 1, not 2"]

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from infra.errors import Unavailable
 from infra.mail import outbox
 from infra.mail.mailer import Accepted, Deferred, Envelope, Mailer, Refused, Unknown
-from infra.mail.outbox import WORK, Mail, Outcome
+from infra.mail.outbox import WORK, Mail, MailOutcome
 from infra.observability.logging import logging_to
 from infra.postgres.pool import Database
 from infra.settings import Settings
@@ -255,8 +255,8 @@ async def test_of_two_outcomes_that_are_written_down_together_the_fact_counts(of
     (first,) = await outbox.claim(office.database, 1)
     await office.let_time_pass()
     (second,) = await outbox.claim(office.database, 1)
-    taken = Outcome(mail_id=mail_id, attempts=first.attempts, state="sent", error=None, wait_seconds=0)
-    busy = Outcome(mail_id=mail_id, attempts=second.attempts, state="due", error="450", wait_seconds=60)
+    taken = MailOutcome(mail_id=mail_id, attempts=first.attempts, state="sent", error=None, wait_seconds=0)
+    busy = MailOutcome(mail_id=mail_id, attempts=second.attempts, state="due", error="450", wait_seconds=60)
     assert await outbox.settle(office.database, [busy, taken]) == [False, True]
     assert (await office.row(mail_id))["state"] == "sent"
 
@@ -266,7 +266,7 @@ async def test_a_mail_that_arrived_after_the_account_was_erased_stays_given_up(o
     (mine,) = await outbox.claim(office.database, 1)
     async with office.database.session() as session:
         await outbox.drop(session, "ada@example.com", 2)
-    taken = Outcome(mail_id=mail_id, attempts=mine.attempts, state="sent", error=None, wait_seconds=0)
+    taken = MailOutcome(mail_id=mail_id, attempts=mine.attempts, state="sent", error=None, wait_seconds=0)
     assert await outbox.settle(office.database, [taken]) == [False]
     assert (await office.row(mail_id))["last_error"] == outbox.ERASED
 
@@ -428,7 +428,7 @@ async def test_an_outcome_that_comes_too_late_keeps_no_other_from_being_written_
     claims = sorted(await outbox.claim(office.database, 3), key=lambda claim: mails.index(claim.mail_id))
     await office.database.execute("UPDATE mail_ledger SET attempts = 2 WHERE mail_id = $1", mails[1])
     outcomes = [
-        Outcome(mail_id=claim.mail_id, attempts=claim.attempts, state="due", error=None, wait_seconds=60)
+        MailOutcome(mail_id=claim.mail_id, attempts=claim.attempts, state="due", error=None, wait_seconds=60)
         for claim in claims
     ]
     assert await outbox.settle(office.database, outcomes) == [True, False, True]

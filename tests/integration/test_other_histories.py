@@ -9,7 +9,7 @@ import pytest
 
 from domain.kernel.messages import shard_of
 from infra.eventsourcing.event_log import begin_history, identify
-from infra.redis.keyspace import Keys
+from infra.redis.keyspace import Keyspace
 from infra.settings import Settings
 from projections.order_summary import ORDER_SUMMARY
 from projections.rebuild import renew
@@ -37,7 +37,7 @@ async def ghost(scene: Scene, position: int, stream: UUID) -> None:
     )
     names = {"p": position, "v": before, "h": shard, "s": str(stream), "n": 1, "c": "order", "t": "order.gone", "u": 1}
     body = orjson.dumps({**names, "d": {}, "m": {}, "r": "2020-01-01T00:00:00.000001Z"})
-    await scene.redis.xadd(Keys.of(scene.log.history).events(shard), {"e": body}, id=f"{position}-0")
+    await scene.redis.xadd(Keyspace.of(scene.log.history).events(shard), {"e": body}, id=f"{position}-0")
 
 
 async def test_what_a_stream_holds_beyond_the_log_is_not_applied_and_hides_nothing(scene: Scene) -> None:
@@ -94,7 +94,7 @@ async def test_a_log_that_is_put_back_under_a_running_relay_is_told_as_it_goes_o
         await scene.all_seen(SHARDED)
 
         async def published() -> bool:
-            tails = [await scene.redis.xrevrange(Keys.of(scene.log.history).events(n), count=1) for n in range(4)]
+            tails = [await scene.redis.xrevrange(Keyspace.of(scene.log.history).events(n), count=1) for n in range(4)]
             return max((int(tail[0][0].partition(b"-")[0]) for tail in tails if tail), default=0) == last
 
         await eventually(published, 10)

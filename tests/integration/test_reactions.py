@@ -11,7 +11,7 @@ from domain.kernel.messages import Event, shard_of
 from domain.orders.payment_deadline import ORDER_TIME
 from infra.eventsourcing.codec import Encoded, encode
 from infra.eventsourcing.event_log import identify
-from infra.eventsourcing.store import Appended, AppendRequest, Part
+from infra.eventsourcing.store import Appended, AppendRequest, StreamAppend
 from infra.identity import one_time_links as links
 from infra.identity.one_time_links import Purpose, lives_of
 from infra.mail.outbox import Mail
@@ -46,7 +46,7 @@ async def log(database_url: str) -> AsyncIterator[WriteSide]:
 async def append(log: WriteSide, stream: UUID, expected: int, *events: Event | Encoded) -> int:
     """Writes events as a command with the request id ``req-7`` would; answers the position of the last."""
     encoded = [encode(event) if isinstance(event, Event) else event for event in events]
-    part = Part(stream, encoded[0].type.partition(".")[0], shard_of(stream, SHARDS), expected, encoded)
+    part = StreamAppend(stream, encoded[0].type.partition(".")[0], shard_of(stream, SHARDS), expected, encoded)
     verdict = await log.appender.append(AppendRequest([part], b'{"correlation":"req-7"}'))
     assert isinstance(verdict, Appended)
     return verdict.position

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from infra.postgres.connect import connect
-from infra.redis.keyspace import Keys
+from infra.redis.keyspace import Keyspace
 from infra.settings import Settings
 from projections.declaration import amend
 from projections.order_summary import ORDER_SUMMARY
@@ -295,7 +295,7 @@ async def test_the_job_wakes_a_worker_and_without_redis_nobody_minds(scene: Scen
 
     assert [job.coroutine for job in READ_MODELS.jobs] == [look_for_rebuilds]
     async with asyncio.TaskGroup() as group:
-        queue = Keys.of(scene.log.history).jobs("projections")
+        queue = Keyspace.of(scene.log.history).jobs("projections")
         group.create_task(run_jobs(scene.settings, queue, (), {"rebuilds": Loop()}, stop, READ_MODELS.jobs))
         await wake(scene.settings, scene.log)
         await asyncio.wait_for(woken.wait(), 10)

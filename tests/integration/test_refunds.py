@@ -19,7 +19,7 @@ from domain.orders import OrderStatus, PayOrder
 from domain.orders.payment_deadline import RefundOwed
 from infra.concurrency.circuit_breaker import Breaker, Limits, State
 from infra.errors import Unavailable
-from infra.eventsourcing.commands.attempt import Outcome
+from infra.eventsourcing.commands.attempt import CommandOutcome
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.payments import refund_outbox
 from infra.payments.provider import Deferred, PaymentProvider, Refund, Refused, Returned
@@ -82,7 +82,7 @@ class DyingCommands(CommandHandler):
     def __init__(self, side: WriteSide) -> None:
         super().__init__(side.database, side.appender, shards=SHARDS)
 
-    async def handle(self, *args: Any, **more: Any) -> Outcome:
+    async def handle(self, *args: Any, **more: Any) -> CommandOutcome:
         await super().handle(*args, **more)
         raise asyncio.CancelledError
 

@@ -16,8 +16,8 @@ from infra.eventsourcing.event_log import Entry, Log, entry, identify, read_shar
 from infra.eventsourcing.relay.append_notifier import Doorbell
 from infra.eventsourcing.relay.publisher import LOOK_BACK, PAGE, PAGE_BYTES, Publisher, read_page
 from infra.postgres.pool import Database
-from infra.redis.keyspace import Keys
-from infra.redis.pipeline import Wire
+from infra.redis.keyspace import Keyspace
+from infra.redis.pipeline import PipelineConnection
 from infra.settings import Settings
 from tests.builders import PRODUCT_ID, order_line
 from tests.event_logs import LogWriter, Shop, log_writer, product
@@ -37,7 +37,7 @@ class Scene:
         self.log = log
         self.writer = writer
         self.redis = redis
-        self.keys, self.doorbell = Keys.of(log.history), Keys.of(log.log_id).doorbell
+        self.keys, self.doorbell = Keyspace.of(log.history), Keyspace.of(log.log_id).doorbell
         self.shop = Shop.of(1)
 
     def relay(self, **changes: Any) -> Relay:
@@ -111,7 +111,7 @@ async def proxied(url: SecretStr) -> AsyncIterator[tuple[Proxy, SecretStr]]:
 async def test_what_was_appended_together_wakes_a_reader_once(scene: Scene) -> None:
     last = await scene.happens(20)
     publisher = Publisher(scene.keys, length=1_000)
-    wire = await Wire.connect(scene.settings.redis_url)
+    wire = await PipelineConnection.connect(scene.settings.redis_url)
     async with scene.database.session() as session:
         await publisher.resume(session, wire, scene.log.shards)
         page = await read_page(session, 0)
@@ -259,7 +259,7 @@ async def test_of_two_relays_one_leads_and_the_other_takes_over_at_once(scene: S
 
 
 async def test_a_leader_that_slept_through_its_lease_doubles_nothing(scene: Scene) -> None:
-    sleeper, wire = Publisher(scene.keys, length=20_000), await Wire.connect(scene.settings.redis_url)
+    sleeper, wire = Publisher(scene.keys, length=20_000), await PipelineConnection.connect(scene.settings.redis_url)
     await scene.happens(30)
     async with scene.database.session() as session:
         page = await read_page(session, 0)

@@ -31,7 +31,7 @@ from infra.eventsourcing.store import Last
 from infra.identity import api_keys
 from infra.identity.access_tokens import Tokens
 from infra.identity.api_keys import AccountChanged, NewKey, fresh
-from infra.identity.signing_keys import Keys
+from infra.identity.signing_keys import SigningKeys
 from infra.postgres.pool import Database
 from infra.settings import Settings
 from tests.api_client import api_client
@@ -75,7 +75,7 @@ class Person:
     async def enters(self, *roles: Role) -> "Person":
         await has_account(self.database, self.id, *roles)
         tokens = Tokens(
-            Keys(self.database, WRAPPING), await current_log(self.database), issuer=self.issuer, seconds=900
+            SigningKeys(self.database, WRAPPING), await current_log(self.database), issuer=self.issuer, seconds=900
         )
         issued = await tokens.issue(self.id, scopes_of(roles), session_id=self.session, version=1)
         self.headers = {"Authorization": f"Bearer {issued.token}"}

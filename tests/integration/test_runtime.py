@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
-from infra.eventsourcing.startup import known_log
+from infra.eventsourcing.startup import open_log
 from infra.postgres.pool import Database
 from infra.settings import Settings
 from projections.generations import install
@@ -134,7 +134,7 @@ async def test_a_spoiled_read_model_is_made_anew_when_the_job_says_so(office: Of
     async with AsyncExitStack() as stack:
         database = Database(office.settings)
         stack.push_async_callback(database.close)
-        log, stop = await known_log(database), asyncio.Event()
+        log, stop = await open_log(database), asyncio.Event()
         context, work = await READ_MODELS.open(stack, office.settings, database, log, CollectorRegistry())
         async with asyncio.TaskGroup() as group:
             group.create_task(work(stop))

@@ -9,7 +9,7 @@ from domain.accounts import ACCOUNTS
 from domain.inventory import INVENTORY, StockReceived
 from domain.orders import ORDERS
 from infra.eventsourcing.codec import encode
-from infra.eventsourcing.store import Known, Last, Part, Settled, read_states, snapshots
+from infra.eventsourcing.store import Known, Last, Settled, StreamAppend, read_states, snapshots
 from infra.eventsourcing.store.snapshots import EVERY, code_of
 from infra.eventsourcing.store.stream_reader import AT_ONCE
 from infra.identity import account_erasure
@@ -27,7 +27,7 @@ async def lay_down(side: WriteSide, product: UUID, length: int) -> None:
     for begun in range(0, length, 2_000):
         count = min(2_000, length - begun)
         await side.appender.append(
-            request(Part(INVENTORY.stream_id(product), "inventory", 0, begun, [received] * count))
+            request(StreamAppend(INVENTORY.stream_id(product), "inventory", 0, begun, [received] * count))
         )
 
 

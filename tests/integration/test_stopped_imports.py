@@ -21,9 +21,9 @@ from domain.accounts import (
     Role,
 )
 from infra import imports
-from infra.eventsourcing.commands.bulk_create import Beginning
+from infra.eventsourcing.commands.bulk_create import CreateRequest
 from infra.eventsourcing.commands.handler import CommandHandler
-from infra.eventsourcing.commands.unit_of_work import Target
+from infra.eventsourcing.commands.unit_of_work import StreamRef
 from infra.settings import Settings
 from tests.importing import Scene, importing, row, written
 from tests.write_side import WriteSide, context
@@ -52,7 +52,7 @@ class Meanwhile:
         return await self._inner.now(*asked)
 
     async def begin_all(
-        self, groups: Iterable[Sequence[Beginning]], *, resting_on: Sequence[Target] = ()
+        self, groups: Iterable[Sequence[CreateRequest]], *, resting_on: Sequence[StreamRef] = ()
     ) -> Sequence[Exception | None]:
         half = [list(group) for group in groups]
         first = await self._inner.begin_all(half[: len(half) // 2], resting_on=resting_on)

@@ -17,7 +17,7 @@ from infra.identity.access_tokens import InvalidToken, Tokens
 from infra.identity.key_rotation import OlderRelease, listed, revoke, rotate
 from infra.identity.key_wrapping import KeyWrapping
 from infra.identity.server_secret import ServerSecret
-from infra.identity.signing_keys import Keys, SigningKey, generate
+from infra.identity.signing_keys import SigningKey, SigningKeys, generate
 from infra.identity.stored_secrets import CLEAR_SECONDS, erase_clear, rewrap
 from infra.postgres.pool import Database
 from infra.settings import Settings
@@ -52,11 +52,11 @@ async def older(database: Database) -> SigningKey:
     return key
 
 
-def tokens(keys: Keys) -> Tokens:
+def tokens(keys: SigningKeys) -> Tokens:
     return Tokens(keys, CurrentLog(LOG), issuer="weir", seconds=900)
 
 
-async def token(keys: Keys) -> str:
+async def token(keys: SigningKeys) -> str:
     return (await tokens(keys).issue(UUID(int=1), (), session_id=UUID(int=2), version=1)).token
 
 
@@ -100,7 +100,7 @@ def told(settings: Settings, *keys: str) -> Settings:
 async def test_a_new_database_holds_no_secret_until_a_process_has_wrapped_one(database: Database) -> None:
     """Nor one that an older revision has made in clear."""
     assert await rows(database) == []
-    await Keys(database, WRAPPING).signing()
+    await SigningKeys(database, WRAPPING).signing()
     await ServerSecret(database, WRAPPING).load()
     assert len(await rows(database)) == 2
     assert await in_clear(database) == 0
@@ -112,10 +112,10 @@ async def test_of_two_processes_with_different_keys_the_second_adds_nothing(
     """Or each would have written one secret of two, and neither could read the other's."""
     other = Database(settings)
     outcomes = await asyncio.gather(
-        Keys(database, WRAPPING).signing(),
+        SigningKeys(database, WRAPPING).signing(),
         ServerSecret(other, ELSEWHERE).load(),
         ServerSecret(database, WRAPPING).load(),
-        Keys(other, ELSEWHERE).signing(),
+        SigningKeys(other, ELSEWHERE).signing(),
         return_exceptions=True,
     )
     assert sum(isinstance(outcome, CannotUnwrap) for outcome in outcomes) == 2
@@ -124,10 +124,10 @@ async def test_of_two_processes_with_different_keys_the_second_adds_nothing(
 
 
 async def test_a_key_that_was_moved_to_another_id_is_no_key(database: Database) -> None:
-    await Keys(database, WRAPPING).signing()
+    await SigningKeys(database, WRAPPING).signing()
     await database.execute("UPDATE signing_keys SET kid = 'another'")
     with pytest.raises(CannotUnwrap, match="signing_keys another is not what was wrapped there"):
-        await Keys(database, WRAPPING).signing()
+        await SigningKeys(database, WRAPPING).signing()
 
 
 # --- A wrong key, and none -------------------------------------------------------------------------------------------
@@ -171,7 +171,7 @@ async def test_a_key_that_a_process_cannot_read_makes_it_unready_and_others_go_o
     settings: Settings, database: Database
 ) -> None:
     """Somebody has rotated under a wrapping key that this process was never told."""
-    keys = Keys(database, WRAPPING, reload_seconds=0, fresh_seconds=0)
+    keys = SigningKeys(database, WRAPPING, reload_seconds=0, fresh_seconds=0)
     text = await token(keys)
     await rewrap(database, TURNED)
     assert await token(keys), "what is unwrapped stays so"
@@ -214,12 +214,12 @@ async def test_the_api_is_not_ready_while_it_cannot_sign_and_says_503(settings: 
 
 async def test_a_new_key_takes_over_without_a_pause(database: Database) -> None:
     """As the documentation has it: behind the old one, before it, rewrapped, alone."""
-    running = Keys(database, WRAPPING, fresh_seconds=0)
+    running = SigningKeys(database, WRAPPING, fresh_seconds=0)
     text, code = await token(running), await ServerSecret(database, WRAPPING).mac(b"p", b"m")
-    assert await token(Keys(database, BOTH)), "told of the new one, which nobody uses yet"
+    assert await token(SigningKeys(database, BOTH)), "told of the new one, which nobody uses yet"
     assert await rewrap(database, TURNED) == 2
     assert await token(running), "a process of before does not notice"
-    alone = Keys(database, ELSEWHERE)
+    alone = SigningKeys(database, ELSEWHERE)
     assert (await tokens(alone).verify(text)).account_id == UUID(int=1)
     assert await ServerSecret(database, ELSEWHERE).mac(b"p", b"m") == code
     with pytest.raises(CannotUnwrap):
@@ -247,7 +247,7 @@ async def test_what_lay_in_clear_is_wrapped_once_by_processes_that_start_togethe
     settings: Settings, database: Database, older: SigningKey
 ) -> None:
     databases = [Database(settings) for _ in range(4)]
-    rings = await asyncio.gather(*(Keys(each, WRAPPING).ring() for each in databases))
+    rings = await asyncio.gather(*(SigningKeys(each, WRAPPING).ring() for each in databases))
     codes = await asyncio.gather(*(ServerSecret(each, WRAPPING).mac(b"p", b"m") for each in databases))
     assert {ring.signing.kid for ring in rings} == {older.kid}
     assert all(ring.signing.pem() == older.pem() for ring in rings)
@@ -260,7 +260,7 @@ async def test_what_lay_in_clear_is_wrapped_once_by_processes_that_start_togethe
 async def test_the_release_before_reads_its_secrets_until_it_cannot_be_running_any_more(
     database: Database, older: SigningKey
 ) -> None:
-    await Keys(database, WRAPPING).signing()
+    await SigningKeys(database, WRAPPING).signing()
     await erase_clear(database)
     assert await readable_by_the_release_before(database)
     for table in ("signing_keys", "server_secret"):
@@ -269,13 +269,13 @@ async def test_the_release_before_reads_its_secrets_until_it_cannot_be_running_a
         )
     await erase_clear(database)
     assert await in_clear(database) == 0
-    assert (await Keys(database, WRAPPING).signing()).pem() == older.pem()
+    assert (await SigningKeys(database, WRAPPING).signing()).pem() == older.pem()
 
 
 async def test_an_api_process_erases_what_lies_in_clear(
     settings: Settings, database: Database, older: SigningKey
 ) -> None:
-    await Keys(database, WRAPPING).signing()
+    await SigningKeys(database, WRAPPING).signing()
     for table in ("signing_keys", "server_secret"):
         await database.execute(f"UPDATE {table} SET wrapped_at = now() - interval '1 day'")
     async with api_client(told(settings, KEY)) as api:
@@ -291,7 +291,7 @@ async def test_an_api_process_erases_what_lies_in_clear(
 async def test_no_key_is_rotated_in_that_the_release_before_could_not_read(
     database: Database, older: SigningKey
 ) -> None:
-    await Keys(database, WRAPPING).signing()
+    await SigningKeys(database, WRAPPING).signing()
     with pytest.raises(OlderRelease, match="weir keys rewrap"):
         await rotate(database, WRAPPING)
     assert await readable_by_the_release_before(database)
@@ -304,7 +304,7 @@ async def test_no_key_is_rotated_in_that_the_release_before_could_not_read(
 async def test_a_key_that_others_may_know_is_revoked_whoever_else_is_running(
     database: Database, older: SigningKey
 ) -> None:
-    text = await token(Keys(database, WRAPPING))
+    text = await token(SigningKeys(database, WRAPPING))
     assert (await revoke(database, WRAPPING, older.kid)).kid != older.kid
     with pytest.raises(InvalidToken):
-        await tokens(Keys(database, WRAPPING)).verify(text)
+        await tokens(SigningKeys(database, WRAPPING)).verify(text)

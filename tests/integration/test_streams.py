@@ -9,7 +9,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from infra.redis.client import BROKEN, open_connection
-from infra.redis.pipeline import Wire
+from infra.redis.pipeline import PipelineConnection
 from infra.redis.resp import pack
 from tests.proxy import Proxy
 
@@ -56,14 +56,14 @@ async def test_who_was_cancelled_before_may_still_connect_to_clean_up(redis_url:
 
 
 async def test_replies_come_in_the_order_of_the_commands(redis_url: str) -> None:
-    wire = await Wire.connect(SecretStr(redis_url))
+    wire = await PipelineConnection.connect(SecretStr(redis_url))
     replies = await wire.ask(b"".join([pack("ECHO", str(number)) for number in range(1_000)]), 1_000)
     assert replies == [str(number).encode() for number in range(1_000)]
     wire.close()
 
 
 async def test_a_refusal_stands_in_its_place_among_the_replies(redis_url: str) -> None:
-    wire = await Wire.connect(SecretStr(redis_url))
+    wire = await PipelineConnection.connect(SecretStr(redis_url))
     replies = await wire.ask(pack("PING") + pack("NOSUCH") + pack("PING"), 3)
     assert (replies[0], replies[2]) == (b"PONG", b"PONG")
     assert "unknown command" in str(replies[1])
@@ -73,7 +73,7 @@ async def test_a_refusal_stands_in_its_place_among_the_replies(redis_url: str) -
 
 
 async def test_after_a_question_that_was_given_up_nothing_more_can_be_asked(redis_url: str) -> None:
-    wire = await Wire.connect(SecretStr(redis_url))
+    wire = await PipelineConnection.connect(SecretStr(redis_url))
     with pytest.raises(TimeoutError):
         await wire.ask_one(pack("XREAD", "BLOCK", "5000", "STREAMS", "nothing", "$"), 0.05)
     assert not wire.up
@@ -84,7 +84,7 @@ async def test_after_a_question_that_was_given_up_nothing_more_can_be_asked(redi
 async def test_a_connection_that_is_lost_fails_the_question_at_once(redis_url: str) -> None:
     proxy = Proxy(redis_url)
     await proxy.open()
-    wire = await Wire.connect(SecretStr(proxy.url))
+    wire = await PipelineConnection.connect(SecretStr(proxy.url))
     asking = asyncio.create_task(wire.ask_one(pack("XREAD", "BLOCK", "9000", "STREAMS", "nothing", "$"), 10))
     await asyncio.sleep(0.05)
     await proxy.close()
@@ -94,9 +94,9 @@ async def test_a_connection_that_is_lost_fails_the_question_at_once(redis_url: s
 
 async def test_messages_that_nobody_asked_for_are_pushed(redis_url: str) -> None:
     heard: asyncio.Queue[list[bytes]] = asyncio.Queue()
-    listening = await Wire.connect(SecretStr(redis_url), on_push=heard.put_nowait)
+    listening = await PipelineConnection.connect(SecretStr(redis_url), on_push=heard.put_nowait)
     await listening.ask_one(pack("SUBSCRIBE", "bell"))
-    speaking = await Wire.connect(SecretStr(redis_url))
+    speaking = await PipelineConnection.connect(SecretStr(redis_url))
     await speaking.ask_one(pack("PUBLISH", "bell", "ding"))
     assert await asyncio.wait_for(heard.get(), 2) == [b"message", b"bell", b"ding"]
     listening.close()

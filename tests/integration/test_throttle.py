@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from infra.errors import Unavailable
 from infra.rate_limits.gcra import Rate, Spending
 from infra.rate_limits.redis_limiter import Throttle
-from infra.redis.keyspace import Keys
+from infra.redis.keyspace import Keyspace
 from tests.wire import Wire, wire_to
 
 pytestmark = pytest.mark.anyio
@@ -24,12 +24,12 @@ SECRET = bytes(range(32))
 
 
 @pytest.fixture
-def keys() -> Keys:
-    return Keys.of(uuid4())
+def keys() -> Keyspace:
+    return Keyspace.of(uuid4())
 
 
 @pytest.fixture
-async def throttles(redis_url: str, keys: Keys) -> AsyncIterator[list[Throttle]]:
+async def throttles(redis_url: str, keys: Keyspace) -> AsyncIterator[list[Throttle]]:
     """Three, as three processes have them."""
     async with AsyncExitStack() as stack:
         three = [Throttle(SecretStr(redis_url), keys, secret=SECRET) for _ in range(3)]
@@ -54,7 +54,7 @@ async def test_policies_and_subjects_do_not_share(throttles: list[Throttle]) -> 
 
 
 async def test_time_pays_the_debt_and_the_keys_are_gone_when_it_is_paid(
-    throttles: list[Throttle], redis_url: str, keys: Keys
+    throttles: list[Throttle], redis_url: str, keys: Keyspace
 ) -> None:
     quick = Rate(5, 1)
     for _ in range(7):
@@ -71,7 +71,7 @@ async def test_time_pays_the_debt_and_the_keys_are_gone_when_it_is_paid(
 
 
 async def test_who_sees_redis_cannot_try_names_and_addresses_until_one_fits(
-    throttles: list[Throttle], redis_url: str, keys: Keys
+    throttles: list[Throttle], redis_url: str, keys: Keyspace
 ) -> None:
     """Whatever stands in the name, nothing in it is enough to make the digest of a guess."""
     await throttles[0].take("login", "192.0.2.7", RATE)
@@ -126,7 +126,7 @@ async def wire(redis_url: str) -> AsyncIterator[Wire]:
         yield wire
 
 
-async def test_a_server_that_is_away_costs_a_tenth_of_a_second_and_is_found_again(wire: Wire, keys: Keys) -> None:
+async def test_a_server_that_is_away_costs_a_tenth_of_a_second_and_is_found_again(wire: Wire, keys: Keyspace) -> None:
     async with Throttle(SecretStr(wire.url), keys, secret=SECRET).running() as throttle:
         await throttle.take("login", "ada", RATE)
         await wire.cut()
@@ -145,7 +145,7 @@ async def test_a_server_that_is_away_costs_a_tenth_of_a_second_and_is_found_agai
                     await asyncio.sleep(0.02)
 
 
-async def test_a_server_that_does_not_answer_is_not_waited_for(keys: Keys) -> None:
+async def test_a_server_that_does_not_answer_is_not_waited_for(keys: Keyspace) -> None:
     async def silent(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
         await asyncio.Event().wait()
 

@@ -18,9 +18,9 @@ from domain.orders.payment_deadline import ORDER_TIME, RefundOwed
 from infra import timers
 from infra.errors import TooBusy, Unavailable
 from infra.eventsourcing.codec import Encoded
-from infra.eventsourcing.commands.attempt import Outcome
+from infra.eventsourcing.commands.attempt import CommandOutcome
 from infra.eventsourcing.commands.handler import CommandHandler
-from infra.eventsourcing.store import Appended, AppendRequest, Part
+from infra.eventsourcing.store import Appended, AppendRequest, StreamAppend
 from infra.identity.one_time_links import lives_of
 from infra.settings import Settings
 from projections import parking
@@ -61,7 +61,7 @@ class Dying(CommandHandler):
     def __init__(self, side: WriteSide) -> None:
         super().__init__(side.database, side.appender, shards=SHARDS)
 
-    async def carry_out(self, *args: Any, **more: Any) -> Outcome:
+    async def carry_out(self, *args: Any, **more: Any) -> CommandOutcome:
         await super().carry_out(*args, **more)
         raise asyncio.CancelledError
 
@@ -73,7 +73,7 @@ class Failing(CommandHandler):
         super().__init__(side.database, side.appender, shards=SHARDS)
         self._error = error
 
-    async def carry_out(self, *_args: Any, **_more: Any) -> Outcome:
+    async def carry_out(self, *_args: Any, **_more: Any) -> CommandOutcome:
         raise self._error
 
 
@@ -323,7 +323,7 @@ async def test_while_postgres_is_away_a_timer_only_waits(scene: Scene) -> None:
 async def test_an_event_that_only_a_newer_release_knows_holds_the_order_and_its_timer(scene: Scene) -> None:
     order_id = await scene.order(OVER)
     await scene.follow()
-    part = Part(order_id, "order", shard_of(order_id, SHARDS), 1, [Encoded("order.gift_wrapped", 1, b"{}")])
+    part = StreamAppend(order_id, "order", shard_of(order_id, SHARDS), 1, [Encoded("order.gift_wrapped", 1, b"{}")])
     assert isinstance(await scene.side.appender.append(AppendRequest([part])), Appended)
     assert not await scene.keeper().ring(expiry(order_id))
     assert await scene.told(order_id) == ["placed", "gift_wrapped"]
@@ -332,7 +332,9 @@ async def test_an_event_that_only_a_newer_release_knows_holds_the_order_and_its_
 
 async def test_a_parked_order_is_taken_up_again(scene: Scene) -> None:
     stranger, order_id = uuid4(), await scene.order()
-    lost = Part(stranger, "order", shard_of(stranger, SHARDS), 0, [Encoded("order.completed", 1, _fields(stranger))])
+    lost = StreamAppend(
+        stranger, "order", shard_of(stranger, SHARDS), 0, [Encoded("order.completed", 1, _fields(stranger))]
+    )
     assert isinstance(await scene.side.appender.append(AppendRequest([lost])), Appended)
     async with tasks(scene.office.settings):
         await eventually(lambda: _parked(scene), 15)

@@ -10,9 +10,9 @@ from domain.catalogue import PRODUCTS
 from domain.inventory import INVENTORY, OutOfStock, ReserveStock
 from infra.errors import TooBusy
 from infra.eventsourcing.codec import UnknownEventType, encode
-from infra.eventsourcing.commands.aggregate_cache import Tips
-from infra.eventsourcing.commands.attempt import Outcome
-from infra.eventsourcing.commands.unit_of_work import Tip, Work
+from infra.eventsourcing.commands.aggregate_cache import AggregateCache
+from infra.eventsourcing.commands.attempt import CommandOutcome
+from infra.eventsourcing.commands.unit_of_work import StreamState, UnitOfWork
 from infra.eventsourcing.store import Settled
 from infra.eventsourcing.store.appender import MOST_WAITING
 from tests.builders import add_product
@@ -114,12 +114,12 @@ async def test_a_process_that_keeps_few_streams_in_mind_forgets_nothing_that_mat
 
 
 async def test_what_is_kept_in_mind_is_bounded_in_bytes_too(ours: WriteSide) -> None:
-    tips = Tips(ours.database, shards=4, most=1_000, most_bytes=20_000, on_news=lambda _: None)
+    tips = AggregateCache(ours.database, shards=4, most=1_000, most_bytes=20_000, on_news=lambda _: None)
     products = [(PRODUCTS, uuid4()) for _ in range(20)]
     for number, target in enumerate(products):
         command = replace(add_product(product_id=target[1], sku=f"A-{number}"), description="x" * 4_000)
         (event,) = PRODUCTS.decide(command, PRODUCTS.initial)
-        tips.keep(Tip(target, 4, Settled(PRODUCTS.evolve(PRODUCTS.initial, event), 1)), len(encode(event).data))
+        tips.keep(StreamState(target, 4, Settled(PRODUCTS.evolve(PRODUCTS.initial, event), 1)), len(encode(event).data))
     known = [tips.known([target]) is not None for target in products]
     assert known == [False] * 16 + [True] * 4
     tips.forget([tip for target in products for tip in tips.known([target]) or []])
@@ -136,7 +136,7 @@ async def test_a_unit_of_work_over_more_streams_than_are_kept_in_mind_comes_to_a
         for product in products:
             await change_stock(side, product, 1, new=1)
 
-        def decide(work: Work) -> None:
+        def decide(work: UnitOfWork) -> None:
             for product in products:
                 move(work, product, ReserveStock(product_id=product, order_id=uuid4(), quantity=1))
 
@@ -168,7 +168,7 @@ async def test_a_stream_that_this_release_cannot_read_fails_alone(ours: WriteSid
             reserve(fresh, later, 1), reserve(fresh, product, 1), return_exceptions=True
         )
     assert isinstance(unreadable, UnknownEventType)
-    assert isinstance(fine, Outcome)
+    assert isinstance(fine, CommandOutcome)
 
 
 async def test_an_id_that_came_from_a_row_is_as_good_as_any(ours: WriteSide, database_url: str) -> None:

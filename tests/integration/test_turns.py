@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from domain.inventory import INVENTORY
-from infra.eventsourcing.commands.hot_stream_lock import PATIENCE_SECONDS, TURN_SECONDS, Turns
+from infra.eventsourcing.commands.hot_stream_lock import PATIENCE_SECONDS, TURN_SECONDS, HotStreamLock
 from infra.eventsourcing.commands.metrics import Races
 from infra.postgres.pool import Database
 from infra.settings import Settings
@@ -25,9 +25,9 @@ PRODUCT = (INVENTORY, uuid4())
 
 
 @asynccontextmanager
-async def turns(database: Database) -> AsyncIterator[Turns]:
+async def turns(database: Database) -> AsyncIterator[HotStreamLock]:
     """Those of one process."""
-    opened = Turns(database, Races(), on_turn=lambda _names: None)
+    opened = HotStreamLock(database, Races(), on_turn=lambda _names: None)
     try:
         yield opened
     finally:
@@ -53,7 +53,7 @@ async def test_two_processes_are_never_inside_at_once_and_all_who_wait_share_a_t
     inside: list[str] = []
     seen: list[int] = []
 
-    async def command(whose: Turns, name: str) -> None:
+    async def command(whose: HotStreamLock, name: str) -> None:
         async with whose.turn():
             inside.append(name)
             seen.append(len(set(inside)))
@@ -135,6 +135,6 @@ async def test_two_processes_that_keep_at_one_stream_decide_hardly_anything_twic
     assert sum(each.lost for each in races) < 0.2 * sum(each.decided for each in races)
 
 
-async def _enter(whose: Turns) -> None:
+async def _enter(whose: HotStreamLock) -> None:
     async with whose.turn():
         pass

@@ -21,9 +21,9 @@ from domain.orders import (
     TooManyUnpaidPieces,
 )
 from infra.errors import OutcomeUnknown
-from infra.eventsourcing.commands.bulk_create import Beginning
+from infra.eventsourcing.commands.bulk_create import CreateRequest
 from infra.eventsourcing.commands.factory import limits_of
-from infra.eventsourcing.commands.unit_of_work import Work
+from infra.eventsourcing.commands.unit_of_work import UnitOfWork
 from infra.eventsourcing.store import Limit
 from infra.settings import Settings
 from tests.builders import order_line, place_order
@@ -223,13 +223,13 @@ async def test_what_is_placed_and_ended_in_one_batch_counts_no_more(side: WriteS
 async def test_orders_in_bulk_are_bound_by_the_same_rule(side: WriteSide) -> None:
     customer = uuid4()
 
-    def beginning() -> Beginning:
+    def beginning() -> CreateRequest:
         command = wanted(customer)
 
-        def decide(work: Work) -> None:
+        def decide(work: UnitOfWork) -> None:
             work.execute(ORDERS, command.order_id, command)
 
-        return Beginning([(ORDERS, command.order_id)], decide, context())
+        return CreateRequest([(ORDERS, command.order_id)], decide, context())
 
     endings = await side.commands.begin_all([[beginning() for _ in range(MOST + 2)]])
     assert [type(each) for each in endings] == [type(None)] * MOST + [TooManyUnpaidOrders] * 2

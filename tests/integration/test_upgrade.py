@@ -21,7 +21,7 @@ from infra.eventsourcing.commands.attempt import CommandContext
 from infra.eventsourcing.commands.idempotency import Kept, find
 from infra.identity.api_keys import as_told
 from infra.identity.server_secret import ServerSecret
-from infra.identity.signing_keys import Keys, generate
+from infra.identity.signing_keys import SigningKeys, generate
 from infra.mail import outbox
 from infra.payments import refund_outbox
 from infra.postgres.pool import Database
@@ -31,7 +31,7 @@ from tests.builders import order_cancelled, order_line, order_paid, order_placed
 from tests.conftest import SHARDS, Servers
 from tests.encryption import WRAPPING
 from tests.write_side import connected
-from workers.mail.message import compose
+from workers.mail.message import build_message
 
 pytestmark = pytest.mark.anyio
 
@@ -127,7 +127,7 @@ async def test_a_mail_that_was_due_is_sent_in_the_language_of_the_shop(earlier: 
     async with brought_up_to_date(earlier) as database:
         (mail,) = await outbox.claim(database, 1)
     assert mail.mail_id == MAIL
-    assert b"\r\nContent-Language: de\r\n" in compose(mail, "Weir <shop@weir.example>", "de").message
+    assert b"\r\nContent-Language: de\r\n" in build_message(mail, "Weir <shop@weir.example>", "de").message
 
 
 async def test_a_key_of_before_the_upgrade_stands_for_the_same_request_after_it(earlier: str) -> None:
@@ -199,6 +199,6 @@ async def test_the_secrets_of_a_log_that_is_served_stay_the_same(earlier: str) -
         await connection.execute("INSERT INTO signing_keys VALUES ($1, $2)", key.kid, key.pem().decode())
         secret: bytes = await connection.fetchval("SELECT secret FROM server_secret")
     async with brought_up_to_date(earlier) as database:
-        assert (await Keys(database, WRAPPING).signing()).pem() == key.pem()
+        assert (await SigningKeys(database, WRAPPING).signing()).pem() == key.pem()
         code = await ServerSecret(database, WRAPPING).mac(b"p", b"m")
     assert code == hmac.digest(secret, b"p\0m", sha256)

@@ -19,7 +19,7 @@ from domain.accounts import (
 )
 from domain.registry import EVENTS
 from infra.eventsourcing.codec import encode
-from infra.eventsourcing.store import AppendRequest, Part
+from infra.eventsourcing.store import AppendRequest, StreamAppend
 from infra.identity.access_news import endings_in
 from infra.identity.access_tokens import LEEWAY_SECONDS, LONGEST_LIFE
 from infra.identity.revocations import REMEMBER_SECONDS, TYPES
@@ -87,8 +87,13 @@ def test_of_a_commit_those_events_are_told_that_end_access_each_with_its_version
     said = AccountProfileChanged(account_id=ACCOUNT, full_name=None, bio="x")
     events = [encode(each) for each in (said, revoked, session_ended(SESSIONS[1]))]
     requests = [
-        AppendRequest([Part(UUID(int=9), "order", 0, 3, [encode(revoked)]), Part(ACCOUNT, "account", 0, 7, events)]),
-        AppendRequest([Part(ACCOUNT, "account", 0, 10)]),
+        AppendRequest(
+            [
+                StreamAppend(UUID(int=9), "order", 0, 3, [encode(revoked)]),
+                StreamAppend(ACCOUNT, "account", 0, 7, events),
+            ]
+        ),
+        AppendRequest([StreamAppend(ACCOUNT, "account", 0, 10)]),
     ]
     found = [(stored.account_id, stored.version, stored.type) for stored in endings_in(requests)]
     assert found == [(ACCOUNT, 9, "account.api_key_revoked"), (ACCOUNT, 10, "account.session_ended")]

@@ -31,7 +31,7 @@ from domain.accounts import (
     RevokeApiKey,
     Role,
 )
-from infra.eventsourcing.commands.unit_of_work import Tip, Work
+from infra.eventsourcing.commands.unit_of_work import StreamState, UnitOfWork
 from infra.eventsourcing.current_log import CurrentLog
 from infra.eventsourcing.store import Settled
 from tests.builders import ACCOUNT_ID, account_registered
@@ -164,12 +164,12 @@ def test_a_scope_that_nobody_has_cannot_be_asked_for() -> None:
 
 def test_a_token_of_another_history_writes_nothing_whatever_its_version_says_there() -> None:
     log = CurrentLog(LOG)
-    tip = Tip((ACCOUNTS, ACCOUNT_ID), LOG.shards, Settled(account(), 1))
+    tip = StreamState((ACCOUNTS, ACCOUNT_ID), LOG.shards, Settled(account(), 1))
 
     def writes(who: Principal) -> None:
         targets, decide = Acting(principal=who, needs=MANAGE, log=log).over([], lambda _: None)
         assert targets == [(ACCOUNTS, ACCOUNT_ID)]
-        decide(Work([tip]))
+        decide(UnitOfWork([tip]))
 
     ours = replace(token(), history=LOG.history)
     writes(ours)

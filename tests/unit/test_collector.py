@@ -6,7 +6,7 @@ from weakref import ref
 
 import pytest
 
-from infra.concurrency.gc_tuning import SEARCHES, THRESHOLDS, collect_rarely, held_off
+from infra.concurrency.gc_tuning import SEARCHES, THRESHOLDS, gc_paused, tune_gc
 
 
 class Node:
@@ -28,7 +28,7 @@ def as_before() -> Iterator[None]:
 
 
 def test_what_has_outlived_two_searches_is_not_looked_at_again() -> None:
-    collect_rarely()
+    tune_gc()
     node = Node()
     gc.collect(0)
     assert any(each is node for each in gc.get_objects())
@@ -38,7 +38,7 @@ def test_what_has_outlived_two_searches_is_not_looked_at_again() -> None:
 
 def test_a_cycle_that_was_old_when_it_broke_is_found_by_the_search_of_all_and_by_none_before() -> None:
     """Python puts that off until a quarter of what there was the last time has been added, however many searches."""
-    collect_rarely()
+    tune_gc()
     there = gc.get_freeze_count()
     node = Node()
     seen = ref(node)
@@ -56,7 +56,7 @@ def test_a_cycle_that_was_old_when_it_broke_is_found_by_the_search_of_all_and_by
 
 
 def test_a_young_cycle_is_found_soon() -> None:
-    collect_rarely()
+    tune_gc()
     node = Node()
     seen = ref(node)
     del node
@@ -69,7 +69,7 @@ def test_while_it_is_held_off_nothing_is_searched() -> None:
     node = Node()
     seen = ref(node)
     del node
-    with held_off():
+    with gc_paused():
         kept = [[number] for number in range(20_000)]
         assert seen() is not None
     assert gc.isenabled()

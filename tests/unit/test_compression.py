@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from api.http.compression import LARGEST_AT_ONCE, SMALLEST, Compressor, is_worth_it, wants_gzip
-from api.http.request_context import EXCHANGE, Exchange, context_of
-from api.http.response import JSON, Answer, Headers
+from api.http.request_context import EXCHANGE, RequestState, context_of
+from api.http.response import JSON, Headers, RawResponse
 from api.queries.documents import presented
 from infra.eventsourcing.read_cache import Document
 from tests.sample_edge import SampleEdge, sample_edge
@@ -28,10 +28,10 @@ class Shelf:
         self._document = presented(Document(position=7, version=3, body=body), (b"cache-control", b"public, no-cache"))
         self._waits = waits
 
-    def now(self, _args: Any, headers: Any, _scope: Any) -> Answer | None:
+    def now(self, _args: Any, headers: Any, _scope: Any) -> RawResponse | None:
         return None if self._waits else self._document.to(headers.get(b"if-none-match"))
 
-    async def soon(self, _args: Any, headers: Any, _scope: Any) -> Answer | None:
+    async def soon(self, _args: Any, headers: Any, _scope: Any) -> RawResponse | None:
         return self._document.to(headers.get(b"if-none-match"))
 
 
@@ -90,7 +90,7 @@ async def test_both_tags_are_good_for_304_and_come_back_as_they_were(waits: bool
 def test_a_write_may_be_conditional_on_either_tag() -> None:
     for tag in (b'"3"', b'"3-123"', b'"3-123-gz"'):
         scope: dict[str, Any] = {"method": "POST", "path": "/", "query_string": b"", "client": None}
-        scope[EXCHANGE] = Exchange({b"if-match": tag}, lambda: "id")
+        scope[EXCHANGE] = RequestState({b"if-match": tag}, lambda: "id")
         assert context_of(scope).if_match == (3,)
 
 
@@ -120,13 +120,15 @@ async def test_what_answers_a_post_is_never_compressed() -> None:
     ],
 )
 def test_only_whole_texts_are_worth_it(status: int, headers: Headers, worth: bool) -> None:
-    assert is_worth_it(Answer(status, headers, LARGE)) is worth
+    assert is_worth_it(RawResponse(status, headers, LARGE)) is worth
 
 
 async def test_very_large_answers_are_left_to_two_threads_and_sent_as_they_are_if_both_are_busy() -> None:
     compressor = Compressor()
     bodies = [b"%d" % number * 400_000 for number in range(6)]
-    answers = await asyncio.gather(*(compressor.compressed(Answer(200, [JSON], body), shared=False) for body in bodies))
+    answers = await asyncio.gather(
+        *(compressor.compressed(RawResponse(200, [JSON], body), shared=False) for body in bodies)
+    )
     small = [answer for answer in answers if len(answer.body) < LARGEST_AT_ONCE]
     assert [gzip.decompress(answer.body) for answer in small] == bodies[:2]
     assert [answer.body for answer in answers[2:]] == bodies[2:]
@@ -134,7 +136,7 @@ async def test_very_large_answers_are_left_to_two_threads_and_sent_as_they_are_i
 
 async def test_what_is_given_again_is_compressed_once_and_forgotten_in_time() -> None:
     compressor = Compressor(kept=3 * len(LARGE))
-    answers = [Answer(200, [JSON], LARGE + b" " * number) for number in range(4)]
+    answers = [RawResponse(200, [JSON], LARGE + b" " * number) for number in range(4)]
     first = await compressor.compressed(answers[0], shared=True)
     assert (await compressor.compressed(answers[0], shared=True)).body is first.body
     for answer in answers:

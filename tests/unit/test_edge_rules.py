@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from api.http.response import Answer
+from api.http.response import RawResponse
 from api.http.security_headers import Rules
 from infra.settings import Settings
 from tests.sample_edge import Reply, SampleEdge, assert_problem, sample_edge
@@ -103,8 +103,8 @@ async def test_a_hot_read_is_no_way_around_the_hosts() -> None:
 class AtHand:
     """A hot read that knows everything."""
 
-    def now(self, *_: object) -> Answer:
-        return Answer(200, [(b"cache-control", b"public, no-cache")], b"at hand")
+    def now(self, *_: object) -> RawResponse:
+        return RawResponse(200, [(b"cache-control", b"public, no-cache")], b"at hand")
 
     async def soon(self, *_: object) -> None:
         return None
@@ -219,7 +219,7 @@ async def test_the_log_and_the_endpoint_see_who_is_behind_a_trusted_proxy() -> N
     seen: list[Any] = []
 
     class Looks(AtHand):
-        def now(self, *asked: object) -> Answer:
+        def now(self, *asked: object) -> RawResponse:
             seen.append(asked[2])
             return super().now()
 

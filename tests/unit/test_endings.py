@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from infra.concurrency.cancellation import PATIENCE_SECONDS, carried_through, end
+from infra.concurrency.cancellation import PATIENCE_SECONDS, cancel_and_wait, carried_through
 
 pytestmark = pytest.mark.anyio
 
@@ -25,7 +25,7 @@ async def test_last_work_is_done_though_the_task_is_cancelled_meanwhile() -> Non
 
     task = asyncio.create_task(work())
     await begun.wait()
-    await end(task)
+    await cancel_and_wait(task)
     assert done.is_set()
     assert task.cancelled()
 

@@ -6,14 +6,14 @@ from uuid import UUID
 import pytest
 from pydantic import SecretStr
 
-from infra.redis.keyspace import Keys
+from infra.redis.keyspace import Keyspace
 from projections.runtime.feed import ANSWER_BYTES, FIRST, MOST, Feed
 from projections.runtime.inbox import Inbox
 
 pytestmark = pytest.mark.anyio
 
 SHARDS = 8
-KEYS = Keys.of(UUID(int=1))
+KEYS = Keyspace.of(UUID(int=1))
 
 
 class Streams:

@@ -10,7 +10,7 @@ import pytest
 
 from api.errors import Problem
 from api.http.principal import Principal
-from api.http.response import Answer
+from api.http.response import RawResponse
 from api.main import create_app
 from api.rate_limits import CLASSES, class_of, route_key
 from api.rate_limits.headers import Told
@@ -132,9 +132,9 @@ class AtHand:
     def __init__(self) -> None:
         self.asked = 0
 
-    def now(self, *_: object) -> Answer:
+    def now(self, *_: object) -> RawResponse:
         self.asked += 1
-        return Answer(200, [], b"at hand")
+        return RawResponse(200, [], b"at hand")
 
     async def soon(self, *_: object) -> None:
         return None

@@ -19,7 +19,7 @@ from infra.mail.outbox import Claimed
 from infra.settings import Settings
 from tests.unit.test_reactions import CANCELLED, CHANGED, LATE, PAID, PLACED, REGISTERED, RESET_ASKED, SHIPPED
 from workers.mail.links import linked
-from workers.mail.message import compose, domain_of, header_line, text_line, wire_address
+from workers.mail.message import build_message, domain_of, header_line, text_line, wire_address
 from workers.mail.reactions import react
 
 SENDER = "Weir <shop@weir.example>"
@@ -55,7 +55,7 @@ REMINDER = replace(
 
 
 def read(mail: Claimed) -> EmailMessage:
-    parsed = message_from_bytes(compose(mail, SENDER).message, policy=default)
+    parsed = message_from_bytes(build_message(mail, SENDER).message, policy=default)
     assert isinstance(parsed, EmailMessage)
     return parsed
 
@@ -127,7 +127,7 @@ def test_a_mail_with_a_link_carries_it_whole_in_both_forms_and_says_how_long_it_
         assert lives in text(complete, form)
         assert "order" not in text(complete, form).replace("border", "")
     with pytest.raises(UndefinedError):
-        compose(mail, SENDER)
+        build_message(mail, SENDER)
 
 
 def test_who_is_new_is_welcomed_and_who_asks_again_is_told_that_the_older_link_is_dead() -> None:
@@ -162,11 +162,11 @@ def test_a_mail_says_who_wrote_it_when_and_why() -> None:
 
 
 def test_the_same_row_gives_the_same_bytes_at_every_attempt() -> None:
-    assert compose(CONFIRMATION, SENDER) == compose(replace(CONFIRMATION, attempts=9), SENDER)
+    assert build_message(CONFIRMATION, SENDER) == build_message(replace(CONFIRMATION, attempts=9), SENDER)
 
 
 def test_lines_end_as_smtp_wants_them_and_none_is_too_long() -> None:
-    lines = compose(CONFIRMATION, SENDER).message.split(b"\r\n")
+    lines = build_message(CONFIRMATION, SENDER).message.split(b"\r\n")
     assert not any(b"\n" in line or b"\r" in line for line in lines)
     assert max(len(line) for line in lines) <= 998
 
@@ -190,8 +190,8 @@ def test_a_name_of_any_kind_arrives_as_it_was_and_breaks_no_part(name: str) -> N
     assert f"    {name}" in text(mail).split("\r\n")
     assert name in text(mail, "html")
     assert len(list(read(mail).iter_parts())) == 2
-    assert max(len(line) for line in compose(mail, SENDER).message.split(b"\r\n")) <= 76
-    assert compose(mail, SENDER).message.isascii()
+    assert max(len(line) for line in build_message(mail, SENDER).message.split(b"\r\n")) <= 76
+    assert build_message(mail, SENDER).message.isascii()
 
 
 def test_a_name_with_markup_in_it_stays_a_name() -> None:
@@ -212,7 +212,7 @@ def test_a_line_break_never_makes_a_header(breach: str) -> None:
 @pytest.mark.parametrize("value", ["x\r\nBcc: eve@example.com", "x\n", "x\r", "x\r\n"])
 def test_a_correlation_with_a_line_break_never_makes_a_header(value: str) -> None:
     with pytest.raises(ValueError, match="Header"):
-        compose(replace(NOTICE, correlation=value), SENDER)
+        build_message(replace(NOTICE, correlation=value), SENDER)
 
 
 LINES = some.text(some.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=200)
@@ -244,7 +244,7 @@ def test_no_header_is_more_than_one_line(write: Callable[[str, str], bytes], val
 )
 def test_the_address_stands_in_its_header_as_it_is_and_nothing_in_it_is_decoded(local: str) -> None:
     recipient = f"{local}@{'example.' * 24}com"
-    message = compose(replace(NOTICE, recipient=recipient), SENDER).message
+    message = build_message(replace(NOTICE, recipient=recipient), SENDER).message
     head = message.partition(b"\r\n\r\n")[0].decode().split("\r\n")
     assert head.count(f"To: {recipient}") == 1
     assert [line.partition(":")[0] for line in head] == [
@@ -255,7 +255,7 @@ def test_the_address_stands_in_its_header_as_it_is_and_nothing_in_it_is_decoded(
 
 def test_a_template_that_asks_for_what_is_not_there_fails_instead_of_leaving_a_blank() -> None:
     with pytest.raises(UndefinedError):
-        compose(replace(NOTICE, context={"order_no": "W-1", "username": "ada"}), SENDER)
+        build_message(replace(NOTICE, context={"order_no": "W-1", "username": "ada"}), SENDER)
 
 
 def test_a_mail_without_a_correlation_has_no_such_header() -> None:
@@ -264,11 +264,11 @@ def test_a_mail_without_a_correlation_has_no_such_header() -> None:
 
 def test_a_domain_beyond_ascii_travels_in_its_ascii_form() -> None:
     assert wire_address("ada@bücher.example") == "ada@xn--bcher-kva.example"
-    assert compose(replace(NOTICE, recipient="ada@bücher.example"), SENDER).recipient.isascii()
+    assert build_message(replace(NOTICE, recipient="ada@bücher.example"), SENDER).recipient.isascii()
 
 
 def test_a_local_part_beyond_ascii_stays_as_it_is() -> None:
-    envelope = compose(replace(NOTICE, recipient="jörg@example.com"), SENDER)
+    envelope = build_message(replace(NOTICE, recipient="jörg@example.com"), SENDER)
     assert envelope.recipient == "jörg@example.com"
     assert "jörg@example.com".encode() in envelope.message
 

@@ -22,9 +22,9 @@ from infra.locales import FALLBACK, LANGUAGES
 from infra.mail.outbox import Claimed
 from infra.settings import Settings
 from workers.mail.inline_css import Unstylable, inlined
-from workers.mail.message import compose
+from workers.mail.message import build_message
 from workers.mail.samples import samples
-from workers.mail.template_library import KINDS, Library, wording
+from workers.mail.template_library import KINDS, TemplateLibrary, wording
 
 TEMPLATES = Path(workers.mail.__file__).parent / "templates"
 SENDER = "Tea & Co <shop@weir.example>"
@@ -34,7 +34,7 @@ every_mail = pytest.mark.parametrize(("kind", "code"), EVERY)
 
 
 def sent(mail: Claimed) -> EmailMessage:
-    return BytesParser(EmailMessage, policy=policy.default).parsebytes(compose(mail, SENDER).message)
+    return BytesParser(EmailMessage, policy=policy.default).parsebytes(build_message(mail, SENDER).message)
 
 
 def part(message: EmailMessage, form: str) -> str:
@@ -147,9 +147,9 @@ def test_a_kind_of_which_half_is_translated_counts_as_not_translated(missing: st
         "de/tea.txt": "Subject: Tee\n\nTee, {{ 2 | counted('Tasse', 'Tassen') }}",
         "de/tea.html": "<p>Tee</p>",
     }
-    library = Library(DictLoader(whole))
+    library = TemplateLibrary(DictLoader(whole))
     assert library.wording("tea", "de").text.render() == "Tee, 2 Tassen"
-    half = Library(DictLoader({name: source for name, source in whole.items() if name != missing}))
+    half = TemplateLibrary(DictLoader({name: source for name, source in whole.items() if name != missing}))
     told = half.wording("tea", "de")
     assert (told.language, told.subject.render(), told.text.render()) == ("en", "Tea", "Tea, 2 cups")
     with pytest.raises(TemplateNotFound):
@@ -157,7 +157,7 @@ def test_a_kind_of_which_half_is_translated_counts_as_not_translated(missing: st
 
 
 def test_a_text_that_does_not_begin_with_its_subject_is_refused() -> None:
-    library = Library(DictLoader({"style.css": "", "en/tea.txt": "Tea\n\nTea", "en/tea.html": "<p>Tea</p>"}))
+    library = TemplateLibrary(DictLoader({"style.css": "", "en/tea.txt": "Tea\n\nTea", "en/tea.html": "<p>Tea</p>"}))
     with pytest.raises(ValueError, match="subject"):
         library.wording("tea", "en")
 
@@ -252,7 +252,7 @@ def test_no_word_of_a_row_bends_its_mail(kind: str, code: str, hostile: str) -> 
     mail = SAMPLES[kind]
     bent = replace(mail, language=code, context=_with(mail.context, hostile))
     message = sent(bent)
-    assert max(map(len, compose(bent, SENDER).message.split(b"\r\n"))) <= 998
+    assert max(map(len, build_message(bent, SENDER).message.split(b"\r\n"))) <= 998
     plain = sent(sample(kind, code))
     assert message.keys() == plain.keys()
     assert len(list(message.iter_parts())) == 2

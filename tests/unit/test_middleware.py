@@ -8,7 +8,7 @@ from starlette.types import Scope
 
 from api.errors import Problem
 from api.http.edge import request_ids
-from api.http.response import Answer
+from api.http.response import RawResponse
 from api.http.route_table import UNMATCHED
 from domain.kernel.refusals import AlreadyTaken
 from infra.errors import OutcomeUnknown
@@ -181,14 +181,14 @@ class Cache:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    def now(self, args: tuple[str, ...], _headers: Mapping[bytes, bytes], _scope: Scope) -> Answer | None:
-        return Answer(200, [(b"etag", b'"1"')], b"at hand") if args == ("known",) else None
+    def now(self, args: tuple[str, ...], _headers: Mapping[bytes, bytes], _scope: Scope) -> RawResponse | None:
+        return RawResponse(200, [(b"etag", b'"1"')], b"at hand") if args == ("known",) else None
 
-    async def soon(self, args: tuple[str, ...], headers: Mapping[bytes, bytes], _scope: Scope) -> Answer | None:
+    async def soon(self, args: tuple[str, ...], headers: Mapping[bytes, bytes], _scope: Scope) -> RawResponse | None:
         self.asked.append(args[0])
         if args == ("broken",):
             raise ConnectionError
-        return Answer(304, []) if headers.get(b"if-none-match") else None
+        return RawResponse(304, []) if headers.get(b"if-none-match") else None
 
 
 async def test_hot_reads_are_answered_before_endpoints_with_id_and_metrics(sample: SampleEdge) -> None:

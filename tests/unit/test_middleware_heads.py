@@ -8,7 +8,7 @@ import pytest
 
 from api.http.edge import LONGEST_HEADERS, request_ids
 from api.http.principal import Principal
-from api.http.request_context import EXCHANGE, LONGEST_WAIT, Exchange, context_of, identify
+from api.http.request_context import EXCHANGE, LONGEST_WAIT, RequestState, context_of, identify
 from tests.sample_edge import SampleEdge, assert_problem, sample_edge
 from tests.sample_routes import ORDER_ID
 
@@ -131,7 +131,7 @@ async def test_conditions_reach_the_endpoint(sample: SampleEdge) -> None:
 def _scope(**headers: str) -> dict[str, Any]:
     named = {name.replace("_", "-").encode(): value.encode() for name, value in headers.items()}
     scope: dict[str, Any] = {"method": "GET", "path": "/", "query_string": b"", "client": ("192.0.2.1", 1)}
-    scope[EXCHANGE] = Exchange(named, request_ids().__next__)
+    scope[EXCHANGE] = RequestState(named, request_ids().__next__)
     return scope
 
 

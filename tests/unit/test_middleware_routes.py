@@ -8,8 +8,8 @@ from starlette.requests import Request
 
 from api.http.body_reader import NOTHING
 from api.http.fast_route import router, targets
-from api.http.request_context import EXCHANGE, Exchange
-from api.http.response import Answer
+from api.http.request_context import EXCHANGE, RequestState
+from api.http.response import RawResponse
 from api.http.route_table import UNMATCHED, Table, Target
 from api.schemas import Body
 from tests.sample_edge import SampleEdge, sample_edge
@@ -23,8 +23,8 @@ def sample() -> SampleEdge:
 
 
 def _target(template: str) -> Target:
-    async def respond(_request: Any, _body: bytes) -> Answer:
-        return Answer(200, [])
+    async def respond(_request: Any, _body: bytes) -> RawResponse:
+        return RawResponse(200, [])
 
     names = tuple(part[1:-1] for part in template.split("/") if part.startswith("{"))
     return Target(template=template, names=names, policy=NOTHING, respond=respond)
@@ -109,13 +109,13 @@ async def test_a_dependency_that_is_asked_for_twice_is_called_once_for_each_requ
     routes = router()
 
     @routes.get("/x")
-    async def endpoint(one: Annotated[int, Depends(counter)], other: Annotated[int, Depends(between)]) -> Answer:
-        return Answer(200, [], b"%d %d" % (one, other))
+    async def endpoint(one: Annotated[int, Depends(counter)], other: Annotated[int, Depends(between)]) -> RawResponse:
+        return RawResponse(200, [], b"%d %d" % (one, other))
 
     app = FastAPI(openapi_url=None)
     app.include_router(routes)
     ((_, target),) = targets(app)
-    request = Request({"type": "http", "path_params": {}, EXCHANGE: Exchange({}, lambda: "an-id")})
+    request = Request({"type": "http", "path_params": {}, EXCHANGE: RequestState({}, lambda: "an-id")})
     answers = [await target.respond(request, b"") for _ in range(2)]
     assert [answer.body for answer in answers] == [b"1 1", b"2 2"]
 

@@ -11,7 +11,7 @@ from starlette.types import Message, Receive
 from api.errors import Problem
 from api.http.body_reader import ClientGone
 from api.http.compression import Compressor
-from api.http.request_context import Exchange
+from api.http.request_context import RequestState
 from api.http.response_writer import Reply
 from api.http.security_headers import Rules
 from api.http.upload_slots import Uploads
@@ -94,7 +94,7 @@ async def test_a_streamed_answer_that_nobody_takes_is_broken_off() -> None:
     async def stuck(_: Message) -> None:
         await asyncio.Event().wait()
 
-    exchange = Exchange({}, lambda: "an-id")
+    exchange = RequestState({}, lambda: "an-id")
     streaming = Reply(stuck, exchange, "GET", Rules(), Compressor(), send_seconds=0.05)
     with pytest.raises(ClientGone):
         await streaming({"type": "http.response.body", "body": b"x", "more_body": True})

@@ -15,8 +15,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from domain.kernel.refusals import Refusal
 from infra import imports
-from infra.concurrency.cancellation import end
-from infra.concurrency.gc_tuning import held_off
+from infra.concurrency.cancellation import cancel_and_wait
+from infra.concurrency.gc_tuning import gc_paused
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.imports import Checkpoint, Claimed
 from infra.postgres.pool import Database
@@ -112,7 +112,7 @@ class Turn:
         if self._mine.left == 0:
             return True
         # The collector would go through all that is under way, again and again: half of the time of a turn.
-        with held_off():
+        with gc_paused():
             return await self._take()
 
     async def _take(self) -> bool:
@@ -132,7 +132,7 @@ class Turn:
                 raise self._stopped
             return complete
         finally:
-            await end(*flying)
+            await cancel_and_wait(*flying)
 
     async def _launch(self, opened: Opened, flying: deque[asyncio.Task[Landed]]) -> bool:
         """Sends chunk after chunk on its way until the time is over; answers whether there are no more."""

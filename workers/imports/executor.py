@@ -15,9 +15,9 @@ from domain.accounts import ACCOUNTS, Account
 from domain.kernel.refusals import AlreadyExists, Refusal
 from infra.errors import IdempotencyKeyInFlight, TooBusy
 from infra.eventsourcing.commands.attempt import CommandContext
-from infra.eventsourcing.commands.bulk_create import Beginning
+from infra.eventsourcing.commands.bulk_create import CreateRequest
 from infra.eventsourcing.commands.handler import CommandHandler
-from infra.eventsourcing.commands.unit_of_work import Target, Work
+from infra.eventsourcing.commands.unit_of_work import StreamRef, UnitOfWork
 from infra.eventsourcing.store.appender import ONE_AT_FAULT
 from infra.imports import Claimed
 from infra.postgres.errors import PASSING
@@ -55,7 +55,7 @@ class Carrier:
     def __init__(self, commands: CommandHandler, importing: Claimed) -> None:
         self._commands = commands
         self._importing = importing
-        self._owner: Target = (ACCOUNTS, importing.account_id)
+        self._owner: StreamRef = (ACCOUNTS, importing.account_id)
         self._entitled: Account | None = None
         self._import_id = importing.import_id
         self._principal = f"import:{importing.import_id}"
@@ -80,7 +80,7 @@ class Carrier:
 
     def _groups(
         self, read_row: ReadRow, records: Sequence[Record], lines: list[int], faults: list[Fault]
-    ) -> Iterator[Sequence[Beginning]]:
+    ) -> Iterator[Sequence[CreateRequest]]:
         """Notes the lines of those that it gives, and what is wrong with the others."""
         for start in range(0, len(records), AT_A_TIME):
             rows, unreadable = read(read_row, records[start : start + AT_A_TIME])
@@ -94,7 +94,7 @@ class Carrier:
                     faults.append(_refused(row.line, refusal))
             yield group
 
-    def _beginning(self, row: Row) -> Beginning:
+    def _beginning(self, row: Row) -> CreateRequest:
         line = row.line
         context = CommandContext(
             principal=self._principal,
@@ -106,14 +106,14 @@ class Carrier:
         )
         targets, add = new_product_work(product_of(self._import_id, line), row.product)
 
-        def decide(work: Work) -> None:
+        def decide(work: UnitOfWork) -> None:
             owner = work.state(*self._owner)
             if owner is not self._entitled:  # of one state it need not be asked again for each row
                 check(owner, self._importing)
                 self._entitled = owner
             add(work)
 
-        return Beginning(targets, decide, context)
+        return CreateRequest(targets, decide, context)
 
     def _fault(self, line: int, ending: Exception) -> Fault | None:
         match ending:

@@ -33,7 +33,7 @@ _PART: Final = (
 )
 
 
-def compose(mail: Claimed, sender: str, language: str = FALLBACK) -> Envelope:
+def build_message(mail: Claimed, sender: str, language: str = FALLBACK) -> Envelope:
     """The mail, ready to go; in ``language`` if it has none of its own. The same row gives the same bytes.
 
     Raises what Jinja raises for a template that asks for what the row does not have, and ``ValueError`` for a header

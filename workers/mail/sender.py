@@ -16,13 +16,13 @@ from infra.identity.one_time_links import Links, lives_of
 from infra.identity.server_secret import ServerSecret
 from infra.mail import outbox
 from infra.mail.mailer import Accepted, Deferred, Mailer, Refused, Result, Unknown
-from infra.mail.outbox import Claimed, Outcome, Settled, settle
+from infra.mail.outbox import Claimed, MailOutcome, Settled, settle
 from infra.observability.logging import REQUEST_ID
 from infra.postgres.due_work import persisted
 from infra.postgres.pool import Database
 from infra.settings import Settings
 from workers.mail.links import LINKED, Linker
-from workers.mail.message import compose
+from workers.mail.message import build_message
 
 AT_ONCE: Final = 16
 """Mails in conversation at once, and so connections to the server; many servers allow one client fifty."""
@@ -71,7 +71,7 @@ class Post:
         self._tried_seconds = settings.mail_days * DAY
         self._conversation_seconds = conversation_seconds(settings.drain_seconds)
         self._metrics = metrics
-        self._outcomes: Batches[Outcome, bool] = Batches(
+        self._outcomes: Batches[MailOutcome, bool] = Batches(
             partial(settle, database), size=MOST_OUTCOMES, flights=1, waiting=MOST_OUTCOMES
         )
 
@@ -102,7 +102,7 @@ class Post:
         if why := self._not_offered(mail):
             return Deferred(reason=why)
         try:
-            envelope = compose(await self._linker.complete(mail), self._sender, self._language)
+            envelope = build_message(await self._linker.complete(mail), self._sender, self._language)
         except Exception as error:  # a broken template or row must neither stop the others nor be lost
             _log.exception("mail cannot be composed", mail_id=str(mail.mail_id), kind=mail.kind)
             return Deferred(reason=f"compose: {type(error).__name__}")
@@ -111,7 +111,7 @@ class Post:
 
     async def _settle(self, mail: Claimed, result: Result) -> Settled:
         state, reason = self._state_after(mail, result)
-        outcome = Outcome(
+        outcome = MailOutcome(
             mail_id=mail.mail_id,
             attempts=mail.attempts,
             state=state,

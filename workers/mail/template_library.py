@@ -56,7 +56,7 @@ class Wording:
     html: Template
 
 
-class Library:
+class TemplateLibrary:
     """The templates that a loader gives."""
 
     def __init__(self, loader: BaseLoader) -> None:
@@ -115,13 +115,13 @@ class Library:
 
 
 @cache
-def _shipped() -> Library:
-    return Library(PackageLoader("workers.mail"))
+def _shipped() -> TemplateLibrary:
+    return TemplateLibrary(PackageLoader("workers.mail"))
 
 
 @cache
 def wording(kind: str, language: str) -> Wording:
-    """The kind as the shop ships it; raises as :meth:`Library.wording`."""
+    """The kind as the shop ships it; raises as :meth:`TemplateLibrary.wording`."""
     return _shipped().wording(kind, language)
 
 

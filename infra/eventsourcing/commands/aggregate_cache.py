@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from infra.errors import Unavailable
-from infra.eventsourcing.commands.unit_of_work import Name, Target, Tip, name_of
+from infra.eventsourcing.commands.unit_of_work import Name, StreamRef, StreamState, name_of
 from infra.eventsourcing.state_codec import encode_state
 from infra.eventsourcing.store import Known, Settled, read_states
 from infra.eventsourcing.store.snapshots import EVERY, Snapshot, SnapshotWriter
@@ -25,11 +25,11 @@ class _Load:
     __slots__ = ("done", "targets")
 
     def __init__(self) -> None:
-        self.targets: dict[Name, Target] = {}
+        self.targets: dict[Name, StreamRef] = {}
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
 
-class Tips:
+class AggregateCache:
     """At most ``most`` tips, of at most ``most_bytes`` in all.
 
     Streams asked for while a read is in flight share the next one.
@@ -53,17 +53,17 @@ class Tips:
         self._weights: dict[Name, int] = {}
         self._bytes = 0
         self._on_news = on_news
-        self._tips: OrderedDict[Name, Tip] = OrderedDict()
+        self._tips: OrderedDict[Name, StreamState] = OrderedDict()
         self._loads: dict[Name, _Load] = {}
         self._suspects: set[Name] = set()
         self._filling: _Load | None = None
         self._reading: asyncio.Task[None] | None = None
 
-    def begun(self, target: Target) -> Tip:
+    def begun(self, target: StreamRef) -> StreamState:
         """The tip of a stream that is not there yet."""
-        return Tip(target, self._shards)
+        return StreamState(target, self._shards)
 
-    def known(self, targets: Sequence[Target]) -> list[Tip] | None:
+    def known(self, targets: Sequence[StreamRef]) -> list[StreamState] | None:
         """The tips of all targets, if all are here and hold."""
         tips = []
         for decider, entity_id in targets:
@@ -75,7 +75,7 @@ class Tips:
             tips.append(tip)
         return tips
 
-    async def loaded(self, targets: Sequence[Target]) -> list[Tip]:
+    async def loaded(self, targets: Sequence[StreamRef]) -> list[StreamState]:
         """The tips of all targets, from the log where need be. A stream without events has a tip at version 0.
 
         Raises what reading the log raises.
@@ -89,19 +89,19 @@ class Tips:
                 await asyncio.shield(load.done)
         return tips
 
-    def keep(self, tip: Tip, weight: int) -> None:
+    def keep(self, tip: StreamState, weight: int) -> None:
         """Remember a tip that has been stored, by events of that ``weight``, unless a newer reading is here."""
         if tip.name not in self._tips:
             self._put(tip, weight)
         self._keep_snapshot(tip)
         self._shed()
 
-    async def now(self, target: Target) -> Settled:
+    async def now(self, target: StreamRef) -> Settled:
         """What the log holds of a stream at this moment. Raises what reading the log raises."""
         known = self._tips.get(name_of(target))
         (settled,) = await read_states(self._database, [_known(target, known)])
         if self._tips.get(name_of(target)) is known and (known is None or _overtaken(known, settled)):
-            self._remember(Tip(target, self._shards, settled))
+            self._remember(StreamState(target, self._shards, settled))
             self._shed()
         return settled
 
@@ -113,7 +113,7 @@ class Tips:
         """Ends the writing of snapshots."""
         await self._snapshots.close()
 
-    def forget(self, tips: Sequence[Tip]) -> None:
+    def forget(self, tips: Sequence[StreamState]) -> None:
         """These did not hold; before the next decision the log is asked for what is new."""
         for tip in tips:
             tip.broken = True
@@ -127,11 +127,11 @@ class Tips:
             if (tip := self._tips.get(name)) is not None:
                 tip.broken = True
 
-    def _is_missing(self, target: Target) -> bool:
+    def _is_missing(self, target: StreamRef) -> bool:
         tip = self._tips.get(name_of(target))
         return tip is None or tip.broken
 
-    def _load_of(self, target: Target) -> _Load:
+    def _load_of(self, target: StreamRef) -> _Load:
         name = name_of(target)
         load = self._loads.get(name)
         if load is None and name in self._suspects:
@@ -169,7 +169,7 @@ class Tips:
             for name in load.targets:
                 del self._loads[name]
 
-    async def _up_to_date(self, targets: Mapping[Name, Target]) -> list[Tip]:
+    async def _up_to_date(self, targets: Mapping[Name, StreamRef]) -> list[StreamState]:
         """New tips with what is in the log; of a stream that was known no more is read than what is new."""
         old = [self._tips.get(name) for name in targets]
         known = [_known(target, tip) for target, tip in zip(targets.values(), old, strict=True)]
@@ -177,19 +177,19 @@ class Tips:
         for name, tip, now in zip(targets, old, settled, strict=True):
             if tip is not None and 0 < tip.settled.version < now.version:
                 self._on_news(name)
-        return [Tip(target, self._shards, now) for target, now in zip(targets.values(), settled, strict=True)]
+        return [StreamState(target, self._shards, now) for target, now in zip(targets.values(), settled, strict=True)]
 
-    def _remember(self, tip: Tip) -> None:
+    def _remember(self, tip: StreamState) -> None:
         self._put(tip, len(encode_state(tip.state)))
         self._keep_snapshot(tip)
 
-    def _put(self, tip: Tip, weight: int) -> None:
+    def _put(self, tip: StreamState, weight: int) -> None:
         name = tip.name
         self._tips[name] = tip
         self._bytes += weight - self._weights.get(name, 0)
         self._weights[name] = weight
 
-    def _keep_snapshot(self, tip: Tip) -> None:
+    def _keep_snapshot(self, tip: StreamState) -> None:
         state, version, last, snapshot = tip.settled
         if last is not None and version - snapshot >= EVERY:
             tip.settled = tip.settled._replace(snapshot=version)
@@ -211,11 +211,11 @@ class Tips:
             self._bytes -= self._weights.pop(name)
 
 
-def _known(target: Target, tip: Tip | None) -> Known:
+def _known(target: StreamRef, tip: StreamState | None) -> Known:
     decider, entity_id = target
     return Known(decider, decider.stream_id(entity_id), tip.settled if tip else None)
 
 
-def _overtaken(tip: Tip, settled: Settled) -> bool:
+def _overtaken(tip: StreamState, settled: Settled) -> bool:
     """Whether the log is further than the tip, and nothing that builds on the tip is on its way."""
     return not tip.in_flight and tip.settled.version < settled.version

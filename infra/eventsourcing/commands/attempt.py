@@ -9,7 +9,7 @@ import orjson
 
 from domain.kernel.refusals import AlreadyTaken, Refusal
 from infra.errors import IdempotencyKeyReused, NotFound, VersionMismatch
-from infra.eventsourcing.commands.unit_of_work import Draft, Tip, Work
+from infra.eventsourcing.commands.unit_of_work import PendingChanges, StreamState, UnitOfWork
 from infra.eventsourcing.store import (
     AllowanceChange,
     AllowanceExceeded,
@@ -18,12 +18,12 @@ from infra.eventsourcing.store import (
     ClaimTaken,
     IdempotencyKey,
     Last,
-    Part,
     Replayed,
+    StreamAppend,
 )
 
 Refused = Refusal | NotFound | VersionMismatch
-Decide = Callable[[Work], None]
+Decide = Callable[[UnitOfWork], None]
 
 
 class CommandContext(NamedTuple):
@@ -53,7 +53,7 @@ class CommandContext(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class CommandOutcome:
     """A command carried out.
 
     ``positions`` are the last position written in each shard; ``answer`` goes out with the receipt. ``confirmed`` is
@@ -78,15 +78,15 @@ class Attempt:
 
     __slots__ = ("answer", "context", "drafts", "parts", "refused")
 
-    parts: Sequence[Part]
+    parts: Sequence[StreamAppend]
 
-    def __init__(self, tips: Sequence[Tip], decide: Decide, context: CommandContext) -> None:
-        work = Work(tips)
+    def __init__(self, tips: Sequence[StreamState], decide: Decide, context: CommandContext) -> None:
+        work = UnitOfWork(tips)
         self.context = context
         self.refused = _refusal(work, tips[0], decide, context)
         self.drafts, self.answer = work.drafts, work.answer
 
-    def request(self, premises: Sequence[Draft | None]) -> AppendRequest:
+    def request(self, premises: Sequence[PendingChanges | None]) -> AppendRequest:
         """What the log is asked; void as soon as one of the premises is."""
         claims: Sequence[ClaimChange] = ()
         allowances: Sequence[AllowanceChange] = ()
@@ -98,7 +98,7 @@ class Attempt:
             self.parts = [draft.premise() for draft in self.drafts]
         return AppendRequest(self.parts, self.context.metadata(), claims, self._key(), premises, allowances)
 
-    def outcome(self, position: int) -> Outcome:
+    def outcome(self, position: int) -> CommandOutcome:
         """What it came to, now that its last event is at ``position``."""
         primary = self.drafts[0].tip
         version = self.parts[0].expected + len(self.parts[0].events)
@@ -110,7 +110,7 @@ class Attempt:
             positions = {primary.shard: position}
         else:
             last = None
-        return Outcome(
+        return CommandOutcome(
             id=primary.entity_id,
             version=version,
             position=position,
@@ -161,7 +161,7 @@ def same_request(verdict: Replayed, context: CommandContext) -> None:
         raise IdempotencyKeyReused
 
 
-def _refusal(work: Work, first: Tip, decide: Decide, context: CommandContext) -> Refused | None:
+def _refusal(work: UnitOfWork, first: StreamState, decide: Decide, context: CommandContext) -> Refused | None:
     try:
         if context.if_match is not None and first.version not in context.if_match:
             raise VersionMismatch(context.if_match, first.version)
@@ -171,7 +171,7 @@ def _refusal(work: Work, first: Tip, decide: Decide, context: CommandContext) ->
     return None
 
 
-def _layout(parts: Sequence[Part]) -> list[tuple[int, int]]:
+def _layout(parts: Sequence[StreamAppend]) -> list[tuple[int, int]]:
     """For each part with events: its shard, and how many of the request's events come after its last one."""
     layout = []
     behind = sum([len(part.events) for part in parts])

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from itertools import repeat
 from typing import NamedTuple
 
-from infra.eventsourcing.commands.aggregate_cache import Tips
+from infra.eventsourcing.commands.aggregate_cache import AggregateCache
 from infra.eventsourcing.commands.attempt import Attempt, CommandContext, Decide, Refused, refusal_of, same_request
-from infra.eventsourcing.commands.unit_of_work import Target, Tip
+from infra.eventsourcing.commands.unit_of_work import StreamRef, StreamState
 from infra.eventsourcing.store import AllowanceExceeded, Appended, Appender, ClaimTaken, Conflict, Replayed, Verdict
 
 
@@ -15,18 +15,18 @@ class BegunByOthers(Exception):
     """A stream that was to be begun is there already."""
 
 
-class Beginning(NamedTuple):
+class CreateRequest(NamedTuple):
     """The work. A stream is begun once, so nobody can build on what is under way, and nothing is remembered of it."""
 
-    targets: Sequence[Target]
+    targets: Sequence[StreamRef]
     decide: Decide
     context: CommandContext
 
 
-class Begun(NamedTuple):
+class PendingCreate(NamedTuple):
     """The same on its way to the log; ``refused`` is what the rules had against it."""
 
-    beginning: Beginning
+    beginning: CreateRequest
     refused: Refused | None
     answer: "asyncio.Future[Verdict]"
 
@@ -48,8 +48,11 @@ class Begun(NamedTuple):
 
 
 def begin(
-    beginnings: Sequence[Beginning], tips: Tips, lanes: Sequence[Appender], resting_on: Sequence[Tip] = ()
-) -> list[Begun]:
+    beginnings: Sequence[CreateRequest],
+    tips: AggregateCache,
+    lanes: Sequence[Appender],
+    resting_on: Sequence[StreamState] = (),
+) -> list[PendingCreate]:
     """Decides them and gives them places in the next batches. What goes wrong with one comes with its answer.
 
     Each is stored only if the streams that they rest on still end as in these tips.
@@ -65,14 +68,14 @@ def begin(
     return [_sent(*each, lanes) for each in zip(beginnings, attempts, strict=True)]
 
 
-def _attempt(beginning: Beginning, tips: Sequence[Tip]) -> Attempt | Exception:
+def _attempt(beginning: CreateRequest, tips: Sequence[StreamState]) -> Attempt | Exception:
     try:
         return Attempt(tips, beginning.decide, beginning.context)
     except Exception as error:
         return error
 
 
-def _sent(beginning: Beginning, attempt: Attempt | Exception, lanes: Sequence[Appender]) -> Begun:
+def _sent(beginning: CreateRequest, attempt: Attempt | Exception, lanes: Sequence[Appender]) -> PendingCreate:
     try:
         if isinstance(attempt, Exception):
             raise attempt
@@ -80,8 +83,8 @@ def _sent(beginning: Beginning, attempt: Attempt | Exception, lanes: Sequence[Ap
         known = len(beginning.targets)
         request = attempt.request([*repeat(None, known), *attempt.drafts[known:]])
         lane = request.claims[0].digest[0] % len(lanes) if request.claims else 0
-        return Begun(beginning, attempt.refused, lanes[lane].enqueue(request))
+        return PendingCreate(beginning, attempt.refused, lanes[lane].enqueue(request))
     except Exception as error:
         answer: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
         answer.set_exception(error)
-        return Begun(beginning, None, answer)
+        return PendingCreate(beginning, None, answer)

@@ -14,7 +14,7 @@ from infra.eventsourcing.relay.append_notifier import Doorbell
 from infra.eventsourcing.store import Appender, AppendRequest, Limit, Limits
 from infra.identity.access_news import AccessNews, Observer
 from infra.postgres.pool import Database
-from infra.redis.keyspace import Keys
+from infra.redis.keyspace import Keyspace
 from infra.settings import Settings
 
 TIPS: Final = 20_000
@@ -77,7 +77,7 @@ def _appenders(
     **batches: Any,
 ) -> Callable[[], Appender]:
     """What opens appenders that share a doorbell, and the news of access that has ended."""
-    keys = Keys.of(log.log_id)
+    keys = Keyspace.of(log.log_id)
     doorbell = Doorbell(settings.redis_url, keys.doorbell, rest=rest)
     news = Doorbell(settings.redis_url, keys.access, message=b"{}")
     access = AccessNews(news, on_ended)

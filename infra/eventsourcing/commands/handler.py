@@ -1,10 +1,10 @@
 """Carries out commands: load, decide, append, and decide again when somebody else was faster.
 
 A hot stream runs at batch speed because the next command is decided on the state that the events in flight will
-leave (:class:`~infra.eventsourcing.commands.unit_of_work.Tip`), long before their commit. Nothing is answered before
-it: an acceptance waits for its own events, and a refusal asks the log to confirm the versions it was decided on, in the
-same batches as everyone else. So a *no* is as true as a *yes*, even where the tip was guessed or another process has
-written meanwhile.
+leave (:class:`~infra.eventsourcing.commands.unit_of_work.StreamState`), long before their commit. Nothing is answered
+before it: an acceptance waits for its own events, and a refusal asks the log to confirm the versions it was decided on,
+in the same batches as everyone else. So a *no* is as true as a *yes*, even where the tip was guessed or another process
+has written meanwhile.
 """
 
 import asyncio
@@ -19,13 +19,20 @@ import structlog
 
 from domain.kernel.decider import Decider
 from infra.errors import NotFound, OutcomeUnknown, TooBusy
-from infra.eventsourcing.commands.aggregate_cache import Tips
-from infra.eventsourcing.commands.attempt import Attempt, CommandContext, Decide, Outcome, refusal_of, same_request
-from infra.eventsourcing.commands.bulk_create import Beginning, Begun, BegunByOthers, begin
-from infra.eventsourcing.commands.hot_stream_lock import Turns
+from infra.eventsourcing.commands.aggregate_cache import AggregateCache
+from infra.eventsourcing.commands.attempt import (
+    Attempt,
+    CommandContext,
+    CommandOutcome,
+    Decide,
+    refusal_of,
+    same_request,
+)
+from infra.eventsourcing.commands.bulk_create import BegunByOthers, CreateRequest, PendingCreate, begin
+from infra.eventsourcing.commands.hot_stream_lock import HotStreamLock
 from infra.eventsourcing.commands.idempotency import Act, Answered, KeysInFlight, Repeats, find, once
 from infra.eventsourcing.commands.metrics import Races
-from infra.eventsourcing.commands.unit_of_work import Name, Target, Work, name_of
+from infra.eventsourcing.commands.unit_of_work import Name, StreamRef, UnitOfWork, name_of
 from infra.eventsourcing.store import AllowanceExceeded, Appended, Appender, ClaimTaken, Replayed, Verdict, position_of
 from infra.postgres.pool import Database
 
@@ -55,24 +62,24 @@ class CommandHandler:
         self._database = database
         self._appender = appender
         self._lanes = [appender] if spare is None else [appender, spare]
-        self._tips = Tips(database, shards=shards, most=tips, on_news=self._written_elsewhere)
+        self._tips = AggregateCache(database, shards=shards, most=tips, on_news=self._written_elsewhere)
         self.races = Races()
-        self._turns = Turns(database, self.races, on_turn=self._tips.doubt)
+        self._turns = HotStreamLock(database, self.races, on_turn=self._tips.doubt)
         self.keys = KeysInFlight()
         self._repeats = Repeats(database)
 
-    async def handle(self, target: Target, command: Any, context: CommandContext) -> Outcome:
+    async def handle(self, target: StreamRef, command: Any, context: CommandContext) -> CommandOutcome:
         """Carry out one command on one stream. Raises what :meth:`carry_out` raises."""
         decider, entity_id = target
 
-        def decide(work: Work) -> None:
+        def decide(work: UnitOfWork) -> None:
             work.execute(decider, entity_id, command)
 
         return await self.carry_out([target], decide, context)
 
     async def carry_out(
-        self, targets: Sequence[Target], decide: Decide, context: CommandContext, *, new: int = 0
-    ) -> Outcome:
+        self, targets: Sequence[StreamRef], decide: Decide, context: CommandContext, *, new: int = 0
+    ) -> CommandOutcome:
         """Carry out a unit of work over ``targets``, all or nothing; the first ``new`` of them are streams to begin.
 
         Raises:
@@ -94,7 +101,7 @@ class CommandHandler:
         with self.keys.held(context):
             return await once(self._database, context, act)
 
-    async def recall(self, decider: Decider[Any, Any, Any], context: CommandContext) -> Outcome | None:
+    async def recall(self, decider: Decider[Any, Any, Any], context: CommandContext) -> CommandOutcome | None:
         """The outcome that the very request had before, if its key tells of one. Nothing else is done or looked at."""
         async with self._database.acquire() as connection:
             kept = await find(connection, context)
@@ -103,7 +110,7 @@ class CommandHandler:
         return await self._replay(Replayed(*kept), decider)
 
     async def begin_all(
-        self, groups: Iterable[Sequence[Beginning]], *, resting_on: Sequence[Target] = ()
+        self, groups: Iterable[Sequence[CreateRequest]], *, resting_on: Sequence[StreamRef] = ()
     ) -> Sequence[Exception | None]:
         """Carry out units of work that begin all of their streams: so many that none gets a task of its own.
 
@@ -115,7 +122,7 @@ class CommandHandler:
         Answers what is in the way of each: what :meth:`carry_out` raises, or whatever its decision does; None where it
         is carried out, now or earlier under the same key. Streams begun so are not remembered.
         """
-        begun: list[Begun] = []
+        begun: list[PendingCreate] = []
         try:
             for group in groups:
                 begun += begin(group, self._tips, self._lanes, await self._tips.loaded(resting_on))
@@ -132,7 +139,7 @@ class CommandHandler:
             endings[place] = ending
         return endings
 
-    async def _read_and_carry_out(self, beginning: Beginning, resting_on: Sequence[Target]) -> Exception | None:
+    async def _read_and_carry_out(self, beginning: CreateRequest, resting_on: Sequence[StreamRef]) -> Exception | None:
         """Read the streams that are not as they were thought to be, and let the rules say what comes of it."""
         targets, decide, context = beginning
         try:
@@ -178,8 +185,8 @@ class CommandHandler:
         self._turns.go_on(name)
 
     async def _until_decided(
-        self, targets: Sequence[Target], decide: Decide, context: CommandContext, new: int
-    ) -> Outcome:
+        self, targets: Sequence[StreamRef], decide: Decide, context: CommandContext, new: int
+    ) -> CommandOutcome:
         started, shared = monotonic(), targets[new:]
         lost = 0
         while True:
@@ -204,8 +211,8 @@ class CommandHandler:
                 await asyncio.sleep(random.uniform(0, min(0.001 * 2**lost, 0.05)))  # noqa: S311
 
     async def _attempt(
-        self, targets: Sequence[Target], decide: Decide, context: CommandContext, new: int
-    ) -> Outcome | None:
+        self, targets: Sequence[StreamRef], decide: Decide, context: CommandContext, new: int
+    ) -> CommandOutcome | None:
         """One decision and the log's verdict on it; None when it has to be decided again."""
         # With every tip at hand nothing is awaited between here and the append.
         old = self._tips.known(targets[new:])
@@ -222,7 +229,7 @@ class CommandHandler:
             return self._stored(attempt, verdict)
         return await self._not_appended(attempt, verdict)
 
-    def _stored(self, attempt: Attempt, verdict: Appended) -> Outcome:
+    def _stored(self, attempt: Attempt, verdict: Appended) -> CommandOutcome:
         try:
             for draft, part in zip(attempt.drafts, attempt.parts, strict=True):
                 if part.events:
@@ -232,7 +239,7 @@ class CommandHandler:
             _log.exception("a stored command was not taken to its end")
             raise OutcomeUnknown.behind_a_commit(error) from error
 
-    async def _not_appended(self, attempt: Attempt, verdict: Verdict) -> Outcome | None:
+    async def _not_appended(self, attempt: Attempt, verdict: Verdict) -> CommandOutcome | None:
         tips = [draft.tip for draft in attempt.drafts]
         if isinstance(verdict, Appended) and attempt.refused is not None:
             self._tips.forget([tip for tip in tips if tip.version == 0])
@@ -247,11 +254,11 @@ class CommandHandler:
 
     async def _told_again(
         self, replayed: Replayed, context: CommandContext, decider: Decider[Any, Any, Any]
-    ) -> Outcome:
+    ) -> CommandOutcome:
         same_request(replayed, context)
         return await self._replay(replayed, decider)
 
-    async def _replay(self, replayed: Replayed, decider: Decider[Any, Any, Any]) -> Outcome:
+    async def _replay(self, replayed: Replayed, decider: Decider[Any, Any, Any]) -> CommandOutcome:
         """The outcome as it was told the first time."""
         kept = orjson.loads(replayed.outcome)
         entity_id, position = UUID(kept["id"]), replayed.position
@@ -260,7 +267,7 @@ class CommandHandler:
         positions: dict[int, int] = {}
         for shard, behind in kept["layout"]:
             positions[shard] = max(position - (behind or 0), positions.get(shard, 0))
-        return Outcome(
+        return CommandOutcome(
             id=entity_id,
             version=kept["version"],
             position=position,

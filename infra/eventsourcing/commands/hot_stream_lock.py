@@ -14,7 +14,7 @@ from typing import Final
 
 from infra.errors import Unavailable
 from infra.eventsourcing.commands.metrics import Races
-from infra.eventsourcing.commands.unit_of_work import Name, Target, name_of
+from infra.eventsourcing.commands.unit_of_work import Name, StreamRef, name_of
 from infra.postgres.pool import DRIVER_ERRORS, Connection, Database
 
 CONTESTED_SECONDS: Final = 1.0
@@ -37,7 +37,7 @@ _TAKE: Final = (
 _AWAY: Final = (Unavailable, *DRIVER_ERRORS)
 
 
-class Turns:
+class HotStreamLock:
     """One process's turns. ``on_turn`` hears which streams are contested when one begins: others may have written."""
 
     def __init__(self, database: Database, races: Races, *, on_turn: Callable[[Collection[Name]], None]) -> None:
@@ -53,7 +53,7 @@ class Turns:
         self._begun = asyncio.Event()
         self._answered = asyncio.Event()
 
-    def contest(self, targets: Sequence[Target]) -> None:
+    def contest(self, targets: Sequence[StreamRef]) -> None:
         """Another process writes to some of these streams too."""
         self._forget()
         self._latest = monotonic() + CONTESTED_SECONDS
@@ -64,7 +64,7 @@ class Turns:
         if name in self._contested:
             self._contested[name] = self._latest = monotonic() + CONTESTED_SECONDS
 
-    def wanted(self, targets: Sequence[Target]) -> bool:
+    def wanted(self, targets: Sequence[StreamRef]) -> bool:
         """Whether a command on these streams should wait for a turn."""
         if not self._contested:
             return False

@@ -7,26 +7,26 @@ from uuid import UUID
 from domain.kernel.decider import Decider, no_allowances, no_claims
 from domain.kernel.messages import shard_of
 from infra.eventsourcing.codec import encode
-from infra.eventsourcing.store import AllowanceChange, ClaimChange, Last, Part, Settled
+from infra.eventsourcing.store import AllowanceChange, ClaimChange, Last, Settled, StreamAppend
 from infra.eventsourcing.store.unique_keys import digest
 
 C = TypeVar("C")
 E = TypeVar("E")
 S = TypeVar("S")
 
-Target = tuple[Decider[Any, Any, Any], UUID]
+StreamRef = tuple[Decider[Any, Any, Any], UUID]
 """A stream by its rules and the id of its entity."""
 
 Name = tuple[str, UUID]
 """The same by its category."""
 
 
-def name_of(target: Target) -> Name:
+def name_of(target: StreamRef) -> Name:
     """By which a stream is looked up."""
     return target[0].category, target[1]
 
 
-class Tip:
+class StreamState:
     """The newest state of a stream that this process knows, with the events it has sent but not seen committed.
 
     ``broken`` once any of those was not stored: nothing may be decided on this tip any more, and whatever was decided
@@ -36,19 +36,19 @@ class Tip:
 
     __slots__ = ("_premise", "broken", "decider", "entity_id", "settled", "shard", "state", "stream_id", "version")
 
-    def __init__(self, target: Target, shards: int, settled: Settled | None = None) -> None:
+    def __init__(self, target: StreamRef, shards: int, settled: Settled | None = None) -> None:
         self.decider, self.entity_id = target
         self.stream_id = self.decider.stream_id(self.entity_id)
         self.shard = shard_of(self.entity_id, shards)
         self.settled = settled or Settled(self.decider.initial)
         self.state, self.version = self.settled.state, self.settled.version
         self.broken = False
-        self._premise: Part | None = None
+        self._premise: StreamAppend | None = None
 
-    def premise(self) -> Part:
+    def premise(self) -> StreamAppend:
         """The stream at this version, for those who only rely on it: the same to all of them."""
         if self._premise is None or self._premise.expected != self.version:
-            self._premise = Part(self.stream_id, self.decider.category, self.shard, self.version)
+            self._premise = StreamAppend(self.stream_id, self.decider.category, self.shard, self.version)
         return self._premise
 
     @property
@@ -68,7 +68,7 @@ class Tip:
         return self.version != self.settled.version
 
 
-class Draft:
+class PendingChanges:
     """A tip with the events that this work would add to it; what the event store calls the premise of a part.
 
     The events are folded when somebody asks for the state, which for a stream that is only begun is nobody.
@@ -76,7 +76,7 @@ class Draft:
 
     __slots__ = ("_folded", "_state", "allowances", "claims", "events", "expected", "tip")
 
-    def __init__(self, tip: Tip) -> None:
+    def __init__(self, tip: StreamState) -> None:
         self.tip = tip
         self.expected = tip.version
         self.events: list[Any] = []
@@ -131,15 +131,15 @@ class Draft:
         key = digest(claim.scope, claim.key)
         return ClaimChange(claim.scope, key, self.tip.stream_id, claim.released, claim.pointer)
 
-    def part(self) -> Part:
+    def part(self) -> StreamAppend:
         """The draft as the event store takes it."""
         tip = self.tip
         if not self.events:
             return self.premise()
         encoded = [encode(event) for event in self.events]
-        return Part(tip.stream_id, tip.decider.category, tip.shard, tip.version, encoded)
+        return StreamAppend(tip.stream_id, tip.decider.category, tip.shard, tip.version, encoded)
 
-    def premise(self) -> Part:
+    def premise(self) -> StreamAppend:
         """Nothing to add: the decision only relies on the stream being at this version."""
         return self.tip.premise()
 
@@ -149,14 +149,14 @@ class Draft:
         self.tip.version += len(self.events)
 
 
-class Work:
+class UnitOfWork:
     """One attempt at a unit of work. It only computes, and it may be run again from newer tips: keep it pure.
 
     ``answer`` takes fields for the receipt beside its id, version and position; they are kept with the outcome.
     """
 
-    def __init__(self, tips: Sequence[Tip]) -> None:
-        self._drafts = {(tip.decider.category, tip.entity_id): Draft(tip) for tip in tips}
+    def __init__(self, tips: Sequence[StreamState]) -> None:
+        self._drafts = {(tip.decider.category, tip.entity_id): PendingChanges(tip) for tip in tips}
         self.answer: dict[str, Any] = {}
 
     def state(self, decider: Decider[Any, Any, S], entity_id: UUID) -> S:
@@ -172,6 +172,6 @@ class Work:
         return events
 
     @property
-    def drafts(self) -> Sequence[Draft]:
+    def drafts(self) -> Sequence[PendingChanges]:
         """In the order in which the streams were declared: the first one's version goes into the receipt."""
         return list(self._drafts.values())

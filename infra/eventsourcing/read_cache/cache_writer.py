@@ -7,11 +7,11 @@ from typing import Final
 
 import orjson
 
-from infra.concurrency.cancellation import end
+from infra.concurrency.cancellation import cancel_and_wait
 from infra.eventsourcing.event_log import Log
 from infra.eventsourcing.read_cache.document import Document
 from infra.eventsourcing.read_cache.redis_cache import Place, RemoteCache
-from infra.redis.keyspace import Keys
+from infra.redis.keyspace import Keyspace
 from infra.settings import Settings
 
 ANSWER_SECONDS: Final = 1.0
@@ -27,7 +27,7 @@ class Refresher:
 
     def __init__(self, settings: Settings, log: Log) -> None:
         self._remote = RemoteCache(
-            settings.redis_url, Keys.of(log.history), seconds=settings.cache_seconds, answer_seconds=ANSWER_SECONDS
+            settings.redis_url, Keyspace.of(log.history), seconds=settings.cache_seconds, answer_seconds=ANSWER_SECONDS
         )
 
     @property
@@ -61,5 +61,5 @@ class Refresher:
             await self._remote.link.ready(READY_SECONDS)
             yield self
         finally:
-            await end(keeper)
+            await cancel_and_wait(keeper)
             await self._remote.close()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, Generic, Protocol, TypeVar
 
-from infra.concurrency.cancellation import end
+from infra.concurrency.cancellation import cancel_and_wait
 from infra.errors import Unavailable
 from infra.eventsourcing.read_cache.document import Document
 from infra.eventsourcing.read_cache.local_cache import LocalCache
@@ -134,4 +134,4 @@ class Documents(Generic[V]):
 
     async def close(self) -> None:
         """Ends the fetches under way."""
-        await end(*self._fetches)
+        await cancel_and_wait(*self._fetches)

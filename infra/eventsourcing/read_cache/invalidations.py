@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from infra.concurrency.backoff import Pauses
 from infra.concurrency.waiting import happens
 from infra.redis.client import BROKEN
-from infra.redis.pipeline import Wire
+from infra.redis.pipeline import PipelineConnection
 from infra.redis.resilient_connection import run_of
 from infra.redis.resp import pack
 
@@ -37,14 +37,14 @@ class Listener(Protocol):
 class Channel:
     """A subscription that never reconnects behind its listener's back. Messages are JSON objects.
 
-    ``era`` is the run of the server that it hears (see :class:`~infra.redis.resilient_connection.Link`).
+    ``era`` is the run of the server that it hears (see :class:`~infra.redis.resilient_connection.ResilientConnection`).
     """
 
     def __init__(self, url: SecretStr, topic: str, listener: Listener) -> None:
         self._url = url
         self._topic = topic
         self._listener = listener
-        self._wire: Wire | None = None
+        self._wire: PipelineConnection | None = None
         self._numbers = count(1)
         self._fences: dict[bytes, asyncio.Future[bool]] = {}
         self._up = asyncio.Event()
@@ -91,7 +91,7 @@ class Channel:
             lost = asyncio.Event()
             topic = self._topic
             try:
-                wire = await Wire.connect(self._url, self._hear, lost.set)
+                wire = await PipelineConnection.connect(self._url, self._hear, lost.set)
                 info, _ = await wire.ask(pack("INFO", "server") + pack("SUBSCRIBE", topic), 2)
                 self.era = run_of(info)
             except BROKEN as error:
@@ -104,7 +104,7 @@ class Channel:
                 await self._listen(wire, lost)
             await asyncio.sleep(pauses.next())
 
-    async def _listen(self, wire: Wire, lost: asyncio.Event) -> None:
+    async def _listen(self, wire: PipelineConnection, lost: asyncio.Event) -> None:
         """Until the connection ends, or its other end does not answer any more."""
         self._wire = wire
         self._up.set()

@@ -11,7 +11,7 @@ import asyncpg
 
 from domain.kernel.messages import shard_of
 from infra.concurrency.batcher import Batches
-from infra.concurrency.cancellation import end
+from infra.concurrency.cancellation import cancel_and_wait
 from infra.errors import NotYetVisible, Unavailable
 from infra.eventsourcing.consistency_token import Needs
 from infra.eventsourcing.current_log import CurrentLog
@@ -24,7 +24,7 @@ from infra.eventsourcing.read_cache.redis_cache import NOTHING, Held, Place, Rem
 from infra.eventsourcing.read_cache.staleness_monitor import Watch
 from infra.eventsourcing.read_cache.visibility import Part, Sight, Visibility
 from infra.postgres.pool import Database
-from infra.redis.keyspace import Keys
+from infra.redis.keyspace import Keyspace
 from infra.redis.resilient_connection import CacheAway, kept
 from infra.settings import Settings
 
@@ -58,7 +58,7 @@ class Reads:
     """
 
     def __init__(self, settings: Settings, database: Database, current: CurrentLog) -> None:
-        keys = Keys.of(current.history)
+        keys = Keyspace.of(current.history)
         self._current = current
         self._database = database
         self._capacity, self._most_bytes = settings.l1_entries, settings.l1_bytes
@@ -203,8 +203,8 @@ class Reads:
         it is not shown what only the former knew.
         """
         self.lost()
-        self.remote.move(Keys.of(log.history))
-        self.channel.move(Keys.of(log.history).applied)
+        self.remote.move(Keyspace.of(log.history))
+        self.channel.move(Keyspace.of(log.history).applied)
         self.watch.forget()
 
     def _distrust(self, projection: str) -> None:
@@ -221,6 +221,6 @@ class Reads:
             await asyncio.gather(*(each.ready(READY_SECONDS) for each in (self.remote.link, self.channel, self.watch)))
             yield self
         finally:
-            await end(*tasks)
+            await cancel_and_wait(*tasks)
             await asyncio.gather(self.remote.close(), self._loads.close())
             await asyncio.gather(*(documents.close() for documents in self.documents.values()))

@@ -15,8 +15,8 @@ from infra.concurrency.batcher import Batches
 from infra.errors import Unavailable
 from infra.eventsourcing.read_cache.document import LEASED, Document, framed, unframed
 from infra.eventsourcing.read_cache.lua_scripts import FILL, FORGO, LOOK, REFRESH
-from infra.redis.keyspace import Keys
-from infra.redis.resilient_connection import CacheAway, Link
+from infra.redis.keyspace import Keyspace
+from infra.redis.resilient_connection import CacheAway, ResilientConnection
 from infra.redis.resp import pack
 from infra.redis.script import Script
 
@@ -71,12 +71,12 @@ class _News(NamedTuple):
 class RemoteCache:
     """Reads and writes documents in Redis; calls of one turn of the event loop share a round trip.
 
-    Keys begin with the era of the server (see :class:`~infra.redis.resilient_connection.Link`): memory that lost its
-    last writes is never read again.
+    Keys begin with the era of the server (see :class:`~infra.redis.resilient_connection.ResilientConnection`): memory
+    that lost its last writes is never read again.
     """
 
-    def __init__(self, url: SecretStr, keys: Keys, *, seconds: int, answer_seconds: float) -> None:
-        self.link = Link(url, answer_seconds=answer_seconds)
+    def __init__(self, url: SecretStr, keys: Keyspace, *, seconds: int, answer_seconds: float) -> None:
+        self.link = ResilientConnection(url, answer_seconds=answer_seconds)
         self._prefix = keys.prefix
         self._topic = keys.applied
         self._milliseconds = seconds * 1000
@@ -86,7 +86,7 @@ class RemoteCache:
         self._marks = count(1)
         self._self = os.urandom(9).hex().encode()
 
-    def move(self, keys: Keys) -> None:
+    def move(self, keys: Keyspace) -> None:
         """Reads and writes under other names from now on."""
         self._prefix = keys.prefix
         self._topic = keys.applied

@@ -12,8 +12,8 @@ from redis.exceptions import ResponseError
 
 from infra.eventsourcing.event_log import log_head, recorded_at, shard_heads
 from infra.postgres.pool import Reader
-from infra.redis.keyspace import Keys
-from infra.redis.pipeline import Wire
+from infra.redis.keyspace import Keyspace
+from infra.redis.pipeline import PipelineConnection
 from infra.redis.resp import bulks, pack
 from infra.redis.stream_memory import Window, entry_size, measured, trim
 
@@ -116,7 +116,7 @@ class Publisher:
 
     def __init__(
         self,
-        keys: Keys,
+        keys: Keyspace,
         *,
         length: int,
         budget: int = PAGES_HELD * PAGE_BYTES,
@@ -133,7 +133,7 @@ class Publisher:
         self._trim = str(length)
         self._commands: dict[int, bytes] = {}
 
-    async def resume(self, session: Reader, wire: Wire, shards: int) -> bool:
+    async def resume(self, session: Reader, wire: PipelineConnection, shards: int) -> bool:
         """Finds where to go on: behind the newest entry that any stream has, because entries are written in order.
 
         A stream whose newest entry is not in the log is not of this log: it was restored from before that was written,
@@ -161,7 +161,7 @@ class Publisher:
         """The bytes of the next page at most."""
         return min(PAGE_BYTES, self.budget // PAGES_HELD)
 
-    async def publish(self, wire: Wire, page: Page) -> int:
+    async def publish(self, wire: PipelineConnection, page: Page) -> int:
         """Writes a page; answers how many of its entries were new.
 
         Raises one of ``BROKEN``: publish it again then; or :class:`OtherHistory`: :meth:`resume` first.
@@ -177,7 +177,7 @@ class Publisher:
         self.cursor, self.recorded_at, self.previous = page.last, page.recorded_at, previous
         return new
 
-    async def _make_room(self, wire: Wire, most: int) -> None:
+    async def _make_room(self, wire: PipelineConnection, most: int) -> None:
         """Takes the oldest entries out, so that no more than so many bytes are left: who needs them reads the log.
 
         A little more than must be, so that not every page has to.
@@ -186,7 +186,7 @@ class Publisher:
             await trim(wire, self._streams, first)
             self.window.begin_at(first)
 
-    async def _write(self, wire: Wire, commands: bytes, count: int) -> int:
+    async def _write(self, wire: PipelineConnection, commands: bytes, count: int) -> int:
         """Sends the XADDs; answers how many entries were new. Raises one of ``BROKEN``.
 
         Where Redis is full, for whatever reason, half of what is ours goes, and again, until it takes them.
@@ -221,13 +221,13 @@ class Publisher:
         command = self._commands[shard] = b"*8\r\n" + start
         return command
 
-    async def _tails(self, wire: Wire, shards: int) -> dict[int, tuple[int, datetime | None]]:
+    async def _tails(self, wire: PipelineConnection, shards: int) -> dict[int, tuple[int, datetime | None]]:
         commands = [pack("XREVRANGE", self._keys.events(shard), "+", "-", "COUNT", "1") for shard in range(shards)]
         replies = await wire.ask(b"".join(commands), shards)
         return {shard: _tail(reply) for shard, reply in enumerate(replies)}
 
 
-async def _ask(wire: Wire, commands: bytes, count: int) -> Sequence[Any]:
+async def _ask(wire: PipelineConnection, commands: bytes, count: int) -> Sequence[Any]:
     """Sends XADDs; answers what each was answered. Raises one of ``BROKEN``."""
     if not 1 < count <= AT_ONCE:
         return await wire.ask(commands, count, WRITE_SECONDS) if count else ()

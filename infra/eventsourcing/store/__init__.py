@@ -20,8 +20,8 @@ from infra.eventsourcing.store.append_request import (
     IdempotencyKey,
     Last,
     Limit,
-    Part,
     Replayed,
+    StreamAppend,
     Verdict,
 )
 from infra.eventsourcing.store.appender import Appender
@@ -44,9 +44,9 @@ __all__ = [
     "Last",
     "Limit",
     "Limits",
-    "Part",
     "Replayed",
     "Settled",
+    "StreamAppend",
     "Verdict",
     "position_of",
     "read_states",

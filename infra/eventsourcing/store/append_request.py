@@ -18,7 +18,7 @@ class Last(NamedTuple):
     """When, in microseconds since 1970."""
 
 
-class Premise(Protocol):
+class SpeculativeBase(Protocol):
     """What a part was decided on. Once ``broken``, the request must not be sent: it has to be decided again."""
 
     broken: bool
@@ -32,7 +32,7 @@ class Premise(Protocol):
 
 
 @dataclass(slots=True)
-class Part:
+class StreamAppend:
     """One stream of a request: the version it must be at, and the events to add (none: the version alone matters)."""
 
     stream_id: UUID
@@ -91,11 +91,11 @@ class AppendRequest:
     ``weight`` its bytes.
     """
 
-    parts: Sequence[Part]
+    parts: Sequence[StreamAppend]
     metadata: bytes = b"{}"
     claims: Sequence[ClaimChange] = ()
     key: IdempotencyKey | None = None
-    premises: Sequence[Premise | None] = ()
+    premises: Sequence[SpeculativeBase | None] = ()
     allowances: Sequence[AllowanceChange] = ()
     size: int = field(init=False)
     rows: int = field(init=False)

@@ -16,9 +16,9 @@ from infra.eventsourcing.store.append_request import (
     ClaimTaken,
     Conflict,
     Limit,
-    Part,
-    Premise,
     Replayed,
+    SpeculativeBase,
+    StreamAppend,
     Verdict,
 )
 
@@ -80,7 +80,7 @@ def document(requests: Sequence[AppendRequest], limits: Limits = NO_LIMITS) -> b
     )
 
 
-def _part(part: Part, premise: Premise | None) -> dict[str, Any]:
+def _part(part: StreamAppend, premise: SpeculativeBase | None) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "stream": part.stream_id,
         "category": part.category,

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import structlog
 
-from infra.concurrency.cancellation import end
+from infra.concurrency.cancellation import cancel_and_wait
 from infra.identity.api_keys.format import InvalidApiKey, Shown, read
 from infra.postgres.errors import PASSING
 from infra.postgres.pool import Database
@@ -85,7 +85,7 @@ class ApiKeys:
 
     async def close(self) -> None:
         """Gives up what is under way."""
-        await end(*self._notes, *(answer.bearer for answer in self._answers.values()))
+        await cancel_and_wait(*self._notes, *(answer.bearer for answer in self._answers.values()))
 
     async def _look(self, shown: Shown) -> Bearer:
         async with self._database.acquire() as connection:
