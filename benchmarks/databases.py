@@ -14,6 +14,7 @@ from benchmarks.servers import Servers
 from infra.postgres.pool import connect
 from infra.postgres.schema_version import migrate
 from projections.generations import install
+from projections.registry import PROJECTIONS
 
 SHARDS = 8
 
@@ -70,7 +71,7 @@ async def _migrate(url: SecretStr) -> None:
     await migrate(url, shards=SHARDS)
     connection = await connect(url)
     try:
-        await install(connection)
+        await install(connection, PROJECTIONS)
     finally:
         await connection.close()
 

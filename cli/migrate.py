@@ -10,6 +10,7 @@ from infra.postgres.pool import DRIVER_ERRORS, close, connect
 from infra.settings import Settings
 from projections.generations import install
 from projections.rebuild import Busy, renew
+from projections.registry import PROJECTIONS
 
 
 def register(app: typer.Typer) -> None:
@@ -46,8 +47,8 @@ async def _bring_up_to_date(settings: Settings) -> None:
     """The read models, each of which commits by itself."""
     connection = await connect(settings.direct_url)
     try:
-        await install(connection)
-        for name in await renew(connection, settings.direct_url):
+        await install(connection, PROJECTIONS)
+        for name in await renew(connection, settings.direct_url, PROJECTIONS):
             typer.echo(f"{name} was built anew for this release")
     finally:
         await close(connection)

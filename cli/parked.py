@@ -1,8 +1,8 @@
 """``weir parked``: streams that a poison event has set aside in one consumer."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Annotated, TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -16,14 +16,16 @@ from infra.postgres import schema_version
 from infra.postgres.pool import Database, answering, close, connect
 from infra.settings import Settings
 from projections import parking
+from projections.declaration import Projection
 from projections.parking import Apply, KeptByAnother, NotParked, Parked
+from projections.registry import PROJECTIONS
 from workers.mail.message import domain_of
 from workers.tasks import appliers
 
 T = TypeVar("T")
 
 Number = Annotated[int, typer.Argument(help="The number that `weir parked list` shows.")]
-TakeUp = Callable[[Session, int, dict[str, Apply]], Awaitable[Parked | None]]
+TakeUp = Callable[[Session, int, Mapping[str, Projection[Any]], Mapping[str, Apply]], Awaitable[Parked | None]]
 
 
 def register(app: typer.Typer) -> None:
@@ -61,7 +63,7 @@ def skip(number: Number) -> None:
 
 def _take_up(number: int, how: TakeUp) -> None:
     try:
-        still = _run(lambda session, appliers: how(session, number, appliers))
+        still = _run(lambda session, appliers: how(session, number, PROJECTIONS, appliers))
     except NotParked:
         typer.echo(f"nothing is parked as {number}", err=True)
         raise typer.Exit(1) from None

@@ -88,7 +88,7 @@ async def _install(settings: Settings) -> None:
     session = await connect(settings.direct_url)
     try:
         with answering(session, writes=False):  # what it lays down is outdated, and served to nobody
-            await install(session)
+            await install(session, PROJECTIONS)
     finally:
         await close(session)
 

@@ -1,5 +1,6 @@
 """Generations of read models: their tables, the pointer to the one that is served, and the checkpoints of each."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import asyncpg
@@ -7,7 +8,6 @@ import asyncpg
 from infra.eventsourcing.event_log import Session, log_head
 from infra.postgres.pool import Reader
 from projections.declaration import Projection
-from projections.registry import PROJECTIONS
 
 FIRST: Final = 1
 STORAGE: Final = (
@@ -17,18 +17,20 @@ STORAGE: Final = (
 """A table that grows by an import must not wait for its statistics until a tenth of it is new."""
 
 
-async def install(session: Session) -> None:
+async def install(session: Session, projections: Mapping[str, Projection[Any]]) -> None:
     """Lays down the first generation of every read model that has none; what is there already is left alone."""
     async with session.transaction():
         # Two `weir migrate` at once: the second waits here, and then finds all done.
         await session.execute("LOCK TABLE projections IN SHARE ROW EXCLUSIVE MODE")
         there = {row["name"] for row in await session.fetch("SELECT name FROM projections")}
-        for projection in PROJECTIONS.values():
+        for projection in projections.values():
             if projection.name not in there:
                 await _lay_down(session, projection)
 
 
-async def outdated(session: Reader, *, spoiled: bool = False) -> list[Projection[Any]]:
+async def outdated(
+    session: Reader, projections: Mapping[str, Projection[Any]], *, spoiled: bool = False
+) -> list[Projection[Any]]:
     """The read models whose served rows were folded by code of another version: they are to be built anew.
 
     ``spoiled``: only those of no version, which were made of nothing yet, or of events that the log has lost.
@@ -38,7 +40,7 @@ async def outdated(session: Reader, *, spoiled: bool = False) -> list[Projection
         "ON g.projection = p.name AND g.generation = p.live_generation"
     )
     served = {row["name"]: row["code_version"] for row in rows}
-    found = [each for each in PROJECTIONS.values() if served.get(each.name, each.version) != each.version]
+    found = [each for each in projections.values() if served.get(each.name, each.version) != each.version]
     return [each for each in found if not (spoiled and served[each.name])]
 
 

@@ -23,7 +23,7 @@ from infra.eventsourcing.event_log import Entry, Session, read_stream
 from infra.eventsourcing.leases import Place
 from infra.eventsourcing.leases.checkpoints import guard
 from infra.postgres.errors import storable
-from projections.registry import PROJECTIONS
+from projections.declaration import Projection
 from projections.runtime.consumer import Lease, is_poison
 from projections.runtime.folding import Parking, describe, fold
 from projections.runtime.metrics import ConsumerMetrics
@@ -107,20 +107,35 @@ async def listed(session: Session) -> list[Parked]:
     return [Parked(**row) for row in rows]
 
 
-async def retry(session: Session, parked_id: int, others: Mapping[str, Apply] | None = None) -> Parked | None:
+async def retry(
+    session: Session,
+    parked_id: int,
+    projections: Mapping[str, Projection[Any]],
+    others: Mapping[str, Apply] | None = None,
+) -> Parked | None:
     """Applies a parked stream from its failing event on. Answers None, or how it is parked still.
 
     ``others`` knows how to apply to consumers that are no read models. Raises :class:`NotParked`.
     """
-    return await _take_up(session, parked_id, skipping=False, apply=_appliers(others))
+    return await _take_up(session, parked_id, projections, others or {}, skipping=False)
 
 
-async def skip(session: Session, parked_id: int, others: Mapping[str, Apply] | None = None) -> Parked | None:
+async def skip(
+    session: Session,
+    parked_id: int,
+    projections: Mapping[str, Projection[Any]],
+    others: Mapping[str, Apply] | None = None,
+) -> Parked | None:
     """The same without the failing event, which the consumer will never have seen."""
-    return await _take_up(session, parked_id, skipping=True, apply=_appliers(others))
+    return await _take_up(session, parked_id, projections, others or {}, skipping=True)
 
 
-async def recall(session: Session, leases: Iterable[Lease], others: Mapping[str, Apply] | None = None) -> None:
+async def recall(
+    session: Session,
+    leases: Iterable[Lease],
+    projections: Mapping[str, Projection[Any]],
+    others: Mapping[str, Apply] | None = None,
+) -> None:
     """Has owners that begin, and remember nothing yet, know of the streams that are set aside.
 
     Those that waited for a release that knows their event are taken up first, if this is one; what was written then the
@@ -130,7 +145,7 @@ async def recall(session: Session, leases: Iterable[Lease], others: Mapping[str,
     for parked_id, lease, event_type, unknown, _ in await _aside(session, leases):
         if unknown and event_type in EVENTS:
             with suppress(Fenced, NotParked):  # somebody was faster, and the step that is to follow moves nothing
-                await _take_up(session, parked_id, skipping=False, apply=_appliers(others), owner=lease)
+                await _take_up(session, parked_id, projections, others or {}, skipping=False, owner=lease)
     aside = await _aside(session, leases)
     for lease in leases:
         lease.memory = set()
@@ -152,14 +167,23 @@ async def _aside(session: Session, leases: Sequence[Lease]) -> list[tuple[int, L
 
 
 async def _take_up(
-    session: Session, parked_id: int, *, skipping: bool, apply: Mapping[str, Apply], owner: Lease | None = None
+    session: Session,
+    parked_id: int,
+    projections: Mapping[str, Projection[Any]],
+    others: Mapping[str, Apply],
+    *,
+    skipping: bool,
+    owner: Lease | None = None,
 ) -> Parked | None:
     try:
         async with session.transaction():
             await guard(session)
-            parked, position = await _locked(session, parked_id, owner)
+            parked, position = await _locked(session, parked_id, projections, owner)
             entries = await read_stream(session, parked.stream_id, parked.position + skipping, position)
-            failed = await apply[parked.consumer](session, parked, entries)
+            if (apply := others.get(parked.consumer)) is not None:
+                failed = await apply(session, parked, entries)
+            else:
+                failed = await _apply_to_rows(session, projections[parked.consumer], parked, entries)
             await _fence_owner(session, parked, owner)
             return await _settled(session, parked, failed)
     except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -168,7 +192,9 @@ async def _take_up(
         return await _still(session, parked_id, describe(error))
 
 
-async def _locked(session: Session, parked_id: int, owner: Lease | None) -> tuple[Parked, int]:
+async def _locked(
+    session: Session, parked_id: int, projections: Mapping[str, Projection[Any]], owner: Lease | None
+) -> tuple[Parked, int]:
     """The parked stream and its consumer's position, which stays where it is until the transaction ends.
 
     The checkpoint is locked before the parked row, as its owner does; and for an owner only if it is that still.
@@ -184,7 +210,7 @@ async def _locked(session: Session, parked_id: int, owner: Lease | None) -> tupl
     row = await session.fetchrow(f"SELECT {_COLUMNS} FROM parked WHERE id = $1 FOR UPDATE", parked_id)
     if row is None or found is None:
         raise NotParked(parked_id)
-    if found["code_version"] is not None and found["code_version"] != PROJECTIONS[row["consumer"]].version:
+    if found["code_version"] is not None and found["code_version"] != projections[row["consumer"]].version:
         raise KeptByAnother(f"{row['consumer']} is kept by a release of version {found['code_version']}")
     return Parked(**row), found["position"]
 
@@ -231,23 +257,20 @@ async def _still(session: Session, parked_id: int, error: str) -> Parked | None:
     return Parked(**row) if row else None
 
 
-def _appliers(others: Mapping[str, Apply] | None) -> Mapping[str, Apply]:
-    return {**dict.fromkeys(PROJECTIONS, _apply_to_rows), **(others or {})}
-
-
-async def _apply_to_rows(session: Session, parked: Parked, entries: Sequence[Entry]) -> Parking | None:
-    projection = PROJECTIONS[parked.consumer]
+async def _apply_to_rows(
+    session: Session, projection: Projection[Any], parked: Parked, entries: Sequence[Entry]
+) -> Parking | None:
     table: Table[Any] = Table(projection, parked.generation)
     handled = [entry for entry in entries if projection.concerns(entry.type)]
-    keys = {key for entry in handled if (key := _key(parked.consumer, entry))}
+    keys = {key for entry in handled if (key := _key(projection, entry))}
     rows = (await load(session, {table: keys}))[table]
     folded = fold(projection, {key: row.kept for key, row in rows.items()}, set(), handled)
     await table.put(session, folded.written)
     return folded.parkings[0] if folded.parkings else None
 
 
-def _key(projection: str, entry: Entry) -> str | None:
+def _key(projection: Projection[Any], entry: Entry) -> str | None:
     try:
-        return PROJECTIONS[projection].key(entry.recorded())
+        return projection.key(entry.recorded())
     except Exception:
         return None

@@ -236,7 +236,7 @@ async def scene(settings: Settings) -> AsyncIterator[Scene]:
     """A log with its read models laid down, and a place for recorders to write."""
     database, url = Database(settings), settings.database_url.get_secret_value()
     async with log_writer(url) as writer, Redis.from_url(settings.redis_url.get_secret_value()) as redis:
-        await install(writer.session)
+        await install(writer.session, PROJECTIONS)
         await writer.session.execute(
             "CREATE TABLE seen (number bigserial, consumer text, shard smallint, position bigint)"
         )

@@ -16,6 +16,7 @@ from projections.declaration import Projection
 from projections.generations import FIRST, install
 from projections.order_summary import ORDER_SUMMARY, OrderSummary
 from projections.product_card import PRODUCT_CARD, ListedProduct, ProductStatus
+from projections.registry import PROJECTIONS
 from projections.runtime.folding import Kept, written
 from projections.runtime.table import Table
 
@@ -112,4 +113,4 @@ async def remove(database: Database, *numbers: int) -> None:
 async def lay_down(database: Database) -> None:
     """The empty read models."""
     async with database.session() as session:
-        await install(session)
+        await install(session, PROJECTIONS)

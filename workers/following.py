@@ -49,7 +49,7 @@ class Following:
     async def advance(self, session: Session, steps: Sequence[Step]) -> Answers[None]:
         """Writes rows, timers, notes and checkpoints in one transaction, whose commit waits for the disk."""
         apply = {self._name: applier(self._process, self._log, self._domain)}
-        await parking.recall(session, (step.lease for step in steps), apply)
+        await parking.recall(session, (step.lease for step in steps), {}, apply)
         return await self._write(session, steps, [])
 
     async def park(self, session: Session, step: Step, error: str) -> Answers[None]:

@@ -62,7 +62,7 @@ class Rebuilds:
 async def want_spoiled(database: Database) -> bool:
     """Asks for those read models whose rows are of events that the log has lost; answers whether there are any."""
     async with database.acquire() as session:
-        spoiled = await outdated(session, spoiled=True)
+        spoiled = await outdated(session, PROJECTIONS, spoiled=True)
     for projection in spoiled:
         await wishes.ask(database, projection, asked_by())
     return bool(spoiled)

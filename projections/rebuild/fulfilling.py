@@ -71,7 +71,7 @@ async def _begin(settings: Settings, wish: Claimed) -> tuple[Connection, Log, Bu
     session = await connect(settings.direct_url)
     try:
         with answering(session, writes=False):  # what it lays down is nobody's until the switch
-            await install(session)
+            await install(session, PROJECTIONS)
             log, building = await identify(session), await begin(session, PROJECTIONS[wish.projection])
             return session, log, building, await shares(session, building, os.cpu_count() or 1)
     except BaseException:

@@ -1,5 +1,6 @@
 """A new release folds a read model in another way: it is built anew before any process of that release serves it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
@@ -16,13 +17,13 @@ from projections.rebuild.switching import Switched, finish
 _log = structlog.get_logger("weir.rebuild")
 
 
-async def renew(session: Connection, url: SecretStr) -> list[str]:
+async def renew(session: Connection, url: SecretStr, projections: Mapping[str, Projection[Any]]) -> list[str]:
     """Rebuilds what is outdated, one after the other; answers which. Readers are served by the old rows until then.
 
     Raises :class:`~projections.rebuild.generation.Busy` where somebody else rebuilds the same one.
     """
     renewed = []
-    for projection in await outdated(session):
+    for projection in await outdated(session, projections):
         switched = await _rebuilt(session, url, projection)
         _log.info("read model renewed", projection=projection.name, generation=switched.generation)
         renewed.append(projection.name)

@@ -71,7 +71,7 @@ class Keeping:
 
     async def advance(self, session: Session, steps: Sequence[Step]) -> Answers[Sequence[Written]]:
         """Folds, and writes rows and checkpoints of all steps with one statement; answers what was written."""
-        await parking.recall(session, (step.lease for step in steps))
+        await parking.recall(session, (step.lease for step in steps), self._projections)
         touched = {step.lease: self._touched(step) for step in steps}
         read = await self._load(session, touched)
         folded = {}

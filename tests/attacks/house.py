@@ -23,6 +23,7 @@ from infra.identity.signing_keys import SigningKey, SigningKeys
 from infra.postgres.pool import Database, connect
 from infra.settings import Settings
 from projections.generations import install
+from projections.registry import PROJECTIONS
 from tests.encryption import WRAPPING
 from tests.serving import connected, serving
 from workers.main import PARTS
@@ -105,7 +106,7 @@ async def house(settings: Settings) -> AsyncIterator[House]:
     }
     settings, database = settings.model_copy(update=told), Database(settings)
     session = await connect(settings.database_url)
-    await install(session)
+    await install(session, PROJECTIONS)
     await session.close()
     async with working(settings), serving(create_app(settings)) as port, _client(port) as http:
         key = await SigningKeys(database, WRAPPING).signing()

@@ -20,6 +20,7 @@ from infra.identity.signing_keys import unwrapped
 from infra.postgres.pool import Database, connect
 from infra.settings import Settings
 from projections.generations import install
+from projections.registry import PROJECTIONS
 from tests.attacks.house import ADMIN, PASSWORD, SECRET, one_of, webhook
 from tests.encryption import KEY, WRAPPING
 from tests.payment_desk import raw_provider
@@ -188,7 +189,7 @@ async def kept_by_the_server(database: Database) -> set[str]:
 
 async def test_no_secret_can_be_read_anywhere(settings: Settings, tmp_path: Path) -> None:
     session = await connect(settings.database_url)
-    await install(session)
+    await install(session, PROJECTIONS)
     await session.close()
     database, api_log, worker_log = Database(settings), tmp_path / "api.log", tmp_path / "worker.log"
     redis_url = settings.redis_url.get_secret_value()

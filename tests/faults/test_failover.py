@@ -20,6 +20,7 @@ from infra.errors import OutcomeUnknown, Unavailable
 from infra.eventsourcing.commands.attempt import CommandOutcome
 from infra.settings import Settings
 from projections.generations import install
+from projections.registry import PROJECTIONS
 from tests import planted
 from tests.conftest import SHARDS
 from tests.failover import BehindAPooler, Failover, make_cluster, pair
@@ -264,7 +265,7 @@ async def test_the_token_of_a_lost_write_is_answered_with_not_yet_visible_or_the
         changed = {"database_url": SecretStr(database.url), "lease_seconds": 1.0, "log_level": "error"}
         here = settings.model_copy(update=changed)
         async with connected(database.url) as connection:
-            await install(connection)
+            await install(connection, PROJECTIONS)
         async with shop(here) as api, projected(here):
             staff, customer = await api.client(Role.STAFF), await api.client()
             product = await api.product(stock=5)

@@ -13,6 +13,7 @@ from domain.accounts import Role
 from infra.postgres.pool import Database
 from infra.settings import Settings
 from projections.generations import install
+from projections.registry import PROJECTIONS
 from tests.shop import Client, Shop, shop
 from tests.write_side import eventually
 
@@ -81,7 +82,7 @@ async def api(settings: Settings) -> AsyncIterator[Shop]:
     """The API over empty read models, as ``weir migrate`` leaves them."""
     database = Database(settings)
     async with database.session() as session:
-        await install(session)
+        await install(session, PROJECTIONS)
     await database.close()
     async with shop(settings) as running:
 

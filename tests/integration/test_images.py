@@ -19,6 +19,7 @@ from infra.storage import open_storage
 from infra.storage.product_images import ImageFiles
 from projections.generations import install
 from projections.product_card import image_file
+from projections.registry import PROJECTIONS
 from tests.attacks.house import working
 from tests.pictures import chunk, jpeg, png, webp
 from tests.s3_stand_in import S3StandIn, s3_settings
@@ -34,7 +35,7 @@ RED, BLUE = png(2, 2, shade=40), png(2, 2, shade=200)
 @pytest.fixture
 async def told(settings: Settings) -> AsyncIterator[Settings]:
     session = await connect(settings.database_url)
-    await install(session)
+    await install(session, PROJECTIONS)
     await session.close()
     told = settings.model_copy(update={"log_level": "error", "rate_limits": "off"})
     async with working(told):

@@ -23,7 +23,7 @@ CONSUMERS = {name: PROJECTIONS[name].version for name in ("order_summary", "prod
 @pytest.fixture
 async def database(settings: Settings) -> AsyncIterator[Database]:
     async with connected(settings.database_url.get_secret_value()) as session:
-        await install(session)
+        await install(session, PROJECTIONS)
     database = Database(settings)
     yield database
     await database.close()

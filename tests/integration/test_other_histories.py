@@ -13,6 +13,7 @@ from infra.redis.keyspace import Keyspace
 from infra.settings import Settings
 from projections.order_summary import ORDER_SUMMARY
 from projections.rebuild import renew
+from projections.registry import PROJECTIONS
 from projections.runtime.host import Host
 from tests.builders import ORDER_ID, order_placed
 from tests.consumers import SHARDED, Recorder, Scene
@@ -141,7 +142,7 @@ async def test_rows_of_events_that_the_log_lost_are_noticed_and_made_anew(scene:
             assert not host.leases
         url = scene.settings.database_url
         async with connected(url.get_secret_value()) as session:
-            assert await renew(session, url) == ["order_summary"]
+            assert await renew(session, url, PROJECTIONS) == ["order_summary"]
         async with scene.projector({"order_summary": ORDER_SUMMARY}):
             await scene.happens(20)
             await scene.kept_by(ORDER_SUMMARY, generation=2)

@@ -21,6 +21,7 @@ from projections.declaration import Projection, amend
 from projections.order_summary import ORDER_SUMMARY
 from projections.product_card import PRODUCT_CARD, ListedProduct
 from projections.rebuild import begin, build, finish, shares
+from projections.registry import PROJECTIONS
 from projections.runtime.consumer import Answers, Lease, Refusal, Step, move
 from tests.builders import ORDER_ID, order_placed
 from tests.consumers import SHARDED, Recorder, Scene
@@ -196,7 +197,7 @@ async def test_who_was_the_owner_takes_up_no_parked_stream(scene: Scene) -> None
     former, present = await taken(scene, place), await taken(scene, place)
     async with scene.database.session() as session:
         for lease, aside in ((former, {ORDER_ID}), (present, set[UUID]())):
-            await parking.recall(session, [lease])
+            await parking.recall(session, [lease], PROJECTIONS)
             assert lease.memory == aside
 
 

@@ -1,15 +1,18 @@
 """Parked streams: listed, retried and skipped, beside an owner that goes on working."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
 
 import pytest
 
 from domain.inventory import StockReceived
 from infra.settings import Settings
 from projections import parking
+from projections.declaration import Projection
 from projections.order_summary import ORDER_SUMMARY
 from projections.parking import KeptByAnother, NotParked
 from projections.product_card import PRODUCT_CARD
+from projections.registry import PROJECTIONS
 from projections.runtime.folding import Parking
 from tests.builders import ORDER_ID, PRODUCT_ID, order_paid, order_placed, order_shipped, product_added
 from tests.consumers import Scene
@@ -42,9 +45,9 @@ async def number(scene: Scene) -> int:
         return (await parking.listed(session))[0].id
 
 
-async def retried(scene: Scene) -> parking.Parked | None:
+async def retried(scene: Scene, projections: Mapping[str, Projection[Any]] = PROJECTIONS) -> parking.Parked | None:
     async with scene.database.session() as session:
-        return await parking.retry(session, await number(scene))
+        return await parking.retry(session, await number(scene), projections)
 
 
 async def test_what_is_parked_is_listed_with_its_reason(scene: Scene) -> None:
@@ -99,13 +102,10 @@ async def test_after_a_retry_the_cache_hears_of_the_row(scene: Scene) -> None:
         await cache_follows(scene)
 
 
-async def test_a_retry_that_fails_again_says_so_and_changes_nothing(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_retry_that_fails_again_says_so_and_changes_nothing(scene: Scene) -> None:
     await poisoned(scene)
     before = await stored_rows(scene.writer.session, ORDER_SUMMARY, 1)
-    monkeypatch.setattr(parking, "PROJECTIONS", failing(type(order_paid()), ValueError("still broken")))
-    still = await retried(scene)
+    still = await retried(scene, failing(type(order_paid()), ValueError("still broken")))
     assert still is not None
     assert (still.error, still.attempts) == ("ValueError: still broken", 2)
     assert await stored_rows(scene.writer.session, ORDER_SUMMARY, 1) == before
@@ -115,7 +115,7 @@ async def test_a_retry_that_fails_again_says_so_and_changes_nothing(
 async def test_a_skip_leaves_out_the_failing_event_alone(scene: Scene) -> None:
     await poisoned(scene)
     async with scene.database.session() as session:
-        assert await parking.skip(session, await number(scene)) is None
+        assert await parking.skip(session, await number(scene), PROJECTIONS) is None
     rows = await stored_rows(scene.writer.session, ORDER_SUMMARY, 1)
     document = rows[str(ORDER_ID)][1]
     assert (document["status"], document["paid_at"]) == ("shipped", None)
@@ -138,7 +138,7 @@ async def test_what_postgres_still_refuses_stays_parked(scene: Scene) -> None:
 async def test_only_what_is_parked_can_be_taken_up(scene: Scene) -> None:
     async with scene.database.session() as session:
         with pytest.raises(NotParked):
-            await parking.retry(session, 17)
+            await parking.retry(session, 17, PROJECTIONS)
 
 
 async def test_a_stream_is_not_taken_up_by_a_release_that_folds_in_another_way(scene: Scene) -> None:
@@ -197,5 +197,5 @@ async def test_a_consumer_that_is_no_read_model_brings_its_own_way_to_apply(scen
         return None
 
     async with scene.database.session() as session:
-        assert await parking.retry(session, await number(scene), {"order_summary": apply}) is None
+        assert await parking.retry(session, await number(scene), PROJECTIONS, {"order_summary": apply}) is None
     assert seen == positions[1:]

@@ -18,6 +18,7 @@ from infra.mail.outbox import Mail
 from infra.settings import Settings
 from projections import parking
 from projections.parking import Parked
+from projections.registry import PROJECTIONS
 from tests.builders import ACCOUNT_ID, ORDER_ID, OTHER_ORDER_ID, account_registered, order_placed, order_shipped
 from tests.conftest import SHARDS
 from tests.mail_office import MOMENT, Office, mail_office, tasks
@@ -137,7 +138,7 @@ async def test_an_order_of_nobody_waits_and_is_mailed_when_it_is_taken_up_again(
             (parked,) = await parking.listed(session)
             assert (parked.consumer, parked.stream_id) == (NAME, ORDER_ID)
             known = {NAME: applier(await identify(session), "weir.example", lives_of(office.settings))}
-            assert await parking.retry(session, parked.id, known) is None
+            assert await parking.retry(session, parked.id, PROJECTIONS, known) is None
         *_, late = await office.stub.received(3)
     assert (late.recipient, late.message["Subject"]) == ("late@example.org", "Your order W-2026-7K3M9QXA")
 

@@ -8,6 +8,7 @@ from infra.settings import Settings
 from projections.generations import outdated
 from projections.product_card import PRODUCT_CARD
 from projections.rebuild import Busy, begin, renew
+from projections.registry import PROJECTIONS
 from tests.consumers import Scene
 from tests.consumers import scene as opened
 from tests.write_side import connected
@@ -30,9 +31,9 @@ async def scene(settings: Settings) -> AsyncIterator[Scene]:
 async def test_only_what_is_outdated_is_built_anew_and_only_once(scene: Scene) -> None:
     url = scene.settings.database_url
     async with connected(url.get_secret_value()) as session:
-        assert await outdated(session) == [PRODUCT_CARD]
-        assert await renew(session, url) == ["product_card"]
-        assert await renew(session, url) == []
+        assert await outdated(session, PROJECTIONS) == [PRODUCT_CARD]
+        assert await renew(session, url, PROJECTIONS) == ["product_card"]
+        assert await renew(session, url, PROJECTIONS) == []
     async with scene.relay(), scene.projector():
         await scene.happens(50)
         await scene.kept_by(PRODUCT_CARD, generation=2)
@@ -45,4 +46,4 @@ async def test_who_finds_another_at_it_leaves_it_alone(scene: Scene) -> None:
     async with connected(url.get_secret_value()) as other, connected(url.get_secret_value()) as session:
         await begin(other, PRODUCT_CARD)
         with pytest.raises(Busy, match="product_card"):
-            await renew(session, url)
+            await renew(session, url, PROJECTIONS)

@@ -508,11 +508,11 @@ async def test_a_read_model_that_is_new_to_a_log_is_built_before_anybody_is_serv
         await connection.execute("DROP TABLE rm_shop_counts_1")
         for table, column in (("generations", "projection"), ("checkpoints", "consumer"), ("projections", "name")):
             await connection.execute(f"DELETE FROM {table} WHERE {column} = 'shop_counts'")
-        await install(connection)
+        await install(connection, PROJECTIONS)
         async with scene.projector({"shop_counts": SHOP_COUNTS}) as host:
             await host.membership.beat()
             assert not host.leases
-        assert await renew(connection, scene.settings.database_url) == ["shop_counts"]
+        assert await renew(connection, scene.settings.database_url, PROJECTIONS) == ["shop_counts"]
     assert await rows_of(scene, "rm_shop_counts_2") != []
 
 

@@ -13,6 +13,7 @@ from infra.eventsourcing.startup import open_log
 from infra.postgres.pool import Database
 from infra.settings import Settings
 from projections.generations import install
+from projections.registry import PROJECTIONS
 from tests.builders import order_placed
 from tests.integration.test_reactions import append
 from tests.integration.test_workers import Process, launched, worker
@@ -34,7 +35,7 @@ RUNTIMES = {runtime.name: runtime for runtime in (READ_MODELS, TASKS)}
 async def office(settings: Settings) -> AsyncIterator[Office]:
     """A shop that knows Ada, and whose read models are laid down."""
     async with connected(settings.database_url.get_secret_value()) as session:
-        await install(session)
+        await install(session, PROJECTIONS)
     async with mail_office(settings.model_copy(update={"lease_seconds": 1.0})) as opened:
         await opened.acquaint()
         yield opened

@@ -9,6 +9,7 @@ import pytest
 from domain.accounts import Role
 from infra.settings import Settings
 from projections.generations import install
+from projections.registry import PROJECTIONS
 from tests.shop import Shop, shop
 from tests.write_side import connected
 
@@ -20,7 +21,7 @@ ID = "0192f0c1-aaaa-7000-8000-000000000001"
 @pytest.fixture
 async def api(settings: Settings) -> AsyncIterator[Shop]:
     async with connected(settings.database_url.get_secret_value()) as connection:
-        await install(connection)
+        await install(connection, PROJECTIONS)
     async with shop(settings) as running:
         yield running
 

@@ -24,6 +24,7 @@ from infra.eventsourcing.store import Appended, AppendRequest, StreamAppend
 from infra.identity.one_time_links import lives_of
 from infra.settings import Settings
 from projections import parking
+from projections.registry import PROJECTIONS
 from tests.builders import euros
 from tests.claiming import claiming
 from tests.conftest import SHARDS
@@ -343,8 +344,8 @@ async def test_a_parked_order_is_taken_up_again(scene: Scene) -> None:
         (parked,) = [each for each in await parking.listed(session) if each.consumer == ORDER_TIME.name]
         assert (parked.stream_id, parked.event_type) == (stranger, "order.completed")
         known = appliers(scene.log, "weir.example", lives_of(Settings()))
-        assert await parking.retry(session, parked.id, known) is not None
-        assert await parking.skip(session, parked.id, known) is None
+        assert await parking.retry(session, parked.id, PROJECTIONS, known) is not None
+        assert await parking.skip(session, parked.id, PROJECTIONS, known) is None
 
 
 def _fields(order_id: UUID) -> bytes:

@@ -7,6 +7,7 @@ from domain.accounts import Role
 from infra.postgres.pool import Database
 from infra.settings import Settings
 from projections.rebuild import renew
+from projections.registry import PROJECTIONS
 from tests.builders import PRODUCT_ID, product_added
 from tests.event_logs import log_writer, product
 from tests.read_rows import lay_down
@@ -36,7 +37,7 @@ async def test_what_was_never_built_is_not_served_as_empty_but_when_it_is_built(
             answer = await asked(path)
             assert (answer.status_code, answer.json().get("code")) == (503, "unavailable"), path
         async with connected(url.get_secret_value()) as session:
-            await renew(session, url)
+            await renew(session, url, PROJECTIONS)
 
         async def served() -> bool:
             return (await asked(PUBLIC[1])).status_code == 200

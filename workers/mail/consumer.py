@@ -62,7 +62,7 @@ class Reacting:
         Its commit waits for the disk, unlike that of a read model: a mail that was sent must not be forgotten.
         """
         (step,) = steps
-        await parking.recall(session, [step.lease], {NAME: applier(self._log, self._domain, self._lives)})
+        await parking.recall(session, [step.lease], {}, {NAME: applier(self._log, self._domain, self._lives)})
         known = await _addresses_known(session, step.entries)
         return await self._write(session, step, follow_up(step.entries, known, step.lease.memory))
 
