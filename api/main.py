@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 from prometheus_client import CollectorRegistry
 
-from api import health
+from api import health, swagger_ui
 from api.commands import accounts, auth, me, payments, recovery
 from api.commands import api_keys as api_key_commands
 from api.commands import images as image_commands
@@ -15,7 +15,7 @@ from api.commands import imports as import_commands
 from api.commands import orders as order_commands
 from api.commands import products as product_commands
 from api.dependencies import RESOURCES, Opened, Resources
-from api.http import openapi, swagger_ui
+from api.http import openapi
 from api.http.edge import Edge
 from api.http.fast_route import targets
 from api.http.request_metrics import RequestMetrics

@@ -11,9 +11,9 @@ from pydantic import SecretStr
 
 from benchmarks.log import write_log
 from benchmarks.servers import Servers
+from infra.eventsourcing.projections.generations import install
 from infra.postgres.pool import connect
 from infra.postgres.schema_version import migrate
-from projections.generations import install
 from projections.registry import PROJECTIONS
 
 SHARDS = 8

@@ -5,11 +5,11 @@ import asyncio
 import typer
 
 from infra.errors import Unavailable
+from infra.eventsourcing.projections.generations import install
+from infra.eventsourcing.projections.rebuild import Busy, renew
 from infra.postgres import schema_version
 from infra.postgres.pool import DRIVER_ERRORS, close, connect
 from infra.settings import Settings
-from projections.generations import install
-from projections.rebuild import Busy, renew
 from projections.registry import PROJECTIONS
 
 

@@ -11,13 +11,13 @@ from rich.table import Table
 from cli.database import echo_failure
 from infra.errors import AWAY, UnknownSchema
 from infra.eventsourcing.event_log import Session, identify
+from infra.eventsourcing.projections import parked_streams
+from infra.eventsourcing.projections.parked_streams import Apply, KeptByAnother, NotParked, Parked
+from infra.eventsourcing.projections.projection import Projection
 from infra.identity.one_time_links import lives_of
 from infra.postgres import schema_version
 from infra.postgres.pool import Database, answering, close, connect
 from infra.settings import Settings
-from projections import parking
-from projections.declaration import Projection
-from projections.parking import Apply, KeptByAnother, NotParked, Parked
 from projections.registry import PROJECTIONS
 from workers.mail.message import domain_of
 from workers.tasks import appliers
@@ -39,7 +39,7 @@ def register(app: typer.Typer) -> None:
 
 def list_parked() -> None:
     """Show what is parked, the longest parked first."""
-    parked = _run(lambda session, _: parking.listed(session))
+    parked = _run(lambda session, _: parked_streams.listed(session))
     table = Table("id", "consumer", "stream", "position", "event", "since", "attempts", "error")
     for each in parked:
         since = f"{each.parked_at:%Y-%m-%d %H:%M:%S}Z"
@@ -53,12 +53,12 @@ def list_parked() -> None:
 
 def retry(number: Number) -> None:
     """Apply the stream from its failing event on, after the cause was mended."""
-    _take_up(number, parking.retry)
+    _take_up(number, parked_streams.retry)
 
 
 def skip(number: Number) -> None:
     """Apply the stream without its failing event. The consumer will never have seen that one."""
-    _take_up(number, parking.skip)
+    _take_up(number, parked_streams.skip)
 
 
 def _take_up(number: int, how: TakeUp) -> None:

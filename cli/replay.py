@@ -16,17 +16,17 @@ from infra.concurrency.cancellation import cancel_and_wait
 from infra.errors import AWAY, UnknownSchema
 from infra.eventsourcing.event_log import identify
 from infra.eventsourcing.leases import anybody
+from infra.eventsourcing.projections.generations import install
+from infra.eventsourcing.projections.projection import Projection
+from infra.eventsourcing.projections.rebuild import requests
+from infra.eventsourcing.projections.rebuild.requests import Report, Standing
 from infra.postgres import schema_version
 from infra.postgres.due_work import persisted
 from infra.postgres.errors import PASSING
 from infra.postgres.pool import Database, answering, close, connect
 from infra.settings import Settings
-from projections.declaration import Projection
-from projections.generations import install
-from projections.rebuild import wishes
-from projections.rebuild.fulfilling import fulfil
-from projections.rebuild.wishes import Report, Standing
 from projections.registry import PROJECTIONS
+from workers.rebuild_process import fulfil
 from workers.rebuilds import KIND, asked_by, wake
 
 LOOK_SECONDS: Final = 0.25
@@ -74,7 +74,7 @@ async def _replay(projections: list[Projection[Any]], settings: Settings) -> Non
     try:
         await schema_version.check(database)
         await _install(settings)
-        wanted = [(each, await wishes.ask(database, each, asked_by())) for each in projections]
+        wanted = [(each, await requests.ask(database, each, asked_by())) for each in projections]
         async with database.acquire() as session:
             log = await identify(session)
         await wake(settings, log)
@@ -121,7 +121,7 @@ class _Watch:
     async def _follow(self, show: Show) -> Standing:
         free_since, loop = None, asyncio.get_running_loop()
         while True:
-            standing = await persisted(lambda: wishes.look(self._database, self._wish_id), PATIENCE_SECONDS)
+            standing = await persisted(lambda: requests.look(self._database, self._wish_id), PATIENCE_SECONDS)
             if standing is None:
                 raise NotRebuilt("the wish is gone")
             if standing.done:
@@ -140,7 +140,7 @@ class _Watch:
         return True
 
     async def _take(self) -> None:
-        mine = await wishes.claim(self._database, PROJECTIONS, 1, only=f"wish_id = {self._wish_id}")
+        mine = await requests.claim(self._database, PROJECTIONS, 1, only=f"wish_id = {self._wish_id}")
         for claimed in mine:
             typer.echo(f"{self._name}: no projections worker takes it, so it is rebuilt here")
             self._fulfilling = asyncio.create_task(fulfil(self._settings, self._database, claimed))
@@ -150,7 +150,7 @@ class _Watch:
         if self._fulfilling is not None:
             await cancel_and_wait(self._fulfilling)
             with suppress(*PASSING):  # then it is a worker's when the lease is over
-                if await wishes.withdraw(self._database, self._wish_id, INTERRUPTED):
+                if await requests.withdraw(self._database, self._wish_id, INTERRUPTED):
                     typer.echo(f"{self._name} was not rebuilt, and nothing was changed")
                     return
         typer.echo(f"{self._name} goes on being rebuilt without this command, which shows it when run again")

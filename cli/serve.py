@@ -6,7 +6,7 @@ from types import FrameType
 import typer
 import uvicorn
 
-from api.http.protocol import Protocol
+from api.http.connection.protocol import Protocol
 from api.main import create_app
 from infra.concurrency.gc_tuning import tune_gc
 from infra.errors import NoEncryptionKey

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from projections.rebuild.wishes import Standing
+from infra.eventsourcing.projections.rebuild.requests import Standing
 
 PLAIN_SECONDS: Final = 2.0
 """How often a line is printed where there is no terminal."""

@@ -1,1 +1,1 @@
-"""The read models, one file each, and the runtime that runs, restarts and rebuilds them."""
+"""The read models, one file each, and their table."""

@@ -23,8 +23,8 @@ from domain.accounts import (
     Role,
 )
 from domain.values import normal_form
-from projections.declaration import ByStream, Column, Projection
-from projections.folds import AT, Begins, Ends, Folds, Is, Its, Sets
+from infra.eventsourcing.projections.fold_table import AT, Begins, Ends, Folds, Is, Its, Sets
+from infra.eventsourcing.projections.projection import ByStream, Column, Projection
 
 
 @dataclass(frozen=True, kw_only=True)

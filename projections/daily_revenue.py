@@ -11,7 +11,7 @@ from typing import Final
 from domain.kernel.messages import Recorded
 from domain.money import Money
 from domain.orders import OrderPaid, OrderRefunded
-from projections.declaration import Column, Projection, amend, make
+from infra.eventsourcing.projections.projection import Column, Projection, amend, make
 
 
 @dataclass(frozen=True, kw_only=True)

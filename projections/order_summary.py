@@ -19,8 +19,8 @@ from domain.orders import (
     OrderShipped,
     OrderStatus,
 )
-from projections.declaration import ByStream, Column, Projection
-from projections.folds import AT, Begins, Each, Folds, Is, Its, Part, Sets, Times
+from infra.eventsourcing.projections.fold_table import AT, Begins, Each, Folds, Is, Its, Part, Sets, Times
+from infra.eventsourcing.projections.projection import ByStream, Column, Projection
 
 
 @dataclass(frozen=True, kw_only=True)

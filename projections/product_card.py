@@ -30,7 +30,7 @@ from domain.kernel.messages import Recorded
 from domain.money import Money
 from domain.values import normal_form
 from infra.eventsourcing.codec import dumps
-from projections.declaration import By, Column, Projection, amend, known, make
+from infra.eventsourcing.projections.projection import By, Column, Projection, amend, known, make
 from projections.sort_history import FormerPlaces, left
 from projections.words import lexemes, likeness, sort_key, words_of
 

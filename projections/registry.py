@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from infra.eventsourcing.projections.projection import Projection
 from projections.account_card import ACCOUNT_CARD
 from projections.daily_revenue import DAILY_REVENUE
-from projections.declaration import Projection
 from projections.order_summary import ORDER_SUMMARY
 from projections.product_card import PRODUCT_CARD
 from projections.shop_counts import SHOP_COUNTS

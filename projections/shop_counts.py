@@ -20,7 +20,7 @@ from domain.orders import (
     OrderShipped,
     OrderStatus,
 )
-from projections.declaration import Column, Projection, amend
+from infra.eventsourcing.projections.projection import Column, Projection, amend
 
 MOVES: Final[Mapping[type[Event], Mapping[str, int]]] = {
     AccountRegistered: {"accounts": 1},

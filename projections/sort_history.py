@@ -7,7 +7,7 @@ all. So a list has a position of the log, and whatever has moved since stands wh
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from projections.declaration import make
+from infra.eventsourcing.projections.projection import make
 
 REMEMBERED: Final = 64
 """Former places of a row in one order. What moved more often since a list was begun stands at the oldest one known."""

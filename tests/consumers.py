@@ -9,19 +9,19 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
+from infra.eventsourcing.consumers.consumer import Answers, Consumer, Lease, Member, Step, move
+from infra.eventsourcing.consumers.consumer_host import Host
+from infra.eventsourcing.consumers.metrics import RuntimeMetrics
 from infra.eventsourcing.event_log import Log, Session, identify
 from infra.eventsourcing.leases import WHOLE, Place
 from infra.eventsourcing.leases.checkpoints import LOCK_SECONDS
+from infra.eventsourcing.projections.generations import install
+from infra.eventsourcing.projections.projection import Projection
+from infra.eventsourcing.projections.projector import Projecting
 from infra.eventsourcing.read_cache import CacheAway, Document
 from infra.postgres.pool import Database
 from infra.settings import Settings
-from projections.declaration import Projection
-from projections.generations import install
 from projections.registry import PROJECTIONS
-from projections.runtime.consumer import Answers, Consumer, Lease, Member, Step, move
-from projections.runtime.host import Host
-from projections.runtime.metrics import RuntimeMetrics
-from projections.runtime.projecting import Projecting
 from tests.event_logs import LogWriter, Shop, expected_rows, log_writer, stored_rows
 from tests.write_side import eventually
 from workers.relay import Relay, RelayMetrics

@@ -17,8 +17,8 @@ from domain.kernel.messages import Event, shard_of
 from domain.orders import OrderCompleted, OrderPaymentFailed, OrderShipped
 from infra.eventsourcing.codec import encode
 from infra.eventsourcing.event_log import read_log
+from infra.eventsourcing.projections.projection import Projection
 from infra.postgres.pool import Connection
-from projections.declaration import Projection
 from tests.builders import (
     euros,
     order_cancelled,

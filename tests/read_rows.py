@@ -10,15 +10,15 @@ from uuid import UUID
 from domain.accounts import Role
 from domain.money import Money
 from domain.orders import OrderStatus
+from infra.eventsourcing.projections.fold import Kept, written
+from infra.eventsourcing.projections.generations import FIRST, install
+from infra.eventsourcing.projections.projection import Projection
+from infra.eventsourcing.projections.row_table import Table
 from infra.postgres.pool import Database
 from projections.account_card import ACCOUNT_CARD, AccountCard
-from projections.declaration import Projection
-from projections.generations import FIRST, install
 from projections.order_summary import ORDER_SUMMARY, OrderSummary
 from projections.product_card import PRODUCT_CARD, ListedProduct, ProductStatus
 from projections.registry import PROJECTIONS
-from projections.runtime.folding import Kept, written
-from projections.runtime.table import Table
 
 NOON: Final = datetime(2026, 11, 22, 12, tzinfo=UTC)
 

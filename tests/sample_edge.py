@@ -10,8 +10,9 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api import swagger_ui
 from api.dependencies import RESOURCES, Resources
-from api.http import openapi, swagger_ui
+from api.http import openapi
 from api.http.edge import Edge
 from api.http.fast_route import targets
 from api.http.request_metrics import RequestMetrics

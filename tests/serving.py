@@ -13,7 +13,7 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp
 
-from api.http.protocol import Protocol
+from api.http.connection.protocol import Protocol
 from infra.settings import Settings
 from tests.write_side import eventually
 

@@ -12,7 +12,7 @@ import httpx2
 import uvicorn
 from pydantic import SecretStr
 
-from api.http.protocol import Protocol
+from api.http.connection.protocol import Protocol
 from api.main import create_app
 from api.scopes import scopes_of
 from domain.accounts import Role

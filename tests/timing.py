@@ -14,12 +14,12 @@ from domain.inventory import INVENTORY, Stock
 from domain.orders import ORDERS, CancelledBy, CancelOrder, OrderCommand, PayOrder, order_number
 from domain.orders.payment_deadline import ORDER_TIME, Timer
 from domain.workflows.checkout import stock_moves
-from infra import timers
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.eventsourcing.event_log import Log, identify, read_log
+from infra.eventsourcing.process_managers import timer_store
+from infra.eventsourcing.process_managers.timer_store import TimerId
 from infra.fulfilment import order_work
 from infra.postgres.pool import Database
-from infra.timers import TimerId
 from tests.builders import ACCOUNT_ID, PRODUCT_ID, order_placed, place_order
 from tests.mail_office import Office
 from tests.stock import change_stock
@@ -37,7 +37,7 @@ class Keeper(Timekeeper):
     async def ring(self, timer: TimerId) -> bool:
         """Rings a timer if its moment has come; answers whether it did."""
         since = asyncio.get_running_loop().time()
-        for claimed in await timers.claim(self._database, 1, only=_this(timer)):
+        for claimed in await timer_store.claim(self._database, 1, only=_this(timer)):
             return await self.carry_out(claimed, since)
         return False
 

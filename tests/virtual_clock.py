@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from api.http.protocol import Protocol
+from api.http.connection.protocol import Protocol
 
 
 class VirtualClock:

@@ -10,15 +10,15 @@ from uuid import UUID
 
 from domain.kernel.process_manager import ProcessManager
 from domain.orders.payment_deadline import ORDER_TIME
-from infra import timers
+from infra.eventsourcing.consumers.consumer import Answers, Lease, Member, Refusal, Step, move
+from infra.eventsourcing.consumers.metrics import RuntimeMetrics
 from infra.eventsourcing.event_log import Entry, Log, Session
-from projections import parking
-from projections.parking import Apply, Parked
-from projections.runtime.consumer import Answers, Lease, Member, Refusal, Step, move
-from projections.runtime.folding import Parking
-from projections.runtime.metrics import RuntimeMetrics
+from infra.eventsourcing.process_managers import timer_store
+from infra.eventsourcing.process_managers.state import Turned, kept, turn_all
+from infra.eventsourcing.projections import parked_streams
+from infra.eventsourcing.projections.fold import Parking
+from infra.eventsourcing.projections.parked_streams import Apply, Parked
 from workers.notes import write_notes
-from workers.turns import Turned, kept, turn_all
 
 PROCESSES: Final[Mapping[str, ProcessManager[Any, Any]]] = {each.name: each for each in (ORDER_TIME,)}
 """The table of all processes. Each is a consumer of its name."""
@@ -49,7 +49,7 @@ class Following:
     async def advance(self, session: Session, steps: Sequence[Step]) -> Answers[None]:
         """Writes rows, timers, notes and checkpoints in one transaction, whose commit waits for the disk."""
         apply = {self._name: applier(self._process, self._log, self._domain)}
-        await parking.recall(session, (step.lease for step in steps), {}, apply)
+        await parked_streams.recall(session, (step.lease for step in steps), {}, apply)
         return await self._write(session, steps, [])
 
     async def park(self, session: Session, step: Step, error: str) -> Answers[None]:
@@ -70,14 +70,16 @@ class Following:
                 turned = turn_all(self._process, held, entries, aside)
                 await _keep(session, self._process, self._log, self._domain, turned)
                 parkings = turned.parkings
-            await parking.write(session, self._name, 0, parkings if moved else [])
+            await parked_streams.write(session, self._name, 0, parkings if moved else [])
         for step in moved:
-            parking.tell(step.lease, self._metrics, [each for each in parkings if each.entry.shard == step.lease.shard])
+            parked_streams.tell(
+                step.lease, self._metrics, [each for each in parkings if each.entry.shard == step.lease.shard]
+            )
         return {step.lease: refused.get(step.lease) for step in steps}
 
     async def _held(
         self, session: Session, steps: Sequence[Step]
-    ) -> tuple[dict[UUID, timers.Held], dict[Lease, Refusal]]:
+    ) -> tuple[dict[UUID, timer_store.Held], dict[Lease, Refusal]]:
         """The rows of the steps, and the steps that wait because somebody is at one of theirs: a timer that rings.
 
         Before the checkpoints are moved, so that only those shards stay where they are; and as no checkpoint is waited
@@ -86,7 +88,7 @@ class Following:
         streams = list({entry.stream_id for step in steps for entry in step.entries})
         if not streams:
             return {}, {}
-        held, busy = await timers.held_unless_busy(session, self._name, streams)
+        held, busy = await timer_store.held_unless_busy(session, self._name, streams)
         waiting = [step for step in steps if any(entry.stream_id in busy for entry in step.entries)]
         return held, {step.lease: Refusal.BUSY for step in waiting}
 
@@ -102,7 +104,7 @@ async def follow(
     """Moves the process by the events and writes what comes of it, in the caller's transaction."""
     if not entries:
         return Turned()
-    held = await timers.held(session, process.name, list({entry.stream_id for entry in entries}))
+    held = await timer_store.held(session, process.name, list({entry.stream_id for entry in entries}))
     turned = turn_all(process, held, entries, aside)
     await _keep(session, process, log, domain, turned)
     return turned
@@ -110,12 +112,12 @@ async def follow(
 
 async def _keep(session: Session, process: ProcessManager[Any, Any], log: Log, domain: str, turned: Turned) -> None:
     if turned.rows:
-        await timers.keep(session, process.name, [kept(process, *each) for each in turned.rows.items()])
+        await timer_store.keep(session, process.name, [kept(process, *each) for each in turned.rows.items()])
     await write_notes(session, log.log_id, domain, turned.notes)
 
 
 def applier(process: ProcessManager[Any, Any], log: Log, domain: str) -> Apply:
-    """How :mod:`projections.parking` takes a parked stream up again here."""
+    """How :mod:`infra.eventsourcing.projections.parked_streams` takes a parked stream up again here."""
     return partial(_apply, process, log, domain)
 
 

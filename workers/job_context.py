@@ -7,7 +7,6 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry
 
 from infra.concurrency.circuit_breaker import Breaker
-from infra.eventsourcing.commands.factory import open_bulk_write_side, open_write_side
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.eventsourcing.event_log import Log
 from infra.identity.key_wrapping import KeyWrapping
@@ -18,6 +17,7 @@ from infra.postgres.pool import Database
 from infra.settings import Settings
 from infra.storage import open_storage
 from infra.storage.product_images import ImageFiles
+from infra.write_side import open_bulk_write_side, open_write_side
 from workers.due_loop import DueLoop
 from workers.imports.batch_run import ImportMetrics
 from workers.imports.importer import Importer

@@ -10,14 +10,14 @@ from arq.worker import func
 from prometheus_client import CollectorRegistry
 
 from infra.concurrency.periodic import repeating
+from infra.eventsourcing.consumers.consumer_host import Host
+from infra.eventsourcing.consumers.metrics import RuntimeMetrics
 from infra.eventsourcing.event_log import Log
+from infra.eventsourcing.projections.projector import Projecting
 from infra.eventsourcing.read_cache import Refresher
 from infra.postgres.pool import Database
 from infra.settings import Settings
 from projections.registry import PROJECTIONS
-from projections.runtime.host import Host
-from projections.runtime.metrics import RuntimeMetrics
-from projections.runtime.projecting import Projecting
 from workers.due_loop import DueLoop
 from workers.rebuilds import KIND, LOOK, Rebuilds, want_spoiled
 from workers.runtime import Context, Runtime, Work

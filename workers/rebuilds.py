@@ -9,16 +9,16 @@ import structlog
 from prometheus_client import CollectorRegistry, Gauge
 
 from infra.eventsourcing.event_log import Log
+from infra.eventsourcing.projections.generations import outdated
+from infra.eventsourcing.projections.rebuild import requests
+from infra.eventsourcing.projections.rebuild.requests import Claimed
 from infra.postgres.pool import Database
 from infra.redis.client import BROKEN
 from infra.redis.job_queue import close_jobs, open_jobs
 from infra.redis.keyspace import Keyspace
 from infra.settings import Settings
-from projections.generations import outdated
-from projections.rebuild import wishes
-from projections.rebuild.fulfilling import fulfil
-from projections.rebuild.wishes import Claimed
 from projections.registry import PROJECTIONS
+from workers.rebuild_process import fulfil
 
 AT_ONCE: Final = 1
 KIND: Final = "projections"
@@ -32,7 +32,7 @@ _log = structlog.get_logger("weir.rebuilds")
 class Rebuilds:
     """Fulfils wishes for rebuilds. One per process."""
 
-    work = wishes.WORK
+    work = requests.WORK
     at_once = AT_ONCE
 
     def __init__(self, settings: Settings, database: Database, registry: CollectorRegistry) -> None:
@@ -42,13 +42,13 @@ class Rebuilds:
 
     async def claim(self, limit: int) -> Sequence[Claimed]:
         """Wishes that nobody is at, for a fold that this release has."""
-        return await wishes.claim(self._database, PROJECTIONS, limit)
+        return await requests.claim(self._database, PROJECTIONS, limit)
 
     async def carry_out(self, claimed: Claimed, since: float) -> None:  # noqa: ARG002
         """Fulfils a wish, however long that takes: it is held meanwhile."""
         _log.info("rebuild begins", projection=claimed.projection, attempt=claimed.attempts)
         await fulfil(self._settings, self._database, claimed)
-        standing = await wishes.look(self._database, claimed.wish_id)
+        standing = await requests.look(self._database, claimed.wish_id)
         if standing and standing.report:
             _log.info("read model rebuilt", projection=claimed.projection, generation=standing.generation)
         elif standing and standing.error:
@@ -64,7 +64,7 @@ async def want_spoiled(database: Database) -> bool:
     async with database.acquire() as session:
         spoiled = await outdated(session, PROJECTIONS, spoiled=True)
     for projection in spoiled:
-        await wishes.ask(database, projection, asked_by())
+        await requests.ask(database, projection, asked_by())
     return bool(spoiled)
 
 

@@ -22,13 +22,13 @@ from infra.concurrency.circuit_breaker import Breaker, Permit, State
 from infra.errors import AWAY, TooBusy
 from infra.eventsourcing.commands.attempt import CommandContext
 from infra.eventsourcing.commands.handler import CommandHandler
+from infra.eventsourcing.projections.fold import describe
 from infra.observability.logging import REQUEST_ID
 from infra.payments import refund_outbox
 from infra.payments.provider import Deferred, Outcome, PaymentProvider, Refund, Refused, Returned
 from infra.payments.refund_outbox import Claimed
 from infra.postgres.due_work import Lease, persisted
 from infra.postgres.pool import Database
-from projections.runtime.folding import describe
 
 ACTOR: Final = "payment-provider"
 """Who returned the money, in the metadata of the event."""

@@ -8,14 +8,14 @@ from typing import Any, Final
 from arq.cron import cron
 from prometheus_client import CollectorRegistry
 
+from infra.eventsourcing.consumers.consumer_host import Host
+from infra.eventsourcing.consumers.metrics import RuntimeMetrics
 from infra.eventsourcing.event_log import Log
 from infra.eventsourcing.leases import WHOLE, Place
+from infra.eventsourcing.projections.parked_streams import Apply
 from infra.identity.one_time_links import Lives, lives_of
 from infra.postgres.pool import Database
 from infra.settings import Settings
-from projections.parking import Apply
-from projections.runtime.host import Host
-from projections.runtime.metrics import RuntimeMetrics
 from workers import following
 from workers.cleanup import forget_commands
 from workers.due_loop import run_due_work

@@ -18,19 +18,19 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from domain.kernel.messages import Command
 from domain.orders import ORDERS, ExpireOrder
-from infra import timers
 from infra.errors import AWAY
 from infra.eventsourcing.commands.attempt import CommandContext
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.eventsourcing.event_log import Log, Session, read_versions
+from infra.eventsourcing.process_managers import timer_store
+from infra.eventsourcing.process_managers.state import Row, kept, load
+from infra.eventsourcing.process_managers.timer_store import Claimed, TimerId
+from infra.eventsourcing.projections.fold import describe
 from infra.fulfilment import order_work
 from infra.observability.logging import REQUEST_ID
 from infra.postgres.pool import Database
-from infra.timers import Claimed, TimerId
-from projections.runtime.folding import describe
 from workers.following import PROCESSES, follow
 from workers.notes import write_notes
-from workers.turns import Row, kept, load
 
 ACTOR: Final = "clock"
 """Who ends an order whose time is over, in the metadata of the event."""
@@ -54,7 +54,7 @@ class TimerMetrics:
 class Timekeeper:
     """Rings timers. One per process."""
 
-    work = timers.WORK
+    work = timer_store.WORK
     at_once = AT_ONCE
 
     def __init__(
@@ -68,7 +68,7 @@ class Timekeeper:
 
     async def claim(self, limit: int) -> Sequence[Claimed]:
         """Timers whose moment has come, at most so many."""
-        return await timers.claim(self._database, limit)
+        return await timer_store.claim(self._database, limit)
 
     async def carry_out(self, claimed: Claimed, since: float) -> bool:
         """Rings a claimed timer, unless it was stopped meanwhile; answers whether it did.
@@ -95,7 +95,7 @@ class Timekeeper:
         timer = claimed.timer
         async with self._database.write() as session:
             row = await self._caught_up(session, timer)
-            now = await timers.confirm(session, claimed) if row else None
+            now = await timer_store.confirm(session, claimed) if row else None
             if row is None or now is None:
                 return False
             command = await self._turn(session, timer, row, now)
@@ -113,7 +113,7 @@ class Timekeeper:
         The consumer may be behind; what it has yet to read may have stopped the timer.
         """
         process = PROCESSES[timer.process]
-        if not (held := await timers.held(session, timer.process, [timer.stream_id])):
+        if not (held := await timer_store.held(session, timer.process, [timer.stream_id])):
             return None
         row = load(process, held[timer.stream_id])
         while entries := await read_versions(session, timer.stream_id, row.version, PAGE):
@@ -129,7 +129,7 @@ class Timekeeper:
         process = PROCESSES[timer.process]
         turn = process.ring(row.state, timer.kind, now)
         after = Row(version=row.version, state=turn.state)
-        await timers.keep(session, process.name, [kept(process, timer.stream_id, after)])
+        await timer_store.keep(session, process.name, [kept(process, timer.stream_id, after)])
         await write_notes(session, self._log.log_id, self._domain, turn.notes)
         return turn.command
 

@@ -20,12 +20,12 @@ from benchmarks.task import Task, received
 from domain.accounts import ACCOUNTS, RegisterAccount, Role
 from infra import imports
 from infra.eventsourcing.commands.attempt import CommandContext
-from infra.eventsourcing.commands.factory import open_bulk_write_side
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.eventsourcing.startup import open_log
 from infra.imports import NewImport, file_of
 from infra.postgres.pool import Database
 from infra.storage import Storage, open_storage
+from infra.write_side import open_bulk_write_side
 from workers.imports.batch_run import ImportMetrics
 from workers.imports.importer import Importer
 from workers.imports.row_parser import COLUMNS

@@ -18,11 +18,11 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from api.main import create_app
+from infra.eventsourcing.projections.generations import install
 from infra.identity.access_tokens import AUDIENCE
 from infra.identity.signing_keys import SigningKey, SigningKeys
 from infra.postgres.pool import Database, connect
 from infra.settings import Settings
-from projections.generations import install
 from projections.registry import PROJECTIONS
 from tests.encryption import WRAPPING
 from tests.serving import connected, serving

@@ -16,10 +16,10 @@ import httpx2
 import pytest
 from redis.asyncio import Redis
 
+from infra.eventsourcing.projections.generations import install
 from infra.identity.signing_keys import unwrapped
 from infra.postgres.pool import Database, connect
 from infra.settings import Settings
-from projections.generations import install
 from projections.registry import PROJECTIONS
 from tests.attacks.house import ADMIN, PASSWORD, SECRET, one_of, webhook
 from tests.encryption import KEY, WRAPPING

@@ -18,8 +18,8 @@ from domain.accounts import Role
 from domain.inventory import INVENTORY, ChangeStock, OutOfStock
 from infra.errors import OutcomeUnknown, Unavailable
 from infra.eventsourcing.commands.attempt import CommandOutcome
+from infra.eventsourcing.projections.generations import install
 from infra.settings import Settings
-from projections.generations import install
 from projections.registry import PROJECTIONS
 from tests import planted
 from tests.conftest import SHARDS

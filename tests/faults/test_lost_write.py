@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from domain.catalogue import Image
 from domain.money import Money
-from infra import imports, timers
+from infra import imports
 from infra.errors import OutcomeUnknown, Unavailable
 from infra.eventsourcing.commands import idempotency
 from infra.eventsourcing.commands.attempt import CommandContext
@@ -21,6 +21,9 @@ from infra.eventsourcing.event_log import Log, begin_history
 from infra.eventsourcing.leases.balancing import Place
 from infra.eventsourcing.leases.leader import Leader
 from infra.eventsourcing.leases.membership import Grant, Membership
+from infra.eventsourcing.process_managers import timer_store
+from infra.eventsourcing.process_managers.timer_store import TimerId
+from infra.eventsourcing.projections.rebuild import requests
 from infra.eventsourcing.store.idempotency_keys import forget_old
 from infra.identity import api_keys, credentials, key_rotation, reset_wishes, stored_secrets
 from infra.identity.api_keys import NewKey
@@ -35,9 +38,7 @@ from infra.postgres.pool import Database, Pooled
 from infra.settings import Settings
 from infra.storage.local_disk import Folder
 from infra.storage.product_images import ImageFiles
-from infra.timers import TimerId
 from projections.order_summary import ORDER_SUMMARY
-from projections.rebuild import wishes
 from projections.registry import PROJECTIONS
 from tests.database_calls import WRITING, calls
 from tests.encryption import WRAPPING
@@ -70,7 +71,7 @@ MAIL: Final = outbox.Claimed(
     attempts=1,
     created_at=datetime.now(UTC),
 )
-RUNG: Final = timers.Claimed(timer=TimerId("p", uuid4(), "k"), attempts=1)
+RUNG: Final = timer_store.Claimed(timer=TimerId("p", uuid4(), "k"), attempts=1)
 WISH: Final = reset_wishes.Claimed(
     wish_id=uuid4(),
     email_key="a@b.c",
@@ -111,7 +112,9 @@ GIVEN: Final[Mapping[str, str]] = {
     "infra.identity.stored_secrets.writing of a revocation": (
         "INSERT INTO signing_keys (kid, private_pem) VALUES ('kid', 'pem')"
     ),
-    "projections.rebuild.wishes.ask": "INSERT INTO projections (name, live_generation) VALUES ('order_summary', 1)",
+    "infra.eventsourcing.projections.rebuild.requests.ask": (
+        "INSERT INTO projections (name, live_generation) VALUES ('order_summary', 1)"
+    ),
 }
 """What must be there so that there is something to write."""
 
@@ -124,14 +127,16 @@ WRITES: Final[Mapping[str, Write]] = {
     "infra.identity.credentials.forget_orphans": credentials.forget_orphans,
     "infra.postgres.due_work.DueWork.claim of mails": lambda database: outbox.claim(database, 1),
     "infra.postgres.due_work.DueWork.claim of refunds": lambda database: refund_outbox.claim(database, 1),
-    "infra.postgres.due_work.DueWork.claim of timers": lambda database: timers.claim(database, 1),
+    "infra.postgres.due_work.DueWork.claim of timers": lambda database: timer_store.claim(database, 1),
     "infra.postgres.due_work.DueWork.claim of imports": lambda database: imports.claim(database, 1),
     "infra.postgres.due_work.DueWork.write of a mail": lambda database: outbox.WORK.put_off(database, MAIL, "later"),
     "infra.postgres.due_work.DueWork.write of a refund": lambda database: refund_outbox.WORK.put_off(
         database, OWED, "later"
     ),
     "infra.postgres.due_work.DueWork.write of a refusal": lambda database: refund_outbox.refused(database, OWED, "no"),
-    "infra.postgres.due_work.DueWork.write of a timer": lambda database: timers.WORK.put_off(database, RUNG, "error"),
+    "infra.postgres.due_work.DueWork.write of a timer": lambda database: timer_store.WORK.put_off(
+        database, RUNG, "error"
+    ),
     "infra.postgres.due_work.DueWork.write of a checkpoint": lambda database: imports.advance(
         database, MINE, Checkpoint(0, 2, 9, 1, 0)
     ),
@@ -173,9 +178,13 @@ WRITES: Final[Mapping[str, Write]] = {
     "infra.payments.refund_outbox.returned": lambda database: refund_outbox.returned(database, OWED, "r"),
     "infra.payments.refund_outbox.recorded": lambda database: refund_outbox.recorded(database, "p"),
     "infra.payments.refund_outbox.retry": lambda database: refund_outbox.retry(database, "p"),
-    "infra.postgres.due_work.DueWork.claim of rebuilds": lambda database: wishes.claim(database, PROJECTIONS, 1),
-    "projections.rebuild.wishes.ask": lambda database: wishes.ask(database, ORDER_SUMMARY, "test"),
-    "projections.rebuild.wishes.withdraw": lambda database: wishes.withdraw(database, 1, "interrupted"),
+    "infra.postgres.due_work.DueWork.claim of rebuilds": lambda database: requests.claim(database, PROJECTIONS, 1),
+    "infra.eventsourcing.projections.rebuild.requests.ask": lambda database: requests.ask(
+        database, ORDER_SUMMARY, "test"
+    ),
+    "infra.eventsourcing.projections.rebuild.requests.withdraw": lambda database: requests.withdraw(
+        database, 1, "interrupted"
+    ),
     "infra.postgres.due_work.DueWork.claim of wishes": lambda database: reset_wishes.claim(database, 1),
     "infra.identity.reset_wishes.keep": lambda database: reset_wishes.keep(database, "a@b.c", KEYED),
     "infra.identity.reset_wishes.done": lambda database: reset_wishes.done(database, WISH),
@@ -202,7 +211,7 @@ ELSEWHERE: Final = frozenset(
         "infra.eventsourcing.store.snapshots.SnapshotWriter.write",  # nor for this
         "infra.eventsourcing.store.snapshots.drop",  # nor for this
         "infra.imports.cleanup.discard_files",  # whose file is gone by then; it does the same again
-        "projections.runtime.driver.Driver._apply",  # retreats to its checkpoints, whatever was committed
+        "infra.eventsourcing.consumers.consumer_loop.Driver._apply",  # retreats to its checkpoints, whatever was stored
         "workers.timers.Timekeeper._ring",
     }
 )

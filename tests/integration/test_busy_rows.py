@@ -11,8 +11,8 @@ import pytest
 from domain.kernel.messages import shard_of
 from domain.orders import RefundOrder
 from domain.orders.payment_deadline import ORDER_TIME
-from infra import timers
 from infra.eventsourcing.leases.checkpoints import IDLE_SECONDS
+from infra.eventsourcing.process_managers import timer_store
 from infra.settings import Settings
 from tests.conftest import SHARDS
 from tests.mail_office import tasks
@@ -94,7 +94,7 @@ async def test_what_the_order_waited_with_is_done_once_it_is_free(till: Till) ->
         assert await till.scene.timers(held) == set()
 
 
-@pytest.mark.parametrize("take", [timers.held, timers.held_unless_busy])
+@pytest.mark.parametrize("take", [timer_store.held, timer_store.held_unless_busy])
 async def test_who_stands_still_with_a_row_in_hand_is_ended_by_the_server(till: Till, take: object) -> None:
     order_id = await till.scene.order()
     await till.scene.follow()

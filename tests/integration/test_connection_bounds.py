@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from api.http.protocol import HEAD_SECONDS, LARGEST_HEAD
-from api.http.transport import LINGER_SECONDS, WRITE_BYTES, WRITE_SECONDS
+from api.http.connection.protocol import HEAD_SECONDS, LARGEST_HEAD
+from api.http.connection.transport import LINGER_SECONDS, WRITE_BYTES, WRITE_SECONDS
 from tests.serving import Line, serving
 from tests.virtual_clock import Heard, VirtualClock, clocked
 from tests.write_side import eventually

@@ -10,10 +10,10 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
+from infra.eventsourcing.consumers.consumer_host import Host
+from infra.eventsourcing.consumers.metrics import RuntimeMetrics
 from infra.eventsourcing.leases import WHOLE, Place
 from infra.settings import Settings
-from projections.runtime.host import Host
-from projections.runtime.metrics import RuntimeMetrics
 from tests.consumers import SHARDED, WHOLE_LOG, Recorder, Scene, both
 from tests.consumers import scene as opened
 from tests.event_logs import LogWriter

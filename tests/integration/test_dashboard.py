@@ -18,8 +18,8 @@ from domain.catalogue import ProductDiscontinued
 from domain.inventory import StockReturned, StockSold
 from domain.money import MINOR_DIGITS, Money
 from domain.orders import OrderCompleted, OrderEvent, OrderOverpaid, OrderShipped, OrderStatus
+from infra.eventsourcing.projections.rebuild import begin, build, finish, shares
 from infra.settings import Settings
-from projections.rebuild import begin, build, finish, shares
 from projections.registry import PROJECTIONS
 from tests.builders import account_registered, order_cancelled, order_paid, order_placed, order_refunded, product_added
 from tests.consumers import Scene

@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 
-from infra import imports, timers
+from infra import imports
+from infra.eventsourcing.process_managers import timer_store
+from infra.eventsourcing.projections.rebuild import requests
 from infra.identity import reset_wishes
 from infra.mail import outbox
 from infra.payments import refund_outbox
 from infra.postgres.due_work import DueWork, Lease
 from infra.postgres.pool import Database
 from infra.settings import Settings
-from projections.rebuild import wishes
 from tests.claiming import claiming
 from tests.write_side import eventually
 from workers.job_context import DUE_WORK
@@ -72,7 +73,7 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
 
 
 @pytest.fixture(
-    params=[outbox.WORK, refund_outbox.WORK, timers.WORK, imports.WORK, reset_wishes.WORK, wishes.WORK],
+    params=[outbox.WORK, refund_outbox.WORK, timer_store.WORK, imports.WORK, reset_wishes.WORK, requests.WORK],
     ids=lambda work: str(work.table),
 )
 async def work(database: Database, request: pytest.FixtureRequest) -> DueWork:
@@ -176,7 +177,7 @@ async def test_a_worker_of_this_release_changes_nothing_of_a_claim_of_the_releas
 @pytest.mark.parametrize("table", ["mail_ledger", "refund_ledger", "timers"])
 async def test_a_look_among_many_rows_that_are_not_due_is_a_look_into_an_index(database: Database, table: str) -> None:
     """Imports have none: an account has at most five that are not at their end."""
-    (work,) = [each for each in (outbox.WORK, refund_outbox.WORK, timers.WORK) if each.table == table]
+    (work,) = [each for each in (outbox.WORK, refund_outbox.WORK, timer_store.WORK) if each.table == table]
     await database.execute(ROWS[table], 20_000)
     await database.execute(f"UPDATE {table} SET {work.due} = now() + interval '1 day'")
     await database.execute(f"ANALYZE {table}")

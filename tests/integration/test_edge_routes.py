@@ -10,9 +10,9 @@ from uuid import uuid4
 import pytest
 
 from domain.accounts import Role
+from infra.eventsourcing.projections.generations import install
 from infra.postgres.pool import Database
 from infra.settings import Settings
-from projections.generations import install
 from projections.registry import PROJECTIONS
 from tests.shop import Client, Shop, shop
 from tests.write_side import eventually

@@ -13,11 +13,11 @@ import pytest
 
 from domain.accounts import Role
 from domain.catalogue import LARGEST_IMAGE, Image
+from infra.eventsourcing.projections.generations import install
 from infra.postgres.pool import connect
 from infra.settings import Settings
 from infra.storage import open_storage
 from infra.storage.product_images import ImageFiles
-from projections.generations import install
 from projections.product_card import image_file
 from projections.registry import PROJECTIONS
 from tests.attacks.house import working

@@ -8,9 +8,9 @@ from uuid import UUID
 import pytest
 
 from infra.eventsourcing.leases import WHOLE, Grant, Leader, Membership, Place
+from infra.eventsourcing.projections.generations import install
 from infra.postgres.pool import Database
 from infra.settings import Settings
-from projections.generations import install
 from projections.registry import PROJECTIONS
 from tests.write_side import connected, eventually, somebody_waits
 

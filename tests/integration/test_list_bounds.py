@@ -21,15 +21,15 @@ from api.queries.products import LONGEST_SEARCH, ProductFilters, query_of
 from infra.errors import NotYetVisible
 from infra.eventsourcing.current_log import CurrentLog
 from infra.eventsourcing.event_log import Log, identify
+from infra.eventsourcing.projections.fold import Kept, written
+from infra.eventsourcing.projections.generations import FIRST
+from infra.eventsourcing.projections.row_table import Table
 from infra.eventsourcing.read_cache import Reads
 from infra.eventsourcing.read_cache.visibility import Part
 from infra.postgres.pool import Database
 from infra.settings import Settings
 from projections.account_card import ACCOUNT_CARD
-from projections.generations import FIRST
 from projections.product_card import PRODUCT_CARD, ListedProduct
-from projections.runtime.folding import Kept, written
-from projections.runtime.table import Table
 from tests.read_rows import account, entity, lay_down, product
 
 pytestmark = pytest.mark.anyio

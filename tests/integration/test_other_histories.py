@@ -8,13 +8,13 @@ import orjson
 import pytest
 
 from domain.kernel.messages import shard_of
+from infra.eventsourcing.consumers.consumer_host import Host
 from infra.eventsourcing.event_log import begin_history, identify
+from infra.eventsourcing.projections.rebuild import renew
 from infra.redis.keyspace import Keyspace
 from infra.settings import Settings
 from projections.order_summary import ORDER_SUMMARY
-from projections.rebuild import renew
 from projections.registry import PROJECTIONS
-from projections.runtime.host import Host
 from tests.builders import ORDER_ID, order_placed
 from tests.consumers import SHARDED, Recorder, Scene
 from tests.consumers import scene as opened

@@ -11,18 +11,18 @@ import asyncpg
 import pytest
 
 from domain.kernel.messages import Recorded, shard_of
+from infra.eventsourcing.consumers.consumer import Answers, Lease, Refusal, Step, move
 from infra.eventsourcing.event_log import Session
 from infra.eventsourcing.leases import Place
 from infra.eventsourcing.leases.checkpoints import LOCK_SECONDS
+from infra.eventsourcing.projections import parked_streams
+from infra.eventsourcing.projections.projection import Projection, amend
+from infra.eventsourcing.projections.rebuild import begin, build, finish, shares
 from infra.postgres.pool import Connection
 from infra.settings import Settings
-from projections import parking
-from projections.declaration import Projection, amend
 from projections.order_summary import ORDER_SUMMARY
 from projections.product_card import PRODUCT_CARD, ListedProduct
-from projections.rebuild import begin, build, finish, shares
 from projections.registry import PROJECTIONS
-from projections.runtime.consumer import Answers, Lease, Refusal, Step, move
 from tests.builders import ORDER_ID, order_placed
 from tests.consumers import SHARDED, Recorder, Scene
 from tests.consumers import scene as opened
@@ -197,7 +197,7 @@ async def test_who_was_the_owner_takes_up_no_parked_stream(scene: Scene) -> None
     former, present = await taken(scene, place), await taken(scene, place)
     async with scene.database.session() as session:
         for lease, aside in ((former, {ORDER_ID}), (present, set[UUID]())):
-            await parking.recall(session, [lease], PROJECTIONS)
+            await parked_streams.recall(session, [lease], PROJECTIONS)
             assert lease.memory == aside
 
 

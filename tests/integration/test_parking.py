@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 
 from domain.inventory import StockReceived
+from infra.eventsourcing.projections import parked_streams
+from infra.eventsourcing.projections.fold import Parking
+from infra.eventsourcing.projections.parked_streams import KeptByAnother, NotParked
+from infra.eventsourcing.projections.projection import Projection
 from infra.settings import Settings
-from projections import parking
-from projections.declaration import Projection
 from projections.order_summary import ORDER_SUMMARY
-from projections.parking import KeptByAnother, NotParked
 from projections.product_card import PRODUCT_CARD
 from projections.registry import PROJECTIONS
-from projections.runtime.folding import Parking
 from tests.builders import ORDER_ID, PRODUCT_ID, order_paid, order_placed, order_shipped, product_added
 from tests.consumers import Scene
 from tests.consumers import scene as opened
@@ -42,18 +42,20 @@ async def poisoned(scene: Scene) -> list[int]:
 
 async def number(scene: Scene) -> int:
     async with scene.database.session() as session:
-        return (await parking.listed(session))[0].id
+        return (await parked_streams.listed(session))[0].id
 
 
-async def retried(scene: Scene, projections: Mapping[str, Projection[Any]] = PROJECTIONS) -> parking.Parked | None:
+async def retried(
+    scene: Scene, projections: Mapping[str, Projection[Any]] = PROJECTIONS
+) -> parked_streams.Parked | None:
     async with scene.database.session() as session:
-        return await parking.retry(session, await number(scene), projections)
+        return await parked_streams.retry(session, await number(scene), projections)
 
 
 async def test_what_is_parked_is_listed_with_its_reason(scene: Scene) -> None:
     positions = await poisoned(scene)
     async with scene.database.session() as session:
-        listed = await parking.listed(session)
+        listed = await parked_streams.listed(session)
     assert [(each.consumer, each.stream_id, each.position, each.event_type) for each in listed] == [
         ("order_summary", ORDER_ID, positions[1], "order.paid")
     ]
@@ -115,7 +117,7 @@ async def test_a_retry_that_fails_again_says_so_and_changes_nothing(scene: Scene
 async def test_a_skip_leaves_out_the_failing_event_alone(scene: Scene) -> None:
     await poisoned(scene)
     async with scene.database.session() as session:
-        assert await parking.skip(session, await number(scene), PROJECTIONS) is None
+        assert await parked_streams.skip(session, await number(scene), PROJECTIONS) is None
     rows = await stored_rows(scene.writer.session, ORDER_SUMMARY, 1)
     document = rows[str(ORDER_ID)][1]
     assert (document["status"], document["paid_at"]) == ("shipped", None)
@@ -138,7 +140,7 @@ async def test_what_postgres_still_refuses_stays_parked(scene: Scene) -> None:
 async def test_only_what_is_parked_can_be_taken_up(scene: Scene) -> None:
     async with scene.database.session() as session:
         with pytest.raises(NotParked):
-            await parking.retry(session, 17, PROJECTIONS)
+            await parked_streams.retry(session, 17, PROJECTIONS)
 
 
 async def test_a_stream_is_not_taken_up_by_a_release_that_folds_in_another_way(scene: Scene) -> None:
@@ -197,5 +199,5 @@ async def test_a_consumer_that_is_no_read_model_brings_its_own_way_to_apply(scen
         return None
 
     async with scene.database.session() as session:
-        assert await parking.retry(session, await number(scene), PROJECTIONS, {"order_summary": apply}) is None
+        assert await parked_streams.retry(session, await number(scene), PROJECTIONS, {"order_summary": apply}) is None
     assert seen == positions[1:]

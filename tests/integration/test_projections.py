@@ -11,8 +11,8 @@ import pytest
 from domain.inventory import StockReceived
 from domain.kernel.messages import Recorded, shard_of
 from domain.orders import OrderPaid
+from infra.eventsourcing.projections.projection import Projection, amend
 from infra.settings import Settings
-from projections.declaration import Projection, amend
 from projections.order_summary import ORDER_SUMMARY, OrderSummary
 from projections.product_card import PRODUCT_CARD
 from projections.registry import PROJECTIONS

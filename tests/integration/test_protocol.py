@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import orjson
 import pytest
 
-from api.http import protocol, transport
+from api.http.connection import protocol, transport
 from api.http.security_headers import Rules
 from infra.settings import Settings
 from tests.sample_edge import SampleEdge, sample_edge, with_state

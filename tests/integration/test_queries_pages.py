@@ -24,13 +24,13 @@ from domain.kernel.messages import Event, Recorded
 from domain.money import Money
 from infra.eventsourcing.current_log import CurrentLog
 from infra.eventsourcing.event_log import Log, identify
+from infra.eventsourcing.projections.fold import Kept, written
+from infra.eventsourcing.projections.generations import FIRST
+from infra.eventsourcing.projections.row_table import Table
 from infra.eventsourcing.read_cache import Reads
 from infra.postgres.pool import Database
 from infra.settings import Settings
-from projections.generations import FIRST
 from projections.product_card import PRODUCT_CARD, ListedProduct
-from projections.runtime.folding import Kept, written
-from projections.runtime.table import Table
 from tests.read_rows import NOON, entity, lay_down
 
 pytestmark = pytest.mark.anyio

@@ -11,13 +11,13 @@ from domain.kernel.messages import Event, shard_of
 from domain.orders.payment_deadline import ORDER_TIME
 from infra.eventsourcing.codec import Encoded, encode
 from infra.eventsourcing.event_log import identify
+from infra.eventsourcing.projections import parked_streams
+from infra.eventsourcing.projections.parked_streams import Parked
 from infra.eventsourcing.store import Appended, AppendRequest, StreamAppend
 from infra.identity import one_time_links as links
 from infra.identity.one_time_links import Purpose, lives_of
 from infra.mail.outbox import Mail
 from infra.settings import Settings
-from projections import parking
-from projections.parking import Parked
 from projections.registry import PROJECTIONS
 from tests.builders import ACCOUNT_ID, ORDER_ID, OTHER_ORDER_ID, account_registered, order_placed, order_shipped
 from tests.conftest import SHARDS
@@ -135,10 +135,10 @@ async def test_an_order_of_nobody_waits_and_is_mailed_when_it_is_taken_up_again(
         await reached(office, last)
         await office.stub.received(2)
         async with office.database.session() as session:
-            (parked,) = await parking.listed(session)
+            (parked,) = await parked_streams.listed(session)
             assert (parked.consumer, parked.stream_id) == (NAME, ORDER_ID)
             known = {NAME: applier(await identify(session), "weir.example", lives_of(office.settings))}
-            assert await parking.retry(session, parked.id, PROJECTIONS, known) is None
+            assert await parked_streams.retry(session, parked.id, PROJECTIONS, known) is None
         *_, late = await office.stub.received(3)
     assert (late.recipient, late.message["Subject"]) == ("late@example.org", "Your order W-2026-7K3M9QXA")
 
@@ -181,7 +181,7 @@ async def test_an_event_that_only_a_newer_release_knows_holds_its_stream_alone(o
 
     async def both_hold() -> bool:
         async with office.database.session() as session:
-            held[:] = await parking.listed(session)
+            held[:] = await parked_streams.listed(session)
         return {each.consumer for each in held} == {NAME, ORDER_TIME.name}
 
     held: list[Parked] = []

@@ -10,14 +10,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
+from infra.eventsourcing.projections.projection import amend
+from infra.eventsourcing.projections.rebuild import begin, requests
+from infra.eventsourcing.projections.rebuild.requests import MOST_FAILURES, Claimed, Report
 from infra.postgres.connect import connect
 from infra.redis.keyspace import Keyspace
 from infra.settings import Settings
-from projections.declaration import amend
 from projections.order_summary import ORDER_SUMMARY
-from projections.rebuild import begin, wishes
-from projections.rebuild.fulfilling import fulfil
-from projections.rebuild.wishes import MOST_FAILURES, Claimed, Report
 from projections.registry import PROJECTIONS
 from tests.consumers import Scene
 from tests.consumers import scene as opened
@@ -27,6 +26,7 @@ from tests.rebuilds import GATE, at_the_gate, gate_closed, replay
 from tests.wire import wire_to
 from tests.write_side import eventually
 from workers.projections import READ_MODELS, look_for_rebuilds
+from workers.rebuild_process import fulfil
 from workers.rebuilds import Rebuilds, wake
 from workers.runtime import run_jobs
 
@@ -73,11 +73,11 @@ async def builds(process: Process) -> None:
 
 
 async def asked(scene: Scene) -> int:
-    return await wishes.ask(scene.database, ORDER_SUMMARY, "test")
+    return await requests.ask(scene.database, ORDER_SUMMARY, "test")
 
 
 async def claimed(scene: Scene) -> Claimed:
-    (wish,) = await wishes.claim(scene.database, PROJECTIONS, 1)
+    (wish,) = await requests.claim(scene.database, PROJECTIONS, 1)
     return wish
 
 
@@ -216,10 +216,10 @@ async def test_what_was_asked_for_by_name_that_is_not_there_writes_nothing(scene
 
 async def test_a_wish_for_the_fold_of_another_release_is_left_to_it(scene: Scene) -> None:
     newer = amend(ORDER_SUMMARY, version=ORDER_SUMMARY.version + 1)
-    await wishes.ask(scene.database, newer, "the next release")
-    assert await wishes.claim(scene.database, PROJECTIONS, 1) == []
+    await requests.ask(scene.database, newer, "the next release")
+    assert await requests.claim(scene.database, PROJECTIONS, 1) == []
     await asked(scene)
-    assert len(await wishes.claim(scene.database, PROJECTIONS, 2)) == 1
+    assert len(await requests.claim(scene.database, PROJECTIONS, 2)) == 1
 
 
 async def test_while_somebody_else_rebuilds_it_is_put_off(scene: Scene) -> None:
@@ -247,7 +247,7 @@ async def test_a_rebuild_that_comes_to_nothing_again_and_again_is_given_up(scene
     for _ in range(MOST_FAILURES):
         wish = await claimed(scene)
         if why == "it fails":
-            await wishes.failed(scene.database, wish, "no room")
+            await requests.failed(scene.database, wish, "no room")
         await scene.database.execute(OVER)
     if why == "whoever was at it dies":
         await fulfil(scene.settings, scene.database, await claimed(scene))
@@ -264,12 +264,12 @@ async def test_who_has_lost_the_claim_writes_nothing_of_it(scene: Scene) -> None
     report = Report(generation=2, retired=1, rows=0, read=0, caught_up=0, parked=0, seconds=0.0)
     before = await rows(scene)
     written = [
-        await wishes.tell(scene.database, former, 2, 1, 1.0, 1),
-        await wishes.fulfilled(scene.database, former, report),
-        await wishes.given_up(scene.database, former, "late"),
-        await wishes.failed(scene.database, former, "late"),
-        await wishes.give_back(scene.database, former),
-        await wishes.withdraw(scene.database, former.wish_id, "late"),
+        await requests.tell(scene.database, former, 2, 1, 1.0, 1),
+        await requests.fulfilled(scene.database, former, report),
+        await requests.given_up(scene.database, former, "late"),
+        await requests.failed(scene.database, former, "late"),
+        await requests.give_back(scene.database, former),
+        await requests.withdraw(scene.database, former.wish_id, "late"),
     ]
     assert (written, await rows(scene)) == ([False] * 6, before)
 
@@ -307,7 +307,7 @@ async def test_the_job_wakes_a_worker_and_without_redis_nobody_minds(scene: Scen
 
 async def test_old_wishes_are_forgotten(scene: Scene) -> None:
     await asked(scene)
-    await wishes.given_up(scene.database, await claimed(scene), "enough")
+    await requests.given_up(scene.database, await claimed(scene), "enough")
     await asked(scene)
     assert len(await rows(scene)) == 2
     await scene.database.execute("UPDATE rebuild_wishes SET done_at = done_at - interval '2 days'")

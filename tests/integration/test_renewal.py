@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from infra.eventsourcing.projections.generations import outdated
+from infra.eventsourcing.projections.rebuild import Busy, begin, renew
 from infra.settings import Settings
-from projections.generations import outdated
 from projections.product_card import PRODUCT_CARD
-from projections.rebuild import Busy, begin, renew
 from projections.registry import PROJECTIONS
 from tests.consumers import Scene
 from tests.consumers import scene as opened

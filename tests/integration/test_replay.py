@@ -18,18 +18,18 @@ from domain.accounts import AccountDeactivated, AccountErased, AccountProfileCha
 from domain.inventory import StockReceived
 from domain.kernel.messages import Event, Recorded
 from domain.orders import OrderPaid
+from infra.eventsourcing.projections.fold_table import Folds
+from infra.eventsourcing.projections.generations import create_indexes, install
+from infra.eventsourcing.projections.projection import Projection, amend
+from infra.eventsourcing.projections.rebuild import Building, Busy, Switched, begin, build, finish, renew, shares
+from infra.eventsourcing.projections.rebuild.bulk_reader import PAGE, read_alike
+from infra.eventsourcing.projections.rebuild.sampling import differences
+from infra.eventsourcing.projections.rebuild.switchover import Follower, switch
 from infra.postgres.pool import Connection
 from infra.settings import Settings
 from projections.account_card import ACCOUNT_CARD
-from projections.declaration import Projection, amend
-from projections.folds import Folds
-from projections.generations import create_indexes, install
 from projections.order_summary import FOLDS, ORDER_SUMMARY, OrderSummary
 from projections.product_card import PRODUCT_CARD
-from projections.rebuild import Building, Busy, Switched, begin, build, finish, renew, shares
-from projections.rebuild.reading import PAGE, read_alike
-from projections.rebuild.sampling import differences
-from projections.rebuild.switching import Follower, switch
 from projections.registry import PROJECTIONS
 from projections.shop_counts import SHOP_COUNTS
 from tests.builders import (

@@ -9,10 +9,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
+from infra.eventsourcing.projections.generations import install
 from infra.eventsourcing.startup import open_log
 from infra.postgres.pool import Database
 from infra.settings import Settings
-from projections.generations import install
 from projections.registry import PROJECTIONS
 from tests.builders import order_placed
 from tests.integration.test_reactions import append

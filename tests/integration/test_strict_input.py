@@ -7,8 +7,8 @@ from uuid import uuid4
 import pytest
 
 from domain.accounts import Role
+from infra.eventsourcing.projections.generations import install
 from infra.settings import Settings
-from projections.generations import install
 from projections.registry import PROJECTIONS
 from tests.shop import Shop, shop
 from tests.write_side import connected

@@ -15,15 +15,16 @@ from domain.inventory import Stock
 from domain.kernel.messages import shard_of
 from domain.orders import OrderStatus
 from domain.orders.payment_deadline import ORDER_TIME, RefundOwed
-from infra import timers
 from infra.errors import TooBusy, Unavailable
 from infra.eventsourcing.codec import Encoded
 from infra.eventsourcing.commands.attempt import CommandOutcome
 from infra.eventsourcing.commands.handler import CommandHandler
+from infra.eventsourcing.process_managers import timer_store
+from infra.eventsourcing.process_managers.state import load
+from infra.eventsourcing.projections import parked_streams
 from infra.eventsourcing.store import Appended, AppendRequest, StreamAppend
 from infra.identity.one_time_links import lives_of
 from infra.settings import Settings
-from projections import parking
 from projections.registry import PROJECTIONS
 from tests.builders import euros
 from tests.claiming import claiming
@@ -39,7 +40,6 @@ from workers.mail.sender import AT_ONCE
 from workers.notes import write_notes
 from workers.refunds import AT_ONCE as REFUNDS_AT_ONCE
 from workers.tasks import appliers
-from workers.turns import load
 
 pytestmark = pytest.mark.anyio
 
@@ -141,7 +141,7 @@ async def test_even_if_both_got_hold_of_it(scene: Scene, theirs: WriteSide) -> N
 
 async def _state(scene: Scene, order_id: UUID) -> Any:
     async with scene.side.database.write() as session:
-        held = await timers.held(session, ORDER_TIME.name, [order_id])
+        held = await timer_store.held(session, ORDER_TIME.name, [order_id])
     return load(ORDER_TIME, held[order_id]).state
 
 
@@ -341,11 +341,11 @@ async def test_a_parked_order_is_taken_up_again(scene: Scene) -> None:
         await eventually(lambda: _parked(scene), 15)
         await eventually(lambda: _runs(scene, order_id), 15)
     async with scene.side.database.session() as session:
-        (parked,) = [each for each in await parking.listed(session) if each.consumer == ORDER_TIME.name]
+        (parked,) = [each for each in await parked_streams.listed(session) if each.consumer == ORDER_TIME.name]
         assert (parked.stream_id, parked.event_type) == (stranger, "order.completed")
         known = appliers(scene.log, "weir.example", lives_of(Settings()))
-        assert await parking.retry(session, parked.id, PROJECTIONS, known) is not None
-        assert await parking.skip(session, parked.id, PROJECTIONS, known) is None
+        assert await parked_streams.retry(session, parked.id, PROJECTIONS, known) is not None
+        assert await parked_streams.skip(session, parked.id, PROJECTIONS, known) is None
 
 
 def _fields(order_id: UUID) -> bytes:
@@ -397,9 +397,9 @@ async def test_a_worker_that_was_paused_for_longer_than_its_lease_rings_nothing_
     await scene.follow()
     await scene.let_pass()
     since = asyncio.get_running_loop().time()
-    paused = {claimed.timer: claimed for claimed in await timers.claim(scene.side.database, 2)}
+    paused = {claimed.timer: claimed for claimed in await timer_store.claim(scene.side.database, 2)}
     await scene.let_pass()
-    others = {claimed.timer: claimed for claimed in await timers.claim(scene.side.database, 2)}
+    others = {claimed.timer: claimed for claimed in await timer_store.claim(scene.side.database, 2)}
     keeper, timer = scene.keeper(), reminder(order_id)
     assert not await keeper.carry_out(paused[timer], since)
     assert await scene.mails() == []

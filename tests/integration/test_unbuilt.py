@@ -4,9 +4,9 @@ import httpx2
 import pytest
 
 from domain.accounts import Role
+from infra.eventsourcing.projections.rebuild import renew
 from infra.postgres.pool import Database
 from infra.settings import Settings
-from projections.rebuild import renew
 from projections.registry import PROJECTIONS
 from tests.builders import PRODUCT_ID, product_added
 from tests.event_logs import log_writer, product

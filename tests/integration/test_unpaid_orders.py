@@ -22,10 +22,10 @@ from domain.orders import (
 )
 from infra.errors import OutcomeUnknown
 from infra.eventsourcing.commands.bulk_create import CreateRequest
-from infra.eventsourcing.commands.factory import limits_of
 from infra.eventsourcing.commands.unit_of_work import UnitOfWork
 from infra.eventsourcing.store import Limit
 from infra.settings import Settings
+from infra.write_side import limits_of
 from tests.builders import order_line, place_order
 from tests.proxy import proxy_before
 from tests.shop import Client, Shop, shop

@@ -41,8 +41,8 @@ from domain.accounts import (
     VerifyEmail,
 )
 from domain.kernel.refusals import Refusal
+from infra.eventsourcing.projections.fold import Kept, written
 from projections.account_card import ACCOUNT_CARD, AccountCard
-from projections.runtime.folding import Kept, written
 from tests.builders import ACCOUNT_ID, account_registered
 from tests.unit.test_projections import document, fold, record
 

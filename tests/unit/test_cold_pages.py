@@ -10,11 +10,11 @@ from uuid import UUID, uuid4
 import pytest
 
 from infra.errors import Unavailable
+from infra.eventsourcing.consumers.consumer import Lease, Member
+from infra.eventsourcing.consumers.page_reader import FILLS, Readers
+from infra.eventsourcing.consumers.stream_feed import Feed
 from infra.eventsourcing.leases import Place
 from infra.postgres.pool import Database
-from projections.runtime.consumer import Lease, Member
-from projections.runtime.feed import Feed
-from projections.runtime.reader import FILLS, Readers
 
 pytestmark = pytest.mark.anyio
 

@@ -6,9 +6,9 @@ from uuid import UUID
 import pytest
 from pydantic import SecretStr
 
+from infra.eventsourcing.consumers.inbox import Inbox
+from infra.eventsourcing.consumers.stream_feed import ANSWER_BYTES, FIRST, MOST, Feed
 from infra.redis.keyspace import Keyspace
-from projections.runtime.feed import ANSWER_BYTES, FIRST, MOST, Feed
-from projections.runtime.inbox import Inbox
 
 pytestmark = pytest.mark.anyio
 

@@ -2,8 +2,8 @@
 
 from uuid import uuid4
 
+from infra.eventsourcing.consumers.consumer import Lease, Step, fence
 from infra.eventsourcing.leases import Place
-from projections.runtime.consumer import Lease, Step, fence
 
 
 def lease(era: str) -> Lease:

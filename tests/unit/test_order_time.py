@@ -25,7 +25,8 @@ from domain.orders.payment_deadline import (
 )
 from domain.registry import NAMES
 from infra.eventsourcing.codec import dumps
-from infra.timers import Held
+from infra.eventsourcing.process_managers.state import Row, kept, load, turned
+from infra.eventsourcing.process_managers.timer_store import Held
 from tests.builders import (
     ACCOUNT_ID,
     ORDER_ID,
@@ -39,7 +40,6 @@ from tests.builders import (
     order_refunded,
     order_shipped,
 )
-from workers.turns import Row, kept, load, turned
 
 PLACED_AT = datetime(2096, 11, 22, 12, 0, tzinfo=UTC)
 HALF_HOUR = timedelta(minutes=30)

@@ -10,10 +10,10 @@ from domain.kernel.messages import Event, Recorded
 from domain.orders import OrderPlaced
 from infra.eventsourcing.codec import UnknownEventType
 from infra.eventsourcing.event_log import Entry
-from projections.declaration import Projection, amend
+from infra.eventsourcing.projections.fold import Kept, fold
+from infra.eventsourcing.projections.projection import Projection, amend
 from projections.order_summary import ORDER_SUMMARY, OrderSummary
 from projections.product_card import PRODUCT_CARD
-from projections.runtime.folding import Kept, fold
 from tests.builders import ORDER_ID, OTHER_ORDER_ID, PRODUCT_ID, order_paid, order_placed, order_shipped, product_added
 from tests.unit.test_projections import record
 

@@ -7,8 +7,8 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
+from infra.eventsourcing.consumers.inbox import Inbox
 from infra.eventsourcing.event_log import Entry
-from projections.runtime.inbox import Inbox
 
 STREAM = UUID(int=7)
 

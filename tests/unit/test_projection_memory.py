@@ -1,10 +1,10 @@
 """What is remembered of rows is bounded in bytes, and of no use to another owner."""
 
+from infra.eventsourcing.consumers.consumer import Lease
 from infra.eventsourcing.leases import Place
-from projections.runtime.consumer import Lease
-from projections.runtime.folding import Kept
-from projections.runtime.keeping import PER_BYTE, PER_ROW, Memory
-from projections.runtime.table import Loaded
+from infra.eventsourcing.projections.fold import Kept
+from infra.eventsourcing.projections.row_keeper import PER_BYTE, PER_ROW, Memory
+from infra.eventsourcing.projections.row_table import Loaded
 
 
 def lease() -> Lease:

@@ -44,9 +44,9 @@ from domain.orders import (
     OrderStatus,
 )
 from domain.registry import EVENTS, NAMES
+from infra.eventsourcing.projections.projection import Projection, RowMissing
 from projections.account_card import ACCOUNT_CARD
 from projections.daily_revenue import DAILY_REVENUE
-from projections.declaration import Projection, RowMissing
 from projections.order_summary import ORDER_SUMMARY
 from projections.product_card import PRODUCT_CARD, image_file
 from projections.registry import PROJECTIONS

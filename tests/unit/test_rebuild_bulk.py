@@ -12,11 +12,11 @@ from domain.accounts import AccountErased, AccountProfileChanged
 from domain.kernel.messages import Event, Recorded
 from domain.registry import NAMES
 from infra.eventsourcing.codec import Encoded, UnknownEventType, decode, encode
+from infra.eventsourcing.projections.fold_table import Folds
+from infra.eventsourcing.projections.projection import Projection, RowMissing
+from infra.eventsourcing.projections.rebuild.bulk_fold import Steps, document
 from projections.account_card import ACCOUNT_CARD
-from projections.declaration import Projection, RowMissing
-from projections.folds import Folds
 from projections.order_summary import ORDER_SUMMARY
-from projections.rebuild.bulk import Steps, document
 from tests.builders import ACCOUNT_ID, account_registered, order_placed, order_shipped
 from tests.golden.expected import EXPECTED
 from tests.unit.test_projections import record

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from api.http.transport import LINGER_BYTES, MOST_HELD, WRITE_BYTES, WRITE_SECONDS, Transport
+from api.http.connection.transport import LINGER_BYTES, MOST_HELD, WRITE_BYTES, WRITE_SECONDS, Transport
 from tests.virtual_clock import VirtualClock
 
 pytestmark = pytest.mark.anyio

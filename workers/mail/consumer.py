@@ -11,17 +11,17 @@ from uuid import UUID
 
 from domain.accounts import AccountErased, AccountRegistered, AccountUsernameChanged
 from domain.kernel.messages import Event
+from infra.eventsourcing.consumers.concerns import Concerns
+from infra.eventsourcing.consumers.consumer import Answers, Lease, Member, Step, move
+from infra.eventsourcing.consumers.metrics import RuntimeMetrics
 from infra.eventsourcing.event_log import Entry, Log, Session
+from infra.eventsourcing.projections import parked_streams
+from infra.eventsourcing.projections.fold import Parking
+from infra.eventsourcing.projections.parked_streams import Apply, Parked
 from infra.identity import one_time_links
 from infra.identity.one_time_links import Link, Lives
 from infra.identity.void_rows import VOIDED, make_void
 from infra.mail import outbox
-from projections import parking
-from projections.concerns import Concerns
-from projections.parking import Apply, Parked
-from projections.runtime.consumer import Answers, Lease, Member, Step, move
-from projections.runtime.folding import Parking
-from projections.runtime.metrics import RuntimeMetrics
 from workers.mail import recipients
 from workers.mail.due_mails import Erased, FollowUp, Linked, Recipient, follow_up, told_of
 from workers.mail.reactions import REACTIONS, react
@@ -62,7 +62,7 @@ class Reacting:
         Its commit waits for the disk, unlike that of a read model: a mail that was sent must not be forgotten.
         """
         (step,) = steps
-        await parking.recall(session, [step.lease], {}, {NAME: applier(self._log, self._domain, self._lives)})
+        await parked_streams.recall(session, [step.lease], {}, {NAME: applier(self._log, self._domain, self._lives)})
         known = await _addresses_known(session, step.entries)
         return await self._write(session, step, follow_up(step.entries, known, step.lease.memory))
 
@@ -80,8 +80,8 @@ class Reacting:
             if refused := await move(session, [step]):
                 return refused
             ids = await write_down(session, self._log, self._domain, self._lives, result)
-            await parking.write(session, NAME, 0, result.parkings)
-        parking.tell(step.lease, self._metrics, result.parkings)
+            await parked_streams.write(session, NAME, 0, result.parkings)
+        parked_streams.tell(step.lease, self._metrics, result.parkings)
         return {step.lease: ids}
 
 
@@ -103,7 +103,8 @@ async def write_down(session: Session, log: Log, domain: str, lives: Lives, resu
 
 
 def applier(log: Log, domain: str, lives: Lives) -> Apply:
-    """How :mod:`projections.parking` takes a parked stream up again here. The sweep wakes the sender."""
+    """How :mod:`infra.eventsourcing.projections.parked_streams` takes a parked stream up again here. The sweep wakes
+    the sender."""
     return partial(_apply, log, domain, lives)
 
 

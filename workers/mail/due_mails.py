@@ -10,10 +10,10 @@ from domain.accounts import AccountErased, AccountRegistered, AccountUsernameCha
 from domain.kernel.messages import Event, Recorded
 from infra.eventsourcing.codec import UnknownEventType
 from infra.eventsourcing.event_log import Entry
+from infra.eventsourcing.projections.fold import Parking, describe
 from infra.identity.one_time_links import Purpose
 from infra.identity.void_rows import VOIDED
 from infra.mail.outbox import Mail
-from projections.runtime.folding import Parking, describe
 from workers.mail.links import LINKED
 from workers.mail.reactions import MailDue, react
 

@@ -1,0 +1,239 @@
+"""HTTP/1.1 on a connection: uvicorn's, within bounds before a request is one, and with a problem for every refusal.
+
+What the edge cannot see happens here: heads that never end or never come, requests that are none, offers of other
+protocols (RFC 9110, 7.8: to be ignored), and clients that still send when they have been answered.
+"""
+
+import asyncio
+import re
+from enum import Enum
+from typing import Final
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from api.errors import Problem, problem_answer
+from api.http.connection.transport import LINGER_SECONDS, Transport
+from api.http.edge import LONGEST_HEADERS, LONGEST_TARGET, request_ids
+from api.http.security_headers import ALWAYS
+
+HEAD_SECONDS: Final = 10.0
+"""From the first byte of a head, or from the beginning of the connection, until the head is complete."""
+
+LARGEST_HEAD: Final = 2 * (LONGEST_HEADERS + LONGEST_TARGET)
+"""So much of a head is kept before it is complete; what is complete by then is measured by the edge."""
+
+_VERSIONS: Final = frozenset({"1.0", "1.1"})
+_FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
+_METHOD: Final = re.compile(rb"(\r\n)*[!#$%&'*+.^_`|~0-9A-Za-z-]+ ")
+
+_next_id = request_ids().__next__
+
+
+class _Refused(Exception):
+    """Raised from within the parser, which wraps it: the request is not taken."""
+
+
+class _Phase(Enum):
+    """What the client is sending, or is to send next."""
+
+    FIRST = "the first head of the connection"
+    HEAD = "a head, of which something has come"
+    BODY = "a body"
+    BETWEEN = "whatever it likes, or nothing"
+
+
+class _BehindHead:
+    """Hears a parser for a connection that has heard the first head already."""
+
+    def __init__(self, connection: "Protocol") -> None:
+        self._connection = connection
+        self._skipping = True
+        self.on_body = connection.on_body
+        self.on_message_complete = connection.on_message_complete
+
+    def on_message_begin(self) -> None:
+        if not self._skipping:
+            self._connection.on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        if not self._skipping:
+            self._connection.on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._skipping:
+            self._connection.on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        if not self._skipping:
+            self._connection.on_headers_complete()
+        self._skipping = False
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin. A client that says nothing has as long as for a head."""
+        self._connection = Transport(transport, self.loop, self._owes_a_body)
+        self._deaf = False
+        self._phase = _Phase.FIRST
+        self._moved = False
+        self._framing = 0
+        self._code: str | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        super().connection_made(self._connection)  # type: ignore[arg-type]
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        self._stop_waiting()
+        self._unset_keepalive_if_required()
+        self._connection.forget()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came."""
+        if self._connection.lingers:
+            return self._connection.read_away(len(data))
+        if self._deaf:
+            return None
+        self._unset_keepalive_if_required()
+        if self._is_late():
+            self._connection.read_away(len(data))
+        self._moved = False
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            return self._take_up(data[offer.args[0] :])
+        except httptools.HttpParserInvalidMethodError:
+            begins = self._framing == 0 and _METHOD.match(data) is not None
+            return self._refuse("not-implemented" if begins else "malformed-request")
+        except httptools.HttpParserError:
+            return self._refuse(self._code or "malformed-request")
+        return self._bound(len(data))
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        self._phase, self._moved = _Phase.HEAD, True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """The head is complete. Raises for one that no request can have."""
+        self._phase = _Phase.BODY
+        self._stop_waiting()
+        self._code = self._unacceptable()
+        if self._code is not None:
+            raise _Refused
+        super().on_headers_complete()
+        self.headers = self.headers.copy()  # trailers are no headers of the request (RFC 9110, 6.5.1)
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body."""
+        self._moved = True
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The body is complete; after an offer of another protocol that is not known yet."""
+        if not self.parser.should_upgrade():
+            self._phase, self._moved = _Phase.BETWEEN, True
+            self._stop_waiting()
+            super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """An answer is out. If some of its request has still to come, that is read away, within bounds."""
+        super().on_response_complete()
+        if self._is_late() and not self.transport.is_closing():
+            self._connection.begin_reading_away()
+            self._stop_waiting()
+            self._deadline = self.loop.call_later(LINGER_SECONDS, self._connection.end)
+
+    def _bound(self, size: int) -> None:
+        """Sees to it that what is waited for now has an end, and that what is kept of it has one, too.
+
+        What is no body (heads, chunks' sizes, trailers) is counted, as the parser keeps lines until they are complete.
+        """
+        self._framing = 0 if self._moved else self._framing + size
+        if self._framing > LARGEST_HEAD:
+            return self._refuse("headers-too-large")
+        if self._phase in (_Phase.FIRST, _Phase.HEAD) or (self._is_idle() and not self._moved):
+            return self._await_head()
+        if self._is_idle():
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+        return None
+
+    def _should_upgrade(self) -> bool:
+        """RFC 6455, 4.1: a WebSocket begins with a GET."""
+        return self.parser.get_method() == b"GET" and super()._should_upgrade()
+
+    def _take_up(self, rest: bytes) -> None:
+        """Another protocol was offered, and the parser has stopped behind the head."""
+        if self._should_upgrade():
+            self._stop_waiting()
+            return self.handle_websocket_upgrade()
+        # The offer is ignored: another parser reads on behind a head that says how long the body is, and no more.
+        framing = b"".join(b"%b: %b\r\n" % header for header in self.headers if header[0] in _FRAMING)
+        self.parser = httptools.HttpRequestParser(_BehindHead(self))
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % framing)
+        return self.data_received(rest) if rest else None
+
+    def _unacceptable(self) -> str | None:
+        version = self.parser.get_http_version()
+        if version not in _VERSIONS:
+            return "malformed-request" if version == "0.9" else "version-not-supported"
+        if b"transfer-encoding" not in dict(self.headers):
+            return None
+        codings = [value.strip().lower() for name, value in self.headers if name == b"transfer-encoding"]
+        return "not-implemented" if codings != [b"chunked"] else None  # RFC 9112, 6.1
+
+    def _refuse(self, code: str) -> None:
+        """Say why, if the line is free for it, and close."""
+        self._stop_waiting()
+        self._deaf = True
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and not cycle.response_complete and not cycle.more_body:
+            cycle.keep_alive = False  # an earlier request is being answered: with that the connection ends
+            return
+        if cycle is None or cycle.response_complete or not cycle.response_started:
+            request_id = _next_id()
+            status, headers, body = problem_answer(Problem(code), request_id)
+            told = [*headers, *ALWAYS, (b"content-length", b"%d" % len(body)), (b"x-request-id", request_id.encode())]
+            lines = b"".join(b"%b: %b\r\n" % header for header in [*told, (b"connection", b"close")])
+            self.transport.write(STATUS_LINE[status] + lines + b"\r\n" + body)
+        self._connection.linger()
+
+    def _owes_a_body(self) -> bool:
+        if self._phase is not _Phase.BODY:
+            return False
+        self.flow.resume_reading()
+        return True
+
+    def _has_answered(self) -> bool:
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is not None and cycle.response_complete
+
+    def _is_late(self) -> bool:
+        """Whether a body comes after its answer."""
+        return self._phase is _Phase.BODY and self._has_answered()
+
+    def _is_idle(self) -> bool:
+        return self._phase is _Phase.BETWEEN and self._has_answered()
+
+    def _await_head(self) -> None:
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(HEAD_SECONDS, self._too_slow)
+
+    def _stop_waiting(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _too_slow(self) -> None:
+        self._deadline = None
+        if self._phase is _Phase.HEAD:
+            self._refuse("request-timeout")
+        else:
+            self.transport.close()

@@ -1,0 +1,272 @@
+"""Moves one consumer through all places that this process holds: takes what has come, applies it, commits, goes on."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Final, Generic, TypeVar, assert_never
+
+import asyncpg
+import structlog
+
+from infra.concurrency.waiting import happens
+from infra.eventsourcing.consumers.consumer import Answers, Consumer, Lease, Refusal, Step, is_away, is_poison
+from infra.eventsourcing.consumers.metrics import RuntimeMetrics
+from infra.eventsourcing.consumers.page_reader import BATCH, Reader, Readers
+from infra.eventsourcing.consumers.post_commit import Followed, Trail
+from infra.eventsourcing.consumers.stream_feed import Feed
+from infra.eventsourcing.event_log import Entry, Session
+from infra.eventsourcing.leases import Place
+from infra.eventsourcing.projections.fold import describe
+from infra.postgres.pool import Database
+
+C = TypeVar("C")
+
+FIRST_PAUSE: Final = 0.005
+LONGEST_PAUSE: Final = 1.0
+"""Between two tries at a place whose checkpoint somebody else holds, or whose table does not let itself be written."""
+
+_log = structlog.get_logger("weir.driver")
+
+
+class Driver(Generic[C]):
+    """One consumer's leases in this process.
+
+    All its places share each commit: what comes in while one is under way goes into the next. Where that fails they
+    are tried one by one, and the one at fault alone is held up. Whenever anything is in doubt (a lost connection, a
+    fence) the leases are dropped with all they remember, and ``on_loss`` is called: they are taken anew, from the
+    checkpoints.
+    """
+
+    def __init__(
+        self,
+        consumer: Consumer[C],
+        *,
+        database: Database,
+        feed: Feed,
+        metrics: RuntimeMetrics,
+        on_loss: Callable[[], None],
+    ) -> None:
+        self.consumer = consumer
+        self.members = {member.name: member for member in consumer.members}
+        self.leases: dict[Place, Lease] = {}
+        self.trail: Trail[C] = Trail(consumer)
+        self._database = database
+        self._metrics = metrics
+        self._on_loss = on_loss
+        self._wake = asyncio.Event()
+        self._turn = asyncio.Lock()
+        self._due: float | None = None
+        self.readers = Readers(self.members, whole=consumer.whole, database=database, feed=feed, wake=self._wake)
+
+    def adopt(self, leases: Sequence[Lease], heads: Mapping[int, int]) -> None:
+        """Begins with new leases. ``heads`` are the last positions of the shards, and of the log."""
+        for lease in leases:
+            if former := self.leases.get(lease.place):
+                self.drop(former)
+            self.leases[lease.place] = lease
+        self.readers.begin(leases, heads)
+        self._wake.set()
+        self._count()
+
+    async def give_up(self, places: Iterable[Place]) -> list[Lease]:
+        """Ends with these leases once the batch in flight is done; answers those that it had."""
+        async with self._turn:
+            held = [self.leases[place] for place in places if place in self.leases]
+            for lease in held:
+                self.drop(lease)
+        return held
+
+    def drop(self, lease: Lease) -> None:
+        """Forgets a lease and all that was remembered under it."""
+        self.readers.end(lease)
+        if self.leases.get(lease.place) is lease:
+            del self.leases[lease.place]
+        self._count()
+
+    def look(self, heads: Mapping[int, int]) -> None:
+        """Sees to what no event would bring about: events that no stream has brought, caches that lag behind."""
+        self.readers.aim(heads)
+        self.trail.catch_up(lease for lease in self.leases.values() if lease.opened)
+
+    async def run(self) -> None:
+        """Works until cancelled."""
+        try:
+            while True:
+                await self._wait()
+                async with self._turn:
+                    if steps := self._gather():
+                        await self._apply(steps)
+                self.readers.fill(self._filled)
+        finally:
+            await self.readers.close()
+            await self.trail.end()
+
+    async def _wait(self) -> None:
+        now = asyncio.get_running_loop().time()
+        await happens(self._wake, None if self._due is None else max(0.0, self._due - now))
+        self._wake.clear()
+
+    def _gather(self) -> list[Step]:
+        """The steps that are due."""
+        now, steps, later = asyncio.get_running_loop().time(), [], []
+        for reader, whole_batch in self.readers.take():
+            for lease in reader.leases:
+                if (due := self._due_at(reader, lease, now, whole_batch)) is None:
+                    continue
+                if due <= now:
+                    steps.append(reader.step(lease))
+                else:
+                    later.append(due)
+        self._due = min(later, default=None)
+        return steps
+
+    def _due_at(self, reader: Reader, lease: Lease, now: float, whole_batch: bool) -> float | None:
+        """When the lease is to move, if at all: after the rest that is due after a commit, or a failure. A move past
+        events of no concern waits longer, for company."""
+        member = self.members[lease.place.consumer]
+        if lease.opened and reader.inbox.position == lease.position:
+            return None
+        if not lease.failures and (whole_batch or not lease.opened or len(lease.wanted) >= BATCH):
+            return now
+        if lease.wanted or not lease.opened:
+            return lease.rested
+        if lease.due is None:
+            lease.due = now + member.linger
+        return max(lease.rested, lease.due)
+
+    async def _apply(self, steps: Sequence[Step]) -> None:
+        try:
+            async with self._database.session() as session:
+                # Those that failed before come last and by themselves: they may have to wait for the same lock again.
+                for part in _sound_first(steps):
+                    await self._move(session, part)
+        except Exception as error:
+            if not is_away(error):
+                raise
+            self._retreat(error)
+
+    async def _move(self, session: Session, steps: Sequence[Step]) -> None:
+        """Moves as many as can be moved: of those that fail together, each half is tried by itself."""
+        try:
+            answers = await self.consumer.advance(session, steps)
+        except Exception as error:
+            if is_away(error):
+                raise
+            parts = _apart(steps, error)
+            if len(parts) > 1:
+                for part in parts:
+                    await self._move(session, part)
+            elif len(steps) == 1 and is_poison(error) and steps[0].entries:
+                await self._isolate(session, steps[0], error)
+            else:
+                for step in steps:
+                    self._put_back(step, describe(error))
+        else:
+            self._settle(steps, answers)
+
+    async def _isolate(self, session: Session, step: Step, error: Exception) -> None:
+        """Halves what fails until the event at fault is alone, and its stream is parked."""
+        if len(step.entries) == 1:
+            self._settle([step], await self.consumer.park(session, step, describe(error)))
+            return
+        middle = len(step.entries) // 2
+        first, rest = step.entries[:middle], step.entries[middle:]
+        await self._move(session, [Step(step.lease, first, first[-1].position, first[-1].recorded_at)])
+        if step.lease.position == first[-1].position:
+            await self._move(session, [Step(step.lease, rest, step.upto, step.recorded_at)])
+        elif step.lease.wanted:  # the first half was put back, and the rest stays behind it
+            step.lease.wanted += rest
+
+    def _settle(self, steps: Sequence[Step], answers: Answers[C]) -> None:
+        followed = []
+        now = asyncio.get_running_loop().time()
+        for step in steps:
+            lease, answer = step.lease, answers.get(step.lease, Refusal.BUSY)
+            if isinstance(answer, Refusal):
+                self._refused(step, answer)
+            else:
+                followed.append(Followed(lease, lease.position, step.upto, len(step.entries), answer))
+                self._moved(step, now)
+        self.trail.add(followed)
+
+    def _refused(self, step: Step, why: Refusal) -> None:
+        match why:
+            case Refusal.FENCED:
+                self._fenced(step.lease)
+            case Refusal.STRANGE:
+                self._not_of_this_log(step)
+            case Refusal.BUSY:
+                self._put_back(step, None)
+            case _:
+                assert_never(why)
+
+    def _moved(self, step: Step, now: float) -> None:
+        lease = step.lease
+        lease.position, lease.opened, lease.failures, lease.due = step.upto, True, 0, None
+        metrics = self._metrics.of(lease.place.consumer)
+        metrics.batches.inc()
+        if step.entries:
+            lease.rested = now + self.members[lease.place.consumer].rest
+            metrics.applied.inc(len(step.entries))
+            delay = (datetime.now(UTC) - step.entries[0].recorded_at).total_seconds()
+            metrics.delay.observe(max(0.0, delay))
+
+    def _put_back(self, step: Step, error: str | None) -> None:
+        """Tries it again after a while that grows, and holds up nobody else meanwhile."""
+        lease = step.lease
+        lease.wanted = [*step.entries, *lease.wanted]
+        lease.failures += 1
+        pause = min(FIRST_PAUSE * 2 ** min(lease.failures, 10), LONGEST_PAUSE)
+        lease.rested = asyncio.get_running_loop().time() + pause
+        self._wake.set()
+        if error:
+            _log.error("step failed", consumer=lease.place.consumer, shard=lease.shard, error=error)
+
+    def _not_of_this_log(self, step: Step) -> None:
+        """The streams hold another history than the log. What this one holds is read from Postgres."""
+        lease = step.lease
+        _log.error("events are not in the log", consumer=lease.place.consumer, shard=lease.shard, upto=step.upto)
+        self._metrics.of(lease.place.consumer).strange.inc()
+        self.readers.start_again(lease, step.upto)
+        self._wake.set()
+
+    def _fenced(self, lease: Lease) -> None:
+        _log.warning("fenced", consumer=lease.place.consumer, shard=lease.shard, epoch=lease.epoch)
+        self._metrics.of(lease.place.consumer).fenced.inc()
+        self.drop(lease)
+        self._on_loss()
+
+    def _retreat(self, error: Exception) -> None:
+        """What was committed is not known: nothing remembered can be trusted."""
+        _log.warning("leases dropped", consumers=list(self.members), error=describe(error))
+        for lease in list(self.leases.values()):
+            self.drop(lease)
+        self._on_loss()
+
+    def _filled(self, reader: Reader, entries: Sequence[Entry]) -> None:
+        for lease in reader.leases:
+            self._metrics.of(lease.place.consumer).from_postgres.inc(len(entries))
+
+    def _count(self) -> None:
+        for name in self.members:
+            self._metrics.of(name).owned.set(sum(place.consumer == name for place in self.leases))
+
+
+def _sound_first(steps: Sequence[Step]) -> list[Sequence[Step]]:
+    sound = [step for step in steps if not step.lease.failures]
+    failed = [step for step in steps if step.lease.failures]
+    return [part for part in (sound, failed) if part]
+
+
+def _apart(steps: Sequence[Step], error: Exception) -> list[Sequence[Step]]:
+    """What failed together, to be tried apart: each consumer by itself, then halves.
+
+    A table that somebody has locked is one consumer's, and each try costs the others the wait for it: no halves.
+    """
+    names = sorted({step.lease.place.consumer for step in steps})
+    if len(names) > 1:
+        return [[step for step in steps if step.lease.place.consumer == name] for name in names]
+    if len(steps) == 1 or isinstance(error, asyncpg.LockNotAvailableError):
+        return [steps]
+    middle = len(steps) // 2
+    return [steps[:middle], steps[middle:]]

@@ -1,0 +1,186 @@
+"""The readers of a process: each takes the events of a shard once, for all who stand at the same place in it."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
+from infra.eventsourcing.consumers.consumer import Lease, Member, Step
+from infra.eventsourcing.consumers.inbox import Inbox
+from infra.eventsourcing.consumers.stream_feed import Feed
+from infra.eventsourcing.event_log import Entry, read_log, read_shard
+from infra.eventsourcing.leases import WHOLE
+from infra.eventsourcing.projections.fold import describe
+from infra.postgres.errors import PASSING
+from infra.postgres.pool import Database
+
+BATCH: Final = 125
+"""Events of one shard that share a commit."""
+PAGE: Final = 250
+"""Events that are read from Postgres at once."""
+FILLS: Final = 2
+"""Pages that are read at once. A log that is cold must not take all connections from those who commit."""
+PAUSE_SECONDS: Final = 0.5
+"""After a page that could not be read."""
+
+_log = structlog.get_logger("weir.reader")
+
+
+@dataclass(slots=True, eq=False)
+class Reader:
+    """One shard's events on their way to the leases that have come equally far in it. ``last`` is where it is."""
+
+    inbox: Inbox
+    shard: int
+    leases: list[Lease] = field(default_factory=list)
+    last: Entry | None = None
+    filling: asyncio.Task[None] | None = None
+
+    @property
+    def free(self) -> bool:
+        """Whether nobody has so much to do already that more would only pile up."""
+        return all(len(lease.wanted) < BATCH for lease in self.leases)
+
+    def take(self, members: Mapping[str, Member]) -> int:
+        """Takes what has come, and sorts it; answers how much."""
+        taken = self.inbox.take(BATCH)
+        if taken:
+            self.last = taken[-1]
+            for lease in self.leases:
+                wants = members[lease.place.consumer].wants
+                lease.wanted += [entry for entry in taken if wants(entry.type)]
+        return len(taken)
+
+    def step(self, lease: Lease) -> Step:
+        """All that the lease has to do."""
+        entries, lease.wanted = lease.wanted, []
+        return Step(lease, entries, self.inbox.position, self.last.recorded_at if self.last else None)
+
+
+class Readers:
+    """One reader for each shard, and another for whoever is behind the others, until it has caught up with them."""
+
+    def __init__(
+        self, members: Mapping[str, Member], *, whole: bool, database: Database, feed: Feed, wake: asyncio.Event
+    ) -> None:
+        self._members = members
+        self._whole = whole
+        self._database = database
+        self._feed = feed
+        self._wake = wake
+        self._all: list[Reader] = []
+        self._fills = asyncio.Semaphore(FILLS)
+        self._shards: Sequence[int] = ()
+
+    def begin(self, leases: Iterable[Lease], heads: Mapping[int, int]) -> None:
+        """Reads for new leases, each from its position on. ``heads`` are the last positions of the shards."""
+        self._shards = [shard for shard in heads if shard != WHOLE]
+        for lease in leases:
+            self._open(lease, dict(heads), 0)
+
+    def end(self, lease: Lease) -> None:
+        """Reads for it no more."""
+        for reader in [reader for reader in self._all if lease in reader.leases]:
+            reader.leases.remove(lease)
+            if not reader.leases:
+                self._close(reader)
+
+    def start_again(self, lease: Lease, deaf: int) -> None:
+        """The lease goes back to what is committed. Up to ``deaf`` the streams are not those of the log."""
+        self.end(lease)
+        lease.wanted = []
+        self._open(lease, dict.fromkeys(self._shards, lease.position), deaf)
+
+    def take(self) -> Iterable[tuple[Reader, bool]]:
+        """Each reader once it has taken what has come, and whether that was a whole batch."""
+        for reader in list(self._all):
+            if not reader.free:
+                self._leave_behind(reader)
+            whole_batch = reader.free and reader.take(self._members) == BATCH
+            if whole_batch:
+                self._wake.set()
+            yield reader, whole_batch
+        self._merge()
+
+    def aim(self, heads: Mapping[int, int]) -> None:
+        """Says how far the log is known to be."""
+        for reader in self._all:
+            reader.inbox.aim(heads.get(reader.shard, 0))
+
+    def position(self, lease: Lease) -> int:
+        """Up to where its events have been taken, applied or not."""
+        return next(reader.inbox.position for reader in self._all if lease in reader.leases)
+
+    def fill(self, read: Callable[[Reader, Sequence[Entry]], None]) -> None:
+        """Has the missing events read for each reader that is behind, beside the work on the others."""
+        for reader in self._all:
+            if reader.filling is None and reader.free and reader.inbox.behind():
+                reader.filling = asyncio.create_task(self._fill(reader, read))
+
+    async def close(self) -> None:
+        """Ends what is being read."""
+        fills = [reader.filling for reader in self._all if reader.filling]
+        for each in fills:
+            each.cancel()
+        await asyncio.gather(*fills, return_exceptions=True)
+
+    def _open(self, lease: Lease, heads: Mapping[int, int], deaf: int) -> None:
+        for reader in self._all:
+            if (reader.shard, reader.inbox.position) == (lease.shard, lease.position) and not deaf:
+                reader.leases.append(lease)
+                return
+        inbox = Inbox(lease.position, whole=self._whole, wake=self._wake.set, deaf=deaf)
+        self._add(Reader(inbox, lease.shard, [lease]), heads)
+        inbox.aim(max(deaf, heads.get(lease.shard, 0)))
+
+    def _add(self, reader: Reader, heads: Mapping[int, int]) -> None:
+        self._all.append(reader)
+        shards = self._shards if reader.shard == WHOLE else [reader.shard]
+        self._feed.join(reader.inbox, {shard: heads[shard] for shard in shards})
+
+    def _close(self, reader: Reader) -> None:
+        self._all.remove(reader)
+        self._feed.leave(reader.inbox)
+        if reader.filling:
+            reader.filling.cancel()
+
+    def _leave_behind(self, reader: Reader) -> None:
+        """Whoever cannot commit stops being waited for by those who can."""
+        stuck = [lease for lease in reader.leases if len(lease.wanted) >= BATCH and lease.failures]
+        for lease in stuck if len(stuck) < len(reader.leases) else ():
+            reader.leases.remove(lease)
+            position = reader.inbox.position
+            inbox = Inbox(position, whole=self._whole, wake=self._wake.set)
+            self._add(Reader(inbox, lease.shard, [lease], reader.last), dict.fromkeys(self._shards, position))
+            self._wake.set()
+
+    def _merge(self) -> None:
+        """Those that have come equally far go on together."""
+        first: dict[tuple[int, int], Reader] = {}
+        for reader in [reader for reader in self._all if reader.free]:
+            other = first.setdefault((reader.shard, reader.inbox.position), reader)
+            if other is not reader:
+                other.leases += reader.leases
+                other.last = other.last or reader.last
+                self._close(reader)
+
+    async def _fill(self, reader: Reader, read: Callable[[Reader, Sequence[Entry]], None]) -> None:
+        try:
+            async with self._fills:
+                after = reader.inbox.position
+                async with self._database.acquire() as session:
+                    if reader.shard == WHOLE:
+                        entries = await read_log(session, after, PAGE)
+                    else:
+                        entries = await read_shard(session, reader.shard, after, PAGE)
+            reader.inbox.supply(entries, after=after)
+            read(reader, entries)
+        except PASSING as error:
+            # What could not be read says nothing of what was committed: the lease holds, and the page is read again.
+            _log.warning("page not read", shard=reader.shard, error=describe(error))
+            await asyncio.sleep(PAUSE_SECONDS)
+        finally:
+            reader.filling = None
+            self._wake.set()

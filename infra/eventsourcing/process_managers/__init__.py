@@ -1,0 +1,1 @@
+"""Process managers: their rows and timers, moved by the log."""

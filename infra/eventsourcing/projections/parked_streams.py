@@ -1,0 +1,276 @@
+"""Streams set aside: an event that one consumer cannot take stops its own stream there, and nothing else.
+
+While a stream is parked its later events are skipped, so a retry applies them all, from the failing one up to where the
+consumer stands, in one transaction that locks the checkpoint: the owner's next move waits for it, and is then fenced,
+because what it remembers of the stream is no longer true.
+"""
+
+# ruff: noqa: S608 -- the names of columns are put into statements here, and nothing else
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, TypeAlias
+from uuid import UUID
+
+import asyncpg
+import structlog
+
+from domain.registry import EVENTS
+from infra.errors import Fenced
+from infra.eventsourcing.consumers.consumer import Lease, is_poison
+from infra.eventsourcing.consumers.metrics import ConsumerMetrics
+from infra.eventsourcing.event_log import Entry, Session, read_stream
+from infra.eventsourcing.leases import Place
+from infra.eventsourcing.leases.checkpoints import guard
+from infra.eventsourcing.projections.fold import Parking, describe, fold
+from infra.eventsourcing.projections.projection import Projection
+from infra.eventsourcing.projections.row_table import Table, inserting_parked, load
+from infra.postgres.errors import storable
+
+_COLUMNS: Final = (
+    "id, consumer, generation, shard, stream_id, position, event_type, error, unknown, attempts, parked_at"
+)
+_log = structlog.get_logger("weir.parking")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parked:
+    """A parked stream: where it stopped, in which consumer, and why."""
+
+    id: int
+    consumer: str
+    generation: int
+    shard: int
+    stream_id: UUID
+    position: int
+    event_type: str
+    error: str
+    unknown: bool
+    attempts: int
+    parked_at: datetime
+
+
+class NotParked(Exception):
+    """There is no such parked stream (any more)."""
+
+
+class KeptByAnother(Exception):
+    """The read model is kept by a release that folds in another way: it is for that one to take the stream up."""
+
+
+Apply: TypeAlias = Callable[[Session, Parked, Sequence[Entry]], Awaitable[Parking | None]]
+"""Applies a stream's events in the caller's transaction; answers the one that failed, if any, and why. Those before it
+are applied then, and none after it."""
+
+
+async def write(session: Session, consumer: str, generation: int, parkings: Sequence[Parking]) -> None:
+    """Parks streams, in the caller's transaction."""
+    if parkings:
+        await session.execute(
+            inserting_parked(1),
+            *columns([(Place(consumer, generation, each.entry.shard), each) for each in parkings]),
+        )
+
+
+def columns(parkings: Sequence[tuple[Place, Parking]]) -> list[list[Any]]:
+    """Parkings, each with its place, as the arrays that a statement takes."""
+    rows = [
+        (*place[:2], each.shard, each.stream_id, each.position, each.type, storable(error), unknown)
+        for place, (each, error, unknown) in parkings
+    ]
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def tell(lease: Lease, metrics: ConsumerMetrics, parkings: Sequence[Parking]) -> None:
+    """Has the owner know of streams that were set aside, and raises the alarm, once that is committed."""
+    for each in parkings:
+        lease.memory.add(each.entry.stream_id)
+        (metrics.unknown if each.unknown else metrics.parked).inc()
+        _log.error(
+            "stream held" if each.unknown else "stream parked",
+            consumer=lease.place.consumer,
+            stream_id=str(each.entry.stream_id),
+            position=each.entry.position,
+            type=each.entry.type,
+            error=each.error,
+        )
+
+
+async def listed(session: Session) -> list[Parked]:
+    """All parked streams, the longest parked first; those of generations that are no longer served do not count."""
+    rows = await session.fetch(
+        f"SELECT {_COLUMNS} FROM parked LEFT JOIN projections p ON p.name = consumer "
+        "WHERE generation = coalesce(p.live_generation, 0) ORDER BY id"
+    )
+    return [Parked(**row) for row in rows]
+
+
+async def retry(
+    session: Session,
+    parked_id: int,
+    projections: Mapping[str, Projection[Any]],
+    others: Mapping[str, Apply] | None = None,
+) -> Parked | None:
+    """Applies a parked stream from its failing event on. Answers None, or how it is parked still.
+
+    ``others`` knows how to apply to consumers that are no read models. Raises :class:`NotParked`.
+    """
+    return await _take_up(session, parked_id, projections, others or {}, skipping=False)
+
+
+async def skip(
+    session: Session,
+    parked_id: int,
+    projections: Mapping[str, Projection[Any]],
+    others: Mapping[str, Apply] | None = None,
+) -> Parked | None:
+    """The same without the failing event, which the consumer will never have seen."""
+    return await _take_up(session, parked_id, projections, others or {}, skipping=True)
+
+
+async def recall(
+    session: Session,
+    leases: Iterable[Lease],
+    projections: Mapping[str, Projection[Any]],
+    others: Mapping[str, Apply] | None = None,
+) -> None:
+    """Has owners that begin, and remember nothing yet, know of the streams that are set aside.
+
+    Those that waited for a release that knows their event are taken up first, if this is one; what was written then the
+    cache does not have. Whoever is the owner no longer takes up nothing.
+    """
+    leases = [lease for lease in leases if lease.memory is None]
+    for parked_id, lease, event_type, unknown, _ in await _aside(session, leases):
+        if unknown and event_type in EVENTS:
+            with suppress(Fenced, NotParked):  # somebody was faster, and the step that is to follow moves nothing
+                await _take_up(session, parked_id, projections, others or {}, skipping=False, owner=lease)
+    aside = await _aside(session, leases)
+    for lease in leases:
+        lease.memory = set()
+    for _, lease, _, _, stream_id in aside:
+        lease.memory.add(stream_id)
+
+
+async def _aside(session: Session, leases: Sequence[Lease]) -> list[tuple[int, Lease, str, bool, UUID]]:
+    if not leases:
+        return []
+    rows = await session.fetch(
+        "SELECT p.id, l.place, p.event_type, p.unknown, p.stream_id FROM parked p "
+        "JOIN unnest($1::text[], $2::integer[], $3::smallint[]) "
+        "WITH ORDINALITY AS l (consumer, generation, shard, place) "
+        "ON l.consumer = p.consumer AND l.generation = p.generation AND l.shard IN (p.shard, -1) ORDER BY p.id",
+        *zip(*(lease.place for lease in leases), strict=True),
+    )
+    return [(row[0], leases[row[1] - 1], *row[2:]) for row in rows]
+
+
+async def _take_up(
+    session: Session,
+    parked_id: int,
+    projections: Mapping[str, Projection[Any]],
+    others: Mapping[str, Apply],
+    *,
+    skipping: bool,
+    owner: Lease | None = None,
+) -> Parked | None:
+    try:
+        async with session.transaction():
+            await guard(session)
+            parked, position = await _locked(session, parked_id, projections, owner)
+            entries = await read_stream(session, parked.stream_id, parked.position + skipping, position)
+            if (apply := others.get(parked.consumer)) is not None:
+                failed = await apply(session, parked, entries)
+            else:
+                failed = await _apply_to_rows(session, projections[parked.consumer], parked, entries)
+            await _fence_owner(session, parked, owner)
+            return await _settled(session, parked, failed)
+    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        if not is_poison(error):
+            raise
+        return await _still(session, parked_id, describe(error))
+
+
+async def _locked(
+    session: Session, parked_id: int, projections: Mapping[str, Projection[Any]], owner: Lease | None
+) -> tuple[Parked, int]:
+    """The parked stream and its consumer's position, which stays where it is until the transaction ends.
+
+    The checkpoint is locked before the parked row, as its owner does; and for an owner only if it is that still.
+    """
+    found = await session.fetchrow(
+        "SELECT c.position, c.owner, c.epoch, (SELECT code_version FROM generations g WHERE g.projection = c.consumer "
+        "AND g.generation = c.generation) FROM checkpoints c JOIN parked p USING (consumer, generation) "
+        "WHERE p.id = $1 AND c.shard IN (p.shard, -1) FOR UPDATE OF c",
+        parked_id,
+    )
+    if found and owner and (found["owner"], found["epoch"]) != (owner.owner, owner.epoch):
+        raise Fenced(owner.place.consumer, owner.shard)
+    row = await session.fetchrow(f"SELECT {_COLUMNS} FROM parked WHERE id = $1 FOR UPDATE", parked_id)
+    if row is None or found is None:
+        raise NotParked(parked_id)
+    if found["code_version"] is not None and found["code_version"] != projections[row["consumer"]].version:
+        raise KeptByAnother(f"{row['consumer']} is kept by a release of version {found['code_version']}")
+    return Parked(**row), found["position"]
+
+
+async def _fence_owner(session: Session, parked: Parked, owner: Lease | None) -> None:
+    """Has the owner start anew, and the cache brought up from before the failing event."""
+    if owner:
+        owner.refreshed = min(owner.refreshed, parked.position - 1)
+    await session.execute(
+        "UPDATE checkpoints SET refreshed = least(refreshed, $4 - 1), "
+        "epoch = epoch + ($5::boolean)::integer, owner = CASE WHEN $5 THEN NULL ELSE owner END "
+        "WHERE consumer = $1 AND generation = $2 AND shard IN ($3, -1)",
+        parked.consumer,
+        parked.generation,
+        parked.shard,
+        parked.position,
+        owner is None,
+    )
+
+
+async def _settled(session: Session, parked: Parked, failed: Parking | None) -> Parked | None:
+    if failed is None:
+        await session.execute("DELETE FROM parked WHERE id = $1", parked.id)
+        return None
+    row = await session.fetchrow(
+        "UPDATE parked p SET position = $2, event_type = $3, error = $4, unknown = $5, attempts = attempts + 1 "
+        f"WHERE id = $1 RETURNING {_COLUMNS}",
+        parked.id,
+        failed.entry.position,
+        failed.entry.type,
+        storable(failed.error),
+        failed.unknown,
+    )
+    return Parked(**row) if row else None
+
+
+async def _still(session: Session, parked_id: int, error: str) -> Parked | None:
+    """Postgres refuses what the events lead to: nothing was applied."""
+    row = await session.fetchrow(
+        f"UPDATE parked SET error = $2, attempts = attempts + 1 WHERE id = $1 RETURNING {_COLUMNS}",
+        parked_id,
+        storable(error),
+    )
+    return Parked(**row) if row else None
+
+
+async def _apply_to_rows(
+    session: Session, projection: Projection[Any], parked: Parked, entries: Sequence[Entry]
+) -> Parking | None:
+    table: Table[Any] = Table(projection, parked.generation)
+    handled = [entry for entry in entries if projection.concerns(entry.type)]
+    keys = {key for entry in handled if (key := _key(projection, entry))}
+    rows = (await load(session, {table: keys}))[table]
+    folded = fold(projection, {key: row.kept for key, row in rows.items()}, set(), handled)
+    await table.put(session, folded.written)
+    return folded.parkings[0] if folded.parkings else None
+
+
+def _key(projection: Projection[Any], entry: Entry) -> str | None:
+    try:
+        return projection.key(entry.recorded())
+    except Exception:
+        return None

@@ -1,0 +1,69 @@
+"""Reading the log in bulk: stream by stream no more of each event than its fold asks for, or one of those alike."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+
+from domain.registry import EVENTS, NAMES
+from infra.eventsourcing.event_log import Session
+from infra.eventsourcing.projections.fold_table import Folds
+from infra.eventsourcing.projections.projection import Projection
+
+PAGE: Final = 5_000
+
+# Events known not to concern the read model are left out; names stand in the text, so that Postgres hashes them.
+_READ: Final = """
+SELECT stream_id, position, version, type, schema_version, recorded_at,
+    CASE WHEN type <> ALL ('{{{unopened}}}'::text[]) THEN data END
+FROM events
+WHERE (stream_id, version) > ($1, $2) AND stream_id <= '{last}' AND position <= {head}
+    AND type <> ALL ('{{{others}}}'::text[])
+ORDER BY stream_id, version LIMIT {page}
+"""
+
+
+async def read_streams(
+    session: Session, folds: Folds[Any], first: UUID, last: UUID, *, head: int, page: int
+) -> AsyncIterator[Sequence[asyncpg.Record]]:
+    """The events up to ``head`` that concern a read model, of the streams after ``first`` and up to ``last``, stream by
+    stream: stream, position, version, type, schema version, time, data.
+    """
+    statement = _READ.format(
+        unopened=",".join(NAMES[kind] for kind in folds.unopened),
+        others=",".join(name for name, kind in EVENTS.items() if kind.cls not in folds.handles),
+        last=last,
+        head=head,
+        page=page,
+    )
+    reached = (first, 2**31 - 1)
+    while rows := await session.fetch(statement, *reached):
+        yield rows
+        reached = (rows[-1][0], rows[-1][2])
+
+
+# What no group was made for is alone: an event that does more than add, or that this release does not know.
+_READ_ALIKE: Final = """
+WITH alike AS (
+    SELECT min(position) AS first, max(position) AS last, max(recorded_at) AS latest, count(*) AS times
+    FROM events
+    WHERE shard = ANY ($1) AND position > $2 AND position <= $3 AND type <> ALL ('{{{others}}}'::text[])
+    GROUP BY shard, type, schema_version, (recorded_at AT TIME ZONE 'UTC')::date,
+        CASE type {looked_at} ELSE to_jsonb(position) END
+)
+SELECT position, stream_id, version, category, shard, type, schema_version, data, metadata, latest, last, times
+FROM alike JOIN events ON position = first ORDER BY first
+"""
+
+
+async def read_alike(
+    session: Session, projection: Projection[Any], shards: Sequence[int], after: int, last: int
+) -> Sequence[asyncpg.Record]:
+    """The events of some shards behind ``after`` and up to ``last``, in order: of those that add, the first of all that
+    are alike, as of the latest, with the last position among them and how many there are.
+    """
+    parts = {NAMES[kind]: ", ".join(f"data->'{each}'" for each in names) for kind, names in projection.adds.items()}
+    looked_at = " ".join(f"WHEN '{name}' THEN jsonb_build_array({fields})" for name, fields in parts.items())
+    others = ",".join(name for name in EVENTS if name not in projection.types)
+    return await session.fetch(_READ_ALIKE.format(others=others, looked_at=looked_at), shards, after, last)

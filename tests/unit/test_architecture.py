@@ -1,0 +1,40 @@
+"""The page that shows newcomers the house names files and folders that are there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = (
+    "README.md",
+    "docs/architecture.md",
+    *(f"docs/decisions/{page.name}" for page in (ROOT / "docs/decisions").iterdir()),
+)
+ROOMS = ("api", "cli", "domain", "infra", "migrations", "projections", "tests", "workers", "benchmarks")
+FILES = sorted(str(file.relative_to(ROOT)) for room in ROOMS for file in (ROOT / room).rglob("*.py"))
+NAMED = re.compile(r"`([a-z_0-9/]+\.py)\b")
+
+
+@pytest.mark.parametrize("page", sorted(PAGES))
+def test_every_file_that_a_page_names_is_there(page: str) -> None:
+    named = NAMED.findall((ROOT / page).read_text())
+    assert [name for name in named if not any(f"/{file}".endswith(f"/{name}") for file in FILES)] == []
+
+
+def test_every_folder_of_the_processes_and_the_engine_is_on_the_page() -> None:
+    told = (ROOT / "docs/architecture.md").read_text()
+    folders = {
+        str(Path(file).parent) for file in FILES if file.startswith(("api/", "infra/", "workers/", "projections/"))
+    }
+    assert [folder for folder in sorted(folders) if not _is_told(folder, told)] == []
+
+
+def _is_told(folder: str, told: str) -> bool:
+    """By its path; several in braces; and those of the engine by what comes behind it."""
+    if folder.startswith("infra/eventsourcing/"):
+        return f"`…/{folder.removeprefix('infra/eventsourcing/')}/`" in told
+    first, *inner = folder.split("/")
+    braces = re.findall(rf"`{first}/{{([a-z_,]+)}}/`", told)
+    among = {name for names in braces for name in names.split(",")}
+    return f"`{folder}/`" in told or (len(inner) > 0 and (inner[0] in among or f"`{first}/{inner[0]}/`" in told))
