@@ -1,4 +1,4 @@
-"""What endpoints ask for: the request's context, and whatever the process has opened, by type."""
+"""Dependencies of endpoints: the request's context, and whatever the process has opened, by type."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

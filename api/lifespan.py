@@ -1,4 +1,4 @@
-"""What the API process opens when it starts, and closes in reverse order when it ends."""
+"""The lifespan of the API process: opened when it starts, closed in reverse order when it ends."""
 
 import asyncio
 from collections.abc import Awaitable, Mapping

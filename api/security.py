@@ -1,4 +1,4 @@
-"""Who asks: from an access token or an API key to a principal, and the dependencies by which endpoints demand scopes.
+"""Authentication: from an access token or an API key to a principal, and dependencies that demand scopes.
 
 ``Buyer = Annotated[Principal, Depends(require("orders:write"))]``; ``require()`` demands no more than good credentials,
 ``in_session()`` those of somebody who has signed in. RFC 6750 says how the refusals look.

@@ -1,4 +1,4 @@
-"""What can go wrong outside the rules, named for the client's sake; one table in ``api`` maps each to a problem."""
+"""Errors outside the rules, named for the client's sake; one table in ``api`` maps each to a problem."""
 
 from collections.abc import Sequence
 from typing import Final

@@ -1,4 +1,4 @@
-"""Where a row stood in its lists before it moved: what lets a list go on in the order in which it was begun.
+"""Former sort keys of a row, from before it moved: what lets a list go on in the order in which it was begun.
 
 A cursor alone cannot: a product that is repriced between two pages jumps over it, and is then seen twice or not at
 all. So a list has a position of the log, and whatever has moved since stands where it stood then.

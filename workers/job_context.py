@@ -1,4 +1,4 @@
-"""What background work needs: who sends mail, rings timers, gives money back, imports, keeps pictures; opened once."""
+"""The context of background work, opened once: for mail, timers, refunds, imports and pictures."""
 
 from collections.abc import Mapping
 from contextlib import AsyncExitStack

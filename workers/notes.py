@@ -1,4 +1,4 @@
-"""What processes note: mails that are due, and money that is owed. Each is written once, however often it is noted."""
+"""Effects of process managers: mails due, and money owed; each is written once, however often it is noted."""
 
 from collections.abc import Sequence
 from typing import Any, assert_never

@@ -1,4 +1,4 @@
-"""What people change about themselves: names and profile, the password, where they are signed in, and their leaving."""
+"""Routes of one's own account: names and profile, the password, where they are signed in, and their leaving."""
 
 from typing import Annotated
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""How a password gives way to another: the log first, then the rows that it makes void."""
+"""Password change: the log first, then the rows that it makes void."""
 
 from typing import NamedTuple
 from uuid import UUID

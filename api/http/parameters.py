@@ -1,4 +1,4 @@
-"""What a request says outside of its body: parameters in the path, the query, headers and cookies."""
+"""Parameters of a request, in the path, the query, headers and cookies, read strictly."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, get_args, get_origin

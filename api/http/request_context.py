@@ -1,4 +1,4 @@
-"""What the edge knows about one request: its id, its conditions, and who asks."""
+"""The context of one request: its id, its conditions, and who asks."""
 
 import hashlib
 import re

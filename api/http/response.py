@@ -1,4 +1,4 @@
-"""What the edge sends: an answer in its final bytes, and the receipt that a write is answered with."""
+"""Responses: an answer in its final bytes, and the receipt that a write is answered with."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What the edge asks of every request and says in every answer, whatever its route: made once, from the settings."""
+"""The edge's rules for every request and every answer, whatever its route: made once, from the settings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Who is at the other end of a connection: what limits count as one source, and whom a trusted proxy speaks for."""
+"""Sources of requests: what limits count as one, and the client that a trusted proxy speaks for."""
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache

@@ -1,4 +1,4 @@
-"""What a picture is: told by its own bytes, from the first to the last, and by nothing that is said of it.
+"""Image formats, told by a file's own bytes, from the first to the last, and by nothing that is said of it.
 
 A picture is never decoded here: to decode what strangers send is an attack surface of its own. Its structure is walked
 to the very end instead. Nothing may be missing, nothing that lies behind the end is taken, it must be one still picture

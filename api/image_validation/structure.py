@@ -1,4 +1,4 @@
-"""What a walk through a picture brings back."""
+"""The structure of an image, as a walk through its bytes finds it."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

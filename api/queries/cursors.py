@@ -1,4 +1,4 @@
-"""Where a list goes on: a position in one sort of one filter, opaque to clients and useless for any other list."""
+"""Cursors of lists: a position in one sort of one filter, opaque to clients and useless for any other list."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as NotBase64

@@ -1,4 +1,4 @@
-"""How far an import is."""
+"""Routes that show how far an import is."""
 
 from datetime import datetime
 from typing import Annotated, Final, Literal

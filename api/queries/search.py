@@ -1,4 +1,4 @@
-"""What shoppers type, read as a search: words that all occur, ``"a phrase"``, ``-without``, ``this or that``.
+"""Search texts, as shoppers type them: words that all occur, ``"a phrase"``, ``-without``, ``this or that``.
 
 The text becomes a ``tsquery`` of quoted lexemes and our own operators, never deep: nothing that is typed can be more
 than a word in it.

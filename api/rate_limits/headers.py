@@ -1,4 +1,4 @@
-"""What clients are told about their limits, and the refusal of what exceeds them."""
+"""Headers that tell clients about their limits, and the refusal of what exceeds them."""
 
 from collections.abc import Mapping
 

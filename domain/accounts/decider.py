@@ -1,4 +1,4 @@
-"""How an account lives, from its registration to its erasure: the rules between its events."""
+"""The decider of accounts: the rules between an account's events, from its registration to its erasure."""
 
 from collections.abc import Iterable, Sequence
 from typing import Final, assert_never

@@ -1,4 +1,4 @@
-"""What an account's events end: the tokens of its sessions, one session, one API key."""
+"""Access that an account's events end: the tokens of its sessions, one session, one API key."""
 
 from dataclasses import dataclass, replace
 from typing import Final

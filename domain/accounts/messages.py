@@ -1,4 +1,4 @@
-"""What can be asked of an account, what can happen to it, and what forbids it."""
+"""Commands, events and refusals of accounts."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""What each role may do, as the scopes that access tokens carry, endpoints ask for and long work is bound by."""
+"""Scopes of each role: those that access tokens carry, endpoints ask for and long work is bound by."""
 
 from collections.abc import Iterable, Mapping
 from typing import Final

@@ -1,4 +1,4 @@
-"""What an account is: its state, as its events leave it."""
+"""The state of an account, as its events leave it."""
 
 from dataclasses import dataclass, field, replace
 from typing import assert_never

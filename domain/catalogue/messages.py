@@ -1,4 +1,4 @@
-"""What can be asked of the catalogue, and what can have happened in it."""
+"""Commands, events and refusals of the catalogue."""
 
 from dataclasses import dataclass
 from decimal import Decimal

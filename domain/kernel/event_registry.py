@@ -1,4 +1,4 @@
-"""What a registry of events says of each: its class, the version of its shape, and how older ones are read."""
+"""The registry's entry for a kind of event: its class, the version of its shape, and how older ones are read."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""How an order lives: its state, and the rules that lead from one event to the next."""
+"""The decider of orders: the state, and the rules that lead from one event to the next."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""What an order is made of: its lines, what they add up to, its address and its number."""
+"""Lines of an order, what they add up to, its address and its number."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What can be asked of an order, what can happen to it, and what forbids it."""
+"""Commands, events and refusals of orders."""
 
 from dataclasses import dataclass, field
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""How time passes for an order: it is reminded of its payment, and it ends when that does not come.
+"""The process manager of unpaid orders: one is reminded of its payment, and it ends when that does not come.
 
 ::
 

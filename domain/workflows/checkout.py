@@ -1,4 +1,4 @@
-"""Where orders meet the catalogue and the stock: what may be ordered, and what an order's event asks of the stock.
+"""Checkout, where orders meet catalogue and stock: what may be ordered, and what an event asks of the stock.
 
 An order's event and the moves it asks for are appended in one unit of work. That is what makes the moves happen once:
 an order is placed, paid, cancelled or refunded only once.

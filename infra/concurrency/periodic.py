@@ -1,4 +1,4 @@
-"""What a process does again and again beside its requests, whether or not Postgres is there."""
+"""Periodic work of a process, done beside its requests whether or not Postgres is there."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""Who a server runs as: the caller, or, when the caller is root, an unprivileged user that exists already."""
+"""The user that a server runs as: the caller, or, when the caller is root, an unprivileged user that exists already."""
 
 import os
 import pwd

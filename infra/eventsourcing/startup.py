@@ -1,4 +1,4 @@
-"""What every process does first: wait for Postgres for a while, insist on its schema, and learn which log it serves."""
+"""The start of every process: wait for Postgres for a while, insist on its schema, and learn which log it serves."""
 
 import asyncio
 from typing import Final

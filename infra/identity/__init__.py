@@ -1,1 +1,1 @@
-"""Who may enter: credentials, sessions, tokens, keys and links, and what has ended before its time."""
+"""Identity: credentials, sessions, tokens, keys and links, and what has ended before its time."""

@@ -1,4 +1,4 @@
-"""What is kept beside the log about an account, and goes with it."""
+"""Erasure of an account's rows: all that is kept about it beside the log."""
 
 from collections.abc import Sequence
 from typing import Final

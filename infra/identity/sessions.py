@@ -1,4 +1,4 @@
-"""Who is signed in where: sessions, and the refresh tokens that keep one alive.
+"""Sessions, and the refresh tokens that keep one alive.
 
 A session is one family of refresh tokens. Each token is used once; its successor is derived from it, so that it can be
 told a second time, to a client that lost the answer, without being stored::

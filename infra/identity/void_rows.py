@@ -1,4 +1,4 @@
-"""What an account's events make void of the rows beside the log: one table, from event to rows.
+"""Rows beside the log that an account's events make void: one table, from event to rows.
 
 Whoever stores such an event writes the rows as well, and may die in between or find no connection. So the consumer of
 the log writes them too, for certain and some time later. Until then the account's state says what the rows do not yet.

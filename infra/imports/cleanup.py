@@ -1,4 +1,4 @@
-"""What is left behind: uploads that nobody ends, files that nobody reads again, rows that nobody asks for."""
+"""Clean-up of imports: uploads that nobody ends, files that nobody reads again, rows that nobody asks for."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""How far an import is: claimed for a turn, moved on by checkpoints, brought to its end.
+"""The table of imports: claimed for a turn, moved on by checkpoints, brought to its end.
 
 Everything but the claim is written under the claim's epoch, and answers False where somebody else has claimed the
 import since: then whoever asked must let go of it.

@@ -1,1 +1,1 @@
-"""What a process says of itself: logs, metrics, health."""
+"""Observability: logs, metrics, health."""

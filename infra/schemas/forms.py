@@ -1,4 +1,4 @@
-"""How numbers, ids and moments are written wherever they come in as text: in paths, queries, bodies and files.
+"""The written form of numbers, ids and moments, wherever they come in as text: in paths, queries, bodies and files.
 
 The parsers behind are lenient, each in its own way: ``1_0``, ``+5``, Arabic digits, ``{…}`` around an id, a number for
 a time. So what is taken is said here, once, and all else is refused before a parser sees it (OWASP ASVS 5, 2.2.1).

@@ -1,4 +1,4 @@
-"""What counts as JSON wherever it comes in from outside."""
+"""Strict JSON, wherever it comes in from outside."""
 
 import json
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Where bytes are kept that are too many for a row: one port, over a local folder or an S3-compatible bucket."""
+"""Storage of bytes that are too many for a row: one port, over a local folder or an S3-compatible bucket."""
 
 from infra.storage.factory import open_storage
 from infra.storage.local_disk import Folder

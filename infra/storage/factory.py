@@ -1,4 +1,4 @@
-"""Which storage a process uses, by its settings."""
+"""The storage that a process uses, by its settings."""
 
 from datetime import timedelta
 from pathlib import Path

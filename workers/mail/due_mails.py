@@ -1,4 +1,4 @@
-"""What follows from events, before anything is written: the mails that are due, each to the address of its moment."""
+"""Due mails, pure: those that follow from events, each to the address of its moment."""
 
 from collections import ChainMap
 from collections.abc import Mapping, Sequence, Set

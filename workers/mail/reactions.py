@@ -1,4 +1,4 @@
-"""What follows from events: a table from event to reactions, each a pure function that says which mails are due.
+"""Reactions: a table from event to reactions, each a pure function that says which mails are due.
 
 A reaction tells everything that its mail needs, so that the sender asks nobody.
 """

@@ -1,4 +1,4 @@
-"""Where accounts' mail goes, as rows: folded from account events by the reactions, read by whoever writes mails."""
+"""Recipients of mail, as rows: folded from account events by the reactions, read by whoever writes mails."""
 
 from collections.abc import Collection
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""What mails say: the subject, the text and the HTML of each kind, in each language.
+"""Mail templates: the subject, the text and the HTML of each kind, in each language.
 
 ``templates/<language>/<kind>.txt`` begins with its subject. ``<kind>.html`` says the same with markup, within its
 language's ``layout.html``, which is within the ``frame.html`` of all.

@@ -1,4 +1,4 @@
-"""The tips of the streams that a process worked on last, and how the others are read: many in one statement."""
+"""The aggregate cache: an LRU of the states of streams; what it lacks it reads, many streams in one statement."""
 
 import asyncio
 from collections import OrderedDict
@@ -12,7 +12,7 @@ from infra.eventsourcing.store.snapshots import EVERY, Snapshot, SnapshotWriter
 from infra.postgres.pool import Database
 
 MOST_BYTES = 32_000_000
-"""What the states of all tips may come to as JSON: one may have ten numbers in it, or a description of ten thousand
+"""What all states may come to as JSON: one may have ten numbers in it, or a description of ten thousand
 characters. A state is weighed when it comes in, one that was just begun by its events."""
 
 LARGEST_LOAD = 500
@@ -30,7 +30,7 @@ class _Load:
 
 
 class AggregateCache:
-    """At most ``most`` tips, of at most ``most_bytes`` in all.
+    """At most ``most`` states, of at most ``most_bytes`` in all.
 
     Streams asked for while a read is in flight share the next one.
     ``on_news`` hears of each stream that somebody else turns out to have written to since it was last looked at.
@@ -60,11 +60,11 @@ class AggregateCache:
         self._reading: asyncio.Task[None] | None = None
 
     def begun(self, target: StreamRef) -> StreamState:
-        """The tip of a stream that is not there yet."""
+        """The state of a stream that is not there yet."""
         return StreamState(target, self._shards)
 
     def known(self, targets: Sequence[StreamRef]) -> list[StreamState] | None:
-        """The tips of all targets, if all are here and hold."""
+        """The states of all targets, if all are here and hold."""
         tips = []
         for decider, entity_id in targets:
             name = (decider.category, entity_id)
@@ -76,7 +76,7 @@ class AggregateCache:
         return tips
 
     async def loaded(self, targets: Sequence[StreamRef]) -> list[StreamState]:
-        """The tips of all targets, from the log where need be. A stream without events has a tip at version 0.
+        """The states of all targets, from the log where need be. A stream without events has one at version 0.
 
         Raises what reading the log raises.
         """
@@ -90,7 +90,7 @@ class AggregateCache:
         return tips
 
     def keep(self, tip: StreamState, weight: int) -> None:
-        """Remember a tip that has been stored, by events of that ``weight``, unless a newer reading is here."""
+        """Remember a state that has been stored, by events of that ``weight``, unless a newer reading is here."""
         if tip.name not in self._tips:
             self._put(tip, weight)
         self._keep_snapshot(tip)
@@ -170,7 +170,7 @@ class AggregateCache:
                 del self._loads[name]
 
     async def _up_to_date(self, targets: Mapping[Name, StreamRef]) -> list[StreamState]:
-        """New tips with what is in the log; of a stream that was known no more is read than what is new."""
+        """New states with what is in the log; of a stream that was known no more is read than what is new."""
         old = [self._tips.get(name) for name in targets]
         known = [_known(target, tip) for target, tip in zip(targets.values(), old, strict=True)]
         settled = await read_states(self._database, known)
@@ -217,5 +217,5 @@ def _known(target: StreamRef, tip: StreamState | None) -> Known:
 
 
 def _overtaken(tip: StreamState, settled: Settled) -> bool:
-    """Whether the log is further than the tip, and nothing that builds on the tip is on its way."""
+    """Whether the log is further than the state, and nothing that builds on it is on its way."""
     return not tip.in_flight and tip.settled.version < settled.version

@@ -70,7 +70,7 @@ class CommandOutcome:
 
 
 class Attempt:
-    """A unit of work as it was decided on these tips; ``refused`` is what the rules had against it.
+    """A unit of work as it was decided on these states; ``refused`` is what the rules had against it.
 
     A refusal asks the log to confirm the versions it was decided on, and to store nothing. ``parts`` are there once
     :meth:`request` has been asked for.

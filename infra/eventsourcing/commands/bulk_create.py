@@ -1,4 +1,4 @@
-"""Units of work that begin all of their streams: many at once need neither tips nor a task each."""
+"""Bulk creation: units of work that begin all of their streams need neither cached states nor a task each."""
 
 import asyncio
 from collections.abc import Sequence

@@ -3,8 +3,8 @@
 A hot stream runs at batch speed because the next command is decided on the state that the events in flight will
 leave (:class:`~infra.eventsourcing.commands.unit_of_work.StreamState`), long before their commit. Nothing is answered
 before it: an acceptance waits for its own events, and a refusal asks the log to confirm the versions it was decided on,
-in the same batches as everyone else. So a *no* is as true as a *yes*, even where the tip was guessed or another process
-has written meanwhile.
+in the same batches as everyone else. So a *no* is as true as a *yes*, even where the state was guessed or another
+process has written meanwhile.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ COMMAND_SECONDS = 1.8
 
 
 class CommandHandler:
-    """The write side of one process. Keeps the tips of the streams it worked on last, ``tips`` of them at most.
+    """The write side of one process. Keeps the states of the streams it worked on last, ``tips`` of them at most.
 
     ``spare`` is a second appender, for streams that are only begun.
     """
@@ -214,7 +214,7 @@ class CommandHandler:
         self, targets: Sequence[StreamRef], decide: Decide, context: CommandContext, new: int
     ) -> CommandOutcome | None:
         """One decision and the log's verdict on it; None when it has to be decided again."""
-        # With every tip at hand nothing is awaited between here and the append.
+        # With every state at hand nothing is awaited between here and the append.
         old = self._tips.known(targets[new:])
         tips = [self._tips.begun(target) for target in targets[:new]]
         tips += await self._tips.loaded(targets[new:]) if old is None else old

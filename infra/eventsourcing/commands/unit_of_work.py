@@ -1,4 +1,4 @@
-"""What a unit of work is decided on: the tips of its streams, drafts over them, and the events that come of it."""
+"""The unit of work: states of streams, the changes that are pending on them, and the events that come of it."""
 
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -29,7 +29,7 @@ def name_of(target: StreamRef) -> Name:
 class StreamState:
     """The newest state of a stream that this process knows, with the events it has sent but not seen committed.
 
-    ``broken`` once any of those was not stored: nothing may be decided on this tip any more, and whatever was decided
+    ``broken`` once any of those was not stored: nothing may be decided on it any more, and whatever was decided
     on it must be decided again. ``settled`` is what is committed of it, as far as known here: what a reading of the
     stream can go on from.
     """
@@ -69,7 +69,7 @@ class StreamState:
 
 
 class PendingChanges:
-    """A tip with the events that this work would add to it; what the event store calls the premise of a part.
+    """The events that this work would add to a stream, over its state; what the store calls a speculative base.
 
     The events are folded when somebody asks for the state, which for a stream that is only begun is nobody.
     """
@@ -87,7 +87,7 @@ class PendingChanges:
 
     @property
     def broken(self) -> bool:
-        """Whether the tip it stands on has turned out not to be."""
+        """Whether the state it stands on has turned out not to be."""
         return self.tip.broken
 
     @broken.setter
@@ -96,7 +96,7 @@ class PendingChanges:
 
     @property
     def state(self) -> Any:
-        """What the tip's state becomes with the events."""
+        """What the state becomes with the events."""
         for event in self.events[self._folded :]:
             self._state = self.tip.decider.evolve(self._state, event)
         self._folded = len(self.events)
@@ -150,7 +150,7 @@ class PendingChanges:
 
 
 class UnitOfWork:
-    """One attempt at a unit of work. It only computes, and it may be run again from newer tips: keep it pure.
+    """One attempt at a unit of work. It only computes, and it may be run again from newer states: keep it pure.
 
     ``answer`` takes fields for the receipt beside its id, version and position; they are kept with the outcome.
     """

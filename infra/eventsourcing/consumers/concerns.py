@@ -1,4 +1,4 @@
-"""Which events are a consumer's business."""
+"""The events that are a consumer's business."""
 
 from collections.abc import Iterable
 from functools import cached_property

@@ -1,4 +1,4 @@
-"""What the runtime asks of a consumer, and what it gives it: leases, steps, and the one statement that moves on."""
+"""A consumer, as the runtime asks for it and serves it: leases, steps, and the one statement that moves on."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Where a lease's events wait, in order: what the streams bring and what Postgres fills in are one queue."""
+"""The inbox of a lease, in order: what the streams bring and what Postgres fills in are one queue."""
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""What follows a commit: the cache and the announcement, behind the consumer's back, so that neither can hold it up."""
+"""Work that follows a commit, the cache and the announcement, where neither can hold the consumer up."""
 
 import asyncio
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""What comes in live: one reader per process takes the streams of its shards, and hands each event to all inboxes."""
+"""The live feed: one reader per process takes the streams of its shards, and hands each event to all inboxes."""
 
 import asyncio
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Who does what, among processes that may stop at any moment: leases in Postgres, by its clock, fenced by epochs.
+"""Leases among processes that may stop at any moment, in Postgres, by its clock, fenced by epochs.
 
 ``Leader`` is for what one process does at a time. ``Membership`` spreads the checkpoints of consumers over those that
 live. In both the epoch grows with every new owner, and what a former owner still writes under its old epoch is refused.

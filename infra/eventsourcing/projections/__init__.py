@@ -1,1 +1,1 @@
-"""What keeps read models: what one is, its generations, its rows, and how they are folded, written and parked."""
+"""Read models, as the engine keeps them: projections, generations, rows, folds, and parked streams."""

@@ -1,4 +1,4 @@
-"""What a read model is: a pure fold over events, per key, and the table it is kept in. Who runs it is not said here."""
+"""A projection: a pure fold over events, per key, and the table it is kept in. Who runs it is not said here."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What a consumer does after each commit: bring the changed documents to Redis, then tell every process that reads."""
+"""The cache's writer: it brings changed documents to Redis after a commit, then tells every process that reads."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence

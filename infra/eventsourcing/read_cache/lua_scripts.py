@@ -1,4 +1,4 @@
-"""What is done to a cached document in Redis: four scripts, each on one key, so that a cluster can run them.
+"""Lua scripts on a cached document in Redis: four, each on one key, so that a cluster can run them.
 
 After "leases" in *Scaling Memcache at Facebook* (NSDI 2013): a reader that misses leaves a mark; its value is taken
 only while that very mark is still there. A consumer's refresh removes the mark, and an eviction does so too, so that a

@@ -1,4 +1,4 @@
-"""What an append asks for, and the verdicts it can get. Plain slotted classes: a hot path makes thousands a second."""
+"""Append requests, and the verdicts they can get. Plain slotted classes: a hot path makes thousands a second."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

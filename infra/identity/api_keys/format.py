@@ -1,4 +1,4 @@
-"""How an API key is written and read: letters and digits, so that a double click takes it whole."""
+"""The format of API keys: letters and digits, so that a double click takes it whole."""
 
 import re
 import secrets

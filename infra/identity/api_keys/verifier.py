@@ -1,4 +1,4 @@
-"""Who an API key speaks for: asked of Postgres at most once a second for each key, however often it comes."""
+"""Verification of API keys: asked of Postgres at most once a second for each key, however often it comes."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""Who reads what: the log cut into shares that can be built side by side.
+"""Partitions of a rebuild: the log cut into shares that can be built side by side.
 
 Rows that are each about one stream, folded by a table, are built stream by stream: a row is finished when its stream
 is, and is written at once, so that hardly anything has to be remembered. Others are built shard by shard, in memory.
