@@ -11,7 +11,6 @@ from pydantic import SecretStr
 
 from infra.concurrency.backoff import Pauses
 from infra.concurrency.waiting import happens
-from infra.eventsourcing.read_cache.lua_scripts import SCRIPTS
 from infra.redis.client import BROKEN
 from infra.redis.pipeline import PipelineConnection
 from infra.redis.resp import pack
@@ -35,9 +34,7 @@ class ResilientConnection:
     a replica that takes over without the last writes, is another era, and what an earlier one held is not looked at.
     """
 
-    def __init__(
-        self, url: SecretStr, *, answer_seconds: float, scripts: Sequence[Script] = SCRIPTS, name: str = "cache"
-    ) -> None:
+    def __init__(self, url: SecretStr, *, answer_seconds: float, scripts: Sequence[Script], name: str) -> None:
         self._url = url
         self._answer_seconds = answer_seconds
         self._scripts = scripts

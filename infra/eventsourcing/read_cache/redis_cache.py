@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from infra.concurrency.batcher import Batches
 from infra.errors import Unavailable
 from infra.eventsourcing.read_cache.document import LEASED, Document, framed, unframed
-from infra.eventsourcing.read_cache.lua_scripts import FILL, FORGO, LOOK, REFRESH
+from infra.eventsourcing.read_cache.lua_scripts import FILL, FORGO, LOOK, REFRESH, SCRIPTS
 from infra.redis.keyspace import Keyspace
 from infra.redis.resilient_connection import CacheAway, ResilientConnection
 from infra.redis.resp import pack
@@ -76,7 +76,7 @@ class RemoteCache:
     """
 
     def __init__(self, url: SecretStr, keys: Keyspace, *, seconds: int, answer_seconds: float) -> None:
-        self.link = ResilientConnection(url, answer_seconds=answer_seconds)
+        self.link = ResilientConnection(url, answer_seconds=answer_seconds, scripts=SCRIPTS, name="cache")
         self._prefix = keys.prefix
         self._topic = keys.applied
         self._milliseconds = seconds * 1000
