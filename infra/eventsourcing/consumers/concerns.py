@@ -1,6 +1,6 @@
 """The events that are a consumer's business."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 from domain.kernel.messages import Event
@@ -20,6 +20,11 @@ class Concerns:
     def contexts(self) -> frozenset[str]:
         """The first parts of the names."""
         return frozenset(name.partition(".")[0] for name in self.types)
+
+    @cached_property
+    def others(self) -> Sequence[str]:
+        """The names that are known here and are none of its business."""
+        return [name for name in EVENTS if name not in self.types]
 
     def __call__(self, name: str) -> bool:
         return name in self.types or (name not in EVENTS and name.partition(".")[0] in self.contexts)

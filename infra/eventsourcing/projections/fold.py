@@ -1,6 +1,6 @@
 """The fold itself, pure: events and the rows so far to the rows that come of them, and what could not be folded."""
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -69,6 +69,11 @@ def fold(projection: Projection[Any], rows: Mapping[str, Kept], parked: Set[UUID
         folded = _fold(projection, rows, parked, entries, written)
         folded.written = [written(projection, key, kept) for key, kept in folded.kept.items()]
     return folded
+
+
+def fold_from_nothing(projection: Projection[Any], entries: Iterable[Entry]) -> Folded:
+    """What a consumer that begins with nothing makes of the events, of those that concern the read model."""
+    return fold(projection, {}, set(), [entry for entry in entries if projection.concerns(entry.type)])
 
 
 def _fold(

@@ -8,11 +8,10 @@ from uuid import UUID
 
 import asyncpg
 
-from domain.registry import EVENTS
 from infra.concurrency.gc_tuning import gc_paused
 from infra.eventsourcing.event_log import Entry, Session, read_shard, read_stream
 from infra.eventsourcing.projections import parked_streams
-from infra.eventsourcing.projections.fold import Folded, Kept, Parking, Written, fold, written
+from infra.eventsourcing.projections.fold import Folded, Kept, Parking, Written, fold, fold_from_nothing, written
 from infra.eventsourcing.projections.fold_table import Folds
 from infra.eventsourcing.projections.projection import Projection
 from infra.eventsourcing.projections.rebuild.additive_fold import Adding, Amiss
@@ -80,7 +79,7 @@ async def _streams(
 ) -> AsyncIterator[Folded]:
     """Stream by stream, page by page. The last stream of a page may go on in the next one."""
     folding, passed = _ByStream(building.projection, share.folds, plainly=share.plainly), 0
-    async for rows in read_streams(session, share.folds, share.first, share.last, head=building.head, page=page):
+    async for rows in read_streams(session, building.projection, share, head=building.head, page=page):
         folding.take(rows)
         yield await _folded(session, building, folding)
         before, passed = passed, bisect_right(share.marks, UUID(bytes=rows[-1][0].bytes))
@@ -94,8 +93,7 @@ async def _folded(session: Session, building: Building, folding: "_ByStream") ->
     """The rows of the streams that have ended. One in which anything is amiss is folded again, event by event."""
     folded = Folded(written=folding.written)
     for stream in folding.amiss:
-        entries = await read_stream(session, stream, 1, building.head)
-        careful = fold(building.projection, {}, set(), [e for e in entries if building.projection.concerns(e.type)])
+        careful = fold_from_nothing(building.projection, await read_stream(session, stream, 1, building.head))
         folded.written += careful.written
         folded.parkings += careful.parkings
     folding.written, folding.amiss = [], []
@@ -194,8 +192,7 @@ async def _folded_plainly(session: Session, building: Building, shard: int, repo
 
 async def _pages(session: Session, building: Building, shard: int, page: int) -> AsyncIterator[Sequence[Entry]]:
     """The events of a shard up to the head, but for those that are known not to concern the read model."""
-    others = [name for name in EVENTS if name not in building.projection.types]
-    after = 0
+    others, after = building.projection.concerns.others, 0
     while entries := await read_shard(session, shard, after, page, others=others, last=building.head):
         yield entries
         after = entries[-1].position

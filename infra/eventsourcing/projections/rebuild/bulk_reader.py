@@ -2,14 +2,13 @@
 
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
-from uuid import UUID
 
 import asyncpg
 
-from domain.registry import EVENTS, NAMES
+from domain.registry import NAMES
 from infra.eventsourcing.event_log import Session
-from infra.eventsourcing.projections.fold_table import Folds
 from infra.eventsourcing.projections.projection import Projection
+from infra.eventsourcing.projections.rebuild.partitions import Streams
 
 PAGE: Final = 5_000
 
@@ -25,19 +24,19 @@ ORDER BY stream_id, version LIMIT {page}
 
 
 async def read_streams(
-    session: Session, folds: Folds[Any], first: UUID, last: UUID, *, head: int, page: int
+    session: Session, projection: Projection[Any], share: Streams, *, head: int, page: int
 ) -> AsyncIterator[Sequence[asyncpg.Record]]:
-    """The events up to ``head`` that concern a read model, of the streams after ``first`` and up to ``last``, stream by
-    stream: stream, position, version, type, schema version, time, data.
+    """The events up to ``head`` that concern a read model, of the share's streams, one after the other: stream,
+    position, version, type, schema version, time, data.
     """
     statement = _READ.format(
-        unopened=",".join(NAMES[kind] for kind in folds.unopened),
-        others=",".join(name for name, kind in EVENTS.items() if kind.cls not in folds.handles),
-        last=last,
+        unopened=",".join(NAMES[kind] for kind in share.folds.unopened),
+        others=",".join(projection.concerns.others),
+        last=share.last,
         head=head,
         page=page,
     )
-    reached = (first, 2**31 - 1)
+    reached = (share.first, 2**31 - 1)
     while rows := await session.fetch(statement, *reached):
         yield rows
         reached = (rows[-1][0], rows[-1][2])
@@ -65,5 +64,5 @@ async def read_alike(
     """
     parts = {NAMES[kind]: ", ".join(f"data->'{each}'" for each in names) for kind, names in projection.adds.items()}
     looked_at = " ".join(f"WHEN '{name}' THEN jsonb_build_array({fields})" for name, fields in parts.items())
-    others = ",".join(name for name in EVENTS if name not in projection.types)
-    return await session.fetch(_READ_ALIKE.format(others=others, looked_at=looked_at), shards, after, last)
+    statement = _READ_ALIKE.format(others=",".join(projection.concerns.others), looked_at=looked_at)
+    return await session.fetch(statement, shards, after, last)

@@ -5,7 +5,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from infra.eventsourcing.event_log import Session, read_log, read_streams
-from infra.eventsourcing.projections.fold import fold
+from infra.eventsourcing.projections.fold import fold_from_nothing
 from infra.eventsourcing.projections.fold_table import Folds
 from infra.eventsourcing.projections.projection import ByStream
 from infra.eventsourcing.projections.rebuild.additive_fold import Adding, Amiss
@@ -31,8 +31,7 @@ async def differences(session: Session, building: Building) -> Sequence[str]:
 async def _of_streams(session: Session, building: Building) -> Sequence[str]:
     projection, sampled = building.projection, await _sampled(session, building)
     entries = await read_streams(session, sampled, building.head)
-    folded = fold(projection, {}, set(), [entry for entry in entries if projection.concerns(entry.type)])
-    expected = {row.key: row for row in folded.written if row.document}
+    expected = {row.key: row for row in fold_from_nothing(projection, entries).written if row.document}
     table: Table[Any] = Table(projection, building.generation)
     keys = [str(stream) for stream in sampled]
     stored = {row.key: row for row in await table.rows(session, keys)}
@@ -45,14 +44,13 @@ async def _of_added(session: Session, building: Building) -> Sequence[str]:
     entries = [entry for entry in await read_log(session, 0, FIRST) if entry.position <= building.head]
     if not entries:
         return []
-    folded = fold(projection, {}, set(), [entry for entry in entries if projection.concerns(entry.type)])
     adding = Adding(projection)
     try:
         await adding.read(session, building.shards, 0, entries[-1].position)
         added = {row.key: row for row in adding.written()}
     except Amiss:
         return []
-    expected = {row.key: row for row in folded.written}
+    expected = {row.key: row for row in fold_from_nothing(projection, entries).written}
     return [key for key in expected.keys() | added.keys() if expected.get(key) != added.get(key)]
 
 
