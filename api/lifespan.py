@@ -36,7 +36,7 @@ from infra.identity.passwords import Passwords
 from infra.identity.revocations import Revocations
 from infra.identity.server_secret import ServerSecret
 from infra.identity.sessions import Sessions
-from infra.identity.signing_keys import SigningKeys as SigningKeys
+from infra.identity.signing_keys import SigningKeys
 from infra.identity.stored_secrets import erase_clear
 from infra.observability.health import Component
 from infra.postgres.clock import PostgresClock

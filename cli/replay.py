@@ -134,9 +134,8 @@ class _Watch:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _workers(self) -> bool:
-        asked = anybody(self._database, KIND, self._settings.lease_seconds)
         with suppress(*PASSING):
-            return await asked
+            return await anybody(self._database, KIND, self._settings.lease_seconds)
         return True
 
     async def _take(self) -> None:

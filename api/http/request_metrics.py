@@ -1,4 +1,4 @@
-"""Request metrics: how many, how long, and how many at a time, by route template."""
+"""Request metrics: how many, how long, and how many at a time; a count costs a list index instead of a lock."""
 
 from bisect import bisect_left
 from collections.abc import Iterator

@@ -11,7 +11,7 @@ from starlette.types import Scope
 from api.dependencies import Opened
 from api.http.request_context import RequestContext, context_of
 from api.http.response import RawResponse
-from api.queries import documents as presented
+from api.queries import documents
 from api.queries.documents import CachedResponse, needs_of
 from api.queries.listing import Pages
 from infra.errors import NotFound
@@ -104,9 +104,9 @@ async def open_reads(
 ) -> Opened:
     """Opens the read side until the stack is closed."""
     reads = Reads(settings, database, current)
-    products = Products(reads, reads.model(PRODUCTS, presented.product))
-    orders = Orders(reads, reads.model(ORDERS, presented.order))
-    accounts = Accounts(reads, reads.model(ACCOUNTS, presented.account))
+    products = Products(reads, reads.model(PRODUCTS, documents.product))
+    orders = Orders(reads, reads.model(ORDERS, documents.order))
+    accounts = Accounts(reads, reads.model(ACCOUNTS, documents.account))
     await stack.enter_async_context(reads.running())
     ReadMetrics(registry, reads)
     resources: Mapping[type, Any] = {

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import Final, TypeAlias
 from zlib import crc32
 
+from infra.eventsourcing.event_log import LAST
+
 MOST_TOKENS: Final = 16
 _FORM: Final = b"\x01"
-_LARGEST: Final = 2**63 - 1
 _MOST_SHARDS: Final = 64
 
 Needs: TypeAlias = Mapping[int, int]
@@ -47,7 +48,7 @@ def _pairs(text: str) -> Iterable[tuple[int, int]]:
         raise InvalidToken("not a token")
     read = _numbers(numbers[len(_FORM) :])
     pairs = list(zip(read[::2], read[1::2], strict=False))
-    if len(read) % 2 or any(shard >= _MOST_SHARDS or position > _LARGEST for shard, position in pairs):
+    if len(read) % 2 or any(shard >= _MOST_SHARDS or position > LAST for shard, position in pairs):
         raise InvalidToken("not a token")
     return pairs
 

@@ -4,7 +4,7 @@ import logging
 import time
 from typing import Any
 
-from infra.observability.logging import _LEVELS, LogWriter, _console, _json, timestamp
+from infra.observability.logging import LogWriter, level_of, rendering, timestamp
 from infra.settings import Settings
 
 
@@ -13,8 +13,8 @@ class AccessLog:
 
     def __init__(self, writer: LogWriter, settings: Settings) -> None:
         self._writer = writer
-        self._render = _json if settings.log_format == "json" else _console
-        self._quiet = _LEVELS[settings.log_level] > logging.INFO
+        self._render = rendering(settings)
+        self._quiet = level_of(settings) > logging.INFO
 
     def request(self, *row: Any) -> None:
         """``status, seconds, method, path, route, source, request id, notes``; never headers, queries or bodies."""

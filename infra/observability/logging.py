@@ -27,9 +27,10 @@ CLOSE_SECONDS: Final = 2.0
 PATIENCE_SECONDS: Final = 0.25
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
-
 Unrendered = tuple[Callable[[Any], bytes], Any]
 """How to make the line, and of what."""
+Render = Callable[[MutableMapping[str, Any]], bytes]
+"""Makes the line of an event."""
 
 
 class LogWriter:
@@ -132,9 +133,9 @@ def logging_to(settings: Settings, descriptor: int = 1) -> Iterator[LogWriter]:
     """Send every log line of the process, structlog's and the standard library's, to ``descriptor`` until the end."""
     writer = LogWriter(descriptor)
     writer.start()
-    render = _json if settings.log_format == "json" else _console
+    render, level = rendering(settings), level_of(settings)
     handler = _StandardHandler(writer, render)
-    root, level = logging.getLogger(), _LEVELS[settings.log_level]
+    root = logging.getLogger()
     before, configured = (root.handlers[:], root.level), structlog.get_config()
     root.handlers, root.level = [handler], level
     structlog.configure(
@@ -151,10 +152,20 @@ def logging_to(settings: Settings, descriptor: int = 1) -> Iterator[LogWriter]:
         writer.close()
 
 
+def level_of(settings: Settings) -> int:
+    """The least level that is written, in the standard library's numbers."""
+    return _LEVELS[settings.log_level]
+
+
+def rendering(settings: Settings) -> Render:
+    """For machines or for people, as the settings have it."""
+    return _json if settings.log_format == "json" else _console
+
+
 class _Emit:
     """structlog's last processor: hands the finished line to the writer."""
 
-    def __init__(self, writer: LogWriter, render: Callable[[MutableMapping[str, Any]], bytes]) -> None:
+    def __init__(self, writer: LogWriter, render: Render) -> None:
         self._writer, self._render = writer, render
 
     def __call__(self, _logger: Any, _method: str, event: MutableMapping[str, Any]) -> str:
@@ -166,7 +177,7 @@ class _Emit:
 class _StandardHandler(logging.Handler):
     """The standard library's records (uvicorn's, asyncpg's) in the same form through the same writer."""
 
-    def __init__(self, writer: LogWriter, render: Callable[[MutableMapping[str, Any]], bytes]) -> None:
+    def __init__(self, writer: LogWriter, render: Render) -> None:
         super().__init__()
         self._writer, self._render = writer, render
 

@@ -1,4 +1,4 @@
-"""Metrics: a registry for one process, and the request histogram that costs a list index instead of a lock."""
+"""Metrics: a registry for one process, and its text form."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Redis: how clients are made, what the keys of one log are called, and the wire form of commands."""
+"""Clients of Redis, and what they raise when it is away or refuses."""
 
 import asyncio
 from typing import Final

@@ -184,10 +184,8 @@ class Protocol(HttpToolsProtocol):
         version = self.parser.get_http_version()
         if version not in _VERSIONS:
             return "malformed-request" if version == "0.9" else "version-not-supported"
-        if b"transfer-encoding" not in dict(self.headers):
-            return None
         codings = [value.strip().lower() for name, value in self.headers if name == b"transfer-encoding"]
-        return "not-implemented" if codings != [b"chunked"] else None  # RFC 9112, 6.1
+        return "not-implemented" if codings and codings != [b"chunked"] else None  # RFC 9112, 6.1
 
     def _refuse(self, code: str) -> None:
         """Say why, if the line is free for it, and close."""

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, suppress
 from time import monotonic
 from typing import Final
 
+from infra.concurrency.waiting import happens
 from infra.errors import Unavailable
 from infra.eventsourcing.commands.metrics import Races
 from infra.eventsourcing.commands.unit_of_work import Name, StreamRef, name_of
@@ -128,9 +129,7 @@ class HotStreamLock:
         self._on_turn(self._contested.keys())
         self._answered.clear()
         self._begun.set()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(TURN_SECONDS):
-                await self._answered.wait()
+        await happens(self._answered, TURN_SECONDS)
         self._begun.clear()
         while self._inside:
             self._answered.clear()

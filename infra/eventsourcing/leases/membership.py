@@ -72,8 +72,9 @@ _GO_ON: Final = (
     "WHERE consumer = $1 AND generation = $2 AND shard = $3 AND owner = $4 AND epoch = $5"
 )
 
-# The bounds come with the lock: a worker that is paused while it has its turn must not keep all others from theirs.
 _ANYBODY: Final = f"SELECT EXISTS (SELECT FROM workers WHERE kind = $1 AND {_ALIVE})"  # noqa: S608
+
+# The bounds come with the lock: a worker that is paused while it has its turn must not keep all others from theirs.
 _IN_TURN: Final = f"SELECT {GUARDED}, pg_advisory_xact_lock(hashtextextended('weir:' || $1, 0))"
 
 _LAG: Final = f"""

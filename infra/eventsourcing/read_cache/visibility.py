@@ -1,4 +1,4 @@
-"""Read your own writes: the token that proves a write, and the wait until a read model has come that far."""
+"""Read your own writes: the wait until a read model has come as far as a consistency token asks."""
 
 import asyncio
 import heapq
@@ -6,7 +6,7 @@ from enum import Enum
 from itertools import count
 from typing import NamedTuple
 
-from infra.eventsourcing.consistency_token import _LARGEST
+from infra.eventsourcing.event_log import LAST
 
 
 class Part(NamedTuple):
@@ -127,7 +127,7 @@ class Visibility:
     def moved(self, projection: str, generation: int) -> None:
         """The generation is no longer served: forget it, and let who waits for it ask again."""
         for part in [part for part in self._lines if part[:2] == (projection, generation)]:
-            self._wake(part, _LARGEST, Sight.MOVED)
+            self._wake(part, LAST, Sight.MOVED)
         for known in (self._told, self._stored):
             for part in [part for part in known if part[:2] == (projection, generation)]:
                 del known[part]
