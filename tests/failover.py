@@ -25,6 +25,8 @@ from tests.write_side import connected, eventually
 _REPLICATED: Final = {"wal_keep_size": "64MB"}
 _STANDBY: Final = "standby"
 
+_WRITTEN: Final = "SELECT pg_current_wal_flush_lsn()::text"
+_TOLD: Final = "SELECT pg_last_wal_receive_lsn() >= $1::text::pg_lsn"
 _HEARD: Final = "SELECT pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn()"
 _FOLLOWS: Final = "SELECT EXISTS (SELECT FROM pg_stat_replication WHERE state = 'streaming')"
 _HEAD: Final = "SELECT log_position()"
@@ -38,7 +40,7 @@ class Failover(Protocol):
         """Whoever is the primary."""
 
     async def hold_up(self) -> int:
-        """Lets the standby hear no more. Answers up to which position it has heard everything."""
+        """Lets the standby hear no more than what is there by now. Answers up to which position it has everything."""
 
     async def fail_over(self) -> None:
         """The standby is the primary."""
@@ -65,8 +67,11 @@ class Pair:
     door: Proxy | None
 
     async def hold_up(self) -> int:
-        self.line.stall()
+        async with connected(self.primary.url) as connection:
+            written = await connection.fetchval(_WRITTEN)
         async with connected(self.standby.url) as connection:
+            await eventually(lambda: connection.fetchval(_TOLD, written))
+            self.line.stall()
             await eventually(lambda: connection.fetchval(_HEARD))
             heard: int = await connection.fetchval(_HEAD)
         return heard
