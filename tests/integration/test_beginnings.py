@@ -76,6 +76,28 @@ async def test_each_ends_as_it_would_alone_and_takes_nobody_down(ours: WriteSide
     assert [row["sku"] for row in rows] == ["there", "taken", "twice", "first", "last"]
 
 
+async def test_what_all_rest_on_is_read_by_each_and_written_by_none(ours: WriteSide) -> None:
+    shared, seen = uuid4(), []
+    await ours.commands.carry_out(*beginning(shared, "shared"))
+
+    def reads(work: UnitOfWork) -> None:
+        seen.append(work.state(INVENTORY, shared).available)
+        work.execute(PRODUCTS, product, add_product(product_id=product, sku="rests"))
+
+    def writes(work: UnitOfWork) -> None:
+        work.execute(INVENTORY, shared, ChangeStock(product_id=shared, change=1, reason="count"))
+
+    product = uuid4()
+    group = [
+        CreateRequest([(PRODUCTS, product)], reads, context()),
+        CreateRequest([(PRODUCTS, uuid4())], writes, context()),
+    ]
+    endings = await ours.commands.begin_all([group], resting_on=[(INVENTORY, shared)])
+    assert [type(ending) for ending in endings] == [type(None), KeyError]
+    assert seen == [5]
+    assert (await state_of(ours.database, INVENTORY, shared)).available == 5
+
+
 async def test_what_cannot_be_held_fails_alone(ours: WriteSide) -> None:
     group = [beginning(uuid4(), "first"), beginning(uuid4(), "key", key="a\x00b"), beginning(uuid4(), "last")]
     first, second, third = await ours.commands.begin_all([group])

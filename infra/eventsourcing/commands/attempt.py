@@ -1,6 +1,6 @@
 """One decision on its way to the log: what it would store, and what to tell once it has."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -9,7 +9,7 @@ import orjson
 
 from domain.kernel.refusals import AlreadyTaken, Refusal
 from infra.errors import IdempotencyKeyReused, NotFound, VersionMismatch
-from infra.eventsourcing.commands.unit_of_work import PendingChanges, StreamState, UnitOfWork
+from infra.eventsourcing.commands.unit_of_work import NOTHING, Name, PendingChanges, StreamState, UnitOfWork
 from infra.eventsourcing.store import (
     AllowanceChange,
     AllowanceExceeded,
@@ -73,16 +73,23 @@ class Attempt:
     """A unit of work as it was decided on these states; ``refused`` is what the rules had against it.
 
     A refusal asks the log to confirm the versions it was decided on, and to store nothing. ``parts`` are there once
-    :meth:`request` has been asked for.
+    :meth:`request` has been asked for; the last of them are the streams that were only ``relied_on``.
     """
 
-    __slots__ = ("answer", "context", "drafts", "parts", "refused")
+    __slots__ = ("answer", "context", "drafts", "parts", "refused", "relied_on")
 
-    parts: Sequence[StreamAppend]
+    parts: list[StreamAppend]
 
-    def __init__(self, tips: Sequence[StreamState], decide: Decide, context: CommandContext) -> None:
-        work = UnitOfWork(tips)
+    def __init__(
+        self,
+        tips: Sequence[StreamState],
+        decide: Decide,
+        context: CommandContext,
+        relied_on: Mapping[Name, StreamState] = NOTHING,
+    ) -> None:
+        work = UnitOfWork(tips, relied_on)
         self.context = context
+        self.relied_on = relied_on
         self.refused = _refusal(work, tips[0], decide, context)
         self.drafts, self.answer = work.drafts, work.answer
 
@@ -96,6 +103,7 @@ class Attempt:
             allowances = [share for draft in self.drafts for share in draft.allowances]
         else:
             self.parts = [draft.premise() for draft in self.drafts]
+        self.parts += [tip.premise() for tip in self.relied_on.values()]
         return AppendRequest(self.parts, self.context.metadata(), claims, self._key(), premises, allowances)
 
     def outcome(self, position: int) -> CommandOutcome:

@@ -1,13 +1,13 @@
 """Bulk creation: units of work that begin all of their streams need neither cached states nor a task each."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import repeat
 from typing import NamedTuple
 
 from infra.eventsourcing.commands.aggregate_cache import AggregateCache
 from infra.eventsourcing.commands.attempt import Attempt, CommandContext, Decide, Refused, refusal_of, same_request
-from infra.eventsourcing.commands.unit_of_work import StreamRef, StreamState
+from infra.eventsourcing.commands.unit_of_work import Name, PendingChanges, StreamRef, StreamState
 from infra.eventsourcing.store import AllowanceExceeded, Appended, Appender, ClaimTaken, Conflict, Replayed, Verdict
 
 
@@ -63,25 +63,33 @@ def begin(
     Each step is taken for all of them before the next: so its code stays in the processor's caches, which is worth a
     third of the time.
     """
-    begun = [[*map(tips.begun, beginning.targets), *resting_on] for beginning in beginnings]
-    attempts = [_attempt(*each) for each in zip(beginnings, begun, strict=True)]
-    return [_sent(*each, lanes) for each in zip(beginnings, attempts, strict=True)]
+    relied_on = {tip.name: tip for tip in resting_on}
+    premises = [*map(PendingChanges, resting_on)]
+    begun = [[*map(tips.begun, beginning.targets)] for beginning in beginnings]
+    attempts = [_attempt(*each, relied_on) for each in zip(beginnings, begun, strict=True)]
+    return [_sent(*each, premises, lanes) for each in zip(beginnings, attempts, strict=True)]
 
 
-def _attempt(beginning: CreateRequest, tips: Sequence[StreamState]) -> Attempt | Exception:
+def _attempt(
+    beginning: CreateRequest, tips: Sequence[StreamState], relied_on: Mapping[Name, StreamState]
+) -> Attempt | Exception:
     try:
-        return Attempt(tips, beginning.decide, beginning.context)
+        return Attempt(tips, beginning.decide, beginning.context, relied_on)
     except Exception as error:
         return error
 
 
-def _sent(beginning: CreateRequest, attempt: Attempt | Exception, lanes: Sequence[Appender]) -> PendingCreate:
+def _sent(
+    beginning: CreateRequest,
+    attempt: Attempt | Exception,
+    premises: Sequence[PendingChanges],
+    lanes: Sequence[Appender],
+) -> PendingCreate:
     try:
         if isinstance(attempt, Exception):
             raise attempt
         # Nobody builds on the streams that are begun; of the others the append confirms the very event they end with.
-        known = len(beginning.targets)
-        request = attempt.request([*repeat(None, known), *attempt.drafts[known:]])
+        request = attempt.request([*repeat(None, len(beginning.targets)), *premises] if premises else ())
         lane = request.claims[0].digest[0] % len(lanes) if request.claims else 0
         return PendingCreate(beginning, attempt.refused, lanes[lane].enqueue(request))
     except Exception as error:

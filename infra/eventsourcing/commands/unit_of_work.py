@@ -1,7 +1,7 @@
 """The unit of work: states of streams, the changes that are pending on them, and the events that come of it."""
 
-from collections.abc import Sequence
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from domain.kernel.decider import Decider, no_allowances, no_claims
@@ -19,6 +19,8 @@ StreamRef = tuple[Decider[Any, Any, Any], UUID]
 
 Name = tuple[str, UUID]
 """The same by its category."""
+
+NOTHING: Final[Mapping[Name, "StreamState"]] = {}
 
 
 def name_of(target: StreamRef) -> Name:
@@ -153,15 +155,19 @@ class UnitOfWork:
     """One attempt at a unit of work. It only computes, and it may be run again from newer states: keep it pure.
 
     ``answer`` takes fields for the receipt beside its id, version and position; they are kept with the outcome.
+    ``relied_on`` are streams that are only read, the same for many units of work.
     """
 
-    def __init__(self, tips: Sequence[StreamState]) -> None:
+    def __init__(self, tips: Sequence[StreamState], relied_on: Mapping[Name, StreamState] = NOTHING) -> None:
         self._drafts = {(tip.decider.category, tip.entity_id): PendingChanges(tip) for tip in tips}
+        self._relied_on = relied_on
         self.answer: dict[str, Any] = {}
 
     def state(self, decider: Decider[Any, Any, S], entity_id: UUID) -> S:
         """The state that the stream would have now. The stream must have been declared with the work."""
-        state: S = self._drafts[decider.category, entity_id].state
+        name = (decider.category, entity_id)
+        draft = self._drafts.get(name)
+        state: S = self._relied_on[name].state if draft is None else draft.state
         return state
 
     def execute(self, decider: Decider[C, E, S], entity_id: UUID, command: C) -> Sequence[E]:
