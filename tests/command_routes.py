@@ -1,12 +1,8 @@
 """Every command of the API as one request that succeeds: what tests of all of them at once go through."""
 
-import base64
-import hmac
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -14,6 +10,7 @@ import httpx2
 import orjson
 
 from api.scopes import scopes_of
+from cli.demo.visit import sign
 from domain.accounts import ACCOUNTS, RequestPasswordReset, Role
 from infra.eventsourcing.commands.attempt import CommandContext
 from infra.eventsourcing.commands.handler import CommandHandler
@@ -60,16 +57,8 @@ class Asked:
         content = self.body if isinstance(self.body, bytes) else b"" if self.body is None else orjson.dumps(self.body)
         headers = {"content-type": "application/json", **self.headers, "idempotency-key": key}
         if self.path == "/v1/webhooks/payments":
-            headers |= _signed(content)
+            headers |= sign(SECRET, content)
         return await api.request(self.method, self.path, content=content, headers=headers)
-
-
-def _signed(content: bytes) -> dict[str, str]:
-    stamp = str(int(time.time()))
-    secret = base64.b64decode(SECRET.removeprefix("whsec_"))
-    code = hmac.digest(secret, b"m.%b.%b" % (stamp.encode(), content), sha256)
-    signature = f"v1,{base64.b64encode(code).decode()}"
-    return {"webhook-id": "m", "webhook-timestamp": stamp, "webhook-signature": signature}
 
 
 @dataclass(kw_only=True)

@@ -1,21 +1,20 @@
 """What a journey is made of: somebody who asks through the public HTTP API, what was done, and what was promised."""
 
 import asyncio
-import base64
-import hmac
 import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
 
 import httpx2
+from standardwebhooks import Webhook
 
 MAIL_SECONDS: Final = 15.0
 FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -146,11 +145,13 @@ class Mailbox:
 
 def sign(secret: str, body: bytes) -> dict[str, str]:
     """The headers of a Standard Webhooks message, as the payment provider would send them."""
-    message_id, timestamp = f"msg_{secrets.token_hex(8)}", str(int(time.time()))
-    key = base64.b64decode(secret.removeprefix("whsec_"))
-    digest = hmac.digest(key, f"{message_id}.{timestamp}.".encode() + body, sha256)
-    signature = f"v1,{base64.b64encode(digest).decode()}"
-    return {"webhook-id": message_id, "webhook-timestamp": timestamp, "webhook-signature": signature}
+    message_id, now = f"msg_{secrets.token_hex(8)}", datetime.now(UTC)
+    signature = Webhook(secret).sign(message_id, now, body.decode())
+    return {
+        "webhook-id": message_id,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": signature,
+    }
 
 
 async def eventually(ask: Callable[[], Awaitable[bool]], seconds: float, otherwise: str) -> float:
