@@ -1,121 +1,86 @@
-"""The languages that mails are written in: how each of them writes money, moments, and how many there are of something.
+"""The languages that mails are written in, and how each of them writes money, moments, and how many there are.
 
-A language has an entry here and a folder of its code beside ``workers/templates/en``.
+A language is a folder of templates whose name is its code (RFC 5646, in lower case) and in which ``moment.txt`` is its
+pattern for a moment. The rest is in the Common Locale Data Repository, by Babel. Babel would round an amount to what it
+thinks a currency's digits are, and sets no space between a code and a number: both are done here.
 """
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal, localcontext
+from functools import lru_cache
+from pathlib import Path
 from typing import Final
 
+from babel import Locale
+from babel.dates import format_datetime
+from babel.numbers import NumberPattern, format_decimal, get_currency_symbol, parse_pattern
+from babel.units import format_unit
+
+TEMPLATES: Final = Path(__file__).parents[1] / "workers" / "mail" / "templates"
 FALLBACK: Final = "en"
 """What is not there in another language is there in this one."""
 
-_MONEY: Final = re.compile(r"([0-9]{1,60})(?:\.([0-9]{1,9}))? ([A-Z]{3})", re.ASCII)
-_UNITS: Final = (86400, 3600, 60, 1)
-_SIGNS: Final[Mapping[str, str]] = {"EUR": "€", "GBP": "£", "JPY": "¥", "USD": "$"}
-"""The signs that people know for one currency alone; any other goes by its code."""
+_MONEY: Final = re.compile(r"([0-9]{1,60}(?:\.([0-9]{1,9}))?) ([A-Z]{3})", re.ASCII)
+_EXACT: Final = 60 + 9
+_SIGNED: Final = frozenset({"EUR", "GBP", "JPY", "USD"})
+"""Currencies whose sign people know for that one alone; any other goes by its code."""
+_REMEMBERED: Final = 512
+_UNITS: Final = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
 
-@dataclass(frozen=True, kw_only=True)
+def languages_in(folder: Path) -> tuple[str, ...]:
+    """The codes of the languages that a folder has templates for, the fallback first."""
+    codes = (path.parent.name for path in folder.glob("*/moment.txt"))
+    return tuple(sorted(codes, key=lambda code: (code != FALLBACK, code)))
+
+
+LANGUAGES: Final = languages_in(TEMPLATES)
+
+
 class Language:
     """How a language writes what it is told in the form of the domain: exact, and nothing rounded.
 
-    ``signed`` and ``coded`` are amounts with a currency's sign and with its code. ``form`` tells which of a word's
-    forms goes with a number; ``units`` are the words for days, hours, minutes and seconds, in those forms.
+    ``moments`` is a pattern in CLDR's letters, for a time in UTC: ``d MMMM y, HH:mm 'UTC'``.
     """
 
-    months: tuple[str, ...]
-    moment_format: str
-    point: str
-    group: str
-    signed: str
-    coded: str
-    form: Callable[[int], int]
-    units: tuple[tuple[str, ...], ...]
+    def __init__(self, code: str, *, moments: str) -> None:
+        self.locale = Locale.parse(code, sep="-")
+        self._moments = moments
 
     def money(self, text: str) -> str:
         """``"1234.50 EUR"`` as people write it. What is not of that form stays as it is."""
         found = _MONEY.fullmatch(text)
         if found is None:
             return text
-        whole, part, code = found.groups()
-        number = self.number(int(whole)) + (f"{self.point}{part}" if part else "")
-        return (self.signed if code in _SIGNS else self.coded).format(number=number, currency=_SIGNS.get(code, code))
-
-    def number(self, value: int) -> str:
-        """``1234`` with its thousands apart."""
-        return f"{value:,}".replace(",", self.group)
+        amount, part, currency = found.groups()
+        pattern = _amounts(self.locale, currency, len(part or ""))
+        with localcontext(prec=_EXACT):
+            return str(pattern.apply(Decimal(amount), self.locale))
 
     def moment(self, text: str) -> str:
         """A moment in RFC 3339's form, in UTC."""
-        at = datetime.fromisoformat(text).astimezone(UTC)
-        return self.moment_format.format(at=at, month=self.months[at.month - 1])
+        return format_datetime(datetime.fromisoformat(text).astimezone(UTC), self._moments, locale=self.locale)
 
-    def counted(self, number: int, *forms: str) -> str:
-        """``3, "piece", "pieces"`` → ``3 pieces``."""
-        return f"{self.number(number)} {forms[self.form(number)]}"
+    def counted(self, number: int, *, other: str, **forms: str) -> str:
+        """``3, one="piece", other="pieces"`` → ``3 pieces``; CLDR calls the forms zero, one, two, few, many, other."""
+        return f"{format_decimal(number, locale=self.locale)} {forms.get(self.locale.plural_form(number), other)}"
 
     def span(self, span: int) -> str:
         """So many seconds in the largest unit of which they are a whole number: ``7 days``."""
-        seconds, forms = next(pair for pair in zip(_UNITS, self.units, strict=True) if span % pair[0] == 0)
-        return self.counted(span // seconds, *forms)
+        seconds, unit = next(pair for pair in _UNITS if span % pair[0] == 0)
+        return format_unit(span // seconds, f"duration-{unit}", "long", locale=self.locale)
 
 
-def _one_or_many(number: int) -> int:
-    return 0 if number == 1 else 1
-
-
-LANGUAGES: Final[Mapping[str, Language]] = {
-    "en": Language(
-        months=(
-            "January",
-            "February",
-            "March",
-            "April",
-            "May",
-            "June",
-            "July",
-            "August",
-            "September",
-            "October",
-            "November",
-            "December",
-        ),
-        moment_format="{at.day} {month} {at.year}, {at:%H:%M} UTC",
-        point=".",
-        group=",",
-        signed="{currency}{number}",
-        coded="{currency}\N{NO-BREAK SPACE}{number}",
-        form=_one_or_many,
-        units=(("day", "days"), ("hour", "hours"), ("minute", "minutes"), ("second", "seconds")),
-    ),
-    "de": Language(
-        months=(
-            "Januar",
-            "Februar",
-            "März",
-            "April",
-            "Mai",
-            "Juni",
-            "Juli",
-            "August",
-            "September",
-            "Oktober",
-            "November",
-            "Dezember",
-        ),
-        moment_format="{at.day}. {month} {at.year}, {at:%H:%M} Uhr (UTC)",
-        point=",",
-        group=".",
-        signed="{number}\N{NO-BREAK SPACE}{currency}",
-        coded="{number}\N{NO-BREAK SPACE}{currency}",
-        form=_one_or_many,
-        units=(("Tag", "Tage"), ("Stunde", "Stunden"), ("Minute", "Minuten"), ("Sekunde", "Sekunden")),
-    ),
-}
-"""By the code that RFC 5646 gives them, in lower case."""
+@lru_cache(_REMEMBERED)
+def _amounts(locale: Locale, currency: str, digits: int) -> NumberPattern:
+    """How amounts of a currency with so many digits after the point are written."""
+    pattern = locale.currency_formats["standard"].pattern.replace(".00", f".{'0' * digits}" if digits else "")
+    sign = get_currency_symbol(currency, locale) if currency in _SIGNED else currency
+    if sign.isalpha():
+        # Letters that touch digits are set apart (UTS 35 part 3, currencySpacing).
+        pattern = re.sub("(?<=0)(?=¤)|(?<=¤)(?=[#0])", "\N{NO-BREAK SPACE}", pattern)
+    return parse_pattern(pattern.replace("¤", f"'{sign}'"))
 
 
 def shipped(code: str) -> str:

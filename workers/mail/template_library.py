@@ -1,10 +1,11 @@
 """Mail templates: the subject, the text and the HTML of each kind, in each language.
 
 ``templates/<language>/<kind>.txt`` begins with its subject. ``<kind>.html`` says the same with markup, within its
-language's ``layout.html``, which is within the ``frame.html`` of all.
+language's ``layout.html``, which is within the ``frame.html`` of all; ``moment.txt`` is how it tells a moment.
 """
 
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
@@ -13,15 +14,15 @@ from typing import Any, Final
 from jinja2 import (
     BaseLoader,
     Environment,
+    FileSystemLoader,
     FunctionLoader,
-    PackageLoader,
     StrictUndefined,
     Template,
     TemplateNotFound,
     select_autoescape,
 )
 
-from infra.locales import FALLBACK, LANGUAGES, Language
+from infra.locales import FALLBACK, LANGUAGES, TEMPLATES, Language
 from workers.mail.inline_css import inlined
 
 KINDS: Final = (
@@ -57,12 +58,12 @@ class Wording:
 
 
 class TemplateLibrary:
-    """The templates that a loader gives."""
+    """The templates that a loader gives, in these languages."""
 
-    def __init__(self, loader: BaseLoader) -> None:
+    def __init__(self, loader: BaseLoader, languages: Iterable[str] = LANGUAGES) -> None:
         self._loader = loader
         self._raw = Environment(autoescape=True)
-        self._environments = {code: self._environment(code, language) for code, language in LANGUAGES.items()}
+        self._environments = {code: self._environment(code) for code in languages}
 
     def wording(self, kind: str, language: str) -> Wording:
         """The kind in that language, or all of it in English where any of it is missing there.
@@ -87,8 +88,9 @@ class TemplateLibrary:
             html=environment.get_template(f"{kind}.html"),
         )
 
-    def _environment(self, code: str, language: Language) -> Environment:
+    def _environment(self, code: str) -> Environment:
         """HTML is escaped, text is not, and a name that the context does not have is an error and no blank."""
+        language = Language(code, moments=self._read_file(f"{code}/moment.txt").strip())
         environment = Environment(
             loader=FunctionLoader(partial(self._source, code)),
             autoescape=select_autoescape(("html",), default=False, default_for_string=False),
@@ -116,7 +118,7 @@ class TemplateLibrary:
 
 @cache
 def _shipped() -> TemplateLibrary:
-    return TemplateLibrary(PackageLoader("workers.mail"))
+    return TemplateLibrary(FileSystemLoader(TEMPLATES))
 
 
 @cache
