@@ -47,7 +47,7 @@ from infra.redis.resilient_connection import kept
 from infra.settings import Settings
 from infra.storage import Storage, open_storage
 from infra.storage.product_images import ImageFiles
-from infra.write_side import open_write_side
+from infra.write_side import CODEC, open_write_side
 
 ERASE_SECONDS: Final = 60.0
 """How often it is looked for secrets that lie in clear for a release that can be running no more."""
@@ -58,7 +58,7 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
     wrapping = KeyWrapping(settings.encryption_keys)
     database = Database(settings)
     stack.push_async_callback(database.close)
-    log = await open_log(database)
+    log = await open_log(database, CODEC)
     current = CurrentLog.behind(database, log)
     redis = open_redis(settings.redis_url)
     stack.push_async_callback(redis.aclose)

@@ -10,7 +10,7 @@ import orjson
 from benchmarks import workload
 from domain.kernel.messages import shard_of
 from domain.orders import OrderPaid, OrderPlaced, OrderShipped
-from infra.eventsourcing.codec import decode, encode
+from infra.write_side import CODEC
 
 _ABREAST = 500
 """Orders that are under way at the same time: their events are interleaved as in life."""
@@ -68,10 +68,10 @@ def _stories() -> list[_Story]:
 
 
 def _story(document: dict[str, Any]) -> _Story:
-    placed = decode("order.placed", 1, orjson.dumps(document | {"order_id": _ID.decode()}))
+    placed = CODEC.decode("order.placed", 1, orjson.dumps(document | {"order_id": _ID.decode()}))
     assert isinstance(placed, OrderPlaced)
     fact: dict[str, Any] = {name: getattr(placed, name) for name in ("order_id", "order_no", "customer_id")}
     paid = OrderPaid(**fact, payment_id="pay_1", amount=placed.total, lines=placed.lines)
     shipped = OrderShipped(**fact, carrier="DHL", tracking_no="JD014600003882910044")
-    written = [encode(event) for event in (placed, paid, shipped)]
+    written = [CODEC.encode(event) for event in (placed, paid, shipped)]
     return _Story([(event.type.encode(), event.data.split(_ID)) for event in written])

@@ -5,11 +5,13 @@ import asyncio
 import typer
 
 from infra.errors import Unavailable
+from infra.eventsourcing.event_log import identify
 from infra.eventsourcing.projections.generations import install
 from infra.eventsourcing.projections.rebuild import Busy, renew
 from infra.postgres import schema_version
 from infra.postgres.pool import DRIVER_ERRORS, close, connect
 from infra.settings import Settings
+from infra.write_side import CODEC
 from projections.registry import PROJECTIONS
 
 
@@ -48,7 +50,7 @@ async def _bring_up_to_date(settings: Settings) -> None:
     connection = await connect(settings.direct_url)
     try:
         await install(connection, PROJECTIONS)
-        for name in await renew(connection, settings.direct_url, PROJECTIONS):
+        for name in await renew(connection, settings.direct_url, await identify(connection, CODEC), PROJECTIONS):
             typer.echo(f"{name} was built anew for this release")
     finally:
         await close(connection)

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from cli.database import echo_failure
 from infra.errors import AWAY, UnknownSchema
-from infra.eventsourcing.event_log import Session, identify
+from infra.eventsourcing.event_log import Log, Session, identify
 from infra.eventsourcing.projections import parked_streams
 from infra.eventsourcing.projections.parked_streams import Apply, KeptByAnother, NotParked, Parked
 from infra.eventsourcing.projections.projection import Projection
@@ -18,6 +18,7 @@ from infra.identity.one_time_links import lives_of
 from infra.postgres import schema_version
 from infra.postgres.pool import Database, answering, close, connect
 from infra.settings import Settings
+from infra.write_side import CODEC
 from projections.registry import PROJECTIONS
 from workers.mail.message import domain_of
 from workers.tasks import appliers
@@ -25,7 +26,7 @@ from workers.tasks import appliers
 T = TypeVar("T")
 
 Number = Annotated[int, typer.Argument(help="The number that `weir parked list` shows.")]
-TakeUp = Callable[[Session, int, Mapping[str, Projection[Any]], Mapping[str, Apply]], Awaitable[Parked | None]]
+TakeUp = Callable[[Session, Log, int, Mapping[str, Projection[Any]], Mapping[str, Apply]], Awaitable[Parked | None]]
 
 
 def register(app: typer.Typer) -> None:
@@ -39,7 +40,7 @@ def register(app: typer.Typer) -> None:
 
 def list_parked() -> None:
     """Show what is parked, the longest parked first."""
-    parked = _run(lambda session, _: parked_streams.listed(session))
+    parked = _run(lambda session, _log, _appliers: parked_streams.listed(session))
     table = Table("id", "consumer", "stream", "position", "event", "since", "attempts", "error")
     for each in parked:
         since = f"{each.parked_at:%Y-%m-%d %H:%M:%S}Z"
@@ -63,7 +64,7 @@ def skip(number: Number) -> None:
 
 def _take_up(number: int, how: TakeUp) -> None:
     try:
-        still = _run(lambda session, appliers: how(session, number, PROJECTIONS, appliers))
+        still = _run(lambda session, log, appliers: how(session, log, number, PROJECTIONS, appliers))
     except NotParked:
         typer.echo(f"nothing is parked as {number}", err=True)
         raise typer.Exit(1) from None
@@ -77,7 +78,7 @@ def _take_up(number: int, how: TakeUp) -> None:
     raise typer.Exit(1)
 
 
-def _run(work: Callable[[Session, dict[str, Apply]], Awaitable[T]]) -> T:
+def _run(work: Callable[[Session, Log, dict[str, Apply]], Awaitable[T]]) -> T:
     """Does it on a connection of its own, if the database is one that this release knows."""
     try:
         return asyncio.run(_connected(Settings(), work))
@@ -86,7 +87,7 @@ def _run(work: Callable[[Session, dict[str, Apply]], Awaitable[T]]) -> T:
         raise typer.Exit(1) from None
 
 
-async def _connected(settings: Settings, work: Callable[[Session, dict[str, Apply]], Awaitable[T]]) -> T:
+async def _connected(settings: Settings, work: Callable[[Session, Log, dict[str, Apply]], Awaitable[T]]) -> T:
     database = Database(settings)
     try:
         await schema_version.check(database)
@@ -95,7 +96,7 @@ async def _connected(settings: Settings, work: Callable[[Session, dict[str, Appl
     session = await connect(settings.direct_url)
     try:
         with answering(session, writes=True):
-            log = await identify(session)
-            return await work(session, appliers(log, domain_of(settings.mail_from), lives_of(settings)))
+            log = await identify(session, CODEC)
+            return await work(session, log, appliers(log, domain_of(settings.mail_from), lives_of(settings)))
     finally:
         await close(session)

@@ -25,6 +25,7 @@ from infra.postgres.due_work import persisted
 from infra.postgres.errors import PASSING
 from infra.postgres.pool import Database, answering, close, connect
 from infra.settings import Settings
+from infra.write_side import CODEC
 from projections.registry import PROJECTIONS
 from workers.rebuild_process import fulfil
 from workers.rebuilds import KIND, asked_by, wake
@@ -76,7 +77,7 @@ async def _replay(projections: list[Projection[Any]], settings: Settings) -> Non
         await _install(settings)
         wanted = [(each, await requests.ask(database, each, asked_by())) for each in projections]
         async with database.acquire() as session:
-            log = await identify(session)
+            log = await identify(session, CODEC)
         await wake(settings, log)
         for projection, wish_id in wanted:
             _tell(projection, await _Watch(settings, database, projection.name, wish_id).until_done())

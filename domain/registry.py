@@ -35,8 +35,7 @@ from domain.inventory import (
     StockSold,
     StockWithdrawn,
 )
-from domain.kernel.event_registry import EventType
-from domain.kernel.messages import Event
+from domain.kernel.event_registry import EventRegistry, EventType
 from domain.orders import (
     OrderCancelled,
     OrderCompleted,
@@ -87,4 +86,4 @@ EVENTS: Final[Mapping[str, EventType]] = {
     "order.money_returned": EventType(cls=OrderMoneyReturned),
 }
 
-NAMES: Final[Mapping[type[Event], str]] = {kind.cls: name for name, kind in EVENTS.items()}
+REGISTRY: Final = EventRegistry(EVENTS)

@@ -21,6 +21,7 @@ from infra.eventsourcing.projections.projector import Projecting
 from infra.eventsourcing.read_cache import CacheAway, Document
 from infra.postgres.pool import Database
 from infra.settings import Settings
+from infra.write_side import CODEC
 from projections.registry import PROJECTIONS
 from tests.event_logs import LogWriter, Shop, expected_rows, log_writer, stored_rows
 from tests.write_side import eventually
@@ -156,7 +157,7 @@ class Scene:
             database = Database(self.settings.model_copy(update=changes), lock_seconds=LOCK_SECONDS)
             stack.push_async_callback(database.close)
             metrics = RuntimeMetrics(CollectorRegistry())
-            consumer = Projecting(projections, database=database, refresher=self.told, metrics=metrics)
+            consumer = Projecting(projections, database=database, log=self.log, refresher=self.told, metrics=metrics)
             yield await stack.enter_async_context(self.process([consumer], "projections", metrics, **changes))
 
     async def seen(self, consumer: str, shard: int) -> list[int]:
@@ -240,7 +241,7 @@ async def scene(settings: Settings) -> AsyncIterator[Scene]:
         await writer.session.execute(
             "CREATE TABLE seen (number bigserial, consumer text, shard smallint, position bigint)"
         )
-        log = await identify(writer.session)
+        log = await identify(writer.session, CODEC)
         try:
             yield Scene(settings, database, log, writer, redis)
         finally:

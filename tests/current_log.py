@@ -6,12 +6,13 @@ from uuid import UUID
 from infra.eventsourcing.current_log import CurrentLog
 from infra.eventsourcing.event_log import Log, identify
 from infra.postgres.pool import Database
+from infra.write_side import CODEC
 
-LOG: Final = Log(log_id=UUID(int=1), shards=4, history=UUID(int=2))
+LOG: Final = Log(log_id=UUID(int=1), shards=4, history=UUID(int=2), codec=CODEC)
 """Where any log will do."""
 
 
 async def current_log(database: Database) -> CurrentLog:
     """The one behind the database, as a process that starts finds it."""
     async with database.acquire() as connection:
-        return CurrentLog.behind(database, await identify(connection))
+        return CurrentLog.behind(database, await identify(connection, CODEC))

@@ -15,10 +15,10 @@ from domain.catalogue import Image, ProductDescribed, ProductDiscontinued, Produ
 from domain.inventory import StockReceived, StockReleased, StockReserved, StockReturned, StockSold, StockWithdrawn
 from domain.kernel.messages import Event, shard_of
 from domain.orders import OrderCompleted, OrderPaymentFailed, OrderShipped
-from infra.eventsourcing.codec import encode
-from infra.eventsourcing.event_log import read_log
+from domain.registry import REGISTRY
 from infra.eventsourcing.projections.projection import Projection
 from infra.postgres.pool import Connection
+from infra.write_side import CODEC
 from tests.builders import (
     euros,
     order_cancelled,
@@ -29,6 +29,7 @@ from tests.builders import (
     order_refunded,
     product_added,
 )
+from tests.current_log import LOG
 from tests.write_side import connected
 
 
@@ -163,7 +164,7 @@ class LogWriter:
     def _row(self, each: Happening) -> tuple[Any, ...]:
         self.versions[each.stream_id] = version = self.versions.get(each.stream_id, 0) + 1
         shard = shard_of(each.entity_id, self.shards)
-        return (each.stream_id, version, each.category, shard, *encode(each.event))
+        return (each.stream_id, version, each.category, shard, *CODEC.encode(each.event))
 
     async def _write(self, rows: Iterable[tuple[Any, ...]]) -> list[int]:
         rows = list(rows)
@@ -189,10 +190,10 @@ async def log_writer(url: str) -> AsyncIterator[LogWriter]:
 async def expected_rows(session: Connection, projection: Projection[Any]) -> dict[str, tuple[int, Any]]:
     """An independent fold of the log: of each key the position of its last event and the document, parsed."""
     rows: dict[str, tuple[int, Any]] = {}
-    after = 0
-    while page := await read_log(session, after, 1_000):
+    types, after = {REGISTRY.names[kind] for kind in projection.handles}, 0
+    while page := await LOG.read_all(session, after, 1_000):
         for entry in page:
-            if entry.type in projection.types:
+            if entry.type in types:
                 event = entry.recorded()
                 key = projection.key(event)
                 rows[key] = (entry.position, projection.project(rows.get(key, (0, None))[1], event))

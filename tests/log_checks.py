@@ -11,8 +11,8 @@ import asyncpg
 
 from domain.accounts import AccountRegistered
 from domain.inventory import INVENTORY, Stock
-from infra.eventsourcing.codec import decode
 from infra.postgres.pool import Connection
+from infra.write_side import CODEC
 
 Rows = Sequence[asyncpg.Record]
 
@@ -58,7 +58,7 @@ def backwards(log: Rows) -> list[str]:
 
 def decoded(log: Rows) -> Iterable[tuple[UUID, Any]]:
     """The events, each with its stream."""
-    return [(row["stream_id"], decode(row["type"], row["schema_version"], row["data"])) for row in log]
+    return [(row["stream_id"], CODEC.decode(row["type"], row["schema_version"], row["data"])) for row in log]
 
 
 def oversold(log: Rows, product_id: UUID) -> list[str]:

@@ -18,6 +18,7 @@ from infra.mail.mailer import Mailer
 from infra.mail.outbox import Mail, Settled
 from infra.postgres.pool import Database
 from infra.settings import Settings
+from infra.write_side import CODEC
 from tests.builders import ACCOUNT_ID
 from tests.encryption import WRAPPING
 from tests.smtp_stub import SmtpStub, smtp_stub
@@ -64,7 +65,7 @@ class Office:
 
     async def hands(self, *, database: Database | None = None) -> dict[str, Any]:
         """What one worker's jobs work with."""
-        log = await open_log(self.database)
+        log = await open_log(self.database, CODEC)
         own = database or self.database
         opened = await open_hands(self.stack, self.settings, own, log, CollectorRegistry())
         return {**opened, "post": self.post(database=own)}

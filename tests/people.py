@@ -8,15 +8,16 @@ from infra.eventsourcing.commands.handler import CommandHandler
 from infra.eventsourcing.event_log import identify
 from infra.eventsourcing.store import Appender
 from infra.postgres.pool import Database
+from infra.write_side import CODEC
 from tests.builders import register_account
 
 
 async def has_account(database: Database, account_id: UUID, *roles: Role) -> None:
     """Registers the account with these roles, as another process would."""
     async with database.acquire() as connection:
-        log = await identify(connection)
+        log = await identify(connection, CODEC)
     appender = Appender(database, timeout=5, largest_batch=1)
-    handler = CommandHandler(database, appender, shards=log.shards)
+    handler = CommandHandler(database, appender, log=log)
     name = account_id.hex
     command = register_account(account_id=account_id, email=f"{name}@example.org", username=name, roles=roles)
     await handler.handle((ACCOUNTS, account_id), command, CommandContext(principal="tests"))

@@ -14,6 +14,7 @@ from infra.eventsourcing.read_cache.redis_cache import Place
 from infra.eventsourcing.read_cache.visibility import Sight
 from infra.postgres.pool import Database
 from infra.settings import Settings
+from infra.write_side import CODEC
 
 NAME = "thing"
 SHARD = 0
@@ -177,7 +178,7 @@ async def world(settings: Settings) -> AsyncIterator[World]:
     try:
         await lay_down(database)
         async with database.session() as connection:
-            log = await identify(connection)
+            log = await identify(connection, CODEC)
         async with Refresher(settings, log).running() as refresher:
             consumer = Consumer(database=database, refresher=refresher)
             yield World(settings=settings, database=database, log=log, consumer=consumer)

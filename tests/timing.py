@@ -15,11 +15,12 @@ from domain.orders import ORDERS, CancelledBy, CancelOrder, OrderCommand, PayOrd
 from domain.orders.payment_deadline import ORDER_TIME, Timer
 from domain.workflows.checkout import stock_moves
 from infra.eventsourcing.commands.handler import CommandHandler
-from infra.eventsourcing.event_log import Log, identify, read_log
+from infra.eventsourcing.event_log import Log, identify
 from infra.eventsourcing.process_managers import timer_store
 from infra.eventsourcing.process_managers.timer_store import TimerId
 from infra.fulfilment import order_work
 from infra.postgres.pool import Database
+from infra.write_side import CODEC
 from tests.builders import ACCOUNT_ID, PRODUCT_ID, order_placed, place_order
 from tests.mail_office import Office
 from tests.stock import change_stock
@@ -96,7 +97,9 @@ class Scene:
     async def follow(self) -> None:
         """The consumer reads the whole log, once more."""
         async with self.side.database.write() as session:
-            entries = [entry for entry in await read_log(session, 0, 10_000) if entry.type.startswith("order.")]
+            entries = [
+                entry for entry in await self.log.read_all(session, 0, 10_000) if entry.type.startswith("order.")
+            ]
             result = await follow(session, ORDER_TIME, self.log, "weir.example", entries, set())
         assert result.parkings == []
 
@@ -151,7 +154,7 @@ def reminder(order_id: UUID) -> TimerId:
 async def timing(office: Office, side: WriteSide) -> AsyncIterator[Scene]:
     """A scene with Ada known and tea pots in stock."""
     async with side.database.session() as session:
-        log = await identify(session)
+        log = await identify(session, CODEC)
     await office.acquaint()
     await change_stock(side, PRODUCT_ID, STOCK, new=1)
     yield Scene(office=office, side=side, log=log)

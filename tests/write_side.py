@@ -14,7 +14,7 @@ from domain.kernel.decider import Decider
 from infra.eventsourcing.codec import Encoded
 from infra.eventsourcing.commands.attempt import CommandContext
 from infra.eventsourcing.commands.handler import CommandHandler
-from infra.eventsourcing.event_log import identify
+from infra.eventsourcing.event_log import Log, identify
 from infra.eventsourcing.store import (
     Appender,
     AppendRequest,
@@ -29,6 +29,7 @@ from infra.eventsourcing.store import (
 from infra.eventsourcing.store.unique_keys import digest
 from infra.postgres.pool import Connection, Database, prepare
 from infra.settings import Settings
+from infra.write_side import CODEC
 
 HAPPENED = Encoded("thing.happened", 1, b"{}")
 
@@ -39,6 +40,7 @@ class WriteSide:
 
     database: Database
     appender: Appender
+    log: Log
     commands: CommandHandler
 
 
@@ -54,10 +56,10 @@ async def write_side(
         stack.push_async_callback(appender.close)
         stack.push_async_callback(second.close)
         async with database.session() as connection:
-            log = await identify(connection)
-        commands = CommandHandler(database, appender, shards=log.shards, tips=tips, spare=second if spare else None)
+            log = await identify(connection, CODEC)
+        commands = CommandHandler(database, appender, log=log, tips=tips, spare=second if spare else None)
         stack.push_async_callback(commands.close)
-        yield WriteSide(database=database, appender=appender, commands=commands)
+        yield WriteSide(database=database, appender=appender, log=log, commands=commands)
 
 
 @asynccontextmanager
@@ -144,5 +146,5 @@ async def in_one_batch(appender: Appender, *requests: AppendRequest) -> list[Ver
 
 async def state_of(database: Database, decider: Decider[Any, Any, Any], entity_id: UUID) -> Any:
     """The state that the committed events of a stream make."""
-    (settled,) = await read_states(database, [Known(decider, decider.stream_id(entity_id))])
+    (settled,) = await read_states(database, CODEC.decode, [Known(decider, decider.stream_id(entity_id))])
     return settled.state

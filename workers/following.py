@@ -49,7 +49,7 @@ class Following:
     async def advance(self, session: Session, steps: Sequence[Step]) -> Answers[None]:
         """Writes rows, timers, notes and checkpoints in one transaction, whose commit waits for the disk."""
         apply = {self._name: applier(self._process, self._log, self._domain)}
-        await parked_streams.recall(session, (step.lease for step in steps), {}, apply)
+        await parked_streams.recall(session, self._log, (step.lease for step in steps), {}, apply)
         return await self._write(session, steps, [])
 
     async def park(self, session: Session, step: Step, error: str) -> Answers[None]:

@@ -41,6 +41,7 @@ async def open_hands(
     commands = open_write_side(stack, settings, database, log, registry)
     return {
         "database": database,
+        "log": log,
         "images": ImageFiles(database, storage),
         "post": _post(stack, settings, database, secret, registry),
         "refunds": _refunds(stack, settings, database, commands, registry),

@@ -24,6 +24,7 @@ from infra.observability.logging import logging_to
 from infra.observability.metrics import new_registry
 from infra.postgres.pool import Database
 from infra.settings import Settings
+from infra.write_side import CODEC
 from workers.parts import Part, run_parts, signals_set, watching
 from workers.projections import READ_MODELS
 from workers.relay import run_relay
@@ -63,7 +64,7 @@ async def run_worker(kinds: Collection[Kind], settings: Settings, *, stop: async
         readiness = Readiness(stop)
         components = (readiness.component, _postgres(database))
         await stack.enter_async_context(served_health(settings, components, registry))
-        log = await _unless(stop, open_log(database))
+        log = await _unless(stop, open_log(database, CODEC))
         readiness.started = True
         _log.info("worker started", kinds=sorted(kinds))
         parts = [PARTS[kind] for kind in sorted(set(kinds))]

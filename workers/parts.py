@@ -66,7 +66,7 @@ def watching(database: Database, log: Log) -> Part:
             await happens(stop, HISTORY_SECONDS)
             with suppress(*PASSING):
                 async with database.acquire() as session:
-                    if await identify(session) != log:
+                    if await identify(session, log.codec) != log:
                         raise OtherLog
 
     return watch

@@ -42,7 +42,7 @@ async def _open(
     refresher = await stack.enter_async_context(Refresher(settings, log).running())
     metrics, sooner = RuntimeMetrics.shared(registry), asyncio.Event()
     host = Host(
-        [Projecting(PROJECTIONS, database=database, refresher=refresher, metrics=metrics)],
+        [Projecting(PROJECTIONS, database=database, log=log, refresher=refresher, metrics=metrics)],
         kind=READ_MODELS.name,
         database=database,
         redis_url=settings.redis_url,

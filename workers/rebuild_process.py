@@ -14,7 +14,7 @@ from typing import Final
 from infra.concurrency.cancellation import cancel_and_wait, carried_through
 from infra.concurrency.own_process import Failed, in_own_process
 from infra.errors import Fenced
-from infra.eventsourcing.event_log import Log, identify
+from infra.eventsourcing.event_log import identify
 from infra.eventsourcing.projections.fold import describe
 from infra.eventsourcing.projections.generations import install
 from infra.eventsourcing.projections.rebuild import requests
@@ -29,6 +29,7 @@ from infra.postgres.due_work import persisted
 from infra.postgres.errors import PASSING
 from infra.postgres.pool import Connection, Database, answering, close, connect
 from infra.settings import Settings
+from infra.write_side import CODEC
 from projections.registry import PROJECTIONS
 
 TELL_SECONDS: Final = 0.4
@@ -56,10 +57,10 @@ def _fulfil(settings: Settings, wish: Claimed) -> None:
     # The loop stands still while the builders are forked, and its one connection holds the right to rebuild.
     with asyncio.Runner() as runner:
         try:
-            session, log, building, parts = runner.run(_begin(settings, wish))
+            session, building, parts = runner.run(_begin(settings, wish))
             try:
                 with started(settings.direct_url, building, parts) as builders:
-                    runner.run(_go_on(settings, wish, building, builders, session, log, started_at))
+                    runner.run(_go_on(settings, wish, building, builders, session, started_at))
             finally:
                 runner.run(close(session))
         except Fenced:
@@ -68,13 +69,13 @@ def _fulfil(settings: Settings, wish: Claimed) -> None:
             runner.run(_fail(settings, wish, error))
 
 
-async def _begin(settings: Settings, wish: Claimed) -> tuple[Connection, Log, Building, Sequence[Share]]:
+async def _begin(settings: Settings, wish: Claimed) -> tuple[Connection, Building, Sequence[Share]]:
     session = await connect(settings.direct_url)
     try:
         with answering(session, writes=False):  # what it lays down is nobody's until the switch
             await install(session, PROJECTIONS)
-            log, building = await identify(session), await begin(session, PROJECTIONS[wish.projection])
-            return session, log, building, await shares(session, building, os.cpu_count() or 1)
+            building = await begin(session, await identify(session, CODEC), PROJECTIONS[wish.projection])
+            return session, building, await shares(session, building, os.cpu_count() or 1)
     except BaseException:
         await close(session)
         raise
@@ -86,7 +87,6 @@ async def _go_on(
     building: Building,
     builders: Sequence[Builder],
     session: Connection,
-    log: Log,
     started_at: float,
 ) -> None:
     """From the first share to the switch, and the word that it is done."""
@@ -94,7 +94,7 @@ async def _go_on(
     with logging_to(settings.model_copy(update={"log_level": "warning"}), descriptor=2):
         try:
             switched = await _held(database, wish, building, builders, session)
-            await announce(settings.redis_url, log, building)
+            await announce(settings.redis_url, building)
             report = _report(switched, builders, monotonic() - started_at)
             await persisted(lambda: requests.fulfilled(database, wish, report), SETTLE_SECONDS)
         finally:

@@ -30,6 +30,7 @@ from infra.redis.pipeline import PipelineConnection
 from infra.redis.resp import pack
 from infra.redis.stream_memory import drop_other_histories, read_memory
 from infra.settings import Settings
+from infra.write_side import CODEC
 
 LEASE: Final = "relay"
 IDLE_SECONDS: Final = 0.05
@@ -248,7 +249,7 @@ async def run_relay(settings: Settings, registry: CollectorRegistry, stop: async
     """Relays until ``stop``."""
     database = worker_database(settings)
     try:
-        log = await open_log(database)
+        log = await open_log(database, CODEC)
         await Relay(database, log, settings, RelayMetrics(registry)).run(stop)
     finally:
         await database.close()

@@ -35,6 +35,7 @@ from infra.redis.client import BROKEN
 from infra.redis.job_queue import close_jobs, open_jobs, serialize
 from infra.redis.keyspace import Keyspace
 from infra.settings import Settings
+from infra.write_side import CODEC
 from workers.parts import run_parts, signals_set, watching
 
 Context: TypeAlias = dict[str, Any]
@@ -83,7 +84,7 @@ class Runtime:
         async with AsyncExitStack() as stack:
             database = worker_database(settings)
             stack.push_async_callback(database.close)
-            log = await open_log(database)
+            log = await open_log(database, CODEC)
             yield database, log, *await self.open(stack, settings, database, log, registry)
 
     async def _start(self, settings: Settings, ctx: Context) -> None:
@@ -112,7 +113,7 @@ class Runtime:
         """The queue of the log that the settings lead to."""
         database = worker_database(settings)
         try:
-            return self._queue(await open_log(database))
+            return self._queue(await open_log(database, CODEC))
         finally:
             await database.close()
 

@@ -13,6 +13,7 @@ from domain.inventory import INVENTORY
 from domain.kernel.decider import Decider
 from domain.orders import ORDERS
 from infra.eventsourcing.codec import MalformedEvent, UnknownEventType
+from infra.eventsourcing.event_log import Log
 from infra.eventsourcing.store import Known, Settled, read_states
 from infra.eventsourcing.store.snapshots import Snapshot, SnapshotWriter, drop, outdated
 from infra.postgres.pool import Database
@@ -30,21 +31,22 @@ _log = structlog.get_logger("weir.snapshots")
 async def renew_snapshots(ctx: dict[str, Any]) -> None:
     """The job: the snapshots that other code has made, and the first ones of streams from before there were any."""
     database: Database = ctx["database"]
+    log: Log = ctx["log"]
     renewed = 0
     until = monotonic() + SECONDS
     for decider in DECIDERS:
         while monotonic() < until and (streams := await outdated(database, decider, AT_ONCE)):
-            renewed += await _renew(database, decider, streams)
+            renewed += await _renew(database, log, decider, streams)
     if renewed:
         _log.info("snapshots renewed", count=renewed)
 
 
-async def _renew(database: Database, decider: Decider[Any, Any, Any], streams: Sequence[UUID]) -> int:
+async def _renew(database: Database, log: Log, decider: Decider[Any, Any, Any], streams: Sequence[UUID]) -> int:
     """One stream after the other: each may be long. One that is gone, or cannot be read, has no snapshot."""
     kept, unreadable = [], []
     for stream_id in streams:
         try:
-            (settled,) = await read_states(database, [Known(decider, stream_id)])
+            (settled,) = await read_states(database, log.codec.decode, [Known(decider, stream_id)])
         except (UnknownEventType, MalformedEvent):
             settled = Settled(None)
         if settled.last is None:

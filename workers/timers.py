@@ -21,7 +21,7 @@ from domain.orders import ORDERS, ExpireOrder
 from infra.errors import AWAY
 from infra.eventsourcing.commands.attempt import CommandContext
 from infra.eventsourcing.commands.handler import CommandHandler
-from infra.eventsourcing.event_log import Log, Session, read_versions
+from infra.eventsourcing.event_log import Log, Session
 from infra.eventsourcing.process_managers import timer_store
 from infra.eventsourcing.process_managers.state import Row, kept, load
 from infra.eventsourcing.process_managers.timer_store import Claimed, TimerId
@@ -116,7 +116,7 @@ class Timekeeper:
         if not (held := await timer_store.held(session, timer.process, [timer.stream_id])):
             return None
         row = load(process, held[timer.stream_id])
-        while entries := await read_versions(session, timer.stream_id, row.version, PAGE):
+        while entries := await self._log.read_versions(session, timer.stream_id, row.version, PAGE):
             result = await follow(session, process, self._log, self._domain, entries, set())
             for failed in result.parkings:
                 failed.entry.recorded()  # raises what was wrong with it, if it cannot be read

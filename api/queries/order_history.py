@@ -34,7 +34,7 @@ from domain.orders import (
 )
 from infra.errors import NotFound, Unavailable
 from infra.eventsourcing.codec import UnknownEventType, dumps
-from infra.eventsourcing.event_log import EVENT, Log, recorded
+from infra.eventsourcing.event_log import EVENT, Log
 from infra.eventsourcing.read_cache import Document
 from infra.schemas.forms import MOMENT, Moment
 from projections.order_summary import ORDER_SUMMARY, OrderSummary
@@ -110,7 +110,7 @@ async def read_history(
     )
     shown = rows[: params.limit]
     cursor = cursors.encode(list_id, [shown[-1]["version"]]) if len(rows) > params.limit else None
-    return page_answer(request, [dumps(_happening(row, customer, reader)) for row in shown], cursor, PRIVATE)
+    return page_answer(request, [dumps(_happening(log, row, customer, reader)) for row in shown], cursor, PRIVATE)
 
 
 def see(reader: Principal, customer: UUID) -> None:
@@ -120,14 +120,14 @@ def see(reader: Principal, customer: UUID) -> None:
 
 
 async def order_as_of(
-    pages: Pages, order_id: UUID, as_of: str, reader: Principal, if_none_match: bytes | None
+    pages: Pages, log: Log, order_id: UUID, as_of: str, reader: Principal, if_none_match: bytes | None
 ) -> RawResponse:
     """The order's document as it was at a version or a time, folded by the read model's own rules.
 
     Raises NotFound where there was no such order or version then.
     """
     version, until = _moment(as_of)
-    order = await _folded(pages, order_id, version or _NEVER, until)
+    order = await _folded(pages, log, order_id, version or _NEVER, until)
     if order is None or (version is not None and order.version != version):
         raise NotFound
     see(reader, order.customer_id)
@@ -148,7 +148,7 @@ def _moment(as_of: str) -> tuple[int | None, datetime | None]:
 _TIME: Final = TypeAdapter[datetime](Moment)
 
 
-async def _folded(pages: Pages, order_id: UUID, last: int, until: datetime | None) -> OrderSummary | None:
+async def _folded(pages: Pages, log: Log, order_id: UUID, last: int, until: datetime | None) -> OrderSummary | None:
     """The order after its events up to a version, and before the first that came after ``until``.
 
     A prefix in either case: where a clock was set back, a later event may bear an earlier time.
@@ -169,7 +169,7 @@ async def _folded(pages: Pages, order_id: UUID, last: int, until: datetime | Non
             CATEGORY,
         )
         for row in rows:
-            order = ORDER_SUMMARY.project(order, _read(row))
+            order = ORDER_SUMMARY.project(order, _read(log, row))
         seen += len(rows)
         if len(rows) < PAGE:
             return order
@@ -178,9 +178,9 @@ async def _folded(pages: Pages, order_id: UUID, last: int, until: datetime | Non
     return order
 
 
-def _read(row: asyncpg.Record) -> Recorded:
+def _read(log: Log, row: asyncpg.Record) -> Recorded:
     try:
-        return recorded(row)
+        return log.recorded(row)
     except UnknownEventType as error:
         raise Unavailable("only a newer release knows what happened to the order") from error
 
@@ -197,20 +197,20 @@ async def _customer(pages: Pages, order_id: UUID) -> UUID:
     return UUID(rows[0]["customer_id"])
 
 
-def _happening(row: asyncpg.Record, customer: UUID, reader: Principal) -> dict[str, Any]:
+def _happening(log: Log, row: asyncpg.Record, customer: UUID, reader: Principal) -> dict[str, Any]:
     return {
         "version": row["version"],
         "type": row["type"],
         "at": row["recorded_at"],
         "by": _doer(orjson.loads(row["metadata"]).get("actor"), customer, reader),
-        "details": _details(row),
+        "details": _details(log, row),
     }
 
 
-def _details(row: asyncpg.Record) -> dict[str, Any]:
+def _details(log: Log, row: asyncpg.Record) -> dict[str, Any]:
     """What may be told of the event. Of one that only a newer release knows, that one tells more."""
     try:
-        event = recorded(row).data
+        event = log.recorded(row).data
     except UnknownEventType:
         return {}
     return {name: getattr(event, name) for name in DETAILS[type(event)]}

@@ -66,6 +66,7 @@ async def read_order(
     reader: Reader,
     orders: Annotated[Orders, Depends(opened(Orders))],
     pages: Annotated[Pages, Depends(opened(Pages))],
+    log: Annotated[Log, Depends(opened(Log))],
     as_of: Annotated[
         AsOf | None, QueryParams(description="how it was at that time (RFC 3339), or at that version")
     ] = None,
@@ -73,7 +74,7 @@ async def read_order(
     """One order, as it is or as it was. Another customer's is not found."""
     if as_of is not None:
         needs_of(context)  # what is read from the log includes every write, but a false token is refused here too
-        return await order_as_of(pages, order_id, as_of, reader, if_none_match(request))
+        return await order_as_of(pages, log, order_id, as_of, reader, if_none_match(request))
     found = await orders.find(order_id, context)
     if found.owner is None:
         raise NotFound

@@ -19,6 +19,7 @@ from benchmarks.waiting import until
 from infra.eventsourcing.event_log import identify
 from infra.redis.client import open_redis
 from infra.redis.keyspace import Keyspace
+from infra.write_side import CODEC
 
 _PIPELINE = "SELECT page + pipelined XADD"
 _LOOK_SECONDS = 0.02
@@ -59,7 +60,7 @@ async def _opened(bench: Bench) -> AsyncIterator[Mapping[str, Lap]]:
 async def _history(database: str) -> UUID:
     connection = await asyncpg.connect(database)
     try:
-        return (await identify(connection)).history
+        return (await identify(connection, CODEC)).history
     finally:
         await connection.close()
 

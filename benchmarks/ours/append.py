@@ -12,21 +12,21 @@ from benchmarks.loops import race
 from benchmarks.ours.settings import settings_of
 from benchmarks.task import Task, received
 from domain.kernel.messages import shard_of
-from infra.eventsourcing.codec import decode, encode
 from infra.eventsourcing.store import Appended, Appender, AppendRequest, StreamAppend
 from infra.postgres.pool import Database
+from infra.write_side import CODEC
 
 
 async def _run(task: Task) -> Figures:
     settings = settings_of(task)
     deal, metadata = workload.orders(), orjson.dumps(workload.metadata())
-    events = [decode("order.placed", 1, orjson.dumps(deal())) for _ in range(workload.PRODUCTS)]
+    events = [CODEC.decode("order.placed", 1, orjson.dumps(deal())) for _ in range(workload.PRODUCTS)]
     database = Database(settings)
     appender = Appender(database, timeout=settings.append_timeout, largest_batch=settings.append_batch)
 
     async def append(writer: int) -> None:
         stream = uuid4()
-        event = encode(events[stream.int % len(events)])
+        event = CODEC.encode(events[stream.int % len(events)])
         part = StreamAppend(stream, "order", shard_of(stream, settings.shards), 0, [event])
         verdict = await appender.append(AppendRequest([part], metadata))
         if not isinstance(verdict, Appended):

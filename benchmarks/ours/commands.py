@@ -13,8 +13,10 @@ from domain.inventory import INVENTORY, ChangeStock
 from infra.concurrency.gc_tuning import tune_gc
 from infra.eventsourcing.commands.attempt import CommandContext
 from infra.eventsourcing.commands.handler import CommandHandler
+from infra.eventsourcing.startup import open_log
 from infra.eventsourcing.store import Appender
 from infra.postgres.pool import Database
+from infra.write_side import CODEC
 
 
 async def _run(task: Task) -> Figures:
@@ -22,7 +24,7 @@ async def _run(task: Task) -> Figures:
     settings = settings_of(task)
     database = Database(settings)
     appender = Appender(database, timeout=settings.append_timeout, largest_batch=settings.append_batch)
-    handler = CommandHandler(database, appender, shards=settings.shards)
+    handler = CommandHandler(database, appender, log=await open_log(database, CODEC))
     products = [uuid4() for _ in range(int(task.extra["streams"]))]
     context = CommandContext(principal="account:1", actor="account:1", correlation="01JGF9C5Z3W4N8V2K6T1R7Q0XB")
 

@@ -25,7 +25,7 @@ from infra.eventsourcing.startup import open_log
 from infra.imports import NewImport, file_of
 from infra.postgres.pool import Database
 from infra.storage import Storage, open_storage
-from infra.write_side import open_bulk_write_side
+from infra.write_side import CODEC, open_bulk_write_side
 from workers.imports.batch_run import ImportMetrics
 from workers.imports.importer import Importer
 from workers.imports.row_parser import COLUMNS
@@ -40,7 +40,7 @@ async def _run(task: Task, folder: str) -> Figures:
     async with AsyncExitStack() as stack:
         database, storage = Database(settings), open_storage(settings)
         stack.push_async_callback(database.close)
-        commands = open_bulk_write_side(stack, settings, database, await open_log(database))
+        commands = open_bulk_write_side(stack, settings, database, await open_log(database, CODEC))
         importer = Importer(database, storage, commands, ImportMetrics(CollectorRegistry()))
         owner = await _owner(commands)
         import_id = await _uploaded(database, storage, owner, _file(rows))

@@ -14,8 +14,10 @@ from domain.inventory import INVENTORY, ChangeStock, ReserveStock
 from infra.concurrency.gc_tuning import tune_gc
 from infra.eventsourcing.commands.attempt import CommandContext
 from infra.eventsourcing.commands.handler import CommandHandler
+from infra.eventsourcing.startup import open_log
 from infra.eventsourcing.store import Appender
 from infra.postgres.pool import Database
+from infra.write_side import CODEC
 
 
 async def _run(task: Task) -> Figures:
@@ -23,7 +25,7 @@ async def _run(task: Task) -> Figures:
     settings = settings_of(task)
     database = Database(settings)
     appender = Appender(database, timeout=settings.append_timeout, largest_batch=settings.append_batch)
-    handler = CommandHandler(database, appender, shards=settings.shards)
+    handler = CommandHandler(database, appender, log=await open_log(database, CODEC))
     product_id = uuid4()
     context = CommandContext(principal="account:1", actor="account:1", correlation="01JGF9C5Z3W4N8V2K6T1R7Q0XB")
 

@@ -4,7 +4,7 @@ Writing is orjson's walk over dataclasses, which leaves to us how a decimal is s
 for. Reading is msgspec's: straight from the bytes into the event's own class, every value checked against its type.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -16,14 +16,15 @@ import orjson
 from msgspec import convert
 from msgspec.json import Decoder
 
-from domain.kernel.event_registry import EventType, Upcaster
+from domain.kernel.event_registry import EventRegistry, EventType, Upcaster
 from domain.kernel.messages import Event
-from domain.registry import EVENTS, NAMES
 
 T = TypeVar("T")
 
 Stored: TypeAlias = bytes | memoryview | str
 Read: TypeAlias = Callable[[Stored], Event]
+Encode: TypeAlias = "Callable[[Event], Encoded]"
+Decode: TypeAlias = Callable[[str, int, Stored], Event]
 Shape: TypeAlias = tuple[str, int, tuple[str, ...]]
 
 MALFORMED: Final = (ValueError, RecursionError, KeyError, TypeError, ArithmeticError, AttributeError)
@@ -31,7 +32,6 @@ MALFORMED: Final = (ValueError, RecursionError, KeyError, TypeError, ArithmeticE
 
 _OPTIONS: Final = orjson.OPT_UTC_Z
 _AT_UTC: Final = timedelta(0)
-_SHAPES: Final[dict[type[Event], Shape]] = {}
 
 
 class Encoded(NamedTuple):
@@ -55,32 +55,50 @@ class MalformedEvent(Exception):
     """The stored payload is not of the shape that its name and version promise."""
 
 
-def encode(event: Event) -> Encoded:
-    """Write the event in its newest version.
+class EventCodec:
+    """Events of one registry to JSON and back."""
 
-    Raises:
-        ValueError: a time is not in UTC; an event must not depend on where it was written.
-    """
-    name, version, moments = _SHAPES.get(type(event)) or _shape(type(event))
-    for moment in moments:
-        at = getattr(event, moment)
-        if at is not None and at.utcoffset() != _AT_UTC:
-            raise ValueError(f"{name}: {moment} is not in UTC")
-    return Encoded(name, version, orjson.dumps(event, _plain, _OPTIONS))
+    __slots__ = ("_reader", "_shapes", "registry")
 
+    def __init__(self, registry: EventRegistry) -> None:
+        self.registry = registry
+        self._shapes: dict[type[Event], Shape] = {}
+        self._reader = cache(partial(_reader, registry.events))
 
-def decode(type: str, schema_version: int, data: Stored) -> Event:
-    """Read a stored event of any version ever written.
+    def encode(self, event: Event) -> Encoded:
+        """Write the event in its newest version.
 
-    Raises:
-        UnknownEventType: the name, or a version above the newest known here.
-        MalformedEvent: it is not JSON, or a field is missing or is not what it should be.
-    """
-    read = _reader(type, schema_version)
-    try:
-        return read(data)
-    except MALFORMED as error:
-        raise MalformedEvent(f"{type} version {schema_version}: {error}") from error
+        Raises:
+            ValueError: a time is not in UTC; an event must not depend on where it was written.
+        """
+        name, version, moments = self._shapes.get(type(event)) or self._shape(type(event))
+        for moment in moments:
+            at = getattr(event, moment)
+            if at is not None and at.utcoffset() != _AT_UTC:
+                raise ValueError(f"{name}: {moment} is not in UTC")
+        return Encoded(name, version, orjson.dumps(event, _plain, _OPTIONS))
+
+    def decode(self, type: str, schema_version: int, data: Stored) -> Event:
+        """Read a stored event of any version ever written.
+
+        Raises:
+            UnknownEventType: the name, or a version above the newest known here.
+            MalformedEvent: it is not JSON, or a field is missing or is not what it should be.
+        """
+        read = self._reader(type, schema_version)
+        try:
+            return read(data)
+        except MALFORMED as error:
+            raise MalformedEvent(f"{type} version {schema_version}: {error}") from error
+
+    def _shape(self, cls: type[Event]) -> Shape:
+        name = self.registry.names[cls]
+        hints = get_type_hints(cls)
+        moments = tuple(
+            each.name for each in fields(cls) if datetime in (hints[each.name], *get_args(hints[each.name]))
+        )
+        shape = self._shapes[cls] = (name, self.registry.events[name].version, moments)
+        return shape
 
 
 def dumps(value: Any) -> bytes:
@@ -99,9 +117,8 @@ def versioned_reader(kind: EventType, stored: int) -> Read:
     return _upcasting(steps, reader(kind.cls)) if steps else Decoder(kind.cls).decode
 
 
-@cache
-def _reader(type: str, schema_version: int) -> Read:
-    kind = EVENTS.get(type)
+def _reader(events: Mapping[str, EventType], type: str, schema_version: int) -> Read:
+    kind = events.get(type)
     if kind is None or not 1 <= schema_version <= kind.version:
         raise UnknownEventType(type, schema_version)
     return versioned_reader(kind, schema_version)
@@ -115,14 +132,6 @@ def _upcasting(steps: Sequence[Upcaster], build: Callable[[Any], Event]) -> Read
         return build(data)
 
     return read
-
-
-def _shape(cls: type[Event]) -> Shape:
-    name = NAMES[cls]
-    hints = get_type_hints(cls)
-    moments = tuple(each.name for each in fields(cls) if datetime in (hints[each.name], *get_args(hints[each.name])))
-    shape = _SHAPES[cls] = (name, EVENTS[name].version, moments)
-    return shape
 
 
 def _plain(value: Any) -> str:

@@ -1,7 +1,7 @@
 """Reading the log: who it is, how far it has come, and its events in order, from Postgres or from a stream entry."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final, TypeAlias
 from uuid import UUID, uuid5
@@ -9,11 +9,12 @@ from uuid import UUID, uuid5
 import asyncpg
 import orjson
 import structlog
-from msgspec import Raw, Struct, field
+from msgspec import Raw, Struct
+from msgspec import field as named
 from msgspec.json import Decoder
 
 from domain.kernel.messages import Recorded
-from infra.eventsourcing.codec import decode
+from infra.eventsourcing.codec import Decode, EventCodec
 from infra.postgres.connect import timeline
 from infra.postgres.pool import Database, Reader
 
@@ -28,41 +29,23 @@ LAST: Final = 2**63 - 1
 EVENT: Final = (
     "position, stream_id, version, category, shard, type, schema_version, data, metadata, recorded_at FROM events"
 )
-"""What a statement selects whose rows :func:`stored` takes."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Log:
-    """Which log this is, and into how many shards it is sliced. Both are fixed when it is created.
-
-    ``history`` is another where the log was restored, or its server failed over: what others keep of it under the old
-    one may tell of events that are gone. ``restored`` is what makes it another on the same timeline.
-    """
-
-    log_id: UUID
-    shards: int
-    history: UUID
-    restored: UUID | None = None
-
-    def on(self, timeline: str) -> "Log":
-        """The same log on another timeline of its server."""
-        return replace(self, history=uuid5(self.log_id, f"{timeline}{self.restored or ''}"))
+"""What a statement selects whose rows :meth:`Log.recorded` takes."""
 
 
 class Published(Struct, frozen=True, kw_only=True):
     """A stream entry as the relay writes it. What the event says is left unparsed until somebody wants it."""
 
-    position: int = field(name="p")
-    prev: int = field(name="v")
-    stream_id: UUID = field(name="s")
-    version: int = field(name="n")
-    category: str = field(name="c")
-    shard: int = field(name="h")
-    type: str = field(name="t")
-    schema_version: int = field(name="u")
-    data: Raw = field(name="d")
-    metadata: dict[str, Any] = field(name="m")
-    recorded_at: datetime = field(name="r")
+    position: int = named(name="p")
+    prev: int = named(name="v")
+    stream_id: UUID = named(name="s")
+    version: int = named(name="n")
+    category: str = named(name="c")
+    shard: int = named(name="h")
+    type: str = named(name="t")
+    schema_version: int = named(name="u")
+    data: Raw = named(name="d")
+    metadata: dict[str, Any] = named(name="m")
+    recorded_at: datetime = named(name="r")
 
 
 _published: Final = Decoder(Published)
@@ -74,10 +57,13 @@ class Entry:
     ``prev`` is the position before it in its shard: what tells a reader that it has missed nothing.
     """
 
-    __slots__ = ("_decoded", "_source", "position", "prev", "shard", "stream_id", "type")
+    __slots__ = ("_decode", "_decoded", "_source", "position", "prev", "shard", "stream_id", "type")
 
-    def __init__(self, source: Any, position: int, prev: int, shard: int, stream_id: UUID, type: str) -> None:
+    def __init__(
+        self, source: Any, decode: Decode, position: int, prev: int, shard: int, stream_id: UUID, type: str
+    ) -> None:
         self._source = source
+        self._decode = decode
         self._decoded: Recorded | None = None
         self.position = position
         self.prev = prev
@@ -93,24 +79,87 @@ class Entry:
         return at
 
     def recorded(self) -> Recorded:
-        """The event itself. Raises what :func:`infra.eventsourcing.codec.decode` raises, the same again at each
-        call."""
+        """The event itself. Raises what :meth:`.EventCodec.decode` raises, the same again at each call."""
         if self._decoded is None:
             source = self._source
-            self._decoded = recorded(source) if isinstance(source, asyncpg.Record) else _from_stream(source)
+            read = _of_row if isinstance(source, asyncpg.Record) else _of_entry
+            self._decoded = read(source, self._decode)
         return self._decoded
 
 
-def entry(body: bytes) -> Entry:
-    """The entry that the relay published. Raises ``ValueError``."""
-    try:
-        found = _published.decode(body)
-    except RecursionError as error:
-        raise ValueError("the entry is nested too deeply") from error
-    return Entry(found, found.position, found.prev, found.shard, found.stream_id, found.type)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Log:
+    """A log: which one it is, into how many shards it is sliced, and how its events are read.
+
+    The first two are fixed when it is created. ``history`` is another where the log was restored, or its server failed
+    over: what others keep of it under the old one may tell of events that are gone. ``restored`` is what makes it
+    another on the same timeline.
+    """
+
+    log_id: UUID
+    shards: int
+    history: UUID
+    restored: UUID | None = None
+    codec: EventCodec = field(compare=False, repr=False)
+
+    def on(self, timeline: str) -> "Log":
+        """The same log on another timeline of its server."""
+        return replace(self, history=uuid5(self.log_id, f"{timeline}{self.restored or ''}"))
+
+    def entry(self, body: bytes) -> Entry:
+        """The entry that the relay published. Raises ``ValueError``."""
+        try:
+            found = _published.decode(body)
+        except RecursionError as error:
+            raise ValueError("the entry is nested too deeply") from error
+        return Entry(found, self.codec.decode, found.position, found.prev, found.shard, found.stream_id, found.type)
+
+    def recorded(self, row: asyncpg.Record) -> Recorded:
+        """The event in a row that a statement has selected as :data:`EVENT`."""
+        return _of_row(row, self.codec.decode)
+
+    async def read_shard(
+        self, session: Reader, shard: int, after: int, limit: int, *, last: int = LAST, others: Iterable[str] = ()
+    ) -> list[Entry]:
+        """The next events of a shard up to ``last``, at most ``limit``, but for ``others`` by their names; fewer mean
+        that there are no more.
+        """
+        statement = (
+            f"SELECT {EVENT} WHERE shard = $1 AND position > $2 AND position <= $4 AND type <> ALL ($5::text[]) "
+            "ORDER BY position LIMIT $3"
+        )
+        return self._entries(await session.fetch(statement, shard, after, limit, last, list(others)), after)
+
+    async def read_all(self, session: Reader, after: int, limit: int) -> list[Entry]:
+        """The next events of all shards. Their ``prev`` is the position before them in the log, not in their shard."""
+        statement = f"SELECT {EVENT} WHERE position > $1 ORDER BY position LIMIT $2"
+        return self._entries(await session.fetch(statement, after, limit), after)
+
+    async def read_stream(self, session: Reader, stream_id: UUID, first: int, last: int) -> list[Entry]:
+        """A stream's events with positions from ``first`` to ``last``."""
+        statement = f"SELECT {EVENT} WHERE stream_id = $1 AND position BETWEEN $2 AND $3 ORDER BY version"
+        return self._entries(await session.fetch(statement, stream_id, first, last), 0)
+
+    async def read_streams(self, session: Reader, streams: Sequence[UUID], last: int) -> list[Entry]:
+        """The events of some streams with positions up to ``last``, stream by stream."""
+        statement = f"SELECT {EVENT} WHERE stream_id = ANY ($1::uuid[]) AND position <= $2 ORDER BY stream_id, version"
+        return self._entries(await session.fetch(statement, streams, last), 0)
+
+    async def read_versions(self, session: Reader, stream_id: UUID, after: int, limit: int) -> list[Entry]:
+        """A stream's next events behind a version, at most ``limit``; fewer mean that there are no more."""
+        statement = f"SELECT {EVENT} WHERE stream_id = $1 AND version > $2 ORDER BY version LIMIT $3"
+        return self._entries(await session.fetch(statement, stream_id, after, limit), 0)
+
+    def _entries(self, rows: Iterable[asyncpg.Record], after: int) -> list[Entry]:
+        """Entries of consecutive rows, each linked to the one before it."""
+        linked, decode = [], self.codec.decode
+        for row in rows:
+            linked.append(Entry(row, decode, row[0], after, row[4], row[1], row[5]))
+            after = row[0]
+        return linked
 
 
-def _from_stream(found: Published) -> Recorded:
+def _of_entry(found: Published, decode: Decode) -> Recorded:
     return Recorded(
         position=found.position,
         stream_id=found.stream_id,
@@ -125,8 +174,7 @@ def _from_stream(found: Published) -> Recorded:
     )
 
 
-def recorded(row: asyncpg.Record) -> Recorded:
-    """The event in a row of the log."""
+def _of_row(row: asyncpg.Record, decode: Decode) -> Recorded:
     return Recorded(
         position=row[0],
         stream_id=row[1],
@@ -141,23 +189,14 @@ def recorded(row: asyncpg.Record) -> Recorded:
     )
 
 
-def _entries(rows: Iterable[asyncpg.Record], after: int) -> list[Entry]:
-    """Entries of consecutive rows, each linked to the one before it."""
-    linked = []
-    for row in rows:
-        linked.append(Entry(row, row[0], after, row[4], row[1], row[5]))
-        after = row[0]
-    return linked
-
-
-async def identify(session: Reader) -> Log:
+async def identify(session: Reader, codec: EventCodec) -> Log:
     """Which log this database holds. Raises ``LookupError`` where ``weir migrate`` has never run."""
     row = await session.fetchrow("SELECT log_id, shards, history FROM log_head")
     if row is None:
         raise LookupError("the log has no head")
     log_id = UUID(bytes=row["log_id"].bytes)
     restored = UUID(bytes=row["history"].bytes) if row["history"] else None
-    log = Log(log_id=log_id, shards=row["shards"], history=log_id, restored=restored)
+    log = Log(log_id=log_id, shards=row["shards"], history=log_id, restored=restored, codec=codec)
     return log.on(await timeline(session))
 
 
@@ -171,43 +210,6 @@ async def begin_history(database: Database, log: Log) -> None:
         "UPDATE log_head SET history = gen_random_uuid() WHERE history IS NOT DISTINCT FROM $1", log.restored
     )
     _log.error("the log was put back to an earlier point", history=str(log.history))
-
-
-async def read_shard(
-    session: Reader, shard: int, after: int, limit: int, *, last: int = LAST, others: Sequence[str] = ()
-) -> list[Entry]:
-    """The next events of a shard up to ``last``, at most ``limit``, but for ``others`` by their names; fewer mean that
-    there are no more.
-    """
-    statement = (
-        f"SELECT {EVENT} WHERE shard = $1 AND position > $2 AND position <= $4 AND type <> ALL ($5::text[]) "
-        "ORDER BY position LIMIT $3"
-    )
-    return _entries(await session.fetch(statement, shard, after, limit, last, others), after)
-
-
-async def read_log(session: Reader, after: int, limit: int) -> list[Entry]:
-    """The next events of the whole log. Their ``prev`` is the position before them in the log, not in their shard."""
-    statement = f"SELECT {EVENT} WHERE position > $1 ORDER BY position LIMIT $2"
-    return _entries(await session.fetch(statement, after, limit), after)
-
-
-async def read_stream(session: Reader, stream_id: UUID, first: int, last: int) -> list[Entry]:
-    """A stream's events with positions from ``first`` to ``last``."""
-    statement = f"SELECT {EVENT} WHERE stream_id = $1 AND position BETWEEN $2 AND $3 ORDER BY version"
-    return _entries(await session.fetch(statement, stream_id, first, last), 0)
-
-
-async def read_streams(session: Reader, streams: Sequence[UUID], last: int) -> list[Entry]:
-    """The events of some streams with positions up to ``last``, stream by stream."""
-    statement = f"SELECT {EVENT} WHERE stream_id = ANY ($1::uuid[]) AND position <= $2 ORDER BY stream_id, version"
-    return _entries(await session.fetch(statement, streams, last), 0)
-
-
-async def read_versions(session: Reader, stream_id: UUID, after: int, limit: int) -> list[Entry]:
-    """A stream's next events behind a version, at most ``limit``; fewer mean that there are no more."""
-    statement = f"SELECT {EVENT} WHERE stream_id = $1 AND version > $2 ORDER BY version LIMIT $3"
-    return _entries(await session.fetch(statement, stream_id, after, limit), 0)
 
 
 async def shard_heads(session: Reader, shards: Sequence[int], upto: int | None = None) -> dict[int, int]:

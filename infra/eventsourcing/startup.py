@@ -7,6 +7,7 @@ import structlog
 
 from infra.concurrency.backoff import Pauses
 from infra.errors import Unavailable
+from infra.eventsourcing.codec import EventCodec
 from infra.eventsourcing.event_log import Log, identify
 from infra.eventsourcing.leases.checkpoints import LOCK_SECONDS
 from infra.postgres import schema_version
@@ -24,7 +25,7 @@ def worker_database(settings: Settings) -> Database:
     return Database(settings, lock_seconds=LOCK_SECONDS)
 
 
-async def open_log(database: Database, *, patience: float = PATIENCE_SECONDS) -> Log:
+async def open_log(database: Database, codec: EventCodec, *, patience: float = PATIENCE_SECONDS) -> Log:
     """The log behind the database, once Postgres answers and its schema is this release's.
 
     Raises :class:`~infra.errors.UnknownSchema`, or :class:`~infra.errors.Unavailable` after ``patience`` seconds.
@@ -36,7 +37,7 @@ async def open_log(database: Database, *, patience: float = PATIENCE_SECONDS) ->
         try:
             await schema_version.check(database)
             async with database.acquire() as session:
-                return await identify(session)
+                return await identify(session, codec)
         except Unavailable:
             if loop.time() > deadline:
                 raise

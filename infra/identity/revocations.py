@@ -17,7 +17,7 @@ import structlog
 
 from domain.accounts import Cut, Ending, ending
 from infra.concurrency.periodic import repeating
-from infra.eventsourcing.codec import MalformedEvent, UnknownEventType, decode
+from infra.eventsourcing.codec import MalformedEvent, UnknownEventType
 from infra.eventsourcing.current_log import CurrentLog
 from infra.identity.access_tokens import Access
 from infra.postgres.pool import Database
@@ -111,7 +111,9 @@ class Revocations:
 
     def stored(self, events: Sequence[Stored]) -> None:
         """This process has stored these, all of :data:`TYPES`: they count before anybody is answered."""
-        told = [(each.account_id, _ending(each.version, each.type, each.schema_version, each.data)) for each in events]
+        told = [
+            (each.account_id, self._ending(each.version, each.type, each.schema_version, each.data)) for each in events
+        ]
         self._provisional += told
         for each in told:
             self._end(*each)
@@ -190,12 +192,21 @@ class Revocations:
 
     def _take(self, rows: Sequence[Any]) -> Sequence[Told]:
         told = [
-            (row["stream_id"], _ending(row["version"], row["type"], row["schema_version"], row["data"])) for row in rows
+            (row["stream_id"], self._ending(row["version"], row["type"], row["schema_version"], row["data"]))
+            for row in rows
         ]
         for each in told:
             self._end(*each)
         self._last = _last(rows) or self._last
         return told
+
+    def _ending(self, version: int, kind: str, schema_version: int, data: bytes) -> Ending:
+        """What the event ends; where a newer release wrote it in a shape not known here, all access of the account."""
+        try:
+            return ending(version, self._log.log.codec.decode(kind, schema_version, data)) or Cut(version)
+        except (UnknownEventType, MalformedEvent) as error:
+            _log.warning("unreadable, so all access of the account ends", type=kind, error=str(error))
+            return Cut(version)
 
     def _end(self, account_id: UUID, what: Ending) -> None:
         """What is newest stands last, so that what is to be forgotten stands first."""
@@ -217,12 +228,3 @@ class Revocations:
 
 def _last(rows: Sequence[Any]) -> Last | None:
     return (rows[-1]["position"], rows[-1]["recorded"]) if rows else None
-
-
-def _ending(version: int, kind: str, schema_version: int, data: bytes) -> Ending:
-    """What the event ends; where a newer release wrote it in a shape not known here, all access of the account."""
-    try:
-        return ending(version, decode(kind, schema_version, data)) or Cut(version)
-    except (UnknownEventType, MalformedEvent) as error:
-        _log.warning("unreadable, so all access of the account ends", type=kind, error=str(error))
-        return Cut(version)

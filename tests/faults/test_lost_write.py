@@ -38,6 +38,7 @@ from infra.postgres.pool import Database, Pooled
 from infra.settings import Settings
 from infra.storage.local_disk import Folder
 from infra.storage.product_images import ImageFiles
+from infra.write_side import CODEC
 from projections.order_summary import ORDER_SUMMARY
 from projections.registry import PROJECTIONS
 from tests.database_calls import WRITING, calls
@@ -169,7 +170,7 @@ WRITES: Final[Mapping[str, Write]] = {
     ),
     "infra.eventsourcing.leases.membership.Membership.leave": lambda database: membership(database).leave(),
     "infra.eventsourcing.event_log.begin_history": lambda database: begin_history(
-        database, Log(log_id=uuid4(), shards=1, history=uuid4())
+        database, Log(log_id=uuid4(), shards=1, history=uuid4(), codec=CODEC)
     ),
     "infra.mail.outbox.retry": outbox.retry,
     "infra.mail.outbox.settle": lambda database: outbox.settle(

@@ -27,7 +27,6 @@ from domain.accounts import (
     ReportTokenReuse,
     Role,
 )
-from infra.eventsourcing.codec import encode
 from infra.eventsourcing.current_log import CurrentLog
 from infra.eventsourcing.store import StreamAppend
 from infra.identity.access_tokens import Access, Tokens
@@ -35,6 +34,7 @@ from infra.identity.revocations import _FROM, _OLDER, PAGE, Revocations, Stored
 from infra.identity.signing_keys import SigningKeys
 from infra.postgres.pool import Database
 from infra.settings import Settings
+from infra.write_side import CODEC
 from tests.api_client import api_client
 from tests.builders import register_account
 from tests.current_log import LOG, current_log
@@ -166,7 +166,7 @@ async def ended_sessions(side: WriteSide, number: int) -> list[tuple[UUID, UUID]
     """``(account, session)`` of so many, all written at once."""
     pairs = [(uuid4(), uuid4()) for _ in range(number)]
     ends = [AccountSessionEnded(account_id=each, session_id=session, by=EndedBy.OWNER) for each, session in pairs]
-    parts = [StreamAppend(end.account_id, "account", end.account_id.int % 4, 0, [encode(end)]) for end in ends]
+    parts = [StreamAppend(end.account_id, "account", end.account_id.int % 4, 0, [CODEC.encode(end)]) for end in ends]
     await side.appender.append(request(*parts))
     return pairs
 
@@ -263,7 +263,7 @@ async def test_what_a_lost_event_ended_is_taken_back_and_what_stands_in_its_plac
 
 def stored(account_id: UUID, event: Any) -> Stored:
     """An event that an account begins with, as whoever has stored it tells of it."""
-    written = encode(event)
+    written = CODEC.encode(event)
     return Stored(account_id, 1, written.type, written.schema_version, written.data)
 
 

@@ -21,7 +21,7 @@ from infra.observability.metrics import new_registry
 from infra.postgres.pool import Database
 from infra.redis.keyspace import Keyspace
 from infra.settings import Settings
-from infra.write_side import open_bulk_write_side, open_write_side
+from infra.write_side import CODEC, open_bulk_write_side, open_write_side
 from tests.builders import register_account
 from tests.current_log import LOG
 from tests.write_side import context, eventually
@@ -80,7 +80,7 @@ async def scene(settings: Settings) -> AsyncIterator[Scene]:
     async with AsyncExitStack() as stack:
         database = Database(settings)
         stack.push_async_callback(database.close)
-        log, own = await open_log(database), list[Sequence[Stored]]()
+        log, own = await open_log(database, CODEC), list[Sequence[Stored]]()
         handler = open_write_side(stack, settings, database, log, new_registry(), on_ended=own.append)
         bulk = open_bulk_write_side(stack, settings, database, log)
         heard = Heard()

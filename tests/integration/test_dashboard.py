@@ -207,7 +207,7 @@ async def test_a_replayed_dashboard_says_the_same(scene: Scene, staff: Client, n
     await something_happens(scene)
     before = await seen(scene, staff)
     async with connected(scene.settings.database_url.get_secret_value()) as session:
-        building = await begin(session, PROJECTIONS[name])
+        building = await begin(session, scene.log, PROJECTIONS[name])
         for share in await shares(session, building, 2):
             await build(session, building, share, lambda _events, _positions: None)
         await finish(session, building)

@@ -21,6 +21,7 @@ from infra.eventsourcing.event_log import Log, identify
 from infra.eventsourcing.read_cache import Reads
 from infra.postgres.pool import Database
 from infra.settings import Settings
+from infra.write_side import CODEC
 
 pytestmark = pytest.mark.anyio
 
@@ -89,7 +90,7 @@ async def test_no_page_passes_over_an_event(
     await database.execute("TRUNCATE events; UPDATE log_head SET position = 0")
     await database.execute(_APPEND, [False] * length)
     async with database.acquire() as session:
-        log = await identify(session)
+        log = await identify(session, CODEC)
     pages = Writing(database, Reads(settings, database, CurrentLog.behind(database, log)), iter(turns))
     found: list[int] = []
     cursor: str | None = None

@@ -7,9 +7,10 @@ import pytest
 
 from domain.inventory import INVENTORY, ReserveStock, StockReceived
 from infra.errors import Unavailable
-from infra.eventsourcing.codec import UnknownEventType, encode
+from infra.eventsourcing.codec import UnknownEventType
 from infra.eventsourcing.store import StreamAppend, position_of
 from infra.eventsourcing.store.stream_reader import PAGE, PAGE_SECONDS, Past, Wanted, read_streams
+from infra.write_side import CODEC
 from tests.write_side import WriteSide, connected, context, part, request
 
 pytestmark = pytest.mark.anyio
@@ -20,13 +21,14 @@ async def test_streams_longer_than_a_page_are_read_whole_and_each_in_order(ours:
     product = uuid4()
     for stream, length in lengths.items():
         received = [
-            encode(StockReceived(product_id=product, quantity=number, reason="x")) for number in range(1, length + 1)
+            CODEC.encode(StockReceived(product_id=product, quantity=number, reason="x"))
+            for number in range(1, length + 1)
         ]
         await ours.appender.append(request(StreamAppend(stream, "inventory", 0, 0, received)))
     nobody = uuid4()
     wanted = [Wanted(stream, "inventory") for stream in [*lengths, nobody]]
     history: dict[UUID, list[Past]] = {stream: [] for stream in [*lengths, nobody]}
-    async for place, past in read_streams(ours.database, wanted):
+    async for place, past in read_streams(ours.database, CODEC.decode, wanted):
         history[wanted[place].stream_id].append(past)
     assert history.pop(nobody) == []
     for stream, length in lengths.items():

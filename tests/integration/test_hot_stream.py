@@ -7,9 +7,9 @@ import pytest
 
 from domain.inventory import INVENTORY, ChangeStock, StockReceived
 from infra.errors import TooBusy
-from infra.eventsourcing.codec import encode
 from infra.eventsourcing.commands.unit_of_work import UnitOfWork
 from infra.eventsourcing.store import StreamAppend
+from infra.write_side import CODEC
 from tests import planted
 from tests.log_checks import doubled_accounts, oversold, stock_after, violations, whole_log
 from tests.proxy import proxy_before
@@ -117,7 +117,10 @@ async def test_a_lost_race_on_a_long_stream_costs_what_is_new_and_not_the_whole_
     ours: WriteSide, database_url: str
 ) -> None:
     product, length = uuid4(), 2_000
-    stream, received = INVENTORY.stream_id(product), encode(StockReceived(product_id=product, quantity=1, reason="x"))
+    stream, received = (
+        INVENTORY.stream_id(product),
+        CODEC.encode(StockReceived(product_id=product, quantity=1, reason="x")),
+    )
     await ours.appender.append(request(StreamAppend(stream, "inventory", 0, 0, [received] * length)))
     async with proxy_before(database_url) as proxy, write_side(proxy.url) as theirs:
         load = {"product": str(product), "writers": 1, "each": 1}
@@ -130,7 +133,10 @@ async def test_a_lost_race_on_a_long_stream_costs_what_is_new_and_not_the_whole_
 
 async def test_and_losing_again_and_again_costs_no_more(ours: WriteSide, database_url: str) -> None:
     product, length = uuid4(), 2_000
-    stream, received = INVENTORY.stream_id(product), encode(StockReceived(product_id=product, quantity=1, reason="x"))
+    stream, received = (
+        INVENTORY.stream_id(product),
+        CODEC.encode(StockReceived(product_id=product, quantity=1, reason="x")),
+    )
     await ours.appender.append(request(StreamAppend(stream, "inventory", 0, 0, [received] * length)))
     async with proxy_before(database_url) as proxy, write_side(proxy.url) as theirs:
         await theirs.commands.peek(INVENTORY, product)

@@ -21,6 +21,7 @@ from infra.storage.product_images import ImageFiles
 from projections.product_card import image_file
 from projections.registry import PROJECTIONS
 from tests.attacks.house import working
+from tests.current_log import LOG
 from tests.pictures import chunk, jpeg, png, webp
 from tests.s3_stand_in import S3StandIn, s3_settings
 from tests.serving import connected, serving
@@ -303,7 +304,7 @@ async def test_a_picture_is_not_deleted_under_whoever_keeps_it_again(
     found, go_on = asyncio.Event(), asyncio.Event()
 
     async def slow(product_id: UUID, file: str) -> bool:
-        answer = await is_shown(open_shop.database, product_id, file)
+        answer = await is_shown(open_shop.database, LOG, product_id, file)
         if not answer:
             found.set()
             await go_on.wait()
@@ -332,7 +333,7 @@ async def test_one_that_cannot_be_looked_at_does_not_keep_the_others(
     async def fails(product_id: UUID, file: str) -> bool:
         if str(product_id) in other:
             raise LookupError("an event of another release")
-        return await is_shown(open_shop.database, product_id, file)
+        return await is_shown(open_shop.database, LOG, product_id, file)
 
     await open_shop.database.execute("UPDATE image_files SET look_at = now() - interval '1 day'")
     assert await ImageFiles(open_shop.database, open_storage(told)).sweep(fails) == 1

@@ -28,6 +28,7 @@ from infra.eventsourcing.read_cache import Reads
 from infra.eventsourcing.read_cache.visibility import Part
 from infra.postgres.pool import Database
 from infra.settings import Settings
+from infra.write_side import CODEC
 from projections.account_card import ACCOUNT_CARD
 from projections.product_card import PRODUCT_CARD, ListedProduct
 from tests.read_rows import account, entity, lay_down, product
@@ -75,7 +76,7 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
 @pytest.fixture
 async def log(database: Database) -> Log:
     async with database.acquire() as session:
-        return await identify(session)
+        return await identify(session, CODEC)
 
 
 @pytest.fixture

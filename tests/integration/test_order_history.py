@@ -15,11 +15,11 @@ from domain.accounts import Role
 from domain.kernel.messages import shard_of
 from domain.orders import OrderFact
 from domain.registry import EVENTS
-from infra.eventsourcing.event_log import recorded
 from infra.postgres.pool import Database
 from infra.settings import Settings
 from projections.order_summary import ORDER_SUMMARY
 from tests.conftest import SHARDS
+from tests.current_log import LOG
 from tests.integration.test_write_api import an_order, pay, payment
 from tests.read_rows import lay_down
 from tests.shop import Client, Shop, shop
@@ -184,7 +184,7 @@ async def test_an_order_is_shown_as_it_was_at_each_version(api: Shop, ada: Clien
     )
     expected = None
     for version, row in enumerate(rows, 1):
-        expected = ORDER_SUMMARY.project(expected, recorded(row))
+        expected = ORDER_SUMMARY.project(expected, LOG.recorded(row))
         assert expected is not None
         answer = await ada.send("GET", as_of(order, version))
         assert answer.content == ORDER_SUMMARY.document(expected)

@@ -13,6 +13,7 @@ from infra.eventsourcing.event_log import begin_history, identify
 from infra.eventsourcing.projections.rebuild import renew
 from infra.redis.keyspace import Keyspace
 from infra.settings import Settings
+from infra.write_side import CODEC
 from projections.order_summary import ORDER_SUMMARY
 from projections.registry import PROJECTIONS
 from tests.builders import ORDER_ID, order_placed
@@ -100,7 +101,7 @@ async def test_a_log_that_is_put_back_under_a_running_relay_is_told_as_it_goes_o
 
         await eventually(published, 10)
         async with scene.database.acquire() as session:
-            assert (await identify(session)).history != scene.log.history
+            assert (await identify(session, CODEC)).history != scene.log.history
 
 
 async def test_a_relay_that_begins_with_streams_of_what_the_log_has_lost_gives_it_another_history(scene: Scene) -> None:
@@ -112,7 +113,7 @@ async def test_a_relay_that_begins_with_streams_of_what_the_log_has_lost_gives_i
 
     async def another() -> bool:
         async with scene.database.acquire() as session:
-            return (await identify(session)).history != scene.log.history
+            return (await identify(session, CODEC)).history != scene.log.history
 
     assert not await another()
     async with scene.relay():
@@ -122,10 +123,10 @@ async def test_a_relay_that_begins_with_streams_of_what_the_log_has_lost_gives_i
 async def test_of_several_who_find_that_the_log_was_put_back_one_gives_it_another_history(scene: Scene) -> None:
     await asyncio.gather(*(begin_history(scene.database, scene.log) for _ in range(4)))
     async with scene.database.acquire() as session:
-        log = await identify(session)
+        log = await identify(session, CODEC)
     await begin_history(scene.database, scene.log)
     async with scene.database.acquire() as session:
-        assert await identify(session) == log
+        assert await identify(session, CODEC) == log
     assert log.history != scene.log.history
     assert log.on("another").history not in (log.history, scene.log.on("another").history)
 
@@ -142,7 +143,7 @@ async def test_rows_of_events_that_the_log_lost_are_noticed_and_made_anew(scene:
             assert not host.leases
         url = scene.settings.database_url
         async with connected(url.get_secret_value()) as session:
-            assert await renew(session, url, PROJECTIONS) == ["order_summary"]
+            assert await renew(session, url, scene.log, PROJECTIONS) == ["order_summary"]
         async with scene.projector({"order_summary": ORDER_SUMMARY}):
             await scene.happens(20)
             await scene.kept_by(ORDER_SUMMARY, generation=2)
@@ -150,5 +151,5 @@ async def test_rows_of_events_that_the_log_lost_are_noticed_and_made_anew(scene:
 
 async def test_a_log_has_one_history_until_its_server_begins_another(scene: Scene) -> None:
     async with scene.database.acquire() as session:
-        assert (await identify(session)).history == scene.log.history
+        assert (await identify(session, CODEC)).history == scene.log.history
     assert scene.log.history != scene.log.log_id

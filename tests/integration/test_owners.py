@@ -197,7 +197,7 @@ async def test_who_was_the_owner_takes_up_no_parked_stream(scene: Scene) -> None
     former, present = await taken(scene, place), await taken(scene, place)
     async with scene.database.session() as session:
         for lease, aside in ((former, {ORDER_ID}), (present, set[UUID]())):
-            await parked_streams.recall(session, [lease], PROJECTIONS)
+            await parked_streams.recall(session, scene.log, [lease], PROJECTIONS)
             assert lease.memory == aside
 
 
@@ -218,7 +218,7 @@ async def test_a_switch_that_finds_a_checkpoint_held_waits_its_turn_again(scene:
         await scene.happens(100)
         await scene.kept()
     async with connected(scene.settings.database_url.get_secret_value()) as session:
-        building = await begin(session, ORDER_SUMMARY)
+        building = await begin(session, scene.log, ORDER_SUMMARY)
         for share in await shares(session, building, 1):
             await build(session, building, share, lambda *_: None)
         async with holding(scene, "order_summary", 2) as holder:

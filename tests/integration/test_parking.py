@@ -49,7 +49,7 @@ async def retried(
     scene: Scene, projections: Mapping[str, Projection[Any]] = PROJECTIONS
 ) -> parked_streams.Parked | None:
     async with scene.database.session() as session:
-        return await parked_streams.retry(session, await number(scene), projections)
+        return await parked_streams.retry(session, scene.log, await number(scene), projections)
 
 
 async def test_what_is_parked_is_listed_with_its_reason(scene: Scene) -> None:
@@ -117,7 +117,7 @@ async def test_a_retry_that_fails_again_says_so_and_changes_nothing(scene: Scene
 async def test_a_skip_leaves_out_the_failing_event_alone(scene: Scene) -> None:
     await poisoned(scene)
     async with scene.database.session() as session:
-        assert await parked_streams.skip(session, await number(scene), PROJECTIONS) is None
+        assert await parked_streams.skip(session, scene.log, await number(scene), PROJECTIONS) is None
     rows = await stored_rows(scene.writer.session, ORDER_SUMMARY, 1)
     document = rows[str(ORDER_ID)][1]
     assert (document["status"], document["paid_at"]) == ("shipped", None)
@@ -140,7 +140,7 @@ async def test_what_postgres_still_refuses_stays_parked(scene: Scene) -> None:
 async def test_only_what_is_parked_can_be_taken_up(scene: Scene) -> None:
     async with scene.database.session() as session:
         with pytest.raises(NotParked):
-            await parked_streams.retry(session, 17, PROJECTIONS)
+            await parked_streams.retry(session, scene.log, 17, PROJECTIONS)
 
 
 async def test_a_stream_is_not_taken_up_by_a_release_that_folds_in_another_way(scene: Scene) -> None:
@@ -199,5 +199,8 @@ async def test_a_consumer_that_is_no_read_model_brings_its_own_way_to_apply(scen
         return None
 
     async with scene.database.session() as session:
-        assert await parked_streams.retry(session, await number(scene), PROJECTIONS, {"order_summary": apply}) is None
+        assert (
+            await parked_streams.retry(session, scene.log, await number(scene), PROJECTIONS, {"order_summary": apply})
+            is None
+        )
     assert seen == positions[1:]

@@ -16,6 +16,7 @@ from infra.eventsourcing.event_log import identify
 from infra.eventsourcing.read_cache import Document, Refresher
 from infra.postgres.pool import Database
 from infra.settings import Settings
+from infra.write_side import CODEC
 from projections.product_card import PRODUCT_CARD, ProductStatus
 from tests.read_rows import NOON, entity, lay_down, order, product, put
 from tests.shop import Client, Shop, shop
@@ -94,7 +95,7 @@ async def test_a_tag_begins_with_the_version_and_changes_with_the_stock(
     sold = product(1, version=7, stock_available=4)
     await put(database, sold, position=2)
     async with database.session() as session:
-        log = await identify(session)
+        log = await identify(session, CODEC)
     shard, key = shard_of(entity(1), log.shards), str(entity(1))
     async with Refresher(settings, log).running() as refresher:
         await refresher.refresh("product_card", 1, [(key, Document(2, 7, PRODUCT_CARD.document(sold)))])

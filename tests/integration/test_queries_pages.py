@@ -30,6 +30,7 @@ from infra.eventsourcing.projections.row_table import Table
 from infra.eventsourcing.read_cache import Reads
 from infra.postgres.pool import Database
 from infra.settings import Settings
+from infra.write_side import CODEC
 from projections.product_card import PRODUCT_CARD, ListedProduct
 from tests.read_rows import NOON, entity, lay_down
 
@@ -142,7 +143,7 @@ async def catalogue(settings: Settings) -> AsyncIterator[Catalogue]:
     database = Database(settings)
     await lay_down(database)
     async with database.session() as session:
-        log = await identify(session)
+        log = await identify(session, CODEC)
     async with Reads(settings, database, CurrentLog.behind(database, log)).running() as reads:
         assert await reads.watch.ready(5)
         yield Catalogue(database, Pages(database, reads, at_once=1), log)

@@ -9,7 +9,7 @@ import pytest
 
 from domain.kernel.messages import Event, shard_of
 from domain.orders.payment_deadline import ORDER_TIME
-from infra.eventsourcing.codec import Encoded, encode
+from infra.eventsourcing.codec import Encoded
 from infra.eventsourcing.event_log import identify
 from infra.eventsourcing.projections import parked_streams
 from infra.eventsourcing.projections.parked_streams import Parked
@@ -18,6 +18,7 @@ from infra.identity import one_time_links as links
 from infra.identity.one_time_links import Purpose, lives_of
 from infra.mail.outbox import Mail
 from infra.settings import Settings
+from infra.write_side import CODEC
 from projections.registry import PROJECTIONS
 from tests.builders import ACCOUNT_ID, ORDER_ID, OTHER_ORDER_ID, account_registered, order_placed, order_shipped
 from tests.conftest import SHARDS
@@ -46,7 +47,7 @@ async def log(database_url: str) -> AsyncIterator[WriteSide]:
 
 async def append(log: WriteSide, stream: UUID, expected: int, *events: Event | Encoded) -> int:
     """Writes events as a command with the request id ``req-7`` would; answers the position of the last."""
-    encoded = [encode(event) if isinstance(event, Event) else event for event in events]
+    encoded = [CODEC.encode(event) if isinstance(event, Event) else event for event in events]
     part = StreamAppend(stream, encoded[0].type.partition(".")[0], shard_of(stream, SHARDS), expected, encoded)
     verdict = await log.appender.append(AppendRequest([part], b'{"correlation":"req-7"}'))
     assert isinstance(verdict, Appended)
@@ -137,8 +138,9 @@ async def test_an_order_of_nobody_waits_and_is_mailed_when_it_is_taken_up_again(
         async with office.database.session() as session:
             (parked,) = await parked_streams.listed(session)
             assert (parked.consumer, parked.stream_id) == (NAME, ORDER_ID)
-            known = {NAME: applier(await identify(session), "weir.example", lives_of(office.settings))}
-            assert await parked_streams.retry(session, parked.id, PROJECTIONS, known) is None
+            ours = await identify(session, CODEC)
+            known = {NAME: applier(ours, "weir.example", lives_of(office.settings))}
+            assert await parked_streams.retry(session, ours, parked.id, PROJECTIONS, known) is None
         *_, late = await office.stub.received(3)
     assert (late.recipient, late.message["Subject"]) == ("late@example.org", "Your order W-2026-7K3M9QXA")
 
@@ -146,7 +148,7 @@ async def test_an_order_of_nobody_waits_and_is_mailed_when_it_is_taken_up_again(
 async def test_events_that_are_read_again_neither_revive_a_link_nor_take_the_newest_away(office: Office) -> None:
     asked = [_reset_asked(position) for position in (1, 2)]
     async with office.database.session() as session:
-        log = await identify(session)
+        log = await identify(session, CODEC)
         older, newer = [
             (await write_down(session, log, "weir.example", lives_of(office.settings), each))[0] for each in asked
         ]

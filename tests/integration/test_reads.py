@@ -13,6 +13,7 @@ from infra.eventsourcing.event_log import Log, identify
 from infra.eventsourcing.read_cache import Refresher
 from infra.eventsourcing.read_cache.visibility import Sight
 from infra.settings import Settings
+from infra.write_side import CODEC
 from tests.read_models import NAME, SHARD, Reader, World, lay_down, world
 from tests.wire import Wire, wire_to
 from tests.write_side import eventually
@@ -456,7 +457,7 @@ async def its_other_history(shop: World) -> Log:
 
     async def another() -> bool:
         async with shop.database.acquire() as session:
-            found.append(await identify(session))
+            found.append(await identify(session, CODEC))
         return found[-1].history != shop.log.history
 
     await eventually(another)
@@ -542,7 +543,7 @@ async def begins_anew(shop: World) -> Log:
     await shop.database.execute("UPDATE checkpoints SET position = 0, refreshed = 0 WHERE consumer = $1", NAME)
     await shop.database.execute("UPDATE log_head SET log_id = gen_random_uuid()")
     async with shop.database.acquire() as session:
-        return await identify(session)
+        return await identify(session, CODEC)
 
 
 async def test_what_another_history_knew_is_neither_served_nor_counted_as_seen(shop: World, reader: Reader) -> None:

@@ -226,7 +226,7 @@ async def test_while_somebody_else_rebuilds_it_is_put_off(scene: Scene) -> None:
     await asked(scene)
     session = await connect(scene.settings.direct_url)
     try:
-        await begin(session, ORDER_SUMMARY)
+        await begin(session, scene.log, ORDER_SUMMARY)
         await fulfil(scene.settings, scene.database, await claimed(scene))
     finally:
         await session.close()

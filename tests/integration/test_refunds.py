@@ -28,7 +28,6 @@ from infra.postgres.pool import Database
 from infra.settings import Settings
 from tests.builders import euros
 from tests.claiming import claiming
-from tests.conftest import SHARDS
 from tests.mail_office import tasks
 from tests.refunding import Teller, Till, refunding
 from tests.wire import wire_to
@@ -80,7 +79,7 @@ class DyingCommands(CommandHandler):
     """A worker that dies when the order has been told, before that is written down."""
 
     def __init__(self, side: WriteSide) -> None:
-        super().__init__(side.database, side.appender, shards=SHARDS)
+        super().__init__(side.database, side.appender, log=side.log)
 
     async def handle(self, *args: Any, **more: Any) -> CommandOutcome:
         await super().handle(*args, **more)

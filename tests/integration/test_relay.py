@@ -12,13 +12,14 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from domain.catalogue import ProductDescribed
-from infra.eventsourcing.event_log import Entry, Log, entry, identify, read_shard
+from infra.eventsourcing.event_log import Entry, Log, identify
 from infra.eventsourcing.relay.append_notifier import Doorbell
 from infra.eventsourcing.relay.publisher import LOOK_BACK, PAGE, PAGE_BYTES, Publisher, read_page
 from infra.postgres.pool import Database
 from infra.redis.keyspace import Keyspace
 from infra.redis.pipeline import PipelineConnection
 from infra.settings import Settings
+from infra.write_side import CODEC
 from tests.builders import PRODUCT_ID, order_line
 from tests.event_logs import LogWriter, Shop, log_writer, product
 from tests.proxy import Proxy
@@ -49,7 +50,7 @@ class Scene:
         return (await self.writer.append(self.shop.happenings(count)))[-1]
 
     async def stream(self, shard: int) -> list[Entry]:
-        return [entry(fields[b"e"]) for _, fields in await self.redis.xrange(self.keys.events(shard))]
+        return [self.log.entry(fields[b"e"]) for _, fields in await self.redis.xrange(self.keys.events(shard))]
 
     async def published(self) -> set[int]:
         return {each.position for shard in range(self.log.shards) for each in await self.stream(shard)}
@@ -69,7 +70,7 @@ class Scene:
         """From ``first`` on the streams hold the log's events, each once, in order, decoded alike and linked."""
         for shard in range(self.log.shards):
             async with self.database.session() as session:
-                stored = await read_shard(session, shard, 0, 100_000)
+                stored = await self.log.read_shard(session, shard, 0, 100_000)
             expected = [each for each in stored if each.position >= first]
             streamed = await self.stream(shard)
             assert [(e.position, e.prev, e.shard) for e in streamed] == [(e.position, e.prev, shard) for e in expected]
@@ -81,7 +82,7 @@ async def scene(settings: Settings) -> AsyncIterator[Scene]:
     database, url = Database(settings), settings.database_url.get_secret_value()
     async with log_writer(url) as writer, Redis.from_url(settings.redis_url.get_secret_value()) as redis:
         async with database.session() as session:
-            log = await identify(session)
+            log = await identify(session, CODEC)
         yield Scene(settings, database, log, writer, redis)
     await database.close()
 
@@ -120,7 +121,7 @@ async def test_what_was_appended_together_wakes_a_reader_once(scene: Scene) -> N
     await eventually(lambda: blocked(scene.redis), 10)
     assert await publisher.publish(wire, page) == last
     wire.close()
-    seen = {entry(fields[b"e"]).position for _, entries in await reading for _, fields in entries}
+    seen = {scene.log.entry(fields[b"e"]).position for _, entries in await reading for _, fields in entries}
     assert seen == set(range(1, last + 1))
 
 

@@ -32,8 +32,8 @@ async def test_only_what_is_outdated_is_built_anew_and_only_once(scene: Scene) -
     url = scene.settings.database_url
     async with connected(url.get_secret_value()) as session:
         assert await outdated(session, PROJECTIONS) == [PRODUCT_CARD]
-        assert await renew(session, url, PROJECTIONS) == ["product_card"]
-        assert await renew(session, url, PROJECTIONS) == []
+        assert await renew(session, url, scene.log, PROJECTIONS) == ["product_card"]
+        assert await renew(session, url, scene.log, PROJECTIONS) == []
     async with scene.relay(), scene.projector():
         await scene.happens(50)
         await scene.kept_by(PRODUCT_CARD, generation=2)
@@ -44,6 +44,6 @@ async def test_only_what_is_outdated_is_built_anew_and_only_once(scene: Scene) -
 async def test_who_finds_another_at_it_leaves_it_alone(scene: Scene) -> None:
     url = scene.settings.database_url
     async with connected(url.get_secret_value()) as other, connected(url.get_secret_value()) as session:
-        await begin(other, PRODUCT_CARD)
+        await begin(other, scene.log, PRODUCT_CARD)
         with pytest.raises(Busy, match="product_card"):
-            await renew(session, url, PROJECTIONS)
+            await renew(session, url, scene.log, PROJECTIONS)

@@ -62,8 +62,8 @@ async def session(scene: Scene) -> AsyncIterator[Connection]:
         yield connection
 
 
-async def built(connection: Connection, projection: Projection[Any], page: int = PAGE) -> Building:
-    building = await begin(connection, projection)
+async def built(scene: Scene, connection: Connection, projection: Projection[Any], page: int = PAGE) -> Building:
+    building = await begin(connection, scene.log, projection)
     for share in await shares(connection, building, 2):
         await build(connection, building, share, lambda _events, _positions: None, page=page)
     return building
@@ -71,7 +71,7 @@ async def built(connection: Connection, projection: Projection[Any], page: int =
 
 async def rebuilt(scene: Scene, projection: Projection[Any], page: int = PAGE) -> Switched:
     async with session(scene) as connection:
-        return await finish(connection, await built(connection, projection, page))
+        return await finish(connection, await built(scene, connection, projection, page))
 
 
 async def rows_of(scene: Scene, table: str) -> list[tuple[Any, ...]]:
@@ -183,7 +183,7 @@ async def test_what_happens_between_building_and_switching_is_caught_up_with(sce
     async with scene.relay(), scene.projector(), session(scene) as connection:
         await scene.happens(100)
         await scene.kept()
-        building = await built(connection, ORDER_SUMMARY)
+        building = await built(scene, connection, ORDER_SUMMARY)
         await scene.happens(500)
         await scene.kept()
         switched = await finish(connection, building)
@@ -196,7 +196,7 @@ async def test_what_live_has_applied_by_the_switch_is_applied_in_it(scene: Scene
         async with scene.relay(), scene.projector():
             await scene.happens(100)
             await scene.kept()
-            building = await built(connection, ORDER_SUMMARY)
+            building = await built(scene, connection, ORDER_SUMMARY)
             await create_indexes(connection, ORDER_SUMMARY, building.generation)
             follower = Follower(connection, building)
             await follower.load()
@@ -236,7 +236,7 @@ async def test_until_the_switch_the_old_generation_serves(scene: Scene) -> None:
     async with scene.relay(), scene.projector(), session(scene) as connection:
         await scene.happens(100)
         await scene.kept()
-        building = await built(connection, ORDER_SUMMARY)
+        building = await built(scene, connection, ORDER_SUMMARY)
         assert await live(scene, ORDER_SUMMARY) == 1
         await scene.happens(50)
         await scene.kept()
@@ -247,7 +247,7 @@ async def test_until_the_switch_the_old_generation_serves(scene: Scene) -> None:
 async def test_what_an_interrupted_rebuild_left_is_cleared_by_the_next(scene: Scene) -> None:
     await scene.happens(100)
     async with session(scene) as connection:
-        await built(connection, ORDER_SUMMARY)
+        await built(scene, connection, ORDER_SUMMARY)
     switched = await rebuilt(scene, ORDER_SUMMARY)
     rows = await scene.database.fetch("SELECT generation, state FROM generations WHERE projection = 'order_summary'")
     assert {tuple(row) for row in rows} == {(1, "retired"), (switched.generation, "live")}
@@ -255,10 +255,10 @@ async def test_what_an_interrupted_rebuild_left_is_cleared_by_the_next(scene: Sc
 
 async def test_only_one_rebuild_of_a_read_model_goes_on(scene: Scene) -> None:
     async with session(scene) as one, session(scene) as other:
-        await begin(one, ORDER_SUMMARY)
+        await begin(one, scene.log, ORDER_SUMMARY)
         with pytest.raises(Busy):
-            await begin(other, ORDER_SUMMARY)
-        await begin(other, PRODUCT_CARD)
+            await begin(other, scene.log, ORDER_SUMMARY)
+        await begin(other, scene.log, PRODUCT_CARD)
 
 
 async def test_the_generation_before_is_kept_and_older_ones_go(scene: Scene) -> None:
@@ -360,7 +360,7 @@ async def test_no_event_is_folded_where_nothing_is_amiss(scene: Scene) -> None:
     folds = Seen()
     await scene.happens(300)
     async with session(scene) as connection:
-        await built(connection, amend(ORDER_SUMMARY, project=folds))
+        await built(scene, connection, amend(ORDER_SUMMARY, project=folds))
     assert folds.count == 0
 
 
@@ -414,7 +414,7 @@ async def test_a_product_that_is_added_again_begins_anew(scene: Scene) -> None:
         await scene.writer.append([added, received, received, added, received])
         await scene.kept_by(PRODUCT_CARD)
     async with session(scene) as connection:
-        await built(connection, PRODUCT_CARD)  # and not finished: a sample would mend it
+        await built(scene, connection, PRODUCT_CARD)  # and not finished: a sample would mend it
     (row,) = await rows_of(scene, "rm_product_card_2")
     assert [row] == await rows_of(scene, "rm_product_card_1")
     assert b'"stock_available":7,' in row[3]
@@ -424,8 +424,8 @@ async def test_a_fold_that_looks_at_more_than_it_says_is_noticed_and_built_plain
     await scene.happens(300)
     careless: Projection[Any] = amend(PRODUCT_CARD, adds=dict.fromkeys(PRODUCT_CARD.adds, ("product_id",)))
     async with session(scene) as connection:
-        assert await differences(connection, await built(connection, careless))
-        assert not await differences(connection, await built(connection, PRODUCT_CARD))
+        assert await differences(connection, await built(scene, connection, careless))
+        assert not await differences(connection, await built(scene, connection, PRODUCT_CARD))
     switched = await rebuilt(scene, careless)
     expected = await expected_rows(scene.writer.session, PRODUCT_CARD)
     assert await stored_rows(scene.writer.session, PRODUCT_CARD, switched.generation) == expected != {}
@@ -437,7 +437,8 @@ async def test_of_events_that_add_alike_one_is_read(scene: Scene) -> None:
         for quantity in (1, 2, 1, 1, 2)
     ]
     await scene.writer.append([product(PRODUCT_ID, product_added()), *received])
-    read = await read_alike(scene.writer.session, PRODUCT_CARD, range(scene.log.shards), 0, 6)
+    building = await begin(scene.writer.session, scene.log, PRODUCT_CARD)
+    read = await read_alike(scene.writer.session, building, building.shards, 0, 6)
     assert [(row["position"], row["last"], row["times"]) for row in read] == [(1, 1, 1), (2, 5, 3), (3, 6, 2)]
 
 
@@ -487,7 +488,7 @@ async def test_what_postgres_refuses_is_parked_in_a_rebuild_as_it_is_live(scene:
 async def test_what_postgres_refuses_while_a_rebuild_catches_up_is_parked_too(scene: Scene) -> None:
     too_much = StockReceived(product_id=PRODUCT_ID, quantity=2**62, reason="delivery")
     async with session(scene) as connection:
-        building = await built(connection, PRODUCT_CARD)
+        building = await built(scene, connection, PRODUCT_CARD)
         await scene.writer.append(
             [product(PRODUCT_ID, product_added()), *[stock(PRODUCT_ID, too_much) for _ in range(3)]]
         )
@@ -497,9 +498,9 @@ async def test_what_postgres_refuses_while_a_rebuild_catches_up_is_parked_too(sc
 
 async def test_a_number_of_a_generation_is_not_given_again_after_it_was_dropped(scene: Scene) -> None:
     async with session(scene) as connection:
-        given = (await begin(connection, ORDER_SUMMARY)).generation
+        given = (await begin(connection, scene.log, ORDER_SUMMARY)).generation
     async with session(scene) as connection:
-        assert (await begin(connection, ORDER_SUMMARY)).generation > given
+        assert (await begin(connection, scene.log, ORDER_SUMMARY)).generation > given
 
 
 async def test_a_read_model_that_is_new_to_a_log_is_built_before_anybody_is_served_by_it(scene: Scene) -> None:
@@ -512,7 +513,7 @@ async def test_a_read_model_that_is_new_to_a_log_is_built_before_anybody_is_serv
         async with scene.projector({"shop_counts": SHOP_COUNTS}) as host:
             await host.membership.beat()
             assert not host.leases
-        assert await renew(connection, scene.settings.database_url, PROJECTIONS) == ["shop_counts"]
+        assert await renew(connection, scene.settings.database_url, scene.log, PROJECTIONS) == ["shop_counts"]
     assert await rows_of(scene, "rm_shop_counts_2") != []
 
 

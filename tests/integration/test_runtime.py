@@ -13,6 +13,7 @@ from infra.eventsourcing.projections.generations import install
 from infra.eventsourcing.startup import open_log
 from infra.postgres.pool import Database
 from infra.settings import Settings
+from infra.write_side import CODEC
 from projections.registry import PROJECTIONS
 from tests.builders import order_placed
 from tests.integration.test_reactions import append
@@ -135,7 +136,7 @@ async def test_a_spoiled_read_model_is_made_anew_when_the_job_says_so(office: Of
     async with AsyncExitStack() as stack:
         database = Database(office.settings)
         stack.push_async_callback(database.close)
-        log, stop = await open_log(database), asyncio.Event()
+        log, stop = await open_log(database, CODEC), asyncio.Event()
         context, work = await READ_MODELS.open(stack, office.settings, database, log, CollectorRegistry())
         async with asyncio.TaskGroup() as group:
             group.create_task(work(stop))

@@ -8,11 +8,11 @@ import pytest
 from domain.accounts import ACCOUNTS
 from domain.inventory import INVENTORY, StockReceived
 from domain.orders import ORDERS
-from infra.eventsourcing.codec import encode
 from infra.eventsourcing.store import Known, Last, Settled, StreamAppend, read_states, snapshots
 from infra.eventsourcing.store.snapshots import EVERY, code_of
 from infra.eventsourcing.store.stream_reader import AT_ONCE
 from infra.identity import account_erasure
+from infra.write_side import CODEC
 from tests.proxy import proxy_before
 from tests.stock import change_stock, reserve
 from tests.write_side import WriteSide, connected, request, write_side
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.anyio
 
 async def lay_down(side: WriteSide, product: UUID, length: int) -> None:
     """A stream of so many deliveries of a piece, which nobody has folded yet."""
-    received = encode(StockReceived(product_id=product, quantity=1, reason="x"))
+    received = CODEC.encode(StockReceived(product_id=product, quantity=1, reason="x"))
     for begun in range(0, length, 2_000):
         count = min(2_000, length - begun)
         await side.appender.append(
@@ -37,7 +37,7 @@ async def kept(url: str) -> list[tuple[UUID, str, int]]:
 
 
 async def settled_of(side: WriteSide, product: UUID) -> Settled:
-    (settled,) = await read_states(side.database, [Known(INVENTORY, INVENTORY.stream_id(product))])
+    (settled,) = await read_states(side.database, CODEC.decode, [Known(INVENTORY, INVENTORY.stream_id(product))])
     return settled
 
 

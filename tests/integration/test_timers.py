@@ -60,7 +60,7 @@ class Dying(CommandHandler):
     """A worker that dies when its command is committed, before anything is written of it."""
 
     def __init__(self, side: WriteSide) -> None:
-        super().__init__(side.database, side.appender, shards=SHARDS)
+        super().__init__(side.database, side.appender, log=side.log)
 
     async def carry_out(self, *args: Any, **more: Any) -> CommandOutcome:
         await super().carry_out(*args, **more)
@@ -71,7 +71,7 @@ class Failing(CommandHandler):
     """A write side that says the same each time."""
 
     def __init__(self, side: WriteSide, error: Exception) -> None:
-        super().__init__(side.database, side.appender, shards=SHARDS)
+        super().__init__(side.database, side.appender, log=side.log)
         self._error = error
 
     async def carry_out(self, *_args: Any, **_more: Any) -> CommandOutcome:
@@ -344,8 +344,8 @@ async def test_a_parked_order_is_taken_up_again(scene: Scene) -> None:
         (parked,) = [each for each in await parked_streams.listed(session) if each.consumer == ORDER_TIME.name]
         assert (parked.stream_id, parked.event_type) == (stranger, "order.completed")
         known = appliers(scene.log, "weir.example", lives_of(Settings()))
-        assert await parked_streams.retry(session, parked.id, PROJECTIONS, known) is not None
-        assert await parked_streams.skip(session, parked.id, PROJECTIONS, known) is None
+        assert await parked_streams.retry(session, scene.log, parked.id, PROJECTIONS, known) is not None
+        assert await parked_streams.skip(session, scene.log, parked.id, PROJECTIONS, known) is None
 
 
 def _fields(order_id: UUID) -> bytes:

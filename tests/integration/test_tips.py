@@ -9,12 +9,13 @@ import pytest
 from domain.catalogue import PRODUCTS
 from domain.inventory import INVENTORY, OutOfStock, ReserveStock
 from infra.errors import TooBusy
-from infra.eventsourcing.codec import UnknownEventType, encode
+from infra.eventsourcing.codec import UnknownEventType
 from infra.eventsourcing.commands.aggregate_cache import AggregateCache
 from infra.eventsourcing.commands.attempt import CommandOutcome
 from infra.eventsourcing.commands.unit_of_work import StreamState, UnitOfWork
 from infra.eventsourcing.store import Settled
 from infra.eventsourcing.store.appender import MOST_WAITING
+from infra.write_side import CODEC
 from tests.builders import add_product
 from tests.stock import change_stock, move, nothing, reserve
 from tests.write_side import (
@@ -114,12 +115,14 @@ async def test_a_process_that_keeps_few_streams_in_mind_forgets_nothing_that_mat
 
 
 async def test_what_is_kept_in_mind_is_bounded_in_bytes_too(ours: WriteSide) -> None:
-    tips = AggregateCache(ours.database, shards=4, most=1_000, most_bytes=20_000, on_news=lambda _: None)
+    tips = AggregateCache(ours.database, log=ours.log, most=1_000, most_bytes=20_000, on_news=lambda _: None)
     products = [(PRODUCTS, uuid4()) for _ in range(20)]
     for number, target in enumerate(products):
         command = replace(add_product(product_id=target[1], sku=f"A-{number}"), description="x" * 4_000)
         (event,) = PRODUCTS.decide(command, PRODUCTS.initial)
-        tips.keep(StreamState(target, 4, Settled(PRODUCTS.evolve(PRODUCTS.initial, event), 1)), len(encode(event).data))
+        tips.keep(
+            StreamState(target, 4, Settled(PRODUCTS.evolve(PRODUCTS.initial, event), 1)), len(CODEC.encode(event).data)
+        )
     known = [tips.known([target]) is not None for target in products]
     assert known == [False] * 16 + [True] * 4
     tips.forget([tip for target in products for tip in tips.known([target]) or []])

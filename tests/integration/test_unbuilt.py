@@ -4,9 +4,11 @@ import httpx2
 import pytest
 
 from domain.accounts import Role
+from infra.eventsourcing.event_log import identify
 from infra.eventsourcing.projections.rebuild import renew
 from infra.postgres.pool import Database
 from infra.settings import Settings
+from infra.write_side import CODEC
 from projections.registry import PROJECTIONS
 from tests.builders import PRODUCT_ID, product_added
 from tests.event_logs import log_writer, product
@@ -37,7 +39,7 @@ async def test_what_was_never_built_is_not_served_as_empty_but_when_it_is_built(
             answer = await asked(path)
             assert (answer.status_code, answer.json().get("code")) == (503, "unavailable"), path
         async with connected(url.get_secret_value()) as session:
-            await renew(session, url, PROJECTIONS)
+            await renew(session, url, await identify(session, CODEC), PROJECTIONS)
 
         async def served() -> bool:
             return (await asked(PUBLIC[1])).status_code == 200

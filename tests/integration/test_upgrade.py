@@ -16,7 +16,6 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from domain.kernel.messages import Event
-from infra.eventsourcing.codec import encode
 from infra.eventsourcing.commands.attempt import CommandContext
 from infra.eventsourcing.commands.idempotency import Kept, find
 from infra.identity.api_keys import as_told
@@ -27,6 +26,7 @@ from infra.payments import refund_outbox
 from infra.postgres.pool import Database
 from infra.postgres.schema_version import FOLDER, migrate, newest
 from infra.settings import Settings
+from infra.write_side import CODEC
 from tests.builders import order_cancelled, order_line, order_paid, order_placed
 from tests.conftest import SHARDS, Servers
 from tests.encryption import WRAPPING
@@ -100,7 +100,7 @@ async def test_orders_that_wait_for_their_payment_count_among_those_that_their_c
     ]
     async with connected(earlier) as connection:
         for position, (stream, event) in enumerate(history, 1):
-            stored = encode(event)
+            stored = CODEC.encode(event)
             await connection.execute(
                 "INSERT INTO events SELECT $1, $2, 1 + (SELECT count(*) FROM events WHERE stream_id = $2), 'order', 0,"
                 " $3, $4, $5, '{}', now()",

@@ -23,13 +23,14 @@ from domain.accounts import (
     Role,
 )
 from domain.kernel.messages import Event
-from infra.eventsourcing.codec import encode
-from infra.eventsourcing.event_log import Entry, entry, identify
+from infra.eventsourcing.event_log import Entry, identify
 from infra.identity.one_time_links import lives_of
 from infra.identity.void_rows import VOIDED
 from infra.postgres.pool import Database
 from infra.settings import Settings
+from infra.write_side import CODEC
 from tests.builders import ACCOUNT_ID
+from tests.current_log import LOG
 from workers.mail.consumer import write_down
 from workers.mail.due_mails import Recipient, follow_up
 
@@ -112,7 +113,7 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
 
 def at(version: int, event: Event) -> Entry:
     """The event as the relay publishes it."""
-    name, schema_version, data = encode(event)
+    name, schema_version, data = CODEC.encode(event)
     fields = {
         "p": version,
         "v": version - 1,
@@ -126,7 +127,7 @@ def at(version: int, event: Event) -> Entry:
         "m": {},
         "r": MOMENT,
     }
-    return entry(orjson.dumps(fields))
+    return LOG.entry(orjson.dumps(fields))
 
 
 async def read(database: Database, *entries: Entry) -> None:
@@ -135,7 +136,7 @@ async def read(database: Database, *entries: Entry) -> None:
         ada = Recipient(email="a@b.c", username="Ada")
         result = follow_up(entries, {ACCOUNT_ID: ada}, set())
         assert result.parkings == []
-        await write_down(connection, await identify(connection), "weir.example", lives_of(Settings()), result)
+        await write_down(connection, await identify(connection, CODEC), "weir.example", lives_of(Settings()), result)
 
 
 async def void(database: Database) -> set[str]:

@@ -18,11 +18,11 @@ from domain.accounts import (
     ending,
 )
 from domain.registry import EVENTS
-from infra.eventsourcing.codec import encode
 from infra.eventsourcing.store import AppendRequest, StreamAppend
 from infra.identity.access_news import endings_in
 from infra.identity.access_tokens import LEEWAY_SECONDS, LONGEST_LIFE
 from infra.identity.revocations import REMEMBER_SECONDS, TYPES
+from infra.write_side import CODEC
 from tests.golden.expected import EXPECTED
 
 ACCOUNT = UUID(int=1)
@@ -85,11 +85,11 @@ def test_what_is_followed_is_what_ends_something() -> None:
 def test_of_a_commit_those_events_are_told_that_end_access_each_with_its_version() -> None:
     revoked = AccountApiKeyRevoked(account_id=ACCOUNT, key_id=SESSIONS[0])
     said = AccountProfileChanged(account_id=ACCOUNT, full_name=None, bio="x")
-    events = [encode(each) for each in (said, revoked, session_ended(SESSIONS[1]))]
+    events = [CODEC.encode(each) for each in (said, revoked, session_ended(SESSIONS[1]))]
     requests = [
         AppendRequest(
             [
-                StreamAppend(UUID(int=9), "order", 0, 3, [encode(revoked)]),
+                StreamAppend(UUID(int=9), "order", 0, 3, [CODEC.encode(revoked)]),
                 StreamAppend(ACCOUNT, "account", 0, 7, events),
             ]
         ),

@@ -15,6 +15,7 @@ from infra.eventsourcing.consumers.page_reader import FILLS, Readers
 from infra.eventsourcing.consumers.stream_feed import Feed
 from infra.eventsourcing.leases import Place
 from infra.postgres.pool import Database
+from tests.current_log import LOG
 
 pytestmark = pytest.mark.anyio
 
@@ -70,6 +71,7 @@ class Reading:
             {"thing": member},
             whole=False,
             database=cast(Database, log),
+            log=LOG,
             feed=cast(Feed, NoStreams()),
             wake=self.wake,
         )

@@ -5,12 +5,13 @@ from datetime import UTC, datetime
 import orjson
 import pytest
 
-from infra.eventsourcing.codec import MalformedEvent, encode
-from infra.eventsourcing.event_log import entry
+from infra.eventsourcing.codec import MalformedEvent
+from infra.write_side import CODEC
 from tests.builders import ORDER_ID, order_shipped
+from tests.current_log import LOG
 
 
-def published(data: bytes = encode(order_shipped()).data, metadata: bytes = b"{}") -> bytes:
+def published(data: bytes = CODEC.encode(order_shipped()).data, metadata: bytes = b"{}") -> bytes:
     """As the relay writes it."""
     return (
         b'{"p":41,"v":7,"s":"%b","n":2,"c":"order","h":3,"t":"order.shipped","u":1,"d":%b,"m":%b,'
@@ -19,7 +20,7 @@ def published(data: bytes = encode(order_shipped()).data, metadata: bytes = b"{}
 
 
 def test_an_entry_tells_all_that_was_published() -> None:
-    found = entry(published(metadata=b'{"actor": "Ada \\"A.\\""}'))
+    found = LOG.entry(published(metadata=b'{"actor": "Ada \\"A.\\""}'))
     at = datetime(2026, 11, 22, 12, 0, 0, 250_000, tzinfo=UTC)
     assert (found.position, found.prev, found.shard, found.stream_id) == (41, 7, 3, ORDER_ID)
     assert (found.type, found.recorded_at) == ("order.shipped", at)
@@ -31,14 +32,14 @@ def test_an_entry_tells_all_that_was_published() -> None:
 
 
 def test_a_malformed_event_is_an_error_each_time_somebody_wants_it_and_not_before() -> None:
-    found = entry(published(orjson.dumps({"carrier": "DHL"})))
+    found = LOG.entry(published(orjson.dumps({"carrier": "DHL"})))
     for _ in range(2):
         with pytest.raises(MalformedEvent):
             found.recorded()
 
 
 def test_what_a_newer_release_tells_beside_is_passed_over() -> None:
-    assert entry(published()[:-1] + b',"z":[1]}').recorded().data == order_shipped()
+    assert LOG.entry(published()[:-1] + b',"z":[1]}').recorded().data == order_shipped()
 
 
 @pytest.mark.parametrize(
@@ -57,4 +58,4 @@ def test_what_a_newer_release_tells_beside_is_passed_over() -> None:
 )
 def test_what_is_no_entry_cannot_be_read(body: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011
-        entry(body)
+        LOG.entry(body)

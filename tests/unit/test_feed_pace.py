@@ -1,7 +1,6 @@
 """How much is asked for of the streams at once: as much as gets through in time, however long events are."""
 
 from typing import Any
-from uuid import UUID
 
 import pytest
 from pydantic import SecretStr
@@ -9,11 +8,12 @@ from pydantic import SecretStr
 from infra.eventsourcing.consumers.inbox import Inbox
 from infra.eventsourcing.consumers.stream_feed import ANSWER_BYTES, FIRST, MOST, Feed
 from infra.redis.keyspace import Keyspace
+from tests.current_log import LOG
 
 pytestmark = pytest.mark.anyio
 
 SHARDS = 8
-KEYS = Keyspace.of(UUID(int=1))
+KEYS = Keyspace.of(LOG.history)
 
 
 class Streams:
@@ -40,7 +40,7 @@ class Streams:
 
 
 def feed() -> Feed:
-    opened = Feed(SecretStr("redis://nowhere"), KEYS, lambda: None)
+    opened = Feed(SecretStr("redis://nowhere"), LOG, lambda: None)
     opened.join(Inbox(0, whole=False, wake=lambda: None), dict.fromkeys(range(SHARDS), 0))
     return opened
 

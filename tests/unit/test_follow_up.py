@@ -8,9 +8,10 @@ import pytest
 
 from domain.accounts import AccountErased, AccountPasswordResetRequested, AccountUsernameChanged
 from domain.kernel.messages import Event
-from infra.eventsourcing.codec import encode
-from infra.eventsourcing.event_log import Entry, entry
+from domain.registry import REGISTRY
+from infra.eventsourcing.event_log import Entry
 from infra.identity.one_time_links import Purpose
+from infra.write_side import CODEC
 from tests.builders import (
     ACCOUNT_ID,
     ORDER_ID,
@@ -21,7 +22,8 @@ from tests.builders import (
     order_shipped,
     product_added,
 )
-from workers.mail.consumer import CONCERNS
+from tests.current_log import LOG
+from workers.mail.consumer import HANDLED
 from workers.mail.due_mails import Erased, Linked, Recipient, follow_up
 
 STRANGER = UUID("01890a5d-ac96-774b-bcce-b302099a80ff")
@@ -31,7 +33,7 @@ ADA = Recipient(email="Ada@Example.org", username="Ada")
 
 def at(position: int, event: Event | tuple[str, bytes], stream: UUID = ORDER_ID) -> Entry:
     """The event as the relay publishes it; or anything that calls itself an event."""
-    name, version, data = encode(event) if isinstance(event, Event) else (event[0], 1, event[1])
+    name, version, data = CODEC.encode(event) if isinstance(event, Event) else (event[0], 1, event[1])
     fields = {
         "p": position,
         "v": position - 1,
@@ -45,7 +47,7 @@ def at(position: int, event: Event | tuple[str, bytes], stream: UUID = ORDER_ID)
         "m": {"correlation": f"req-{position}"},
         "r": datetime(2026, 11, 22, tzinfo=UTC),
     }
-    return entry(orjson.dumps(fields))
+    return LOG.entry(orjson.dumps(fields))
 
 
 def test_a_mail_goes_to_the_address_that_is_known_and_carries_its_cause() -> None:
@@ -156,4 +158,4 @@ def test_the_consumer_wants_what_it_folds_what_it_reacts_to_and_what_makes_rows_
     reacted_to |= {"account.email_verification_requested"}
     voiding = {"account.deactivated", "account.session_ended", "account.token_reused", "account.api_key_revoked"}
     voiding |= {"account.email_verified"}
-    assert folded | reacted_to | voiding == CONCERNS.types
+    assert folded | reacted_to | voiding == {REGISTRY.names[kind] for kind in HANDLED}

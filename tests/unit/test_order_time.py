@@ -23,7 +23,7 @@ from domain.orders.payment_deadline import (
     ring,
     timers,
 )
-from domain.registry import NAMES
+from domain.registry import REGISTRY
 from infra.eventsourcing.codec import dumps
 from infra.eventsourcing.process_managers.state import Row, kept, load, turned
 from infra.eventsourcing.process_managers.timer_store import Held
@@ -64,7 +64,7 @@ def recorded(event: Event, version: int = 1, stream_id: UUID = ORDER_ID) -> Reco
         version=version,
         category="order",
         shard=0,
-        type=NAMES[type(event)],
+        type=REGISTRY.names[type(event)],
         schema_version=1,
         data=event,
         metadata={"correlation": "req-7"},

@@ -12,6 +12,7 @@ from infra.eventsourcing.codec import UnknownEventType
 from infra.eventsourcing.event_log import Entry
 from infra.eventsourcing.projections.fold import Kept, fold
 from infra.eventsourcing.projections.projection import Projection, amend
+from infra.write_side import CODEC
 from projections.order_summary import ORDER_SUMMARY, OrderSummary
 from projections.product_card import PRODUCT_CARD
 from tests.builders import ORDER_ID, OTHER_ORDER_ID, PRODUCT_ID, order_paid, order_placed, order_shipped, product_added
@@ -24,7 +25,7 @@ class Happened(Entry):
     __slots__ = ()
 
     def __init__(self, event: Event, position: int, stream: UUID = ORDER_ID) -> None:
-        super().__init__(None, position, 0, 0, stream, "thing.happened")
+        super().__init__(None, CODEC.decode, position, 0, 0, stream, "thing.happened")
         self._decoded = replace(record(event, position, position), stream_id=stream)
 
 
@@ -34,7 +35,7 @@ class Undecodable(Entry):
     __slots__ = ("_why",)
 
     def __init__(self, why: Exception, position: int, stream: UUID = ORDER_ID) -> None:
-        super().__init__(None, position, 0, 0, stream, "thing.happened")
+        super().__init__(None, CODEC.decode, position, 0, 0, stream, "thing.happened")
         self._why = why
 
     def recorded(self) -> Recorded:

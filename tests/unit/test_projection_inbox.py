@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from infra.eventsourcing.consumers.inbox import Inbox
 from infra.eventsourcing.event_log import Entry
+from infra.write_side import CODEC
 
 STREAM = UUID(int=7)
 
@@ -16,12 +17,15 @@ STREAM = UUID(int=7)
 def entries(positions: Sequence[int]) -> list[Entry]:
     """A shard's events at these positions, linked."""
     links = zip([0, *positions], positions, strict=False)
-    return [Entry(None, position, prev, 0, STREAM, "thing.happened") for prev, position in links]
+    return [Entry(None, CODEC.decode, position, prev, 0, STREAM, "thing.happened") for prev, position in links]
 
 
 def log(length: int) -> list[Entry]:
     """A whole log: each event's shard predecessor says nothing, its position does."""
-    return [Entry(None, position, 0, position % 3, STREAM, "thing.happened") for position in range(1, length + 1)]
+    return [
+        Entry(None, CODEC.decode, position, 0, position % 3, STREAM, "thing.happened")
+        for position in range(1, length + 1)
+    ]
 
 
 def opened(position: int = 0, *, whole: bool = False) -> Inbox:
@@ -70,14 +74,14 @@ def test_a_known_head_that_no_stream_has_brought_makes_it_look_in_postgres() -> 
     assert not inbox.behind()
     inbox.aim(9)
     assert inbox.behind()
-    inbox.supply([Entry(None, 9, 3, 0, STREAM, "thing.happened")], after=3)
+    inbox.supply([Entry(None, CODEC.decode, 9, 3, 0, STREAM, "thing.happened")], after=3)
     assert positions(inbox.take(100)) == [9]
     assert not inbox.behind()
 
 
 def test_what_postgres_does_not_know_is_no_event() -> None:
     inbox = opened(3)
-    inbox.offer([Entry(None, 9, 8, 0, STREAM, "thing.happened")])
+    inbox.offer([Entry(None, CODEC.decode, 9, 8, 0, STREAM, "thing.happened")])
     assert inbox.behind()
     inbox.supply([], after=3)
     assert not inbox.behind()
@@ -86,7 +90,7 @@ def test_what_postgres_does_not_know_is_no_event() -> None:
 
 def test_an_event_that_links_up_survives_a_look_that_was_too_early() -> None:
     inbox = opened(3)
-    inbox.offer([Entry(None, 9, 3, 0, STREAM, "thing.happened")])
+    inbox.offer([Entry(None, CODEC.decode, 9, 3, 0, STREAM, "thing.happened")])
     inbox.supply([], after=3)
     assert positions(inbox.take(100)) == [9]
 

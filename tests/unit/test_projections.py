@@ -43,7 +43,7 @@ from domain.orders import (
     OrderShipped,
     OrderStatus,
 )
-from domain.registry import EVENTS, NAMES
+from domain.registry import EVENTS, REGISTRY
 from infra.eventsourcing.projections.projection import Projection, RowMissing
 from projections.account_card import ACCOUNT_CARD
 from projections.daily_revenue import DAILY_REVENUE
@@ -97,7 +97,7 @@ RECEIVED = StockReceived(product_id=PRODUCT, quantity=7, reason="delivery")
 
 
 def record(event: Event, position: int, version: int) -> Recorded:
-    name = NAMES[type(event)]
+    name = REGISTRY.names[type(event)]
     return Recorded(
         position=position,
         stream_id=ORDER,
@@ -301,7 +301,7 @@ def test_every_read_model_is_in_the_table_under_its_name() -> None:
 )
 def test_a_read_model_handles_every_event_of_its_contexts(projection: Projection[Any], contexts: set[str]) -> None:
     known = {kind.cls for name, kind in EVENTS.items() if name.partition(".")[0] in contexts}
-    assert projection.concerns.contexts == contexts
+    assert REGISTRY.concerns(projection.handles).contexts == contexts
     assert projection.handles == known
 
 

@@ -10,11 +10,12 @@ import pytest
 
 from domain.accounts import AccountErased, AccountProfileChanged
 from domain.kernel.messages import Event, Recorded
-from domain.registry import NAMES
-from infra.eventsourcing.codec import Encoded, UnknownEventType, decode, encode
+from domain.registry import REGISTRY
+from infra.eventsourcing.codec import Encoded, UnknownEventType
 from infra.eventsourcing.projections.fold_table import Folds
 from infra.eventsourcing.projections.projection import Projection, RowMissing
 from infra.eventsourcing.projections.rebuild.bulk_fold import Steps, document
+from infra.write_side import CODEC
 from projections.account_card import ACCOUNT_CARD
 from projections.order_summary import ORDER_SUMMARY
 from tests.builders import ACCOUNT_ID, account_registered, order_placed, order_shipped
@@ -28,12 +29,12 @@ BEGUN: Mapping[str, Event] = {"order_summary": order_placed(), "account_card": a
 
 def step(projection: Projection[Any], row: Any, name: str, data: bytes, version: int = 1) -> Any:
     assert isinstance(projection.project, Folds)
-    return Steps(projection.project)[name, version](row, AT, data)
+    return Steps(projection.project, REGISTRY)[name, version](row, AT, data)
 
 
 def stored(event: Event) -> Encoded:
     """As ``jsonb`` keeps it: of an object's names the shortest first."""
-    written = encode(event)
+    written = CODEC.encode(event)
     return written._replace(data=orjson.dumps(sorted_names(orjson.loads(written.data))))
 
 
@@ -60,7 +61,7 @@ def bulk(projection: Projection[Any], *events: Event) -> bytes:
 def plain(projection: Projection[Any], *events: Event) -> bytes:
     row = None
     for version, event in enumerate(events, 1):
-        row = projection.project(row, amended(record(decode(*stored(event)), version, version)))
+        row = projection.project(row, amended(record(CODEC.decode(*stored(event)), version, version)))
     return b"" if row is None else projection.document(row)
 
 
@@ -73,7 +74,7 @@ def test_every_event_makes_the_same_document(projection: Projection[Any]) -> Non
     begun = BEGUN[projection.name]
     for event in [each for each in EXPECTED.values() if type(each) in projection.handles]:
         for told in ([begun, event], [begun, event, event], [event] if type(event) in projection.begins else []):
-            assert bulk(projection, *told) == plain(projection, *told), NAMES[type(event)]
+            assert bulk(projection, *told) == plain(projection, *told), REGISTRY.names[type(event)]
 
 
 def test_who_was_erased_is_not_brought_back() -> None:
@@ -83,7 +84,7 @@ def test_who_was_erased_is_not_brought_back() -> None:
 
 
 def placed(**changes: Any) -> bytes:
-    return orjson.dumps(orjson.loads(encode(order_placed()).data) | changes)
+    return orjson.dumps(orjson.loads(CODEC.encode(order_placed()).data) | changes)
 
 
 def without(data: bytes, field: str) -> bytes:
@@ -126,4 +127,4 @@ def test_an_event_of_another_release_is_left_to_the_plain_fold(name: str, versio
 
 def test_an_event_without_a_row_is_an_error_where_rows_do_not_end() -> None:
     with pytest.raises(RowMissing):
-        step(ORDER_SUMMARY, None, "order.shipped", encode(order_shipped()).data)
+        step(ORDER_SUMMARY, None, "order.shipped", CODEC.encode(order_shipped()).data)

@@ -20,8 +20,8 @@ from domain.inventory import INVENTORY
 from domain.kernel.decider import Decider
 from domain.kernel.messages import Event
 from domain.orders import ORDERS
-from domain.registry import EVENTS, NAMES
-from infra.eventsourcing.codec import decode, encode
+from domain.registry import EVENTS, REGISTRY
+from infra.write_side import CODEC
 from tests.golden.expected import EXPECTED, SHORTER
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "events"
@@ -47,7 +47,7 @@ def _golden(name: str, version: int) -> Path:
 
 def test_every_event_is_registered_once() -> None:
     assert Counter(kind.cls for kind in EVENTS.values()) == Counter(_declared())
-    assert len(NAMES) == len(EVENTS)
+    assert len(REGISTRY.names) == len(EVENTS)
 
 
 def test_a_name_says_context_and_past_tense() -> None:
@@ -69,12 +69,12 @@ def test_every_event_of_every_version_has_a_golden_payload_and_no_golden_name_is
 
 @pytest.mark.parametrize(("name", "version"), VERSIONS)
 def test_a_golden_payload_is_read_as_the_event_it_was(name: str, version: int) -> None:
-    assert decode(name, version, _golden(name, version).read_bytes()) == EXPECTED[name, version]
+    assert CODEC.decode(name, version, _golden(name, version).read_bytes()) == EXPECTED[name, version]
 
 
 @pytest.mark.parametrize(("name", "version"), SHORTER)
 def test_a_payload_from_before_a_field_was_added_is_read_with_its_default(name: str, version: int) -> None:
-    assert decode(name, version, (BEFORE / _golden(name, version).name).read_bytes()) == SHORTER[name, version]
+    assert CODEC.decode(name, version, (BEFORE / _golden(name, version).name).read_bytes()) == SHORTER[name, version]
 
 
 @pytest.mark.parametrize("name", EVENTS)
@@ -82,7 +82,7 @@ def test_the_newest_golden_payload_holds_exactly_the_fields_of_today(name: str) 
     kind = EVENTS[name]
     payload = orjson.loads(_golden(name, kind.version).read_bytes())
     assert payload.keys() == {field.name for field in fields(kind.cls)}
-    assert payload == orjson.loads(encode(EXPECTED[name, kind.version]).data)
+    assert payload == orjson.loads(CODEC.encode(EXPECTED[name, kind.version]).data)
 
 
 def test_each_category_writes_under_its_own_context() -> None:

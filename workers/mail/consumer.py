@@ -11,7 +11,6 @@ from uuid import UUID
 
 from domain.accounts import AccountErased, AccountRegistered, AccountUsernameChanged
 from domain.kernel.messages import Event
-from infra.eventsourcing.consumers.concerns import Concerns
 from infra.eventsourcing.consumers.consumer import Answers, Lease, Member, Step, move
 from infra.eventsourcing.consumers.metrics import RuntimeMetrics
 from infra.eventsourcing.event_log import Entry, Log, Session
@@ -33,7 +32,7 @@ LINGER_SECONDS: Final = 0.25
 """Nobody waits for a checkpoint that passes events of no concern, and each move is a flush to disk."""
 
 _FOLDED: Final = frozenset[type[Event]]({AccountRegistered, AccountUsernameChanged, AccountErased})
-CONCERNS: Final = Concerns(_FOLDED | REACTIONS.keys() | VOIDED.keys())
+HANDLED: Final = _FOLDED | REACTIONS.keys() | VOIDED.keys()
 
 
 class Reacting:
@@ -54,7 +53,9 @@ class Reacting:
         self._lives = lives
         self._wake_mail = wake_mail
         self._metrics = metrics.of(NAME)
-        self.members = [Member(name=NAME, rest=COMMIT_SECONDS, linger=LINGER_SECONDS, wants=CONCERNS)]
+        self.members = [
+            Member(name=NAME, rest=COMMIT_SECONDS, linger=LINGER_SECONDS, wants=log.codec.registry.concerns(HANDLED))
+        ]
 
     async def advance(self, session: Session, steps: Sequence[Step]) -> Answers[list[UUID]]:
         """Writes addresses, mails and checkpoint in one transaction.
@@ -62,7 +63,8 @@ class Reacting:
         Its commit waits for the disk, unlike that of a read model: a mail that was sent must not be forgotten.
         """
         (step,) = steps
-        await parked_streams.recall(session, [step.lease], {}, {NAME: applier(self._log, self._domain, self._lives)})
+        apply = {NAME: applier(self._log, self._domain, self._lives)}
+        await parked_streams.recall(session, self._log, [step.lease], {}, apply)
         known = await _addresses_known(session, step.entries)
         return await self._write(session, step, follow_up(step.entries, known, step.lease.memory))
 
@@ -111,7 +113,8 @@ def applier(log: Log, domain: str, lives: Lives) -> Apply:
 async def _apply(
     log: Log, domain: str, lives: Lives, session: Session, _parked: Parked, entries: Sequence[Entry]
 ) -> Parking | None:
-    concerned = [entry for entry in entries if CONCERNS(entry.type)]
+    concerns = log.codec.registry.concerns(HANDLED)
+    concerned = [entry for entry in entries if concerns(entry.type)]
     result = follow_up(concerned, await _addresses_known(session, concerned), set())
     await write_down(session, log, domain, lives, result)
     return result.parkings[0] if result.parkings else None

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from infra.errors import Unavailable
 from infra.eventsourcing.commands.unit_of_work import Name, StreamRef, StreamState, name_of
+from infra.eventsourcing.event_log import Log
 from infra.eventsourcing.state_codec import encode_state
 from infra.eventsourcing.store import Known, Settled, read_states
 from infra.eventsourcing.store.snapshots import EVERY, Snapshot, SnapshotWriter
@@ -40,14 +41,14 @@ class AggregateCache:
         self,
         database: Database,
         *,
-        shards: int,
+        log: Log,
         most: int,
         on_news: Callable[[Name], None],
         most_bytes: int = MOST_BYTES,
     ) -> None:
         self._database = database
         self._snapshots = SnapshotWriter(database)
-        self._shards = shards
+        self._shards, self._decode = log.shards, log.codec.decode
         self._most = most
         self._most_bytes = most_bytes
         self._weights: dict[Name, int] = {}
@@ -99,7 +100,7 @@ class AggregateCache:
     async def now(self, target: StreamRef) -> Settled:
         """What the log holds of a stream at this moment. Raises what reading the log raises."""
         known = self._tips.get(name_of(target))
-        (settled,) = await read_states(self._database, [_known(target, known)])
+        (settled,) = await read_states(self._database, self._decode, [_known(target, known)])
         if self._tips.get(name_of(target)) is known and (known is None or _overtaken(known, settled)):
             self._remember(StreamState(target, self._shards, settled))
             self._shed()
@@ -173,7 +174,7 @@ class AggregateCache:
         """New states with what is in the log; of a stream that was known no more is read than what is new."""
         old = [self._tips.get(name) for name in targets]
         known = [_known(target, tip) for target, tip in zip(targets.values(), old, strict=True)]
-        settled = await read_states(self._database, known)
+        settled = await read_states(self._database, self._decode, known)
         for name, tip, now in zip(targets, old, settled, strict=True):
             if tip is not None and 0 < tip.settled.version < now.version:
                 self._on_news(name)

@@ -9,6 +9,7 @@ import orjson
 
 from domain.kernel.refusals import AlreadyTaken, Refusal
 from infra.errors import IdempotencyKeyReused, NotFound, VersionMismatch
+from infra.eventsourcing.codec import Encode
 from infra.eventsourcing.commands.unit_of_work import NOTHING, Name, PendingChanges, StreamState, UnitOfWork
 from infra.eventsourcing.store import (
     AllowanceChange,
@@ -93,12 +94,12 @@ class Attempt:
         self.refused = _refusal(work, tips[0], decide, context)
         self.drafts, self.answer = work.drafts, work.answer
 
-    def request(self, premises: Sequence[PendingChanges | None]) -> AppendRequest:
+    def request(self, encode: Encode, premises: Sequence[PendingChanges | None]) -> AppendRequest:
         """What the log is asked; void as soon as one of the premises is."""
         claims: Sequence[ClaimChange] = ()
         allowances: Sequence[AllowanceChange] = ()
         if self.refused is None:
-            self.parts = [draft.part() for draft in self.drafts]
+            self.parts = [draft.part(encode) for draft in self.drafts]
             claims = [claim for draft in self.drafts for claim in draft.claims]
             allowances = [share for draft in self.drafts for share in draft.allowances]
         else:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from itertools import repeat
 from typing import NamedTuple
 
+from infra.eventsourcing.codec import Encode
 from infra.eventsourcing.commands.aggregate_cache import AggregateCache
 from infra.eventsourcing.commands.attempt import Attempt, CommandContext, Decide, Refused, refusal_of, same_request
 from infra.eventsourcing.commands.unit_of_work import Name, PendingChanges, StreamRef, StreamState
@@ -50,6 +51,7 @@ class PendingCreate(NamedTuple):
 def begin(
     beginnings: Sequence[CreateRequest],
     tips: AggregateCache,
+    encode: Encode,
     lanes: Sequence[Appender],
     resting_on: Sequence[StreamState] = (),
 ) -> list[PendingCreate]:
@@ -67,7 +69,7 @@ def begin(
     premises = [*map(PendingChanges, resting_on)]
     begun = [[*map(tips.begun, beginning.targets)] for beginning in beginnings]
     attempts = [_attempt(*each, relied_on) for each in zip(beginnings, begun, strict=True)]
-    return [_sent(*each, premises, lanes) for each in zip(beginnings, attempts, strict=True)]
+    return [_sent(*each, premises, encode, lanes) for each in zip(beginnings, attempts, strict=True)]
 
 
 def _attempt(
@@ -83,13 +85,15 @@ def _sent(
     beginning: CreateRequest,
     attempt: Attempt | Exception,
     premises: Sequence[PendingChanges],
+    encode: Encode,
     lanes: Sequence[Appender],
 ) -> PendingCreate:
     try:
         if isinstance(attempt, Exception):
             raise attempt
         # Nobody builds on the streams that are begun; of the others the append confirms the very event they end with.
-        request = attempt.request([*repeat(None, len(beginning.targets)), *premises] if premises else ())
+        known = repeat(None, len(beginning.targets))
+        request = attempt.request(encode, [*known, *premises] if premises else ())
         lane = request.claims[0].digest[0] % len(lanes) if request.claims else 0
         return PendingCreate(beginning, attempt.refused, lanes[lane].enqueue(request))
     except Exception as error:

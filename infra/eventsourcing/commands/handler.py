@@ -33,6 +33,7 @@ from infra.eventsourcing.commands.hot_stream_lock import HotStreamLock
 from infra.eventsourcing.commands.idempotency import Act, Answered, KeysInFlight, Repeats, find, once
 from infra.eventsourcing.commands.metrics import Races
 from infra.eventsourcing.commands.unit_of_work import Name, StreamRef, UnitOfWork, name_of
+from infra.eventsourcing.event_log import Log
 from infra.eventsourcing.store import AllowanceExceeded, Appended, Appender, ClaimTaken, Replayed, Verdict, position_of
 from infra.postgres.pool import Database
 
@@ -55,14 +56,15 @@ class CommandHandler:
         database: Database,
         appender: Appender,
         *,
-        shards: int,
+        log: Log,
         tips: int = 20_000,
         spare: Appender | None = None,
     ) -> None:
         self._database = database
         self._appender = appender
+        self._encode = log.codec.encode
         self._lanes = [appender] if spare is None else [appender, spare]
-        self._tips = AggregateCache(database, shards=shards, most=tips, on_news=self._written_elsewhere)
+        self._tips = AggregateCache(database, log=log, most=tips, on_news=self._written_elsewhere)
         self.races = Races()
         self._turns = HotStreamLock(database, self.races, on_turn=self._tips.doubt)
         self.keys = KeysInFlight()
@@ -125,7 +127,7 @@ class CommandHandler:
         begun: list[PendingCreate] = []
         try:
             for group in groups:
-                begun += begin(group, self._tips, self._lanes, await self._tips.loaded(resting_on))
+                begun += begin(group, self._tips, self._encode, self._lanes, await self._tips.loaded(resting_on))
                 await asyncio.sleep(0)
             endings = [await each.ending() for each in begun]
         finally:
@@ -220,7 +222,7 @@ class CommandHandler:
         tips += await self._tips.loaded(targets[new:]) if old is None else old
         self.races.decided += 1
         attempt = Attempt(tips, decide, context)
-        answer = self._appender.enqueue(attempt.request(attempt.drafts))
+        answer = self._appender.enqueue(attempt.request(self._encode, attempt.drafts))
         if attempt.refused is None:
             for draft in attempt.drafts:
                 draft.advance()

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from domain.kernel.decider import Decider, no_allowances, no_claims
 from domain.kernel.messages import shard_of
-from infra.eventsourcing.codec import encode
+from infra.eventsourcing.codec import Encode
 from infra.eventsourcing.store import AllowanceChange, ClaimChange, Last, Settled, StreamAppend
 from infra.eventsourcing.store.unique_keys import digest
 
@@ -133,7 +133,7 @@ class PendingChanges:
         key = digest(claim.scope, claim.key)
         return ClaimChange(claim.scope, key, self.tip.stream_id, claim.released, claim.pointer)
 
-    def part(self) -> StreamAppend:
+    def part(self, encode: Encode) -> StreamAppend:
         """The draft as the event store takes it."""
         tip = self.tip
         if not self.events:

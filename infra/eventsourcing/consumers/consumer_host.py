@@ -18,7 +18,6 @@ from infra.eventsourcing.event_log import Log, begin_history, log_head, shard_he
 from infra.eventsourcing.leases import WHOLE, Grant, Membership, Place, Standing
 from infra.postgres.errors import PASSING
 from infra.postgres.pool import Database, Reader
-from infra.redis.keyspace import Keyspace
 
 COMPARE_SECONDS: Final = 0.5
 """How often the log's head is looked at while the streams flow."""
@@ -51,9 +50,9 @@ class Host:
         self.membership = Membership(database, kind=kind, serves=serves, lease_seconds=lease_seconds)
         self._unsettled = asyncio.Event()
         self._compare = asyncio.Event()
-        self.feed = Feed(redis_url, Keyspace.of(log.history), self._compare.set)
+        self.feed = Feed(redis_url, log, self._compare.set)
         self.drivers: list[Driver[Any]] = [
-            Driver(each, database=database, feed=self.feed, metrics=metrics, on_loss=self._unsettled.set)
+            Driver(each, database=database, log=log, feed=self.feed, metrics=metrics, on_loss=self._unsettled.set)
             for each in consumers
         ]
         self.metrics = {name: metrics.of(name) for name in serves}

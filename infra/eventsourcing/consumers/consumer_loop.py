@@ -14,7 +14,7 @@ from infra.eventsourcing.consumers.metrics import RuntimeMetrics
 from infra.eventsourcing.consumers.page_reader import BATCH, Reader, Readers
 from infra.eventsourcing.consumers.post_commit import Followed, Trail
 from infra.eventsourcing.consumers.stream_feed import Feed
-from infra.eventsourcing.event_log import Entry, Session
+from infra.eventsourcing.event_log import Entry, Log, Session
 from infra.eventsourcing.leases import Place
 from infra.eventsourcing.projections.fold import describe
 from infra.postgres.pool import Database
@@ -42,6 +42,7 @@ class Driver(Generic[C]):
         consumer: Consumer[C],
         *,
         database: Database,
+        log: Log,
         feed: Feed,
         metrics: RuntimeMetrics,
         on_loss: Callable[[], None],
@@ -56,7 +57,9 @@ class Driver(Generic[C]):
         self._wake = asyncio.Event()
         self._turn = asyncio.Lock()
         self._due: float | None = None
-        self.readers = Readers(self.members, whole=consumer.whole, database=database, feed=feed, wake=self._wake)
+        self.readers = Readers(
+            self.members, whole=consumer.whole, database=database, log=log, feed=feed, wake=self._wake
+        )
 
     def adopt(self, leases: Sequence[Lease], heads: Mapping[int, int]) -> None:
         """Begins with new leases. ``heads`` are the last positions of the shards, and of the log."""

@@ -10,7 +10,7 @@ import structlog
 from infra.eventsourcing.consumers.consumer import Lease, Member, Step
 from infra.eventsourcing.consumers.inbox import Inbox
 from infra.eventsourcing.consumers.stream_feed import Feed
-from infra.eventsourcing.event_log import Entry, read_log, read_shard
+from infra.eventsourcing.event_log import Entry, Log
 from infra.eventsourcing.leases import WHOLE
 from infra.eventsourcing.projections.fold import describe
 from infra.postgres.errors import PASSING
@@ -63,11 +63,19 @@ class Readers:
     """One reader for each shard, and another for whoever is behind the others, until it has caught up with them."""
 
     def __init__(
-        self, members: Mapping[str, Member], *, whole: bool, database: Database, feed: Feed, wake: asyncio.Event
+        self,
+        members: Mapping[str, Member],
+        *,
+        whole: bool,
+        database: Database,
+        log: Log,
+        feed: Feed,
+        wake: asyncio.Event,
     ) -> None:
         self._members = members
         self._whole = whole
         self._database = database
+        self._log = log
         self._feed = feed
         self._wake = wake
         self._all: list[Reader] = []
@@ -172,9 +180,9 @@ class Readers:
                 after = reader.inbox.position
                 async with self._database.acquire() as session:
                     if reader.shard == WHOLE:
-                        entries = await read_log(session, after, PAGE)
+                        entries = await self._log.read_all(session, after, PAGE)
                     else:
-                        entries = await read_shard(session, reader.shard, after, PAGE)
+                        entries = await self._log.read_shard(session, reader.shard, after, PAGE)
             reader.inbox.supply(entries, after=after)
             read(reader, entries)
         except PASSING as error:

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from infra.concurrency.backoff import Pauses
 from infra.eventsourcing.consumers.inbox import Inbox
-from infra.eventsourcing.event_log import Entry, entry
+from infra.eventsourcing.event_log import Entry, Log
 from infra.redis.client import ANSWER_SECONDS, BROKEN
 from infra.redis.keyspace import Keyspace
 from infra.redis.pipeline import PipelineConnection
@@ -44,9 +44,10 @@ class Feed:
     It may therefore lose anything at any time, and never waits for anybody. ``on_loss`` is called when Redis goes away.
     """
 
-    def __init__(self, url: SecretStr, keys: Keyspace, on_loss: Callable[[], None]) -> None:
+    def __init__(self, url: SecretStr, log: Log, on_loss: Callable[[], None]) -> None:
         self._url = url
-        self._keys = keys
+        self._log = log
+        self._keys = Keyspace.of(log.history)
         self._on_loss = on_loss
         self._routes: dict[int, _Route] = {}
         self._joined = asyncio.Event()
@@ -129,7 +130,7 @@ class Feed:
             if route is None:
                 continue
             route.last = int(items[-1][0].partition(b"-")[0])
-            entries = _entries(items)
+            entries = self._entries(items)
             for inbox in route.inboxes:
                 if inbox.whole:
                     for_all.setdefault(id(inbox), (inbox, []))[1].extend(entries)
@@ -138,17 +139,16 @@ class Feed:
         for inbox, entries in for_all.values():
             inbox.offer(sorted(entries, key=_position))
 
+    def _entries(self, items: Sequence[Any]) -> list[Entry]:
+        """The entries that can be read. One that cannot leaves a hole, which is filled from Postgres like any other."""
+        entries = []
+        for _, fields in items:
+            try:
+                entries.append(self._log.entry(fields[1]))
+            except (ValueError, LookupError, TypeError) as error:
+                _log.error("entry unreadable", error=str(error))
+        return entries
+
 
 def _size(fields: Sequence[bytes]) -> int:
     return sum(map(len, fields or ()))
-
-
-def _entries(items: Sequence[Any]) -> list[Entry]:
-    """The entries that can be read. One that cannot leaves a hole, which is filled from Postgres like any other."""
-    entries = []
-    for _, fields in items:
-        try:
-            entries.append(entry(fields[1]))
-        except (ValueError, LookupError, TypeError) as error:
-            _log.error("entry unreadable", error=str(error))
-    return entries

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from domain.kernel.event_registry import Concerns
 from infra.eventsourcing.codec import UnknownEventType
 from infra.eventsourcing.event_log import Entry
 from infra.eventsourcing.projections.projection import Projection
@@ -71,9 +72,9 @@ def fold(projection: Projection[Any], rows: Mapping[str, Kept], parked: Set[UUID
     return folded
 
 
-def fold_from_nothing(projection: Projection[Any], entries: Iterable[Entry]) -> Folded:
+def fold_from_nothing(projection: Projection[Any], concerns: Concerns, entries: Iterable[Entry]) -> Folded:
     """What a consumer that begins with nothing makes of the events, of those that concern the read model."""
-    return fold(projection, {}, set(), [entry for entry in entries if projection.concerns(entry.type)])
+    return fold(projection, {}, set(), [entry for entry in entries if concerns(entry.type)])
 
 
 def _fold(

@@ -17,11 +17,10 @@ from uuid import UUID
 import asyncpg
 import structlog
 
-from domain.registry import EVENTS
 from infra.errors import Fenced
 from infra.eventsourcing.consumers.consumer import Lease, is_poison
 from infra.eventsourcing.consumers.metrics import ConsumerMetrics
-from infra.eventsourcing.event_log import Entry, Session, read_stream
+from infra.eventsourcing.event_log import Entry, Log, Session
 from infra.eventsourcing.leases import Place
 from infra.eventsourcing.leases.checkpoints import guard
 from infra.eventsourcing.projections.fold import Parking, describe, fold
@@ -109,6 +108,7 @@ async def listed(session: Session) -> list[Parked]:
 
 async def retry(
     session: Session,
+    log: Log,
     parked_id: int,
     projections: Mapping[str, Projection[Any]],
     others: Mapping[str, Apply] | None = None,
@@ -117,21 +117,23 @@ async def retry(
 
     ``others`` knows how to apply to consumers that are no read models. Raises :class:`NotParked`.
     """
-    return await _take_up(session, parked_id, projections, others or {}, skipping=False)
+    return await _take_up(session, log, parked_id, projections, others or {}, skipping=False)
 
 
 async def skip(
     session: Session,
+    log: Log,
     parked_id: int,
     projections: Mapping[str, Projection[Any]],
     others: Mapping[str, Apply] | None = None,
 ) -> Parked | None:
     """The same without the failing event, which the consumer will never have seen."""
-    return await _take_up(session, parked_id, projections, others or {}, skipping=True)
+    return await _take_up(session, log, parked_id, projections, others or {}, skipping=True)
 
 
 async def recall(
     session: Session,
+    log: Log,
     leases: Iterable[Lease],
     projections: Mapping[str, Projection[Any]],
     others: Mapping[str, Apply] | None = None,
@@ -143,9 +145,9 @@ async def recall(
     """
     leases = [lease for lease in leases if lease.memory is None]
     for parked_id, lease, event_type, unknown, _ in await _aside(session, leases):
-        if unknown and event_type in EVENTS:
+        if unknown and event_type in log.codec.registry.events:
             with suppress(Fenced, NotParked):  # somebody was faster, and the step that is to follow moves nothing
-                await _take_up(session, parked_id, projections, others or {}, skipping=False, owner=lease)
+                await _take_up(session, log, parked_id, projections, others or {}, skipping=False, owner=lease)
     aside = await _aside(session, leases)
     for lease in leases:
         lease.memory = set()
@@ -168,6 +170,7 @@ async def _aside(session: Session, leases: Sequence[Lease]) -> list[tuple[int, L
 
 async def _take_up(
     session: Session,
+    log: Log,
     parked_id: int,
     projections: Mapping[str, Projection[Any]],
     others: Mapping[str, Apply],
@@ -179,11 +182,11 @@ async def _take_up(
         async with session.transaction():
             await guard(session)
             parked, position = await _locked(session, parked_id, projections, owner)
-            entries = await read_stream(session, parked.stream_id, parked.position + skipping, position)
+            entries = await log.read_stream(session, parked.stream_id, parked.position + skipping, position)
             if (apply := others.get(parked.consumer)) is not None:
                 failed = await apply(session, parked, entries)
             else:
-                failed = await _apply_to_rows(session, projections[parked.consumer], parked, entries)
+                failed = await _apply_to_rows(session, log, projections[parked.consumer], parked, entries)
             await _fence_owner(session, parked, owner)
             return await _settled(session, parked, failed)
     except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -258,10 +261,11 @@ async def _still(session: Session, parked_id: int, error: str) -> Parked | None:
 
 
 async def _apply_to_rows(
-    session: Session, projection: Projection[Any], parked: Parked, entries: Sequence[Entry]
+    session: Session, log: Log, projection: Projection[Any], parked: Parked, entries: Sequence[Entry]
 ) -> Parking | None:
     table: Table[Any] = Table(projection, parked.generation)
-    handled = [entry for entry in entries if projection.concerns(entry.type)]
+    concerns = log.codec.registry.concerns(projection.handles)
+    handled = [entry for entry in entries if concerns(entry.type)]
     keys = {key for entry in handled if (key := _key(projection, entry))}
     rows = (await load(session, {table: keys}))[table]
     folded = fold(projection, {key: row.kept for key, row in rows.items()}, set(), handled)

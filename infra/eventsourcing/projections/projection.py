@@ -9,7 +9,6 @@ import orjson
 
 from domain.kernel.messages import Event, Recorded
 from infra.eventsourcing.codec import dumps, reader
-from infra.eventsourcing.consumers.concerns import Concerns
 
 __all__ = ["By", "ByStream", "Column", "Projection", "Row", "RowMissing", "amend", "known", "make"]
 
@@ -86,16 +85,6 @@ class Projection(Generic[R]):
     columns: Sequence[Column[R]] = ()
     derived: Sequence[str] = ()
     indexes: Sequence[str] = ()
-
-    @cached_property
-    def concerns(self) -> Concerns:
-        """Which events are its business."""
-        return Concerns(self.handles)
-
-    @property
-    def types(self) -> frozenset[str]:
-        """The stored names of the events that it folds."""
-        return self.concerns.types
 
     @cached_property
     def _read(self) -> Callable[[Any], R]:

@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from infra.eventsourcing.consumers.consumer import Answers, Lease, Member, Step
 from infra.eventsourcing.consumers.metrics import RuntimeMetrics
-from infra.eventsourcing.event_log import Entry, Session, read_shard
+from infra.eventsourcing.event_log import Entry, Log, Session
 from infra.eventsourcing.projections.fold import Written
 from infra.eventsourcing.projections.projection import Projection
 from infra.eventsourcing.projections.row_keeper import Keeping
@@ -47,6 +47,7 @@ class Projecting:
         projections: Mapping[str, Projection[Any]],
         *,
         database: Database,
+        log: Log,
         refresher: Refresher,
         metrics: RuntimeMetrics,
     ) -> None:
@@ -56,12 +57,13 @@ class Projecting:
                 version=each.version,
                 rest=each.rest,
                 linger=max(LINGER_SECONDS, each.rest),
-                wants=each.concerns,
+                wants=log.codec.registry.concerns(each.handles),
             )
             for each in projections.values()
         ]
-        self._keeping = Keeping(projections, metrics)
+        self._keeping = Keeping(projections, log, metrics)
         self._database = database
+        self._log = log
         self._refresher = refresher
         self._searches = asyncio.Semaphore(SEARCHES)
 
@@ -106,21 +108,20 @@ class Projecting:
         """The rows that events after ``refreshed`` touched, as they are now: up to where a page of events reaches."""
         table = self._keeping.table(lease)
         async with self._database.acquire() as session:
-            entries = await read_shard(session, lease.shard, lease.refreshed, PAGE)
-            touched = _touched(table.projection, (entry for entry in entries if entry.position <= upto))
+            entries = await self._log.read_shard(session, lease.shard, lease.refreshed, PAGE)
+            touched = self._touched(table.projection, [entry for entry in entries if entry.position <= upto])
             rows = await table.documents(session, list(touched))
         gone = {key: Document(position, 0, b"") for key, position in touched.items()}
         whole_page = len(entries) == PAGE and entries[-1].position < upto
         return entries[-1].position if whole_page else upto, {**gone, **rows}
 
-
-def _touched(projection: Projection[Any], entries: Iterable[Entry]) -> dict[str, int]:
-    touched = {}
-    for entry in entries:
-        if projection.concerns(entry.type):
-            with suppress(Exception):  # parked: it touched nothing
-                touched[projection.key(entry.recorded())] = entry.position
-    return touched
+    def _touched(self, projection: Projection[Any], entries: Sequence[Entry]) -> dict[str, int]:
+        concerns, touched = self._log.codec.registry.concerns(projection.handles), dict[str, int]()
+        for entry in entries:
+            if concerns(entry.type):
+                with suppress(Exception):  # parked: it touched nothing
+                    touched[projection.key(entry.recorded())] = entry.position
+        return touched
 
 
 def _documents(rows: Iterable[Written]) -> dict[str, Document]:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from infra.eventsourcing.consumers.consumer import Answers, Lease, Step, fence, refused
 from infra.eventsourcing.consumers.metrics import RuntimeMetrics
-from infra.eventsourcing.event_log import Session
+from infra.eventsourcing.event_log import Log, Session
 from infra.eventsourcing.projections import parked_streams
 from infra.eventsourcing.projections.fold import Folded, Kept, Parking, Written, fold
 from infra.eventsourcing.projections.projection import Projection
@@ -56,8 +56,9 @@ class Memory:
 class Keeping:
     """Keeps the rows of read models, in whatever generations its leases are, together with their checkpoints."""
 
-    def __init__(self, projections: Mapping[str, Projection[Any]], metrics: RuntimeMetrics) -> None:
+    def __init__(self, projections: Mapping[str, Projection[Any]], log: Log, metrics: RuntimeMetrics) -> None:
         self._projections = projections
+        self._log = log
         self._metrics = metrics
         self._tables: dict[tuple[str, int], Table[Any]] = {}
         self._memory = Memory()
@@ -71,7 +72,7 @@ class Keeping:
 
     async def advance(self, session: Session, steps: Sequence[Step]) -> Answers[Sequence[Written]]:
         """Folds, and writes rows and checkpoints of all steps with one statement; answers what was written."""
-        await parked_streams.recall(session, (step.lease for step in steps), self._projections)
+        await parked_streams.recall(session, self._log, (step.lease for step in steps), self._projections)
         touched = {step.lease: self._touched(step) for step in steps}
         read = await self._load(session, touched)
         folded = {}

@@ -66,7 +66,7 @@ class Reads:
         self.visibility = Visibility()
         self.remote = RemoteCache(settings.redis_url, keys, seconds=settings.cache_seconds, answer_seconds=LOOK_SECONDS)
         self.channel = Channel(settings.redis_url, keys.applied, self)
-        self.watch = Watch(database, self.visibility, distrust=self._distrust, found=current.found)
+        self.watch = Watch(database, self.visibility, distrust=self._distrust, current=current)
         current.follow(self._begin_anew)
         self._loads: Batches[Place, Loaded] = Batches(
             self._load_all, size=LARGEST_LOAD, flights=LOADS, waiting=MOST_WAITING

@@ -12,6 +12,7 @@ import structlog
 
 from infra.concurrency.waiting import happens
 from infra.errors import OutcomeUnknown, Unavailable
+from infra.eventsourcing.current_log import CurrentLog
 from infra.eventsourcing.event_log import Log, begin_history, identify
 from infra.eventsourcing.read_cache.invalidations import Channel
 from infra.eventsourcing.read_cache.visibility import Part, Visibility
@@ -52,8 +53,8 @@ class Watch:
     ``generations`` says which one of each read model is served. A projection is ``late`` while something committed a
     look ago has not been announced: its consumer has died or cannot reach Redis, so the caches may hold older rows,
     and reads go past them. So they do where its consumers keep another memory than the one that we read from: Redis has
-    two masters then, and what lies in ours nobody refreshes. ``found`` is told at each look which log Postgres holds:
-    it may be another, or of another history, and then :meth:`forget` is due.
+    two masters then, and what lies in ours nobody refreshes. ``current`` is told at each look which log Postgres
+    holds: it may be another, or of another history, and then :meth:`forget` is due.
     """
 
     def __init__(
@@ -62,12 +63,12 @@ class Watch:
         visibility: Visibility,
         *,
         distrust: Callable[[str], None],
-        found: Callable[[Log], None],
+        current: CurrentLog,
     ) -> None:
         self._database = database
         self._visibility = visibility
         self._distrust = distrust
-        self._found = found
+        self._current = current
         self._forgotten = 0
         self._committed: dict[Part, int] = {}
         self._eras: dict[str, frozenset[str]] = {}
@@ -155,8 +156,8 @@ class Watch:
         try:
             async with asyncio.timeout(CHECK_SECONDS):
                 async with self._database.acquire() as session:
-                    log = await identify(session)
-                self._found(log)
+                    log = await identify(session, self._current.log.codec)
+                self._current.found(log)
                 return log, await self._database.fetch(_STATE)
         except TimeoutError as error:
             raise Unavailable("Postgres does not answer") from error

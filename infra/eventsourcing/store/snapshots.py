@@ -1,6 +1,7 @@
 """Snapshots of long streams: a state, and the event that it was taken at. No command waits for one to be written."""
 
 import asyncio
+import sys
 from collections.abc import Sequence
 from functools import cache
 from hashlib import sha256
@@ -10,7 +11,6 @@ from uuid import UUID
 
 import structlog
 
-import domain
 from domain.kernel.decider import Decider
 from infra.eventsourcing import codec, state_codec
 from infra.eventsourcing.event_log import Session
@@ -65,11 +65,12 @@ class Snapshot(NamedTuple):
 def code_of(decider: Decider[Any, Any, Any]) -> str:
     """The name of the code that folds these streams: another one as soon as a line of it is another.
 
-    That is all of the domain but for the other contexts, and how events and states are read.
+    That is all of the package of its rules but for the other contexts, and how events and states are read.
     """
-    root = Path(domain.__file__).parent
-    context = decider.evolve.__module__.split(".")[1]
-    shared = [*root.glob("*.py"), *root.glob(f"{context}/**/*.py"), *map(_file, (codec, state_codec))]
+    package, _, module = decider.evolve.__module__.partition(".")
+    root = _file(sys.modules[package]).parent
+    context = root / module.partition(".")[0]
+    shared = [*root.glob("*.py"), *context.glob("**/*.py"), *map(_file, (codec, state_codec))]
     digest = sha256()
     for path in sorted(shared):
         digest.update(path.read_bytes())

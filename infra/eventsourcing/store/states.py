@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from domain.kernel.decider import Decider
+from infra.eventsourcing.codec import Decode
 from infra.eventsourcing.state_codec import MalformedState
 from infra.eventsourcing.store.append_request import Last
 from infra.eventsourcing.store.snapshots import code_of, state_in
@@ -32,7 +33,7 @@ class Known(NamedTuple):
     settled: Settled | None = None
 
 
-async def read_states(database: Database, streams: Sequence[Known]) -> list[Settled]:
+async def read_states(database: Database, decode: Decode, streams: Sequence[Known]) -> list[Settled]:
     """What the log holds of the streams now. Of what is known no more is read than what is new.
 
     The last event that is known is read once more: where the log does not hold that very one, a standby took over that
@@ -41,16 +42,18 @@ async def read_states(database: Database, streams: Sequence[Known]) -> list[Sett
     Raises :class:`~infra.eventsourcing.codec.UnknownEventType`, :class:`~infra.eventsourcing.codec.MalformedEvent` and
     :class:`~infra.errors.Unavailable`.
     """
-    readings = await _read(database, streams, snapshots=True)
+    readings = await _read(database, decode, streams, snapshots=True)
     astray = [place for place, reading in enumerate(readings) if reading.astray]
     if astray:
-        again = await _read(database, [streams[place]._replace(settled=None) for place in astray], snapshots=False)
+        again = await _read(
+            database, decode, [streams[place]._replace(settled=None) for place in astray], snapshots=False
+        )
         for place, reading in zip(astray, again, strict=True):
             readings[place] = reading
     return [reading.settled for reading in readings]
 
 
-async def _read(database: Database, streams: Sequence[Known], *, snapshots: bool) -> "list[_Reading]":
+async def _read(database: Database, decode: Decode, streams: Sequence[Known], *, snapshots: bool) -> "list[_Reading]":
     readings = [_Reading(known) for known in streams]
     wanted = [
         Wanted(
@@ -61,7 +64,7 @@ async def _read(database: Database, streams: Sequence[Known], *, snapshots: bool
         )
         for known, reading in zip(streams, readings, strict=True)
     ]
-    async for place, past in read_streams(database, wanted):
+    async for place, past in read_streams(database, decode, wanted):
         readings[place].take(past)
     return readings
 

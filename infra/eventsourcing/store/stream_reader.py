@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from domain.kernel.messages import Event
-from infra.eventsourcing.codec import decode
+from infra.eventsourcing.codec import Decode
 from infra.eventsourcing.store.append_request import Last
 from infra.postgres.pool import Database
 
@@ -70,7 +70,7 @@ class Past:
     snapshot: bytes | None
 
 
-async def read_streams(database: Database, wanted: Sequence[Wanted]) -> AsyncIterator[tuple[int, Past]]:
+async def read_streams(database: Database, decode: Decode, wanted: Sequence[Wanted]) -> AsyncIterator[tuple[int, Past]]:
     """The events of the streams, each with the place of its stream in ``wanted``; those of one stream in order.
 
     Others have the loop in between, however many there are.

@@ -1,14 +1,13 @@
 """The fold of a rebuild over events that only add to rows: one is read of all that are alike, and folded as often."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import asyncpg
 
-from infra.eventsourcing.event_log import Session, recorded
+from infra.eventsourcing.event_log import Session
 from infra.eventsourcing.projections.fold import Kept, Written, written
-from infra.eventsourcing.projections.projection import Projection
 from infra.eventsourcing.projections.rebuild.bulk_reader import read_alike
+from infra.eventsourcing.projections.rebuild.new_generation import Building
 
 
 class Amiss(Exception):
@@ -18,13 +17,13 @@ class Amiss(Exception):
 class Adding:
     """The rows of some shards, as far as those were read. Raises :class:`Amiss`."""
 
-    def __init__(self, projection: Projection[Any]) -> None:
-        self._projection = projection
+    def __init__(self, building: Building) -> None:
+        self._building, self._projection = building, building.projection
         self._rows: dict[str, Kept] = {}
 
     async def read(self, session: Session, shards: Sequence[int], after: int, last: int) -> int:
         """Folds the shards' events behind ``after`` and up to ``last``; answers how many."""
-        groups = await read_alike(session, self._projection, shards, after, last)
+        groups = await read_alike(session, self._building, shards, after, last)
         try:
             return self._take(groups)
         except Exception as error:
@@ -38,7 +37,7 @@ class Adding:
             raise Amiss from error
 
     def _take(self, groups: Iterable[asyncpg.Record]) -> int:
-        project, count = self._projection.project, 0
+        project, recorded, count = self._projection.project, self._building.log.recorded, 0
         for group in groups:
             event, last, times = recorded(group), group["last"], group["times"]
             key = self._projection.key(event)

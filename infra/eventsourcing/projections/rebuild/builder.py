@@ -9,11 +9,9 @@ from uuid import UUID
 import asyncpg
 
 from infra.concurrency.gc_tuning import gc_paused
-from infra.eventsourcing.event_log import Entry, Session, read_shard, read_stream
+from infra.eventsourcing.event_log import Entry, Session
 from infra.eventsourcing.projections import parked_streams
 from infra.eventsourcing.projections.fold import Folded, Kept, Parking, Written, fold, fold_from_nothing, written
-from infra.eventsourcing.projections.fold_table import Folds
-from infra.eventsourcing.projections.projection import Projection
 from infra.eventsourcing.projections.rebuild.additive_fold import Adding, Amiss
 from infra.eventsourcing.projections.rebuild.bulk_fold import Steps, document
 from infra.eventsourcing.projections.rebuild.bulk_reader import PAGE, read_streams
@@ -78,8 +76,8 @@ async def _streams(
     session: Session, building: Building, share: Streams, report: Report, page: int
 ) -> AsyncIterator[Folded]:
     """Stream by stream, page by page. The last stream of a page may go on in the next one."""
-    folding, passed = _ByStream(building.projection, share.folds, plainly=share.plainly), 0
-    async for rows in read_streams(session, building.projection, share, head=building.head, page=page):
+    folding, passed = _ByStream(building, share), 0
+    async for rows in read_streams(session, building, share, page):
         folding.take(rows)
         yield await _folded(session, building, folding)
         before, passed = passed, bisect_right(share.marks, UUID(bytes=rows[-1][0].bytes))
@@ -93,7 +91,8 @@ async def _folded(session: Session, building: Building, folding: "_ByStream") ->
     """The rows of the streams that have ended. One in which anything is amiss is folded again, event by event."""
     folded = Folded(written=folding.written)
     for stream in folding.amiss:
-        careful = fold_from_nothing(building.projection, await read_stream(session, stream, 1, building.head))
+        entries = await building.log.read_stream(session, stream, 1, building.head)
+        careful = fold_from_nothing(building.projection, building.concerns, entries)
         folded.written += careful.written
         folded.parkings += careful.parkings
     folding.written, folding.amiss = [], []
@@ -106,10 +105,10 @@ class _ByStream:
     Whatever fails here is only set aside: the fold over the stored events then finds out which event it was.
     """
 
-    def __init__(self, projection: Projection[Any], folds: Folds[Any], *, plainly: bool) -> None:
-        self._projection = projection
-        self._plainly = plainly
-        self._steps = Steps(folds)
+    def __init__(self, building: Building, share: Streams) -> None:
+        self._projection = building.projection
+        self._plainly = share.plainly
+        self._steps = Steps(share.folds, building.log.codec.registry)
         self._position = 0
         self._row: Any = _FAILED
         self._stream = LOWEST
@@ -170,7 +169,7 @@ async def _shards(
 
 async def _added(session: Session, building: Building, share: Shards, report: Report, page: int) -> Folded:
     """Shards whose events only add."""
-    adding, read, step = Adding(building.projection), 0, page * ABREAST
+    adding, read, step = Adding(building), 0, page * ABREAST
     for after in range(0, building.head, step):
         last = min(after + step, building.head)
         read += await adding.read(session, share.numbers, after, last)
@@ -181,7 +180,7 @@ async def _added(session: Session, building: Building, share: Shards, report: Re
 
 async def _folded_plainly(session: Session, building: Building, shard: int, report: Report, page: int) -> Folded:
     """A shard, as a consumer folds it."""
-    folding, reached = _ByShard(building.projection), 0
+    folding, reached = _ByShard(building), 0
     async for entries in _pages(session, building, shard, page):
         folding.take(entries)
         before, reached = reached, entries[-1].position
@@ -192,8 +191,8 @@ async def _folded_plainly(session: Session, building: Building, shard: int, repo
 
 async def _pages(session: Session, building: Building, shard: int, page: int) -> AsyncIterator[Sequence[Entry]]:
     """The events of a shard up to the head, but for those that are known not to concern the read model."""
-    others, after = building.projection.concerns.others, 0
-    while entries := await read_shard(session, shard, after, page, others=others, last=building.head):
+    log, others, after = building.log, building.concerns.others, 0
+    while entries := await log.read_shard(session, shard, after, page, others=others, last=building.head):
         yield entries
         after = entries[-1].position
 
@@ -201,8 +200,8 @@ async def _pages(session: Session, building: Building, shard: int, page: int) ->
 class _ByShard:
     """The fold over a shard: that of a consumer who begins with nothing."""
 
-    def __init__(self, projection: Projection[Any]) -> None:
-        self._projection = projection
+    def __init__(self, building: Building) -> None:
+        self._projection, self._concerns = building.projection, building.concerns
         self._rows: dict[str, Kept] = {}
         self._aside: set[UUID] = set()
         self.written: dict[str, Written] = {}
@@ -210,7 +209,7 @@ class _ByShard:
 
     def take(self, entries: Sequence[Entry]) -> None:
         """Folds some events."""
-        concerned = [entry for entry in entries if self._projection.concerns(entry.type)]
+        concerned = [entry for entry in entries if self._concerns(entry.type)]
         folded = fold(self._projection, self._rows, self._aside, concerned)
         self._rows.update(folded.kept)
         self._aside.update(each.entry.stream_id for each in folded.parkings)

@@ -20,9 +20,9 @@ from uuid import UUID
 from msgspec import Meta, Struct, defstruct
 from msgspec.json import Decoder, Encoder
 
+from domain.kernel.event_registry import EventRegistry
 from domain.kernel.messages import Event
 from domain.money import Money
-from domain.registry import EVENTS
 from infra.eventsourcing.codec import UnknownEventType
 from infra.eventsourcing.projections.fold_table import At, Begins, Each, Ends, Folds, Is, Its, Part, Sets, Source, Times
 from infra.eventsourcing.projections.projection import RowMissing
@@ -78,12 +78,13 @@ document: Final[Callable[[Any], bytes]] = Encoder(enc_hook=str.__str__).encode
 class Steps(dict[tuple[str, int], Step]):
     """By type and schema version: what an event does to a row. Only the newest version stands as it is."""
 
-    def __init__(self, folds: Folds[Any]) -> None:
+    def __init__(self, folds: Folds[Any], registry: EventRegistry) -> None:
         self._folds = folds
+        self._events = registry.events
 
     def __missing__(self, shape: tuple[str, int]) -> Step:
         name, version = shape
-        kind = EVENTS.get(name)
+        kind = self._events.get(name)
         if kind is None or version != kind.version:
             raise UnknownEventType(name, version)
         self[shape] = step = _step(self._folds, kind.cls)

@@ -1,13 +1,12 @@
 """Reading the log in bulk: stream by stream no more of each event than its fold asks for, or one of those alike."""
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 import asyncpg
 
-from domain.registry import NAMES
 from infra.eventsourcing.event_log import Session
-from infra.eventsourcing.projections.projection import Projection
+from infra.eventsourcing.projections.rebuild.new_generation import Building
 from infra.eventsourcing.projections.rebuild.partitions import Streams
 
 PAGE: Final = 5_000
@@ -24,16 +23,17 @@ ORDER BY stream_id, version LIMIT {page}
 
 
 async def read_streams(
-    session: Session, projection: Projection[Any], share: Streams, *, head: int, page: int
+    session: Session, building: Building, share: Streams, page: int
 ) -> AsyncIterator[Sequence[asyncpg.Record]]:
-    """The events up to ``head`` that concern a read model, of the share's streams, one after the other: stream,
+    """The events up to the head that concern the read model, of the share's streams, one after the other: stream,
     position, version, type, schema version, time, data.
     """
+    names = building.log.codec.registry.names
     statement = _READ.format(
-        unopened=",".join(NAMES[kind] for kind in share.folds.unopened),
-        others=",".join(projection.concerns.others),
+        unopened=",".join(names[kind] for kind in share.folds.unopened),
+        others=",".join(building.concerns.others),
         last=share.last,
-        head=head,
+        head=building.head,
         page=page,
     )
     reached = (share.first, 2**31 - 1)
@@ -57,12 +57,13 @@ FROM alike JOIN events ON position = first ORDER BY first
 
 
 async def read_alike(
-    session: Session, projection: Projection[Any], shards: Sequence[int], after: int, last: int
+    session: Session, building: Building, shards: Sequence[int], after: int, last: int
 ) -> Sequence[asyncpg.Record]:
     """The events of some shards behind ``after`` and up to ``last``, in order: of those that add, the first of all that
     are alike, as of the latest, with the last position among them and how many there are.
     """
-    parts = {NAMES[kind]: ", ".join(f"data->'{each}'" for each in names) for kind, names in projection.adds.items()}
-    looked_at = " ".join(f"WHEN '{name}' THEN jsonb_build_array({fields})" for name, fields in parts.items())
-    statement = _READ_ALIKE.format(others=",".join(projection.concerns.others), looked_at=looked_at)
+    names, adds = building.log.codec.registry.names, building.projection.adds
+    parts = {names[kind]: ", ".join(f"data->'{each}'" for each in fields) for kind, fields in adds.items()}
+    looked_at = " ".join(f"WHEN '{name}' THEN jsonb_build_array({values})" for name, values in parts.items())
+    statement = _READ_ALIKE.format(others=",".join(building.concerns.others), looked_at=looked_at)
     return await session.fetch(statement, shards, after, last)

@@ -5,7 +5,8 @@ from typing import Any, Final
 
 import asyncpg
 
-from infra.eventsourcing.event_log import Session, log_head
+from domain.kernel.event_registry import Concerns
+from infra.eventsourcing.event_log import Log, Session, log_head
 from infra.eventsourcing.projections.generations import create_table, live_generation
 from infra.eventsourcing.projections.projection import Projection
 
@@ -29,14 +30,20 @@ class Busy(Exception):
 class Building:
     """A generation that is being built from the log up to ``head``, beside the ``live`` one."""
 
+    log: Log
     projection: Projection[Any]
+    concerns: Concerns
     generation: int
     live: int
     head: int
-    shards: tuple[int, ...]
+
+    @property
+    def shards(self) -> tuple[int, ...]:
+        """The shards of the log."""
+        return tuple(range(self.log.shards))
 
 
-async def begin(session: Session, projection: Projection[Any]) -> Building:
+async def begin(session: Session, log: Log, projection: Projection[Any]) -> Building:
     """Lays down the next generation.
 
     ``session`` holds the right to rebuild until it is closed: keep it open, and do not go through a pooler. Raises
@@ -61,9 +68,14 @@ async def begin(session: Session, projection: Projection[Any]) -> Building:
             projection.version,
         )
         await create_table(session, projection, generation)
-    shards = await session.fetchval("SELECT shards FROM log_head")
-    head = await log_head(session)
-    return Building(projection=projection, generation=generation, live=live, head=head, shards=tuple(range(shards)))
+    return Building(
+        log=log,
+        projection=projection,
+        concerns=log.codec.registry.concerns(projection.handles),
+        generation=generation,
+        live=live,
+        head=await log_head(session),
+    )
 
 
 async def watch_client(session: Session) -> None:

@@ -5,7 +5,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from infra.eventsourcing.consumers.consumer import is_poison
-from infra.eventsourcing.event_log import Entry, Session, read_shard, read_stream
+from infra.eventsourcing.event_log import Entry, Session
 from infra.eventsourcing.projections import parked_streams
 from infra.eventsourcing.projections.fold import Folded, Kept, Parking, Written, describe, fold, written
 from infra.eventsourcing.projections.rebuild.new_generation import Building
@@ -63,17 +63,17 @@ async def _entries(session: Session, building: Building, share: Share, keys: Set
 async def _pages(session: Session, building: Building, share: Share, keys: Set[str]) -> AsyncIterator[Sequence[Entry]]:
     if isinstance(share, Streams):
         for key in sorted(keys):
-            yield await read_stream(session, UUID(key), 1, building.head)
+            yield await building.log.read_stream(session, UUID(key), 1, building.head)
         return
     for shard in share.numbers:
         after = 0
-        while page := await read_shard(session, shard, after, PAGE):
+        while page := await building.log.read_shard(session, shard, after, PAGE):
             yield page
             after = page[-1].position
 
 
 def _touches(building: Building, entry: Entry, keys: Set[str]) -> bool:
-    if not building.projection.concerns(entry.type):
+    if not building.concerns(entry.type):
         return False
     try:
         return building.projection.key(entry.recorded()) in keys

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from infra.eventsourcing.event_log import Session, read_log, read_streams
+from infra.eventsourcing.event_log import Session
 from infra.eventsourcing.projections.fold import fold_from_nothing
 from infra.eventsourcing.projections.fold_table import Folds
 from infra.eventsourcing.projections.projection import ByStream
@@ -30,8 +30,10 @@ async def differences(session: Session, building: Building) -> Sequence[str]:
 
 async def _of_streams(session: Session, building: Building) -> Sequence[str]:
     projection, sampled = building.projection, await _sampled(session, building)
-    entries = await read_streams(session, sampled, building.head)
-    expected = {row.key: row for row in fold_from_nothing(projection, entries).written if row.document}
+    entries = await building.log.read_streams(session, sampled, building.head)
+    expected = {
+        row.key: row for row in fold_from_nothing(projection, building.concerns, entries).written if row.document
+    }
     table: Table[Any] = Table(projection, building.generation)
     keys = [str(stream) for stream in sampled]
     stored = {row.key: row for row in await table.rows(session, keys)}
@@ -41,16 +43,16 @@ async def _of_streams(session: Session, building: Building) -> Sequence[str]:
 async def _of_added(session: Session, building: Building) -> Sequence[str]:
     """The first events of the log, added up again: of its rows each is made of all of its length."""
     projection = building.projection
-    entries = [entry for entry in await read_log(session, 0, FIRST) if entry.position <= building.head]
+    entries = [entry for entry in await building.log.read_all(session, 0, FIRST) if entry.position <= building.head]
     if not entries:
         return []
-    adding = Adding(projection)
+    adding = Adding(building)
     try:
         await adding.read(session, building.shards, 0, entries[-1].position)
         added = {row.key: row for row in adding.written()}
     except Amiss:
         return []
-    expected = {row.key: row for row in fold_from_nothing(projection, entries).written}
+    expected = {row.key: row for row in fold_from_nothing(projection, building.concerns, entries).written}
     return [key for key in expected.keys() | added.keys() if expected.get(key) != added.get(key)]
 
 
@@ -61,7 +63,7 @@ async def _sampled(session: Session, building: Building) -> list[UUID]:
         "SELECT stream_id FROM events WHERE position = ANY ($1) AND type = ANY ($2) UNION "  # noqa: S608
         f"(SELECT key::uuid FROM {building.projection.table(building.generation)} ORDER BY version DESC LIMIT $3)",
         list(positions),
-        list(building.projection.types),
+        list(building.concerns.types),
         LONGEST,
     )
     return [UUID(bytes=row[0].bytes) for row in rows]

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from infra.errors import Fenced
 from infra.eventsourcing.consumers.consumer import Lease, Refusal, Step, is_poison
 from infra.eventsourcing.consumers.metrics import RuntimeMetrics
-from infra.eventsourcing.event_log import Entry, Log, Session, read_shard, shard_heads
+from infra.eventsourcing.event_log import Entry, Session, shard_heads
 from infra.eventsourcing.leases import Place
 from infra.eventsourcing.leases.checkpoints import guard
 from infra.eventsourcing.projections.fold import describe
@@ -76,12 +76,12 @@ async def finish(session: Session, building: Building) -> Switched:
     )
 
 
-async def announce(url: SecretStr, log: Log, building: Building) -> None:
+async def announce(url: SecretStr, building: Building) -> None:
     """Tells the processes that read. Who misses it sees it within a second, by looking at the pointer."""
     message = orjson.dumps({"switch": building.projection.name, "g": building.generation})
     redis = open_redis(url)
     try:
-        await redis.publish(Keyspace.of(log.history).applied, message)
+        await redis.publish(Keyspace.of(building.log.history).applied, message)
     except BROKEN:
         pass
     finally:
@@ -147,7 +147,8 @@ class Follower:
     async def load(self) -> None:
         """Goes on from the checkpoints; at first from each shard's last event that was built, of whatever kind."""
         projection, generation = self._building.projection, self._building.generation
-        self._keeping = Keeping({projection.name: projection}, RuntimeMetrics(CollectorRegistry()))
+        metrics = RuntimeMetrics(CollectorRegistry())
+        self._keeping = Keeping({projection.name: projection}, self._building.log, metrics)
         heads = await shard_heads(self._session, self._building.shards, self._building.head)
         await self._session.execute(
             "INSERT INTO checkpoints (consumer, generation, shard, position) "
@@ -184,11 +185,11 @@ class Follower:
         return applied
 
     async def _advance(self, lease: Lease, upto: int | None) -> int:
-        page = await read_shard(self._session, lease.shard, lease.position, PAGE)
+        page = await self._building.log.read_shard(self._session, lease.shard, lease.position, PAGE)
         entries = [entry for entry in page if upto is None or entry.position <= upto]
         if not entries:
             return 0
-        wanted = [entry for entry in entries if self._building.projection.concerns(entry.type)]
+        wanted = [entry for entry in entries if self._building.concerns(entry.type)]
         last = entries[-1]
         try:
             await self._apply(Step(lease, wanted, last.position, last.recorded_at))

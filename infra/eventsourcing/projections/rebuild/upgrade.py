@@ -6,6 +6,7 @@ from typing import Any
 import structlog
 from pydantic import SecretStr
 
+from infra.eventsourcing.event_log import Log
 from infra.eventsourcing.projections.generations import outdated
 from infra.eventsourcing.projections.projection import Projection
 from infra.eventsourcing.projections.rebuild.builder import build
@@ -17,7 +18,7 @@ from infra.postgres.pool import Connection, connect
 _log = structlog.get_logger("weir.rebuild")
 
 
-async def renew(session: Connection, url: SecretStr, projections: Mapping[str, Projection[Any]]) -> list[str]:
+async def renew(session: Connection, url: SecretStr, log: Log, projections: Mapping[str, Projection[Any]]) -> list[str]:
     """Rebuilds what is outdated, one after the other; answers which. Readers are served by the old rows until then.
 
     Raises :class:`~infra.eventsourcing.projections.rebuild.new_generation.Busy` where somebody else rebuilds the same
@@ -25,14 +26,14 @@ async def renew(session: Connection, url: SecretStr, projections: Mapping[str, P
     """
     renewed = []
     for projection in await outdated(session, projections):
-        switched = await _rebuilt(session, url, projection)
+        switched = await _rebuilt(session, url, log, projection)
         _log.info("read model renewed", projection=projection.name, generation=switched.generation)
         renewed.append(projection.name)
     return renewed
 
 
-async def _rebuilt(session: Connection, url: SecretStr, projection: Projection[Any]) -> Switched:
-    building = await begin(session, projection)
+async def _rebuilt(session: Connection, url: SecretStr, log: Log, projection: Projection[Any]) -> Switched:
+    building = await begin(session, log, projection)
     builder = await connect(url)  # the reading of a share turns its connection to that
     try:
         for share in await shares(session, building, 1):
