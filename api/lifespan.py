@@ -22,6 +22,7 @@ from domain.accounts import ACCOUNTS
 from infra.concurrency.background_tasks import Background
 from infra.concurrency.cancellation import cancel_and_wait
 from infra.concurrency.periodic import repeating
+from infra.configs import pool_of
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.eventsourcing.current_log import CurrentLog
 from infra.eventsourcing.event_log import Log
@@ -56,7 +57,7 @@ ERASE_SECONDS: Final = 60.0
 async def open_servers(stack: AsyncExitStack, settings: Settings, registry: CollectorRegistry) -> Opened:
     """Everything that endpoints ask for with ``opened(kind)``."""
     wrapping = KeyWrapping(settings.encryption_keys)
-    database = Database(settings)
+    database = Database(pool_of(settings))
     stack.push_async_callback(database.close)
     log = await open_log(database, CODEC)
     current = CurrentLog.behind(database, log)

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import typer
 
+from infra.configs import pool_of
 from infra.errors import AWAY, NoEncryptionKey, OutcomeUnknown, UnknownSchema
 from infra.identity.key_wrapping import KeyWrapping
 from infra.postgres import schema_version
@@ -43,7 +44,7 @@ def echo_failure(error: Exception) -> None:
 
 
 async def _connected(settings: Settings, work: Callable[[Database], Awaitable[T]]) -> T:
-    database = Database(settings)
+    database = Database(pool_of(settings))
     try:
         await schema_version.check(database)
         return await work(database)

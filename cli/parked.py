@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.database import echo_failure
+from infra.configs import pool_of
 from infra.errors import AWAY, UnknownSchema
 from infra.eventsourcing.event_log import Log, Session, identify
 from infra.eventsourcing.projections import parked_streams
@@ -88,7 +89,7 @@ def _run(work: Callable[[Session, Log, dict[str, Apply]], Awaitable[T]]) -> T:
 
 
 async def _connected(settings: Settings, work: Callable[[Session, Log, dict[str, Apply]], Awaitable[T]]) -> T:
-    database = Database(settings)
+    database = Database(pool_of(settings))
     try:
         await schema_version.check(database)
     finally:

@@ -13,6 +13,7 @@ import typer
 from cli.database import echo_failure
 from cli.watching import Show, shown
 from infra.concurrency.cancellation import cancel_and_wait
+from infra.configs import pool_of
 from infra.errors import AWAY, UnknownSchema
 from infra.eventsourcing.event_log import identify
 from infra.eventsourcing.leases import anybody
@@ -71,7 +72,7 @@ def replay(
 
 
 async def _replay(projections: list[Projection[Any]], settings: Settings) -> None:
-    database = Database(settings)
+    database = Database(pool_of(settings))
     try:
         await schema_version.check(database)
         await _install(settings)

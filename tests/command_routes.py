@@ -12,6 +12,7 @@ import orjson
 from api.scopes import scopes_of
 from cli.demo.visit import sign
 from domain.accounts import ACCOUNTS, RequestPasswordReset, Role
+from infra.configs import pool_of
 from infra.eventsourcing.commands.attempt import CommandContext
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.identity import one_time_links as links
@@ -127,7 +128,7 @@ class Stage:
 @asynccontextmanager
 async def staged(settings: Settings, process: Process) -> AsyncIterator[Stage]:
     """The stage before an API process."""
-    database = Database(settings)
+    database = Database(pool_of(settings))
     secret = ServerSecret(database, WRAPPING)
     tokens = Tokens(
         SigningKeys(database, WRAPPING),

@@ -9,23 +9,23 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
+from infra.configs import pool_of, relay_of, worker_pool_of
 from infra.eventsourcing.consumers.consumer import Answers, Consumer, Lease, Member, Step, move
 from infra.eventsourcing.consumers.consumer_host import Host
 from infra.eventsourcing.consumers.metrics import RuntimeMetrics
 from infra.eventsourcing.event_log import Log, Session, identify
 from infra.eventsourcing.leases import WHOLE, Place
-from infra.eventsourcing.leases.checkpoints import LOCK_SECONDS
 from infra.eventsourcing.projections.generations import install
 from infra.eventsourcing.projections.projection import Projection
 from infra.eventsourcing.projections.projector import Projecting
 from infra.eventsourcing.read_cache import CacheAway, Document
+from infra.eventsourcing.relay.relay import Relay, RelayMetrics
 from infra.postgres.pool import Database
 from infra.settings import Settings
 from infra.write_side import CODEC
 from projections.registry import PROJECTIONS
 from tests.event_logs import LogWriter, Shop, expected_rows, log_writer, stored_rows
 from tests.write_side import eventually
-from workers.relay import Relay, RelayMetrics
 
 SHARDED, WHOLE_LOG = "sharded_recorder", "whole_recorder"
 
@@ -117,7 +117,7 @@ class Scene:
     @asynccontextmanager
     async def relay(self, **changes: Any) -> AsyncIterator[Relay]:
         settings = self.settings.model_copy(update=changes)
-        relay = Relay(self.database, self.log, settings, RelayMetrics(CollectorRegistry()))
+        relay = Relay(self.database, self.log, relay_of(settings), RelayMetrics(CollectorRegistry()))
         async with _until_done(relay.run):
             yield relay
 
@@ -131,7 +131,7 @@ class Scene:
     ) -> AsyncIterator[Host]:
         """A process that consumes, with a pool of its own."""
         settings = self.settings.model_copy(update={"lease_seconds": 1.0, **changes})
-        database = Database(settings, lock_seconds=LOCK_SECONDS)
+        database = Database(worker_pool_of(settings))
         host = Host(
             consumers,
             kind=kind,
@@ -154,7 +154,7 @@ class Scene:
     ) -> AsyncIterator[Host]:
         """A process that runs read models, and tells ``told`` of their changes."""
         async with AsyncExitStack() as stack:
-            database = Database(self.settings.model_copy(update=changes), lock_seconds=LOCK_SECONDS)
+            database = Database(worker_pool_of(self.settings.model_copy(update=changes)))
             stack.push_async_callback(database.close)
             metrics = RuntimeMetrics(CollectorRegistry())
             consumer = Projecting(projections, database=database, log=self.log, refresher=self.told, metrics=metrics)
@@ -235,7 +235,7 @@ async def _until_done(run: Callable[[asyncio.Event], Any]) -> AsyncIterator[None
 @asynccontextmanager
 async def scene(settings: Settings) -> AsyncIterator[Scene]:
     """A log with its read models laid down, and a place for recorders to write."""
-    database, url = Database(settings), settings.database_url.get_secret_value()
+    database, url = Database(pool_of(settings)), settings.database_url.get_secret_value()
     async with log_writer(url) as writer, Redis.from_url(settings.redis_url.get_secret_value()) as redis:
         await install(writer.session, PROJECTIONS)
         await writer.session.execute(

@@ -11,6 +11,7 @@ from uuid import UUID
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
+from infra.configs import pool_of
 from infra.eventsourcing.startup import open_log
 from infra.identity.server_secret import ServerSecret
 from infra.mail import outbox
@@ -108,7 +109,7 @@ class Office:
 async def mail_office(settings: Settings, *, pipelining: bool = True) -> AsyncIterator[Office]:
     """An office whose settings lead to its mail server."""
     async with AsyncExitStack() as stack, smtp_stub(pipelining=pipelining) as stub:
-        database = Database(settings)
+        database = Database(pool_of(settings))
         stack.push_async_callback(database.close)
         settings = settings.model_copy(update={"smtp_url": SecretStr(stub.url)})
         yield Office(database=database, settings=settings, stub=stub, stack=stack)

@@ -7,6 +7,7 @@ from typing import Any
 
 import asyncpg
 
+from infra.configs import cache_of, pool_of
 from infra.eventsourcing.current_log import CurrentLog
 from infra.eventsourcing.event_log import Log, identify
 from infra.eventsourcing.read_cache import Document, Documents, Reads, Refresher
@@ -100,7 +101,7 @@ class CountingDatabase(Database):
     """Counts statements, and how many were under way at once."""
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
+        super().__init__(pool_of(settings))
         self.statements: list[str] = []
         self.most_at_once = 0
         self._at_once = 0
@@ -162,7 +163,7 @@ class World:
         own = Settings.model_validate({**self.settings.model_dump(), **changes})
         database = CountingDatabase(own)
         try:
-            reads = Reads(own, database, CurrentLog.behind(database, self.log))
+            reads = Reads(cache_of(own), database, CurrentLog.behind(database, self.log))
             reads.model(NAME, present)
             async with reads.running():
                 assert not settled or await reads.watch.ready(5)
@@ -174,12 +175,12 @@ class World:
 @asynccontextmanager
 async def world(settings: Settings) -> AsyncIterator[World]:
     """Servers with an empty read model ``thing`` and its consumer."""
-    database = Database(settings)
+    database = Database(pool_of(settings))
     try:
         await lay_down(database)
         async with database.session() as connection:
             log = await identify(connection, CODEC)
-        async with Refresher(settings, log).running() as refresher:
+        async with Refresher(cache_of(settings), log).running() as refresher:
             consumer = Consumer(database=database, refresher=refresher)
             yield World(settings=settings, database=database, log=log, consumer=consumer)
     finally:

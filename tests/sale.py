@@ -17,6 +17,7 @@ from uuid import UUID, uuid4
 from api.scopes import scopes_of
 from benchmarks.http_client import request
 from domain.accounts import Role
+from infra.configs import pool_of
 from infra.identity.access_tokens import Tokens
 from infra.identity.signing_keys import SigningKeys
 from infra.postgres.pool import Connection, Database
@@ -117,7 +118,7 @@ class Sale:
 @asynccontextmanager
 async def sale(settings: Settings, ports: Sequence[int], stock: int) -> AsyncIterator[tuple[Sale, Tokens]]:
     """A product of so many pieces on sale at these API processes, and what makes customers' tokens."""
-    database = Database(settings)
+    database = Database(pool_of(settings))
     tokens = Tokens(
         SigningKeys(database, WRAPPING),
         await current_log(database),

@@ -16,6 +16,7 @@ from api.http.connection.protocol import Protocol
 from api.main import create_app
 from api.scopes import scopes_of
 from domain.accounts import Role
+from infra.configs import pool_of
 from infra.identity.access_tokens import Tokens
 from infra.identity.signing_keys import SigningKeys
 from infra.postgres.pool import Database
@@ -99,7 +100,7 @@ async def shop(settings: Settings) -> AsyncIterator[Shop]:
                 serving.result()
                 raise RuntimeError("the API did not start")
         port = server.servers[0].sockets[0].getsockname()[1]
-        database = Database(settings)
+        database = Database(pool_of(settings))
         tokens = Tokens(
             SigningKeys(database, WRAPPING),
             await current_log(database),
@@ -116,7 +117,7 @@ async def shop(settings: Settings) -> AsyncIterator[Shop]:
 
 async def bearer(settings: Settings, account_id: UUID, *roles: Role) -> Mapping[str, str]:
     """Credentials of somebody with these roles, in the history that the log has now: what a refresh would bring."""
-    database = Database(settings)
+    database = Database(pool_of(settings))
     try:
         log = await current_log(database)
         tokens = Tokens(

@@ -11,6 +11,7 @@ from uuid import UUID
 import asyncpg
 
 from domain.kernel.decider import Decider
+from infra.configs import pool_of
 from infra.eventsourcing.codec import Encoded
 from infra.eventsourcing.commands.attempt import CommandContext
 from infra.eventsourcing.commands.handler import CommandHandler
@@ -50,7 +51,7 @@ async def write_side(
 ) -> AsyncIterator[WriteSide]:
     """A write side on the database at ``url``. Two of them are to each other as two processes are."""
     async with AsyncExitStack() as stack:
-        database = Database(Settings.model_validate({"database_url": url, "pool_size": 4}))
+        database = Database(pool_of(Settings.model_validate({"database_url": url, "pool_size": 4})))
         stack.push_async_callback(database.close)
         appender, second = (Appender(database, timeout=timeout, largest_batch=largest_batch, **more) for _ in range(2))
         stack.push_async_callback(appender.close)

@@ -18,7 +18,8 @@ import uvicorn
 import uvloop
 from prometheus_client import CollectorRegistry
 
-from infra.eventsourcing.startup import open_log, worker_database
+from infra.configs import worker_pool_of
+from infra.eventsourcing.startup import open_log
 from infra.observability.health import Component, health_app
 from infra.observability.logging import logging_to
 from infra.observability.metrics import new_registry
@@ -59,7 +60,7 @@ async def run_worker(kinds: Collection[Kind], settings: Settings, *, stop: async
     registry = new_registry()
     async with AsyncExitStack() as stack:
         stack.enter_context(signals_set(stop, settings.drain_seconds))
-        database = worker_database(settings)
+        database = Database(worker_pool_of(settings))
         stack.push_async_callback(database.close)
         readiness = Readiness(stop)
         components = (readiness.component, _postgres(database))

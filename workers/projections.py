@@ -10,6 +10,7 @@ from arq.worker import func
 from prometheus_client import CollectorRegistry
 
 from infra.concurrency.periodic import repeating
+from infra.configs import cache_of
 from infra.eventsourcing.consumers.consumer_host import Host
 from infra.eventsourcing.consumers.metrics import RuntimeMetrics
 from infra.eventsourcing.event_log import Log
@@ -39,7 +40,7 @@ async def look_for_rebuilds(ctx: Context) -> None:
 async def _open(
     stack: AsyncExitStack, settings: Settings, database: Database, log: Log, registry: CollectorRegistry
 ) -> tuple[Context, Work]:
-    refresher = await stack.enter_async_context(Refresher(settings, log).running())
+    refresher = await stack.enter_async_context(Refresher(cache_of(settings), log).running())
     metrics, sooner = RuntimeMetrics.shared(registry), asyncio.Event()
     host = Host(
         [Projecting(PROJECTIONS, database=database, log=log, refresher=refresher, metrics=metrics)],

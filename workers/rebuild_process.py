@@ -13,6 +13,7 @@ from typing import Final
 
 from infra.concurrency.cancellation import cancel_and_wait, carried_through
 from infra.concurrency.own_process import Failed, in_own_process
+from infra.configs import worker_pool_of
 from infra.errors import Fenced
 from infra.eventsourcing.event_log import identify
 from infra.eventsourcing.projections.fold import describe
@@ -23,7 +24,6 @@ from infra.eventsourcing.projections.rebuild.new_generation import Building, Bus
 from infra.eventsourcing.projections.rebuild.partitions import Share, shares
 from infra.eventsourcing.projections.rebuild.requests import MOST_FAILURES, Claimed, Report
 from infra.eventsourcing.projections.rebuild.switchover import Switched, announce, finish
-from infra.eventsourcing.startup import worker_database
 from infra.observability.logging import logging_to
 from infra.postgres.due_work import persisted
 from infra.postgres.errors import PASSING
@@ -90,7 +90,7 @@ async def _go_on(
     started_at: float,
 ) -> None:
     """From the first share to the switch, and the word that it is done."""
-    database = worker_database(settings)
+    database = Database(worker_pool_of(settings))
     with logging_to(settings.model_copy(update={"log_level": "warning"}), descriptor=2):
         try:
             switched = await _held(database, wish, building, builders, session)
@@ -145,7 +145,7 @@ def _report(switched: Switched, builders: Sequence[Builder], seconds: float) -> 
 
 async def _fail(settings: Settings, wish: Claimed, error: Exception) -> None:
     """What may be over by the next time puts the wish off; anything else would be so again."""
-    database = worker_database(settings)
+    database = Database(worker_pool_of(settings))
     text = f"{wish.projection} is being rebuilt already" if isinstance(error, Busy) else describe(error)
     settle = requests.failed if isinstance(error, (*PASSING, Busy)) else requests.given_up
     try:

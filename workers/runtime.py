@@ -26,8 +26,9 @@ from prometheus_client import CollectorRegistry
 
 from infra.concurrency.cancellation import cancel_and_wait
 from infra.concurrency.waiting import happens
+from infra.configs import worker_pool_of
 from infra.eventsourcing.event_log import Log
-from infra.eventsourcing.startup import open_log, worker_database
+from infra.eventsourcing.startup import open_log
 from infra.observability.logging import logging_to
 from infra.observability.metrics import new_registry
 from infra.postgres.pool import Database
@@ -82,7 +83,7 @@ class Runtime:
         self, settings: Settings, registry: CollectorRegistry
     ) -> AsyncIterator[tuple[Database, Log, Context, Work]]:
         async with AsyncExitStack() as stack:
-            database = worker_database(settings)
+            database = Database(worker_pool_of(settings))
             stack.push_async_callback(database.close)
             log = await open_log(database, CODEC)
             yield database, log, *await self.open(stack, settings, database, log, registry)
@@ -111,7 +112,7 @@ class Runtime:
 
     async def _find_queue(self, settings: Settings) -> str:
         """The queue of the log that the settings lead to."""
-        database = worker_database(settings)
+        database = Database(worker_pool_of(settings))
         try:
             return self._queue(await open_log(database, CODEC))
         finally:

@@ -14,6 +14,7 @@ from api.http.response import RawResponse
 from api.queries import documents
 from api.queries.documents import CachedResponse, needs_of
 from api.queries.listing import Pages
+from infra.configs import cache_of
 from infra.errors import NotFound
 from infra.eventsourcing.current_log import CurrentLog
 from infra.eventsourcing.read_cache import Documents, ReadMetrics, Reads
@@ -103,7 +104,7 @@ async def open_reads(
     stack: AsyncExitStack, settings: Settings, registry: CollectorRegistry, database: Database, current: CurrentLog
 ) -> Opened:
     """Opens the read side until the stack is closed."""
-    reads = Reads(settings, database, current)
+    reads = Reads(cache_of(settings), database, current)
     products = Products(reads, reads.model(PRODUCTS, documents.product))
     orders = Orders(reads, reads.model(ORDERS, documents.order))
     accounts = Accounts(reads, reads.model(ACCOUNTS, documents.account))

@@ -12,6 +12,7 @@ from benchmarks.loops import race
 from benchmarks.ours.settings import settings_of
 from benchmarks.task import Task, received
 from domain.kernel.messages import shard_of
+from infra.configs import pool_of
 from infra.eventsourcing.store import Appended, Appender, AppendRequest, StreamAppend
 from infra.postgres.pool import Database
 from infra.write_side import CODEC
@@ -21,7 +22,7 @@ async def _run(task: Task) -> Figures:
     settings = settings_of(task)
     deal, metadata = workload.orders(), orjson.dumps(workload.metadata())
     events = [CODEC.decode("order.placed", 1, orjson.dumps(deal())) for _ in range(workload.PRODUCTS)]
-    database = Database(settings)
+    database = Database(pool_of(settings))
     appender = Appender(database, timeout=settings.append_timeout, largest_batch=settings.append_batch)
 
     async def append(writer: int) -> None:

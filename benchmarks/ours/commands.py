@@ -11,6 +11,7 @@ from benchmarks.ours.settings import settings_of
 from benchmarks.task import Task, received
 from domain.inventory import INVENTORY, ChangeStock
 from infra.concurrency.gc_tuning import tune_gc
+from infra.configs import pool_of
 from infra.eventsourcing.commands.attempt import CommandContext
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.eventsourcing.startup import open_log
@@ -22,7 +23,7 @@ from infra.write_side import CODEC
 async def _run(task: Task) -> Figures:
     tune_gc()
     settings = settings_of(task)
-    database = Database(settings)
+    database = Database(pool_of(settings))
     appender = Appender(database, timeout=settings.append_timeout, largest_batch=settings.append_batch)
     handler = CommandHandler(database, appender, log=await open_log(database, CODEC))
     products = [uuid4() for _ in range(int(task.extra["streams"]))]

@@ -19,6 +19,7 @@ from benchmarks.ours.settings import settings_of
 from benchmarks.task import Task, received
 from domain.accounts import ACCOUNTS, RegisterAccount, Role
 from infra import imports
+from infra.configs import pool_of
 from infra.eventsourcing.commands.attempt import CommandContext
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.eventsourcing.startup import open_log
@@ -38,7 +39,7 @@ async def _run(task: Task, folder: str) -> Figures:
     settings = settings_of(task).model_copy(update={"data_dir": Path(folder)})
     rows = int(task.seconds * ROWS_PER_SECOND)
     async with AsyncExitStack() as stack:
-        database, storage = Database(settings), open_storage(settings)
+        database, storage = Database(pool_of(settings)), open_storage(settings)
         stack.push_async_callback(database.close)
         commands = open_bulk_write_side(stack, settings, database, await open_log(database, CODEC))
         importer = Importer(database, storage, commands, ImportMetrics(CollectorRegistry()))

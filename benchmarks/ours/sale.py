@@ -12,6 +12,7 @@ from benchmarks.shop import STOCK
 from benchmarks.task import Task, received
 from domain.inventory import INVENTORY, ChangeStock, ReserveStock
 from infra.concurrency.gc_tuning import tune_gc
+from infra.configs import pool_of
 from infra.eventsourcing.commands.attempt import CommandContext
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.eventsourcing.startup import open_log
@@ -23,7 +24,7 @@ from infra.write_side import CODEC
 async def _run(task: Task) -> Figures:
     tune_gc()
     settings = settings_of(task)
-    database = Database(settings)
+    database = Database(pool_of(settings))
     appender = Appender(database, timeout=settings.append_timeout, largest_batch=settings.append_batch)
     handler = CommandHandler(database, appender, log=await open_log(database, CODEC))
     product_id = uuid4()

@@ -9,20 +9,13 @@ from infra.concurrency.backoff import Pauses
 from infra.errors import Unavailable
 from infra.eventsourcing.codec import EventCodec
 from infra.eventsourcing.event_log import Log, identify
-from infra.eventsourcing.leases.checkpoints import LOCK_SECONDS
 from infra.postgres import schema_version
 from infra.postgres.pool import Database
-from infra.settings import Settings
 
 PATIENCE_SECONDS: Final = 30.0
 """How long a starting process waits for Postgres before it gives up and leaves it to its supervisor."""
 
 _log = structlog.get_logger("weir.startup")
-
-
-def worker_database(settings: Settings) -> Database:
-    """The pool of a worker: nothing that it waits for, or leaves behind when it is paused, holds up others for long."""
-    return Database(settings, lock_seconds=LOCK_SECONDS)
 
 
 async def open_log(database: Database, codec: EventCodec, *, patience: float = PATIENCE_SECONDS) -> Log:

@@ -13,16 +13,17 @@ What a server refuses is :class:`~infra.errors.Unavailable` either way. A connec
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 import asyncpg
 from asyncpg.transaction import Transaction
+from pydantic import SecretStr
 
 from infra.errors import OutcomeUnknown, TookTooLong, Unavailable
 from infra.postgres.connect import CONNECT_SECONDS, Connection, Connector, connect, is_failure, opened, prepare
 from infra.postgres.errors import Failure, classify
 from infra.postgres.reader import Reader, Reading, Snapshot
-from infra.settings import Settings
 
 __all__ = ["CONNECT_SECONDS", "DRIVER_ERRORS", "Connection", "Database", "Pooled", "Reader", "connect", "prepare"]
 
@@ -54,29 +55,38 @@ def _bounds(lock_seconds: float) -> dict[str, str]:
     return {name: f"{seconds * 1000:.0f}" for name, seconds in bounds.items()}
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PoolConfig:
+    """Where Postgres is, and how many connections one process may have to it.
+
+    ``lock_seconds``: how long a statement may wait for a lock, for those who have other work meanwhile, and whose place
+    another takes when they are paused. What such a one leaves behind, a statement or a transaction, the server ends by
+    itself. A pooler takes no such settings: where there is one, it is for the database role to have them.
+    """
+
+    url: SecretStr
+    size: int
+    pgbouncer: bool = False
+    lock_seconds: float | None = None
+
+
 class Database:
     """The pool of one process, opened lazily: a process starts, and says so in its health, while Postgres is away."""
 
-    def __init__(self, settings: Settings, *, lock_seconds: float | None = None) -> None:
-        """``lock_seconds``: how long a statement may wait for a lock, for those who have other work meanwhile, and
-        whose place another takes when they are paused. What such a one leaves behind, a statement or a transaction, the
-        server ends by itself.
-
-        A pooler takes no such settings: where there is one, it is for the database role to have them.
-        """
-        self._pgbouncer = settings.pgbouncer
-        self._connector = Connector(settings.database_url, pgbouncer=settings.pgbouncer)
-        bounds = _bounds(lock_seconds) if lock_seconds and not settings.pgbouncer else None
+    def __init__(self, config: PoolConfig) -> None:
+        self._pgbouncer = config.pgbouncer
+        self._connector = Connector(config.url, pgbouncer=config.pgbouncer)
+        bounds = _bounds(config.lock_seconds) if config.lock_seconds and not config.pgbouncer else None
         self._pool: Pool = asyncpg.create_pool(
             connect=self._connector,
             min_size=0,
-            max_size=settings.pool_size,
+            max_size=config.size,
             reset=_keep_session,
             command_timeout=COMMAND_SECONDS,
             server_settings=bounds,
         )
         # To wait for a free connection and to open one have bounds of their own: several servers may have to be tried.
-        self._free = asyncio.Semaphore(settings.pool_size)
+        self._free = asyncio.Semaphore(config.size)
         self._opened = False
         self._opening = asyncio.Lock()
 

@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from api.main import create_app
+from infra.configs import pool_of
 from infra.eventsourcing.projections.generations import install
 from infra.identity.access_tokens import AUDIENCE
 from infra.identity.signing_keys import SigningKey, SigningKeys
@@ -104,7 +105,7 @@ async def house(settings: Settings) -> AsyncIterator[House]:
         "payment_webhook_secret": SecretStr("whsec_" + base64.b64encode(SECRET).decode()),
         "log_level": "error",
     }
-    settings, database = settings.model_copy(update=told), Database(settings)
+    settings, database = settings.model_copy(update=told), Database(pool_of(settings))
     session = await connect(settings.database_url)
     await install(session, PROJECTIONS)
     await session.close()

@@ -16,6 +16,7 @@ import httpx2
 import pytest
 from redis.asyncio import Redis
 
+from infra.configs import pool_of
 from infra.eventsourcing.projections.generations import install
 from infra.identity.signing_keys import unwrapped
 from infra.postgres.pool import Database, connect
@@ -191,7 +192,7 @@ async def test_no_secret_can_be_read_anywhere(settings: Settings, tmp_path: Path
     session = await connect(settings.database_url)
     await install(session, PROJECTIONS)
     await session.close()
-    database, api_log, worker_log = Database(settings), tmp_path / "api.log", tmp_path / "worker.log"
+    database, api_log, worker_log = Database(pool_of(settings)), tmp_path / "api.log", tmp_path / "worker.log"
     redis_url = settings.redis_url.get_secret_value()
     async with smtp_stub() as stub, raw_provider() as provider, overheard(redis_url) as said:
         said_back = b'{"code": "%b"}' % PROVIDER_KEY.encode()

@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 from pydantic import SecretStr
 
+from infra.configs import pool_of
 from infra.errors import OutcomeUnknown
 from infra.postgres.pool import Database
 from infra.settings import Settings
@@ -39,7 +40,7 @@ def bad_line(settings: Settings, proxy: Proxy) -> Settings:
 @pytest.fixture
 async def behind(bad_line: Settings) -> AsyncIterator[Database]:
     """The database of a worker behind the bad line."""
-    database = Database(bad_line)
+    database = Database(pool_of(bad_line))
     yield database
     await database.close()
 

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from domain.catalogue import Image
 from domain.money import Money
 from infra import imports
+from infra.configs import pool_of
 from infra.errors import OutcomeUnknown, Unavailable
 from infra.eventsourcing.commands import idempotency
 from infra.eventsourcing.commands.attempt import CommandContext
@@ -232,7 +233,7 @@ async def test_a_write_whose_answer_is_lost_is_neither_told_as_done_nor_as_not_d
 ) -> None:
     await _give(database_url, name)
     async with proxy_before(database_url) as proxy:
-        database = Database(settings.model_copy(update={"database_url": SecretStr(proxy.url)}))
+        database = Database(pool_of(settings.model_copy(update={"database_url": SecretStr(proxy.url)})))
         try:
             proxy.lose_the_next_commit()
             with pytest.raises(OutcomeUnknown):
@@ -245,7 +246,9 @@ async def test_a_write_whose_answer_is_lost_is_neither_told_as_done_nor_as_not_d
 
 @pytest.mark.parametrize("name", WRITES)
 async def test_a_write_that_never_got_a_connection_is_told_as_not_done(name: str, settings: Settings) -> None:
-    database = Database(settings.model_copy(update={"database_url": SecretStr("postgresql://127.0.0.1:1/weir")}))
+    database = Database(
+        pool_of(settings.model_copy(update={"database_url": SecretStr("postgresql://127.0.0.1:1/weir")}))
+    )
     with pytest.raises(Unavailable):
         await WRITES[name](database)
     await database.close()

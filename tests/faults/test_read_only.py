@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
+from infra.configs import pool_of
 from infra.embedded import Postgres
 from infra.errors import OutcomeUnknown, TookTooLong, Unavailable
 from infra.postgres.connect import WHOLE_SECONDS, Connector
@@ -31,7 +32,7 @@ FIRST: Final = "SELECT shards FROM log_head"
 
 @asynccontextmanager
 async def opened(url: str, **more: Any) -> AsyncIterator[Database]:
-    database = Database(Settings.model_validate({"database_url": url, "pool_size": 2, **more}))
+    database = Database(pool_of(Settings.model_validate({"database_url": url, "pool_size": 2, **more})))
     try:
         yield database
     finally:

@@ -27,6 +27,7 @@ from domain.accounts import (
     ReportTokenReuse,
     Role,
 )
+from infra.configs import pool_of
 from infra.eventsourcing.current_log import CurrentLog
 from infra.eventsourcing.store import StreamAppend
 from infra.identity.access_tokens import Access, Tokens
@@ -50,7 +51,7 @@ BOUND = 2.0
 
 @pytest.fixture
 async def database(settings: Settings) -> AsyncIterator[Database]:
-    database = Database(settings)
+    database = Database(pool_of(settings))
     yield database
     await database.close()
 
@@ -219,7 +220,7 @@ async def test_while_postgres_is_away_what_is_known_counts_and_after_that_the_re
     gone, going = await registered(ours), await registered(ours)
     await told(ours, gone, DeactivateAccount())
     async with proxy_before(settings.database_url.get_secret_value()) as proxy:
-        database = Database(settings.model_copy(update={"database_url": SecretStr(proxy.url)}))
+        database = Database(pool_of(settings.model_copy(update={"database_url": SecretStr(proxy.url)})))
         revocations = await looked(database)
         async with revocations.following():
             await proxy.close()

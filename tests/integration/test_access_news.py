@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 
 from domain.accounts import ACCOUNTS, ChangeRoles, ChangeUsername, Role
 from infra.concurrency.periodic import repeating
+from infra.configs import pool_of
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.eventsourcing.current_log import CurrentLog
 from infra.eventsourcing.read_cache.invalidations import Channel
@@ -78,7 +79,7 @@ class Scene:
 @pytest.fixture
 async def scene(settings: Settings) -> AsyncIterator[Scene]:
     async with AsyncExitStack() as stack:
-        database = Database(settings)
+        database = Database(pool_of(settings))
         stack.push_async_callback(database.close)
         log, own = await open_log(database, CODEC), list[Sequence[Stored]]()
         handler = open_write_side(stack, settings, database, log, new_registry(), on_ended=own.append)
@@ -132,7 +133,7 @@ async def _is(condition: Callable[[], bool]) -> bool:
 
 
 async def test_a_process_that_is_told_something_or_may_have_missed_it_looks_at_once(settings: Settings) -> None:
-    database = Database(settings)
+    database = Database(pool_of(settings))
     connected, told = (Revocations(database, CurrentLog(LOG)) for _ in range(2))
     assert not connected._news.is_set()
     connected.opened()
@@ -143,7 +144,7 @@ async def test_a_process_that_is_told_something_or_may_have_missed_it_looks_at_o
 
 
 async def test_what_a_process_stored_itself_counts_for_it_before_it_has_looked(settings: Settings) -> None:
-    database, account_id, session_id = Database(settings), uuid4(), uuid4()
+    database, account_id, session_id = Database(pool_of(settings)), uuid4(), uuid4()
     revocations = Revocations(database, CurrentLog(LOG))
     told = b'{"account_id": "%b"}' % str(account_id).encode()
     access = Access(

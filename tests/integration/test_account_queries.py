@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from api.scopes import scopes_of
 from domain.accounts import Role
+from infra.configs import pool_of
 from infra.eventsourcing.consistency_token import encode
 from infra.postgres.pool import Database
 from infra.settings import Settings
@@ -30,7 +31,7 @@ PASSWORD = "correct horse battery"
 
 @pytest.fixture
 async def open_shop(settings: Settings) -> AsyncIterator[Shop]:
-    database = Database(settings)
+    database = Database(pool_of(settings))
     await lay_down(database)
     await database.close()
     async with shop(settings.model_copy(update={"log_level": "error"})) as opened:

@@ -10,6 +10,7 @@ import httpx2
 import pytest
 
 from domain.accounts import ACCOUNTS, ChangeRoles, DeactivateAccount
+from infra.configs import pool_of
 from infra.eventsourcing.store.idempotency_keys import forget_old
 from infra.identity import account_erasure
 from infra.identity.api_keys import MOST_KEYS, fresh
@@ -33,7 +34,7 @@ async def api(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
 
 @pytest.fixture
 async def database(settings: Settings) -> AsyncIterator[Database]:
-    database = Database(settings)
+    database = Database(pool_of(settings))
     yield database
     await database.close()
 

@@ -9,6 +9,7 @@ import httpx2
 import jwt
 import pytest
 
+from infra.configs import pool_of
 from infra.identity.access_tokens import AUDIENCE
 from infra.identity.signing_keys import SigningKeys, unwrapped
 from infra.postgres.pool import Database
@@ -165,7 +166,7 @@ async def test_a_deactivated_account_cannot_sign_in_and_looks_like_a_wrong_passw
     api: httpx2.AsyncClient, settings: Settings
 ) -> None:
     account_id = await registered(api)
-    database = Database(settings)
+    database = Database(pool_of(settings))
     await database.execute(
         "INSERT INTO events SELECT max(position) + 1, $1, 2, 'account', 0, 'account.deactivated', 1,"
         " jsonb_build_object('account_id', $1::uuid), '{}', now() FROM events",
@@ -185,7 +186,7 @@ async def test_two_processes_sign_and_verify_with_the_same_keys(settings: Settin
 
 
 async def test_processes_that_start_together_make_one_key(settings: Settings) -> None:
-    databases = [Database(settings) for _ in range(8)]
+    databases = [Database(pool_of(settings)) for _ in range(8)]
     await asyncio.gather(*(database.execute("SELECT 1") for database in databases))
     rings = await asyncio.gather(*(SigningKeys(database, WRAPPING).ring() for database in databases))
     assert len({ring.signing.kid for ring in rings}) == 1
@@ -195,7 +196,7 @@ async def test_processes_that_start_together_make_one_key(settings: Settings) ->
 
 
 async def test_a_new_key_is_found_without_a_restart(settings: Settings) -> None:
-    database = Database(settings)
+    database = Database(pool_of(settings))
     keys = SigningKeys(database, WRAPPING, reload_seconds=0)
     old = (await keys.ring()).signing
     await database.execute("UPDATE signing_keys SET retired_at = now()")
@@ -209,7 +210,7 @@ async def test_a_new_key_is_found_without_a_restart(settings: Settings) -> None:
 
 
 async def test_strangers_key_ids_do_not_send_us_to_postgres_each_time(settings: Settings) -> None:
-    database = Database(settings)
+    database = Database(pool_of(settings))
     keys = SigningKeys(database, WRAPPING, reload_seconds=3600)
     ring = await keys.ring()
     assert await keys.public("stranger") is None
@@ -227,7 +228,7 @@ async def test_no_secret_is_in_events_logs_or_metrics_after_signing_in(
         await sign_in(api, password="wrong password here")
         await api.post("/v1/products", json=PRODUCT, headers=bearer(token))
         metrics = (await api.get("/metrics")).text
-    database = Database(settings)
+    database = Database(pool_of(settings))
     events = [bytes(row["data"]) + bytes(row["metadata"]) for row in await database.fetch("SELECT * FROM events")]
     (credential,) = await database.fetch("SELECT password_hash FROM credentials")
     (key,) = await database.fetch("SELECT kid, wrapped FROM signing_keys")

@@ -8,6 +8,7 @@ import httpx2
 import pytest
 from pydantic import SecretStr
 
+from infra.configs import pool_of
 from infra.postgres.pool import Database
 from infra.settings import Settings
 from tests.api_client import api_client
@@ -28,7 +29,7 @@ async def sign_in(api: httpx2.AsyncClient, username: str = EMAIL, password: str 
 
 
 async def counted(settings: Settings, table: str) -> int:
-    database = Database(settings)
+    database = Database(pool_of(settings))
     rows = await database.fetch(f"SELECT FROM {table}")
     await database.close()
     return len(rows)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from domain.accounts import Role
+from infra.configs import pool_of
 from infra.postgres.clock import PostgresClock
 from infra.postgres.pool import Database
 from infra.settings import Settings
@@ -50,7 +51,7 @@ async def test_an_api_key_runs_out_by_the_clock_that_it_was_promised_by(ahead: S
 
 
 async def test_the_clock_asks_postgres_once_in_a_while_and_goes_on_by_itself(ahead: Settings) -> None:
-    database = Database(ahead)
+    database = Database(pool_of(ahead))
     clock = PostgresClock(database)
     first = await clock.now()
     await database.close()

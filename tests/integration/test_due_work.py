@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from infra import imports
+from infra.configs import pool_of
 from infra.eventsourcing.process_managers import timer_store
 from infra.eventsourcing.projections.rebuild import requests
 from infra.identity import reset_wishes
@@ -67,7 +68,7 @@ class Held:
 
 @pytest.fixture
 async def database(settings: Settings) -> AsyncIterator[Database]:
-    opened = Database(settings)
+    opened = Database(pool_of(settings))
     yield opened
     await opened.close()
 

@@ -12,6 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from api.rate_limits import CLASSES, factory, open_gates
+from infra.configs import pool_of
 from infra.identity.server_secret import ServerSecret
 from infra.postgres.pool import Database
 from infra.rate_limits.gcra import Rate
@@ -229,7 +230,7 @@ async def test_two_processes_come_to_share_one_quota(on: Settings) -> None:
 
 
 async def test_every_class_has_its_gate_unless_limits_are_off(on: Settings) -> None:
-    keys, database = Keyspace.of(uuid4()), Database(on)
+    keys, database = Keyspace.of(uuid4()), Database(pool_of(on))
     secret = ServerSecret(database, WRAPPING)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(database.close)

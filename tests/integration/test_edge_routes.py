@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 
 from domain.accounts import Role
+from infra.configs import pool_of
 from infra.eventsourcing.projections.generations import install
 from infra.postgres.pool import Database
 from infra.settings import Settings
@@ -80,7 +81,7 @@ class Operation:
 @pytest.fixture
 async def api(settings: Settings) -> AsyncIterator[Shop]:
     """The API over empty read models, as ``weir migrate`` leaves them."""
-    database = Database(settings)
+    database = Database(pool_of(settings))
     async with database.session() as session:
         await install(session, PROJECTIONS)
     await database.close()

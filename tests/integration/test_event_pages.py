@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from api.http.principal import Principal
 from api.queries.events import SPAN, EventFilters, list_events
 from api.queries.listing import Pages
+from infra.configs import cache_of, pool_of
 from infra.eventsourcing.current_log import CurrentLog
 from infra.eventsourcing.event_log import Log, identify
 from infra.eventsourcing.read_cache import Reads
@@ -64,7 +65,7 @@ async def rare_events(database: Database) -> list[int]:
 
 @pytest.fixture
 async def database(settings: Settings) -> AsyncIterator[Database]:
-    database = Database(settings)
+    database = Database(pool_of(settings))
     yield database
     await database.close()
 
@@ -91,7 +92,7 @@ async def test_no_page_passes_over_an_event(
     await database.execute(_APPEND, [False] * length)
     async with database.acquire() as session:
         log = await identify(session, CODEC)
-    pages = Writing(database, Reads(settings, database, CurrentLog.behind(database, log)), iter(turns))
+    pages = Writing(database, Reads(cache_of(settings), database, CurrentLog.behind(database, log)), iter(turns))
     found: list[int] = []
     cursor: str | None = None
     while True:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import orjson
 import pytest
 
+from infra.configs import pool_of
 from infra.eventsourcing.store.idempotency_keys import AT_ONCE, FORGET, KEPT_HOURS, LONG_AGO, MOST_AT_ONCE, forget_old
 from infra.postgres.pool import Database
 from infra.settings import Settings
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 async def database(settings: Settings) -> AsyncIterator[Database]:
-    opened = Database(settings)
+    opened = Database(pool_of(settings))
     yield opened
     await opened.close()
 

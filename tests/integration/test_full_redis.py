@@ -18,6 +18,7 @@ from domain.catalogue import ProductDescribed
 from domain.orders import RefundOrder
 from infra.embedded import Valkey
 from infra.eventsourcing.relay.publisher import Publisher, read_page
+from infra.eventsourcing.relay.relay import Relay
 from infra.redis.job_queue import close_jobs, open_jobs
 from infra.redis.keyspace import Keyspace
 from infra.redis.pipeline import PipelineConnection
@@ -30,7 +31,6 @@ from tests.importing import importing, row, written
 from tests.mail_office import tasks
 from tests.refunding import refunding
 from tests.write_side import eventually, write_side
-from workers.relay import Relay
 
 pytestmark = pytest.mark.anyio
 

@@ -13,6 +13,7 @@ from api.errors import Problem
 from api.import_uploads import Intake
 from domain.accounts import ACCOUNTS, ChangeRoles, DeactivateAccount, Role
 from infra import imports
+from infra.configs import pool_of
 from infra.errors import OutcomeUnknown, Unavailable
 from infra.eventsourcing.commands.attempt import CommandContext
 from infra.eventsourcing.commands.bulk_create import CreateRequest
@@ -524,7 +525,7 @@ async def test_an_upload_that_becomes_an_import_at_this_moment_is_not_given_up(
 
 
 async def test_a_process_that_sleeps_in_the_turn_of_an_account_loses_it(settings: Settings) -> None:
-    database = Database(settings)
+    database = Database(pool_of(settings))
     async with database.write() as connection:
         await take_turn(connection, "imports", uuid4())
         assert await connection.fetchval("SELECT current_setting('idle_in_transaction_session_timeout')") == "1s"

@@ -12,6 +12,7 @@ import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
+from infra.configs import pool_of
 from infra.errors import Unavailable
 from infra.mail.outbox import Claimed, Settled
 from infra.postgres.due_work import DueWork
@@ -177,7 +178,7 @@ async def test_what_is_not_due_is_left_alone(office: Office) -> None:
 async def test_work_that_cannot_be_claimed_because_postgres_is_away_is_claimed_when_it_is_back(office: Office) -> None:
     mail_id = await office.write()
     async with wire_to(office.settings.database_url.get_secret_value()) as wire:
-        database = Database(office.settings.model_copy(update={"database_url": SecretStr(wire.url)}))
+        database = Database(pool_of(office.settings.model_copy(update={"database_url": SecretStr(wire.url)})))
         office.stack.push_async_callback(database.close)
         await wire.cut()
         with capture_logs() as told:

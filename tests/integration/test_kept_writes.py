@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 
 from domain.inventory import INVENTORY, ChangeStock
+from infra.configs import pool_of
 from infra.errors import IdempotencyKeyInFlight, IdempotencyKeyReused, OutcomeUnknown
 from infra.eventsourcing.commands.attempt import CommandContext
 from infra.eventsourcing.commands.idempotency import Answered, KeysInFlight, once
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 async def database(settings: Settings) -> AsyncIterator[Database]:
-    opened = Database(settings)
+    opened = Database(pool_of(settings))
     await opened.execute("CREATE TABLE things (name text)")
     yield opened
     await opened.close()
@@ -86,7 +87,7 @@ async def test_what_is_refused_leaves_the_key_free(database: Database) -> None:
 async def test_of_two_processes_with_one_key_the_second_undoes_its_own_and_tells_the_first(
     database: Database, settings: Settings
 ) -> None:
-    theirs, elsewhere = Making(), Database(settings)
+    theirs, elsewhere = Making(), Database(pool_of(settings))
     slow = asyncio.create_task(once(elsewhere, context("k"), theirs))
     await theirs.made.wait()
     assert await once(database, context("k"), at_once()) == Answered({"made": "thing"}, False)
@@ -139,7 +140,7 @@ async def test_a_lost_answer_to_the_commit_is_told_as_unknown_and_the_key_tells_
     database: Database, database_url: str, stored: bool
 ) -> None:
     async with proxy_before(database_url) as proxy:
-        far = Database(Settings.model_validate({"database_url": proxy.url}))
+        far = Database(pool_of(Settings.model_validate({"database_url": proxy.url})))
         (proxy.lose_the_next_answer if stored else proxy.lose_the_next_request)(b"COMMIT")
         with pytest.raises(OutcomeUnknown):
             await once(far, context("k"), at_once())

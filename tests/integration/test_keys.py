@@ -13,6 +13,7 @@ import jwt
 import pytest
 from pydantic import SecretStr
 
+from infra.configs import pool_of
 from infra.errors import Unavailable
 from infra.eventsourcing.current_log import CurrentLog
 from infra.identity.access_tokens import LEEWAY_SECONDS, LONGEST_LIFE, InvalidToken, Tokens
@@ -41,7 +42,7 @@ ACCOUNT, SESSION = UUID(int=1), UUID(int=2)
 
 @pytest.fixture
 async def database(settings: Settings) -> AsyncIterator[Database]:
-    database = Database(settings)
+    database = Database(pool_of(settings))
     yield database
     await database.close()
 
@@ -198,7 +199,7 @@ def test_the_times_leave_room_for_who_is_slow() -> None:
 
 async def test_without_postgres_what_is_known_verifies_and_what_is_not_is_no_refusal(settings: Settings) -> None:
     async with proxy_before(settings.database_url.get_secret_value()) as proxy:
-        database = Database(settings.model_copy(update={"database_url": SecretStr(proxy.url)}))
+        database = Database(pool_of(settings.model_copy(update={"database_url": SecretStr(proxy.url)})))
         keys = SigningKeys(database, WRAPPING, reload_seconds=0, fresh_seconds=0)
         text = await token(tokens(keys))
         await proxy.close()
@@ -214,7 +215,7 @@ async def test_without_postgres_what_is_known_verifies_and_what_is_not_is_no_ref
 
 async def test_a_postgres_that_hangs_is_not_waited_for_long(settings: Settings) -> None:
     async with proxy_before(settings.database_url.get_secret_value()) as proxy:
-        database = Database(settings.model_copy(update={"database_url": SecretStr(proxy.url)}))
+        database = Database(pool_of(settings.model_copy(update={"database_url": SecretStr(proxy.url)})))
         keys = SigningKeys(database, WRAPPING, fresh_seconds=0)
         await keys.signing()
         proxy.stall()
@@ -250,7 +251,7 @@ def test_weir_keys_lists_and_rotates_and_says_why_it_does_not(settings: Settings
 
 
 async def test_the_api_follows_a_rotation_unasked(settings: Settings) -> None:
-    database = Database(settings)
+    database = Database(pool_of(settings))
     await SigningKeys(database, WRAPPING).signing()
     async with api_client(settings) as api:
         before = (await api.get("/.well-known/jwks.json")).json()["keys"]

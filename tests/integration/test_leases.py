@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pytest
 
+from infra.configs import pool_of
 from infra.eventsourcing.leases import WHOLE, Grant, Leader, Membership, Place
 from infra.eventsourcing.projections.generations import install
 from infra.postgres.pool import Database
@@ -24,7 +25,7 @@ CONSUMERS = {name: PROJECTIONS[name].version for name in ("order_summary", "prod
 async def database(settings: Settings) -> AsyncIterator[Database]:
     async with connected(settings.database_url.get_secret_value()) as session:
         await install(session, PROJECTIONS)
-    database = Database(settings)
+    database = Database(pool_of(settings))
     yield database
     await database.close()
 

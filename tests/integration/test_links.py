@@ -6,6 +6,7 @@ from uuid import UUID
 
 import pytest
 
+from infra.configs import pool_of
 from infra.identity import one_time_links
 from infra.identity.one_time_links import Link, Links, Purpose, lives_of
 from infra.identity.server_secret import ServerSecret
@@ -21,7 +22,7 @@ FIRST, SECOND = UUID(int=70), UUID(int=71)
 
 @pytest.fixture
 async def database(settings: Settings) -> AsyncIterator[Database]:
-    opened = Database(settings)
+    opened = Database(pool_of(settings))
     yield opened
     await opened.close()
 

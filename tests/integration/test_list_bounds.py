@@ -18,6 +18,7 @@ from api.queries.accounts import query_of as accounts_of
 from api.queries.listing import Pages
 from api.queries.lists import CANDIDATES, FEW, NEARLY, STRETCH, Query
 from api.queries.products import LONGEST_SEARCH, ProductFilters, query_of
+from infra.configs import cache_of, pool_of
 from infra.errors import NotYetVisible
 from infra.eventsourcing.current_log import CurrentLog
 from infra.eventsourcing.event_log import Log, identify
@@ -67,7 +68,7 @@ ALL: Final = {number: goods(number) for number in range(1, MANY + 1)}
 @pytest.fixture
 async def database(settings: Settings) -> AsyncIterator[Database]:
     # A single session, so that what it has counted is what all of us have fetched.
-    database = Database(settings.model_copy(update={"pool_size": 1}))
+    database = Database(pool_of(settings.model_copy(update={"pool_size": 1})))
     await lay_down(database)
     yield database
     await database.close()
@@ -81,7 +82,7 @@ async def log(database: Database) -> Log:
 
 @pytest.fixture
 async def pages(database: Database, settings: Settings, log: Log) -> AsyncIterator[Pages]:
-    async with Reads(settings, database, CurrentLog.behind(database, log)).running() as reads:
+    async with Reads(cache_of(settings), database, CurrentLog.behind(database, log)).running() as reads:
         assert await reads.watch.ready(5)
         yield Pages(database, reads, at_once=1)
 
@@ -270,7 +271,7 @@ async def test_a_list_goes_by_the_checkpoints_that_it_reads_and_not_by_what_was_
     database: Database, settings: Settings, log: Log
 ) -> None:
     """What a crash of Postgres leaves: the process was told of a position that the read model has lost again."""
-    async with Reads(settings, database, CurrentLog.behind(database, log)).running() as reads:
+    async with Reads(cache_of(settings), database, CurrentLog.behind(database, log)).running() as reads:
         assert await reads.watch.ready(5)
         pages = Pages(database, reads, at_once=1)
         await database.execute("UPDATE log_head SET position = 7")

@@ -13,6 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
+from infra.configs import pool_of
 from infra.errors import Unavailable
 from infra.mail import outbox
 from infra.mail.mailer import Accepted, Deferred, Envelope, Mailer, Refused, Unknown
@@ -345,7 +346,7 @@ async def test_a_mail_sent_while_postgres_is_away_is_written_down_when_it_is_bac
     hold = asyncio.Event()
     office.stub.turns.append(turn := Turn(hold=hold))
     async with wire_to(office.settings.database_url.get_secret_value()) as wire:
-        database = Database(office.settings.model_copy(update={"database_url": SecretStr(wire.url)}))
+        database = Database(pool_of(office.settings.model_copy(update={"database_url": SecretStr(wire.url)})))
         office.stack.push_async_callback(database.close)
         sending = asyncio.create_task(office.post(database=database).deliver(mail_id))
         await turn.has_message.wait()

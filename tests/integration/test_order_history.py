@@ -15,6 +15,7 @@ from domain.accounts import Role
 from domain.kernel.messages import shard_of
 from domain.orders import OrderFact
 from domain.registry import EVENTS
+from infra.configs import pool_of
 from infra.postgres.pool import Database
 from infra.settings import Settings
 from projections.order_summary import ORDER_SUMMARY
@@ -31,7 +32,7 @@ ROW = "position, stream_id, version, category, shard, type, schema_version, data
 
 @pytest.fixture
 async def api(settings: Settings) -> AsyncIterator[Shop]:
-    database = Database(settings)
+    database = Database(pool_of(settings))
     await lay_down(database)
     await database.close()
     async with shop(settings.model_copy(update={"log_level": "error"})) as opened:

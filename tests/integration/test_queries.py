@@ -11,6 +11,7 @@ import pytest
 from domain.accounts import Role
 from domain.kernel.messages import shard_of
 from domain.orders import OrderStatus
+from infra.configs import cache_of, pool_of
 from infra.eventsourcing.consistency_token import encode
 from infra.eventsourcing.event_log import identify
 from infra.eventsourcing.read_cache import Document, Refresher
@@ -28,7 +29,7 @@ PRODUCTS = "/v1/products"
 
 @pytest.fixture
 async def open_shop(settings: Settings) -> AsyncIterator[Shop]:
-    database = Database(settings)
+    database = Database(pool_of(settings))
     await lay_down(database)
     await database.close()
     async with shop(settings.model_copy(update={"log_level": "error"})) as opened:
@@ -97,7 +98,7 @@ async def test_a_tag_begins_with_the_version_and_changes_with_the_stock(
     async with database.session() as session:
         log = await identify(session, CODEC)
     shard, key = shard_of(entity(1), log.shards), str(entity(1))
-    async with Refresher(settings, log).running() as refresher:
+    async with Refresher(cache_of(settings), log).running() as refresher:
         await refresher.refresh("product_card", 1, [(key, Document(2, 7, PRODUCT_CARD.document(sold)))])
         await refresher.announce("product_card", 1, shard, 2, [(key, 2)])
     answer = await visitor.get(

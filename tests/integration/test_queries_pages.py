@@ -22,6 +22,7 @@ from domain.catalogue import ProductAdded, ProductDescribed, ProductDiscontinued
 from domain.inventory import StockReceived, StockReturned, StockSold
 from domain.kernel.messages import Event, Recorded
 from domain.money import Money
+from infra.configs import cache_of, pool_of
 from infra.eventsourcing.current_log import CurrentLog
 from infra.eventsourcing.event_log import Log, identify
 from infra.eventsourcing.projections.fold import Kept, written
@@ -140,11 +141,11 @@ class Catalogue:
 
 @pytest.fixture
 async def catalogue(settings: Settings) -> AsyncIterator[Catalogue]:
-    database = Database(settings)
+    database = Database(pool_of(settings))
     await lay_down(database)
     async with database.session() as session:
         log = await identify(session, CODEC)
-    async with Reads(settings, database, CurrentLog.behind(database, log)).running() as reads:
+    async with Reads(cache_of(settings), database, CurrentLog.behind(database, log)).running() as reads:
         assert await reads.watch.ready(5)
         yield Catalogue(database, Pages(database, reads, at_once=1), log)
     await database.close()

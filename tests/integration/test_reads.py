@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 from redis.asyncio import Redis
 
+from infra.configs import cache_of
 from infra.errors import NotYetVisible, Unavailable
 from infra.eventsourcing.event_log import Log, identify
 from infra.eventsourcing.read_cache import Refresher
@@ -445,7 +446,7 @@ async def test_documents_of_a_log_that_was_put_back_are_not_served_though_they_a
     await undo(shop, 0)
     await shop.database.execute("UPDATE log_head SET position = 1")
     log = await its_other_history(shop)
-    async with Refresher(shop.settings, log).running() as refresher:
+    async with Refresher(cache_of(shop.settings), log).running() as refresher:
         await replace(shop.consumer, refresher=refresher).write("a", 2, '"true"')
         for _ in range(5):
             assert await reader.fresh("a", 2) == '"true"'
@@ -479,7 +480,7 @@ async def test_a_former_owner_that_was_paused_brings_nothing_old_back(
     if read_meanwhile:
         assert await reader.get("a") == '"old"'
         await reader.filled()
-    async with Refresher(shop.settings, shop.log).running() as its_successors:
+    async with Refresher(cache_of(shop.settings), shop.log).running() as its_successors:
         await replace(shop.consumer, refresher=its_successors).write("a", 2, '"new"')
     if evicted:
         await valkey.delete(*await valkey.keys("*:c:*"), "nothing")
@@ -555,7 +556,7 @@ async def test_what_another_history_knew_is_neither_served_nor_counted_as_seen(s
     await eventually(lambda: serves(reader, "a", '"true"'))
     with pytest.raises(NotYetVisible):
         await reader.fresh("a", 9, 0)
-    async with Refresher(shop.settings, log).running() as refresher:
+    async with Refresher(cache_of(shop.settings), log).running() as refresher:
         await eventually(lambda: hears(reader))
         await replace(shop.consumer, refresher=refresher).write("a", 10, '"new"')
         assert await reader.reads.see(NAME, {SHARD: 10}, 5) is Sight.TOLD

@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from domain.orders import OrderStatus, PayOrder
 from domain.orders.payment_deadline import RefundOwed
 from infra.concurrency.circuit_breaker import Breaker, Limits, State
+from infra.configs import pool_of
 from infra.errors import Unavailable
 from infra.eventsourcing.commands.attempt import CommandOutcome
 from infra.eventsourcing.commands.handler import CommandHandler
@@ -484,7 +485,7 @@ async def test_an_answer_that_came_while_postgres_is_away_is_written_down_when_i
     hold = asyncio.Event()
     provider = Scripted([Returned(reference="re_1")], hold)
     async with wire_to(till.settings.database_url.get_secret_value()) as wire:
-        database = Database(till.settings.model_copy(update={"database_url": SecretStr(wire.url)}))
+        database = Database(pool_of(till.settings.model_copy(update={"database_url": SecretStr(wire.url)})))
         till.stack.push_async_callback(database.close)
         asking = asyncio.create_task(till.worker(provider, database=database).see_to("pay-1"))
         await provider.has_asked.wait()

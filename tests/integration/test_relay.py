@@ -12,9 +12,11 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from domain.catalogue import ProductDescribed
+from infra.configs import pool_of, relay_of
 from infra.eventsourcing.event_log import Entry, Log, identify
 from infra.eventsourcing.relay.append_notifier import Doorbell
 from infra.eventsourcing.relay.publisher import LOOK_BACK, PAGE, PAGE_BYTES, Publisher, read_page
+from infra.eventsourcing.relay.relay import Relay, RelayMetrics
 from infra.postgres.pool import Database
 from infra.redis.keyspace import Keyspace
 from infra.redis.pipeline import PipelineConnection
@@ -24,7 +26,6 @@ from tests.builders import PRODUCT_ID, order_line
 from tests.event_logs import LogWriter, Shop, log_writer, product
 from tests.proxy import Proxy
 from tests.write_side import eventually
-from workers.relay import Relay, RelayMetrics
 
 pytestmark = pytest.mark.anyio
 
@@ -43,7 +44,7 @@ class Scene:
 
     def relay(self, **changes: Any) -> Relay:
         settings = self.settings.model_copy(update=changes)
-        return Relay(self.database, self.log, settings, RelayMetrics(CollectorRegistry()))
+        return Relay(self.database, self.log, relay_of(settings), RelayMetrics(CollectorRegistry()))
 
     async def happens(self, count: int) -> int:
         """Appends so many events; answers the last position."""
@@ -79,7 +80,7 @@ class Scene:
 
 @pytest.fixture
 async def scene(settings: Settings) -> AsyncIterator[Scene]:
-    database, url = Database(settings), settings.database_url.get_secret_value()
+    database, url = Database(pool_of(settings)), settings.database_url.get_secret_value()
     async with log_writer(url) as writer, Redis.from_url(settings.redis_url.get_secret_value()) as redis:
         async with database.session() as session:
             log = await identify(session, CODEC)
@@ -145,7 +146,9 @@ async def test_more_than_a_page_is_carried_over(scene: Scene) -> None:
 
 @pytest.mark.parametrize("rest", [0.0, 0.05])
 async def test_a_ring_at_the_door_is_enough_to_make_it_look(scene: Scene, rest: float) -> None:
-    relay = Relay(scene.database, scene.log, scene.settings, RelayMetrics(CollectorRegistry()), idle_seconds=3600)
+    relay = Relay(
+        scene.database, scene.log, relay_of(scene.settings), RelayMetrics(CollectorRegistry()), idle_seconds=3600
+    )
     bell = Doorbell(scene.settings.redis_url, scene.doorbell, rest=rest)
     async with running(relay):
         await scene.arrives(await scene.happens(1), 5)
@@ -216,8 +219,8 @@ async def given_up(relay: Relay) -> bool:
 
 async def test_while_postgres_is_away_it_waits(scene: Scene) -> None:
     async with proxied(scene.settings.database_url) as (proxy, url):
-        database = Database(scene.settings.model_copy(update={"database_url": url}))
-        relay = Relay(database, scene.log, scene.settings, RelayMetrics(CollectorRegistry()))
+        database = Database(pool_of(scene.settings.model_copy(update={"database_url": url})))
+        relay = Relay(database, scene.log, relay_of(scene.settings), RelayMetrics(CollectorRegistry()))
         async with running(relay):
             await scene.arrives(await scene.happens(10))
             await proxy.close()
@@ -331,7 +334,7 @@ async def test_the_relay_tells_how_late_it_is_while_redis_is_away(scene: Scene) 
     async with proxied(scene.settings.redis_url) as (proxy, url):
         registry = CollectorRegistry()
         settings = scene.settings.model_copy(update={"redis_url": url})
-        relay = Relay(scene.database, scene.log, settings, RelayMetrics(registry))
+        relay = Relay(scene.database, scene.log, relay_of(settings), RelayMetrics(registry))
 
         async def late() -> bool:
             events = registry.get_sample_value("weir_relay_lag_events")

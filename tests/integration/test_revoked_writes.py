@@ -27,6 +27,7 @@ from domain.accounts import (
     RevokeApiKey,
     Role,
 )
+from infra.configs import pool_of
 from infra.eventsourcing.store import Last
 from infra.identity import api_keys
 from infra.identity.access_tokens import Tokens
@@ -58,7 +59,7 @@ async def deaf(settings: Settings) -> AsyncIterator[list[httpx2.AsyncClient]]:
 
 @pytest.fixture
 async def database(settings: Settings) -> AsyncIterator[Database]:
-    database = Database(settings)
+    database = Database(pool_of(settings))
     yield database
     await database.close()
 

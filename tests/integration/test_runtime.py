@@ -9,6 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
+from infra.configs import pool_of
 from infra.eventsourcing.projections.generations import install
 from infra.eventsourcing.startup import open_log
 from infra.postgres.pool import Database
@@ -134,7 +135,7 @@ async def served(office: Office) -> int:
 async def test_a_spoiled_read_model_is_made_anew_when_the_job_says_so(office: Office) -> None:
     await office.database.execute("UPDATE generations SET code_version = 0 WHERE projection = 'order_summary'")
     async with AsyncExitStack() as stack:
-        database = Database(office.settings)
+        database = Database(pool_of(office.settings))
         stack.push_async_callback(database.close)
         log, stop = await open_log(database, CODEC), asyncio.Event()
         context, work = await READ_MODELS.open(stack, office.settings, database, log, CollectorRegistry())

@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
+from infra.configs import pool_of
 from infra.errors import UnknownSchema
 from infra.postgres.pool import Database
 from infra.postgres.schema_version import MIGRATION_LOCK, MigrationUnderWay, check, migrate, newest
@@ -33,7 +34,7 @@ async def empty(servers: Servers) -> AsyncIterator[str]:
 
 
 async def checked(url: str) -> None:
-    database = Database(Settings.model_validate({"database_url": url}))
+    database = Database(pool_of(Settings.model_validate({"database_url": url})))
     try:
         await check(database)
     finally:

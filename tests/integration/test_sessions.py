@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from infra.configs import pool_of
 from infra.identity import credentials, sessions
 from infra.identity.server_secret import ServerSecret
 from infra.identity.sessions import GRACE_SECONDS, MOST_LIVE, Client, Reused, Rotated, Session, Sessions, Unknown, Void
@@ -22,7 +23,7 @@ ACCOUNT, SESSION = UUID(int=7), UUID(int=70)
 
 @pytest.fixture
 async def database(settings: Settings) -> AsyncIterator[Database]:
-    opened = Database(settings)
+    opened = Database(pool_of(settings))
     await credentials.store(opened, ACCOUNT, "a hash")
     yield opened
     await opened.close()
@@ -99,7 +100,7 @@ async def test_twenty_at_once_with_one_token_get_one_successor(kept: Sessions, d
 
 async def test_two_processes_derive_the_same_successor(kept: Sessions, settings: Settings) -> None:
     token = await begun(kept)
-    other = Database(settings)
+    other = Database(pool_of(settings))
     theirs = await next_of(Sessions(other, ServerSecret(other, WRAPPING)), token)
     await other.close()
     assert await next_of(kept, token) == theirs
@@ -267,7 +268,7 @@ async def test_what_is_over_is_swept_away_with_the_next_sign_in(kept: Sessions, 
 
 
 async def test_processes_that_start_together_share_one_secret(settings: Settings) -> None:
-    databases = [Database(settings) for _ in range(8)]
+    databases = [Database(pool_of(settings)) for _ in range(8)]
     codes = await asyncio.gather(*(ServerSecret(each, WRAPPING).mac(b"test", b"message") for each in databases))
     assert len(set(codes)) == 1
     assert codes[0] != await ServerSecret(databases[0], WRAPPING).mac(b"other", b"message")

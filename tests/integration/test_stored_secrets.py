@@ -11,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from pydantic import SecretStr
 
+from infra.configs import pool_of
 from infra.errors import CannotUnwrap
 from infra.eventsourcing.current_log import CurrentLog
 from infra.identity.access_tokens import InvalidToken, Tokens
@@ -38,7 +39,7 @@ CLEAR = b"the secret of an older release.."
 
 @pytest.fixture
 async def database(settings: Settings) -> AsyncIterator[Database]:
-    database = Database(settings)
+    database = Database(pool_of(settings))
     yield database
     await database.close()
 
@@ -110,7 +111,7 @@ async def test_of_two_processes_with_different_keys_the_second_adds_nothing(
     database: Database, settings: Settings
 ) -> None:
     """Or each would have written one secret of two, and neither could read the other's."""
-    other = Database(settings)
+    other = Database(pool_of(settings))
     outcomes = await asyncio.gather(
         SigningKeys(database, WRAPPING).signing(),
         ServerSecret(other, ELSEWHERE).load(),
@@ -246,7 +247,7 @@ async def readable_by_the_release_before(database: Database) -> bool:
 async def test_what_lay_in_clear_is_wrapped_once_by_processes_that_start_together(
     settings: Settings, database: Database, older: SigningKey
 ) -> None:
-    databases = [Database(settings) for _ in range(4)]
+    databases = [Database(pool_of(settings)) for _ in range(4)]
     rings = await asyncio.gather(*(SigningKeys(each, WRAPPING).ring() for each in databases))
     codes = await asyncio.gather(*(ServerSecret(each, WRAPPING).mac(b"p", b"m") for each in databases))
     assert {ring.signing.kid for ring in rings} == {older.kid}

@@ -11,6 +11,7 @@ import httpx2
 import orjson
 import pytest
 
+from infra.configs import pool_of
 from infra.identity import credentials
 from infra.postgres.pool import Database
 from infra.settings import Settings
@@ -36,7 +37,7 @@ async def api(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
 
 @pytest.fixture
 async def database(settings: Settings) -> AsyncIterator[Database]:
-    database = Database(settings)
+    database = Database(pool_of(settings))
     yield database
     await database.close()
 

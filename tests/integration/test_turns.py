@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 
 from domain.inventory import INVENTORY
+from infra.configs import pool_of
 from infra.eventsourcing.commands.hot_stream_lock import PATIENCE_SECONDS, TURN_SECONDS, HotStreamLock
 from infra.eventsourcing.commands.metrics import Races
 from infra.postgres.pool import Database
@@ -36,7 +37,7 @@ async def turns(database: Database) -> AsyncIterator[HotStreamLock]:
 
 @pytest.fixture
 async def database(settings: Settings) -> AsyncIterator[Database]:
-    opened = Database(settings)
+    opened = Database(pool_of(settings))
     yield opened
     await opened.close()
 
@@ -86,7 +87,7 @@ async def test_who_gets_no_turn_goes_on_without(database: Database, database_url
 
 
 async def test_without_postgres_nobody_waits_for_a_turn() -> None:
-    away = Database(Settings.model_validate({"database_url": "postgresql://localhost:1/weir"}))
+    away = Database(pool_of(Settings.model_validate({"database_url": "postgresql://localhost:1/weir"})))
     async with turns(away) as ours, asyncio.timeout(2):
         await _enter(ours)
 

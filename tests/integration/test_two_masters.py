@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from infra.configs import cache_of
 from infra.embedded import Valkey
 from infra.eventsourcing.read_cache import Refresher
 from infra.settings import Settings
@@ -50,7 +51,7 @@ async def test_of_an_owner_who_is_elsewhere_nothing_is_kept_that_its_return_woul
     await shop.consumer.write("a", 1, '"one"')
     async with (
         on_the_other_side(shop, tmp_path) as (reader, settings),
-        Refresher(settings, shop.log).running() as back,
+        Refresher(cache_of(settings), shop.log).running() as back,
         reader.reads.watch._looking,  # as if all of it came between two looks
     ):
         assert await reader.get("a") == '"one"'

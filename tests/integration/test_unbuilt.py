@@ -4,6 +4,7 @@ import httpx2
 import pytest
 
 from domain.accounts import Role
+from infra.configs import pool_of
 from infra.eventsourcing.event_log import identify
 from infra.eventsourcing.projections.rebuild import renew
 from infra.postgres.pool import Database
@@ -26,7 +27,7 @@ async def test_what_was_never_built_is_not_served_as_empty_but_when_it_is_built(
     url = settings.database_url
     async with log_writer(url.get_secret_value()) as writer:
         await writer.append([product(PRODUCT_ID, product_added())])
-    database = Database(settings)
+    database = Database(pool_of(settings))
     await lay_down(database)
     await database.close()
     async with shop(settings.model_copy(update={"log_level": "error"})) as opened:

@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from domain.kernel.messages import Event
+from infra.configs import pool_of
 from infra.eventsourcing.commands.attempt import CommandContext
 from infra.eventsourcing.commands.idempotency import Kept, find
 from infra.identity.api_keys import as_told
@@ -71,7 +72,7 @@ async def _upgraded(url: str, revision: str) -> None:
 @asynccontextmanager
 async def brought_up_to_date(url: str) -> AsyncIterator[Database]:
     assert await migrate(SecretStr(url), shards=SHARDS) == newest()
-    database = Database(Settings.model_validate({"database_url": url}))
+    database = Database(pool_of(Settings.model_validate({"database_url": url})))
     yield database
     await database.close()
 

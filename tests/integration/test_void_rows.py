@@ -23,6 +23,7 @@ from domain.accounts import (
     Role,
 )
 from domain.kernel.messages import Event
+from infra.configs import pool_of
 from infra.eventsourcing.event_log import Entry, identify
 from infra.identity.one_time_links import lives_of
 from infra.identity.void_rows import VOIDED
@@ -88,7 +89,7 @@ VOID: Final[Mapping[str, tuple[Event, set[str]]]] = {
 
 @pytest.fixture
 async def database(settings: Settings) -> AsyncIterator[Database]:
-    opened = Database(settings)
+    opened = Database(pool_of(settings))
     await opened.execute("INSERT INTO credentials (account_id, password_hash) VALUES ($1, 'a hash')", ACCOUNT_ID)
     for session_id, version, created_at in SESSIONS.values():
         await opened.execute(

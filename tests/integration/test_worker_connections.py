@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from infra.configs import pool_of, worker_pool_of
 from infra.eventsourcing.leases.checkpoints import FOLD_SECONDS, guard
-from infra.eventsourcing.startup import worker_database
 from infra.postgres.pool import Database
 from infra.settings import Settings
 from tests.write_side import eventually
@@ -23,7 +23,7 @@ async def shown(database: Database, name: str) -> str:
 
 
 async def test_a_workers_statements_and_transactions_are_ended_by_the_server(settings: Settings) -> None:
-    database = worker_database(settings)
+    database = Database(worker_pool_of(settings))
     bounds = ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout")
     assert [await shown(database, name) for name in bounds] == ["2s", "10s", "10s"]
     await database.close()
@@ -31,13 +31,13 @@ async def test_a_workers_statements_and_transactions_are_ended_by_the_server(set
 
 @pytest.mark.parametrize("bounded", [True, False])
 async def test_the_server_asks_whether_the_other_end_is_there(settings: Settings, bounded: bool) -> None:
-    database = worker_database(settings) if bounded else Database(settings)
+    database = Database(worker_pool_of(settings)) if bounded else Database(pool_of(settings))
     assert {name: await shown(database, name) for name in PROBED} == PROBED
     await database.close()
 
 
 async def test_a_connection_beside_the_pool_is_probed_too_and_may_take_its_time(settings: Settings) -> None:
-    database = worker_database(settings)
+    database = Database(worker_pool_of(settings))
     connection = await database.connect()
     assert await connection.fetchval("SHOW tcp_keepalives_idle") == "5"
     assert await connection.fetchval("SHOW statement_timeout") == "0"
@@ -47,7 +47,7 @@ async def test_a_connection_beside_the_pool_is_probed_too_and_may_take_its_time(
 
 async def test_whoever_folds_in_a_transaction_is_ended_before_two_leases_are_over(settings: Settings) -> None:
     assert 2 * settings.lease_seconds > FOLD_SECONDS
-    database = worker_database(settings)
+    database = Database(worker_pool_of(settings))
     connection = await database.connect()
     await connection.execute("BEGIN")
     await guard(connection)

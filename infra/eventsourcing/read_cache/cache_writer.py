@@ -10,9 +10,8 @@ import orjson
 from infra.concurrency.cancellation import cancel_and_wait
 from infra.eventsourcing.event_log import Log
 from infra.eventsourcing.read_cache.document import Document
-from infra.eventsourcing.read_cache.redis_cache import Place, RemoteCache
+from infra.eventsourcing.read_cache.redis_cache import CacheConfig, Place, RemoteCache
 from infra.redis.keyspace import Keyspace
-from infra.settings import Settings
 
 ANSWER_SECONDS: Final = 1.0
 READY_SECONDS: Final = 1.0
@@ -25,9 +24,9 @@ class Refresher:
     cache is refreshed. A failure leaves the note behind, and the same rows are refreshed and announced again.
     """
 
-    def __init__(self, settings: Settings, log: Log) -> None:
+    def __init__(self, config: CacheConfig, log: Log) -> None:
         self._remote = RemoteCache(
-            settings.redis_url, Keyspace.of(log.history), seconds=settings.cache_seconds, answer_seconds=ANSWER_SECONDS
+            config.redis_url, Keyspace.of(log.history), seconds=config.seconds, answer_seconds=ANSWER_SECONDS
         )
 
     @property

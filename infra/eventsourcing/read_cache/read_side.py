@@ -20,13 +20,12 @@ from infra.eventsourcing.leases import WHOLE
 from infra.eventsourcing.read_cache.document import Document
 from infra.eventsourcing.read_cache.document_cache import Documents, GenerationGone
 from infra.eventsourcing.read_cache.invalidations import Channel
-from infra.eventsourcing.read_cache.redis_cache import NOTHING, Held, Place, RemoteCache
+from infra.eventsourcing.read_cache.redis_cache import NOTHING, CacheConfig, Held, Place, RemoteCache
 from infra.eventsourcing.read_cache.staleness_monitor import Watch
 from infra.eventsourcing.read_cache.visibility import Part, Sight, Visibility
 from infra.postgres.pool import Database
 from infra.redis.keyspace import Keyspace
 from infra.redis.resilient_connection import CacheAway, kept
-from infra.settings import Settings
 
 V = TypeVar("V")
 
@@ -57,15 +56,15 @@ class Reads:
     Postgres away: what is cached is still served. Both are asked within bounds, and writes need neither.
     """
 
-    def __init__(self, settings: Settings, database: Database, current: CurrentLog) -> None:
+    def __init__(self, config: CacheConfig, database: Database, current: CurrentLog) -> None:
         keys = Keyspace.of(current.history)
         self._current = current
         self._database = database
-        self._capacity, self._most_bytes = settings.l1_entries, settings.l1_bytes
+        self._capacity, self._most_bytes = config.local_documents, config.local_bytes
         self.documents: dict[str, Documents[Any]] = {}
         self.visibility = Visibility()
-        self.remote = RemoteCache(settings.redis_url, keys, seconds=settings.cache_seconds, answer_seconds=LOOK_SECONDS)
-        self.channel = Channel(settings.redis_url, keys.applied, self)
+        self.remote = RemoteCache(config.redis_url, keys, seconds=config.seconds, answer_seconds=LOOK_SECONDS)
+        self.channel = Channel(config.redis_url, keys.applied, self)
         self.watch = Watch(database, self.visibility, distrust=self._distrust, current=current)
         current.follow(self._begin_anew)
         self._loads: Batches[Place, Loaded] = Batches(

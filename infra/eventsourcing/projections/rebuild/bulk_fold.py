@@ -22,7 +22,6 @@ from msgspec.json import Decoder, Encoder
 
 from domain.kernel.event_registry import EventRegistry
 from domain.kernel.messages import Event
-from domain.money import Money
 from infra.eventsourcing.codec import UnknownEventType
 from infra.eventsourcing.projections.fold_table import At, Begins, Each, Ends, Folds, Is, Its, Part, Sets, Source, Times
 from infra.eventsourcing.projections.projection import RowMissing
@@ -67,8 +66,8 @@ def _read_number(kind: type[Any], text: object) -> _Number:
 
 
 @lru_cache(_REMEMBERED)
-def _product(amount: str, count: int) -> _Number:
-    return _Number(f"{Money(amount=Decimal(amount), currency='').times(count).amount:f}")
+def _product(kind: type[Any], amount: str, count: int) -> _Number:
+    return _Number(f"{kind(amount=Decimal(amount), currency='').times(count).amount:f}")
 
 
 document: Final[Callable[[Any], bytes]] = Encoder(enc_hook=str.__str__).encode
@@ -156,7 +155,8 @@ def _look(cls: type[Any], source: Source) -> Look:
         case Its(field=field):
             return attrgetter(field)
         case Times(money=money, count=count):
-            return lambda said: _times(getattr(said, money), getattr(said, count))
+            kind = get_type_hints(cls)[money]
+            return lambda said: _times(kind, getattr(said, money), getattr(said, count))
         case Part(kind=kind, sources=sources):
             make = _making(cls, kind, sources)
             return lambda said: make(said, None)
@@ -167,8 +167,8 @@ def _look(cls: type[Any], source: Source) -> Look:
             raise TypeError(f"{source} is not made of what an event says")
 
 
-def _times(money: Any, count: int) -> Any:
-    return type(money)(amount=_product(money.amount, count), currency=money.currency)
+def _times(kind: Any, money: Any, count: int) -> Any:
+    return type(money)(amount=_product(kind, money.amount, count), currency=money.currency)
 
 
 def _said(cls: type[Any], sources: Mapping[str, Source]) -> Any:

@@ -1,0 +1,41 @@
+"""The settings as the parts below take them: each part has a small frozen configuration of its own, and none of them
+knows the environment.
+"""
+
+from dataclasses import replace
+
+from infra.eventsourcing.leases.checkpoints import LOCK_SECONDS
+from infra.eventsourcing.read_cache import CacheConfig
+from infra.eventsourcing.relay.relay import RelayConfig
+from infra.postgres.pool import PoolConfig
+from infra.settings import Settings
+
+
+def pool_of(settings: Settings) -> PoolConfig:
+    """The pool of a process."""
+    return PoolConfig(url=settings.database_url, size=settings.pool_size, pgbouncer=settings.pgbouncer)
+
+
+def worker_pool_of(settings: Settings) -> PoolConfig:
+    """The pool of a worker: nothing that it waits for, or leaves behind when it is paused, holds up others for long."""
+    return replace(pool_of(settings), lock_seconds=LOCK_SECONDS)
+
+
+def cache_of(settings: Settings) -> CacheConfig:
+    """Both caches of read models."""
+    return CacheConfig(
+        redis_url=settings.redis_url,
+        seconds=settings.cache_seconds,
+        local_documents=settings.l1_entries,
+        local_bytes=settings.l1_bytes,
+    )
+
+
+def relay_of(settings: Settings) -> RelayConfig:
+    """The relay and its streams."""
+    return RelayConfig(
+        redis_url=settings.redis_url,
+        stream_length=settings.stream_length,
+        stream_bytes=settings.stream_bytes,
+        lease_seconds=settings.lease_seconds,
+    )
