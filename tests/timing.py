@@ -17,6 +17,8 @@ from domain.workflows.checkout import stock_moves
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.eventsourcing.event_log import Log, identify
 from infra.eventsourcing.process_managers import timer_store
+from infra.eventsourcing.process_managers.consumer import follow
+from infra.eventsourcing.process_managers.timer_runner import TimerMetrics, TimerRunner
 from infra.eventsourcing.process_managers.timer_store import TimerId
 from infra.fulfilment import order_work
 from infra.postgres.pool import Database
@@ -25,14 +27,13 @@ from tests.builders import ACCOUNT_ID, PRODUCT_ID, order_placed, place_order
 from tests.mail_office import Office
 from tests.stock import change_stock
 from tests.write_side import WriteSide, connected, context, state_of
-from workers.following import follow
-from workers.timers import Timekeeper, TimerMetrics
+from workers.order_deadlines import PROCESSES, effects_of, issuer
 
 CUSTOMER = ACCOUNT_ID
 STOCK = 100
 
 
-class Keeper(Timekeeper):
+class Keeper(TimerRunner):
     """A keeper that can be told which timer to see to."""
 
     async def ring(self, timer: TimerId) -> bool:
@@ -61,8 +62,9 @@ class Scene:
         return Keeper(
             database or self.side.database,
             self.log,
-            commands or self.side.commands,
-            domain="weir.example",
+            PROCESSES,
+            effects=effects_of(self.log, "weir.example"),
+            issue=issuer(commands or self.side.commands),
             metrics=metrics,
         )
 
@@ -100,7 +102,7 @@ class Scene:
             entries = [
                 entry for entry in await self.log.read_all(session, 0, 10_000) if entry.type.startswith("order.")
             ]
-            result = await follow(session, ORDER_TIME, self.log, "weir.example", entries, set())
+            result = await follow(session, ORDER_TIME, effects_of(self.log, "weir.example"), entries, set())
         assert result.parkings == []
 
     async def let_pass(self) -> None:

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 from infra.concurrency.circuit_breaker import Breaker
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.eventsourcing.event_log import Log
+from infra.eventsourcing.process_managers.timer_runner import TimerMetrics, TimerRunner
 from infra.identity.key_wrapping import KeyWrapping
 from infra.identity.server_secret import ServerSecret
 from infra.mail.mailer import Mailer
@@ -23,9 +24,9 @@ from workers.imports.batch_run import ImportMetrics
 from workers.imports.importer import Importer
 from workers.mail.message import domain_of
 from workers.mail.sender import MailMetrics, Post
+from workers.order_deadlines import PROCESSES, effects_of, issuer
 from workers.refunds import RefundMetrics, Refunds
 from workers.resets import Resets
-from workers.timers import Timekeeper, TimerMetrics
 
 DUE_WORK: Final = ("post", "refunds", "timekeeper", "importer", "resets")
 """The kinds of due work, by the hand that does it."""
@@ -45,8 +46,13 @@ async def open_hands(
         "images": ImageFiles(database, storage),
         "post": _post(stack, settings, database, secret, registry),
         "refunds": _refunds(stack, settings, database, commands, registry),
-        "timekeeper": Timekeeper(
-            database, log, commands, domain=domain_of(settings.mail_from), metrics=TimerMetrics(registry)
+        "timekeeper": TimerRunner(
+            database,
+            log,
+            PROCESSES,
+            effects=effects_of(log, domain_of(settings.mail_from)),
+            issue=issuer(commands),
+            metrics=TimerMetrics(registry),
         ),
         "importer": Importer(
             database,

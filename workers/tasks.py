@@ -12,20 +12,21 @@ from infra.eventsourcing.consumers.consumer_host import Host
 from infra.eventsourcing.consumers.metrics import RuntimeMetrics
 from infra.eventsourcing.event_log import Log
 from infra.eventsourcing.leases import WHOLE, Place
+from infra.eventsourcing.process_managers import consumer as process_consumer
+from infra.eventsourcing.process_managers.consumer import ProcessConsumer
 from infra.eventsourcing.projections.parked_streams import Apply
 from infra.identity.one_time_links import Lives, lives_of
 from infra.postgres.pool import Database
 from infra.settings import Settings
-from workers import following
 from workers.cleanup import forget_commands
 from workers.due_loop import run_due_work
-from workers.following import PROCESSES, Following
 from workers.images import sweep_images
 from workers.imports.importer import tidy_imports
 from workers.job_context import due_loops, open_hands
 from workers.mail import consumer
 from workers.mail.consumer import NAME, Reacting
 from workers.mail.message import domain_of
+from workers.order_deadlines import PROCESSES, effects_of
 from workers.runtime import Context, Runtime, Work
 from workers.snapshots import renew_snapshots
 
@@ -65,10 +66,11 @@ def _host(
 ) -> Host:
     """What runs reactions and processes: one owner for the reactions, shards of the processes for all who work here."""
     domain, metrics = domain_of(settings.mail_from), RuntimeMetrics.shared(registry)
+    effects = effects_of(log, domain)
     return Host(
         [
             Reacting(log, domain=domain, lives=lives_of(settings), wake_mail=wake_mail, metrics=metrics),
-            *(Following(process, log, domain=domain, metrics=metrics) for process in PROCESSES.values()),
+            *(ProcessConsumer(process, log, effects=effects, metrics=metrics) for process in PROCESSES.values()),
         ],
         kind=TASKS.name,
         database=database,
@@ -85,7 +87,8 @@ def _host(
 
 def appliers(log: Log, domain: str, lives: Lives) -> dict[str, Apply]:
     """How parked streams are taken up again, by consumer, for all that are no read models."""
-    processes = {name: following.applier(process, log, domain) for name, process in PROCESSES.items()}
+    effects = effects_of(log, domain)
+    processes = {name: process_consumer.applier(process, effects) for name, process in PROCESSES.items()}
     return {NAME: consumer.applier(log, domain, lives), **processes}
 
 

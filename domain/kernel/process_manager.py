@@ -2,8 +2,8 @@
 
 ::
 
-    event  ──react──▶ next state, notes               written in one transaction: state, timers, notes
-    timer  ──ring───▶ next state, notes, a command    the same, and then the command, decided like anybody else's
+    event  ──react────▶ next state, effects               written in one transaction: state, timers, effects
+    timer  ──on_timer─▶ next state, effects, a command    the same, and then the command, decided like anybody else's
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 from domain.kernel.messages import Command, Recorded
 
 S = TypeVar("S")
-N = TypeVar("N")
+E = TypeVar("E")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class Effect:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Transition(Generic[S, N]):
+class Transition(Generic[S, E]):
     """What comes of an event, or of a timer that has rung.
 
     A ``command`` may be carried out more than once, so it must be one that a second time changes nothing. The state
@@ -31,21 +31,21 @@ class Transition(Generic[S, N]):
     """
 
     state: S
-    notes: Sequence[N] = ()
+    effects: Sequence[E] = ()
     command: Command | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProcessManager(Generic[S, N]):
+class ProcessManager(Generic[S, E]):
     """A process. It follows each stream of its ``category`` by itself, whose id is that of the entity.
 
     ``timers`` are those that run in a state, by kind, with their moments: nobody sets or stops one. ``react`` is asked
-    with None before the stream's first event. ``ring`` is told the time, which is never before the timer's moment.
+    with None before the stream's first event. ``on_timer`` is told the time, which is never before the timer's moment.
     """
 
     name: str
     category: str
     state: type[S]
-    react: Callable[[S | None, Recorded], Transition[S, N]]
-    ring: Callable[[S, str, datetime], Transition[S, N]]
+    react: Callable[[S | None, Recorded], Transition[S, E]]
+    on_timer: Callable[[S, str, datetime], Transition[S, E]]
     timers: Callable[[S], Mapping[str, datetime]]

@@ -78,11 +78,11 @@ class RefundOwed(Effect):
     was: OrderStatus
 
 
-OrderNote = PaymentReminder | RefundOwed
-OrderTurn = Transition[OrderTime, OrderNote]
+OrderEffect = PaymentReminder | RefundOwed
+OrderTransition = Transition[OrderTime, OrderEffect]
 
 
-def react(order: OrderTime | None, event: Recorded) -> OrderTurn:
+def react(order: OrderTime | None, event: Recorded) -> OrderTransition:
     """What the event means for the order's timers, and for money that came with it."""
     if isinstance(event.data, OrderPlaced):
         return Transition(state=_placed(event.data, event))
@@ -92,16 +92,16 @@ def react(order: OrderTime | None, event: Recorded) -> OrderTurn:
         case OrderPaid() | OrderCancelled():
             return Transition(state=replace(order, waits=False, remind_at=None))
         case OrderOverpaid() | OrderRefunded():
-            return Transition(state=order, notes=_owed(event.data, event))
+            return Transition(state=order, effects=_owed(event.data, event))
     return Transition(state=order)
 
 
-def ring(order: OrderTime, timer: str, now: datetime) -> OrderTurn:
+def on_timer(order: OrderTime, timer: str, now: datetime) -> OrderTransition:
     """What is to be done when a timer rings that still runs; perhaps long after its moment, if nobody was there."""
     if timer == Timer.EXPIRE:
         return Transition(state=order, command=ExpireOrder(now=now))
     reminded = replace(order, remind_at=None)
-    return Transition(state=reminded, notes=[PaymentReminder(order=order)] if now < order.expires_at else [])
+    return Transition(state=reminded, effects=[PaymentReminder(order=order)] if now < order.expires_at else [])
 
 
 def timers(order: OrderTime) -> Mapping[str, datetime]:
@@ -135,7 +135,7 @@ def _owed(owed: OrderOverpaid | OrderRefunded, event: Recorded) -> list[RefundOw
     """The money that goes back. Where nothing came, nothing is owed."""
     if not owed.amount.amount:
         return []
-    note = RefundOwed(
+    owing = RefundOwed(
         order_id=owed.order_id,
         payment_id=owed.payment_id,
         amount=owed.amount,
@@ -143,9 +143,9 @@ def _owed(owed: OrderOverpaid | OrderRefunded, event: Recorded) -> list[RefundOw
         correlation=event.metadata.get("correlation"),
         was=owed.was,
     )
-    return [note]
+    return [owing]
 
 
-ORDER_TIME: Final = ProcessManager[OrderTime, OrderNote](
-    name="order_time", category="order", state=OrderTime, react=react, ring=ring, timers=timers
+ORDER_TIME: Final = ProcessManager[OrderTime, OrderEffect](
+    name="order_time", category="order", state=OrderTime, react=react, on_timer=on_timer, timers=timers
 )

@@ -214,7 +214,7 @@ ELSEWHERE: Final = frozenset(
         "infra.eventsourcing.store.snapshots.drop",  # nor for this
         "infra.imports.cleanup.discard_files",  # whose file is gone by then; it does the same again
         "infra.eventsourcing.consumers.consumer_loop.Driver._apply",  # retreats to its checkpoints, whatever was stored
-        "workers.timers.Timekeeper._ring",
+        "infra.eventsourcing.process_managers.timer_runner.TimerRunner._ring",
     }
 )
 """Those that are tested with what they are for, or need no answer."""

@@ -37,7 +37,7 @@ from tests.timing import STOCK, Scene, clock_ahead, expiry, reminder, timing
 from tests.write_side import WriteSide, eventually, write_side
 from workers.imports.file_reader import CHUNK
 from workers.mail.sender import AT_ONCE
-from workers.notes import write_notes
+from workers.order_deadlines import effects_of
 from workers.refunds import AT_ONCE as REFUNDS_AT_ONCE
 from workers.tasks import appliers
 
@@ -133,7 +133,7 @@ async def test_even_if_both_got_hold_of_it(scene: Scene, theirs: WriteSide) -> N
     await scene.follow()
     timer, now = expiry(order_id), datetime.now(UTC)
     issue = [keeper._issue for keeper in (scene.keeper(), scene.keeper(theirs.commands))]
-    command = ORDER_TIME.ring(await _state(scene, order_id), "expire", now).command
+    command = ORDER_TIME.on_timer(await _state(scene, order_id), "expire", now).command
     assert command is not None
     await asyncio.gather(*(each(timer, command, None) for each in issue))
     assert await scene.told(order_id) == ["placed", "cancelled"]
@@ -292,7 +292,7 @@ async def test_money_that_is_noted_twice_is_owed_once(scene: Scene) -> None:
     )
     async with scene.side.database.write() as session:
         for _ in range(2):
-            await write_notes(session, scene.log.log_id, "weir.example", [owed])
+            await effects_of(scene.log, "weir.example")(session, [owed])
     assert await scene.owed() == [("pay-1", "1.10", "cancelled")]
 
 

@@ -19,8 +19,8 @@ from domain.orders.payment_deadline import (
     PaymentReminder,
     RefundOwed,
     Timer,
+    on_timer,
     react,
-    ring,
     timers,
 )
 from domain.registry import REGISTRY
@@ -124,22 +124,22 @@ def test_an_event_of_an_order_that_was_never_placed_is_refused() -> None:
 
 def test_at_its_end_an_order_is_to_be_cancelled_and_the_timer_runs_until_it_is() -> None:
     now = PLACED_AT + HALF_HOUR
-    turn = ring(placed(), Timer.EXPIRE, now)
+    turn = on_timer(placed(), Timer.EXPIRE, now)
     assert turn.command == ExpireOrder(now=now)
     assert Timer.EXPIRE in timers(turn.state)
 
 
 def test_a_reminder_is_sent_once_and_the_end_still_comes() -> None:
-    turn = ring(placed(), Timer.REMIND, PLACED_AT + timedelta(minutes=20))
-    assert turn.notes == [PaymentReminder(order=placed())]
+    turn = on_timer(placed(), Timer.REMIND, PLACED_AT + timedelta(minutes=20))
+    assert turn.effects == [PaymentReminder(order=placed())]
     assert turn.command is None
     assert set(timers(turn.state)) == {Timer.EXPIRE}
 
 
 def test_nobody_is_reminded_of_an_order_whose_time_is_over() -> None:
     for late in (timedelta(), timedelta(days=400)):
-        turn = ring(placed(), Timer.REMIND, PLACED_AT + HALF_HOUR + late)
-        assert turn.notes == []
+        turn = on_timer(placed(), Timer.REMIND, PLACED_AT + HALF_HOUR + late)
+        assert turn.effects == []
         assert set(timers(turn.state)) == {Timer.EXPIRE}
 
 
@@ -154,7 +154,7 @@ def test_money_that_comes_too_late_is_owed_back() -> None:
         correlation="req-7",
         was=OrderStatus.CANCELLED,
     )
-    assert turn.notes == [owed]
+    assert turn.effects == [owed]
     assert turn.state == order
 
 
@@ -162,12 +162,12 @@ def test_money_that_comes_too_late_is_owed_back() -> None:
     "event", [replace(overpaid(), amount=euros("0.00")), replace(order_refunded(), amount=euros("0.00"))]
 )
 def test_of_nothing_nothing_is_owed_back(event: OrderEvent) -> None:
-    assert react(after(order_placed(), order_paid()), recorded(event, 3)).notes == []
+    assert react(after(order_placed(), order_paid()), recorded(event, 3)).effects == []
 
 
 def test_a_refund_is_owed_back_too() -> None:
     turn = react(after(order_placed(), order_paid()), recorded(order_refunded(), 3))
-    assert [(note.payment_id, note.was) for note in turn.notes if isinstance(note, RefundOwed)] == [
+    assert [(effect.payment_id, effect.was) for effect in turn.effects if isinstance(effect, RefundOwed)] == [
         ("pay-1", OrderStatus.PAID)
     ]
 
@@ -181,9 +181,9 @@ def test_a_row_that_is_written_and_read_again_is_the_same() -> None:
 
 
 def test_an_event_that_was_seen_changes_nothing_and_is_noted_once() -> None:
-    notes: list[object] = []
+    effects: list[object] = []
     row = Row(version=2, state=after(order_placed(), order_cancelled()))
-    row = turned(ORDER_TIME, row, recorded(overpaid(), 3), notes)
-    again = turned(ORDER_TIME, row, recorded(overpaid(), 3), notes)
-    assert (again, len(notes)) == (row, 1)
-    assert turned(ORDER_TIME, row, recorded(order_placed(), 1), notes) == row
+    row = turned(ORDER_TIME, row, recorded(overpaid(), 3), effects)
+    again = turned(ORDER_TIME, row, recorded(overpaid(), 3), effects)
+    assert (again, len(effects)) == (row, 1)
+    assert turned(ORDER_TIME, row, recorded(order_placed(), 1), effects) == row

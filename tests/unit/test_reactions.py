@@ -29,7 +29,7 @@ from tests.builders import account_registered
 from workers.mail.links import LINKED
 from workers.mail.reactions import REACTIONS, MailDue, react
 from workers.mail.template_library import KINDS
-from workers.notes import REMINDER
+from workers.order_deadlines import REMINDER
 
 ORDER = UUID("01890000-0000-7000-8000-0000000000aa")
 CUSTOMER = UUID("01890000-0000-7000-8000-0000000000bb")

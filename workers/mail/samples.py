@@ -32,7 +32,7 @@ from infra.identity.one_time_links import Lives
 from infra.mail.outbox import Claimed
 from workers.mail.links import LINKED, linked
 from workers.mail.reactions import react
-from workers.notes import REMINDER, reminder
+from workers.order_deadlines import REMINDER, reminder
 
 _ID: Final = UUID("0192f0c1-0000-7000-8000-000000000001")
 _AT: Final = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

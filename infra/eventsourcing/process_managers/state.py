@@ -25,10 +25,10 @@ class Row:
 
 @dataclass(kw_only=True, slots=True)
 class Turned:
-    """What comes of some events: rows that moved, notes to be written with them, streams that have to be set aside."""
+    """What comes of some events: rows that moved, effects to be written with them, streams to be set aside."""
 
     rows: dict[UUID, Row] = field(default_factory=dict)
-    notes: list[Any] = field(default_factory=list)
+    effects: list[Any] = field(default_factory=list)
     parkings: list[Parking] = field(default_factory=list)
 
 
@@ -42,7 +42,7 @@ def turn_all(
         if entry.stream_id in passed:
             continue
         try:
-            row = turned(process, rows.get(entry.stream_id, Row()), entry.recorded(), result.notes)
+            row = turned(process, rows.get(entry.stream_id, Row()), entry.recorded(), result.effects)
         except Exception as error:
             # All of it is pure: it would fail at every try. This stream waits, everything else flows.
             result.parkings.append(Parking(entry, describe(error), isinstance(error, UnknownEventType)))
@@ -52,13 +52,13 @@ def turn_all(
     return result
 
 
-def turned(process: ProcessManager[Any, Any], row: Row, event: Recorded, notes: list[Any]) -> Row:
-    """The row after the event, whose notes are added. An event that it has seen changes nothing."""
+def turned(process: ProcessManager[Any, Any], row: Row, event: Recorded, effects: list[Any]) -> Row:
+    """The row after the event, whose effects are added. An event that it has seen changes nothing."""
     if event.version <= row.version:
         return row
-    turn: Transition[Any, Any] = process.react(row.state, event)
-    notes.extend(turn.notes)
-    return Row(version=event.version, state=turn.state)
+    after: Transition[Any, Any] = process.react(row.state, event)
+    effects.extend(after.effects)
+    return Row(version=event.version, state=after.state)
 
 
 def load(process: ProcessManager[Any, Any], held: Held) -> Row:

@@ -9,31 +9,31 @@ A worker that dies anywhere leaves a timer whose claim runs out. It rings again,
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final, TypeAlias
+from uuid import UUID
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from domain.kernel.messages import Command
-from domain.orders import ORDERS, ExpireOrder
+from domain.kernel.process_manager import ProcessManager
 from infra.errors import AWAY
 from infra.eventsourcing.commands.attempt import CommandContext
-from infra.eventsourcing.commands.handler import CommandHandler
 from infra.eventsourcing.event_log import Log, Session
 from infra.eventsourcing.process_managers import timer_store
+from infra.eventsourcing.process_managers.consumer import Effects, follow
 from infra.eventsourcing.process_managers.state import Row, kept, load
 from infra.eventsourcing.process_managers.timer_store import Claimed, TimerId
 from infra.eventsourcing.projections.fold import describe
-from infra.fulfilment import order_work
-from infra.observability.logging import REQUEST_ID
 from infra.postgres.pool import Database
-from workers.following import PROCESSES, follow
-from workers.notes import write_notes
+
+Issue: TypeAlias = Callable[[Command, UUID, CommandContext], Awaitable[None]]
+"""Has a command carried out that concerns the entity, by the rules that hold for everybody."""
 
 ACTOR: Final = "clock"
-"""Who ends an order whose time is over, in the metadata of the event."""
+"""Who commands what a timer leads to, in the metadata of the event."""
 AT_ONCE: Final = 4
 RING_SECONDS: Final = 20.0
 """Less than the lease, or two workers could be at one timer. It would change nothing twice, but why try."""
@@ -51,19 +51,27 @@ class TimerMetrics:
         self.due = Gauge("weir_timers_due", "Timers that are due and nobody's, 500 at most.", registry=registry)
 
 
-class Timekeeper:
+class TimerRunner:
     """Rings timers. One per process."""
 
     work = timer_store.WORK
     at_once = AT_ONCE
 
     def __init__(
-        self, database: Database, log: Log, commands: CommandHandler, *, domain: str, metrics: TimerMetrics
+        self,
+        database: Database,
+        log: Log,
+        processes: Mapping[str, ProcessManager[Any, Any]],
+        *,
+        effects: Effects,
+        issue: Issue,
+        metrics: TimerMetrics,
     ) -> None:
         self._database = database
         self._log = log
-        self._commands = commands
-        self._domain = domain
+        self._processes = processes
+        self._effects = effects
+        self._issue_command = issue
         self._metrics = metrics
 
     async def claim(self, limit: int) -> Sequence[Claimed]:
@@ -112,12 +120,12 @@ class Timekeeper:
 
         The consumer may be behind; what it has yet to read may have stopped the timer.
         """
-        process = PROCESSES[timer.process]
+        process = self._processes[timer.process]
         if not (held := await timer_store.held(session, timer.process, [timer.stream_id])):
             return None
         row = load(process, held[timer.stream_id])
         while entries := await self._log.read_versions(session, timer.stream_id, row.version, PAGE):
-            result = await follow(session, process, self._log, self._domain, entries, set())
+            result = await follow(session, process, self._effects, entries, set())
             for failed in result.parkings:
                 failed.entry.recorded()  # raises what was wrong with it, if it cannot be read
                 raise ValueError(failed.error)
@@ -126,26 +134,19 @@ class Timekeeper:
 
     async def _turn(self, session: Session, timer: TimerId, row: Row, now: datetime) -> Command | None:
         """Writes what the ring leads to; answers the command that is to follow."""
-        process = PROCESSES[timer.process]
-        turn = process.ring(row.state, timer.kind, now)
-        after = Row(version=row.version, state=turn.state)
-        await timer_store.keep(session, process.name, [kept(process, timer.stream_id, after)])
-        await write_notes(session, self._log.log_id, self._domain, turn.notes)
-        return turn.command
+        process = self._processes[timer.process]
+        after = process.on_timer(row.state, timer.kind, now)
+        moved = Row(version=row.version, state=after.state)
+        await timer_store.keep(session, process.name, [kept(process, timer.stream_id, moved)])
+        await self._effects(session, after.effects)
+        return after.command
 
     async def _issue(self, timer: TimerId, command: Command, correlation: str | None) -> None:
         """The command, decided on the log as it is now, by the rules that hold for everybody."""
-        REQUEST_ID.set(correlation or "")
         context = CommandContext(
             principal=ACTOR, actor=ACTOR, correlation=correlation, causation=f"timer:{timer.process}:{timer.kind}"
         )
-        match command:
-            case ExpireOrder():
-                order = await self._commands.peek(ORDERS, timer.stream_id)
-                assert order is not None  # noqa: S101 - a stream with events has a state
-                await self._commands.carry_out(*order_work(timer.stream_id, order, command), context)
-            case _:
-                raise TypeError(f"nobody carries out {type(command).__name__}")
+        await self._issue_command(command, timer.stream_id, context)
 
 
 def _named(timer: TimerId) -> dict[str, str]:

@@ -1,15 +1,11 @@
-"""Follows the log for a process: its rows, timers and notes are written beside the consumer's checkpoint.
+"""A process manager as a consumer: its rows, timers and effects are written beside the consumer's checkpoint."""
 
-A consumer of its own, apart from the reactions: an order ends in time even if no mail can be addressed to its customer.
-"""
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 from domain.kernel.process_manager import ProcessManager
-from domain.orders.payment_deadline import ORDER_TIME
 from infra.eventsourcing.consumers.consumer import Answers, Lease, Member, Refusal, Step, move
 from infra.eventsourcing.consumers.metrics import RuntimeMetrics
 from infra.eventsourcing.event_log import Entry, Log, Session
@@ -18,27 +14,28 @@ from infra.eventsourcing.process_managers.state import Turned, kept, turn_all
 from infra.eventsourcing.projections import parked_streams
 from infra.eventsourcing.projections.fold import Parking
 from infra.eventsourcing.projections.parked_streams import Apply, Parked
-from workers.notes import write_notes
 
-PROCESSES: Final[Mapping[str, ProcessManager[Any, Any]]] = {each.name: each for each in (ORDER_TIME,)}
-"""The table of all processes. Each is a consumer of its name."""
+Effects: TypeAlias = Callable[[Session, Sequence[Any]], Awaitable[None]]
+"""Writes effects down, in the caller's transaction."""
+
 COMMIT_SECONDS: Final = 0.1
 """Between two commits. Each is a flush to disk, and what comes in between shares one."""
 LINGER_SECONDS: Final = 0.25
 
 
-class Following:
+class ProcessConsumer:
     """The consumer. It is sharded, and tells nobody of what it changes: timers are found when they are due."""
 
     whole = False
     era = ""
 
-    def __init__(self, process: ProcessManager[Any, Any], log: Log, *, domain: str, metrics: RuntimeMetrics) -> None:
-        """``domain`` is the right side of Message-IDs."""
+    def __init__(
+        self, process: ProcessManager[Any, Any], log: Log, *, effects: Effects, metrics: RuntimeMetrics
+    ) -> None:
         self._name = process.name
         self._process = process
         self._log = log
-        self._domain = domain
+        self._effects = effects
         self._metrics = metrics.of(process.name)
         self.members = [Member(name=process.name, rest=COMMIT_SECONDS, linger=LINGER_SECONDS, wants=self._wants)]
 
@@ -47,8 +44,8 @@ class Following:
         return event_type.partition(".")[0] == self._process.category
 
     async def advance(self, session: Session, steps: Sequence[Step]) -> Answers[None]:
-        """Writes rows, timers, notes and checkpoints in one transaction, whose commit waits for the disk."""
-        apply = {self._name: applier(self._process, self._log, self._domain)}
+        """Writes rows, timers, effects and checkpoints in one transaction, whose commit waits for the disk."""
+        apply = {self._name: applier(self._process, self._effects)}
         await parked_streams.recall(session, self._log, (step.lease for step in steps), {}, apply)
         return await self._write(session, steps, [])
 
@@ -68,7 +65,7 @@ class Following:
             if not parkings:
                 entries = [entry for step in moved for entry in step.entries]
                 turned = turn_all(self._process, held, entries, aside)
-                await _keep(session, self._process, self._log, self._domain, turned)
+                await _keep(session, self._process, self._effects, turned)
                 parkings = turned.parkings
             await parked_streams.write(session, self._name, 0, parkings if moved else [])
         for step in moved:
@@ -96,8 +93,7 @@ class Following:
 async def follow(
     session: Session,
     process: ProcessManager[Any, Any],
-    log: Log,
-    domain: str,
+    effects: Effects,
     entries: Sequence[Entry],
     aside: set[UUID],
 ) -> Turned:
@@ -106,28 +102,27 @@ async def follow(
         return Turned()
     held = await timer_store.held(session, process.name, list({entry.stream_id for entry in entries}))
     turned = turn_all(process, held, entries, aside)
-    await _keep(session, process, log, domain, turned)
+    await _keep(session, process, effects, turned)
     return turned
 
 
-async def _keep(session: Session, process: ProcessManager[Any, Any], log: Log, domain: str, turned: Turned) -> None:
+async def _keep(session: Session, process: ProcessManager[Any, Any], effects: Effects, turned: Turned) -> None:
     if turned.rows:
         await timer_store.keep(session, process.name, [kept(process, *each) for each in turned.rows.items()])
-    await write_notes(session, log.log_id, domain, turned.notes)
+    await effects(session, turned.effects)
 
 
-def applier(process: ProcessManager[Any, Any], log: Log, domain: str) -> Apply:
+def applier(process: ProcessManager[Any, Any], effects: Effects) -> Apply:
     """How :mod:`infra.eventsourcing.projections.parked_streams` takes a parked stream up again here."""
-    return partial(_apply, process, log, domain)
+    return partial(_apply, process, effects)
 
 
 async def _apply(
     process: ProcessManager[Any, Any],
-    log: Log,
-    domain: str,
+    effects: Effects,
     session: Session,
     _parked: Parked,
     entries: Sequence[Entry],
 ) -> Parking | None:
-    result = await follow(session, process, log, domain, entries, set())
+    result = await follow(session, process, effects, entries, set())
     return result.parkings[0] if result.parkings else None
