@@ -7,9 +7,9 @@ import structlog
 from api.uuid7 import new_id
 from domain.accounts import ACCOUNTS, RegisterAccount, Role, email_key
 from domain.kernel.refusals import AlreadyTaken
+from domain.kernel.unit_of_work import UnitOfWork
 from infra.eventsourcing.commands.attempt import CommandContext
 from infra.eventsourcing.commands.handler import CommandHandler
-from infra.eventsourcing.commands.unit_of_work import UnitOfWork
 from infra.eventsourcing.store.unique_keys import holder
 from infra.identity import credentials
 from infra.identity.passwords import Passwords

@@ -4,8 +4,8 @@ from uuid import UUID, uuid4
 
 from domain.accounts import ACCOUNTS, RegisterAccount
 from domain.inventory import INVENTORY, ChangeStock, ReserveStock
+from domain.kernel.unit_of_work import UnitOfWork
 from infra.eventsourcing.commands.attempt import CommandOutcome
-from infra.eventsourcing.commands.unit_of_work import UnitOfWork
 from tests.write_side import WriteSide, context
 
 

@@ -13,14 +13,13 @@ from prometheus_client import CollectorRegistry
 from domain.inventory import INVENTORY, Stock
 from domain.orders import ORDERS, CancelledBy, CancelOrder, OrderCommand, PayOrder, order_number
 from domain.orders.payment_deadline import ORDER_TIME, Timer
-from domain.workflows.checkout import stock_moves
+from domain.workflows.checkout import change_order, stock_moves
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.eventsourcing.event_log import Log, identify
 from infra.eventsourcing.process_managers import timer_store
 from infra.eventsourcing.process_managers.consumer import follow
 from infra.eventsourcing.process_managers.timer_runner import TimerMetrics, TimerRunner
 from infra.eventsourcing.process_managers.timer_store import TimerId
-from infra.fulfilment import order_work
 from infra.postgres.pool import Database
 from infra.write_side import CODEC
 from tests.builders import ACCOUNT_ID, PRODUCT_ID, order_placed, place_order
@@ -88,7 +87,7 @@ class Scene:
     async def command(self, order_id: UUID, command: OrderCommand) -> None:
         order = await self.side.commands.peek(ORDERS, order_id)
         assert order is not None
-        await self.side.commands.carry_out(*order_work(order_id, order, command), context())
+        await self.side.commands.carry_out(*change_order(order_id, order, command), context())
 
     async def pay(self, order_id: UUID, payment_id: str = "pay-1") -> None:
         await self.command(order_id, PayOrder(payment_id=payment_id, amount=order_placed().total))

@@ -17,10 +17,10 @@ from uuid import UUID, uuid4
 from domain.accounts import ACCOUNTS, RegisterAccount
 from domain.inventory import INVENTORY, ChangeStock
 from domain.kernel.refusals import Refusal
+from domain.kernel.unit_of_work import StreamRef, UnitOfWork
 from domain.orders import ORDERS, PlaceOrder
 from domain.workflows.checkout import stock_moves
 from infra.errors import TooBusy
-from infra.eventsourcing.commands.unit_of_work import StreamRef, UnitOfWork
 from infra.eventsourcing.store import Appended, StreamAppend
 from tests.builders import order_line
 from tests.write_side import WriteSide, context, events, request, write_side

@@ -13,12 +13,12 @@ from domain.kernel.messages import Command
 from domain.kernel.process_manager import ProcessManager
 from domain.orders import ORDERS, ExpireOrder
 from domain.orders.payment_deadline import ORDER_TIME, OrderEffect, OrderTime, PaymentReminder, RefundOwed
+from domain.workflows.checkout import change_order
 from infra.eventsourcing.commands.attempt import CommandContext
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.eventsourcing.event_log import Log, Session
 from infra.eventsourcing.process_managers.consumer import Effects
 from infra.eventsourcing.process_managers.timer_runner import Issue
-from infra.fulfilment import order_work
 from infra.mail import outbox
 from infra.mail.outbox import Mail
 from infra.observability.logging import REQUEST_ID
@@ -46,7 +46,7 @@ def issuer(commands: CommandHandler) -> Issue:
             case ExpireOrder():
                 order = await commands.peek(ORDERS, entity_id)
                 assert order is not None  # noqa: S101 - a stream with events has a state
-                await commands.carry_out(*order_work(entity_id, order, command), context)
+                await commands.carry_out(*change_order(entity_id, order, command), context)
             case _:
                 raise TypeError(f"nobody carries out {type(command).__name__}")
 

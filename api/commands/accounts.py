@@ -29,9 +29,9 @@ from domain.accounts import (
     email_key,
 )
 from domain.kernel.refusals import InvalidValue
+from domain.kernel.unit_of_work import UnitOfWork
 from infra.errors import IdempotencyKeyReused
 from infra.eventsourcing.commands.attempt import CommandOutcome
-from infra.eventsourcing.commands.unit_of_work import UnitOfWork
 from infra.identity import account_erasure, credentials
 from infra.identity.passwords import LONGEST, SHORTEST, Passwords
 from infra.identity.sessions import Sessions

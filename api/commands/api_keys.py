@@ -23,9 +23,9 @@ from api.security import in_session
 from api.uuid7 import new_id
 from domain.accounts import ACCOUNTS, RevokeApiKey
 from domain.kernel.refusals import InvalidValue
+from domain.kernel.unit_of_work import UnitOfWork
 from infra.errors import NotFound, TooBusy
 from infra.eventsourcing.commands.idempotency import Answered
-from infra.eventsourcing.commands.unit_of_work import UnitOfWork
 from infra.eventsourcing.store import Last
 from infra.identity import api_keys
 from infra.identity.api_keys import ApiKey, NewKey

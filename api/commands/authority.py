@@ -18,8 +18,7 @@ from api.http.principal import Principal
 from api.scopes import scopes_of
 from api.security import require
 from domain.accounts import ACCOUNTS, AccessEnded, Account, NotEntitled
-from infra.eventsourcing.commands.attempt import Decide
-from infra.eventsourcing.commands.unit_of_work import StreamRef, UnitOfWork
+from domain.kernel.unit_of_work import Decide, StreamRef, UnitOfWork
 from infra.eventsourcing.current_log import CurrentLog
 
 WhoAsks = Callable[..., Coroutine[Any, Any, Principal]]

@@ -13,10 +13,10 @@ from api.http.response import Receipt
 from api.http.trusted_proxies import source_of
 from api.security import invalid_token
 from domain.accounts import ACCOUNTS
-from infra.eventsourcing.commands.attempt import CommandContext, CommandOutcome, Decide
+from domain.kernel.unit_of_work import Decide, StreamRef, UnitOfWork
+from infra.eventsourcing.commands.attempt import CommandContext, CommandOutcome
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.eventsourcing.commands.idempotency import Act, Answered
-from infra.eventsourcing.commands.unit_of_work import StreamRef, UnitOfWork
 from infra.eventsourcing.consistency_token import encode
 from infra.eventsourcing.store import Last
 from infra.identity.server_secret import ServerSecret

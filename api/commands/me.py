@@ -30,8 +30,8 @@ from domain.accounts import (
     PasswordChangedBy,
 )
 from domain.kernel.refusals import DoesNotExist, Refusal
+from domain.kernel.unit_of_work import UnitOfWork
 from infra.errors import NotFound
-from infra.eventsourcing.commands.unit_of_work import UnitOfWork
 from infra.identity import account_erasure
 from infra.identity.passwords import LONGEST, SHORTEST, Passwords
 from infra.identity.sessions import Sessions

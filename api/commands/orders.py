@@ -16,9 +16,8 @@ from api.http.response import Receipt
 from api.schemas import Body, Line
 from api.security import require
 from api.uuid7 import new_id
-from domain.catalogue import PRODUCTS
-from domain.inventory import INVENTORY, OutOfStock
 from domain.kernel.refusals import AlreadyTaken
+from domain.kernel.unit_of_work import UnitOfWork
 from domain.orders import (
     MOST_LINES,
     ORDERS,
@@ -27,18 +26,14 @@ from domain.orders import (
     CancelOrder,
     CompleteOrder,
     OrderCommand,
-    OrderPlaced,
-    PlaceOrder,
     RefundOrder,
     ShipOrder,
-    order_number,
 )
 from domain.values import MOST_PIECES
-from domain.workflows.checkout import StockMove, order_line, stock_moves
+from domain.workflows import checkout
+from domain.workflows.checkout import Item, NewOrder
 from infra.errors import NotFound
 from infra.eventsourcing.commands.attempt import CommandOutcome
-from infra.eventsourcing.commands.unit_of_work import StreamRef, UnitOfWork
-from infra.fulfilment import order_work
 from infra.postgres.clock import PostgresClock
 from infra.schemas.forms import Id
 from infra.settings import Settings
@@ -112,35 +107,20 @@ async def place_order(
 
 
 async def _place(body: OrderBody, commands: CommandDispatcher, customer_id: UUID, expires_at: datetime) -> Receipt:
-    order_id = new_id()
-    order_no = order_number(order_id, expires_at.year)
-    address = Address(**body.shipping_address.model_dump()) if body.shipping_address else None
+    new = NewOrder(
+        order_id=new_id(),
+        customer_id=customer_id,
+        items=[Item(item.product_id, item.quantity) for item in body.items],
+        expires_at=expires_at,
+        shipping_address=Address(**body.shipping_address.model_dump()) if body.shipping_address else None,
+    )
 
     def decide(work: UnitOfWork) -> None:
-        lines = [
-            order_line(work.state(PRODUCTS, item.product_id), item.quantity, f"/items/{place}")
-            for place, item in enumerate(body.items)
-        ]
-        command = PlaceOrder(
-            order_id=order_id,
-            order_no=order_no,
-            customer_id=customer_id,
-            lines=tuple(lines),
-            expires_at=expires_at,
-            shipping_address=address,
-        )
-        for event in work.execute(ORDERS, order_id, command):
-            for place, move in enumerate(stock_moves(event)):
-                _take(work, move, f"/items/{place}")
-            if isinstance(event, OrderPlaced):
-                total = {"amount": str(event.total.amount), "currency": event.total.currency}
-                work.answer = {"order_no": order_no, "total": total, "expires_at": _rfc3339(expires_at)}
+        placed = checkout.place_order(work, new)
+        total = {"amount": str(placed.total.amount), "currency": placed.total.currency}
+        work.answer = {"order_no": placed.order_no, "total": total, "expires_at": _rfc3339(expires_at)}
 
-    products = [item.product_id for item in body.items]
-    targets: list[StreamRef] = [(ORDERS, order_id)]
-    targets += [(INVENTORY, product_id) for product_id in products]
-    targets += [(PRODUCTS, product_id) for product_id in products]
-    return await commands.carry_out(targets, decide, new=1, location=_location)
+    return await commands.carry_out(new.streams, decide, new=1, location=_location)
 
 
 @routes.post("/v1/orders/{order_id}/cancel")
@@ -180,16 +160,7 @@ async def change_order(
     order = await commands.handler.peek(ORDERS, order_id)
     if order is None or (owner is not None and order.customer_id != owner):
         raise NotFound
-    targets, decide = order_work(order_id, order, command)
-    return await commands.carry_out(targets, decide)
-
-
-def _take(work: UnitOfWork, move: StockMove, pointer: str) -> None:
-    try:
-        work.execute(INVENTORY, move.product_id, move)
-    except OutOfStock as short:
-        short.pointer = pointer
-        raise
+    return await commands.carry_out(*checkout.change_order(order_id, order, command))
 
 
 def _rfc3339(at: datetime) -> str:

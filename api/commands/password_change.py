@@ -8,8 +8,8 @@ from api.commands.proof import Proof
 from api.http.response import Done
 from domain.accounts import ACCOUNTS, ChangePassword
 from domain.kernel.refusals import Refusal
+from domain.kernel.unit_of_work import UnitOfWork
 from infra.errors import IdempotencyKeyReused
-from infra.eventsourcing.commands.unit_of_work import UnitOfWork
 from infra.identity import credentials, one_time_links, sessions
 from infra.identity.passwords import Passwords
 from infra.identity.sessions import Void

@@ -16,12 +16,12 @@ from api.uuid7 import new_id
 from domain.catalogue import PRODUCTS, ChangeSku, DescribeProduct, DiscontinueProduct, RepriceProduct
 from domain.inventory import INVENTORY, LONGEST_REASON, ChangeStock
 from domain.kernel.refusals import DoesNotExist
+from domain.kernel.unit_of_work import UnitOfWork
 from domain.values import MOST_PIECES
+from domain.workflows.product_launch import NEW_STREAMS
 from infra.eventsourcing.commands.attempt import CommandOutcome
-from infra.eventsourcing.commands.unit_of_work import UnitOfWork
 from infra.schemas.money import money
 from infra.schemas.product import (
-    NEW_STREAMS,
     Category,
     Description,
     Name,
@@ -29,7 +29,7 @@ from infra.schemas.product import (
     Sku,
     Tags,
     TaxRate,
-    new_product_work,
+    launch_of,
 )
 
 routes = router(tags=["catalogue"])
@@ -59,7 +59,7 @@ class StockBody(Body):
 @routes.post("/v1/products", status_code=201)
 async def add_product(body: NewProduct, commands: Catalogue) -> Receipt:
     """Put a product on sale, with its first stock. A taken sku is ``already-taken``."""
-    targets, decide = new_product_work(new_id(), body)
+    targets, decide = launch_of(new_id(), body)
     return await commands.carry_out(targets, decide, new=NEW_STREAMS, location=_location)
 
 

@@ -8,8 +8,8 @@ from api.commands.dispatcher import Commands
 from api.dependencies import opened
 from api.http.principal import Principal
 from domain.accounts import ACCOUNTS, WrongPassword
+from domain.kernel.unit_of_work import UnitOfWork
 from infra.eventsourcing.commands.handler import CommandHandler
-from infra.eventsourcing.commands.unit_of_work import UnitOfWork
 from infra.identity import credentials
 from infra.identity.passwords import Passwords
 from infra.postgres.pool import Database

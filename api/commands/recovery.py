@@ -28,9 +28,9 @@ from domain.accounts import (
     email_key,
 )
 from domain.kernel.refusals import InvalidValue, Refusal
+from domain.kernel.unit_of_work import UnitOfWork
 from infra.concurrency.background_tasks import Background
 from infra.errors import TooBusy
-from infra.eventsourcing.commands.unit_of_work import UnitOfWork
 from infra.identity import one_time_links, reset_wishes
 from infra.identity.one_time_links import Found, Links, Purpose
 from infra.identity.passwords import LONGEST, SHORTEST, Passwords

@@ -1,7 +1,7 @@
-"""A product to be put on sale, as every entrance takes it: what it may hold, and the unit of work that adds it."""
+"""A product to be put on sale, as every entrance takes it: what it may hold."""
 
 from decimal import Decimal
-from typing import Annotated, Final
+from typing import Annotated
 from uuid import UUID
 
 from pydantic import Field
@@ -13,18 +13,13 @@ from domain.catalogue import (
     LONGEST_SKU,
     LONGEST_TAG,
     MOST_TAGS,
-    PRODUCTS,
     AddProduct,
 )
-from domain.inventory import INVENTORY, ChangeStock
+from domain.kernel.unit_of_work import Workflow
 from domain.values import MOST_PIECES
-from infra.eventsourcing.commands.attempt import Decide
-from infra.eventsourcing.commands.unit_of_work import StreamRef, UnitOfWork
+from domain.workflows.product_launch import launch_product
 from infra.schemas.forms import AS_NUMBER
 from infra.schemas.money import Body, MoneyBody, money
-
-NEW_STREAMS: Final = 2
-"""Both streams of the work are begun by it: the product's and its stock's."""
 
 Sku = Annotated[str, Field(min_length=1, max_length=LONGEST_SKU)]
 Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
@@ -47,8 +42,8 @@ class NewProduct(Body):
     stock: int = Field(0, ge=0, le=MOST_PIECES)
 
 
-def new_product_work(product_id: UUID, product: NewProduct) -> tuple[list[StreamRef], Decide]:
-    """The two streams that the product begins, and the decision on them. Raises what :func:`money` raises."""
+def launch_of(product_id: UUID, product: NewProduct) -> Workflow:
+    """The workflow that puts it on sale. Raises what :func:`money` raises."""
     command = AddProduct(
         product_id=product_id,
         sku=product.sku,
@@ -59,11 +54,4 @@ def new_product_work(product_id: UUID, product: NewProduct) -> tuple[list[Stream
         category=product.category,
         tags=tuple(product.tags),
     )
-
-    def decide(work: UnitOfWork) -> None:
-        work.execute(PRODUCTS, product_id, command)
-        if product.stock:
-            first = ChangeStock(product_id=product_id, change=product.stock, reason="first stock")
-            work.execute(INVENTORY, product_id, first)
-
-    return [(PRODUCTS, product_id), (INVENTORY, product_id)], decide
+    return launch_product(command, product.stock)

@@ -15,12 +15,11 @@ from uuid import UUID, uuid4
 
 from domain.inventory import INVENTORY, OutOfStock
 from domain.kernel.refusals import DoesNotExist, Refusal
+from domain.kernel.unit_of_work import UnitOfWork
 from domain.orders import ORDERS, CancelledBy, CancelOrder, order_number
-from domain.workflows.checkout import stock_moves
+from domain.workflows.checkout import change_order, stock_moves
 from infra.errors import NotFound, OutcomeUnknown, TooBusy, Unavailable
 from infra.eventsourcing.commands.attempt import CommandOutcome
-from infra.eventsourcing.commands.unit_of_work import UnitOfWork
-from infra.fulfilment import order_work
 from tests.builders import order_line, place_order
 from tests.log_checks import Rows, oversold
 from tests.write_side import WriteSide, context
@@ -159,7 +158,7 @@ def cancelling(order: UUID) -> Act:
     async def act(side: WriteSide, key: str) -> CommandOutcome:
         known = await side.commands.peek(ORDERS, order)
         assert known is not None
-        targets, decide = order_work(order, known, command)
+        targets, decide = change_order(order, known, command)
         return await side.commands.carry_out(targets, decide, context(key))
 
     return act

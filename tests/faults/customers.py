@@ -16,10 +16,10 @@ import httpx2
 from cli.demo.visit import sign
 from cli.supervisor import Stack
 from domain.inventory import INVENTORY
+from domain.kernel.unit_of_work import StreamRef, UnitOfWork
 from domain.orders import ORDERS, order_number
 from domain.workflows.checkout import stock_moves
 from infra.errors import TooBusy
-from infra.eventsourcing.commands.unit_of_work import StreamRef, UnitOfWork
 from tests.builders import order_line, place_order
 from tests.write_side import context, write_side
 

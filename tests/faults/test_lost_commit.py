@@ -8,9 +8,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from domain.inventory import INVENTORY, ChangeStock, OutOfStock, ReserveStock
+from domain.kernel.unit_of_work import UnitOfWork
 from infra.errors import OutcomeUnknown, TooBusy, Unavailable
 from infra.eventsourcing.commands.attempt import CommandOutcome
-from infra.eventsourcing.commands.unit_of_work import UnitOfWork
 from tests import planted
 from tests.log_checks import stock_after, violations, whole_log
 from tests.proxy import Proxy, proxy_before

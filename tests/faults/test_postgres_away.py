@@ -13,10 +13,10 @@ import pytest
 from pydantic import SecretStr
 
 from domain.inventory import INVENTORY, ChangeStock
+from domain.kernel.unit_of_work import UnitOfWork
 from infra.embedded import Postgres
 from infra.errors import OutcomeUnknown, Unavailable
 from infra.eventsourcing.commands.attempt import CommandOutcome
-from infra.eventsourcing.commands.unit_of_work import UnitOfWork
 from infra.postgres.schema_version import migrate
 from tests.log_checks import stock_after, violations, whole_log
 from tests.proxy import Proxy, proxy_before

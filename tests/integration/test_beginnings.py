@@ -9,9 +9,9 @@ import pytest
 from domain.catalogue import PRODUCTS
 from domain.inventory import INVENTORY, ChangeStock
 from domain.kernel.refusals import AlreadyExists, AlreadyTaken, InvalidValue, Refusal
+from domain.kernel.unit_of_work import UnitOfWork
 from infra.errors import IdempotencyKeyReused
 from infra.eventsourcing.commands.bulk_create import CreateRequest
-from infra.eventsourcing.commands.unit_of_work import UnitOfWork
 from tests.builders import add_product
 from tests.log_checks import violations, whole_log
 from tests.write_side import WriteSide, connected, context, eventually, head_held, somebody_waits, state_of, write_side

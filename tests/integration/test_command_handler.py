@@ -9,10 +9,10 @@ from domain.accounts import ACCOUNTS, DeactivateAccount, RegisterAccount
 from domain.catalogue import PRODUCTS, RepriceProduct
 from domain.inventory import INVENTORY, ChangeStock, OutOfStock, ReserveStock
 from domain.kernel.refusals import AlreadyExists, AlreadyTaken, DoesNotExist
+from domain.kernel.unit_of_work import UnitOfWork
 from domain.orders import ORDERS
 from infra.errors import NotFound, VersionMismatch
 from infra.eventsourcing.commands.attempt import CommandOutcome
-from infra.eventsourcing.commands.unit_of_work import UnitOfWork
 from tests.builders import add_product, euros, order_line, place_order
 from tests.log_checks import violations, whole_log
 from tests.stock import change_stock, move, nothing, reserve, with_an_account

@@ -6,8 +6,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from domain.inventory import INVENTORY, ChangeStock, StockReceived
+from domain.kernel.unit_of_work import UnitOfWork
 from infra.errors import TooBusy
-from infra.eventsourcing.commands.unit_of_work import UnitOfWork
 from infra.eventsourcing.store import StreamAppend
 from infra.write_side import CODEC
 from tests import planted

@@ -8,9 +8,9 @@ import pytest
 
 from domain.accounts import ACCOUNTS, DeactivateAccount
 from domain.inventory import INVENTORY, ChangeStock, OutOfStock, ReserveStock
+from domain.kernel.unit_of_work import UnitOfWork
 from infra.errors import IdempotencyKeyInFlight, IdempotencyKeyReused, VersionMismatch
 from infra.eventsourcing.commands.attempt import CommandOutcome
-from infra.eventsourcing.commands.unit_of_work import UnitOfWork
 from infra.eventsourcing.store import Appended, Conflict, Replayed
 from tests import planted
 from tests.log_checks import stock_after, violations, whole_log

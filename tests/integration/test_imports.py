@@ -12,13 +12,13 @@ import pytest
 from api.errors import Problem
 from api.import_uploads import Intake
 from domain.accounts import ACCOUNTS, ChangeRoles, DeactivateAccount, Role
+from domain.kernel.unit_of_work import StreamRef
 from infra import imports
 from infra.configs import pool_of
 from infra.errors import OutcomeUnknown, Unavailable
 from infra.eventsourcing.commands.attempt import CommandContext
 from infra.eventsourcing.commands.bulk_create import CreateRequest
 from infra.eventsourcing.commands.handler import CommandHandler
-from infra.eventsourcing.commands.unit_of_work import StreamRef
 from infra.identity.account_turns import take_turn
 from infra.imports.upload_table import MOST_UNFINISHED
 from infra.postgres.pool import Database

@@ -20,10 +20,10 @@ from domain.accounts import (
     RevokeApiKey,
     Role,
 )
+from domain.kernel.unit_of_work import StreamRef
 from infra import imports
 from infra.eventsourcing.commands.bulk_create import CreateRequest
 from infra.eventsourcing.commands.handler import CommandHandler
-from infra.eventsourcing.commands.unit_of_work import StreamRef
 from infra.settings import Settings
 from tests.importing import Scene, importing, row, written
 from tests.write_side import WriteSide, context

@@ -8,11 +8,12 @@ import pytest
 
 from domain.catalogue import PRODUCTS
 from domain.inventory import INVENTORY, OutOfStock, ReserveStock
+from domain.kernel.unit_of_work import UnitOfWork
 from infra.errors import TooBusy
 from infra.eventsourcing.codec import UnknownEventType
 from infra.eventsourcing.commands.aggregate_cache import AggregateCache
 from infra.eventsourcing.commands.attempt import CommandOutcome
-from infra.eventsourcing.commands.unit_of_work import StreamState, UnitOfWork
+from infra.eventsourcing.commands.unit_of_work import StreamState
 from infra.eventsourcing.store import Settled
 from infra.eventsourcing.store.appender import MOST_WAITING
 from infra.write_side import CODEC

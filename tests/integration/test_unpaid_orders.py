@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from domain.kernel.unit_of_work import UnitOfWork
 from domain.orders import (
     ORDERS,
     UNPAID,
@@ -22,7 +23,6 @@ from domain.orders import (
 )
 from infra.errors import OutcomeUnknown
 from infra.eventsourcing.commands.bulk_create import CreateRequest
-from infra.eventsourcing.commands.unit_of_work import UnitOfWork
 from infra.eventsourcing.store import Limit
 from infra.settings import Settings
 from infra.write_side import limits_of

@@ -1,11 +1,17 @@
 """What may be ordered, and what an order asks of the stock."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+from uuid import UUID
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.catalogue import PRODUCTS, NotForSale, Product, ProductDiscontinued
-from domain.inventory import INVENTORY, ReleaseStock, ReserveStock, ReturnStock, SellStock, Stock
+from domain.inventory import INVENTORY, OutOfStock, ReleaseStock, ReserveStock, ReturnStock, SellStock, Stock
+from domain.kernel.decider import Decider
 from domain.kernel.refusals import Refusal
 from domain.orders import (
     ORDERS,
@@ -18,12 +24,51 @@ from domain.orders import (
     OrderStatus,
     RefundOrder,
 )
-from domain.workflows.checkout import StockMove, UnknownProduct, order_line, stock_moves
+from domain.workflows.checkout import (
+    Item,
+    NewOrder,
+    StockMove,
+    UnknownProduct,
+    change_order,
+    order_line,
+    place_order,
+    stock_moves,
+)
+from domain.workflows.product_launch import NEW_STREAMS, launch_product
 from tests import builders
-from tests.builders import EXPIRES_AT, ORDER_ID, PRODUCT_ID, pay_order, place_order, product_added, ship_order
+from tests.builders import ACCOUNT_ID, EXPIRES_AT, ORDER_ID, PRODUCT_ID, pay_order, product_added, ship_order
 from tests.spec import Spec
 
+C = TypeVar("C")
+E = TypeVar("E")
+S = TypeVar("S")
+
 products = Spec(PRODUCTS)
+
+
+class Memory:
+    """A unit of work over nothing but what it was given."""
+
+    def __init__(self, product: Product | None, stock: Stock) -> None:
+        self.answer: dict[str, Any] = {}
+        self.states: dict[str, Any] = {"product": product, "inventory": stock, "order": None}
+
+    def state(self, decider: Decider[Any, Any, S], _entity_id: UUID) -> S:
+        state: S = self.states[decider.category]
+        return state
+
+    def execute(self, decider: Decider[C, E, S], _entity_id: UUID, command: C) -> Sequence[E]:
+        state: S = self.states[decider.category]
+        events = decider.decide(command, state)
+        for event in events:
+            state = decider.evolve(state, event)
+        self.states[decider.category] = state
+        return events
+
+
+def _wanted(quantity: int = 2) -> NewOrder:
+    items = [Item(PRODUCT_ID, quantity)]
+    return NewOrder(order_id=ORDER_ID, customer_id=ACCOUNT_ID, items=items, expires_at=EXPIRES_AT)
 
 
 def _product(*more: ProductDiscontinued) -> Product:
@@ -68,7 +113,7 @@ def test_steps_that_move_no_pieces_ask_nothing() -> None:
 
 wishes: st.SearchStrategy[OrderCommand] = st.sampled_from(
     [
-        place_order(),
+        builders.place_order(),
         pay_order(),
         pay_order(payment_id="pay-2"),
         ship_order(),
@@ -106,3 +151,49 @@ def test_the_stock_always_agrees_with_the_order(asked: list[OrderCommand]) -> No
                     stock = INVENTORY.evolve(stock, moved)
         status = order.status if order else None
         assert stock in WHERE[status]
+
+
+def test_an_order_is_placed_at_the_prices_of_now_and_has_its_stock() -> None:
+    work = Memory(_product(), FREE)
+    placed = place_order(work, _wanted())
+    assert (placed.lines, placed.total) == ((builders.order_line(),), work.states["order"].total)
+    assert work.states["inventory"] == PROMISED
+
+
+def test_a_refused_item_is_pointed_at() -> None:
+    with pytest.raises(UnknownProduct) as unknown:
+        place_order(Memory(None, FREE), _wanted())
+    assert unknown.value.pointer == "/items/0/product_id"
+    with pytest.raises(OutOfStock) as short:
+        place_order(Memory(_product(), FREE), _wanted(11))
+    assert short.value.pointer == "/items/0"
+
+
+def test_an_order_that_costs_nothing_is_paid_and_its_stock_sold_at_once() -> None:
+    work = Memory(replace(_product(), price=builders.euros("0.00")), FREE)
+    place_order(work, _wanted())
+    assert (work.states["order"].status, work.states["inventory"]) == (OrderStatus.PAID, SOLD)
+
+
+def test_what_is_decided_on_is_what_may_move_and_the_order_comes_first() -> None:
+    assert [(rules.category, id_) for rules, id_ in _wanted().streams] == [
+        ("order", ORDER_ID),
+        ("inventory", PRODUCT_ID),
+        ("product", PRODUCT_ID),
+    ]
+    work = Memory(_product(), FREE)
+    place_order(work, _wanted())
+    streams, decide = change_order(ORDER_ID, work.states["order"], CancelOrder(by=CancelledBy.STAFF))
+    assert streams == [(ORDERS, ORDER_ID), (INVENTORY, PRODUCT_ID)]
+    decide(work)
+    assert (work.states["order"].status, work.states["inventory"]) == (OrderStatus.CANCELLED, FREE)
+
+
+@pytest.mark.parametrize("stock", [0, 10])
+def test_a_product_comes_with_its_first_stock(stock: int) -> None:
+    work = Memory(None, INVENTORY.initial)
+    streams, decide = launch_product(builders.add_product(), stock)
+    assert streams == [(PRODUCTS, PRODUCT_ID), (INVENTORY, PRODUCT_ID)]
+    assert len(streams) == NEW_STREAMS
+    decide(work)
+    assert (work.states["product"], work.states["inventory"]) == (_product(), Stock(available=stock))

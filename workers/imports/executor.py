@@ -13,15 +13,15 @@ import structlog
 
 from domain.accounts import ACCOUNTS, Account
 from domain.kernel.refusals import AlreadyExists, Refusal
+from domain.kernel.unit_of_work import StreamRef, UnitOfWork
 from infra.errors import IdempotencyKeyInFlight, TooBusy
 from infra.eventsourcing.commands.attempt import CommandContext
 from infra.eventsourcing.commands.bulk_create import CreateRequest
 from infra.eventsourcing.commands.handler import CommandHandler
-from infra.eventsourcing.commands.unit_of_work import StreamRef, UnitOfWork
 from infra.eventsourcing.store.appender import ONE_AT_FAULT
 from infra.imports import Claimed
 from infra.postgres.errors import PASSING
-from infra.schemas.product import new_product_work
+from infra.schemas.product import launch_of
 from workers.imports.owner import STOPPED, check
 from workers.imports.record_splitter import Record
 from workers.imports.row_parser import Fault, ReadRow, Row, read
@@ -104,7 +104,7 @@ class Carrier:
             idempotency_key=str(line),
             fingerprint=_FINGERPRINT,
         )
-        targets, add = new_product_work(product_of(self._import_id, line), row.product)
+        targets, add = launch_of(product_of(self._import_id, line), row.product)
 
         def decide(work: UnitOfWork) -> None:
             owner = work.state(*self._owner)

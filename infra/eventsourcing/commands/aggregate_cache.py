@@ -4,8 +4,9 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from domain.kernel.unit_of_work import StreamRef
 from infra.errors import Unavailable
-from infra.eventsourcing.commands.unit_of_work import Name, StreamRef, StreamState, name_of
+from infra.eventsourcing.commands.unit_of_work import Name, StreamState, name_of
 from infra.eventsourcing.event_log import Log
 from infra.eventsourcing.state_codec import encode_state
 from infra.eventsourcing.store import Known, Settled, read_states

@@ -1,6 +1,6 @@
 """One decision on its way to the log: what it would store, and what to tell once it has."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -8,6 +8,7 @@ from uuid import UUID
 import orjson
 
 from domain.kernel.refusals import AlreadyTaken, Refusal
+from domain.kernel.unit_of_work import Decide
 from infra.errors import IdempotencyKeyReused, NotFound, VersionMismatch
 from infra.eventsourcing.codec import Encode
 from infra.eventsourcing.commands.unit_of_work import NOTHING, Name, PendingChanges, StreamState, UnitOfWork
@@ -24,7 +25,6 @@ from infra.eventsourcing.store import (
 )
 
 Refused = Refusal | NotFound | VersionMismatch
-Decide = Callable[[UnitOfWork], None]
 
 
 class CommandContext(NamedTuple):

@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from itertools import repeat
 from typing import NamedTuple
 
+from domain.kernel.unit_of_work import Decide, StreamRef
 from infra.eventsourcing.codec import Encode
 from infra.eventsourcing.commands.aggregate_cache import AggregateCache
-from infra.eventsourcing.commands.attempt import Attempt, CommandContext, Decide, Refused, refusal_of, same_request
-from infra.eventsourcing.commands.unit_of_work import Name, PendingChanges, StreamRef, StreamState
+from infra.eventsourcing.commands.attempt import Attempt, CommandContext, Refused, refusal_of, same_request
+from infra.eventsourcing.commands.unit_of_work import Name, PendingChanges, StreamState
 from infra.eventsourcing.store import AllowanceExceeded, Appended, Appender, ClaimTaken, Conflict, Replayed, Verdict
 
 

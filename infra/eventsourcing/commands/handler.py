@@ -18,21 +18,15 @@ import orjson
 import structlog
 
 from domain.kernel.decider import Decider
+from domain.kernel.unit_of_work import Decide, StreamRef, UnitOfWork
 from infra.errors import NotFound, OutcomeUnknown, TooBusy
 from infra.eventsourcing.commands.aggregate_cache import AggregateCache
-from infra.eventsourcing.commands.attempt import (
-    Attempt,
-    CommandContext,
-    CommandOutcome,
-    Decide,
-    refusal_of,
-    same_request,
-)
+from infra.eventsourcing.commands.attempt import Attempt, CommandContext, CommandOutcome, refusal_of, same_request
 from infra.eventsourcing.commands.bulk_create import BegunByOthers, CreateRequest, PendingCreate, begin
 from infra.eventsourcing.commands.hot_stream_lock import HotStreamLock
 from infra.eventsourcing.commands.idempotency import Act, Answered, KeysInFlight, Repeats, find, once
 from infra.eventsourcing.commands.metrics import Races
-from infra.eventsourcing.commands.unit_of_work import Name, StreamRef, UnitOfWork, name_of
+from infra.eventsourcing.commands.unit_of_work import Name, name_of
 from infra.eventsourcing.event_log import Log
 from infra.eventsourcing.store import AllowanceExceeded, Appended, Appender, ClaimTaken, Replayed, Verdict, position_of
 from infra.postgres.pool import Database

@@ -12,10 +12,11 @@ from contextlib import asynccontextmanager, suppress
 from time import monotonic
 from typing import Final
 
+from domain.kernel.unit_of_work import StreamRef
 from infra.concurrency.waiting import happens
 from infra.errors import Unavailable
 from infra.eventsourcing.commands.metrics import Races
-from infra.eventsourcing.commands.unit_of_work import Name, StreamRef, name_of
+from infra.eventsourcing.commands.unit_of_work import Name, name_of
 from infra.postgres.pool import DRIVER_ERRORS, Connection, Database
 
 CONTESTED_SECONDS: Final = 1.0

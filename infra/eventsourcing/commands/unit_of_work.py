@@ -6,6 +6,7 @@ from uuid import UUID
 
 from domain.kernel.decider import Decider, no_allowances, no_claims
 from domain.kernel.messages import shard_of
+from domain.kernel.unit_of_work import StreamRef
 from infra.eventsourcing.codec import Encode
 from infra.eventsourcing.store import AllowanceChange, ClaimChange, Last, Settled, StreamAppend
 from infra.eventsourcing.store.unique_keys import digest
@@ -13,9 +14,6 @@ from infra.eventsourcing.store.unique_keys import digest
 C = TypeVar("C")
 E = TypeVar("E")
 S = TypeVar("S")
-
-StreamRef = tuple[Decider[Any, Any, Any], UUID]
-"""A stream by its rules and the id of its entity."""
 
 Name = tuple[str, UUID]
 """The same by its category."""
@@ -152,9 +150,8 @@ class PendingChanges:
 
 
 class UnitOfWork:
-    """One attempt at a unit of work. It only computes, and it may be run again from newer states: keep it pure.
+    """What :class:`domain.kernel.unit_of_work.UnitOfWork` asks for, over states that this process knows.
 
-    ``answer`` takes fields for the receipt beside its id, version and position; they are kept with the outcome.
     ``relied_on`` are streams that are only read, the same for many units of work.
     """
 
