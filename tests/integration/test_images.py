@@ -86,7 +86,7 @@ async def sweep(open_shop: Shop, told: Settings, *, hours: int = 2) -> int:
     """What a sweep deletes when so much time has passed."""
     database = open_shop.database
     await database.execute("UPDATE image_files SET look_at = look_at - make_interval(hours => $1)", hours)
-    return await ImageFiles(database, open_storage(told)).sweep(partial(is_shown, database))
+    return await ImageFiles(database, open_storage(told)).sweep(partial(is_shown, database, LOG))
 
 
 def refused(answer: httpx2.Response) -> tuple[int, str]:

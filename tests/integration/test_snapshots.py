@@ -99,7 +99,7 @@ async def test_a_snapshot_of_other_code_is_not_read_and_is_made_anew_by_a_worker
     # As if the code of that release had counted otherwise.
     await ours.database.execute("UPDATE snapshots SET code = 'other', state = $1", b'{"available": 7}')
     assert (await settled_of(ours, product)).state.available == 2 * EVERY
-    await renew_snapshots({"database": ours.database})
+    await renew_snapshots({"database": ours.database, "log": ours.log})
     assert await kept(database_url) == [(INVENTORY.stream_id(product), code_of(INVENTORY), 2 * EVERY)]
     assert (await settled_of(ours, product)).state.available == 2 * EVERY
 
@@ -111,7 +111,7 @@ async def test_a_stream_that_was_long_before_there_were_snapshots_gets_one_from_
     await lay_down(ours, product, 2 * EVERY)
     for stream in (INVENTORY.stream_id(product), gone):
         await ours.database.execute("INSERT INTO snapshots VALUES ($1, 'inventory', 'none', 0, 0, 0)", stream)
-    await renew_snapshots({"database": ours.database})
+    await renew_snapshots({"database": ours.database, "log": ours.log})
     assert await kept(database_url) == [(INVENTORY.stream_id(product), code_of(INVENTORY), 2 * EVERY)]
 
 
