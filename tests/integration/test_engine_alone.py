@@ -158,7 +158,9 @@ async def test_another_domain_lives_on_the_engine_without_the_shop(database_url:
     assert (seen["read"], seen["refused"]) == ({"total": 5, "version": 2}, "turned-back")
     ours = ("api.", "cli.", "domain.", "infra.", "projections.", "workers.")
     engine = ("domain.kernel", "infra.eventsourcing", "infra.postgres", "infra.redis", "infra.concurrency")
-    assert [name for name in seen["modules"] if name.startswith(ours) and not name.startswith(engine)] == ["infra.errors"]
+    assert [name for name in seen["modules"] if name.startswith(ours) and not name.startswith(engine)] == [
+        "infra.errors"
+    ]
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ E = TypeVar("E")
 S = TypeVar("S")
 
 Name = tuple[str, UUID]
-"""The same by its category."""
+"""A stream by its category and the id of its entity."""
 
 NOTHING: Final[Mapping[Name, "StreamState"]] = {}
 
