@@ -11,6 +11,7 @@ from typing import Final
 from domain.kernel.messages import Recorded
 from domain.money import Money
 from domain.orders import OrderPaid, OrderRefunded
+from infra.eventsourcing.projections.fold_table import FoldFunctions
 from infra.eventsourcing.projections.projection import Column, Projection, amend, make
 
 
@@ -26,27 +27,26 @@ class DailyRevenue:
     version: int
 
 
-def project(row: DailyRevenue | None, event: Recorded) -> DailyRevenue | None:
-    """The day after the event."""
-    amount = _amount(event)
-    day = row or make(
-        DailyRevenue,
-        day=_day(event),
-        currency=amount.currency,
-        orders=0,
-        paid=Money.zero(amount.currency),
-        refunded=Money.zero(amount.currency),
-        version=0,
-    )
-    version = day.version + 1
-    if isinstance(event.data, OrderRefunded):
-        return amend(day, version=version, refunded=day.refunded + amount)
-    return amend(day, version=version, orders=day.orders + 1, paid=day.paid + amount)
-
-
 def key_of(event: Recorded) -> str:
     """Day, currency and shard."""
     return f"{_day(event)}.{_amount(event).currency}.{event.shard}"
+
+
+def _blank(event: Recorded) -> DailyRevenue:
+    currency = _amount(event).currency
+    none = Money.zero(currency)
+    return make(DailyRevenue, day=_day(event), currency=currency, orders=0, paid=none, refunded=none, version=0)
+
+
+def _paid(day: DailyRevenue, payment: OrderPaid, _: Recorded) -> DailyRevenue:
+    return amend(day, version=day.version + 1, orders=day.orders + 1, paid=day.paid + payment.amount)
+
+
+def _refunded(day: DailyRevenue, refund: OrderRefunded, _: Recorded) -> DailyRevenue:
+    return amend(day, version=day.version + 1, refunded=day.refunded + refund.amount)
+
+
+FOLDS: Final = FoldFunctions[DailyRevenue](changes={OrderPaid: _paid, OrderRefunded: _refunded}, blank=_blank)
 
 
 def _amount(event: Recorded) -> Money:
@@ -64,11 +64,11 @@ DAILY_REVENUE: Final = Projection[DailyRevenue](
     name="daily_revenue",
     version=1,
     row=DailyRevenue,
-    begins=frozenset(),
-    handles=frozenset({OrderPaid, OrderRefunded}),
+    begins=FOLDS.begins,
+    handles=FOLDS.handles,
     key=key_of,
-    project=project,
-    adds={OrderPaid: ("amount",), OrderRefunded: ("amount",)},
+    project=FOLDS,
+    adds=dict.fromkeys(FOLDS.handles, ("amount",)),
     rest=0.1,
     columns=(
         Column("day", "date", lambda day: date.fromisoformat(day.day)),

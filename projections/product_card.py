@@ -3,11 +3,12 @@
 A product and its stock are two streams of one entity, and so in one shard: one owner folds both into one row.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from domain.catalogue import (
@@ -26,11 +27,12 @@ from domain.inventory import (
     StockSold,
     StockWithdrawn,
 )
-from domain.kernel.messages import Recorded
+from domain.kernel.messages import Event, Recorded
 from domain.money import Money
 from domain.values import normal_form
 from infra.eventsourcing.codec import dumps
-from infra.eventsourcing.projections.projection import By, Column, Projection, amend, known, make
+from infra.eventsourcing.projections.fold_table import FoldFunctions
+from infra.eventsourcing.projections.projection import By, Column, Projection, amend, make
 from projections.sort_history import FormerPlaces, left
 from projections.words import lexemes, likeness, sort_key, words_of
 
@@ -101,68 +103,7 @@ class ListedProduct(ProductCard):
         return self._places
 
 
-def project(row: ListedProduct | None, event: Recorded) -> ListedProduct | None:
-    """The card after the event of either stream.
-
-    Order is promised within a stream only, so each stream changes what the other does not.
-    """
-    if isinstance(event.data, ProductAdded):
-        return _added(event.data, event)
-    before = known(row, event)
-    card = _after(before, event)
-    if (card.price, card.name) == (before.price, before.name):
-        return card
-    return amend(card, _places=_moved(before, card, event.position))
-
-
-def _moved(before: ListedProduct, card: ListedProduct, position: int) -> FormerlyAt:
-    places = before.places
-    return make(
-        FormerlyAt,
-        name=left(places.name, sort_key(before.name), sort_key(card.name), position),
-        price=left(places.price, before.price.amount, card.price.amount, position),
-    )
-
-
-def _after(card: ListedProduct, event: Recorded) -> ListedProduct:
-    now = max(card.updated_at, event.recorded_at)
-    match event.data:
-        case StockReceived(quantity=pieces) | StockReleased(quantity=pieces):
-            return amend(card, stock_available=card.stock_available + pieces, updated_at=now)
-        case StockReserved(quantity=pieces) | StockWithdrawn(quantity=pieces):
-            return amend(card, stock_available=card.stock_available - pieces, updated_at=now)
-        case StockSold(quantity=pieces):
-            return amend(card, sold=card.sold + pieces, updated_at=now)
-        case StockReturned(quantity=pieces):
-            return amend(card, stock_available=card.stock_available + pieces, sold=card.sold - pieces, updated_at=now)
-        case _:
-            return _changed(card, event, now)
-
-
-def _changed(card: ListedProduct, event: Recorded, now: datetime) -> ListedProduct:
-    version = event.version
-    match event.data:
-        case ProductRepriced(price=price):
-            return amend(card, version=version, updated_at=now, price=price)
-        case ProductDescribed() as said:
-            return amend(
-                card,
-                version=version,
-                updated_at=now,
-                name=said.name,
-                description=said.description,
-                category=said.category,
-                tags=said.tags,
-                tax_rate=said.tax_rate,
-            )
-        case ProductSkuChanged(sku=sku):
-            return amend(card, version=version, updated_at=now, sku=sku)
-        case ProductImageChanged(image=image):
-            return amend(card, version=version, updated_at=now, image_url=image_url(card.id, image.file))
-        case ProductDiscontinued():
-            return amend(card, version=version, updated_at=now, status=ProductStatus.DISCONTINUED)
-        case _:
-            return amend(card, version=version, updated_at=now)
+# Order is promised within a stream only, so each of the two streams changes what the other does not.
 
 
 def _added(added: ProductAdded, event: Recorded) -> ListedProduct:
@@ -187,31 +128,106 @@ def _added(added: ProductAdded, event: Recorded) -> ListedProduct:
     )
 
 
+def _more(card: ListedProduct, moved: StockReceived | StockReleased, event: Recorded) -> ListedProduct:
+    return amend(card, updated_at=_latest(card, event), stock_available=card.stock_available + moved.quantity)
+
+
+def _fewer(card: ListedProduct, moved: StockReserved | StockWithdrawn, event: Recorded) -> ListedProduct:
+    return amend(card, updated_at=_latest(card, event), stock_available=card.stock_available - moved.quantity)
+
+
+def _sold(card: ListedProduct, moved: StockSold, event: Recorded) -> ListedProduct:
+    return amend(card, updated_at=_latest(card, event), sold=card.sold + moved.quantity)
+
+
+def _returned(card: ListedProduct, moved: StockReturned, event: Recorded) -> ListedProduct:
+    free, sold = card.stock_available + moved.quantity, card.sold - moved.quantity
+    return amend(card, updated_at=_latest(card, event), stock_available=free, sold=sold)
+
+
+def _repriced(card: ListedProduct, change: ProductRepriced, event: Recorded) -> ListedProduct:
+    return _placed_anew(card, amend(_touched(card, event), price=change.price), event.position)
+
+
+def _described(card: ListedProduct, said: ProductDescribed, event: Recorded) -> ListedProduct:
+    described = amend(
+        _touched(card, event),
+        name=said.name,
+        description=said.description,
+        category=said.category,
+        tags=said.tags,
+        tax_rate=said.tax_rate,
+    )
+    return _placed_anew(card, described, event.position)
+
+
+def _sku_changed(card: ListedProduct, change: ProductSkuChanged, event: Recorded) -> ListedProduct:
+    return amend(_touched(card, event), sku=change.sku)
+
+
+def _image_changed(card: ListedProduct, change: ProductImageChanged, event: Recorded) -> ListedProduct:
+    return amend(_touched(card, event), image_url=image_url(card.id, change.image.file))
+
+
+def _discontinued(card: ListedProduct, _: ProductDiscontinued, event: Recorded) -> ListedProduct:
+    return amend(_touched(card, event), status=ProductStatus.DISCONTINUED)
+
+
+def _touched(card: ListedProduct, event: Recorded) -> ListedProduct:
+    """The card as an event of its own stream leaves it, whatever that says."""
+    return amend(card, version=event.version, updated_at=_latest(card, event))
+
+
+def _latest(card: ListedProduct, event: Recorded) -> datetime:
+    return max(card.updated_at, event.recorded_at)
+
+
+def _placed_anew(before: ListedProduct, card: ListedProduct, position: int) -> ListedProduct:
+    """The card, and where it stood in lists before, if it has moved."""
+    if (card.price, card.name) == (before.price, before.name):
+        return card
+    places = make(
+        FormerlyAt,
+        name=left(before.places.name, sort_key(before.name), sort_key(card.name), position),
+        price=left(before.places.price, before.price.amount, card.price.amount, position),
+    )
+    return amend(card, _places=places)
+
+
+STOCK: Final[Mapping[type[Event], Callable[[ListedProduct, Any, Recorded], ListedProduct]]] = {
+    StockReceived: _more,
+    StockReleased: _more,
+    StockReserved: _fewer,
+    StockWithdrawn: _fewer,
+    StockSold: _sold,
+    StockReturned: _returned,
+}
+FOLDS: Final = FoldFunctions[ListedProduct](
+    begins={ProductAdded: _added},
+    changes={
+        ProductRepriced: _repriced,
+        ProductDescribed: _described,
+        ProductSkuChanged: _sku_changed,
+        ProductImageChanged: _image_changed,
+        ProductDiscontinued: _discontinued,
+        **STOCK,
+    },
+)
+
+
 def _title(card: ProductCard) -> str:
     """What people type who look for it: the short texts, which also forgive a typing error."""
     return " ".join([card.name, card.sku, card.category or "", *card.tags])
 
 
-STOCK: Final = frozenset({StockReceived, StockWithdrawn, StockReserved, StockReleased, StockSold, StockReturned})
-
 PRODUCT_CARD: Final = Projection[ListedProduct](
     name="product_card",
     version=5,
     row=ListedProduct,
-    begins=frozenset({ProductAdded}),
-    handles=frozenset(
-        {
-            ProductAdded,
-            ProductRepriced,
-            ProductDescribed,
-            ProductSkuChanged,
-            ProductImageChanged,
-            ProductDiscontinued,
-            *STOCK,
-        }
-    ),
+    begins=FOLDS.begins,
+    handles=FOLDS.handles,
     key=By("product_id"),
-    project=project,
+    project=FOLDS,
     adds=dict.fromkeys(STOCK, ("product_id", "quantity")),
     rest=0.01,
     aside="_places",

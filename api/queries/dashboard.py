@@ -108,7 +108,7 @@ def statement(generations: Mapping[str, int]) -> str:
     """
     served = ", ".join(f"('{name}', {generation})" for name, generation in generations.items())
     counted = ("accounts", "products", *OrderStatus)
-    counts = ", ".join(f"coalesce(sum({name}), 0)::bigint AS {name}" for name in counted)
+    counts = ", ".join(f"coalesce(sum((document ->> '{name}')::bigint), 0)::bigint AS {name}" for name in counted)
 
     def top(sign: str) -> str:
         """The top products on sale, and those that no longer are: each has an index of its own."""

@@ -12,6 +12,7 @@ from domain.orders.lines import (
     totals,
 )
 from domain.orders.messages import (
+    LIFECYCLE,
     CancelledBy,
     CancelOrder,
     CompleteOrder,
@@ -45,6 +46,7 @@ from domain.orders.messages import (
 )
 
 __all__ = [
+    "LIFECYCLE",
     "MOST_LINES",
     "ORDERS",
     "UNPAID",

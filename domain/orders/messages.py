@@ -1,9 +1,10 @@
 """Commands, events and refusals of orders."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 from uuid import UUID
 
 from domain.kernel.messages import Command, Event
@@ -253,3 +254,16 @@ OrderEvent: TypeAlias = (
     | OrderRefunded
     | OrderMoneyReturned
 )
+
+LIFECYCLE: Final[Mapping[type[OrderEvent], tuple[OrderStatus | None, OrderStatus]]] = {
+    OrderPlaced: (None, OrderStatus.PENDING),
+    OrderPaid: (OrderStatus.PENDING, OrderStatus.PAID),
+    OrderShipped: (OrderStatus.PAID, OrderStatus.SHIPPED),
+    OrderCompleted: (OrderStatus.SHIPPED, OrderStatus.DONE),
+    OrderCancelled: (OrderStatus.PENDING, OrderStatus.CANCELLED),
+    OrderRefunded: (None, OrderStatus.REFUNDED),
+}
+"""From which status to which an event leads. A refund may come from several: its event says from which.
+
+Events that do not stand here leave the order in its status.
+"""

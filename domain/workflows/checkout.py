@@ -7,7 +7,7 @@ an order is placed, paid, cancelled or refunded only once.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 from uuid import UUID
 
 from domain.catalogue import PRODUCTS, NotForSale, Product
@@ -31,6 +31,9 @@ from domain.orders import (
 )
 
 StockMove: TypeAlias = ReserveStock | SellStock | ReleaseStock | ReturnStock
+
+GONE_OUT: Final = frozenset({OrderStatus.SHIPPED, OrderStatus.DONE})
+"""The pieces have left the house."""
 
 
 class UnknownProduct(Refusal):
@@ -135,7 +138,7 @@ def stock_moves(event: OrderEvent) -> Sequence[StockMove]:
             return _moves(SellStock, event.order_id, event.lines)
         case OrderCancelled():
             return _moves(ReleaseStock, event.order_id, event.lines)
-        case OrderRefunded(was=OrderStatus.PAID):
+        case OrderRefunded() if event.was not in GONE_OUT:
             return _moves(ReturnStock, event.order_id, event.lines)
         case _:
             return ()

@@ -1,10 +1,11 @@
-"""A fold as a table: by event, what of it goes into which field of the row.
+"""A fold as a table: by event, what of it goes into which field of the row, or a function that makes the next row.
 
-It is read twice. A consumer folds events with it, one by one. A rebuild, which has millions, folds their stored JSON
-without making events of it: what a row takes as it is stands in its document as it stood in the event.
+The first kind, `Folds`, is read twice. A consumer folds events with it, one by one. A rebuild, which has millions,
+folds their stored JSON without making events of it: what a row takes as it is stands in its document as it stood in the
+event. The second kind, `FoldFunctions`, is for rows that are computed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import cached_property
@@ -130,6 +131,46 @@ class Folds(Generic[R]):
             for kind, fold in self.table.items()
             if all(isinstance(source, Is | At) for source in fold.sources.values())
         )
+
+
+def _missing(event: Recorded) -> Any:
+    return known(None, event)
+
+
+class FoldFunctions(Generic[R]):
+    """The function that a projection projects by, and the table of functions that it is made of.
+
+    ``begins`` make a row whatever was there. ``changes`` make the next row of the row so far, which ``blank`` makes
+    where there is none; without ``blank`` that is an error.
+    """
+
+    def __init__(
+        self,
+        *,
+        begins: Mapping[type[Event], Callable[[Any, Recorded], R]] | None = None,
+        changes: Mapping[type[Event], Callable[[R, Any, Recorded], R]],
+        blank: Callable[[Recorded], R] = _missing,
+    ) -> None:
+        self._begins = begins or {}
+        self._changes = changes
+        self._blank = blank
+
+    def __call__(self, row: R | None, event: Recorded) -> R:
+        """The row after the event."""
+        said = event.data
+        if (change := self._changes.get(type(said))) is None:
+            return self._begins[type(said)](said, event)
+        return change(self._blank(event) if row is None else row, said, event)
+
+    @property
+    def handles(self) -> frozenset[type[Event]]:
+        """The events that it folds."""
+        return self.begins | frozenset(self._changes)
+
+    @property
+    def begins(self) -> frozenset[type[Event]]:
+        """The events that make a row whatever was there."""
+        return frozenset(self._begins)
 
 
 def _value(source: Source, said: Any, at: datetime | None = None) -> Any:
