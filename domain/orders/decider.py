@@ -9,7 +9,7 @@ from uuid import UUID
 from domain.kernel.decider import Allowance, Claim, Decider
 from domain.kernel.refusals import AlreadyExists, DoesNotExist
 from domain.money import Money, price
-from domain.orders.lines import OrderLine, checked_address, checked_lines, totals
+from domain.orders.lines import LONGEST_TEXT, OrderLine, checked_address, checked_lines, totals
 from domain.orders.messages import (
     CancelledBy,
     CancelOrder,
@@ -44,7 +44,6 @@ from domain.orders.messages import (
 from domain.values import instant, line
 
 UNPAID: Final = "unpaid_order"
-LONGEST_TEXT: Final = 200
 LONGEST_REASON: Final = 500
 LONGEST_PAYMENT_ID: Final = 255
 LONGEST_REFERENCE: Final = 255
