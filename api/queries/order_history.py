@@ -1,8 +1,9 @@
 """An order as its log tells it: what happened to it, and how it stood at any time. Always up to the last commit."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 from uuid import UUID
 
 import asyncpg
@@ -21,17 +22,7 @@ from api.queries.documents import PRIVATE, presented
 from api.queries.listing import Page, PageParams, Pages, page_answer, read_cursor
 from api.security import require
 from domain.kernel.messages import Event, Recorded
-from domain.orders import (
-    OrderCancelled,
-    OrderCompleted,
-    OrderMoneyReturned,
-    OrderOverpaid,
-    OrderPaid,
-    OrderPaymentFailed,
-    OrderPlaced,
-    OrderRefunded,
-    OrderShipped,
-)
+from domain.orders import OrderEvent, OrderFact
 from infra.errors import NotFound, Unavailable
 from infra.eventsourcing.codec import UnknownEventType, dumps
 from infra.eventsourcing.event_log import EVENT, Log
@@ -51,18 +42,12 @@ _NEVER: Final = 2**31 - 1
 AsOf = Annotated[str, StringConstraints(max_length=40, pattern=rf"^([1-9][0-9]{{0,8}}|{MOMENT})$")]
 Reader = Annotated[Principal, Depends(require("orders:read"))]
 
+_NO_DETAILS: Final = {*(each.name for each in fields(OrderFact)), "lines", "subtotal", "tax"}
 DETAILS: Final[Mapping[type[Event], tuple[str, ...]]] = {
-    OrderPlaced: ("total", "expires_at"),
-    OrderPaid: ("payment_id", "amount"),
-    OrderPaymentFailed: ("payment_id",),
-    OrderOverpaid: ("payment_id", "amount", "was"),
-    OrderShipped: ("carrier", "tracking_no"),
-    OrderCompleted: (),
-    OrderCancelled: ("by", "reason"),
-    OrderRefunded: ("payment_id", "amount", "reason", "was"),
-    OrderMoneyReturned: ("payment_id", "amount", "reference"),
+    kind: tuple(each.name for each in fields(kind) if each.repr and each.name not in _NO_DETAILS)
+    for kind in get_args(OrderEvent)
 }
-"""What a history tells of each event, by its fields."""
+"""What a history tells of each event: what it says itself, but for what the order shows, and what is personal."""
 
 _MACHINES: Final = frozenset({"payment-provider", "clock"})
 
