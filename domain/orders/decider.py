@@ -6,11 +6,13 @@ from datetime import datetime
 from typing import Final, TypedDict, assert_never
 from uuid import UUID
 
-from domain.kernel.decider import Allowance, Claim, Decider
+from domain.kernel.decider import Decider
 from domain.kernel.refusals import AlreadyExists, DoesNotExist
 from domain.money import Money, price
+from domain.orders.claims import allowances, claims
 from domain.orders.lines import LONGEST_TEXT, OrderLine, checked_address, checked_lines, totals
 from domain.orders.messages import (
+    LIFECYCLE,
     CancelledBy,
     CancelOrder,
     CompleteOrder,
@@ -38,12 +40,9 @@ from domain.orders.messages import (
     RefundOrder,
     ReturnMoney,
     ShipOrder,
-    TooManyUnpaidOrders,
-    TooManyUnpaidPieces,
 )
 from domain.values import instant, line
 
-UNPAID: Final = "unpaid_order"
 LONGEST_REASON: Final = 500
 LONGEST_PAYMENT_ID: Final = 255
 LONGEST_REFERENCE: Final = 255
@@ -85,18 +84,14 @@ def decide(command: OrderCommand, order: Order | None) -> Sequence[OrderEvent]:
         return _place(command, order)
     known = _known(order)
     match command:
-        case PayOrder():
-            return _pay(command, known)
-        case FailPayment():
-            return _fail_payment(command, known)
+        case PayOrder() | FailPayment() | RefundOrder() | ReturnMoney():
+            return _settle(command, known)
         case ShipOrder():
             return _ship(command, known)
         case CompleteOrder():
             return _complete(known)
         case CancelOrder() | ExpireOrder():
             return _end(command, known)
-        case RefundOrder() | ReturnMoney():
-            return _give_back(command, known)
         case _:
             assert_never(command)
 
@@ -113,43 +108,10 @@ def evolve(order: Order | None, event: OrderEvent) -> Order:
             return _after_refund(known, event)
         case OrderShipped(carrier=carrier, tracking_no=number):
             return replace(known, status=OrderStatus.SHIPPED, carrier=carrier, tracking_no=number)
-        case OrderCompleted():
-            return replace(known, status=OrderStatus.DONE)
-        case OrderCancelled():
-            return replace(known, status=OrderStatus.CANCELLED)
+        case OrderCompleted() | OrderCancelled():
+            return replace(known, status=LIFECYCLE[type(event)][1])
         case _:
             assert_never(event)
-
-
-def claims(_order: Order | None, event: OrderEvent) -> Sequence[Claim]:
-    """A number belongs to one order, and a payment pays one order."""
-    if isinstance(event, OrderPlaced):
-        return (Claim(scope="order_no", key=event.order_no),)
-    if isinstance(event, OrderPaid | OrderOverpaid):
-        return (Claim(scope="payment", key=event.payment_id, pointer="/payment_id"),)
-    return ()
-
-
-def allowances(event: OrderEvent) -> Sequence[Allowance]:
-    """An unpaid order holds pieces that nobody has paid for: an account may have few of these, and of those."""
-    match event:
-        case OrderPlaced():
-            return (_unpaid(event.customer_id, sum(line.quantity for line in event.lines), released=False),)
-        case OrderPaid() | OrderCancelled():
-            return (_unpaid(event.customer_id, 0, released=True),)
-        case _:
-            return ()
-
-
-def _unpaid(customer_id: UUID, pieces: int, *, released: bool) -> Allowance:
-    return Allowance(
-        scope=UNPAID,
-        owner=customer_id,
-        weight=pieces,
-        released=released,
-        too_many=TooManyUnpaidOrders,
-        too_much=TooManyUnpaidPieces,
-    )
 
 
 def _place(command: PlaceOrder, order: Order | None) -> Sequence[OrderEvent]:
@@ -171,6 +133,18 @@ def _place(command: PlaceOrder, order: Order | None) -> Sequence[OrderEvent]:
         return [placed]
     # Nobody would ever pay it, and it would be cancelled for that.
     return [placed, OrderPaid(payment_id=f"nothing:{command.order_no}", amount=sums.total, lines=lines, **names)]
+
+
+def _settle(command: PayOrder | FailPayment | RefundOrder | ReturnMoney, order: Order) -> Sequence[OrderEvent]:
+    match command:
+        case PayOrder():
+            return _pay(command, order)
+        case FailPayment():
+            return _fail_payment(command, order)
+        case RefundOrder():
+            return _refund(command, order)
+        case ReturnMoney():
+            return _return_money(command, order)
 
 
 def _pay(command: PayOrder, order: Order) -> Sequence[OrderEvent]:
@@ -228,10 +202,6 @@ def _end(command: CancelOrder | ExpireOrder, order: Order) -> Sequence[OrderEven
     if order.status is not OrderStatus.PENDING:
         raise OrderNotOpen(f"the order is {order.status}")
     return [_cancelled(order, command.by, _reason(command.reason))]
-
-
-def _give_back(command: RefundOrder | ReturnMoney, order: Order) -> Sequence[OrderEvent]:
-    return _refund(command, order) if isinstance(command, RefundOrder) else _return_money(command, order)
 
 
 def _refund(command: RefundOrder, order: Order) -> Sequence[OrderEvent]:
