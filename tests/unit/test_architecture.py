@@ -9,6 +9,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = (
     "README.md",
     "docs/architecture.md",
+    "docs/adding-a-feature.md",
     *(f"docs/decisions/{page.name}" for page in (ROOT / "docs/decisions").iterdir()),
 )
 ROOMS = ("api", "cli", "domain", "infra", "migrations", "projections", "tests", "workers", "benchmarks")

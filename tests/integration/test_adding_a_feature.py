@@ -1,0 +1,87 @@
+"""The page on adding a feature is true: types and tests are content with its very diff, and name what is forgotten."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from shutil import copy2, copytree
+from typing import Final
+
+from tests.patches import Hunk, apply, hunks_of
+
+ROOT: Final = Path(__file__).parents[2]
+ROOMS: Final = ("api", "cli", "domain", "infra", "migrations", "projections", "tests", "workers")
+BLOCKS: Final = re.findall(r"^```diff\n(.*?)^```$", (ROOT / "docs/adding-a-feature.md").read_text(), re.M | re.S)
+HELD: Final = [hunk for block in BLOCKS[:-1] for hunk in hunks_of(block)]
+RELEASED: Final = [*HELD, *hunks_of(BLOCKS[-1])]
+TYPES_CACHE: Final = ROOT / ".mypy_cache" / "adding-a-feature"
+"""Kept: only the first run on a machine has to look at everything."""
+TESTS: Final = ("orders", "forgotten_events", "registry", "projections", "limits", "personal_fields")
+SECONDS: Final = 300
+
+
+def changed(tree: Path, hunks: Sequence[Hunk]) -> Path:
+    """A copy of the tree with the change."""
+    for room in ROOMS:
+        copytree(ROOT / room, tree / room)
+    copy2(ROOT / "pyproject.toml", tree)
+    apply(tree, hunks)
+    return tree
+
+
+def run(tree: Path, *arguments: str) -> tuple[int, str]:
+    """How Python ends in the copy, and what it says. What is installed is the original: the copy comes before it."""
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=tree,
+        env={**os.environ, "PYTHONPATH": str(tree)},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def types(tree: Path) -> tuple[int, str]:
+    files = sorted({hunk.path for hunk in HELD if hunk.path.endswith(".py")})
+    return run(tree, "-m", "mypy", "--cache-dir", str(TYPES_CACHE), *files)
+
+
+def unit_tests(tree: Path, *names: str) -> tuple[int, str]:
+    return run(tree, "-m", "pytest", "-p", "no:cacheprovider", *(f"tests/unit/test_{name}.py" for name in names))
+
+
+def test_the_feature_is_small() -> None:
+    assert len({hunk.path for hunk in HELD}) <= 7
+    assert sum(hunk.added for hunk in HELD) <= 60
+    assert {hunk.path for hunk in RELEASED} == {hunk.path for hunk in HELD}
+
+
+def test_types_and_tests_are_content_with_the_feature(tmp_path: Path) -> None:
+    tree = changed(tmp_path, RELEASED)
+    where = run(tree, "-c", "import domain.orders as orders; print(orders.__file__, orders.OrderStatus.ON_HOLD)")
+    assert where == (0, f"{tree}/domain/orders/__init__.py on_hold\n")
+    status, said = types(tree)
+    assert status == 0, said
+    status, said = unit_tests(tree, *TESTS)
+    assert status == 0, said
+
+
+def test_a_rule_that_forgets_the_event_is_named_by_its_type(tmp_path: Path) -> None:
+    tree = changed(tmp_path, [hunk for hunk in HELD if hunk.path != "domain/orders/decider.py"])
+    status, said = types(tree)
+    assert status == 1
+    named = re.findall(r'decider\.py.* "assert_never" has incompatible type "(\w+)"', said)
+    assert named == ["HoldOrder", "OrderHeld"]
+
+
+def test_a_document_and_a_lifecycle_that_forget_the_event_are_named_by_tests(tmp_path: Path) -> None:
+    tree = changed(tmp_path, [hunk for hunk in HELD if "ON_HOLD)" not in "".join(hunk.after)])
+    status, said = unit_tests(tree, "projections", "forgotten_events")
+    assert status == 1
+    assert "test_a_read_model_handles_every_event_of_its_contexts[projection0-contexts0]" in said
+    assert "test_the_lifecycle_leads_to_every_status" in said
+    assert "test_rules_and_document_leave_an_order_in_the_status_that_the_lifecycle_says[OrderHeld]" in said
