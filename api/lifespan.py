@@ -14,6 +14,7 @@ from api.bootstrap import ensure_admin
 from api.dependencies import Opened
 from api.health import Components
 from api.http.upload_slots import Uploads
+from api.images import ImageRewriter
 from api.import_uploads import Intake
 from api.queries.read_models import open_reads
 from api.rate_limits import open_gates
@@ -66,6 +67,8 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
     revocations = Revocations(database, current)
     handler = open_write_side(stack, settings, database, log, registry, on_ended=revocations.stored)
     storage = open_storage(settings)
+    rewriter = ImageRewriter()
+    stack.callback(rewriter.close)
     background = Background()
     stack.push_async_callback(background.close)
     secret = ServerSecret(database, wrapping)
@@ -91,6 +94,7 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
             Background: background,
             Intake: Intake(database, storage),
             ImageFiles: ImageFiles(database, storage),
+            ImageRewriter: rewriter,
             Uploads: Uploads(),
             **proofs,
             **reads.resources,

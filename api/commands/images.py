@@ -15,7 +15,7 @@ from api.http.fast_route import router
 from api.http.request_context import stands_for
 from api.http.response import Receipt
 from api.http.upload_slots import Uploads
-from api.image_validation import picture_of
+from api.images import ImageRewriter
 from domain.catalogue import IMAGE_ENDINGS, LARGEST_IMAGE, PRODUCTS, ChangeImage, Image
 from infra.storage.product_images import ImageFiles
 
@@ -23,6 +23,7 @@ routes = router(tags=["catalogue"])
 
 Catalogue = Annotated[CommandDispatcher, Depends(acting("catalogue:write"))]
 Desk = Annotated[Uploads, Depends(opened(Uploads))]
+Rewriter = Annotated[ImageRewriter, Depends(opened(ImageRewriter))]
 Files = Annotated[ImageFiles, Depends(opened(ImageFiles))]
 
 _BODY: Final[dict[str, Any]] = {
@@ -37,19 +38,18 @@ _BODY: Final[dict[str, Any]] = {
 
 @routes.put("/v1/products/{product_id}/image", openapi_extra=_BODY)
 @accepts("image/*", limit=LARGEST_IMAGE, stream=True)
-async def change_image(request: Request, product_id: UUID, commands: Catalogue, desk: Desk, files: Files) -> Receipt:
+async def change_image(
+    request: Request, product_id: UUID, commands: Catalogue, desk: Desk, rewriter: Rewriter, files: Files
+) -> Receipt:
     """Show the product by this picture from now on."""
     product = await commands.handler.peek(PRODUCTS, product_id)
-    async with desk.body(request) as content:
-        image, content = await asyncio.to_thread(_image, content)
-        stands_for(request.scope, bytes.fromhex(image.digest))
+    async with desk.body(request) as sent:
+        # A key stands for what was sent: what is made of that may differ from one release of the encoders to another.
+        stands_for(request.scope, (await asyncio.to_thread(sha256, sent)).digest())
+        content_type, content = await rewriter.rewrite(sent)
+        digest = (await asyncio.to_thread(sha256, content)).hexdigest()
+        image = Image(content_type=content_type, digest=digest, size=len(content))
         # The bytes come first, so that no event leads to nothing. For a discontinued product nothing can come of them.
         if product is not None and not product.discontinued:
             await files.keep(product_id, image, content)
     return await commands.handle((PRODUCTS, product_id), ChangeImage(image=image))
-
-
-def _image(sent: bytes) -> tuple[Image, bytes]:
-    """The picture that was sent, and its bytes. Raises :class:`~api.errors.Problem` if it is no sound one."""
-    content_type, content = picture_of(sent)
-    return Image(content_type=content_type, digest=sha256(content).hexdigest(), size=len(content)), content

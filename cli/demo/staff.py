@@ -4,9 +4,11 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from io import BytesIO
 from typing import Any, Final
 
 import httpx2
+from PIL import Image
 
 from cli.demo.customer import Customer
 from cli.demo.goods import IMPORTED, WRONG_LINE, picture, products
@@ -56,13 +58,14 @@ class Staff:
 
     async def show(self, product: str) -> Step:
         """Shows the product by a picture."""
-        path, content = f"/v1/products/{product}/image", picture()
+        path, image, content = f"/v1/products/{product}/image", picture(), BytesIO()
+        image.save(content, "PNG")
         headers = {"Content-Type": "image/png", "Idempotency-Key": f"picture-{self._tag}"}
-        shown = await self._visitor.send("PUT", path, content, headers)
+        shown = await self._visitor.send("PUT", path, content.getvalue(), headers)
         document, readable = await self._visitor.read(f"/v1/products/{product}", shown.token)
         served, _ = await self._visitor.fetch(document["image_url"])
-        expect(served == content, "the picture is not the one that was sent")
-        return shown.step("picture shown", f"{len(content)} bytes, served as they came", readable)
+        expect(Image.open(BytesIO(served)).tobytes() == image.tobytes(), "the picture is not the one that was sent")
+        return shown.step("picture shown", f"{len(served)} bytes, the pixels that were sent", readable)
 
     async def import_products(self) -> Step:
         """Has a file of products taken in, in which one line is wrong."""

@@ -8,6 +8,9 @@ from typing import Final
 from domain.kernel.refusals import InvalidValue
 
 LARGEST_IMAGE: Final = 5 * 1024 * 1024
+"""As it is sent."""
+LARGEST_KEPT_IMAGE: Final = 4 * LARGEST_IMAGE
+"""As it is kept: what has been packed with much patience takes more when it is written anew."""
 
 IMAGE_ENDINGS: Final[Mapping[str, str]] = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 """The media types that a picture may have, and how the names of their files end."""
@@ -35,6 +38,6 @@ def checked_image(image: Image) -> Image:
         raise InvalidValue("must be a SHA-256 in hex", pointer="/digest")
     if image.content_type not in IMAGE_ENDINGS:
         raise InvalidValue("must be PNG, JPEG or WebP", pointer="/content_type")
-    if not 0 < image.size <= LARGEST_IMAGE:
-        raise InvalidValue(f"must have from 1 to {LARGEST_IMAGE} bytes", pointer="/size")
+    if not 0 < image.size <= LARGEST_KEPT_IMAGE:
+        raise InvalidValue(f"must have from 1 to {LARGEST_KEPT_IMAGE} bytes", pointer="/size")
     return image

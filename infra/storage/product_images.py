@@ -12,7 +12,7 @@ from uuid import UUID
 
 import structlog
 
-from domain.catalogue import LARGEST_IMAGE, Image
+from domain.catalogue import LARGEST_KEPT_IMAGE, Image
 from infra.errors import Unavailable
 from infra.postgres.pool import Database, Pooled
 from infra.storage import Blob, Storage
@@ -59,7 +59,7 @@ class ImageFiles:
         """Keep a picture, at least until it is decided whether the product is shown by it."""
         await self._database.execute(_EXPECTED, product_id, image.file, GRACE_SECONDS)
         key = key_of(product_id, image.file)
-        await self._storage.put(key, _in_chunks(content), content_type=image.content_type, limit=LARGEST_IMAGE)
+        await self._storage.put(key, _in_chunks(content), content_type=image.content_type, limit=LARGEST_KEPT_IMAGE)
 
     async def open(self, product_id: UUID, file: str) -> Blob | None:
         """The picture, for as long as it is kept."""

@@ -11,6 +11,7 @@ import httpx2
 import orjson
 import pytest
 
+from api.images import picture_of
 from domain.accounts import Role
 from domain.catalogue import LARGEST_IMAGE, Image
 from infra.eventsourcing.projections.generations import install
@@ -22,7 +23,7 @@ from projections.product_card import image_file
 from projections.registry import PROJECTIONS
 from tests.attacks.house import working
 from tests.current_log import LOG
-from tests.pictures import chunk, jpeg, png, webp
+from tests.pictures import chunk, jpeg, opened, png, segment, webp
 from tests.s3_stand_in import S3StandIn, s3_settings
 from tests.serving import connected, serving
 from tests.shop import Client, Shop, shop
@@ -31,6 +32,7 @@ from workers.images import is_shown
 pytestmark = pytest.mark.anyio
 
 RED, BLUE = png(2, 2, shade=40), png(2, 2, shade=200)
+RED_KEPT, BLUE_KEPT = picture_of(RED).content, picture_of(BLUE).content
 
 
 @pytest.fixture
@@ -98,14 +100,20 @@ def refused(answer: httpx2.Response) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize(
-    ("content", "media"),
-    [(RED, "image/png"), (jpeg(), "image/jpeg"), (webp(), "image/webp")],
+    ("sent", "media"),
+    [
+        (png(2, 2, chunk(b"tEXt", b"Author\x00somebody")), "image/png"),
+        (jpeg(64, 48, segment(0xFE, b"somebody")), "image/jpeg"),
+        (webp(9, 9), "image/webp"),
+    ],
     ids=["png", "jpeg", "webp"],
 )
-async def test_a_picture_is_shown_as_it_came(
-    open_shop: Shop, staff: Client, path: str, content: bytes, media: str
+async def test_a_picture_is_shown_as_it_was_written_anew(
+    open_shop: Shop, staff: Client, path: str, sent: bytes, media: str
 ) -> None:
-    written = await put(staff, path, content, media)
+    written = await put(staff, path, sent, media)
+    content = picture_of(sent).content
+    assert opened(content).tobytes() == opened(sent).tobytes()
     assert (written.json()["version"], written.headers["etag"]) == (2, '"2"')
     digest = sha256(content).hexdigest()
     url = await shown(open_shop, path, written)
@@ -134,12 +142,12 @@ async def test_its_bytes_say_what_it_is_and_not_its_sender(
     row = await open_shop.database.fetchrow("SELECT data FROM events WHERE type = 'product.image_changed'")
     assert row is not None
     image = orjson.loads(row["data"])["image"]
-    assert image == {"digest": sha256(RED).hexdigest(), "content_type": "image/png", "size": len(RED)}
+    assert image == {"digest": sha256(RED_KEPT).hexdigest(), "content_type": "image/png", "size": len(RED_KEPT)}
 
 
 async def test_what_a_phone_put_behind_a_picture_is_not_kept(open_shop: Shop, staff: Client, path: str) -> None:
     written = await put(staff, path, jpeg() + jpeg(4, 4), "image/jpg")
-    assert (await open_shop.http.get(await shown(open_shop, path, written))).content == jpeg()
+    assert (await open_shop.http.get(await shown(open_shop, path, written))).content == picture_of(jpeg()).content
 
 
 async def test_the_largest_picture_passes_whole(open_shop: Shop, staff: Client, path: str) -> None:
@@ -147,7 +155,7 @@ async def test_the_largest_picture_passes_whole(open_shop: Shop, staff: Client, 
     content = png(1, 1, chunk(b"teXt", b"." * filler))
     assert len(content) == LARGEST_IMAGE
     written = await put(staff, path, content)
-    assert (await open_shop.http.get(await shown(open_shop, path, written))).content == content
+    assert (await open_shop.http.get(await shown(open_shop, path, written))).content == picture_of(png()).content
 
 
 async def test_a_product_without_a_picture_shows_none(open_shop: Shop, path: str) -> None:
@@ -175,7 +183,9 @@ async def test_the_same_key_tells_of_the_same_picture_only(open_shop: Shop, staf
     again = await put(staff, path, RED, idempotency_key="k-1")
     assert again.headers["idempotency-replayed"] == "true"
     assert again.json() == first.json()
-    assert refused(await put(staff, path, BLUE, idempotency_key="k-1")) == (422, "idempotency-key-reused")
+    same_pixels = png(2, 2, chunk(b"tEXt", b"Author\x00another"), shade=40)
+    for other in (BLUE, same_pixels):
+        assert refused(await put(staff, path, other, idempotency_key="k-1")) == (422, "idempotency-key-reused")
     assert await shown(open_shop, path, first) == (await open_shop.http.get(path)).json()["image_url"]
     assert await count(open_shop) == 1
 
@@ -188,7 +198,8 @@ async def test_a_picture_is_changed_under_a_condition(open_shop: Shop, staff: Cl
 
 async def test_the_same_picture_again_changes_nothing(open_shop: Shop, staff: Client, path: str) -> None:
     first, again = await put(staff, path, RED), await put(staff, path, RED)
-    assert first.json() == again.json()
+    noted = await put(staff, path, png(2, 2, chunk(b"tEXt", b"Author\x00another"), shade=40))
+    assert first.json() == again.json() == noted.json()
     assert await count(open_shop) == 1
 
 
@@ -204,9 +215,9 @@ async def test_a_discontinued_product_takes_no_picture_but_tells_what_became_of_
     first = await put(staff, path, RED, idempotency_key="k-1")
     await staff.send("DELETE", path)
     assert refused(await put(staff, path, BLUE)) == (409, "not-for-sale")
-    assert kept(told) == [f"{sha256(RED).hexdigest()}.png"]
+    assert kept(told) == [f"{sha256(RED_KEPT).hexdigest()}.png"]
     assert (await put(staff, path, RED, idempotency_key="k-1")).json() == first.json()
-    assert (await open_shop.http.get(f"{path}/image", headers=after(first))).content == RED
+    assert (await open_shop.http.get(f"{path}/image", headers=after(first))).content == RED_KEPT
 
 
 async def test_what_is_refused_leaves_nothing(open_shop: Shop, staff: Client, path: str, told: Settings) -> None:
@@ -265,10 +276,10 @@ async def test_a_picture_that_was_replaced_is_shown_until_it_is_swept(
     assert await sweep(open_shop, told) == 0  # it is the one that is shown
     new = await shown(open_shop, path, await put(staff, path, BLUE))
     assert await sweep(open_shop, told, hours=0) == 0  # its time has not come
-    assert (await open_shop.http.get(old)).content == RED
+    assert (await open_shop.http.get(old)).content == RED_KEPT
     assert await sweep(open_shop, told) == 1
     assert refused(await open_shop.http.get(old)) == (404, "not-found")
-    assert (await open_shop.http.get(new)).content == BLUE
+    assert (await open_shop.http.get(new)).content == BLUE_KEPT
     assert kept(told) == [image_file(new)]
     assert await sweep(open_shop, told, hours=9_999) == 0
 
@@ -319,7 +330,7 @@ async def test_a_picture_is_not_deleted_under_whoever_keeps_it_again(
     go_on.set()
     await sweeping
     written = await putting
-    assert (await open_shop.http.get(await shown(open_shop, path, written))).content == RED
+    assert (await open_shop.http.get(await shown(open_shop, path, written))).content == RED_KEPT
 
 
 async def test_one_that_cannot_be_looked_at_does_not_keep_the_others(
@@ -359,7 +370,7 @@ async def test_a_bucket_away_keeps_nobody_from_anything_else(
         staff = await open_shop.client(Role.STAFF)
         path = f"/v1/products/{await open_shop.product()}"
         url = await shown(open_shop, path, await put(staff, path, RED))
-        assert (await open_shop.http.get(url)).content == RED
+        assert (await open_shop.http.get(url)).content == RED_KEPT
         stand_in.failing = 503
         before = await open_shop.stored()
         for answer in (await put(staff, path, BLUE), await open_shop.http.get(url)):
@@ -371,7 +382,7 @@ async def test_a_bucket_away_keeps_nobody_from_anything_else(
         assert health["status"] == "degraded"
         stand_in.failing = None
         written = await put(staff, path, BLUE)
-        assert (await open_shop.http.get(await shown(open_shop, path, written))).content == BLUE
+        assert (await open_shop.http.get(await shown(open_shop, path, written))).content == BLUE_KEPT
         stand_in.failing = 500
         assert len(stand_in.things) == 2
         with pytest.raises(Exception, match="storage"):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from domain.catalogue import (
-    LARGEST_IMAGE,
+    LARGEST_KEPT_IMAGE,
     MOST_TAGS,
     PRODUCTS,
     ChangeImage,
@@ -113,7 +113,7 @@ def test_a_picture_is_changed_for_another_one_only() -> None:
         ({"digest": "../" * 21 + "x"}, "/digest"),
         ({"content_type": "image/svg+xml"}, "/content_type"),
         ({"size": 0}, "/size"),
-        ({"size": LARGEST_IMAGE + 1}, "/size"),
+        ({"size": LARGEST_KEPT_IMAGE + 1}, "/size"),
     ],
 )
 def test_only_a_picture_that_can_be_is_shown(wrong: dict[str, Any], pointer: str) -> None:
