@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from PIL import Image, ImageCms, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile, get_sampling
+from PIL.WebPImagePlugin import WebPImageFile
 
 from api.errors import Problem
 from infra.errors import TooBusy
@@ -26,8 +27,8 @@ MOST_READS: Final = 60_000
 """Of a file's parts. Encoders make some hundreds of parts; to walk through a million small ones takes seconds."""
 MOST_SCANS: Final = 100
 """A progressive JPEG has about ten. Each costs a pass over all pixels, and takes a few bytes."""
-SECONDS: Final = 20.0
-"""For one's turn and the work: the largest pictures take about five."""
+SECONDS: Final = 30.0
+"""For one's turn and the work: the largest pictures take about five on a core of their own."""
 
 _BEGINNINGS: Final[Mapping[str, re.Pattern[bytes]]] = {
     "PNG": re.compile(rb"\x89PNG\r\n\x1a\n"),
@@ -96,7 +97,7 @@ def picture_of(sent: bytes) -> Picture:
     """The picture that was sent, written anew; for a thread, as it may take seconds.
 
     Raises :class:`~api.errors.Problem`: ``unsupported-media-type`` for what does not begin like a picture,
-    ``invalid-image`` for what does not go on like one.
+    ``invalid-image`` for what does not go on like one; :class:`~infra.errors.TooBusy` without memory for it.
     """
     kind = next((kind for kind, beginning in _BEGINNINGS.items() if beginning.match(sent)), None)
     if kind is None:
@@ -107,7 +108,9 @@ def picture_of(sent: bytes) -> Picture:
             image.verify()
             _check_bytes(sent, kind)
         with Image.open(_Parts(sent), formats=(kind,)) as image:
-            content = _written(image, kind, _options(image, kind, sent))
+            content = _written(image, kind, _options(image, sent))
+    except MemoryError:
+        raise TooBusy("no memory for a picture") from None
     except _Unsound as unsound:
         raise _invalid(str(unsound)) from None
     except Image.DecompressionBombError:
@@ -140,13 +143,14 @@ def _check_bytes(sent: bytes, kind: str) -> None:
         raise _Unsound("carries another kind of document beside its pixels")
 
 
-def _options(image: Image.Image, kind: str, sent: bytes) -> dict[str, Any]:
+def _options(image: Image.Image, sent: bytes) -> dict[str, Any]:
     """How to write it about as well as it came."""
     if isinstance(image, JpegImageFile):
         # Neither optimized nor progressive: Pillow writes both in one go, and holds up the event loop meanwhile.
         return {"qtables": list(image.quantization.values()), "subsampling": get_sampling(image)}
-    if kind == "WEBP":
-        return {"lossless": True, "quality": 0, "method": 0} if b"VP8L" in sent else {"quality": 85, "method": 0}
+    if isinstance(image, WebPImageFile):
+        # The quickest, so that the largest takes seconds; but method 0 packs no transparency: a byte for each pixel.
+        return {"lossless": True, "quality": 0, "method": 0} if b"VP8L" in sent else {"quality": 85, "method": 1}
     return {}
 
 

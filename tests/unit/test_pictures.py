@@ -118,6 +118,13 @@ def test_what_is_seen_through_stays_so() -> None:
     assert alike(opened(picture_of(palette).content), opened(palette))
 
 
+@pytest.mark.parametrize("lossless", [True, False])
+def test_what_is_seen_through_is_packed(lossless: bool) -> None:
+    image = shades(400, 300).convert("RGBA")
+    image.putalpha(Image.linear_gradient("L").resize((400, 300)))
+    assert len(picture_of(saved(image, "WEBP", lossless=lossless)).content) < 400 * 300 / 4
+
+
 @pytest.mark.parametrize("media", KINDS)
 def test_the_same_bytes_are_written_the_same_way(media: str) -> None:
     sent = noted(MEDIA[media], shades(64, 48))
