@@ -145,8 +145,4 @@ def price(money: Money, pointer: str) -> Money:
 
 def total(parts: Iterable[Money], currency: str) -> Money:
     """The sum of the parts, zero of ``currency`` if there are none."""
-    result = Money.zero(currency)
-    amount = result.amount
-    for part in parts:
-        amount = _EXACT.add(amount, result._same(part))
-    return Money(amount=amount, currency=currency)
+    return sum(parts, Money.zero(currency))

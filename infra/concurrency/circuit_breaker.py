@@ -118,13 +118,16 @@ class Breaker:
         self._circuit = admitted(self._circuit)
         return Permit(self, self._circuit.turn)
 
-    def _succeeded(self, turn: int) -> None:
+    def succeeded(self, turn: int) -> None:
+        """A call of that turn went well."""
         self._circuit = succeeded(self._circuit, turn)
 
-    def _failed(self, turn: int, told_to_wait: float | None) -> None:
+    def failed(self, turn: int, told_to_wait: float | None) -> None:
+        """A call of that turn went wrong."""
         self._circuit = failed(self._circuit, turn, self._clock(), self._limits, told_to_wait)
 
-    def _withdrawn(self, turn: int) -> None:
+    def withdrawn(self, turn: int) -> None:
+        """A call of that turn was not made, or nobody knows how it went."""
         self._circuit = withdrawn(self._circuit, turn)
 
 
@@ -145,12 +148,12 @@ class Permit:
 
     def withdraw(self) -> None:
         """No call was made, or nobody knows how it went. Without effect after a verdict."""
-        self._breaker._withdrawn(self._turn)
+        self._breaker.withdrawn(self._turn)
 
     def succeeded(self) -> None:
         """It went well."""
-        self._breaker._succeeded(self._turn)
+        self._breaker.succeeded(self._turn)
 
     def failed(self, told_to_wait: float | None = None) -> None:
         """It went wrong."""
-        self._breaker._failed(self._turn, told_to_wait)
+        self._breaker.failed(self._turn, told_to_wait)

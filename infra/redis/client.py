@@ -1,10 +1,9 @@
 """Clients of Redis, and what they raise when it is away or refuses."""
 
-import asyncio
 from typing import Final
 
 from pydantic import SecretStr
-from redis.asyncio import Connection, ConnectionPool, Redis
+from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -32,20 +31,3 @@ def open_redis(url: SecretStr, *, answer_seconds: float = ANSWER_SECONDS) -> Red
         health_check_interval=0,
     )
     return client
-
-
-async def open_connection(url: SecretStr, *, answer_seconds: float = ANSWER_SECONDS) -> Connection:
-    """One connection of one's own, for raw commands. Raises one of ``BROKEN``; the caller disconnects it."""
-    pool = ConnectionPool.from_url(
-        url.get_secret_value(), socket_connect_timeout=CONNECT_SECONDS, socket_timeout=answer_seconds
-    )
-    connection: Connection = pool.make_connection()  # type: ignore[no-untyped-call]
-    task = asyncio.current_task()
-    cancelled = task.cancelling() if task else 0
-    await connection.connect()  # type: ignore[no-untyped-call]
-    # The client swallows about every fourth cancellation that comes while it connects. Whoever connects again and again
-    # until it is cancelled would never end.
-    if task and task.cancelling() > cancelled:
-        await connection.disconnect(nowait=True)
-        raise asyncio.CancelledError
-    return connection

@@ -1,35 +1,42 @@
-"""A bare connection to Redis for those who send many commands at once: packed bytes out, replies back in bulk."""
+"""A bare connection to Redis for those who send many commands at once: packed bytes out, replies back in bulk.
+
+It is ours, of asyncio's transports and hiredis' reader, because the client library takes each reply by a trip through
+the event loop, and knows no messages between the replies.
+"""
 
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import hiredis
 from pydantic import SecretStr
+from redis.asyncio import Connection, ConnectionPool, SSLConnection, UnixDomainSocketConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from infra.redis.client import ANSWER_SECONDS, open_connection
+from infra.redis.client import ANSWER_SECONDS, CONNECT_SECONDS
+from infra.redis.resp import pack
 
-_PENDING: Final = False
-"""What hiredis answers while a reply is not complete. In RESP2, which we speak, no reply is False."""
+_PENDING: Final = object()
+"""What the reader answers while a reply is not complete."""
 
 
 class PipelineConnection(asyncio.Protocol):
     """One connection, one question at a time. A reply costs a list append instead of a trip through the event loop.
 
-    The client library connects, with all that a URL can ask for (TLS, passwords, a database); then this protocol takes
-    its socket over. What nobody asked for (messages of a subscription) goes to ``on_push``; ``on_lost`` is told of the
-    connection's end, whoever ended it.
+    The client library reads the URL, with all that it can ask for (TLS, passwords, a name, a database). What nobody
+    asked for (messages of a subscription) goes to ``on_push``; ``on_lost`` is told of the connection's end, whoever
+    ended it.
     """
 
     def __init__(self, on_push: Callable[[Any], None] | None = None, on_lost: Callable[[], None] | None = None) -> None:
-        self._reader = hiredis.Reader()
+        self._reader = hiredis.Reader(notEnoughData=_PENDING)
         self._replies: list[Any] = []
         self._wanted = 0
         self._answer: asyncio.Future[list[Any]] | None = None
-        self._writer: asyncio.StreamWriter | None = None
+        self._transport: asyncio.Transport | None = None
         self._on_push = on_push
         self._on_lost = on_lost
 
@@ -41,33 +48,49 @@ class PipelineConnection(asyncio.Protocol):
         on_lost: Callable[[], None] | None = None,
     ) -> "PipelineConnection":
         """A connection that is ready for commands. Raises one of ``BROKEN``."""
-        connection = await open_connection(url)
-        # Taken out of it, or it would close the socket when it is collected. No public way leads there; the release is
-        # pinned.
-        writer, connection._writer, connection._reader = connection._writer, None, None
-        if writer is None:
-            raise RedisConnectionError("closed while connecting")
-        wire = cls(on_push, on_lost)
-        wire._writer = writer
-        writer.transport.set_protocol(wire)
+        options, wire = _options(url), cls(on_push, on_lost)
+        try:
+            async with asyncio.timeout(options.socket_connect_timeout):
+                await wire._reach(options)
+                await wire._greet(options)
+        except BaseException as error:
+            wire.close()
+            if isinstance(error, TimeoutError):
+                raise RedisTimeoutError("Timeout connecting to server") from None
+            raise
         return wire
+
+    async def _reach(self, options: Connection) -> None:
+        loop = asyncio.get_running_loop()
+        if isinstance(options, UnixDomainSocketConnection):
+            await loop.create_unix_connection(lambda: self, options.path)
+        else:
+            tls = options.ssl_context.get() if isinstance(options, SSLConnection) else None
+            await loop.create_connection(lambda: self, options.host, options.port, ssl=tls)
+
+    async def _greet(self, options: Connection) -> None:
+        """Says who we are and which database we mean. The protocol is RESP2, as a server has it for everybody."""
+        greeting = _greeting(options)
+        for reply in await self.ask(b"".join(greeting), len(greeting)) if greeting else ():
+            if isinstance(reply, hiredis.ReplyError):
+                raise RedisConnectionError(str(reply))
 
     @property
     def up(self) -> bool:
         """Whether the connection stands, as far as is known."""
-        return self._writer is not None and not self._writer.is_closing()
+        return self._transport is not None and not self._transport.is_closing()
 
     async def ask(self, commands: bytes, replies: int, seconds: float = ANSWER_SECONDS) -> list[Any]:
         """Sends packed commands and answers their replies; a refusal is a ``hiredis.ReplyError`` in its place.
 
         Raises one of ``BROKEN`` and closes the wire: a late reply must not pass for the answer to a later question.
         """
-        if self._writer is None or self._writer.is_closing() or self._answer is not None:
+        if self._transport is None or self._transport.is_closing() or self._answer is not None:
             raise RedisConnectionError("the wire is closed or in use")
         self._wanted = replies
         self._answer = asyncio.get_running_loop().create_future()
         try:
-            self._writer.transport.write(commands)
+            self._transport.write(commands)
             async with asyncio.timeout(seconds):
                 return await self._answer
         except BaseException:
@@ -85,8 +108,12 @@ class PipelineConnection(asyncio.Protocol):
 
     def send(self, commands: bytes) -> None:
         """Sends packed commands to which nobody waits for a reply: what comes back goes to ``on_push``."""
-        if self._writer is not None:
-            self._writer.transport.write(commands)
+        if self._transport is not None:
+            self._transport.write(commands)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by the event loop."""
+        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         """Called by the event loop."""
@@ -121,6 +148,25 @@ class PipelineConnection(asyncio.Protocol):
 
     def close(self) -> None:
         """Closes the connection at once."""
-        if self._writer is not None:
+        if self._transport is not None:
             with suppress(RuntimeError):  # the event loop may have gone first
-                self._writer.transport.abort()
+                self._transport.abort()
+
+
+def _options(url: SecretStr) -> Connection:
+    """What a URL says of a server and of how to connect to it: the client library's connection, never connected."""
+    pool = ConnectionPool.from_url(url.get_secret_value(), socket_connect_timeout=CONNECT_SECONDS)
+    options: Connection = pool.make_connection()  # type: ignore[no-untyped-call]
+    return options
+
+
+def _greeting(options: Connection) -> list[bytes]:
+    commands = []
+    if options.username or options.password:
+        user = [options.username] if options.username else []
+        commands.append(pack("AUTH", *user, options.password or ""))
+    if options.client_name:
+        commands.append(pack("CLIENT", "SETNAME", options.client_name))
+    if options.db:
+        commands.append(pack("SELECT", str(options.db)))
+    return commands

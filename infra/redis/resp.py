@@ -1,14 +1,11 @@
-"""RESP, the protocol of Redis: commands packed, replies unpacked."""
+"""Commands of Redis, packed by hiredis."""
 
-from collections.abc import Iterable
+from typing import Any, cast
+
+from hiredis import pack_command
 
 
 def pack(*arguments: str | bytes) -> bytes:
     """One command in RESP, the Redis wire protocol: an array of bulk strings."""
-    return b"*%d\r\n" % len(arguments) + bulks(arguments)
-
-
-def bulks(arguments: Iterable[str | bytes]) -> bytes:
-    """The arguments of a command as RESP bulk strings."""
-    parts = [argument.encode() if isinstance(argument, str) else argument for argument in arguments]
-    return b"".join([b"$%d\r\n%b\r\n" % (len(part), part) for part in parts])
+    # hiredis' stub asks for a tuple of one.
+    return cast("bytes", pack_command(cast("Any", arguments)))

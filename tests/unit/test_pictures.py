@@ -316,6 +316,13 @@ def test_the_largest_picture_is_taken(kind: str, mode: str) -> None:
     assert opened(picture_of(largest).content).size == (8_000, 5_000)
 
 
+@pytest.mark.parametrize(("more", "kind"), [(80, "image/jpeg"), (100, "invalid-image")])
+def test_a_picture_is_not_passed_over_more_often_than_encoders_have_it(more: int, kind: str) -> None:
+    whole = jpeg(64, 48, progressive=True)
+    last_scan = whole[whole.rindex(b"\xff\xda") : -2]
+    assert verdict(whole[:-2] + last_scan * more + whole[-2:]) == kind
+
+
 @pytest.mark.parametrize("kind", [b"zTXt", b"iTXt", b"iCCP"])
 def test_a_text_that_grows_is_not_unpacked(kind: bytes) -> None:
     data = {b"iTXt": b"a\0\1\0\0\0"}.get(kind, b"a\0\0") + zlib.compress(bytes(50_000_000))

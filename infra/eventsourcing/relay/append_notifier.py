@@ -3,9 +3,9 @@
 import asyncio
 
 from pydantic import SecretStr
-from redis.asyncio import Connection
 
-from infra.redis.client import BROKEN, open_connection
+from infra.redis.client import BROKEN
+from infra.redis.pipeline import PipelineConnection
 from infra.redis.resp import pack
 
 QUIET_SECONDS = 0.5
@@ -22,7 +22,7 @@ class Doorbell:
         self._url = url
         self._rest = rest
         self._command = pack("PUBLISH", channel, message)
-        self._connection: Connection | None = None
+        self._connection: PipelineConnection | None = None
         self._ringing: asyncio.Task[None] | None = None
         self._again = False
         self._quiet_until = 0.0
@@ -37,7 +37,7 @@ class Doorbell:
         """Waits for the last ring, then hangs up."""
         if self._ringing is not None:
             await self._ringing
-        await self._hang_up()
+        self._hang_up()
 
     async def _ring_until_quiet(self) -> None:
         try:
@@ -49,27 +49,23 @@ class Doorbell:
         except BROKEN:
             # Nobody hears what is rung now: who listens looks by itself, when it can listen again if not before.
             self._quiet_until = asyncio.get_running_loop().time() + QUIET_SECONDS
-            await self._hang_up()
+            self._hang_up()
         finally:
             self._ringing = None
 
     async def _ring_once(self) -> None:
         if self._connection is not None:
             try:
-                await self._send(self._connection)
+                await self._connection.ask_one(self._command)
             except BROKEN:
                 # It may have gone long ago, with a restart or an idle timeout, and the server be there all the same.
-                await self._hang_up()
+                self._hang_up()
             else:
                 return
-        self._connection = await open_connection(self._url)
-        await self._send(self._connection)
+        self._connection = await PipelineConnection.connect(self._url)
+        await self._connection.ask_one(self._command)
 
-    async def _send(self, connection: Connection) -> None:
-        await connection.send_packed_command(self._command, check_health=False)
-        await connection.read_response()
-
-    async def _hang_up(self) -> None:
+    def _hang_up(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            await connection.disconnect(nowait=True)
+            connection.close()

@@ -14,7 +14,7 @@ from infra.eventsourcing.event_log import log_head, recorded_at, shard_heads
 from infra.postgres.pool import Reader
 from infra.redis.keyspace import Keyspace
 from infra.redis.pipeline import PipelineConnection
-from infra.redis.resp import bulks, pack
+from infra.redis.resp import pack
 from infra.redis.stream_memory import Window, entry_size, measured, trim
 
 PAGE: Final = 1_000
@@ -216,8 +216,8 @@ class Publisher:
         return b"".join(parts), len(parts)
 
     def _command(self, shard: int) -> bytes:
-        """What all XADDs of a shard begin with."""
-        start = bulks(["XADD", self._keys.events(shard), "MAXLEN", "~", self._trim])
+        """What all XADDs of a shard begin with, packed once: hiredis takes twice as long for a whole one."""
+        _, start = pack("XADD", self._keys.events(shard), "MAXLEN", "~", self._trim).split(b"\r\n", 1)
         command = self._commands[shard] = b"*8\r\n" + start
         return command
 
