@@ -1,6 +1,6 @@
 """Dependencies of endpoints: the request's context, and whatever the process has opened, by type."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar, cast
 
@@ -41,31 +41,31 @@ class Opened:
     gates: Mapping[str, Gate] = field(default_factory=dict)
 
 
-def opened(kind: type[T]) -> Callable[[Request], T]:
+def opened(kind: type[T]) -> Callable[[Request], Coroutine[Any, Any, T]]:
     """A dependency that gives the one ``kind`` the process has opened.
 
     ``Commands = Annotated[CommandHandler, Depends(opened(CommandHandler))]`` belongs next to the endpoints that use
     it: the write side and the read side must not meet here.
     """
 
-    def resource(request: Request) -> T:
+    async def resource(request: Request) -> T:
         return cast(T, request.scope["state"][RESOURCES][kind])
 
     return resource
 
 
-def request_context(request: Request) -> RequestContext:
+async def request_context(request: Request) -> RequestContext:
     """The request's conditions: id, idempotency key, expected version, principal."""
     return context_of(request.scope)
 
 
-def raw_body(request: Request) -> bytes:
+async def raw_body(request: Request) -> bytes:
     """The body as it came, for signatures over it."""
     exchange: RequestState = request.scope[EXCHANGE]
     return exchange.body
 
 
-def limited_visit(request: Request) -> Visit | None:
+async def limited_visit(request: Request) -> Visit | None:
     """The request as its limit counts it, for what only the endpoint finds out; None where nothing is counted."""
     exchange: RequestState = request.scope[EXCHANGE]
     return exchange.visit

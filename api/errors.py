@@ -2,10 +2,12 @@
 
 import socket
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from http import HTTPStatus
+from typing import Any, Final, NamedTuple, cast
 
 import asyncpg
 import orjson
+from fastapi import exceptions as fastapi
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from redis import exceptions as redis
@@ -215,7 +217,17 @@ def _of_refusal(refusal: Refusal) -> Problem:
 
 
 def _of_http(error: HTTPException) -> Problem:
-    """The framework's own refusals; its texts are left out because they may repeat input."""
+    """An ``HTTPException``: what FastAPI's own says is told, being the endpoint's word.
+
+    The framework's texts are left out because they may repeat input.
+    """
     code = _BY_STATUS.get(error.status_code, "malformed-request" if error.status_code < 500 else "internal")
     named = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in (error.headers or {}).items()]
-    return Problem(code, headers=named or None)
+    if not isinstance(error, fastapi.HTTPException):
+        return Problem(code, headers=named or None)
+    status, told = error.status_code, cast(object, error.detail)
+    phrase = next((known.phrase for known in HTTPStatus if known == status), "Refused")
+    detail = told if isinstance(told, str) else orjson.dumps(told).decode("utf-8")
+    problem = Problem(_BY_STATUS.get(status, phrase.lower().replace(" ", "-")), detail, headers=named or None)
+    problem.kind = problem.kind._replace(status=status)
+    return problem

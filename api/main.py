@@ -5,7 +5,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
+from fastapi.exceptions import RequestValidationError
 from prometheus_client import CollectorRegistry
+from starlette.exceptions import HTTPException
 
 from api import health, swagger_ui
 from api.commands import accounts, auth, me, payments, recovery
@@ -16,10 +18,9 @@ from api.commands import orders as order_commands
 from api.commands import products as product_commands
 from api.dependencies import RESOURCES, Opened, Resources
 from api.http import openapi
-from api.http.edge import Edge
-from api.http.fast_route import targets
+from api.http.edge import EDGE, Edge, EdgeState, to_the_edge
 from api.http.request_metrics import RequestMetrics
-from api.http.route_table import Table
+from api.http.route_table import TableRoute
 from api.http.security_headers import Rules
 from api.lifespan import open_servers
 from api.queries import accounts as account_queries
@@ -63,30 +64,35 @@ ROUTERS: tuple[APIRouter, ...] = (
 Open = Callable[[AsyncExitStack, Settings, CollectorRegistry], Awaitable[Opened]]
 
 
-def create_app(settings: Settings) -> Edge:
+def create_app(settings: Settings) -> FastAPI:
     """The ASGI application. It opens its servers when its lifespan begins and closes them when it ends."""
     return assemble(settings, ROUTERS, open_servers)
 
 
-def assemble(settings: Settings, routers: Iterable[APIRouter], open_them: Open, *, log_descriptor: int = 1) -> Edge:
-    """The edge around these routes; ``open_them`` is called when the lifespan begins."""
+def assemble(settings: Settings, routers: Iterable[APIRouter], open_them: Open, *, log_descriptor: int = 1) -> FastAPI:
+    """An application of these routes; ``open_them`` is called when its lifespan begins."""
     registry = new_registry()
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
         async with AsyncExitStack() as stack:
-            writer = stack.enter_context(logging_to(settings, log_descriptor))
-            edge.log_to(AccessLog(writer, settings))
-            stack.callback(edge.log_to, None)
+            access = AccessLog(stack.enter_context(logging_to(settings, log_descriptor)), settings)
             opened = await open_them(stack, settings, registry)
-            edge.heat(opened.hot)
-            stack.callback(edge.heat, {})
-            edge.limit(opened.gates)
             own = {Settings: settings, CollectorRegistry: registry}
-            yield {RESOURCES: Resources({**own, **opened.resources})}
+            yield {
+                EDGE: EdgeState(access=access, hot=opened.hot, gates=opened.gates),
+                RESOURCES: Resources({**own, **opened.resources}),
+            }
 
-    app = FastAPI(lifespan=lifespan, **openapi.METADATA)
+    return with_edge(FastAPI(lifespan=lifespan, **openapi.METADATA), routers, registry, Rules.of(settings))
+
+
+def with_edge(app: FastAPI, routers: Iterable[APIRouter], registry: CollectorRegistry, rules: Rules) -> FastAPI:
+    """The application with these routes, and with the edge around all that it has and will have."""
+    app.router.routes.append(TableRoute())
     for routes in routers:
         app.include_router(routes)
-    edge = Edge(openapi.describe(app), Table(targets(app)), RequestMetrics(registry), Rules.of(settings))
-    return edge
+    for refusal in (HTTPException, RequestValidationError):
+        app.add_exception_handler(refusal, to_the_edge)
+    app.add_middleware(Edge, api=app, metrics=RequestMetrics(registry), rules=rules)
+    return openapi.describe(app)

@@ -16,7 +16,7 @@ from starlette.types import Scope
 from api.dependencies import RESOURCES, Resources
 from api.errors import Problem
 from api.http.principal import Principal
-from api.http.request_context import EXCHANGE, Recall, RequestState, identify
+from api.http.request_context import EXCHANGE, EndedSince, Recall, RequestState, identify
 from api.scopes import MEANINGS
 from infra.identity.access_tokens import InvalidToken, Tokens
 from infra.identity.api_keys import ApiKeys, InvalidApiKey
@@ -25,45 +25,52 @@ from infra.identity.revocations import Revocations
 _INVALID: Final = ((b"www-authenticate", b'Bearer realm="weir", error="invalid_token"'),)
 
 
-async def authenticate(scope: Scope, *, ended: Recall | None = None) -> Principal:
-    """Who sent the request, by its access token or its API key; noted in the request's context.
+async def authenticate(scope: Scope, needed: frozenset[str], *, ended: Recall | None = None) -> Principal:
+    """Who sent the request, by its access token or its API key, and may do what is needed; noted in its context.
 
-    A token whose access has ended is refused. With ``ended`` and an idempotency key the request is answered by that
-    function instead, and reaches no endpoint: for what may have ended the access by its own success.
+    A token whose access has ended is refused. With ``ended`` and an idempotency key it is refused as
+    :class:`~api.http.request_context.EndedSince`, so that the route may answer by that function instead of its
+    endpoint: for what may have ended the access by its own success.
 
     Raises :class:`~api.errors.Problem` ``unauthenticated`` when neither is there and good, and ``malformed-request``
     when both are there (RFC 6750 section 3.1): which of them should count?
     """
     exchange: RequestState = scope[EXCHANGE]
     given, key = exchange.headers.get(b"authorization"), exchange.headers.get(b"x-api-key")
+    over = False
     if key is None:
-        principal = await _by_token(scope["state"][RESOURCES], exchange, _bearer(given), ended)
+        principal, over = await _by_token(scope["state"][RESOURCES], _bearer(given))
     elif given is None:
         principal = await _by_api_key(scope["state"][RESOURCES], key)
     else:
         raise Problem("malformed-request", "Send an access token or an API key, not both.")
+    if over and (ended is None or b"idempotency-key" not in exchange.headers):
+        raise invalid_token()
     identify(scope, principal)
+    check_scopes(principal, needed)
+    if over and ended is not None:
+        raise EndedSince(invalid_token(), ended)
     return principal
 
 
-async def _by_token(resources: Resources, exchange: RequestState, token: str, ended: Recall | None) -> Principal:
-    """A token that was verified before is looked up, and whether its access has ended since is looked up each time."""
+async def _by_token(resources: Resources, token: str) -> tuple[Principal, bool]:
+    """Whose it is, and whether its access has ended since.
+
+    A token that was verified before is looked up, and whether its access has ended is looked up each time.
+    """
     tokens = resources[Tokens]
     try:
         access = tokens.remembered(token) or await tokens.verify(token)
     except InvalidToken:
         raise invalid_token() from None
-    if resources[Revocations].ended(access):
-        if ended is None or b"idempotency-key" not in exchange.headers:
-            raise invalid_token()
-        exchange.recall = ended
-    return Principal(
+    principal = Principal(
         id=access.account_id,
         scopes=access.scopes,
         session_id=access.session_id,
         version=access.version,
         history=access.history,
     )
+    return principal, resources[Revocations].ended(access)
 
 
 async def _by_api_key(resources: Resources, key: bytes) -> Principal:
@@ -110,9 +117,7 @@ class _BearerToken(SecurityBase):
         self.model = OAuth2(flows=OAuthFlows(password=flow))
 
     async def __call__(self, request: Request, needed: SecurityScopes) -> Principal:
-        principal = await authenticate(request.scope, ended=self._ended)
-        check_scopes(principal, frozenset(needed.scopes))
-        return principal
+        return await authenticate(request.scope, frozenset(needed.scopes), ended=self._ended)
 
 
 class _ApiKey(SecurityBase):
@@ -122,7 +127,7 @@ class _ApiKey(SecurityBase):
         self.scheme_name = "apiKey"
         self.model = APIKey.model_validate({"in": "header", "name": "X-API-Key"})
 
-    def __call__(self) -> None:
+    async def __call__(self) -> None:
         return None
 
 

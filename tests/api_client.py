@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx2
+from fastapi import FastAPI
 from starlette.types import Message
 
 from api.dependencies import RESOURCES, Resources
-from api.http.edge import Edge
+from api.http.routing.targets import targets
 from api.main import create_app
 from infra.settings import Settings
 
 
 @asynccontextmanager
-async def lifespan(app: Edge) -> AsyncIterator[dict[str, Any]]:
+async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     """Starts the application and stops it at the end; gives the state that its requests must carry."""
     to_app: asyncio.Queue[Message] = asyncio.Queue()
     from_app: asyncio.Queue[Message] = asyncio.Queue()
@@ -32,6 +33,11 @@ async def lifespan(app: Edge) -> AsyncIterator[dict[str, Any]]:
     finally:
         running.cancel()
         await asyncio.wait({running})
+
+
+def endpoints(app: FastAPI) -> list[tuple[str, str]]:
+    """Every method with the template of its path."""
+    return [(target.method, target.template) for target in targets(app)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,22 +2,21 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import swagger_ui
 from api.dependencies import RESOURCES, Resources
 from api.http import openapi
-from api.http.edge import Edge
-from api.http.fast_route import targets
-from api.http.request_metrics import RequestMetrics
-from api.http.route_table import Table
+from api.http.edge import EDGE, EdgeState
+from api.http.route_table import Gate, HotRead
 from api.http.security_headers import Rules
+from api.main import with_edge
 from tests.sample_routes import Warehouse, other, routes
 
 
@@ -39,14 +38,27 @@ class Reply:
         return str(self.json["code"])
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class SampleEdge:
-    """The edge, what stands behind it, and its registry."""
+    """An application with the edge around it, what stands behind it, and its registry."""
 
-    edge: Edge
     app: FastAPI
     registry: CollectorRegistry
     warehouse: Warehouse = field(default_factory=Warehouse)
+    edge: EdgeState = field(default_factory=EdgeState)
+
+    def heat(self, hot: Mapping[str, HotRead]) -> None:
+        """From now on answer GETs of these templates from bytes."""
+        self.edge = replace(self.edge, hot=hot)
+
+    def limit(self, gates: Mapping[str, Gate]) -> None:
+        """From now on count the requests of each class of routes at its gate."""
+        self.edge = replace(self.edge, gates=gates)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What a lifespan would have opened."""
+        return {EDGE: self.edge, RESOURCES: Resources({Warehouse: self.warehouse})}
 
     async def send(
         self,
@@ -78,7 +90,7 @@ class SampleEdge:
             "query_string": query.encode(),
             "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in pairs],
             "client": (client, 4711),
-            "state": {RESOURCES: Resources({Warehouse: self.warehouse})},
+            "state": self.state,
         }
         sent: list[Message] = []
         incoming = _Incoming(parts, stalls=stalls)
@@ -86,7 +98,7 @@ class SampleEdge:
         async def send(message: Message) -> None:
             sent.append(message)
 
-        await self.edge(scope, incoming.receive, send)
+        await self.app(scope, incoming.receive, send)
         return _reply(sent)
 
     async def post(self, target: str, body: bytes | Sequence[bytes] = b"", **headers: str) -> Reply:
@@ -117,14 +129,12 @@ def _reply(sent: list[Message]) -> Reply:
     return Reply(status=start["status"], headers=headers, body=b"".join(part["body"] for part in parts))
 
 
-def sample_edge(rules: Rules | None = None) -> SampleEdge:
+def sample_edge(rules: Rules | None = None, *routers: APIRouter) -> SampleEdge:
     """A new one."""
-    app = FastAPI(**openapi.METADATA)
-    for one in (routes, other, openapi.routes, swagger_ui.routes):
-        app.include_router(one)
     registry = CollectorRegistry()
-    edge = Edge(openapi.describe(app), Table(targets(app)), RequestMetrics(registry), rules)
-    return SampleEdge(edge=edge, app=app, registry=registry)
+    app = FastAPI(**openapi.METADATA)
+    with_edge(app, (routes, other, openapi.routes, swagger_ui.routes, *routers), registry, rules or Rules())
+    return SampleEdge(app=app, registry=registry)
 
 
 def assert_problem(reply: Reply, status: int, code: str) -> None:
@@ -140,7 +150,7 @@ def with_state(sample: SampleEdge) -> ASGIApp:
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            scope["state"] = {RESOURCES: Resources({Warehouse: sample.warehouse})}
-            await sample.edge(scope, receive, send)
+            scope["state"] = sample.state
+            await sample.app(scope, receive, send)
 
     return app

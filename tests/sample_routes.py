@@ -17,7 +17,7 @@ from api.http.body_reader import accepts
 from api.http.fast_route import router
 from api.http.principal import Principal
 from api.http.request_context import EXCHANGE, digest_of, identify
-from api.http.response import RawResponse, Receipt
+from api.http.response import RawResponse, Receipt, json_answer
 from api.schemas import Body, Params, Secret
 
 ORDER_ID: Final = "0192f1a0-7b1e-7c3a-9f00-000000000001"
@@ -69,7 +69,7 @@ class Warehouse:
             raise self.error
 
 
-def who(request: Request, context: Context) -> Principal:
+async def who(request: Request, context: Context) -> Principal:
     """A dependency that asks for another one."""
     if b"authorization" not in request.scope[EXCHANGE].headers:
         raise Problem("unauthenticated")
@@ -155,9 +155,9 @@ other = router("/v1")
 
 
 @other.post("/auth/token")
-async def sign_in(form: Annotated[Login, Form()], house: House) -> dict[str, str]:
+async def sign_in(form: Annotated[Login, Form()], house: House) -> RawResponse:
     """A form."""
-    return {"name": form.username}
+    return json_answer({"name": form.username})
 
 
 @other.put("/image")

@@ -73,7 +73,7 @@ class KeySet(BaseModel):
     keys: list[dict[str, str]]
 
 
-def client_of(request: Request) -> Client:
+async def client_of(request: Request) -> Client:
     """A dependency: what the session list will say of the client."""
     exchange: RequestState = request.scope[EXCHANGE]
     agent = exchange.headers.get(b"user-agent", b"").decode("latin-1")

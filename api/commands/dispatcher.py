@@ -195,16 +195,16 @@ async def recall(request: Request) -> Receipt:
 
     What the very request came to is told again; whatever else it asks for, it is refused as by any other route.
     """
-    asking = sender(request)
+    asking = await sender(request)
     outcome = await asking.handler.recall(ACCOUNTS, await asking.conditions())
     if outcome is None:
         raise invalid_token()
     return receipt(outcome)
 
 
-def sender(request: Request) -> CommandDispatcher:
+async def sender(request: Request) -> CommandDispatcher:
     """A dependency."""
-    return CommandDispatcher(opened(CommandHandler)(request), opened(ServerSecret)(request), request.scope)
+    return CommandDispatcher(await opened(CommandHandler)(request), await opened(ServerSecret)(request), request.scope)
 
 
 Commands = Annotated[CommandDispatcher, Depends(sender)]

@@ -33,7 +33,7 @@ class PaymentBody(Body):
     status: Literal["succeeded", "failed"]
 
 
-def signed(
+async def signed(
     body: RawBody,
     settings: Annotated[Settings, Depends(opened(Settings))],
     webhook_id: Annotated[str, Header(max_length=255)] = "",

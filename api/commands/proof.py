@@ -58,7 +58,7 @@ class Prover:
         return Proof(principal, max(account.password_no, known.password_no), pointer)
 
 
-def prover(
+async def prover(
     commands: Commands,
     database: Annotated[Database, Depends(opened(Database))],
     passwords: Annotated[Passwords, Depends(opened(Passwords))],

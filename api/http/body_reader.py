@@ -28,7 +28,7 @@ _FORM_TYPES: Final = frozenset({b"application/x-www-form-urlencoded"})
 class BodyPolicy:
     """What a route takes: media types, bytes, and seconds for all of it.
 
-    ``image/*`` is any image; ``stream`` leaves reading to the endpoint.
+    ``image/*`` is any image, ``*/*`` anything, typed or not; ``stream`` leaves reading to the endpoint.
     """
 
     media: frozenset[bytes]
@@ -40,6 +40,8 @@ class BodyPolicy:
 NOTHING: Final = BodyPolicy(media=frozenset(), limit=0)
 JSON_BODY: Final = BodyPolicy(media=_JSON_TYPES)
 FORM_BODY: Final = BodyPolicy(media=_FORM_TYPES, limit=64 * KIB)
+FORM_DATA: Final = BodyPolicy(media=_FORM_TYPES | {b"multipart/form-data"})
+ANY_BODY: Final = BodyPolicy(media=frozenset({b"*/*"}))
 
 
 class ClientGone(Exception):
@@ -118,7 +120,7 @@ def check_head(headers: Mapping[bytes, bytes], policy: BodyPolicy) -> None:
 
 def _is_media(value: bytes, media: frozenset[bytes]) -> bool:
     """The media type, whatever its case; the only charset is UTF-8, other parameters are of no concern."""
-    if value in media:
+    if value in media or b"*/*" in media:
         return True
     essence, *parameters = value.lower().split(b";")
     charsets = [p.strip() for p in parameters if p.strip().startswith(b"charset=")]
@@ -175,6 +177,20 @@ def counted(receive: Receive, policy: BodyPolicy, ended: Callable[[], None] = la
         return message
 
     return counting
+
+
+def replayed(body: bytes, receive: Receive) -> Receive:
+    """``receive`` for an endpoint whose body has been read: it comes once more, and then whatever comes next."""
+    unread = True
+
+    async def replaying() -> Message:
+        nonlocal unread
+        if not unread:
+            return await receive()
+        unread = False
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replaying
 
 
 async def drained(headers: Mapping[bytes, bytes], receive: Receive) -> bool:

@@ -1,33 +1,47 @@
-"""The edge: one pure ASGI layer between the server and the endpoints, around which nothing else is wrapped.
+"""The edge: pure ASGI middleware between the server and the application, with all that no route can be without.
 
 For each request it makes or takes the id, finds the route, counts it against its limit, answers hot reads from bytes,
-reads the body within its policy, runs the endpoint, turns whatever goes wrong into a problem, says in each answer what
-every answer says, counts, and writes one log line.
+reads the body within its policy, has FastAPI run the endpoint, turns whatever goes wrong into a problem, says in each
+answer what every answer says, counts, and writes one log line.
 """
 
+import inspect
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import chain, count
 from time import perf_counter, time_ns
-from typing import Final
+from typing import Any, Final
 
 import structlog
+from fastapi import FastAPI
+from fastapi.exceptions import WebSocketRequestValidationError
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.errors import Problem, problem_answer, problem_of
-from api.http.body_reader import ClientGone, check_head, counted, declares_body, drained, read_body
+from api.http.body_reader import (
+    ANY_BODY,
+    ClientGone,
+    check_head,
+    counted,
+    declares_body,
+    drained,
+    read_body,
+    replayed,
+)
 from api.http.compression import Compressor
 from api.http.request_context import EXCHANGE, RequestState, malformed_header
 from api.http.request_metrics import RequestMetrics
-from api.http.response import RawResponse
+from api.http.response import RawResponse, WholeResponse
 from api.http.response_writer import Reply
-from api.http.route_table import HotRead, Table, Target, method_of
+from api.http.route_table import TARGET, Found, Gate, HotRead, Table, Target, method_of, target_of
+from api.http.routing.targets import targets
 from api.http.security_headers import Rules
 from api.http.trusted_hosts import PROBES, check_host
 from api.http.trusted_proxies import source_of
-from api.rate_limits import Gates, class_of
 from infra.observability.access_log import AccessLog
 from infra.observability.logging import REQUEST_ID
 
@@ -56,35 +70,35 @@ SINGLE: Final = frozenset(
 _log = structlog.get_logger("weir.edge")
 
 
+EDGE: Final = "edge"
+"""Where in the lifespan's state the edge's own part stands."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeState:
+    """What the edge needs while the process serves: where each request's line goes, the reads that are answered from
+    bytes by their template, and what counts requests by the class of their route."""
+
+    access: AccessLog | None = None
+    hot: Mapping[str, HotRead] = field(default_factory=dict)
+    gates: Mapping[str, Gate] = field(default_factory=dict)
+
+
+_IDLE: Final = EdgeState()
+
+
 class Edge:
-    """The ASGI application. ``app`` gets what is not HTTP: WebSockets and the lifespan."""
+    """Middleware, to be added with ``api.add_middleware(Edge, api=api, …)``: ``app`` is all that is within."""
 
-    def __init__(self, app: ASGIApp, table: Table, metrics: RequestMetrics, rules: Rules | None = None) -> None:
+    def __init__(self, app: ASGIApp, *, api: FastAPI, metrics: RequestMetrics, rules: Rules) -> None:
         self._app = app
-        self._table = table
+        self._api = api
+        self._table = Table(targets(api))
+        self._handles_errors = any(handler is not to_the_edge for handler in _own_handlers(api))
         self._metrics = metrics
-        self._rules = rules or Rules()
+        self._rules = rules
         self._compressor = Compressor()
-        self._access: AccessLog | None = None
         self._next_id = request_ids().__next__
-
-    def log_to(self, access: AccessLog | None) -> None:
-        """Where each request's line goes from now on."""
-        self._access = access
-
-    def heat(self, hot: Mapping[str, HotRead]) -> None:
-        """From now on answer GETs of these templates from bytes; all others by their endpoints alone."""
-        for method, target in self._table.targets():
-            target.hot = hot.get(target.template) if method == "GET" else None
-
-    def limit(self, gates: Gates) -> None:
-        """From now on count the requests of each class of routes at its gate."""
-        for method, target in self._table.targets():
-            target.gate = gates.get(class_of(method, target.template))
-
-    def routes(self) -> list[tuple[str, str]]:
-        """Every method with its template."""
-        return [(method, target.template) for method, target in self._table.targets()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -95,30 +109,33 @@ class Edge:
             self._rules.proxies.look_behind(scope)
         exchange = RequestState(dict(scope["headers"]), self._next_id)
         reply = Reply(send, exchange, scope["method"], self._rules, self._compressor)
-        template, targets, args = self._table.find(scope["path"])
+        state: EdgeState = scope["state"].get(EDGE, _IDLE) if "state" in scope else _IDLE
+        found = self._table.find(scope["path"])
         try:
             # What memory can answer is answered before anything else is looked at.
-            answer = self._at_hand(template, targets, args, exchange, scope)
+            answer = self._at_hand(found, state, exchange, scope)
             if answer is None:
-                await self._serve(targets, args, exchange, reply, scope, receive)
+                await self._serve(found, state, exchange, reply, scope, receive)
             else:
                 await reply.give(answer, shared=True)
         except (ClientGone, ClientDisconnect):
             reply.status = CLIENT_GONE
         except Exception as error:
-            await _refuse(error, exchange, reply, receive)
+            await self._refuse(error, exchange, reply, scope, receive)
         finally:
-            self._note(scope, template, reply.status or 500, perf_counter() - started, exchange)
+            self._note(scope, found[0], reply.status or 500, perf_counter() - started, exchange, state.access)
 
-    def _at_hand(
-        self, template: str, targets: dict[str, Target], args: tuple[str, ...], exchange: RequestState, scope: Scope
-    ) -> RawResponse | None:
+    def _at_hand(self, found: Found, state: EdgeState, exchange: RequestState, scope: Scope) -> RawResponse | None:
         """The answer from memory, if there is one. Before that, what every request has to pass; nothing waits here."""
         headers, hosts = exchange.headers, self._rules.hosts
-        target = targets.get(scope["method"]) or (targets.get("GET") if scope["method"] == "HEAD" else None)
-        if target is not None and target.gate is not None:
-            exchange.visit = target.gate.enter(source_of(scope), headers)
-            exchange.visit.begin()
+        template, targets, args = found
+        target = target_of(targets, scope["method"])
+        if target is not None:
+            scope[TARGET] = target
+            gate = state.gates.get(target.limit)
+            if gate is not None:
+                exchange.visit = gate.enter(source_of(scope), headers)
+                exchange.visit.begin()
         _check_request(scope, headers)
         if hosts is not None and template not in PROBES:
             hosts.check(headers)
@@ -126,7 +143,9 @@ class Edge:
             return None
         if b"if-none-match" in headers:
             exchange.unmark()
-        return None if target.hot is None else target.hot.now(args, headers, scope)
+        if target.method == "GET" and (hot := state.hot.get(template)) is not None:
+            return hot.now(args, headers, scope)
+        return None
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
         """WebSockets have a request id and a context like any request; what they say is their own affair."""
@@ -149,45 +168,104 @@ class Edge:
         return True
 
     async def _serve(
-        self,
-        targets: dict[str, Target],
-        args: tuple[str, ...],
-        exchange: RequestState,
-        reply: Reply,
-        scope: Scope,
-        receive: Receive,
+        self, found: Found, state: EdgeState, exchange: RequestState, reply: Reply, scope: Scope, receive: Receive
     ) -> None:
         """Check, read, run, answer."""
         REQUEST_ID.set(exchange.request_id)
-        scope["app"] = self._app
         scope[EXCHANGE] = exchange
         self._metrics.in_flight += 1
         try:
-            answer = self._preflight(targets, exchange, scope) or await _answer(
-                method_of(targets, scope["method"]), args, exchange, scope, receive
-            )
-            if isinstance(answer, RawResponse):
+            answer = self._preflight(found[1], exchange, scope) or await _soon(found, state.hot, exchange, scope)
+            if answer is not None:
                 await reply.give(answer)
             else:
-                await answer(scope, receive, reply)
+                await self._run(exchange, reply, scope, await _admitted(found, exchange, scope, receive))
         finally:
             self._metrics.in_flight -= 1
 
-    def _preflight(self, targets: dict[str, Target], exchange: RequestState, scope: Scope) -> RawResponse | None:
-        cors = self._rules.cors
-        return None if cors is None else cors.preflight(scope["method"], targets, exchange.headers)
+    async def _run(self, exchange: RequestState, reply: Reply, scope: Scope, receive: Receive) -> None:
+        """By the application; at once where the endpoint has a plan and nobody has added anything between.
 
-    def _note(self, scope: Scope, template: str, status: int, seconds: float, exchange: RequestState) -> None:
+        A plan leaves nothing to be closed, and what it raises is told here. So it has no use for FastAPI's two exit
+        stacks and two exception handlers, which cost as much as all else that is not the endpoint's.
+        """
+        target: Target | None = scope.get(TARGET)
+        if target is None or target.respond is None or self._handles_errors or self._api.dependency_overrides:
+            await self._app(scope, receive, reply)
+            return
+        response = await target.respond(Request(scope, receive), exchange.body)
+        if isinstance(response, WholeResponse):
+            await reply.give(response.whole)
+        else:
+            await response(scope, receive, reply)
+
+    def _preflight(self, methods: dict[str, Target], exchange: RequestState, scope: Scope) -> RawResponse | None:
+        cors = self._rules.cors
+        return None if cors is None else cors.preflight(scope["method"], methods, exchange.headers)
+
+    def _note(
+        self,
+        scope: Scope,
+        template: str,
+        status: int,
+        seconds: float,
+        exchange: RequestState,
+        access: AccessLog | None,
+    ) -> None:
         """Count the request and write its line."""
         method, exchange.status = scope["method"], status
         if exchange.visit is not None:
             exchange.visit.leave(exchange)
         self._metrics.observe(method if method in METHODS else "other", template, status, seconds)
-        if self._access is not None:
+        if access is not None:
             source = scope.get("client") or ("",)
-            self._access.request(
+            access.request(
                 status, seconds, method, scope["path"], template, source[0], exchange.request_id, exchange.notes()
             )
+
+    async def _refuse(
+        self, error: Exception, exchange: RequestState, reply: Reply, scope: Scope, receive: Receive
+    ) -> None:
+        """Turn whatever went wrong into a problem, once; a response already begun can only be broken off."""
+        problem = problem_of(error, committed=exchange.committed)
+        exchange.code = problem.code
+        unforeseen = problem_of(error).code == "internal"  # however it is told
+        if unforeseen:
+            _log.error("failed", code=problem.code, exc_info=error)
+        elif problem.kind.status >= 500:
+            _log.warning("failed", code=problem.code, cause=repr(error.__cause__ or error))
+        if reply.status:
+            return
+        handlers = self._api.exception_handlers
+        if unforeseen and (handler := handlers.get(Exception) or handlers.get(500)) is not None:
+            response = await called(handler, Request(scope, receive), error)
+            await response(scope, receive, reply)
+            return
+        answer = problem_answer(problem, exchange.request_id)
+        slow = problem.code == "request-timeout"
+        if slow or not (exchange.read or await drained(exchange.headers, receive)):
+            answer.headers.append((b"connection", b"close"))
+        await reply.give(answer)
+
+
+def _own_handlers(api: FastAPI) -> Iterator[Any]:
+    """The application's exception handlers, but for what an unforeseen error and a WebSocket are answered with."""
+    for kind, handler in api.exception_handlers.items():
+        if kind not in (Exception, 500, WebSocketRequestValidationError):
+            yield handler
+
+
+async def to_the_edge(_request: Request, error: Exception) -> Response:
+    """An exception handler for what the framework would answer itself: every refusal is told in one form."""
+    raise error
+
+
+async def called(handler: Callable[..., Any], request: Request, error: Exception) -> Response:
+    """The answer of an application's own exception handler; a plain function runs in a thread, as ever in FastAPI."""
+    if inspect.iscoroutinefunction(handler):
+        response: Response = await handler(request, error)
+        return response
+    return await run_in_threadpool(handler, request, error)
 
 
 def request_ids() -> Iterator[str]:
@@ -219,40 +297,34 @@ def _check_repeated(names: list[bytes]) -> None:
             raise malformed_header(name)
 
 
-async def _answer(
-    target: Target, args: tuple[str, ...], exchange: RequestState, scope: Scope, receive: Receive
-) -> RawResponse | Response:
-    """From the hot read if it finds out, else from the endpoint."""
-    headers, policy = exchange.headers, target.policy
-    if target.hot is not None and not declares_body(headers):
-        answer = await target.hot.soon(args, headers, scope)
-        if answer is not None:
-            return answer
-    if policy.stream:
+async def _soon(found: Found, hot: Mapping[str, HotRead], exchange: RequestState, scope: Scope) -> RawResponse | None:
+    """The answer from bytes that are not in memory, if they can be found out without an endpoint."""
+    template, _, args = found
+    target: Target | None = scope.get(TARGET)
+    if target is None or target.method != "GET" or template not in hot or declares_body(exchange.headers):
+        return None
+    return await hot[template].soon(args, exchange.headers, scope)
+
+
+async def _admitted(found: Found, exchange: RequestState, scope: Scope, receive: Receive) -> Receive:
+    """``receive`` for the application, once the request is within all limits.
+
+    Raises ``method-not-allowed``. A path that is not in the table is the application's to find: something is mounted
+    there, or nothing.
+    """
+    _, targets, args = found
+    if not targets:
+        return counted(receive, ANY_BODY, exchange.was_read)
+    target, headers = method_of(targets, scope["method"]), exchange.headers
+    if target.policy.stream:
         if declares_body(headers):
-            check_head(headers, policy)
-        receive = counted(receive, policy, exchange.was_read)
+            check_head(headers, target.policy)
+        receive = counted(receive, target.policy, exchange.was_read)
     else:
-        exchange.body = await read_body(headers, receive, policy)
+        exchange.body = await read_body(headers, receive, target.policy)
         exchange.was_read()
+        receive = replayed(exchange.body, receive)
     if exchange.visit is not None:
         await exchange.visit.admit(exchange.body)
-    scope["path_params"] = dict(zip(target.names, args, strict=True))
-    return await target.respond(Request(scope, receive), exchange.body)
-
-
-async def _refuse(error: Exception, exchange: RequestState, reply: Reply, receive: Receive) -> None:
-    """Turn whatever went wrong into a problem, once; a response already begun can only be broken off."""
-    problem = problem_of(error, committed=exchange.committed)
-    exchange.code = problem.code
-    if problem_of(error).code == "internal":  # however it is told
-        _log.error("failed", code=problem.code, exc_info=error)
-    elif problem.kind.status >= 500:
-        _log.warning("failed", code=problem.code, cause=repr(error.__cause__ or error))
-    if reply.status:
-        return
-    answer = problem_answer(problem, exchange.request_id)
-    slow = problem.code == "request-timeout"
-    if slow or not (exchange.read or await drained(exchange.headers, receive)):
-        answer.headers.append((b"connection", b"close"))
-    await reply.give(answer)
+    scope["path_params"] = dict(zip(target.names, args, strict=False))
+    return receive

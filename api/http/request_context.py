@@ -68,6 +68,14 @@ Recall = Callable[[Any], Awaitable[Any]]
 """Answers a request in the place of its endpoint: whoever sent it may be told again what it came to, and no more."""
 
 
+class EndedSince(Problem):
+    """The refusal of credentials that may have ended by the success of this very request: ``recall`` may answer it."""
+
+    def __init__(self, refusal: Problem, recall: Recall) -> None:
+        super().__init__(refusal.code, headers=refusal.headers)
+        self.recall = recall
+
+
 class RequestState:
     """The edge's own notes on a request in flight; ``headers`` holds each header once."""
 
@@ -80,7 +88,6 @@ class RequestState:
         "marked",
         "principal",
         "read",
-        "recall",
         "request_id",
         "stand_in",
         "status",
@@ -94,7 +101,6 @@ class RequestState:
         self.headers = headers
         self.body = b""
         self.stand_in: bytes | None = None
-        self.recall: Recall | None = None
         self.read = False
         self.status = 0
         self.code: str | None = None

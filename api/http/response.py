@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
+from starlette.responses import Response
 
 JSON = (b"content-type", b"application/json")
 
@@ -18,6 +19,16 @@ class RawResponse(NamedTuple):
     status: int
     headers: Headers
     body: bytes = b""
+
+
+class WholeResponse(Response):
+    """A :class:`RawResponse` as FastAPI takes it. Its headers are its own, whoever shares the rest."""
+
+    def __init__(self, answer: RawResponse) -> None:
+        self.whole = answer
+        self.status_code, headers, self.body = answer
+        self.raw_headers = [*headers]
+        self.background = None
 
 
 REPLAYED = (b"idempotency-replayed", b"true")
@@ -61,6 +72,21 @@ class Receipt:
         if self.replayed:
             headers.append(REPLAYED)
         return RawResponse(status, headers, orjson.dumps(body))
+
+
+def response_of(answer: Any, status: int) -> Response:
+    """What an endpoint has answered with, as FastAPI takes it."""
+    match answer:
+        case Response():
+            return answer
+        case RawResponse():
+            return WholeResponse(answer)
+        case Receipt() if status != 204:
+            return WholeResponse(answer.answer(status))
+        case Receipt() | Done():
+            return WholeResponse(Done(replayed=answer.replayed).answer(status))
+        case _:
+            return WholeResponse(RawResponse(status, []))
 
 
 def json_answer(value: object, status: int = 200, headers: Headers | None = None) -> RawResponse:

@@ -11,14 +11,16 @@ from api.http.request_context import RequestState
 from api.http.response import Headers, RawResponse
 from api.http.security_headers import Rules
 
+_LENGTH: Final = b"content-length"
+
 SEND_SECONDS: Final = 30.0
 """How long a client may take to make room for the next part of a streamed answer."""
 
 
 class Reply:
-    """The way back to the client; knows what has been said. Usable as ``send`` by a streaming response."""
+    """The way back to the client; knows what has been said. It is the ``send`` of whoever answers within the edge."""
 
-    __slots__ = ("_compressor", "_exchange", "_method", "_rules", "_send", "_send_seconds", "status")
+    __slots__ = ("_begun", "_compressor", "_exchange", "_method", "_rules", "_send", "_send_seconds", "status")
 
     def __init__(
         self,
@@ -36,6 +38,7 @@ class Reply:
         self._method = method
         self._rules = rules
         self._compressor = compressor
+        self._begun: Message | None = None
         self.status = 0
 
     async def give(self, answer: RawResponse, *, shared: bool = False) -> None:
@@ -63,11 +66,33 @@ class Reply:
         return headers
 
     async def __call__(self, message: Message) -> None:
+        """An answer as ASGI messages. One that comes in a single part is given as a whole."""
         if message["type"] == "http.response.start":
-            self.status = message["status"]
-            message = {**message, "headers": self._dressed(message["headers"])}
+            self._begun = message
+            return None
+        begun, self._begun = self._begun, None
+        if begun is not None and not message.get("more_body", False):
+            whole = _whole(begun, message)
+            if whole is not None:
+                return await self.give(whole)
+        if begun is not None:
+            self.status = begun["status"]
+            await self._pass({**begun, "headers": self._dressed(begun["headers"])})
+        await self._pass(message)
+        return None
+
+    async def _pass(self, message: Message) -> None:
         try:
             async with asyncio.timeout(self._send_seconds):
                 await self._send(message)
         except TimeoutError:
             raise ClientGone from None
+
+
+def _whole(begun: Message, message: Message) -> RawResponse | None:
+    """The answer, unless its length is not that of its body: that of a file is told to HEAD, and the file not sent."""
+    body = bytes(message.get("body", b""))
+    headers = [header for header in begun["headers"] if header[0] != _LENGTH]
+    told = dict(begun["headers"]).get(_LENGTH)
+    whole = message["type"] == "http.response.body" and told in (None, b"%d" % len(body))
+    return RawResponse(begun["status"], headers, body) if whole else None

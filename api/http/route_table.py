@@ -1,24 +1,26 @@
 """The edge's own table of routes: it walks a path's segments to the full template and the endpoint behind it."""
 
 import re
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.types import Scope
+from starlette.datastructures import URLPath
+from starlette.routing import BaseRoute, Match, NoMatchFound
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.errors import Problem
 from api.http.body_reader import BodyPolicy
 from api.http.request_context import Visit
 from api.http.response import RawResponse
+from api.http.routing.call_plan import Check, Respond
 
-_PARAMETER: Final = re.compile(r"\{[a-z_]+\}")
+_PARAMETER: Final = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
 
 UNMATCHED: Final = "unmatched"
 
-Respond = Callable[[Request, bytes], Coroutine[Any, Any, RawResponse | Response]]
+TARGET: Final = "weir.target"
+"""Where in a request's scope its target stands."""
 
 
 class HotRead(Protocol):
@@ -44,16 +46,46 @@ class Gate(Protocol):
         """A request has come; nothing is counted yet."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """One method on one template. ``hot`` is set when the process has opened its read side, ``gate`` when it counts."""
+    """One method on one template, and the class of its limit.
 
+    ``app`` is the route as FastAPI has built it. ``respond`` is the plan of its endpoint, ``check`` how strict it is
+    where there is none. A path with a ``pattern`` of its own has parameters that are no whole segments.
+    """
+
+    method: str
     template: str
     names: tuple[str, ...]
     policy: BodyPolicy
-    respond: Respond
-    hot: HotRead | None = None
-    gate: Gate | None = None
+    app: ASGIApp
+    limit: str
+    pattern: re.Pattern[str] | None
+    respond: Respond | None
+    check: Check
+
+
+def has_whole_segments(path: str) -> bool:
+    """Whether each parameter of the path is a whole segment, of whatever text."""
+    return all("{" not in segment or _PARAMETER.fullmatch(segment) for segment in path.split("/"))
+
+
+class TableRoute(BaseRoute):
+    """The application's first route: what the edge has found in its table is not searched for among all others."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """It does if the edge has found a target that FastAPI need not search for."""
+        target: Target | None = scope.get(TARGET)
+        return (Match.NONE if target is None or target.pattern is not None else Match.FULL), {}
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """By the route that was found."""
+        target: Target = scope[TARGET]
+        await target.app(scope, receive, send)
+
+    def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
+        """The routes themselves know their paths."""
+        raise NoMatchFound(name, path_params)
 
 
 @dataclass(slots=True)
@@ -77,16 +109,17 @@ Found = tuple[str, dict[str, Target], tuple[str, ...]]
 class Table:
     """All routes of the process. A literal segment wins over a parameter."""
 
-    def __init__(self, routes: Iterable[tuple[str, Target]]) -> None:
+    def __init__(self, targets: Iterable[Target]) -> None:
         self._root = _Node()
-        for method, target in routes:
-            self._add(method, target)
+        self._patterns: dict[re.Pattern[str], _Node] = {}
+        for target in targets:
+            self._add(target)
         self._static: dict[str, Found] = {}
         self._last: dict[str, tuple[str, dict[str, Target]]] = {}
         for node in self._nodes():
             self._shorten(node)
 
-    def _shorten(self, node: "_Node") -> None:
+    def _shorten(self, node: _Node) -> None:
         """Most paths have no argument, or one at the end: those are found in one step, the rest by walking."""
         front, _, last = node.template.rpartition("/")
         if "{" not in node.template:
@@ -94,16 +127,23 @@ class Table:
         elif "{" not in front and last.startswith("{"):
             self._last[front] = (node.template, node.targets)
 
-    def _add(self, method: str, target: Target) -> None:
-        node = self._root
-        for segment in target.template.split("/"):
-            if "{" in segment and not _PARAMETER.fullmatch(segment):
-                raise ValueError(f"{target.template}: a parameter must be a whole segment")
-            node = node.child(segment)
-        if method in node.targets:
-            raise ValueError(f"{method} {target.template} is there twice")
+    def _add(self, target: Target) -> None:
+        node = self._walked(target.template) if target.pattern is None else self._patterned(target.pattern)
+        if target.method in node.targets:
+            raise ValueError(f"{target.method} {target.template} is there twice")
         node.template = target.template
-        node.targets[method] = target
+        node.targets[target.method] = target
+
+    def _walked(self, template: str) -> _Node:
+        node = self._root
+        for segment in template.split("/"):
+            if not has_whole_segments(segment):
+                raise ValueError(f"{template}: a parameter must be a whole segment")
+            node = node.child(segment)
+        return node
+
+    def _patterned(self, pattern: re.Pattern[str]) -> _Node:
+        return self._patterns.setdefault(pattern, _Node())
 
     def find(self, path: str) -> Found:
         """The template of ``path`` (``unmatched`` if none), its targets by method, and the arguments in the path."""
@@ -113,15 +153,14 @@ class Table:
         if last and (place := self._last.get(front)) is not None:
             return (*place, (last,))
         args: list[str] = []
-        node = _descend(self._root, path.split("/"), 0, args)
+        node = _descend(self._root, path.split("/"), 0, args) or self._matching(path)
         return (UNMATCHED, {}, ()) if node is None else (node.template, node.targets, tuple(args))
 
-    def targets(self) -> Iterable[tuple[str, Target]]:
-        """Every method with its target."""
-        for node in self._nodes():
-            yield from node.targets.items()
+    def _matching(self, path: str) -> _Node | None:
+        """FastAPI reads the arguments of such a path itself."""
+        return next((node for pattern, node in self._patterns.items() if pattern.match(path)), None)
 
-    def _nodes(self) -> Iterator["_Node"]:
+    def _nodes(self) -> Iterator[_Node]:
         """Every node that is a route's end."""
         nodes = [self._root]
         for node in nodes:
@@ -148,12 +187,15 @@ def _descend(node: _Node, segments: list[str], at: int, args: list[str]) -> _Nod
     return found
 
 
-def method_of(targets: dict[str, Target], method: str) -> Target:
-    """The target for ``method``; HEAD is answered as GET. Raises ``not-found`` or ``method-not-allowed`` with Allow."""
-    target = targets.get(method) or (targets.get("GET") if method == "HEAD" else None)
+def target_of(targets: Mapping[str, Target], method: str) -> Target | None:
+    """The target for ``method``; HEAD is answered as GET."""
+    return targets.get(method) or (targets.get("GET") if method == "HEAD" else None)
+
+
+def method_of(targets: Mapping[str, Target], method: str) -> Target:
+    """The same. Raises ``method-not-allowed`` with Allow."""
+    target = target_of(targets, method)
     if target is not None:
         return target
-    if not targets:
-        raise Problem("not-found")
     allowed = sorted({*targets, *(["HEAD"] if "GET" in targets else [])})
     raise Problem("method-not-allowed", headers=((b"allow", ", ".join(allowed).encode("ascii")),))

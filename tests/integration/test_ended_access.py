@@ -12,7 +12,7 @@ from api.main import create_app
 from domain.accounts import ACCOUNTS, ActivateAccount, ChangeRoles, Role
 from infra.identity.revocations import Revocations
 from infra.settings import Settings
-from tests.api_client import Process
+from tests.api_client import Process, endpoints
 from tests.command_routes import ROUTES, Asked, Stage
 from tests.house import PASSWORD
 from tests.write_side import context
@@ -88,7 +88,7 @@ async def test_whose_access_has_ended_reaches_no_route_with_any_key(
 ) -> None:
     """Every route that asks who is there: with the key that was used, with another, and with none."""
     position, open_to_them = await stage.position(), []
-    for method, template in create_app(settings).routes():
+    for method, template in endpoints(create_app(settings)):
         path = template.replace("{", "").replace("}", "")
         for name in ("account_id", "session_id", "key_id", "product_id", "order_id", "import_id", "stream_id"):
             path = path.replace(name, str(uuid4()))

@@ -16,7 +16,7 @@ from infra.eventsourcing.commands.attempt import CommandContext
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.eventsourcing.commands.idempotency import KeysInFlight
 from infra.settings import Settings
-from tests.api_client import Process, api_process
+from tests.api_client import Process, api_process, endpoints
 from tests.command_routes import ROUTES, Asked, Stage, staged
 from tests.shop import SECRET
 
@@ -89,7 +89,7 @@ def code(answer: httpx2.Response) -> Any:
 
 
 def test_every_command_route_is_in_the_table(settings: Settings) -> None:
-    commands = {(method, path) for method, path in create_app(settings).routes() if method in BODY_METHODS}
+    commands = {(method, path) for method, path in endpoints(create_app(settings)) if method in BODY_METHODS}
     assert commands == {*ROUTES, *NOT_KEYED}
     assert ROUTES.keys().isdisjoint(NOT_KEYED)
 

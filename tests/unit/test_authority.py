@@ -6,12 +6,12 @@ from typing import Any, Final
 from uuid import UUID
 
 import pytest
-from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
 from api.commands.authority import Acting, acting, acting_as, check
 from api.http.fast_route import BODY_METHODS
 from api.http.principal import Principal
+from api.http.routing.dependant import Dependant, below
 from api.main import ROUTERS
 from api.scopes import SCOPES
 from domain.accounts import (
@@ -55,19 +55,13 @@ def _writes() -> Iterator[tuple[str, Dependant]]:
                 yield f"{method} {route.path}", route.dependant
 
 
-def _below(dependant: Dependant) -> Iterator[Dependant]:
-    for child in dependant.dependencies:
-        yield child
-        yield from _below(child)
-
-
 def _is_checked(route: Dependant) -> bool:
     made = f"{acting_as.__name__}."
-    return any(getattr(each.call, "__qualname__", "").startswith(made) for each in _below(route))
+    return any(getattr(each.call, "__qualname__", "").startswith(made) for each in below(route))
 
 
 def _asks_who(route: Dependant) -> bool:
-    return any(getattr(each.call, "__module__", "") == "api.security" for each in _below(route))
+    return any(getattr(each.call, "__module__", "") == "api.security" for each in below(route))
 
 
 def test_each_write_of_somebody_signed_in_is_checked_at_its_append_or_says_why_not() -> None:

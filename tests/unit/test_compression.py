@@ -37,7 +37,7 @@ class Shelf:
 
 def shelf(body: bytes = LARGE, *, waits: bool = False) -> SampleEdge:
     sample = sample_edge()
-    sample.edge.heat({"/v1/orders/{order_id}": Shelf(body, waits=waits)})
+    sample.heat({"/v1/orders/{order_id}": Shelf(body, waits=waits)})
     return sample
 
 

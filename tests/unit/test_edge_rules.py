@@ -95,7 +95,7 @@ async def test_a_request_says_whom_it_is_for(hosts: str) -> None:
 
 async def test_a_hot_read_is_no_way_around_the_hosts() -> None:
     sample = edge(allowed_hosts="shop.example")
-    sample.edge.heat({"/v1/orders/{order_id}": AtHand()})
+    sample.heat({"/v1/orders/{order_id}": AtHand()})
     assert (await sample.send("GET", ORDER, headers={"host": "shop.example"})).body == b"at hand"
     assert_problem(await sample.send("GET", ORDER, headers={"host": "evil.example"}), 421, "unknown-host")
 
@@ -142,7 +142,7 @@ async def test_a_server_error_says_it_too() -> None:
 
 async def test_an_answer_that_may_be_kept_says_so_itself() -> None:
     sample = edge()
-    sample.edge.heat({"/v1/orders/{order_id}": AtHand()})
+    sample.heat({"/v1/orders/{order_id}": AtHand()})
     reply = await sample.send("GET", ORDER)
     assert reply.headers["cache-control"] == "public, no-cache"
     assert reply.headers["x-content-type-options"] == "nosniff"
@@ -225,7 +225,7 @@ async def test_the_log_and_the_endpoint_see_who_is_behind_a_trusted_proxy() -> N
 
     for peer, client in (("10.0.0.1", "198.51.100.7"), ("192.0.2.9", "192.0.2.9")):
         sample = edge(trusted_proxies="10.0.0.0/8")
-        sample.edge.heat({"/v1/orders/{order_id}": Looks()})
+        sample.heat({"/v1/orders/{order_id}": Looks()})
         await sample.send("GET", ORDER, headers={"x-forwarded-for": "1.1.1.1, 198.51.100.7"}, client=peer)
         assert seen.pop()["client"][0] == client
 
@@ -237,5 +237,5 @@ async def test_a_socket_for_another_host_is_refused_before_it_is_open() -> None:
         sent.append(message)
 
     scope = {"type": "websocket", "path": "/x", "headers": [(b"host", b"evil.example")], "client": None}
-    await sample.edge(scope, None, send)  # type: ignore[arg-type]
+    await sample.app(scope, None, send)  # type: ignore[arg-type]
     assert [message["type"] for message in sent] == ["websocket.close"]

@@ -19,6 +19,7 @@ from api.rate_limits.local_policy import CountedHere, subject_of
 from infra.rate_limits.gcra import Rate, Standing
 from infra.rate_limits.local_limiter import Meter
 from infra.settings import Settings
+from tests.api_client import endpoints
 from tests.sample_edge import Reply, SampleEdge, assert_problem, sample_edge
 from tests.sample_routes import ORDER_ID
 
@@ -39,14 +40,14 @@ def limited(**options: Any) -> SampleEdge:
     """The sample edge with one quota for reads and one for writes."""
     strangers = Meter("strangers", RATE)
     sample = sample_edge()
-    sample.edge.limit(
+    sample.limit(
         {name: CountedHere(meter=Meter(name, RATE), strangers=strangers, **options) for name in ("read", "write")}
     )
     return sample
 
 
 def test_every_route_of_the_application_has_its_class() -> None:
-    routes = create_app(Settings()).routes()
+    routes = endpoints(create_app(Settings()))
     assert len(routes) > 20
     assert [each for each in routes if route_key(*each) not in CLASSES and class_of(*each) != "write"] == []
 
@@ -142,7 +143,7 @@ class AtHand:
 
 async def test_a_hot_read_is_counted_before_it_is_answered() -> None:
     sample, cache = limited(), AtHand()
-    sample.edge.heat({"/v1/orders/{order_id}": cache})
+    sample.heat({"/v1/orders/{order_id}": cache})
     assert await _status(sample, 5) == [200, 200, 200, 429, 429]
     assert cache.asked == 3
 

@@ -193,7 +193,7 @@ class Cache:
 
 async def test_hot_reads_are_answered_before_endpoints_with_id_and_metrics(sample: SampleEdge) -> None:
     cache = Cache()
-    sample.edge.heat({"/v1/orders/{order_id}": cache})
+    sample.heat({"/v1/orders/{order_id}": cache})
     known = await sample.send("GET", "/v1/orders/known", headers={"x-request-id": "r-1"})
     assert (known.status, known.body, known.headers["x-request-id"]) == (200, b"at hand", "r-1")
     assert known.headers["content-length"] == "7"
@@ -209,6 +209,6 @@ async def test_hot_reads_are_answered_before_endpoints_with_id_and_metrics(sampl
 
 
 async def test_a_hot_read_is_no_way_around_a_post_or_a_literal(sample: SampleEdge) -> None:
-    sample.edge.heat({"/v1/orders/{order_id}": Cache()})
+    sample.heat({"/v1/orders/{order_id}": Cache()})
     assert (await sample.send("POST", "/v1/orders/known")).status == 405
     assert (await sample.send("GET", "/v1/orders/popular")).json == {"it": "is popular"}

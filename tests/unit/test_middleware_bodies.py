@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from api.errors import Problem
-from api.http.fast_route import json_parser
+from api.http.routing.body_parser import json_parser
 from tests.sample_edge import SampleEdge, assert_problem, sample_edge
 from tests.sample_routes import ORDER_ID
 

@@ -1,0 +1,1 @@
+"""Endpoints compiled: what FastAPI has read from a signature, made into a plan that serves every request."""
