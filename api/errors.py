@@ -136,8 +136,11 @@ _BY_STATUS: Final = {
 }
 
 
-class Problem(Exception):
-    """A refusal by the edge itself. ``code`` is a key of ``STATUS``; ``detail`` must not repeat input."""
+class Problem(HTTPException):
+    """A refusal by the edge itself. ``code`` is a key of ``STATUS``; ``detail`` must not repeat input.
+
+    Being an ``HTTPException`` it passes through whatever of FastAPI stands between where it is raised and the edge.
+    """
 
     def __init__(
         self,
@@ -149,10 +152,16 @@ class Problem(Exception):
     ) -> None:
         self.code = code
         self.kind = STATUS.get(code) or Kind(409, code.replace("-", " ").capitalize(), "The rules forbid it.")
-        self.detail = detail or self.kind.detail
         self.errors = errors
-        self.headers = self.kind.headers if headers is None else headers
-        super().__init__(f"{code}: {self.detail}")
+        self.raw_headers = self.kind.headers if headers is None else headers
+        told = {name.decode("latin-1"): value.decode("latin-1") for name, value in self.raw_headers}
+        super().__init__(self.kind.status, detail or self.kind.detail, told)
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.detail}"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
 
 
 def problem_of(error: Exception, *, committed: bool = False) -> Problem:
@@ -205,7 +214,7 @@ def problem_answer(problem: Problem, request_id: str) -> RawResponse:
     }
     if problem.errors:
         document["errors"] = problem.errors
-    headers: Headers = [PROBLEM_JSON, *problem.headers]
+    headers: Headers = [PROBLEM_JSON, *problem.raw_headers]
     return RawResponse(kind.status, headers, orjson.dumps(document))
 
 
@@ -229,5 +238,5 @@ def _of_http(error: HTTPException) -> Problem:
     phrase = next((known.phrase for known in HTTPStatus if known == status), "Refused")
     detail = told if isinstance(told, str) else orjson.dumps(told).decode("utf-8")
     problem = Problem(_BY_STATUS.get(status, phrase.lower().replace(" ", "-")), detail, headers=named or None)
-    problem.kind = problem.kind._replace(status=status)
+    problem.kind, problem.status_code = problem.kind._replace(status=status), status
     return problem

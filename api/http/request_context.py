@@ -72,7 +72,7 @@ class EndedSince(Problem):
     """The refusal of credentials that may have ended by the success of this very request: ``recall`` may answer it."""
 
     def __init__(self, refusal: Problem, recall: Recall) -> None:
-        super().__init__(refusal.code, headers=refusal.headers)
+        super().__init__(refusal.code, headers=refusal.raw_headers)
         self.recall = recall
 
 
