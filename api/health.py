@@ -9,6 +9,7 @@ from starlette.responses import PlainTextResponse
 from api.dependencies import opened
 from api.http.fast_route import router
 from api.http.response import RawResponse
+from api.rate_limits.policies import limited
 from infra.observability import health
 from infra.observability.health import Component, Page
 
@@ -24,24 +25,28 @@ Registry = Annotated[CollectorRegistry, Depends(opened(CollectorRegistry))]
 
 
 @routes.get("/health/live")
+@limited("free")
 async def is_live() -> RawResponse:
     """The process answers."""
     return _answer(health.live())
 
 
 @routes.get("/health/ready")
+@limited("free")
 async def is_ready(parts: Parts) -> RawResponse:
     """200 if the process can do its work, else 503 with what is missing."""
     return _answer(await health.ready(parts))
 
 
 @routes.get("/health")
+@limited("free")
 async def report(parts: Parts) -> RawResponse:
     """Every component with its status and the milliseconds its check took."""
     return _answer(await health.health(parts))
 
 
 @routes.get("/metrics", response_class=PlainTextResponse)
+@limited("free")
 async def scrape(registry: Registry) -> RawResponse:
     """Prometheus' text format."""
     return _answer(health.metrics(registry))

@@ -14,6 +14,7 @@ from api.http.fast_route import router
 from api.http.request_context import EXCHANGE, RequestState
 from api.http.response import Headers, RawResponse
 from api.queries.documents import PUBLIC, matches
+from api.rate_limits.policies import limited
 from infra.errors import NotFound
 
 PACKAGE: Final = "fastapi_swagger"
@@ -68,6 +69,7 @@ class Asset(NamedTuple):
 
 
 @routes.get("/docs", include_in_schema=False)
+@limited("public")
 async def swagger_page(_request: Request) -> RawResponse:
     """The OpenAPI document to look at and try."""
     headers = [(b"content-type", b"text/html; charset=utf-8"), (b"content-security-policy", POLICY), PUBLIC]
@@ -75,6 +77,7 @@ async def swagger_page(_request: Request) -> RawResponse:
 
 
 @routes.get("/docs/{asset}", include_in_schema=False)
+@limited("public")
 async def swagger_asset(request: Request, asset: str) -> RawResponse:
     """A file that the page loads."""
     if asset not in MEDIA:

@@ -13,6 +13,7 @@ from api.dependencies import opened
 from api.http.accept_language import Spoken
 from api.http.fast_route import router
 from api.http.response import Receipt
+from api.rate_limits.policies import limited
 from api.schemas import Body, Secret
 from api.security import require
 from api.uuid7 import new_id
@@ -60,6 +61,7 @@ class RolesBody(Body):
 
 
 @routes.post("/v1/accounts", status_code=201)
+@limited("register")
 async def register(
     body: RegisterBody,
     commands: Commands,
@@ -98,6 +100,7 @@ async def register(
 
 
 @routes.post("/v1/accounts/{account_id}/deactivate")
+@limited("write")
 async def deactivate(
     account_id: UUID, commands: PerhapsMe, sessions: Annotated[Sessions, Depends(opened(Sessions))]
 ) -> Receipt:
@@ -111,18 +114,21 @@ async def deactivate(
 
 
 @routes.post("/v1/accounts/{account_id}/activate")
+@limited("write")
 async def activate(account_id: UUID, commands: Admin) -> Receipt:
     """Unlock an account. Its owner has to sign in again."""
     return await commands.handle((ACCOUNTS, account_id), ActivateAccount())
 
 
 @routes.put("/v1/accounts/{account_id}/roles")
+@limited("write")
 async def change_roles(account_id: UUID, body: RolesBody, commands: PerhapsMe) -> Receipt:
     """Give an account exactly these roles. Tokens with other scopes are refused within two seconds."""
     return await commands.handle((ACCOUNTS, account_id), ChangeRoles(roles=tuple(body.roles)))
 
 
 @routes.delete("/v1/accounts/{account_id}")
+@limited("write")
 async def erase(
     account_id: UUID, commands: PerhapsMe, database: Annotated[Database, Depends(opened(Database))]
 ) -> Receipt:

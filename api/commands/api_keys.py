@@ -17,6 +17,7 @@ from api.errors import Problem
 from api.http.fast_route import router
 from api.http.principal import Principal
 from api.http.response import JSON, REPLAYED, Done, Headers, RawResponse
+from api.rate_limits.policies import limited
 from api.schemas import Body, Name
 from api.scopes import MEANINGS
 from api.security import in_session
@@ -92,6 +93,7 @@ class ApiKeyList(BaseModel):
 
 
 @routes.post("", status_code=201, response_model=MadeApiKeyDocument)
+@limited("write")
 async def make_api_key(
     body: MakeApiKeyBody,
     owner: Owner,
@@ -119,12 +121,14 @@ async def make_api_key(
 
 
 @routes.get("", response_model=ApiKeyList)
+@limited("read")
 async def list_api_keys(owner: Owner, database: Rows) -> RawResponse:
     """One's own API keys."""
     return _told(ApiKeyList(items=[_document(key) for key in await api_keys.listed(database, owner.id)]))
 
 
 @routes.get("/{key_id}", response_model=ApiKeyDocument)
+@limited("read")
 async def read_api_key(key_id: UUID, owner: Owner, database: Rows) -> RawResponse:
     """One of one's own API keys."""
     found = next((key for key in await api_keys.listed(database, owner.id) if key.key_id == key_id), None)
@@ -134,6 +138,7 @@ async def read_api_key(key_id: UUID, owner: Owner, database: Rows) -> RawRespons
 
 
 @routes.delete("/{key_id}")
+@limited("write")
 async def revoke_api_key(key_id: UUID, owner: Owner, commands: Own, database: Rows) -> Done:
     """Revoke an API key: within two seconds it opens nothing any more, and nothing is written with it any more."""
     there = await api_keys.is_kept(database, owner.id, key_id)

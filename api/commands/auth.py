@@ -13,6 +13,7 @@ from api.errors import Problem
 from api.http.fast_route import router
 from api.http.request_context import EXCHANGE, RequestState
 from api.http.response import RawResponse, json_answer
+from api.rate_limits.policies import limited
 from api.schemas import Body, Secret
 from api.scopes import scopes_of
 from api.uuid7 import new_id
@@ -89,6 +90,7 @@ Peer = Annotated[Client, Depends(client_of)]
 
 
 @routes.post("/v1/auth/token", response_model=TokenDocument)
+@limited("login")
 async def sign_in(
     form: Annotated[TokenForm, Form()],
     commands: Commands,
@@ -125,6 +127,7 @@ async def sign_in(
 
 
 @routes.post("/v1/auth/refresh", response_model=TokenDocument)
+@limited("token")
 async def refresh(
     body: RefreshBody,
     commands: Commands,
@@ -152,6 +155,7 @@ async def refresh(
 
 
 @routes.post("/v1/auth/logout", status_code=204)
+@limited("token")
 async def sign_out(body: RefreshBody, commands: Commands, _: Context, sessions: SignedIn) -> None:
     """End the session of the refresh token. One that is over, or never was, needs no end (RFC 7009 section 2.2).
 
@@ -164,6 +168,7 @@ async def sign_out(body: RefreshBody, commands: Commands, _: Context, sessions: 
 
 
 @routes.get("/.well-known/jwks.json", response_model=KeySet)
+@limited("public")
 async def signing_keys(keys: Annotated[SigningKeys, Depends(opened(SigningKeys))]) -> RawResponse:
     """The public keys that verify access tokens."""
     ring = await keys.ring()

@@ -16,6 +16,7 @@ from api.http.request_context import stands_for
 from api.http.response import Receipt
 from api.http.upload_slots import Uploads
 from api.images import ImageRewriter
+from api.rate_limits.policies import limited
 from domain.catalogue import IMAGE_ENDINGS, LARGEST_IMAGE, PRODUCTS, ChangeImage, Image
 from infra.storage.product_images import ImageFiles
 
@@ -38,6 +39,7 @@ _BODY: Final[dict[str, Any]] = {
 
 @routes.put("/v1/products/{product_id}/image", openapi_extra=_BODY)
 @accepts("image/*", limit=LARGEST_IMAGE, stream=True)
+@limited("upload")
 async def change_image(
     request: Request, product_id: UUID, commands: Catalogue, desk: Desk, rewriter: Rewriter, files: Files
 ) -> Receipt:

@@ -15,6 +15,7 @@ from api.http.principal import Principal
 from api.http.request_context import stands_for
 from api.http.response import REPLAYED, RawResponse, json_answer
 from api.import_uploads import Intake
+from api.rate_limits.policies import limited
 from api.security import require
 from api.uuid7 import new_id
 from infra.eventsourcing.commands.attempt import CommandContext
@@ -56,6 +57,7 @@ _FILE: Final = {"schema": {"type": "string", "format": "binary"}}
     openapi_extra={"requestBody": {"required": True, "content": dict.fromkeys(MEDIA, _FILE)}},
 )
 @accepts(*MEDIA, limit=LARGEST, seconds=PAUSE_SECONDS, stream=True)
+@limited("write")
 async def import_products(
     request: Request, importer: Catalogue, context: Context, commands: Commands, intake: Desk
 ) -> RawResponse:

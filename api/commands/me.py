@@ -14,6 +14,7 @@ from api.dependencies import opened
 from api.http.fast_route import router
 from api.http.principal import Principal
 from api.http.response import Done, Receipt
+from api.rate_limits.policies import limited
 from api.schemas import Body, Changes, Secret
 from api.security import in_session
 from domain.accounts import (
@@ -76,6 +77,7 @@ class EraseBody(Body):
 
 
 @routes.patch("/v1/me")
+@limited("write")
 async def change_me(body: MyChanges, commands: Mine, me: Me) -> Receipt:
     """Change one's username or profile: all of it or nothing. A taken username is ``already-taken``."""
     given = body.model_dump(exclude_unset=True)
@@ -93,6 +95,7 @@ async def change_me(body: MyChanges, commands: Mine, me: Me) -> Receipt:
 
 
 @routes.put("/v1/me/password", status_code=204)
+@limited("password")
 async def change_my_password(
     body: PasswordBody, commands: Mine, me: Me, proving: Proving, database: Postgres, passwords: Hasher
 ) -> Done:
@@ -113,6 +116,7 @@ async def change_my_password(
 
 
 @routes.delete("/v1/me/sessions/{session_id}", status_code=204)
+@limited("write")
 async def end_my_session(
     session_id: UUID, commands: Last, me: Leaving, sessions: Annotated[Sessions, Depends(opened(Sessions))]
 ) -> Done:
@@ -130,6 +134,7 @@ async def end_my_session(
 
 
 @routes.delete("/v1/me", status_code=202)
+@limited("password")
 async def erase_me(body: EraseBody, commands: Last, me: Leaving, proving: Proving, database: Postgres) -> Receipt:
     """End one's account for good: nobody can sign in to it any more, and its email and username are free again.
 

@@ -13,6 +13,7 @@ from api.dependencies import opened
 from api.http.fast_route import router
 from api.http.principal import Principal
 from api.http.response import Receipt
+from api.rate_limits.policies import limited
 from api.schemas import Body, Line
 from api.security import require
 from api.uuid7 import new_id
@@ -87,6 +88,7 @@ class ShipBody(Body):
 
 
 @routes.post("/v1/orders", status_code=201)
+@limited("write")
 async def place_order(
     body: OrderBody,
     commands: Commands,
@@ -124,6 +126,7 @@ async def _place(body: OrderBody, commands: CommandDispatcher, customer_id: UUID
 
 
 @routes.post("/v1/orders/{order_id}/cancel")
+@limited("write")
 async def cancel_order(
     order_id: UUID, commands: Commands, buyer: Buyer, log: Current, body: CancelBody | None = None
 ) -> Receipt:
@@ -136,18 +139,21 @@ async def cancel_order(
 
 
 @routes.post("/v1/orders/{order_id}/ship")
+@limited("write")
 async def ship_order(order_id: UUID, body: ShipBody, commands: Manager) -> Receipt:
     """The parcel is with the carrier."""
     return await commands.handle((ORDERS, order_id), ShipOrder(carrier=body.carrier, tracking_no=body.tracking_no))
 
 
 @routes.post("/v1/orders/{order_id}/complete")
+@limited("write")
 async def complete_order(order_id: UUID, commands: Manager) -> Receipt:
     """The parcel has arrived."""
     return await commands.handle((ORDERS, order_id), CompleteOrder())
 
 
 @routes.post("/v1/orders/{order_id}/refund")
+@limited("write")
 async def refund_order(order_id: UUID, commands: Manager, body: CancelBody | None = None) -> Receipt:
     """Give the money back; pieces that have not left the house are free again."""
     return await change_order(commands, order_id, RefundOrder(reason=body.reason if body else None))

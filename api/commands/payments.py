@@ -11,6 +11,7 @@ from api.dependencies import RawBody, opened
 from api.errors import Problem
 from api.http.fast_route import router
 from api.http.response import Receipt
+from api.rate_limits.policies import limited
 from api.schemas import Body, MoneyBody
 from domain.orders import FailPayment, PayOrder
 from domain.orders.decider import LONGEST_PAYMENT_ID
@@ -47,6 +48,7 @@ async def signed(
 
 
 @routes.post("/v1/webhooks/payments")
+@limited("hook")
 async def payment(body: PaymentBody, commands: Commands, _: Annotated[None, Depends(signed)]) -> Receipt:
     """A payment came, or failed. The same payment twice is one event; a wrong amount is refused."""
     commands = commands.speaking_for(ACTOR, keys=ACTOR)

@@ -11,6 +11,7 @@ from api.commands.authority import acting
 from api.commands.dispatcher import CommandDispatcher
 from api.http.fast_route import router
 from api.http.response import Receipt
+from api.rate_limits.policies import limited
 from api.schemas import Body, Changes, MoneyBody
 from api.uuid7 import new_id
 from domain.catalogue import PRODUCTS, ChangeSku, DescribeProduct, DiscontinueProduct, RepriceProduct
@@ -57,6 +58,7 @@ class StockBody(Body):
 
 
 @routes.post("/v1/products", status_code=201)
+@limited("write")
 async def add_product(body: NewProduct, commands: Catalogue) -> Receipt:
     """Put a product on sale, with its first stock. A taken sku is ``already-taken``."""
     targets, decide = launch_of(new_id(), body)
@@ -64,6 +66,7 @@ async def add_product(body: NewProduct, commands: Catalogue) -> Receipt:
 
 
 @routes.patch("/v1/products/{product_id}")
+@limited("write")
 async def change_product(product_id: UUID, body: ProductChanges, commands: Catalogue) -> Receipt:
     """Change what is said about a product, what it costs, or its sku: all of it or nothing."""
     changes = _changes(body)
@@ -77,6 +80,7 @@ async def change_product(product_id: UUID, body: ProductChanges, commands: Catal
 
 
 @routes.post("/v1/products/{product_id}/stock")
+@limited("write")
 async def change_stock(product_id: UUID, body: StockBody, commands: Catalogue) -> Receipt:
     """Count pieces in or out. Below zero is ``out-of-stock``."""
     command = ChangeStock(product_id=product_id, change=body.change, reason=body.reason)
@@ -89,6 +93,7 @@ async def change_stock(product_id: UUID, body: StockBody, commands: Catalogue) -
 
 
 @routes.delete("/v1/products/{product_id}")
+@limited("write")
 async def discontinue_product(product_id: UUID, commands: Catalogue) -> Receipt:
     """Stop selling a product. It stays readable."""
     return await commands.handle((PRODUCTS, product_id), DiscontinueProduct())

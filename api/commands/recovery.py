@@ -15,6 +15,7 @@ from api.http.fast_route import router
 from api.http.principal import Principal
 from api.http.request_context import stands_for
 from api.http.response import Done, Receipt
+from api.rate_limits.policies import limited
 from api.schemas import Body, Secret
 from api.security import in_session
 from domain.accounts import (
@@ -65,6 +66,7 @@ class ConfirmBody(Body):
 
 
 @routes.post("/v1/auth/verify-email")
+@limited("token")
 async def verify_email(
     request: Request,
     body: VerifyBody,
@@ -87,6 +89,7 @@ async def verify_email(
 
 
 @routes.post("/v1/me/verify-email", status_code=202, response_class=Response)
+@limited("mail")
 async def ask_for_verification(
     commands: Annotated[CommandDispatcher, Depends(acting_as(_ME))],
     counted: Counted,
@@ -104,6 +107,7 @@ async def ask_for_verification(
 
 
 @routes.post("/v1/auth/password-reset", status_code=202, response_class=Response)
+@limited("mail")
 async def ask_for_reset(
     body: ResetBody,
     commands: Commands,
@@ -126,6 +130,7 @@ async def ask_for_reset(
 
 
 @routes.post("/v1/auth/password-reset/confirm", status_code=204)
+@limited("token")
 async def confirm_reset(
     request: Request,
     body: ConfirmBody,

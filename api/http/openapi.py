@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 from api.errors import STATUS
 from api.http.fast_route import BODY_METHODS, router
 from api.http.response import RawResponse, json_answer
+from api.rate_limits.policies import limited
 
 METADATA: Final[dict[str, Any]] = {
     "title": "Weir",
@@ -68,6 +69,7 @@ routes = router(tags=["operations"])
 
 
 @routes.get("/openapi.json", include_in_schema=False)
+@limited("public")
 async def openapi_document(request: Request) -> RawResponse:
     """The description of every route."""
     return json_answer(request.app.openapi())

@@ -18,6 +18,7 @@ from api.queries.documents import PRIVATE, if_none_match, needs_of
 from api.queries.listing import Page, PageParams, Pages, go_on, page_answer
 from api.queries.lists import Query, Sort
 from api.queries.read_models import ACCOUNTS, Accounts
+from api.rate_limits.policies import limited
 from api.security import require
 from domain.accounts import LONGEST_EMAIL, Role
 from domain.values import normal_form
@@ -46,6 +47,7 @@ class AccountFilters(PageParams):
 
 
 @routes.get("/v1/accounts", response_model=Page[AccountCard])
+@limited("read")
 async def list_accounts(
     request: Request,
     context: Context,
@@ -61,6 +63,7 @@ async def list_accounts(
 
 
 @routes.get("/v1/accounts/{account_id}", response_model=AccountCard)
+@limited("read")
 async def read_account(
     request: Request,
     context: Context,

@@ -16,6 +16,7 @@ from api.http.principal import Principal
 from api.http.response import RawResponse
 from api.queries.documents import PRIVATE, if_none_match, needs_of, presented
 from api.queries.listing import Pages
+from api.rate_limits.policies import limited
 from api.schemas import MoneyBody, Params
 from api.security import require
 from domain.orders import OrderStatus
@@ -69,6 +70,7 @@ class DashboardParams(Params):
 
 
 @routes.get("/v1/dashboard", response_model=Dashboard)
+@limited("read")
 async def read_dashboard(
     request: Request,
     context: Context,

@@ -16,6 +16,7 @@ from api.http.response import RawResponse
 from api.queries import cursors
 from api.queries.documents import PRIVATE
 from api.queries.listing import Page, PageParams, Pages, page_answer, read_cursor
+from api.rate_limits.policies import limited
 from api.security import require
 from infra.errors import NotFound
 from infra.eventsourcing.event_log import LAST, Log
@@ -60,6 +61,7 @@ class EventFilters(PageParams):
 
 
 @routes.get("/v1/events", response_model=Page[EventDocument])
+@limited("read")
 async def list_events(
     request: Request, _: Auditor, filters: Annotated[EventFilters, QueryParams()], pages: Asked, log: Reading
 ) -> RawResponse:
@@ -107,6 +109,7 @@ class StreamPage(PageParams):
 
 
 @routes.get("/v1/streams/{stream_id}/events", response_model=Page[EventDocument])
+@limited("read")
 async def list_stream(
     request: Request,
     stream_id: UUID,

@@ -11,6 +11,7 @@ from api.dependencies import Context, opened
 from api.http.fast_route import router
 from api.queries.documents import PUBLIC, if_none_match, matches
 from api.queries.read_models import Products
+from api.rate_limits.policies import limited
 from domain.catalogue import IMAGE_ENDINGS
 from infra.errors import NotFound
 from infra.storage import Blob
@@ -38,6 +39,7 @@ _FILE: Final = rf"^[0-9a-f]{{64}}\.({'|'.join(IMAGE_ENDINGS.values())})$"
 
 
 @routes.get("/v1/products/{product_id}/image", response_model=None, response_class=Response, responses=_ANSWERS)
+@limited("browse")
 async def read_image(
     request: Request,
     context: Context,

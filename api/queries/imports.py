@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from api.dependencies import opened
 from api.http.fast_route import router
 from api.http.principal import Principal
+from api.rate_limits.policies import limited
 from api.security import require
 from infra import imports
 from infra.errors import NotFound
@@ -48,6 +49,7 @@ class Import(BaseModel):
 
 
 @routes.get("/v1/imports/{import_id}", response_model=Import)
+@limited("read")
 async def read_import(
     import_id: UUID,
     reader: Annotated[Principal, Depends(require("catalogue:write"))],

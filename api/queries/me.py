@@ -15,6 +15,7 @@ from api.http.response import RawResponse
 from api.queries.documents import PRIVATE, if_none_match
 from api.queries.listing import Page, Pages, page_answer
 from api.queries.read_models import Accounts
+from api.rate_limits.policies import limited
 from api.security import in_session, require
 from infra.identity.sessions import MOST_LIVE
 from projections.account_card import AccountCard
@@ -41,6 +42,7 @@ class SessionDocument(BaseModel):
 
 
 @routes.get("/v1/me", response_model=AccountCard)
+@limited("read")
 async def read_me(
     request: Request,
     context: Context,
@@ -53,6 +55,7 @@ async def read_me(
 
 
 @routes.get("/v1/me/sessions", response_model=Page[SessionDocument])
+@limited("read")
 async def list_my_sessions(
     request: Request,
     me: Annotated[Principal, Depends(in_session())],

@@ -20,6 +20,7 @@ from api.http.response import RawResponse
 from api.queries import cursors
 from api.queries.documents import PRIVATE, presented
 from api.queries.listing import Page, PageParams, Pages, page_answer, read_cursor
+from api.rate_limits.policies import limited
 from api.security import require
 from domain.kernel.messages import Event, Recorded
 from domain.orders import OrderEvent, OrderFact
@@ -74,6 +75,7 @@ class HistoryPage(PageParams):
 
 
 @routes.get("/v1/orders/{order_id}/history", response_model=Page[Happening])
+@limited("read")
 async def read_history(
     request: Request,
     order_id: UUID,

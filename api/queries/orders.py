@@ -19,6 +19,7 @@ from api.queries.listing import Page, PageParams, Pages, go_on, page_answer
 from api.queries.lists import Query, Sort
 from api.queries.order_history import AsOf, order_as_of, see
 from api.queries.read_models import ORDERS, Orders
+from api.rate_limits.policies import limited
 from api.security import require
 from domain.orders import OrderStatus
 from infra.errors import NotFound
@@ -44,6 +45,7 @@ class OrderFilters(PageParams):
 
 
 @routes.get("/v1/orders", response_model=Page[OrderSummary])
+@limited("read")
 async def list_orders(
     request: Request,
     context: Context,
@@ -59,6 +61,7 @@ async def list_orders(
 
 
 @routes.get("/v1/orders/{order_id}", response_model=OrderSummary)
+@limited("read")
 async def read_order(
     request: Request,
     context: Context,

@@ -19,6 +19,7 @@ from api.queries.listing import Page, PageParams, Pages, go_on, page_answer
 from api.queries.lists import Condition, Query, Sort
 from api.queries.read_models import PRODUCTS, Products
 from api.queries.search import read
+from api.rate_limits.policies import limited
 from domain.catalogue import LONGEST_CATEGORY, LONGEST_TAG
 from domain.values import normal_form
 from infra.eventsourcing.event_log import Log
@@ -63,6 +64,7 @@ class PopularParams(PageParams):
 
 
 @routes.get("/v1/products", response_model=Page[ProductCard])
+@limited("browse")
 async def list_products(
     request: Request,
     context: Context,
@@ -77,6 +79,7 @@ async def list_products(
 
 
 @routes.get("/v1/products/popular", response_model=Page[ProductCard])
+@limited("browse")
 async def list_popular(
     request: Request,
     context: Context,
@@ -94,6 +97,7 @@ async def list_popular(
 
 
 @routes.get("/v1/products/{product_id}", response_model=ProductCard)
+@limited("public")
 async def read_product(
     request: Request, context: Context, product_id: UUID, products: Annotated[Products, Depends(opened(Products))]
 ) -> RawResponse:

@@ -7,19 +7,20 @@ from uuid import uuid4
 
 import httpx2
 import pytest
+from fastapi.routing import iter_route_contexts
 
 from api.errors import Problem
 from api.http.principal import Principal
 from api.http.response import RawResponse
+from api.http.routing.targets import targets
 from api.main import create_app
-from api.rate_limits import CLASSES, class_of, route_key
+from api.rate_limits import CLASSES, class_of, marked
 from api.rate_limits.headers import Told
 from api.rate_limits.identifiers import email_in_json, name_in_form
 from api.rate_limits.local_policy import CountedHere, subject_of
 from infra.rate_limits.gcra import Rate, Standing
 from infra.rate_limits.local_limiter import Meter
 from infra.settings import Settings
-from tests.api_client import endpoints
 from tests.sample_edge import Reply, SampleEdge, assert_problem, sample_edge
 from tests.sample_routes import ORDER_ID
 
@@ -46,37 +47,41 @@ def limited(**options: Any) -> SampleEdge:
     return sample
 
 
-def test_every_route_of_the_application_has_its_class() -> None:
-    routes = endpoints(create_app(Settings()))
-    assert len(routes) > 20
-    assert [each for each in routes if route_key(*each) not in CLASSES and class_of(*each) != "write"] == []
+def test_every_route_of_the_application_says_its_class() -> None:
+    routes = list(iter_route_contexts(create_app(Settings()).routes))
+    endpoints = {f"{context.methods} {context.path}": context.endpoint for context in routes if context.path}
+    assert len(endpoints) > 20
+    assert [route for route, endpoint in endpoints.items() if marked(endpoint) is None] == []
 
 
 def test_every_class_is_one_that_there_is() -> None:
-    assert {*CLASSES.values(), "write"} == {*KNOWN, "free"}
+    assert {target.limit for target in targets(create_app(Settings()))} == KNOWN == CLASSES
 
 
 async def test_who_is_counted_by_their_credentials_is_asked_for_them() -> None:
     app = create_app(Settings())
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://weir.test") as client:
         paths = (await client.get("/openapi.json")).json()["paths"]
-    by_credentials = {"read", "write", "password"}
+    by_credentials = [target for target in targets(app) if target.limit in ("read", "write", "password")]
     open_to_all = [
-        (method, path)
-        for path, operations in paths.items()
-        for method, operation in operations.items()
-        if class_of(method.upper(), path) in by_credentials and not operation.get("security")
+        (target.method, target.template)
+        for target in by_credentials
+        if not paths[target.template][target.method.lower()].get("security")
     ]
-    assert (len(paths) > 15, open_to_all) == (True, [])
+    assert (len(by_credentials) > 15, open_to_all) == (True, [])
 
 
-def test_the_names_of_parameters_make_no_difference() -> None:
-    assert class_of("GET", "/v1/products/{id}") == class_of("GET", "/v1/products/{product_id}") == "public"
+def test_a_class_stands_at_its_route() -> None:
+    limits = {(target.method, target.template): target.limit for target in targets(create_app(Settings()))}
+    assert limits["GET", "/v1/products/{product_id}"] == "public"
 
 
 @pytest.mark.parametrize(("method", "name"), [("GET", "read"), ("POST", "write"), ("DELETE", "write")])
 def test_a_route_that_was_forgotten_is_limited_all_the_same(method: str, name: str) -> None:
-    assert class_of(method, "/v1/brand/{new}") == name
+    async def endpoint() -> None:
+        """Says nothing."""
+
+    assert (marked(endpoint), class_of(endpoint, method)) == (None, name)
 
 
 async def _status(sample: SampleEdge, times: int, **how: Any) -> list[int]:

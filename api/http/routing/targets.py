@@ -37,7 +37,7 @@ def _target(context: RouteContext, method: str) -> Target:
         template=template,
         names=tuple(part[1:-1] for part in template.split("/") if part.startswith("{")),
         policy=policy,
-        limit=class_of(method, template),
+        limit=class_of(context.endpoint, method),
         pattern=None if whole else context.path_regex,
         app=context.app,
         respond=plan(dependant, body, context.status_code or 200) if whole and _has_plan(context, body) else None,
