@@ -23,7 +23,7 @@ from infra.identity.server_secret import ServerSecret
 from infra.identity.signing_keys import SigningKeys
 from infra.postgres.pool import Database
 from infra.settings import Settings
-from tests.api_client import Process
+from tests.api_client import Process, endpoints
 from tests.current_log import current_log
 from tests.encryption import WRAPPING
 from tests.house import ANOTHER, PASSWORD
@@ -268,7 +268,7 @@ def _of_order(last: str, body: Any = None, *further: str) -> Prepare:
 
 
 def _steps() -> Iterator[tuple[str, str]]:
-    for method, path in create_app(Settings()).routes():
+    for method, path in endpoints(create_app(Settings())):
         if method == "POST" and path.startswith("/v1/orders/{order_id}/"):
             yield method, path
 
