@@ -9,11 +9,19 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from domain.kernel.messages import Command, Recorded
 
-S = TypeVar("S")
+
+class ProcessState(Protocol):
+    """What a process remembers of a stream; ``correlation`` is that of the request which began it."""
+
+    @property
+    def correlation(self) -> str | None: ...
+
+
+S = TypeVar("S", bound=ProcessState)
 E = TypeVar("E")
 
 
