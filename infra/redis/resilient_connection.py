@@ -1,4 +1,8 @@
-"""One connection to Redis, kept by a task of its own: whoever finds it broken goes on at once without the cache."""
+"""One connection to Redis, kept by a task of its own: whoever finds it broken goes on at once without the cache.
+
+The client library connects again within the call that finds a connection broken, so that the caller waits for a server
+that is away; and it has no place for what must be known of a server before its memory is believed.
+"""
 
 import asyncio
 import random
@@ -13,7 +17,7 @@ from infra.concurrency.backoff import Pauses
 from infra.concurrency.waiting import happens
 from infra.redis.client import BROKEN
 from infra.redis.pipeline import PipelineConnection
-from infra.redis.resp import pack
+from infra.redis.resp import info_of, pack
 from infra.redis.script import Script
 
 _log = structlog.get_logger("weir.cache")
@@ -135,9 +139,4 @@ async def kept(keeper: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 def run_of(info: bytes | ReplyError) -> str:
     """The first letters of the server's ``run_id``, new with every start; empty if it may not be asked."""
-    if isinstance(info, ReplyError):
-        return ""
-    for line in info.splitlines():
-        if line.startswith(b"run_id:"):
-            return line[7:15].decode("ascii")
-    return ""
+    return info_of(info).get("run_id", "")[:8]

@@ -1,11 +1,19 @@
-"""Commands of Redis, packed by hiredis."""
+"""Commands of Redis, packed by hiredis, and the one reply that is text: for connections without the client library."""
 
+from collections.abc import Mapping
 from typing import Any, cast
 
-from hiredis import pack_command
+from hiredis import ReplyError, pack_command
 
 
 def pack(*arguments: str | bytes) -> bytes:
     """One command in RESP, the Redis wire protocol: an array of bulk strings."""
     # hiredis' stub asks for a tuple of one.
     return cast("bytes", pack_command(cast("Any", arguments)))
+
+
+def info_of(reply: bytes | ReplyError) -> Mapping[str, str]:
+    """What ``INFO`` answers, field by field; a server that may not be asked has told nothing."""
+    if isinstance(reply, ReplyError):
+        return {}
+    return dict(line.split(":", 1) for line in reply.decode().splitlines() if ":" in line)

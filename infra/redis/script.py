@@ -1,4 +1,4 @@
-"""A Lua script and its digest."""
+"""A Lua script and its digest: without the client that the library's own script is bound to."""
 
 from hashlib import sha1
 

@@ -14,7 +14,7 @@ from redis.exceptions import ResponseError
 
 from infra.redis.keyspace import Keyspace
 from infra.redis.pipeline import PipelineConnection
-from infra.redis.resp import pack
+from infra.redis.resp import info_of, pack
 
 SHARE: Final = 0.5
 """Of the server's limit. The rest is for documents, which are evicted, for rates and jobs, and for what is on its way
@@ -67,12 +67,12 @@ class Memory:
 async def read_memory(wire: PipelineConnection) -> Memory:
     """What the server says. Raises one of ``BROKEN``."""
     (info,) = await wire.ask(pack("INFO", "memory"), 1)
-    return memory_of("" if isinstance(info, hiredis.ReplyError) else info.decode())
+    return memory_of(info)
 
 
-def memory_of(info: str) -> Memory:
-    """The same from the text of ``INFO memory``; a server that may not be asked has told nothing."""
-    said = dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
+def memory_of(info: bytes | hiredis.ReplyError) -> Memory:
+    """The same from the answer to ``INFO memory``."""
+    said = info_of(info)
     return Memory(
         limit=int(said.get("maxmemory", 0)),
         used=int(said.get("used_memory", 0)),
