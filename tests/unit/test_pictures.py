@@ -221,6 +221,7 @@ def test_what_encoders_add_is_no_harm(content: bytes) -> None:
         HTML + png(),
         b"RIFF\x04\x00\x00\x00WAVE",
         PNG_SIGNATURE.decode("latin-1").encode("utf-8"),
+        *[saved(shades(9, 9), kind) for kind in ("GIF", "TIFF", "BMP", "ICO", "PPM", "PDF", "EPS", "PCX", "TGA")],
     ],
 )
 def test_what_does_not_begin_like_a_picture_is_of_another_kind(content: bytes) -> None:
