@@ -5,6 +5,7 @@ One row per shard: each shard's owner counts on its own, no row is written by tw
 
 from collections.abc import Mapping
 from dataclasses import make_dataclass
+from functools import partial
 from operator import attrgetter
 from typing import Any, Final
 
@@ -34,18 +35,7 @@ MOVES: Final[Mapping[type[Event], Mapping[str, int]]] = {
 NOT_PAID: Final = frozenset({OrderStatus.PENDING, OrderStatus.CANCELLED, OrderStatus.REFUNDED})
 
 
-def _counted(counts: Row, said: Event, _: Recorded) -> Row:
-    return _moved(counts, MOVES[type(said)])
-
-
-def _refunded(counts: Row, refund: OrderRefunded, _: Recorded) -> Row:
-    """An order can be refunded from any status after the payment, and its event says from which."""
-    if refund.was in NOT_PAID:
-        raise ValueError(f"an order that is {refund.was} has nothing to refund")
-    return _moved(counts, {**MOVES[OrderRefunded], refund.was: -1})
-
-
-def _moved(counts: Any, moves: Mapping[str, int]) -> Row:
+def _moved(moves: Mapping[str, int], counts: Any, _said: Event, _event: Recorded) -> Row:
     """The counts after an event. They only add up, so the order of streams does not matter."""
     moved: Row = amend(
         counts, version=counts.version + 1, **{name: getattr(counts, name) + more for name, more in moves.items()}
@@ -53,8 +43,16 @@ def _moved(counts: Any, moves: Mapping[str, int]) -> Row:
     return moved
 
 
+def _refunded(counts: Row, refund: OrderRefunded, event: Recorded) -> Row:
+    """An order can be refunded from any status after the payment, and its event says from which."""
+    if refund.was in NOT_PAID:
+        raise ValueError(f"an order that is {refund.was} has nothing to refund")
+    return _moved({**MOVES[OrderRefunded], refund.was: -1}, counts, refund, event)
+
+
 FOLDS: Final = FoldFunctions[Row](
-    changes={**dict.fromkeys(MOVES, _counted), OrderRefunded: _refunded}, blank=lambda _: ShopCounts()
+    changes={**{kind: partial(_moved, moves) for kind, moves in MOVES.items()}, OrderRefunded: _refunded},
+    blank=lambda _: ShopCounts(),
 )
 
 
