@@ -1,57 +1,88 @@
-"""Dependencies of endpoints: the request's context, and whatever the process has opened, by type."""
+"""Dependencies of endpoints of both sides: the request's context, and what the lifespan has opened for all of them."""
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
+from prometheus_client import CollectorRegistry
 
 from api.http.request_context import EXCHANGE, RequestContext, RequestState, Visit, context_of
 from api.http.route_table import Gate, HotRead
-
-T = TypeVar("T")
-
-RESOURCES = "resources"
-
-
-class Resources:
-    """What the lifespan has opened, by type. Frozen once the process serves."""
-
-    __slots__ = ("_opened",)
-
-    def __init__(self, opened: Mapping[type, Any]) -> None:
-        self._opened = dict(opened)
-
-    def __getitem__(self, kind: type[T]) -> T:
-        return cast(T, self._opened[kind])
-
-    def __contains__(self, kind: type) -> bool:
-        return kind in self._opened
+from infra.eventsourcing.current_log import CurrentLog
+from infra.eventsourcing.event_log import Log
+from infra.observability.health import Component
+from infra.postgres.clock import PostgresClock
+from infra.postgres.pool import Database
+from infra.settings import Settings
+from infra.storage.product_images import ImageFiles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """What the process has opened, by type.
+    """What the process has opened. ``state`` is the lifespan's: what endpoints find in ``request.state``.
 
-    ``hot`` are the reads that it answers from bytes, by route template; ``gates`` count requests, by class of route.
+    ``hot`` are the reads that are answered from bytes, by route template; ``gates`` count requests, by class of route.
     """
 
-    resources: Mapping[type, Any]
+    state: Mapping[str, Any]
     hot: Mapping[str, HotRead] = field(default_factory=dict)
     gates: Mapping[str, Gate] = field(default_factory=dict)
 
 
-def opened(kind: type[T]) -> Callable[[Request], Coroutine[Any, Any, T]]:
-    """A dependency that gives the one ``kind`` the process has opened.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """The lifespan's state for all: ``request.state.shared``. The write side and the read side do not meet here."""
 
-    ``Commands = Annotated[CommandHandler, Depends(opened(CommandHandler))]`` belongs next to the endpoints that use
-    it: the write side and the read side must not meet here.
-    """
+    settings: Settings
+    registry: CollectorRegistry
+    components: tuple[Component, ...]
+    database: Database
+    log: Log
+    current_log: CurrentLog
+    clock: PostgresClock
+    image_files: ImageFiles
 
-    async def resource(request: Request) -> T:
-        return cast(T, request.scope["state"][RESOURCES][kind])
 
-    return resource
+async def get_shared(request: Request) -> Shared:
+    """All of it."""
+    shared: Shared = request.state.shared
+    return shared
+
+
+SharedDep = Annotated[Shared, Depends(get_shared)]
+
+
+async def get_settings(shared: SharedDep) -> Settings:
+    return shared.settings
+
+
+async def get_registry(shared: SharedDep) -> CollectorRegistry:
+    return shared.registry
+
+
+async def get_components(shared: SharedDep) -> tuple[Component, ...]:
+    return shared.components
+
+
+async def get_database(shared: SharedDep) -> Database:
+    return shared.database
+
+
+async def get_log(shared: SharedDep) -> Log:
+    return shared.log
+
+
+async def get_current_log(shared: SharedDep) -> CurrentLog:
+    return shared.current_log
+
+
+async def get_clock(shared: SharedDep) -> PostgresClock:
+    return shared.clock
+
+
+async def get_image_files(shared: SharedDep) -> ImageFiles:
+    return shared.image_files
 
 
 async def request_context(request: Request) -> RequestContext:
@@ -71,6 +102,14 @@ async def limited_visit(request: Request) -> Visit | None:
     return exchange.visit
 
 
+SettingsDep = Annotated[Settings, Depends(get_settings)]
+RegistryDep = Annotated[CollectorRegistry, Depends(get_registry)]
+ComponentsDep = Annotated[tuple[Component, ...], Depends(get_components)]
+DatabaseDep = Annotated[Database, Depends(get_database)]
+LogDep = Annotated[Log, Depends(get_log)]
+CurrentLogDep = Annotated[CurrentLog, Depends(get_current_log)]
+ClockDep = Annotated[PostgresClock, Depends(get_clock)]
+ImageFilesDep = Annotated[ImageFiles, Depends(get_image_files)]
 Context = Annotated[RequestContext, Depends(request_context)]
 Counted = Annotated[Visit | None, Depends(limited_visit)]
 RawBody = Annotated[bytes, Depends(raw_body)]

@@ -1,27 +1,15 @@
 """Whether the process lives, whether it can work, how each part does, and its metrics."""
 
-from typing import Annotated
-
-from fastapi import Depends
-from prometheus_client import CollectorRegistry
 from starlette.responses import PlainTextResponse
 
-from api.dependencies import opened
+from api.dependencies import ComponentsDep, RegistryDep
 from api.http.fast_route import router
 from api.http.response import RawResponse
 from api.rate_limits.policies import limited
 from infra.observability import health
-from infra.observability.health import Component, Page
+from infra.observability.health import Page
 
 routes = router(tags=["operations"])
-
-
-class Components(tuple[Component, ...]):
-    """What the process leans on, as the lifespan has opened it."""
-
-
-Parts = Annotated[Components, Depends(opened(Components))]
-Registry = Annotated[CollectorRegistry, Depends(opened(CollectorRegistry))]
 
 
 @routes.get("/health/live")
@@ -33,21 +21,21 @@ async def is_live() -> RawResponse:
 
 @routes.get("/health/ready")
 @limited("free")
-async def is_ready(parts: Parts) -> RawResponse:
+async def is_ready(parts: ComponentsDep) -> RawResponse:
     """200 if the process can do its work, else 503 with what is missing."""
     return _answer(await health.ready(parts))
 
 
 @routes.get("/health")
 @limited("free")
-async def report(parts: Parts) -> RawResponse:
+async def report(parts: ComponentsDep) -> RawResponse:
     """Every component with its status and the milliseconds its check took."""
     return _answer(await health.health(parts))
 
 
 @routes.get("/metrics", response_class=PlainTextResponse)
 @limited("free")
-async def scrape(registry: Registry) -> RawResponse:
+async def scrape(registry: RegistryDep) -> RawResponse:
     """Prometheus' text format."""
     return _answer(health.metrics(registry))
 

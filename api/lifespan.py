@@ -1,24 +1,25 @@
 """The lifespan of the API process: opened when it starts, closed in reverse order when it ends."""
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import Any, Final, cast
+from typing import Final, cast
 from uuid import UUID
 
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from api.bootstrap import ensure_admin
-from api.dependencies import Opened
-from api.health import Components
+from api.commands.dependencies import WriteSide
+from api.dependencies import Opened, Shared
 from api.http.upload_slots import Uploads
 from api.images import ImageRewriter
 from api.import_uploads import Intake
 from api.queries.read_models import open_reads
 from api.rate_limits import open_gates
 from api.scopes import scopes_of
+from api.security import Identity
 from domain.accounts import ACCOUNTS
 from infra.concurrency.background_tasks import Background
 from infra.concurrency.cancellation import cancel_and_wait
@@ -26,7 +27,6 @@ from infra.concurrency.periodic import repeating
 from infra.configs import pool_of
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.eventsourcing.current_log import CurrentLog
-from infra.eventsourcing.event_log import Log
 from infra.eventsourcing.read_cache.invalidations import Channel
 from infra.eventsourcing.startup import open_log
 from infra.identity import ended_long_ago
@@ -56,7 +56,7 @@ ERASE_SECONDS: Final = 60.0
 
 
 async def open_servers(stack: AsyncExitStack, settings: Settings, registry: CollectorRegistry) -> Opened:
-    """Everything that endpoints ask for with ``opened(kind)``."""
+    """Everything that endpoints ask for, as the lifespan's state."""
     wrapping = KeyWrapping(settings.encryption_keys)
     database = Database(pool_of(settings))
     stack.push_async_callback(database.close)
@@ -75,46 +75,50 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
     await secret.load()
     await erase_clear(database)
     await stack.enter_async_context(repeating("erase secrets in clear", partial(erase_clear, database), ERASE_SECONDS))
-    proofs = await _proofs(stack, settings, database, wrapping, current, handler, revocations)
+    signing_keys = SigningKeys(database, wrapping)
+    identity = await _identity(stack, settings, signing_keys, database, current, handler, revocations)
     passwords = Passwords()
     await ensure_admin(settings, database, handler, passwords)
     reads = await open_reads(stack, settings, registry, database, current)
+    shared = Shared(
+        settings=settings,
+        registry=registry,
+        components=_components(database, redis, storage, signing_keys),
+        database=database,
+        log=log,
+        current_log=current,
+        clock=PostgresClock(database),
+        image_files=ImageFiles(database, storage),
+    )
+    write_side = WriteSide(
+        handler=handler,
+        secret=secret,
+        passwords=passwords,
+        sessions=Sessions(database, secret),
+        links=Links(database, secret),
+        signing_keys=signing_keys,
+        background=background,
+        intake=Intake(database, storage),
+        uploads=Uploads(),
+        rewriter=rewriter,
+    )
     return Opened(
-        resources={
-            Components: Components(_components(database, redis, storage, proofs[SigningKeys])),
-            Database: database,
-            Log: log,
-            CurrentLog: current,
-            PostgresClock: PostgresClock(database),
-            CommandHandler: handler,
-            Passwords: passwords,
-            ServerSecret: secret,
-            Sessions: Sessions(database, secret),
-            Links: Links(database, secret),
-            Background: background,
-            Intake: Intake(database, storage),
-            ImageFiles: ImageFiles(database, storage),
-            ImageRewriter: rewriter,
-            Uploads: Uploads(),
-            **proofs,
-            **reads.resources,
-        },
+        state={"shared": shared, "identity": identity, "write_side": write_side, **reads.state},
         hot=reads.hot,
         gates=await open_gates(stack, settings, Keyspace.of(log.log_id), secret),
     )
 
 
-async def _proofs(
+async def _identity(
     stack: AsyncExitStack,
     settings: Settings,
+    signing_keys: SigningKeys,
     database: Database,
-    wrapping: KeyWrapping,
     current: CurrentLog,
     handler: CommandHandler,
     revocations: Revocations,
-) -> Mapping[type, Any]:
+) -> Identity:
     """What tells who asks: tokens and the keys that sign them, API keys, and what has ended before its time."""
-    signing_keys = SigningKeys(database, wrapping)
     api_keys = ApiKeys(database, partial(_allowed, database, handler))
     stack.push_async_callback(api_keys.close)
     await revocations.look()
@@ -122,12 +126,8 @@ async def _proofs(
     news = Channel(settings.redis_url, Keyspace.of(current.log.log_id).access, revocations)
     stack.push_async_callback(cancel_and_wait, asyncio.create_task(kept(news.keep)))
     await stack.enter_async_context(signing_keys.following())
-    return {
-        SigningKeys: signing_keys,
-        Tokens: Tokens(signing_keys, current, issuer=settings.token_issuer, seconds=settings.access_token_seconds),
-        Revocations: revocations,
-        ApiKeys: api_keys,
-    }
+    tokens = Tokens(signing_keys, current, issuer=settings.token_issuer, seconds=settings.access_token_seconds)
+    return Identity(tokens=tokens, api_keys=api_keys, revocations=revocations)
 
 
 async def _allowed(

@@ -16,7 +16,7 @@ from api.commands import images as image_commands
 from api.commands import imports as import_commands
 from api.commands import orders as order_commands
 from api.commands import products as product_commands
-from api.dependencies import RESOURCES, Opened, Resources
+from api.dependencies import Opened
 from api.http import openapi
 from api.http.edge import EDGE, Edge, EdgeState, to_the_edge
 from api.http.request_metrics import RequestMetrics
@@ -78,11 +78,7 @@ def assemble(settings: Settings, routers: Iterable[APIRouter], open_them: Open, 
         async with AsyncExitStack() as stack:
             access = AccessLog(stack.enter_context(logging_to(settings, log_descriptor)), settings)
             opened = await open_them(stack, settings, registry)
-            own = {Settings: settings, CollectorRegistry: registry}
-            yield {
-                EDGE: EdgeState(access=access, hot=opened.hot, gates=opened.gates),
-                RESOURCES: Resources({**own, **opened.resources}),
-            }
+            yield {EDGE: EdgeState(access=access, hot=opened.hot, gates=opened.gates), **opened.state}
 
     return with_edge(FastAPI(lifespan=lifespan, **openapi.METADATA), routers, registry, Rules.of(settings))
 

@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, Request, Security
@@ -13,7 +14,6 @@ from fastapi.security import SecurityScopes
 from fastapi.security.base import SecurityBase
 from starlette.types import Scope
 
-from api.dependencies import RESOURCES, Resources
 from api.errors import Problem
 from api.http.principal import Principal
 from api.http.request_context import EXCHANGE, EndedSince, Recall, RequestState, identify
@@ -23,6 +23,15 @@ from infra.identity.api_keys import ApiKeys, InvalidApiKey
 from infra.identity.revocations import Revocations
 
 _INVALID: Final = ((b"www-authenticate", b'Bearer realm="weir", error="invalid_token"'),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """The lifespan's state for telling who asks: ``request.state.identity``."""
+
+    tokens: Tokens
+    api_keys: ApiKeys
+    revocations: Revocations
 
 
 async def authenticate(scope: Scope, needed: frozenset[str], *, ended: Recall | None = None) -> Principal:
@@ -37,11 +46,12 @@ async def authenticate(scope: Scope, needed: frozenset[str], *, ended: Recall | 
     """
     exchange: RequestState = scope[EXCHANGE]
     given, key = exchange.headers.get(b"authorization"), exchange.headers.get(b"x-api-key")
+    identity: Identity = scope["state"]["identity"]
     over = False
     if key is None:
-        principal, over = await _by_token(scope["state"][RESOURCES], _bearer(given))
+        principal, over = await _by_token(identity, _bearer(given))
     elif given is None:
-        principal = await _by_api_key(scope["state"][RESOURCES], key)
+        principal = await _by_api_key(identity, key)
     else:
         raise Problem("malformed-request", "Send an access token or an API key, not both.")
     if over and (ended is None or b"idempotency-key" not in exchange.headers):
@@ -53,12 +63,12 @@ async def authenticate(scope: Scope, needed: frozenset[str], *, ended: Recall | 
     return principal
 
 
-async def _by_token(resources: Resources, token: str) -> tuple[Principal, bool]:
+async def _by_token(identity: Identity, token: str) -> tuple[Principal, bool]:
     """Whose it is, and whether its access has ended since.
 
     A token that was verified before is looked up, and whether its access has ended is looked up each time.
     """
-    tokens = resources[Tokens]
+    tokens = identity.tokens
     try:
         access = tokens.remembered(token) or await tokens.verify(token)
     except InvalidToken:
@@ -70,12 +80,12 @@ async def _by_token(resources: Resources, token: str) -> tuple[Principal, bool]:
         version=access.version,
         history=access.history,
     )
-    return principal, resources[Revocations].ended(access)
+    return principal, identity.revocations.ended(access)
 
 
-async def _by_api_key(resources: Resources, key: bytes) -> Principal:
+async def _by_api_key(identity: Identity, key: bytes) -> Principal:
     """Who a key speaks for was asked within the last second, and is asked anew once its account has changed since."""
-    keys, revocations, text = resources[ApiKeys], resources[Revocations], key.decode("latin-1")
+    keys, revocations, text = identity.api_keys, identity.revocations, key.decode("latin-1")
     try:
         bearer = await keys.verify(text)
         if revocations.changed(bearer.account_id, bearer.version):

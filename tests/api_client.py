@@ -1,7 +1,7 @@
 """The API in this process: its lifespan run as a server would run it, and a client that needs no socket."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,6 @@ import httpx2
 from fastapi import FastAPI
 from starlette.types import Message
 
-from api.dependencies import RESOURCES, Resources
 from api.http.routing.targets import targets
 from api.main import create_app
 from infra.settings import Settings
@@ -45,7 +44,7 @@ class Process:
     """An API process: a client of it, and what it has opened."""
 
     client: httpx2.AsyncClient
-    resources: Resources
+    state: Mapping[str, Any]
 
 
 @asynccontextmanager
@@ -59,7 +58,7 @@ async def api_process(settings: Settings) -> AsyncIterator[Process]:
 
         transport = httpx2.ASGITransport(app=with_state)
         async with httpx2.AsyncClient(transport=transport, base_url="http://weir.test") as client:
-            yield Process(client=client, resources=state[RESOURCES])
+            yield Process(client=client, state=state)
 
 
 @asynccontextmanager

@@ -140,7 +140,7 @@ async def staged(settings: Settings, process: Process) -> AsyncIterator[Stage]:
     await has_account(database, staff_id := uuid4(), *Role)
     issued = await tokens.issue(staff_id, scopes_of(tuple(Role)), session_id=uuid4(), version=1)
     staff = {"authorization": f"Bearer {issued.token}"}
-    commands = process.resources[CommandHandler]
+    commands = process.state["write_side"].handler
     yield Stage(api=process.client, database=database, commands=commands, staff=staff, links=Links(database, secret))
     await database.close()
 

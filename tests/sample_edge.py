@@ -11,7 +11,6 @@ from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import swagger_ui
-from api.dependencies import RESOURCES, Resources
 from api.http import openapi
 from api.http.edge import EDGE, EdgeState
 from api.http.route_table import Gate, HotRead
@@ -58,7 +57,7 @@ class SampleEdge:
     @property
     def state(self) -> dict[str, Any]:
         """What a lifespan would have opened."""
-        return {EDGE: self.edge, RESOURCES: Resources({Warehouse: self.warehouse})}
+        return {EDGE: self.edge, "warehouse": self.warehouse}
 
     async def send(
         self,

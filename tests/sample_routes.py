@@ -11,7 +11,7 @@ from fastapi import Depends, Form, Query, Request
 from pydantic import Field
 from starlette.responses import Response, StreamingResponse
 
-from api.dependencies import Context, RawBody, opened
+from api.dependencies import Context, RawBody
 from api.errors import Problem
 from api.http.body_reader import accepts
 from api.http.fast_route import router
@@ -78,7 +78,13 @@ async def who(request: Request, context: Context) -> Principal:
     return principal
 
 
-async def visited(warehouse: Annotated[Warehouse, Depends(opened(Warehouse))]) -> Warehouse:
+async def get_warehouse(request: Request) -> Warehouse:
+    """What the process has opened."""
+    warehouse: Warehouse = request.state.warehouse
+    return warehouse
+
+
+async def visited(warehouse: Annotated[Warehouse, Depends(get_warehouse)]) -> Warehouse:
     """An async dependency."""
     warehouse.visit()
     return warehouse

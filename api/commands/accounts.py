@@ -8,8 +8,9 @@ from fastapi import Depends
 from pydantic import Field
 
 from api.commands.authority import acting, acting_as
+from api.commands.dependencies import PasswordsDep, SessionsDep
 from api.commands.dispatcher import CommandDispatcher, Commands, recall
-from api.dependencies import opened
+from api.dependencies import DatabaseDep
 from api.http.accept_language import Spoken
 from api.http.fast_route import router
 from api.http.response import Receipt
@@ -34,9 +35,7 @@ from domain.kernel.unit_of_work import UnitOfWork
 from infra.errors import IdempotencyKeyReused
 from infra.eventsourcing.commands.attempt import CommandOutcome
 from infra.identity import account_erasure, credentials
-from infra.identity.passwords import LONGEST, SHORTEST, Passwords
-from infra.identity.sessions import Sessions
-from infra.postgres.pool import Database
+from infra.identity.passwords import LONGEST, SHORTEST
 
 routes = router(tags=["accounts"])
 
@@ -66,8 +65,8 @@ async def register(
     body: RegisterBody,
     commands: Commands,
     language: Spoken,
-    database: Annotated[Database, Depends(opened(Database))],
-    passwords: Annotated[Passwords, Depends(opened(Passwords))],
+    database: DatabaseDep,
+    passwords: PasswordsDep,
 ) -> Receipt:
     """Make an account. A taken email or username is ``already-taken`` with its pointer.
 
@@ -101,9 +100,7 @@ async def register(
 
 @routes.post("/v1/accounts/{account_id}/deactivate")
 @limited("write")
-async def deactivate(
-    account_id: UUID, commands: PerhapsMe, sessions: Annotated[Sessions, Depends(opened(Sessions))]
-) -> Receipt:
+async def deactivate(account_id: UUID, commands: PerhapsMe, sessions: SessionsDep) -> Receipt:
     """Lock an account: all its sessions end, and nobody can sign in to it.
 
     Repeated under its key when the account is open again, it ends none that has begun since.
@@ -129,9 +126,7 @@ async def change_roles(account_id: UUID, body: RolesBody, commands: PerhapsMe) -
 
 @routes.delete("/v1/accounts/{account_id}")
 @limited("write")
-async def erase(
-    account_id: UUID, commands: PerhapsMe, database: Annotated[Database, Depends(opened(Database))]
-) -> Receipt:
+async def erase(account_id: UUID, commands: PerhapsMe, database: DatabaseDep) -> Receipt:
     """End an account for good; its email and username are free again."""
     receipt = await commands.handle((ACCOUNTS, account_id), EraseAccount())
     async with database.write() as connection:

@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from api.commands.authority import acting_as
 from api.commands.dispatcher import CommandDispatcher
-from api.dependencies import opened
+from api.dependencies import ClockDep, DatabaseDep
 from api.errors import Problem
 from api.http.fast_route import router
 from api.http.principal import Principal
@@ -30,8 +30,7 @@ from infra.eventsourcing.commands.idempotency import Answered
 from infra.eventsourcing.store import Last
 from infra.identity import api_keys
 from infra.identity.api_keys import ApiKey, NewKey
-from infra.postgres.clock import PostgresClock
-from infra.postgres.pool import Database, Pooled
+from infra.postgres.pool import Pooled
 from infra.schemas.forms import Moment
 
 routes = router("/v1/me/api-keys", tags=["accounts"])
@@ -42,7 +41,6 @@ TRIES: Final = 5
 _OWNER = in_session()
 Owner = Annotated[Principal, Depends(_OWNER)]
 Own = Annotated[CommandDispatcher, Depends(acting_as(_OWNER))]
-Rows = Annotated[Database, Depends(opened(Database))]
 
 Make = Callable[[tuple[int, Last | None], Pooled], Awaitable[dict[str, Any]]]
 """Stores a key of an account whose stream ends so, in a transaction; answers what is kept of it."""
@@ -98,7 +96,7 @@ async def make_api_key(
     body: MakeApiKeyBody,
     owner: Owner,
     commands: Own,
-    clock: Annotated[PostgresClock, Depends(opened(PostgresClock))],
+    clock: ClockDep,
 ) -> RawResponse:
     """Make an API key. It reaches no further than who makes it, and an API key cannot make another."""
     key_id = new_id()
@@ -122,14 +120,14 @@ async def make_api_key(
 
 @routes.get("", response_model=ApiKeyList)
 @limited("read")
-async def list_api_keys(owner: Owner, database: Rows) -> RawResponse:
+async def list_api_keys(owner: Owner, database: DatabaseDep) -> RawResponse:
     """One's own API keys."""
     return _told(ApiKeyList(items=[_document(key) for key in await api_keys.listed(database, owner.id)]))
 
 
 @routes.get("/{key_id}", response_model=ApiKeyDocument)
 @limited("read")
-async def read_api_key(key_id: UUID, owner: Owner, database: Rows) -> RawResponse:
+async def read_api_key(key_id: UUID, owner: Owner, database: DatabaseDep) -> RawResponse:
     """One of one's own API keys."""
     found = next((key for key in await api_keys.listed(database, owner.id) if key.key_id == key_id), None)
     if found is None:
@@ -139,7 +137,7 @@ async def read_api_key(key_id: UUID, owner: Owner, database: Rows) -> RawRespons
 
 @routes.delete("/{key_id}")
 @limited("write")
-async def revoke_api_key(key_id: UUID, owner: Owner, commands: Own, database: Rows) -> Done:
+async def revoke_api_key(key_id: UUID, owner: Owner, commands: Own, database: DatabaseDep) -> Done:
     """Revoke an API key: within two seconds it opens nothing any more, and nothing is written with it any more."""
     there = await api_keys.is_kept(database, owner.id, key_id)
 

@@ -7,8 +7,9 @@ from uuid import UUID
 from fastapi import Depends, Form, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.commands.dependencies import BackgroundDep, PasswordsDep, SessionsDep, SigningKeysDep, TokensDep
 from api.commands.dispatcher import CommandDispatcher, Commands
-from api.dependencies import Context, opened
+from api.dependencies import Context, DatabaseDep
 from api.errors import Problem
 from api.http.fast_route import router
 from api.http.request_context import EXCHANGE, RequestState
@@ -19,7 +20,6 @@ from api.scopes import scopes_of
 from api.uuid7 import new_id
 from domain.accounts import ACCOUNTS, Account, EndedBy, EndSession, ReportTokenReuse, email_key, username_key
 from domain.kernel.refusals import DoesNotExist, InvalidValue
-from infra.concurrency.background_tasks import Background
 from infra.errors import TooBusy
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.identity import credentials, ended_long_ago
@@ -27,7 +27,6 @@ from infra.identity.access_tokens import Issued, Tokens
 from infra.identity.credentials import Credential
 from infra.identity.passwords import Passwords
 from infra.identity.sessions import Client, Reused, Rotated, Session, Sessions, Unknown
-from infra.identity.signing_keys import SigningKeys
 from infra.postgres.pool import Database
 
 G = TypeVar("G", Session, Rotated)
@@ -83,9 +82,6 @@ async def client_of(request: Request) -> Client:
     return Client(user_agent=printable[:LONGEST_AGENT], source=peer[0] if peer else "")
 
 
-SignedIn = Annotated[Sessions, Depends(opened(Sessions))]
-Signer = Annotated[Tokens, Depends(opened(Tokens))]
-Postgres = Annotated[Database, Depends(opened(Database))]
 Peer = Annotated[Client, Depends(client_of)]
 
 
@@ -94,12 +90,12 @@ Peer = Annotated[Client, Depends(client_of)]
 async def sign_in(
     form: Annotated[TokenForm, Form()],
     commands: Commands,
-    database: Postgres,
-    sessions: SignedIn,
-    tokens: Signer,
+    database: DatabaseDep,
+    sessions: SessionsDep,
+    tokens: TokensDep,
     client: Peer,
-    passwords: Annotated[Passwords, Depends(opened(Passwords))],
-    background: Annotated[Background, Depends(opened(Background))],
+    passwords: PasswordsDep,
+    background: BackgroundDep,
 ) -> RawResponse:
     """Begin a session. An unknown name, a wrong password and a deactivated account look and cost the same.
 
@@ -132,9 +128,9 @@ async def refresh(
     body: RefreshBody,
     commands: Commands,
     _: Context,  # a malformed header is refused before the token is spent
-    database: Postgres,
-    sessions: SignedIn,
-    tokens: Signer,
+    database: DatabaseDep,
+    sessions: SessionsDep,
+    tokens: TokensDep,
     client: Peer,
 ) -> RawResponse:
     """Exchange a refresh token for a new pair. A client that lost the answer may ask again within two minutes.
@@ -156,7 +152,7 @@ async def refresh(
 
 @routes.post("/v1/auth/logout", status_code=204)
 @limited("token")
-async def sign_out(body: RefreshBody, commands: Commands, _: Context, sessions: SignedIn) -> None:
+async def sign_out(body: RefreshBody, commands: Commands, _: Context, sessions: SessionsDep) -> None:
     """End the session of the refresh token. One that is over, or never was, needs no end (RFC 7009 section 2.2).
 
     So it may be repeated as it is, and an `Idempotency-Key` has no meaning here.
@@ -169,7 +165,7 @@ async def sign_out(body: RefreshBody, commands: Commands, _: Context, sessions: 
 
 @routes.get("/.well-known/jwks.json", response_model=KeySet)
 @limited("public")
-async def signing_keys(keys: Annotated[SigningKeys, Depends(opened(SigningKeys))]) -> RawResponse:
+async def signing_keys(keys: SigningKeysDep) -> RawResponse:
     """The public keys that verify access tokens."""
     ring = await keys.ring()
     return RawResponse(200, [(b"content-type", b"application/json"), *_PUBLIC], ring.jwks)

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from fastapi import Depends
 
 from api.commands.dispatcher import CommandDispatcher, Commands
-from api.dependencies import opened
+from api.dependencies import CurrentLogDep
 from api.http.principal import Principal
 from api.scopes import scopes_of
 from api.security import require
@@ -22,7 +22,6 @@ from domain.kernel.unit_of_work import Decide, StreamRef, UnitOfWork
 from infra.eventsourcing.current_log import CurrentLog
 
 WhoAsks = Callable[..., Coroutine[Any, Any, Principal]]
-Current = Annotated[CurrentLog, Depends(opened(CurrentLog))]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +78,7 @@ def acting_as(who: WhoAsks, *needs: str) -> Callable[..., Coroutine[Any, Any, Co
     """The same for whoever the dependency ``who`` lets in, so long as their credentials are good."""
 
     async def sender(
-        principal: Annotated[Principal, Depends(who)], commands: Commands, log: Current
+        principal: Annotated[Principal, Depends(who)], commands: Commands, log: CurrentLogDep
     ) -> CommandDispatcher:
         return commands.acting(Acting(principal=principal, needs=frozenset(needs), log=log))
 

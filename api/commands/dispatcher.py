@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import Depends, Request
 from starlette.types import Scope
 
-from api.dependencies import opened
+from api.commands.dependencies import WriteSideDep, get_write_side
 from api.http.request_context import RequestContext, context_of, digest_of, note_commit
 from api.http.response import Receipt
 from api.http.trusted_proxies import source_of
@@ -195,16 +195,16 @@ async def recall(request: Request) -> Receipt:
 
     What the very request came to is told again; whatever else it asks for, it is refused as by any other route.
     """
-    asking = await sender(request)
+    asking = await get_commands(request, await get_write_side(request))
     outcome = await asking.handler.recall(ACCOUNTS, await asking.conditions())
     if outcome is None:
         raise invalid_token()
     return receipt(outcome)
 
 
-async def sender(request: Request) -> CommandDispatcher:
-    """A dependency."""
-    return CommandDispatcher(await opened(CommandHandler)(request), await opened(ServerSecret)(request), request.scope)
+async def get_commands(request: Request, side: WriteSideDep) -> CommandDispatcher:
+    """The sender of this request's commands."""
+    return CommandDispatcher(side.handler, side.secret, request.scope)
 
 
-Commands = Annotated[CommandDispatcher, Depends(sender)]
+Commands = Annotated[CommandDispatcher, Depends(get_commands)]

@@ -8,24 +8,19 @@ from uuid import UUID
 from fastapi import Depends, Request
 
 from api.commands.authority import acting
+from api.commands.dependencies import RewriterDep, UploadsDep
 from api.commands.dispatcher import CommandDispatcher
-from api.dependencies import opened
+from api.dependencies import ImageFilesDep
 from api.http.body_reader import accepts
 from api.http.fast_route import router
 from api.http.request_context import stands_for
 from api.http.response import Receipt
-from api.http.upload_slots import Uploads
-from api.images import ImageRewriter
 from api.rate_limits.policies import limited
 from domain.catalogue import IMAGE_ENDINGS, LARGEST_IMAGE, PRODUCTS, ChangeImage, Image
-from infra.storage.product_images import ImageFiles
 
 routes = router(tags=["catalogue"])
 
 Catalogue = Annotated[CommandDispatcher, Depends(acting("catalogue:write"))]
-Desk = Annotated[Uploads, Depends(opened(Uploads))]
-Rewriter = Annotated[ImageRewriter, Depends(opened(ImageRewriter))]
-Files = Annotated[ImageFiles, Depends(opened(ImageFiles))]
 
 _BODY: Final[dict[str, Any]] = {
     "requestBody": {
@@ -41,7 +36,7 @@ _BODY: Final[dict[str, Any]] = {
 @accepts("image/*", limit=LARGEST_IMAGE, stream=True)
 @limited("upload")
 async def change_image(
-    request: Request, product_id: UUID, commands: Catalogue, desk: Desk, rewriter: Rewriter, files: Files
+    request: Request, product_id: UUID, commands: Catalogue, desk: UploadsDep, rewriter: RewriterDep, files: ImageFilesDep
 ) -> Receipt:
     """Show the product by this picture from now on."""
     product = await commands.handler.peek(PRODUCTS, product_id)

@@ -6,15 +6,15 @@ from uuid import UUID
 from fastapi import Depends, Request
 from pydantic import BaseModel
 
+from api.commands.dependencies import IntakeDep
 from api.commands.dispatcher import Commands
-from api.dependencies import Context, opened
+from api.dependencies import Context
 from api.errors import Problem
 from api.http.body_reader import accepts
 from api.http.fast_route import router
 from api.http.principal import Principal
 from api.http.request_context import stands_for
 from api.http.response import REPLAYED, RawResponse, json_answer
-from api.import_uploads import Intake
 from api.rate_limits.policies import limited
 from api.security import require
 from api.uuid7 import new_id
@@ -27,7 +27,6 @@ routes = router(tags=["catalogue"])
 PAUSE_SECONDS: Final = 10.0
 
 Catalogue = Annotated[Principal, Depends(require("catalogue:write"))]
-Desk = Annotated[Intake, Depends(opened(Intake))]
 
 _HELP: Final = """\
 Put many products on sale at once: a file of at most 100 MiB and 1,000,000 rows, each of them carried out as
@@ -59,7 +58,7 @@ _FILE: Final = {"schema": {"type": "string", "format": "binary"}}
 @accepts(*MEDIA, limit=LARGEST, seconds=PAUSE_SECONDS, stream=True)
 @limited("write")
 async def import_products(
-    request: Request, importer: Catalogue, context: Context, commands: Commands, intake: Desk
+    request: Request, importer: Catalogue, context: Context, commands: Commands, intake: IntakeDep
 ) -> RawResponse:
     """Keep the file; a worker does the rest."""
     media = MEDIA.get(request.headers.get("content-type", "").partition(";")[0].strip().lower())

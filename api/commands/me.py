@@ -7,10 +7,11 @@ from fastapi import Depends
 from pydantic import Field
 
 from api.commands.authority import acting_as
+from api.commands.dependencies import PasswordsDep, SessionsDep
 from api.commands.dispatcher import CommandDispatcher, recall
 from api.commands.password_change import NewPassword, change_password
 from api.commands.proof import Proving
-from api.dependencies import opened
+from api.dependencies import DatabaseDep
 from api.http.fast_route import router
 from api.http.principal import Principal
 from api.http.response import Done, Receipt
@@ -34,9 +35,7 @@ from domain.kernel.refusals import DoesNotExist, Refusal
 from domain.kernel.unit_of_work import UnitOfWork
 from infra.errors import NotFound
 from infra.identity import account_erasure
-from infra.identity.passwords import LONGEST, SHORTEST, Passwords
-from infra.identity.sessions import Sessions
-from infra.postgres.pool import Database
+from infra.identity.passwords import LONGEST, SHORTEST
 
 routes = router(tags=["accounts"])
 
@@ -51,8 +50,6 @@ Me = Annotated[Principal, Depends(_ME)]
 Mine = Annotated[CommandDispatcher, Depends(acting_as(_ME))]
 Leaving = Annotated[Principal, Depends(_LEAVING)]
 Last = Annotated[CommandDispatcher, Depends(acting_as(_LEAVING))]
-Postgres = Annotated[Database, Depends(opened(Database))]
-Hasher = Annotated[Passwords, Depends(opened(Passwords))]
 
 
 class MyChanges(Changes):
@@ -97,7 +94,7 @@ async def change_me(body: MyChanges, commands: Mine, me: Me) -> Receipt:
 @routes.put("/v1/me/password", status_code=204)
 @limited("password")
 async def change_my_password(
-    body: PasswordBody, commands: Mine, me: Me, proving: Proving, database: Postgres, passwords: Hasher
+    body: PasswordBody, commands: Mine, me: Me, proving: Proving, database: DatabaseDep, passwords: PasswordsDep
 ) -> Done:
     """Choose another password. Every other session ends, and the account's address is told.
 
@@ -117,9 +114,7 @@ async def change_my_password(
 
 @routes.delete("/v1/me/sessions/{session_id}", status_code=204)
 @limited("write")
-async def end_my_session(
-    session_id: UUID, commands: Last, me: Leaving, sessions: Annotated[Sessions, Depends(opened(Sessions))]
-) -> Done:
+async def end_my_session(session_id: UUID, commands: Last, me: Leaving, sessions: SessionsDep) -> Done:
     """Sign out somewhere else. What the session was given is refused everywhere within two seconds."""
     live = await sessions.is_live(me.id, session_id)
 
@@ -135,7 +130,7 @@ async def end_my_session(
 
 @routes.delete("/v1/me", status_code=202)
 @limited("password")
-async def erase_me(body: EraseBody, commands: Last, me: Leaving, proving: Proving, database: Postgres) -> Receipt:
+async def erase_me(body: EraseBody, commands: Last, me: Leaving, proving: Proving, database: DatabaseDep) -> Receipt:
     """End one's account for good: nobody can sign in to it any more, and its email and username are free again.
 
     A wrong ``password`` is ``wrong-password`` (403).

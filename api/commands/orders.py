@@ -7,9 +7,9 @@ from uuid import UUID
 from fastapi import Depends
 from pydantic import Field
 
-from api.commands.authority import Acting, Current, acting
+from api.commands.authority import Acting, acting
 from api.commands.dispatcher import CommandDispatcher, Commands
-from api.dependencies import opened
+from api.dependencies import ClockDep, CurrentLogDep, SettingsDep
 from api.http.fast_route import router
 from api.http.principal import Principal
 from api.http.response import Receipt
@@ -35,9 +35,7 @@ from domain.workflows import checkout
 from domain.workflows.checkout import Item, NewOrder
 from infra.errors import NotFound
 from infra.eventsourcing.commands.attempt import CommandOutcome
-from infra.postgres.clock import PostgresClock
 from infra.schemas.forms import Id
-from infra.settings import Settings
 
 routes = router(tags=["orders"])
 
@@ -93,8 +91,8 @@ async def place_order(
     body: OrderBody,
     commands: Commands,
     buyer: Buyer,
-    settings: Annotated[Settings, Depends(opened(Settings))],
-    clock: Annotated[PostgresClock, Depends(opened(PostgresClock))],
+    settings: SettingsDep,
+    clock: ClockDep,
 ) -> Receipt:
     """Place an order and take its stock, all or nothing. An item that is short is named, and nothing is reserved."""
     # By the clock that will find the order's time over, and no other.
@@ -128,7 +126,7 @@ async def _place(body: OrderBody, commands: CommandDispatcher, customer_id: UUID
 @routes.post("/v1/orders/{order_id}/cancel")
 @limited("write")
 async def cancel_order(
-    order_id: UUID, commands: Commands, buyer: Buyer, log: Current, body: CancelBody | None = None
+    order_id: UUID, commands: Commands, buyer: Buyer, log: CurrentLogDep, body: CancelBody | None = None
 ) -> Receipt:
     """Cancel an order that waits for its payment; its stock is free again."""
     staff = MANAGE in buyer.scopes

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from api.commands.dispatcher import Commands
 from api.commands.orders import change_order
-from api.dependencies import RawBody, opened
+from api.dependencies import RawBody, SettingsDep
 from api.errors import Problem
 from api.http.fast_route import router
 from api.http.response import Receipt
@@ -18,7 +18,6 @@ from domain.orders.decider import LONGEST_PAYMENT_ID
 from infra.payments.webhook_signature import Signature
 from infra.schemas.forms import Id
 from infra.schemas.money import money
-from infra.settings import Settings
 
 routes = router(tags=["orders"])
 
@@ -36,7 +35,7 @@ class PaymentBody(Body):
 
 async def signed(
     body: RawBody,
-    settings: Annotated[Settings, Depends(opened(Settings))],
+    settings: SettingsDep,
     webhook_id: Annotated[str, Header(max_length=255)] = "",
     webhook_timestamp: Annotated[str, Header(max_length=255)] = "",
     webhook_signature: Annotated[str, Header(max_length=2048)] = "",

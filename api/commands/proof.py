@@ -4,8 +4,9 @@ from typing import Annotated, NamedTuple
 
 from fastapi import Depends
 
+from api.commands.dependencies import PasswordsDep
 from api.commands.dispatcher import Commands
-from api.dependencies import opened
+from api.dependencies import DatabaseDep
 from api.http.principal import Principal
 from domain.accounts import ACCOUNTS, WrongPassword
 from domain.kernel.unit_of_work import UnitOfWork
@@ -60,8 +61,8 @@ class Prover:
 
 async def prover(
     commands: Commands,
-    database: Annotated[Database, Depends(opened(Database))],
-    passwords: Annotated[Passwords, Depends(opened(Passwords))],
+    database: DatabaseDep,
+    passwords: PasswordsDep,
 ) -> Prover:
     """A dependency."""
     return Prover(commands.handler, database, passwords)

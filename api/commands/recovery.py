@@ -8,9 +8,10 @@ from pydantic import Field
 from starlette.responses import Response
 
 from api.commands.authority import acting_as
+from api.commands.dependencies import BackgroundDep, LinksDep, PasswordsDep
 from api.commands.dispatcher import CommandDispatcher, Commands
 from api.commands.password_change import NewPassword, change_password
-from api.dependencies import Context, Counted, opened
+from api.dependencies import Context, Counted, DatabaseDep
 from api.http.fast_route import router
 from api.http.principal import Principal
 from api.http.request_context import stands_for
@@ -30,12 +31,10 @@ from domain.accounts import (
 )
 from domain.kernel.refusals import InvalidValue, Refusal
 from domain.kernel.unit_of_work import UnitOfWork
-from infra.concurrency.background_tasks import Background
 from infra.errors import TooBusy
 from infra.identity import one_time_links, reset_wishes
 from infra.identity.one_time_links import Found, Links, Purpose
-from infra.identity.passwords import LONGEST, SHORTEST, Passwords
-from infra.postgres.pool import Database
+from infra.identity.passwords import LONGEST, SHORTEST
 
 routes = router(tags=["accounts"])
 
@@ -71,8 +70,8 @@ async def verify_email(
     request: Request,
     body: VerifyBody,
     commands: Commands,
-    database: Annotated[Database, Depends(opened(Database))],
-    mailed: Annotated[Links, Depends(opened(Links))],
+    database: DatabaseDep,
+    mailed: LinksDep,
 ) -> Receipt:
     """Prove that the account's address is its owner's. A link works once and for seven days."""
     link = await _found(request, mailed, Purpose.VERIFY_EMAIL, body.token)
@@ -112,8 +111,8 @@ async def ask_for_reset(
     body: ResetBody,
     commands: Commands,
     _: Context,
-    database: Annotated[Database, Depends(opened(Database))],
-    background: Annotated[Background, Depends(opened(Background))],
+    database: DatabaseDep,
+    background: BackgroundDep,
 ) -> None:
     """Have a link mailed by which a new password can be chosen within the hour.
 
@@ -135,9 +134,9 @@ async def confirm_reset(
     request: Request,
     body: ConfirmBody,
     commands: Commands,
-    database: Annotated[Database, Depends(opened(Database))],
-    passwords: Annotated[Passwords, Depends(opened(Passwords))],
-    mailed: Annotated[Links, Depends(opened(Links))],
+    database: DatabaseDep,
+    passwords: PasswordsDep,
+    mailed: LinksDep,
 ) -> Done:
     """Choose a new password. All sessions end; the link is used up, and the address it was sent to is verified."""
     link = await _found(request, mailed, Purpose.RESET_PASSWORD, body.token)

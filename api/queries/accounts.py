@@ -9,15 +9,16 @@ from fastapi import Depends, Request
 from fastapi import Query as QueryParams
 from pydantic import Field
 
-from api.dependencies import Context, opened
+from api.dependencies import Context, LogDep
 from api.http.fast_route import router
 from api.http.principal import Principal
 from api.http.response import RawResponse
 from api.queries import cursors
+from api.queries.dependencies import AccountsDep, PagesDep
 from api.queries.documents import PRIVATE, if_none_match, needs_of
-from api.queries.listing import Page, PageParams, Pages, go_on, page_answer
+from api.queries.listing import Page, PageParams, go_on, page_answer
 from api.queries.lists import Query, Sort
-from api.queries.read_models import ACCOUNTS, Accounts
+from api.queries.read_models import ACCOUNTS
 from api.rate_limits.policies import limited
 from api.security import require
 from domain.accounts import LONGEST_EMAIL, Role
@@ -53,8 +54,8 @@ async def list_accounts(
     context: Context,
     _: Admin,
     filters: Annotated[AccountFilters, QueryParams()],
-    pages: Annotated[Pages, Depends(opened(Pages))],
-    log: Annotated[Log, Depends(opened(Log))],
+    pages: PagesDep,
+    log: LogDep,
 ) -> RawResponse:
     """All accounts but erased ones, page by page."""
     query = query_of(log, filters)
@@ -69,7 +70,7 @@ async def read_account(
     context: Context,
     account_id: UUID,
     _: Admin,
-    accounts: Annotated[Accounts, Depends(opened(Accounts))],
+    accounts: AccountsDep,
 ) -> RawResponse:
     """One account. An erased one is not found."""
     found = await accounts.find(account_id, context)

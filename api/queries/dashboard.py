@@ -10,12 +10,12 @@ from fastapi import Depends, Request
 from fastapi import Query as QueryParams
 from pydantic import BaseModel, Field
 
-from api.dependencies import Context, opened
+from api.dependencies import Context
 from api.http.fast_route import router
 from api.http.principal import Principal
 from api.http.response import RawResponse
+from api.queries.dependencies import PagesDep
 from api.queries.documents import PRIVATE, if_none_match, needs_of, presented
-from api.queries.listing import Pages
 from api.rate_limits.policies import limited
 from api.schemas import MoneyBody, Params
 from api.security import require
@@ -76,7 +76,7 @@ async def read_dashboard(
     context: Context,
     _: Viewer,
     params: Annotated[DashboardParams, QueryParams()],
-    pages: Annotated[Pages, Depends(opened(Pages))],
+    pages: PagesDep,
 ) -> RawResponse:
     """Sums of the shop. Every event up to `as_of_position` is in them."""
     needs = needs_of(context)

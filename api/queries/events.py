@@ -9,17 +9,18 @@ from fastapi import Depends, Request
 from fastapi import Query as QueryParams
 from pydantic import AwareDatetime, BaseModel, Field
 
-from api.dependencies import opened
+from api.dependencies import LogDep
 from api.http.fast_route import router
 from api.http.principal import Principal
 from api.http.response import RawResponse
 from api.queries import cursors
+from api.queries.dependencies import PagesDep
 from api.queries.documents import PRIVATE
 from api.queries.listing import Page, PageParams, Pages, page_answer, read_cursor
 from api.rate_limits.policies import limited
 from api.security import require
 from infra.errors import NotFound
-from infra.eventsourcing.event_log import LAST, Log
+from infra.eventsourcing.event_log import LAST
 
 routes = router(tags=["events"])
 
@@ -29,8 +30,6 @@ SPAN: Final = 20_000
 _COLUMNS: Final = "position, stream_id, version, category, type, data, metadata, recorded_at"
 
 Auditor = Annotated[Principal, Depends(require("events:read"))]
-Asked = Annotated[Pages, Depends(opened(Pages))]
-Reading = Annotated[Log, Depends(opened(Log))]
 Name = Annotated[str, Field(max_length=100)]
 
 
@@ -63,7 +62,7 @@ class EventFilters(PageParams):
 @routes.get("/v1/events", response_model=Page[EventDocument])
 @limited("read")
 async def list_events(
-    request: Request, _: Auditor, filters: Annotated[EventFilters, QueryParams()], pages: Asked, log: Reading
+    request: Request, _: Auditor, filters: Annotated[EventFilters, QueryParams()], pages: PagesDep, log: LogDep
 ) -> RawResponse:
     """The log from a position on, in order and without holes."""
     list_id = cursors.list_id(log, "events", {"category": filters.category, "type": filters.type})
@@ -115,8 +114,8 @@ async def list_stream(
     stream_id: UUID,
     _: Auditor,
     params: Annotated[StreamPage, QueryParams()],
-    pages: Asked,
-    log: Reading,
+    pages: PagesDep,
+    log: LogDep,
 ) -> RawResponse:
     """All events of one stream, from version 1 on."""
     list_id = cursors.list_id(log, "stream", {"stream_id": stream_id})

@@ -4,18 +4,17 @@ from typing import Annotated, Any, Final
 from uuid import UUID
 
 import orjson
-from fastapi import Depends, Query, Request
+from fastapi import Query, Request
 from starlette.responses import Response, StreamingResponse
 
-from api.dependencies import Context, opened
+from api.dependencies import Context, ImageFilesDep
 from api.http.fast_route import router
+from api.queries.dependencies import ProductsDep
 from api.queries.documents import PUBLIC, if_none_match, matches
-from api.queries.read_models import Products
 from api.rate_limits.policies import limited
 from domain.catalogue import IMAGE_ENDINGS
 from infra.errors import NotFound
 from infra.storage import Blob
-from infra.storage.product_images import ImageFiles
 from projections.product_card import image_file
 
 routes = router(tags=["catalogue"])
@@ -44,8 +43,8 @@ async def read_image(
     request: Request,
     context: Context,
     product_id: UUID,
-    products: Annotated[Products, Depends(opened(Products))],
-    files: Annotated[ImageFiles, Depends(opened(ImageFiles))],
+    products: ProductsDep,
+    files: ImageFilesDep,
     v: Annotated[
         str | None, Query(pattern=_FILE, description="this very picture, as `image_url` names it; else that of now")
     ] = None,

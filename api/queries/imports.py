@@ -7,14 +7,13 @@ from uuid import UUID
 from fastapi import Depends
 from pydantic import BaseModel, Field
 
-from api.dependencies import opened
+from api.dependencies import DatabaseDep
 from api.http.fast_route import router
 from api.http.principal import Principal
 from api.rate_limits.policies import limited
 from api.security import require
 from infra import imports
 from infra.errors import NotFound
-from infra.postgres.pool import Database
 
 routes = router(tags=["catalogue"])
 
@@ -53,7 +52,7 @@ class Import(BaseModel):
 async def read_import(
     import_id: UUID,
     reader: Annotated[Principal, Depends(require("catalogue:write"))],
-    database: Annotated[Database, Depends(opened(Database))],
+    database: DatabaseDep,
 ) -> Import:
     """One of one's own imports; for operators anybody's."""
     found = await imports.see(database, import_id)

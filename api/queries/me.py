@@ -8,13 +8,13 @@ import orjson
 from fastapi import Depends, Request
 from pydantic import AwareDatetime, BaseModel
 
-from api.dependencies import Context, opened
+from api.dependencies import Context
 from api.http.fast_route import router
 from api.http.principal import Principal
 from api.http.response import RawResponse
+from api.queries.dependencies import AccountsDep, PagesDep
 from api.queries.documents import PRIVATE, if_none_match
-from api.queries.listing import Page, Pages, page_answer
-from api.queries.read_models import Accounts
+from api.queries.listing import Page, page_answer
 from api.rate_limits.policies import limited
 from api.security import in_session, require
 from infra.identity.sessions import MOST_LIVE
@@ -47,7 +47,7 @@ async def read_me(
     request: Request,
     context: Context,
     me: Annotated[Principal, Depends(require())],
-    accounts: Annotated[Accounts, Depends(opened(Accounts))],
+    accounts: AccountsDep,
 ) -> RawResponse:
     """One's own account."""
     found = await accounts.find(me.id, context)
@@ -59,7 +59,7 @@ async def read_me(
 async def list_my_sessions(
     request: Request,
     me: Annotated[Principal, Depends(in_session())],
-    pages: Annotated[Pages, Depends(opened(Pages))],
+    pages: PagesDep,
 ) -> RawResponse:
     """Where one is signed in, the last used first, as of now. They are few, so ``next`` is always null."""
     rows = await pages.ask(_LIVE, me.id, MOST_LIVE)

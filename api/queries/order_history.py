@@ -12,12 +12,13 @@ from fastapi import Depends, Request
 from fastapi import Query as QueryParams
 from pydantic import AwareDatetime, BaseModel, StringConstraints, TypeAdapter, ValidationError
 
-from api.dependencies import opened
+from api.dependencies import LogDep
 from api.errors import Problem
 from api.http.fast_route import router
 from api.http.principal import Principal
 from api.http.response import RawResponse
 from api.queries import cursors
+from api.queries.dependencies import PagesDep
 from api.queries.documents import PRIVATE, presented
 from api.queries.listing import Page, PageParams, Pages, page_answer, read_cursor
 from api.rate_limits.policies import limited
@@ -81,8 +82,8 @@ async def read_history(
     order_id: UUID,
     reader: Reader,
     params: Annotated[HistoryPage, QueryParams()],
-    pages: Annotated[Pages, Depends(opened(Pages))],
-    log: Annotated[Log, Depends(opened(Log))],
+    pages: PagesDep,
+    log: LogDep,
 ) -> RawResponse:
     """What happened to an order, when, and by whom. Another customer's order is not found."""
     list_id = cursors.list_id(log, "history", {"order_id": order_id})

@@ -8,17 +8,18 @@ from fastapi import Depends, Request
 from fastapi import Query as QueryParams
 from pydantic import Field
 
-from api.dependencies import Context, opened
+from api.dependencies import Context, LogDep
 from api.errors import Problem
 from api.http.fast_route import router
 from api.http.principal import Principal
 from api.http.response import RawResponse
 from api.queries import cursors
+from api.queries.dependencies import OrdersDep, PagesDep
 from api.queries.documents import PRIVATE, if_none_match, needs_of
-from api.queries.listing import Page, PageParams, Pages, go_on, page_answer
+from api.queries.listing import Page, PageParams, go_on, page_answer
 from api.queries.lists import Query, Sort
 from api.queries.order_history import AsOf, order_as_of, see
-from api.queries.read_models import ORDERS, Orders
+from api.queries.read_models import ORDERS
 from api.rate_limits.policies import limited
 from api.security import require
 from domain.orders import OrderStatus
@@ -51,8 +52,8 @@ async def list_orders(
     context: Context,
     reader: Reader,
     filters: Annotated[OrderFilters, QueryParams()],
-    pages: Annotated[Pages, Depends(opened(Pages))],
-    log: Annotated[Log, Depends(opened(Log))],
+    pages: PagesDep,
+    log: LogDep,
 ) -> RawResponse:
     """Orders, page by page: one's own, or for staff everybody's."""
     query = _query(log, filters, _customer(reader, filters.customer_id))
@@ -67,9 +68,9 @@ async def read_order(
     context: Context,
     order_id: UUID,
     reader: Reader,
-    orders: Annotated[Orders, Depends(opened(Orders))],
-    pages: Annotated[Pages, Depends(opened(Pages))],
-    log: Annotated[Log, Depends(opened(Log))],
+    orders: OrdersDep,
+    pages: PagesDep,
+    log: LogDep,
     as_of: Annotated[
         AsOf | None, QueryParams(description="how it was at that time (RFC 3339), or at that version")
     ] = None,

@@ -6,18 +6,19 @@ from decimal import Decimal
 from typing import Annotated, Final, Literal
 from uuid import UUID
 
-from fastapi import Depends, Request
 from fastapi import Query as QueryParams
+from fastapi import Request
 from pydantic import Field
 
-from api.dependencies import Context, opened
+from api.dependencies import Context, LogDep
 from api.http.fast_route import router
 from api.http.response import RawResponse
 from api.queries import cursors
+from api.queries.dependencies import PagesDep, ProductsDep
 from api.queries.documents import PUBLIC, if_none_match, needs_of
-from api.queries.listing import Page, PageParams, Pages, go_on, page_answer
+from api.queries.listing import Page, PageParams, go_on, page_answer
 from api.queries.lists import Condition, Query, Sort
-from api.queries.read_models import PRODUCTS, Products
+from api.queries.read_models import PRODUCTS
 from api.queries.search import read
 from api.rate_limits.policies import limited
 from domain.catalogue import LONGEST_CATEGORY, LONGEST_TAG
@@ -69,8 +70,8 @@ async def list_products(
     request: Request,
     context: Context,
     filters: Annotated[ProductFilters, QueryParams()],
-    pages: Annotated[Pages, Depends(opened(Pages))],
-    log: Annotated[Log, Depends(opened(Log))],
+    pages: PagesDep,
+    log: LogDep,
 ) -> RawResponse:
     """The products on sale, page by page."""
     query = query_of(log, filters)
@@ -84,8 +85,8 @@ async def list_popular(
     request: Request,
     context: Context,
     params: Annotated[PopularParams, QueryParams()],
-    pages: Annotated[Pages, Depends(opened(Pages))],
-    log: Annotated[Log, Depends(opened(Log))],
+    pages: PagesDep,
+    log: LogDep,
 ) -> RawResponse:
     """The products on sale that were sold, the most sold first."""
     query = Query(projection=PRODUCTS, sort=SORTS["popular"], list_id=cursors.list_id(log, "popular", {}))
@@ -98,9 +99,7 @@ async def list_popular(
 
 @routes.get("/v1/products/{product_id}", response_model=ProductCard)
 @limited("public")
-async def read_product(
-    request: Request, context: Context, product_id: UUID, products: Annotated[Products, Depends(opened(Products))]
-) -> RawResponse:
+async def read_product(request: Request, context: Context, product_id: UUID, products: ProductsDep) -> RawResponse:
     """One product, discontinued or not."""
     found = await products.find(product_id, context)
     return found.to(if_none_match(request))

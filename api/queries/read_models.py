@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 from uuid import UUID
 
 from prometheus_client import CollectorRegistry
@@ -54,22 +55,14 @@ def there(found: CachedResponse | None) -> CachedResponse:
     return found
 
 
-class Products(DocumentReader):
-    """The product documents."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadSide:
+    """The lifespan's state for queries: ``request.state.read_side``."""
 
-    __slots__ = ()
-
-
-class Orders(DocumentReader):
-    """The order documents."""
-
-    __slots__ = ()
-
-
-class Accounts(DocumentReader):
-    """The account documents."""
-
-    __slots__ = ()
+    products: DocumentReader
+    orders: DocumentReader
+    accounts: DocumentReader
+    pages: Pages
 
 
 class HotProduct:
@@ -77,7 +70,7 @@ class HotProduct:
 
     __slots__ = ("_now", "_products")
 
-    def __init__(self, products: Products) -> None:
+    def __init__(self, products: DocumentReader) -> None:
         self._products = products
         self._now = products.documents.now
 
@@ -105,16 +98,12 @@ async def open_reads(
 ) -> Opened:
     """Opens the read side until the stack is closed."""
     reads = Reads(cache_of(settings), database, current)
-    products = Products(reads, reads.model(PRODUCTS, documents.product))
-    orders = Orders(reads, reads.model(ORDERS, documents.order))
-    accounts = Accounts(reads, reads.model(ACCOUNTS, documents.account))
+    side = ReadSide(
+        products=DocumentReader(reads, reads.model(PRODUCTS, documents.product)),
+        orders=DocumentReader(reads, reads.model(ORDERS, documents.order)),
+        accounts=DocumentReader(reads, reads.model(ACCOUNTS, documents.account)),
+        pages=Pages(database, reads, at_once=max(1, settings.pool_size // 2)),
+    )
     await stack.enter_async_context(reads.running())
     ReadMetrics(registry, reads)
-    resources: Mapping[type, Any] = {
-        Reads: reads,
-        Products: products,
-        Orders: orders,
-        Accounts: accounts,
-        Pages: Pages(database, reads, at_once=max(1, settings.pool_size // 2)),
-    }
-    return Opened(resources=resources, hot={"/v1/products/{product_id}": HotProduct(products)})
+    return Opened(state={"read_side": side}, hot={"/v1/products/{product_id}": HotProduct(side.products)})

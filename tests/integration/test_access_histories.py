@@ -7,7 +7,6 @@ from uuid import UUID
 import pytest
 
 from domain.accounts import ACCOUNTS, ChangeRoles, DeactivateAccount, Role
-from infra.eventsourcing.current_log import CurrentLog
 from tests.api_client import Process
 from tests.command_routes import Stage
 from tests.house import PASSWORD
@@ -65,6 +64,6 @@ async def test_a_token_does_not_outlive_the_revocation_that_took_the_version_of_
     await stage.database.execute("UPDATE log_head SET position = $1", last - 1)
     outcome = await theirs.commands.handle((ACCOUNTS, UUID(account_id)), DeactivateAccount(), context())
     assert outcome.version == 2, "the version of the lost event, and of the token"
-    log = process.resources[CurrentLog]
+    log = process.state["shared"].current_log
     log.found(log.log.on("promoted"))
     assert await status(stage, pair) == 401

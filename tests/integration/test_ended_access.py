@@ -10,7 +10,6 @@ import pytest
 from api.http.fast_route import BODY_METHODS
 from api.main import create_app
 from domain.accounts import ACCOUNTS, ActivateAccount, ChangeRoles, Role
-from infra.identity.revocations import Revocations
 from infra.settings import Settings
 from tests.api_client import Process, endpoints
 from tests.command_routes import ROUTES, Asked, Stage
@@ -61,7 +60,7 @@ async def test_a_request_that_ends_its_own_access_is_answered_again_under_its_ke
     assert {route: answer.status_code for route, answer in first.items()} == {
         route: each.status for route, each in asked.items()
     }
-    await process.resources[Revocations].look()
+    await process.state["identity"].revocations.look()
     for route, each in asked.items():
         again = await each.send(stage.api, "k")
         assert (again.status_code, again.content) == (each.status, first[route].content), route
@@ -74,7 +73,7 @@ async def ended(stage: Stage, process: Process) -> Mapping[str, str]:
     account_id, headers = await admin(stage)
     asked = Asked(method="POST", path=f"/v1/accounts/{account_id}/deactivate", headers=headers)
     assert (await asked.send(stage.api, "k")).status_code == 200
-    await process.resources[Revocations].look()
+    await process.state["identity"].revocations.look()
     return headers
 
 
@@ -127,7 +126,7 @@ async def test_whose_access_has_ended_learns_nothing_of_what_else_the_key_was_us
     assert (await spent.send(stage.api, "spent")).status_code == 200
     gone = Asked(method="POST", path=f"/v1/accounts/{account_id}/deactivate", headers=headers)
     assert (await gone.send(stage.api, "k")).status_code == 200
-    await process.resources[Revocations].look()
+    await process.state["identity"].revocations.look()
     assert refused(await gone.send(stage.api, "spent")), "the key stands for another request"
     assert refused(await gone.send(stage.api, "unused"))
     assert refused(await stage.api.post(gone.path, headers=dict(headers))), "no key at all"
@@ -139,7 +138,7 @@ async def test_repeating_ones_leave_changes_nothing_for_who_came_back(stage: Sta
     account_id, headers = await admin(stage)
     gone = Asked(method="POST", path=f"/v1/accounts/{account_id}/deactivate", headers=headers)
     assert (await gone.send(stage.api, "k")).status_code == 200
-    await process.resources[Revocations].look()
+    await process.state["identity"].revocations.look()
     await stage.commands.handle((ACCOUNTS, UUID(account_id)), ActivateAccount(), context())
     back = await stage.sign_in(account_id)
     assert (await gone.send(stage.api, "k")).headers["idempotency-replayed"] == "true"

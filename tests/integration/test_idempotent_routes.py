@@ -13,7 +13,6 @@ from api.http.fast_route import BODY_METHODS
 from api.http.openapi import NOT_KEYED
 from api.main import create_app
 from infra.eventsourcing.commands.attempt import CommandContext
-from infra.eventsourcing.commands.handler import CommandHandler
 from infra.eventsourcing.commands.idempotency import KeysInFlight
 from infra.settings import Settings
 from tests.api_client import Process, api_process, endpoints
@@ -66,7 +65,7 @@ async def stage(settings: Settings, processes: list[Process]) -> AsyncIterator[S
 @pytest.fixture
 def watched(processes: list[Process]) -> Watched:
     """What holds the keys of the first process."""
-    handler = processes[0].resources[CommandHandler]
+    handler = processes[0].state["write_side"].handler
     handler.keys = keys = Watched()
     return keys
 

@@ -71,7 +71,7 @@ class Ledger:
         stack.callback(self.notes.append, "close")
         if settings.port == 1:
             raise ConnectionError("no server")
-        return Opened(resources={Ledger: self})
+        return Opened(state={"ledger": self})
 
 
 async def test_the_lifespan_opens_and_closes_everything() -> None:

@@ -62,7 +62,7 @@ class House:
         self._registry = registry
         strangers, rate = Meter("strangers", Rate(60, 60)), Rate(40, 60)
         gates = {name: CountedHere(meter=Meter(name, rate), strangers=strangers) for name in ("read", "write")}
-        return Opened(resources={}, gates=gates)
+        return Opened(state={}, gates=gates)
 
     @contextmanager
     def running(self) -> Iterator[Running]:
