@@ -1,16 +1,19 @@
 """Every refusal as a problem document (RFC 9457): one table of codes, one way from exceptions to answers."""
 
+import inspect
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple, cast
 
 import asyncpg
 import orjson
-from fastapi import exceptions as fastapi
-from fastapi.exceptions import RequestValidationError
+from fastapi import FastAPI, Request, Response
+from fastapi import HTTPException as EndpointsException
+from fastapi.exceptions import RequestValidationError, WebSocketRequestValidationError
 from pydantic import ValidationError
 from redis import exceptions as redis
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from api.http.response import Headers, RawResponse
@@ -232,7 +235,7 @@ def _of_http(error: HTTPException) -> Problem:
     """
     code = _BY_STATUS.get(error.status_code, "malformed-request" if error.status_code < 500 else "internal")
     named = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in (error.headers or {}).items()]
-    if not isinstance(error, fastapi.HTTPException):
+    if not isinstance(error, EndpointsException):
         return Problem(code, headers=named or None)
     status, told = error.status_code, cast(object, error.detail)
     phrase = next((known.phrase for known in HTTPStatus if known == status), "Refused")
@@ -240,3 +243,23 @@ def _of_http(error: HTTPException) -> Problem:
     problem = Problem(_BY_STATUS.get(status, phrase.lower().replace(" ", "-")), detail, headers=named or None)
     problem.kind, problem.status_code = problem.kind._replace(status=status), status
     return problem
+
+
+async def to_the_edge(_request: Request, error: Exception) -> Response:
+    """An exception handler for what FastAPI would answer by itself: the edge tells every refusal in one form."""
+    raise error
+
+
+def handles_errors(app: FastAPI) -> bool:
+    """Whether the application has exception handlers of its own, beside that of whatever is unforeseen."""
+    others = (Exception, 500, WebSocketRequestValidationError)
+    return any(handler is not to_the_edge for kind, handler in app.exception_handlers.items() if kind not in others)
+
+
+async def answered(app: FastAPI, request: Request, error: Exception) -> Response | None:
+    """The answer of the application's own handler to what is unforeseen, if it has one."""
+    handler: Callable[..., Any] | None = app.exception_handlers.get(Exception) or app.exception_handlers.get(500)
+    if handler is None or not inspect.iscoroutinefunction(handler):
+        return None if handler is None else await run_in_threadpool(handler, request, error)
+    response: Response = await handler(request, error)
+    return response

@@ -17,8 +17,9 @@ from api.commands import imports as import_commands
 from api.commands import orders as order_commands
 from api.commands import products as product_commands
 from api.dependencies import Opened
+from api.errors import to_the_edge
 from api.http import openapi
-from api.http.edge import EDGE, Edge, EdgeState, to_the_edge
+from api.http.edge import EDGE, Edge, EdgeState
 from api.http.request_metrics import RequestMetrics
 from api.http.route_table import TableRoute
 from api.http.security_headers import Rules

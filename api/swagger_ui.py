@@ -1,4 +1,7 @@
-"""Swagger UI, from this very process: a page on the API's own origin runs no script that comes from anywhere else."""
+"""Swagger UI, from this very process: a page on the API's own origin runs no script that comes from anywhere else.
+
+The page of FastAPI's ``get_swagger_ui_html`` starts it by a script within the page, which the policy forbids.
+"""
 
 import gzip
 from functools import cache

@@ -1,6 +1,7 @@
 """Whose scripts may call from a browser: exact origins, and never with cookies, of which the API has none.
 
-An origin that is not listed is treated as though there were no CORS: its preflight finds no such method.
+An origin that is not listed is treated as though there were no CORS: its preflight finds no such method. Starlette's
+``CORSMiddleware`` would tell it 400, promise every path the methods of all, and stand in the way of hot reads.
 """
 
 from collections.abc import Iterable, Mapping

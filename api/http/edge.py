@@ -5,23 +5,19 @@ reads the body within its policy, has FastAPI run the endpoint, turns whatever g
 answer what every answer says, counts, and writes one log line.
 """
 
-import inspect
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, count
 from time import perf_counter, time_ns
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from fastapi import FastAPI
-from fastapi.exceptions import WebSocketRequestValidationError
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.errors import Problem, problem_answer, problem_of
+from api.errors import Problem, answered, handles_errors, problem_answer, problem_of
 from api.http.body_reader import (
     ANY_BODY,
     ClientGone,
@@ -69,7 +65,6 @@ SINGLE: Final = frozenset(
 
 _log = structlog.get_logger("weir.edge")
 
-
 EDGE: Final = "edge"
 """Where in the lifespan's state the edge's own part stands."""
 
@@ -94,7 +89,7 @@ class Edge:
         self._app = app
         self._api = api
         self._table = Table(targets(api))
-        self._handles_errors = any(handler is not to_the_edge for handler in _own_handlers(api))
+        self._handles_errors = handles_errors(api)
         self._metrics = metrics
         self._rules = rules
         self._compressor = Compressor()
@@ -123,7 +118,7 @@ class Edge:
         except Exception as error:
             await self._refuse(error, exchange, reply, scope, receive)
         finally:
-            self._note(scope, found[0], reply.status or 500, perf_counter() - started, exchange, state.access)
+            self._note(scope, found[0], perf_counter() - started, exchange, reply, state.access)
 
     def _at_hand(self, found: Found, state: EdgeState, exchange: RequestState, scope: Scope) -> RawResponse | None:
         """The answer from memory, if there is one. Before that, what every request has to pass; nothing waits here."""
@@ -175,7 +170,9 @@ class Edge:
         scope[EXCHANGE] = exchange
         self._metrics.in_flight += 1
         try:
-            answer = self._preflight(found[1], exchange, scope) or await _soon(found, state.hot, exchange, scope)
+            cors = self._rules.cors
+            answer = None if cors is None else cors.preflight(scope["method"], found[1], exchange.headers)
+            answer = answer or await _soon(found, state.hot, exchange, scope)
             if answer is not None:
                 await reply.give(answer)
             else:
@@ -199,29 +196,19 @@ class Edge:
         else:
             await response(scope, receive, reply)
 
-    def _preflight(self, methods: dict[str, Target], exchange: RequestState, scope: Scope) -> RawResponse | None:
-        cors = self._rules.cors
-        return None if cors is None else cors.preflight(scope["method"], methods, exchange.headers)
-
     def _note(
-        self,
-        scope: Scope,
-        template: str,
-        status: int,
-        seconds: float,
-        exchange: RequestState,
-        access: AccessLog | None,
+        self, scope: Scope, route: str, seconds: float, exchange: RequestState, reply: Reply, log: AccessLog | None
     ) -> None:
         """Count the request and write its line."""
-        method, exchange.status = scope["method"], status
+        method, status = scope["method"], reply.status or 500
+        exchange.status = status
         if exchange.visit is not None:
             exchange.visit.leave(exchange)
-        self._metrics.observe(method if method in METHODS else "other", template, status, seconds)
-        if access is not None:
+        self._metrics.observe(method if method in METHODS else "other", route, status, seconds)
+        if log is not None:
             source = scope.get("client") or ("",)
-            access.request(
-                status, seconds, method, scope["path"], template, source[0], exchange.request_id, exchange.notes()
-            )
+            notes = exchange.notes()
+            log.request(status, seconds, method, scope["path"], route, source[0], exchange.request_id, notes)
 
     async def _refuse(
         self, error: Exception, exchange: RequestState, reply: Reply, scope: Scope, receive: Receive
@@ -236,9 +223,7 @@ class Edge:
             _log.warning("failed", code=problem.code, cause=repr(error.__cause__ or error))
         if reply.status:
             return
-        handlers = self._api.exception_handlers
-        if unforeseen and (handler := handlers.get(Exception) or handlers.get(500)) is not None:
-            response = await called(handler, Request(scope, receive), error)
+        if unforeseen and (response := await answered(self._api, Request(scope, receive), error)) is not None:
             await response(scope, receive, reply)
             return
         answer = problem_answer(problem, exchange.request_id)
@@ -246,26 +231,6 @@ class Edge:
         if slow or not (exchange.read or await drained(exchange.headers, receive)):
             answer.headers.append((b"connection", b"close"))
         await reply.give(answer)
-
-
-def _own_handlers(api: FastAPI) -> Iterator[Any]:
-    """The application's exception handlers, but for what an unforeseen error and a WebSocket are answered with."""
-    for kind, handler in api.exception_handlers.items():
-        if kind not in (Exception, 500, WebSocketRequestValidationError):
-            yield handler
-
-
-async def to_the_edge(_request: Request, error: Exception) -> Response:
-    """An exception handler for what the framework would answer itself: every refusal is told in one form."""
-    raise error
-
-
-async def called(handler: Callable[..., Any], request: Request, error: Exception) -> Response:
-    """The answer of an application's own exception handler; a plain function runs in a thread, as ever in FastAPI."""
-    if inspect.iscoroutinefunction(handler):
-        response: Response = await handler(request, error)
-        return response
-    return await run_in_threadpool(handler, request, error)
 
 
 def request_ids() -> Iterator[str]:

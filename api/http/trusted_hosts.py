@@ -1,6 +1,7 @@
 """The names under which the API may be asked for: a request for another one is misdirected (RFC 9110, 15.5.20).
 
-What is no name at all is refused whatever may be asked for (RFC 9112, 3.2).
+What is no name at all is refused whatever may be asked for (RFC 9112, 3.2). Starlette's ``TrustedHostMiddleware`` would
+answer 400 in plain text, turn away probes that know an address alone, and cannot ask for a certain port.
 """
 
 import re

@@ -1,4 +1,8 @@
-"""Sources of requests: what limits count as one, and the client that a trusted proxy speaks for."""
+"""Sources of requests: what limits count as one, and the client that a trusted proxy speaks for.
+
+uvicorn's ``ProxyHeadersMiddleware`` takes what is no address for a client, follows any number of hops, and does not
+know a trusted IPv4 proxy in IPv6 clothes; limits count by what comes out here.
+"""
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
