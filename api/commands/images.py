@@ -36,7 +36,12 @@ _BODY: Final[dict[str, Any]] = {
 @accepts("image/*", limit=LARGEST_IMAGE, stream=True)
 @limited("upload")
 async def change_image(
-    request: Request, product_id: UUID, commands: Catalogue, desk: UploadsDep, rewriter: RewriterDep, files: ImageFilesDep
+    request: Request,
+    product_id: UUID,
+    commands: Catalogue,
+    desk: UploadsDep,
+    rewriter: RewriterDep,
+    files: ImageFilesDep,
 ) -> Receipt:
     """Show the product by this picture from now on."""
     product = await commands.handler.peek(PRODUCTS, product_id)

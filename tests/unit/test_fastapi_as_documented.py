@@ -239,6 +239,23 @@ def test_an_exception_may_have_a_handler_of_its_own(house: House, at: str) -> No
         assert api.counted("GET", at + "/unicorns/{name}", 418) == 1
 
 
+def test_a_handler_hears_of_what_an_endpoint_with_a_plan_raises(house: House) -> None:
+    routes = router()
+
+    @routes.get("/planned/{name}")
+    async def endpoint(name: str) -> RawResponse:
+        raise UnicornException(name)
+
+    house.app.include_router(routes)
+
+    @house.app.exception_handler(UnicornException)
+    async def unicorn(_request: Request, error: UnicornException) -> JSONResponse:
+        return JSONResponse(status_code=418, content={"message": error.name})
+
+    with house.running() as api:
+        assert api.client.get("/planned/yolo").json() == {"message": "yolo"}
+
+
 def test_whatever_is_unforeseen_may_have_one_too(house: House) -> None:
     @house.app.exception_handler(Exception)
     async def broken(_request: Request, _error: Exception) -> PlainTextResponse:
