@@ -30,6 +30,7 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	env -u DATABASE_URL $(BIN)/weir migrate --check
 
 bench: install
 	$(BIN)/weir bench $(ARGS)

@@ -1,18 +1,36 @@
 """``weir migrate``: the schema, the first generation of each read model, and a new one of what is outdated."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
 
 import typer
+from pydantic import SecretStr
+from sqlalchemy.exc import SQLAlchemyError
 
-from infra.errors import Unavailable
+from infra.configs import pool_of
+from infra.embedded import Postgres, StartFailed
+from infra.errors import Unavailable, UnknownSchema
 from infra.eventsourcing.event_log import identify
 from infra.eventsourcing.projections.generations import install
 from infra.eventsourcing.projections.rebuild import Busy, renew
-from infra.postgres import schema_version
-from infra.postgres.pool import DRIVER_ERRORS, close, connect
+from infra.postgres import schema_drift, schema_version
+from infra.postgres.pool import DRIVER_ERRORS, Database, close, connect
 from infra.settings import Settings
 from infra.write_side import CODEC
 from projections.registry import PROJECTIONS
+
+Check = Annotated[
+    bool,
+    typer.Option(
+        "--check",
+        help="Change nothing, and say where the schema differs from the tables that statements are written over. "
+        "Without DATABASE_URL it is that of a server which is started for this, and migrated.",
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -20,8 +38,11 @@ def register(app: typer.Typer) -> None:
     app.command("migrate", help="Bring the database's schema up to date.")(migrate)
 
 
-def migrate() -> None:
+def migrate(check: Check = False) -> None:
     settings = Settings()
+    if check:
+        _check(settings)
+        return
     try:
         revision = asyncio.run(schema_version.migrate(settings.direct_url, shards=settings.shards))
     except (schema_version.MigrationUnderWay, Unavailable) as refusal:
@@ -38,6 +59,38 @@ def migrate() -> None:
         )
         raise _failed(f"{told}; run this again") from None
     typer.echo(f"the schema is at {revision}")
+
+
+def _check(settings: Settings) -> None:
+    try:
+        found = asyncio.run(_drift(settings))
+    except (Unavailable, UnknownSchema, StartFailed, SQLAlchemyError, *DRIVER_ERRORS) as error:
+        raise _failed(f"nothing was compared: {schema_version.first_line(error)}") from None
+    if found:
+        raise _failed("\n".join(found))
+    typer.echo("the schema is as infra/postgres/tables declares it")
+
+
+async def _drift(settings: Settings) -> list[str]:
+    async with _migrated(settings) as url:
+        return await schema_drift.drift(url)
+
+
+@asynccontextmanager
+async def _migrated(settings: Settings) -> AsyncIterator[SecretStr]:
+    """The database that was named, if it is at this release's revision; without one a new database."""
+    if "database_url" in settings.model_fields_set:
+        database = Database(pool_of(settings))
+        try:
+            await schema_version.check(database)
+        finally:
+            await database.close()
+        yield settings.direct_url
+        return
+    with TemporaryDirectory(prefix="weir-check-") as folder:
+        async with Postgres(Path(folder), durable=False).running() as started:
+            await schema_version.migrate(SecretStr(started), shards=settings.shards)
+            yield SecretStr(started)
 
 
 def _failed(reason: str) -> typer.Exit:

@@ -77,7 +77,7 @@ async def migrate(url: SecretStr, *, shards: int, wait_seconds: float = WAIT_SEC
     :class:`~infra.errors.Unavailable` where Postgres cannot be reached: then nothing has changed. What goes wrong later
     is :class:`MigrationBroke`.
     """
-    # Here and not above: every process checks the schema, and these two would cost each of them a second at its start.
+    # Here and not above: every process checks the schema, and none but this one needs an engine.
     from sqlalchemy import text
     from sqlalchemy.exc import SQLAlchemyError
     from sqlalchemy.ext.asyncio import create_async_engine

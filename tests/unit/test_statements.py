@@ -1,0 +1,51 @@
+"""A statement in Core goes to the driver as its text, and its values in their order: each of them, and no other."""
+
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+import sqlalchemy as sa
+
+from infra.postgres.statements import CLOCK, Statement, inline
+from infra.postgres.tables import links, mail_is_owed, mail_ledger
+
+USE = Statement(
+    sa.update(links)
+    .values(used_at=CLOCK - timedelta(days=1))
+    .where(links.c.link_id == sa.bindparam("link"), links.c.purpose == sa.bindparam("purpose"))
+    .where(links.c.link_id != sa.bindparam("link"))
+)
+
+
+def test_values_go_in_the_order_of_the_text_and_one_that_stands_twice_goes_once() -> None:
+    link = uuid4()
+    text, *values = USE(purpose="reset-password", link=link)
+    assert " ".join(text.split()) == (
+        "UPDATE links SET used_at=(clock_timestamp() - $1::INTERVAL)"
+        " WHERE links.link_id = $2::UUID AND links.purpose = $3::VARCHAR AND links.link_id != $2::UUID"
+    )
+    assert values == [timedelta(days=1), link, "reset-password"]
+
+
+@pytest.mark.parametrize(
+    "values", [{}, {"link": uuid4()}, {"link": 1, "purpose": "", "more": 1}, {"lnk": 1, "purpose": ""}]
+)
+def test_a_value_too_few_or_too_many_is_refused_before_anything_is_sent(values: dict[str, object]) -> None:
+    with pytest.raises(TypeError, match=r"takes \['link', 'purpose'\]"):
+        USE(**values)
+
+
+def test_none_is_a_value() -> None:
+    assert USE(purpose=None, link=None)[2:] == (None, None)
+
+
+def test_the_condition_of_a_partial_index_stands_in_the_text() -> None:
+    text, *values = Statement(sa.select(mail_ledger.c.kind).where(mail_is_owed).limit(inline(5)))()
+    assert "IN ('due', 'sending', 'unknown')" in text
+    assert text.endswith("LIMIT 5")
+    assert values == []
+
+
+def test_what_is_inlined_cannot_end_its_quotes() -> None:
+    text, *_ = Statement(sa.select(mail_ledger.c.kind).where(mail_ledger.c.state == inline("x' OR ''='")))()
+    assert text.endswith("= 'x'' OR ''''='''")
