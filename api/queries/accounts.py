@@ -5,9 +5,11 @@ from datetime import datetime
 from typing import Annotated, Final
 from uuid import UUID
 
+import sqlalchemy as sa
 from fastapi import Depends, Request
 from fastapi import Query as QueryParams
 from pydantic import Field
+from sqlalchemy.dialects.postgresql import ARRAY, array
 
 from api.dependencies import Context, LogDep
 from api.http.fast_route import router
@@ -17,18 +19,26 @@ from api.queries import cursors
 from api.queries.dependencies import AccountsDep, PagesDep
 from api.queries.documents import PRIVATE, if_none_match, needs_of
 from api.queries.listing import Page, PageParams, go_on, page_answer
-from api.queries.lists import Query, Sort
+from api.queries.lists import Condition, Query, Sort
 from api.queries.read_models import ACCOUNTS
 from api.rate_limits.policies import limited
 from api.security import require
 from domain.accounts import LONGEST_EMAIL, Role
 from domain.values import normal_form
 from infra.eventsourcing.event_log import Log
+from infra.postgres.statements import TIMESTAMPTZ
 from projections.account_card import AccountCard
 
 routes = router(tags=["accounts"])
 
-NEWEST: Final = Sort(column="created_at", read=datetime.fromisoformat, write=datetime.isoformat, descending=True)
+NEWEST: Final = Sort(
+    column="created_at", type=TIMESTAMPTZ, read=datetime.fromisoformat, write=datetime.isoformat, descending=True
+)
+_ROLES: Final = sa.cast(array([sa.bindparam("role", type_=sa.Text)]), ARRAY(sa.Text))
+_PART: Final = sa.bindparam("part", type_=sa.Text)
+_HAS_ROLE: Final = Condition(sa.column("roles", ARRAY(sa.Text)).contains(_ROLES))
+_IS_ACTIVE: Final = Condition(sa.column("active", sa.Boolean) == sa.bindparam("active"))
+_NAMED: Final = Condition(sa.column("email", sa.Text).like(_PART) | sa.column("username", sa.Text).like(_PART))
 
 SHORTEST_INDEXED: Final = 3
 _WILDCARDS: Final = re.compile(r"[\\%_]")
@@ -83,8 +93,8 @@ def query_of(log: Log, filters: AccountFilters) -> Query:
     query = Query(projection=ACCOUNTS, sort=NEWEST, list_id=cursors.list_id(log, ACCOUNTS, conditions))
     if filters.q is not None:
         _search(query, normal_form(filters.q))
-    query.narrow("roles @> ARRAY[{}]::text[]", filters.role)
-    query.within("active = {}", filters.active)
+    query.narrow(_HAS_ROLE, role=filters.role)
+    query.within(_IS_ACTIVE, active=filters.active)
     go_on(query, filters.cursor)
     return query
 
@@ -92,5 +102,4 @@ def query_of(log: Log, filters: AccountFilters) -> Query:
 def _search(query: Query, part: str) -> None:
     """What is searched for is what was typed: no letter of it is a wildcard. Indexes know parts of three letters."""
     pattern = f"%{_WILDCARDS.sub(_ESCAPED, part)}%"
-    condition = "(email LIKE {0} OR username LIKE {0})"
-    (query.where if len(part) < SHORTEST_INDEXED else query.narrow)(condition, pattern)
+    (query.where if len(part) < SHORTEST_INDEXED else query.narrow)(_NAMED, part=pattern)

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from datetime import date
+from functools import lru_cache
 from typing import Annotated, Any, Final
 from uuid import UUID
 
 import orjson
+import sqlalchemy as sa
 from fastapi import Depends, Request
 from fastapi import Query as QueryParams
 from pydantic import BaseModel, Field
@@ -20,7 +22,11 @@ from api.rate_limits.policies import limited
 from api.schemas import MoneyBody, Params
 from api.security import require
 from domain.orders import OrderStatus
+from infra.eventsourcing.projections.table_name import table_name
 from infra.eventsourcing.read_cache import Document
+from infra.postgres.statements import Sent, Statement, inline
+from infra.postgres.tables.consumers import checkpoints
+from infra.postgres.tables.log import events
 
 routes = router(tags=["dashboard"])
 
@@ -28,6 +34,8 @@ COUNTS: Final = "shop_counts"
 REVENUE: Final = "daily_revenue"
 PRODUCTS: Final = "product_card"
 MODELS: Final = (COUNTS, REVENUE, PRODUCTS)
+
+_most: Final[Any] = sa.bindparam("top")
 
 Viewer = Annotated[Principal, Depends(require("dashboard:read"))]
 
@@ -80,7 +88,9 @@ async def read_dashboard(
 ) -> RawResponse:
     """Sums of the shop. Every event up to `as_of_position` is in them."""
     needs = needs_of(context)
-    (row,) = await pages.over(MODELS, statement, params.days, params.top, needs=needs, wait=context.wait)
+    (row,) = await pages.over(
+        MODELS, lambda served: statement(served, params.days, params.top), needs=needs, wait=context.wait
+    )
     position, parts = row["position"], {name: orjson.loads(row[name]) for name in ("counts", "days", "top")}
     body = orjson.dumps(_document(position, **parts))
     return presented(Document(position, position, body), PRIVATE).to(if_none_match(request))
@@ -103,35 +113,82 @@ def _day(currency: str, day: str, orders: int, **amounts: str) -> dict[str, Any]
     return {"day": day, "orders": orders, **money}
 
 
-def statement(generations: Mapping[str, int]) -> str:
-    """The whole dashboard of these generations, of ``$1`` days and ``$2`` top products.
+def statement(generations: Mapping[str, int], days: int, top: int) -> Sent:
+    """The whole dashboard of these generations, of so many days and top products."""
+    return _statement(tuple(generations.items()))(days=days, top=top)
 
-    Names and numbers of our own are all that is put into it.
-    """
-    served = ", ".join(f"('{name}', {generation})" for name, generation in generations.items())
-    counted = ("accounts", "products", *OrderStatus)
-    counts = ", ".join(f"coalesce(sum((document ->> '{name}')::bigint), 0)::bigint AS {name}" for name in counted)
 
-    def top(sign: str) -> str:
-        """The top products on sale, and those that no longer are: each has an index of its own."""
-        table = f"rm_{PRODUCTS}_{generations[PRODUCTS]}"
-        return f"""
-            SELECT key AS product_id, document ->> 'sku' AS sku, name, sold FROM {table}
-            WHERE status {sign} 'active' AND sold > 0 ORDER BY sold DESC, key DESC LIMIT $2"""  # noqa: S608
+@lru_cache(maxsize=16)
+def _statement(served: tuple[tuple[str, int], ...]) -> Statement:
+    generations = dict(served)
+    counts = _counts(generations[COUNTS])
+    days, top = _days(generations[REVENUE]), _top(generations[PRODUCTS])
+    return Statement(
+        sa.select(
+            _position(served).label("position"),
+            sa.select(sa.func.to_json(counts.table_valued())).scalar_subquery().label("counts"),
+            _list_of(days).label("days"),
+            _list_of(top).label("top"),
+        )
+    )
 
-    return f"""
-SELECT
-    (SELECT coalesce(min(coalesce(n.next - 1, h.head)), 0)
-     FROM log_position() AS h (head), checkpoints c, LATERAL (
-         SELECT min(e.position) AS next FROM events e WHERE e.shard = c.shard AND e.position > c.position) n
-     WHERE (c.consumer, c.generation) IN ({served})) AS position,
-    (SELECT to_json(t) FROM (SELECT {counts} FROM rm_{COUNTS}_{generations[COUNTS]}) t) AS counts,
-    (SELECT coalesce(json_agg(t), '[]') FROM (
-        SELECT day, currency, sum(orders)::bigint AS orders, sum(paid)::text AS paid,
-               sum(refunded)::text AS refunded, (sum(paid) - sum(refunded))::text AS revenue
-        FROM rm_{REVENUE}_{generations[REVENUE]}
-        WHERE day > (now() AT TIME ZONE 'UTC')::date - $1::integer
-        GROUP BY day, currency ORDER BY day DESC, currency) t) AS days,
-    (SELECT coalesce(json_agg(t), '[]') FROM (
-        SELECT product_id, sku, name, sold FROM (({top("=")}) UNION ALL ({top("<>")})) AS sold
-        ORDER BY sold DESC, product_id DESC LIMIT $2) t) AS top"""  # noqa: S608
+
+def _position(served: tuple[tuple[str, int], ...]) -> sa.ScalarSelect[Any]:
+    """Up to where all shards of these have applied the log."""
+    head = sa.func.log_position(type_=sa.BigInteger).column_valued("head")
+    beyond = sa.and_(events.c.shard == checkpoints.c.shard, events.c.position > checkpoints.c.position)
+    unread = sa.select(sa.func.min(events.c.position).label("next")).where(beyond).lateral("unread")
+    applied = sa.func.coalesce(unread.c.next - inline(1), head)
+    of_these = sa.or_(
+        *[
+            sa.and_(checkpoints.c.consumer == inline(name), checkpoints.c.generation == inline(generation))
+            for name, generation in served
+        ]
+    )
+    position = sa.func.coalesce(sa.func.min(applied), inline(0))
+    shards = checkpoints.join(unread, sa.true())
+    return sa.select(position).select_from(shards).where(of_these).scalar_subquery()
+
+
+def _rows(model: str, generation: int, *columns: str) -> sa.TableClause:
+    return sa.table(table_name(model, generation), *[sa.column(name) for name in columns])
+
+
+def _counts(generation: int) -> sa.Subquery:
+    """Everything that is counted, added up over the shards."""
+    rows = _rows(COUNTS, generation, "accounts", "products", *OrderStatus)
+    total = [sa.func.coalesce(sa.func.sum(column), inline(0)) for column in rows.c]
+    named = zip(rows.c, total, strict=True)
+    return sa.select(*[sa.cast(sum_, sa.BigInteger).label(column.name) for column, sum_ in named]).subquery("counted")
+
+
+def _days(generation: int) -> sa.Subquery:
+    rows = _rows(REVENUE, generation, "day", "currency", "orders", "paid", "refunded")
+    paid, refunded = sa.func.sum(rows.c.paid), sa.func.sum(rows.c.refunded)
+    today = sa.cast(sa.func.timezone(inline("UTC"), sa.func.now()), sa.Date)
+    sums = (
+        sa.cast(sa.func.sum(rows.c.orders), sa.BigInteger).label("orders"),
+        sa.cast(paid, sa.Text).label("paid"),
+        sa.cast(refunded, sa.Text).label("refunded"),
+        sa.cast(paid - refunded, sa.Text).label("revenue"),
+    )
+    lately = sa.select(rows.c.day, rows.c.currency, *sums).where(
+        rows.c.day > today - sa.bindparam("days", type_=sa.Integer)
+    )
+    return lately.group_by(rows.c.day, rows.c.currency).order_by(rows.c.day.desc(), rows.c.currency).subquery("days")
+
+
+def _top(generation: int) -> sa.Subquery:
+    """The top products among those on sale, and those that no longer are: each has an index of its own."""
+    rows = _rows(PRODUCTS, generation, "key", "document", "name", "sold", "status")
+    sku = rows.c.document.op("->>")(inline("sku"))
+    sold = sa.select(rows.c.key.label("product_id"), sku.label("sku"), rows.c.name, rows.c.sold)
+    sold = sold.where(rows.c.sold > inline(0)).order_by(rows.c.sold.desc(), rows.c.key.desc()).limit(_most)
+    active = rows.c.status == inline("active")
+    either = sa.union_all(sold.where(active), sold.where(~active)).subquery("sold")
+    return sa.select(either).order_by(either.c.sold.desc(), either.c.product_id.desc()).limit(_most).subquery("top")
+
+
+def _list_of(rows: sa.Subquery) -> sa.ScalarSelect[Any]:
+    found = sa.func.json_agg(rows.table_valued())
+    return sa.select(sa.func.coalesce(found, inline("[]"))).select_from(rows).scalar_subquery()

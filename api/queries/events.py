@@ -5,6 +5,7 @@ from uuid import UUID
 
 import asyncpg
 import orjson
+import sqlalchemy as sa
 from fastapi import Depends, Request
 from fastapi import Query as QueryParams
 from pydantic import AwareDatetime, BaseModel, Field
@@ -21,13 +22,13 @@ from api.rate_limits.policies import limited
 from api.security import require
 from infra.errors import NotFound
 from infra.eventsourcing.event_log import LAST
+from infra.postgres.statements import Statement
+from infra.postgres.tables.log import events
 
 routes = router(tags=["events"])
 
 SPAN: Final = 20_000
 """How many positions one request looks at in search of events that pass its filters."""
-
-_COLUMNS: Final = "position, stream_id, version, category, type, data, metadata, recorded_at"
 
 Auditor = Annotated[Principal, Depends(require("events:read"))]
 Name = Annotated[str, Field(max_length=100)]
@@ -44,6 +45,30 @@ class EventDocument(BaseModel):
     data: dict[str, Any]
     metadata: dict[str, Any]
     recorded_at: AwareDatetime
+
+
+_limit: Final[Any] = sa.bindparam("limit")
+_events: Final = sa.select(*[events.c[name] for name in EventDocument.model_fields]).limit(_limit)
+
+
+def _passing(column: sa.ColumnElement[str], name: str) -> sa.ColumnElement[bool]:
+    """A filter that lets everything pass where it is not used."""
+    return sa.bindparam(name, type_=sa.Text).is_(None) | (column == sa.bindparam(name))
+
+
+_LOG: Final = Statement(
+    _events.where(
+        events.c.position > sa.bindparam("after"),
+        events.c.position <= sa.bindparam("end"),
+        _passing(events.c.category, "category"),
+        _passing(events.c.type, "type"),
+    ).order_by(events.c.position)
+)
+_STREAM: Final = Statement(
+    _events.where(events.c.stream_id == sa.bindparam("stream"), events.c.version > sa.bindparam("after")).order_by(
+        events.c.version
+    )
+)
 
 
 class EventFilters(PageParams):
@@ -68,15 +93,8 @@ async def list_events(
     list_id = cursors.list_id(log, "events", {"category": filters.category, "type": filters.type})
     after = read_cursor(list_id, filters.cursor, (int,))[0] if filters.cursor else filters.after
     end = await _end(pages, after, filters)
-    rows = await pages.ask(
-        f"SELECT {_COLUMNS} FROM events WHERE position > $1 AND position <= $2 "  # noqa: S608
-        "AND ($3::text IS NULL OR category = $3) AND ($4::text IS NULL OR type = $4) ORDER BY position LIMIT $5",
-        after,
-        end.position,
-        filters.category,
-        filters.type,
-        filters.limit + 1,
-    )
+    asked = _LOG(after=after, end=end.position, category=filters.category, type=filters.type, limit=filters.limit + 1)
+    rows = await pages.ask(*asked)
     shown = rows[: filters.limit]
     cursor = None
     if len(rows) > filters.limit:
@@ -120,12 +138,7 @@ async def list_stream(
     """All events of one stream, from version 1 on."""
     list_id = cursors.list_id(log, "stream", {"stream_id": stream_id})
     after = read_cursor(list_id, params.cursor, (int,))[0] if params.cursor else 0
-    rows = await pages.ask(
-        f"SELECT {_COLUMNS} FROM events WHERE stream_id = $1 AND version > $2 ORDER BY version LIMIT $3",  # noqa: S608
-        stream_id,
-        after,
-        params.limit + 1,
-    )
+    rows = await pages.ask(*_STREAM(stream=stream_id, after=after, limit=params.limit + 1))
     if not rows and not after:
         raise NotFound
     shown = rows[: params.limit]

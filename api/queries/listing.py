@@ -15,7 +15,8 @@ from pydantic import BaseModel, Field
 from api.errors import Problem
 from api.http.response import JSON, Headers, RawResponse
 from api.queries import cursors
-from api.queries.lists import ALONG_THE_ORDER, BY_INDEXES, CANDIDATES, FEW, STRETCH, Place, Query, Statement
+from api.queries.list_statements import ALONG_THE_ORDER, BY_INDEXES, CANDIDATES, FEW, STRETCH
+from api.queries.lists import Place, Query
 from api.schemas import Params
 from infra.errors import NotYetVisible, TookTooLong
 from infra.eventsourcing.consistency_token import Needs
@@ -24,6 +25,7 @@ from infra.eventsourcing.read_cache import Reads
 from infra.postgres.errors import refuses_values
 from infra.postgres.pool import Database
 from infra.postgres.reader import Snapshot
+from infra.postgres.statements import Sent
 
 T = TypeVar("T")
 
@@ -105,7 +107,7 @@ class Pages:
 
     async def _fetched(self, query: Query, limit: int, needs: Needs, until: float) -> tuple[list[bytes], str | None]:
         await self.see([query.projection], needs, until)
-        if query.sort.keeps is not None and query.as_of is None:
+        if query.sort.keeps and query.as_of is None:
             query.as_of = await self._begin(query.projection, needs, until)
         try:
             return await self._page(query, limit, needs)
@@ -174,8 +176,8 @@ class Pages:
     async def over(
         self,
         projections: Sequence[str],
-        statement: Callable[[Mapping[str, int]], str],
-        *values: Any,
+        statement: Callable[[Mapping[str, int]], Sent],
+        *,
         needs: Needs,
         wait: float,
     ) -> list[asyncpg.Record]:
@@ -188,7 +190,7 @@ class Pages:
         async def once() -> list[asyncpg.Record]:
             served = self._served(projections)
             async with self._snapshot(served, needs) as session:
-                return await session.fetch(statement(served), *values)
+                return await session.fetch(*statement(served))
 
         async def seen() -> list[asyncpg.Record]:
             await self.see(projections, needs, until)
@@ -221,13 +223,13 @@ class Pages:
 async def _first(session: Snapshot, query: Query, generation: int) -> Sequence[asyncpg.Record]:
     """The row that comes before all others, if there is one."""
     beginning = query.beginning(generation)
-    return await session.fetch(*_sent(beginning)) if beginning else []
+    return await session.fetch(*beginning) if beginning else []
 
 
 async def _rows(session: Snapshot, query: Query, generation: int, size: int) -> _Rows:
     """The rows of a page, one more if there is one: each way to find them is tried only if the cheaper one fails."""
     if not query.filtered:
-        return _Rows(await session.fetch(*_sent(query.walk(generation, size, None))), None)
+        return _Rows(await session.fetch(*query.walk(generation, size, None)), None)
     # What is spelled nearly so is in the list only where the words themselves are rare: that has to be known first.
     if query.nearly and (found := await _by_indexes(session, query, generation, size)):
         return found
@@ -242,7 +244,7 @@ async def _rows(session: Snapshot, query: Query, generation: int, size: int) -> 
 async def _by_indexes(session: Snapshot, query: Query, generation: int, size: int) -> _Rows | None:
     """What the indexes find for the page; None if that is too much to be put in order."""
     await session.plan(BY_INDEXES)
-    rows = await session.fetch(*_sent(query.candidates(generation, size)))
+    rows = await session.fetch(*query.candidates(generation, size))
     await session.plan(ALONG_THE_ORDER)
     if rows[0]["found"] > CANDIDATES:
         return None
@@ -251,19 +253,14 @@ async def _by_indexes(session: Snapshot, query: Query, generation: int, size: in
 
 async def _along(session: Snapshot, query: Query, generation: int, size: int, stretch: int) -> _Rows:
     """What the next rows of the order have for the page."""
-    end = await session.fetchrow(*_sent(query.end_of_stretch(generation, stretch)))
+    end = await session.fetchrow(*query.end_of_stretch(generation, stretch))
     last = None if end is None else Place(end["place"], end["key"])
-    return _Rows(await session.fetch(*_sent(query.walk(generation, size, last))), last)
+    return _Rows(await session.fetch(*query.walk(generation, size, last)), last)
 
 
 def _position(stands: Mapping[tuple[str, int], int], projection: str, shard: int) -> int:
     """Where a read model stands in a shard; one that takes the whole log stands at one place."""
     return stands.get((projection, shard), stands.get((projection, WHOLE), 0))
-
-
-def _sent(statement: Statement) -> tuple[Any, ...]:
-    text, values = statement
-    return text, *values
 
 
 def read_cursor(list_id: bytes, cursor: str, kinds: tuple[type, ...]) -> list[Any]:

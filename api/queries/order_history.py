@@ -8,6 +8,7 @@ from uuid import UUID
 
 import asyncpg
 import orjson
+import sqlalchemy as sa
 from fastapi import Depends, Request
 from fastapi import Query as QueryParams
 from pydantic import AwareDatetime, BaseModel, StringConstraints, TypeAdapter, ValidationError
@@ -27,8 +28,10 @@ from domain.kernel.messages import Event, Recorded
 from domain.orders import OrderEvent, OrderFact
 from infra.errors import NotFound, Unavailable
 from infra.eventsourcing.codec import UnknownEventType, dumps
-from infra.eventsourcing.event_log import EVENT, Log
+from infra.eventsourcing.event_log import Log
 from infra.eventsourcing.read_cache import Document
+from infra.postgres.statements import TIMESTAMPTZ, Statement
+from infra.postgres.tables.log import events
 from infra.schemas.forms import MOMENT, Moment
 from projections.order_summary import ORDER_SUMMARY, OrderSummary
 
@@ -40,6 +43,26 @@ PAGE: Final = 500
 LONGEST: Final = 10_000
 """So many events are folded at most. An order has a dozen, unless its provider sends payment after payment."""
 _NEVER: Final = 2**31 - 1
+
+_of_order: Final = events.c.stream_id == sa.bindparam("order")
+_page: Final = sa.select(events).where(_of_order, events.c.version > sa.bindparam("after")).order_by(events.c.version)
+_limit: Final[Any] = sa.bindparam("limit")
+_until: Final = sa.bindparam("until", type_=TIMESTAMPTZ)
+_later: Final = sa.select(sa.func.min(events.c.version)).where(_of_order, events.c.recorded_at > _until)
+
+_HISTORY: Final = Statement(_page.limit(_limit))
+_PREFIX: Final = Statement(
+    _page.where(
+        events.c.category == CATEGORY,
+        events.c.version <= sa.bindparam("last"),
+        _until.is_(None) | (events.c.version < sa.func.coalesce(_later.scalar_subquery(), _NEVER)),
+    ).limit(_limit)
+)
+_CUSTOMER: Final = Statement(
+    sa.select(events.c.data["customer_id"].astext.label("customer_id")).where(
+        _of_order, events.c.version == 1, events.c.category == CATEGORY
+    )
+)
 
 AsOf = Annotated[str, StringConstraints(max_length=40, pattern=rf"^([1-9][0-9]{{0,8}}|{MOMENT})$")]
 Reader = Annotated[Principal, Depends(require("orders:read"))]
@@ -90,12 +113,7 @@ async def read_history(
     after = read_cursor(list_id, params.cursor, (int,))[0] if params.cursor else 0
     customer = await _customer(pages, order_id)
     see(reader, customer)
-    rows = await pages.ask(
-        f"SELECT {EVENT} WHERE stream_id = $1 AND version > $2 ORDER BY version LIMIT $3",
-        order_id,
-        after,
-        params.limit + 1,
-    )
+    rows = await pages.ask(*_HISTORY(order=order_id, after=after, limit=params.limit + 1))
     shown = rows[: params.limit]
     cursor = cursors.encode(list_id, [shown[-1]["version"]]) if len(rows) > params.limit else None
     return page_answer(request, [dumps(_happening(log, row, customer, reader)) for row in shown], cursor, PRIVATE)
@@ -144,18 +162,7 @@ async def _folded(pages: Pages, log: Log, order_id: UUID, last: int, until: date
     order: OrderSummary | None = None
     seen = 0
     while seen < min(last, LONGEST):
-        rows = await pages.ask(
-            f"SELECT {EVENT} WHERE stream_id = $1 AND category = $7 AND version > $2 AND version <= $3"  # noqa: S608
-            " AND ($4::timestamptz IS NULL OR version < coalesce((SELECT min(version) FROM events"
-            " WHERE stream_id = $1 AND recorded_at > $4), $5)) ORDER BY version LIMIT $6",
-            order_id,
-            seen,
-            last,
-            until,
-            _NEVER,
-            PAGE,
-            CATEGORY,
-        )
+        rows = await pages.ask(*_PREFIX(order=order_id, after=seen, last=last, until=until, limit=PAGE))
         for row in rows:
             order = ORDER_SUMMARY.project(order, _read(log, row))
         seen += len(rows)
@@ -174,12 +181,7 @@ def _read(log: Log, row: asyncpg.Record) -> Recorded:
 
 
 async def _customer(pages: Pages, order_id: UUID) -> UUID:
-    rows = await pages.ask(
-        "SELECT data ->> 'customer_id' AS customer_id FROM events"
-        " WHERE stream_id = $1 AND version = 1 AND category = $2",
-        order_id,
-        CATEGORY,
-    )
+    rows = await pages.ask(*_CUSTOMER(order=order_id))
     if not rows:
         raise NotFound
     return UUID(rows[0]["customer_id"])

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Annotated, Final
 from uuid import UUID
 
+import sqlalchemy as sa
 from fastapi import Depends, Request
 from fastapi import Query as QueryParams
 from pydantic import Field
@@ -17,7 +18,7 @@ from api.queries import cursors
 from api.queries.dependencies import OrdersDep, PagesDep
 from api.queries.documents import PRIVATE, if_none_match, needs_of
 from api.queries.listing import Page, PageParams, go_on, page_answer
-from api.queries.lists import Query, Sort
+from api.queries.lists import Condition, Query, Sort
 from api.queries.order_history import AsOf, order_as_of, see
 from api.queries.read_models import ORDERS
 from api.rate_limits.policies import limited
@@ -25,13 +26,20 @@ from api.security import require
 from domain.orders import OrderStatus
 from infra.errors import NotFound
 from infra.eventsourcing.event_log import Log
+from infra.postgres.statements import TIMESTAMPTZ
 from infra.schemas.forms import Moment
 from projections.order_summary import OrderSummary
 
 routes = router(tags=["orders"])
 
 MANAGE: Final = "orders:manage"
-NEWEST: Final = Sort(column="placed_at", read=datetime.fromisoformat, write=datetime.isoformat, descending=True)
+NEWEST: Final = Sort(
+    column="placed_at", type=TIMESTAMPTZ, read=datetime.fromisoformat, write=datetime.isoformat, descending=True
+)
+_OF_CUSTOMER: Final = Condition(sa.column("customer_id", sa.Uuid) == sa.bindparam("customer"))
+_OF_STATUS: Final = Condition(sa.column("status", sa.Text) == sa.bindparam("status"))
+_SINCE: Final = Condition(sa.column("placed_at", TIMESTAMPTZ) >= sa.bindparam("since"))
+_UNTIL: Final = Condition(sa.column("placed_at", TIMESTAMPTZ) < sa.bindparam("until"))
 
 Reader = Annotated[Principal, Depends(require("orders:read"))]
 
@@ -98,10 +106,10 @@ def _customer(reader: Principal, wanted: UUID | None) -> UUID | None:
 def _query(log: Log, filters: OrderFilters, customer: UUID | None) -> Query:
     conditions = {**filters.model_dump(exclude={"limit", "cursor"}), "customer_id": customer}
     query = Query(projection=ORDERS, sort=NEWEST, list_id=cursors.list_id(log, ORDERS, conditions))
-    query.within("customer_id = {}", customer)
+    query.within(_OF_CUSTOMER, customer=customer)
     # Of a customer's orders the status is looked at; of all, an index has them by their status.
-    (query.within if customer is None else query.where)("status = {}", filters.status)
-    query.within("placed_at >= {}", filters.since)
-    query.within("placed_at < {}", filters.until)
+    (query.within if customer is None else query.where)(_OF_STATUS, status=filters.status)
+    query.within(_SINCE, since=filters.since)
+    query.within(_UNTIL, until=filters.until)
     go_on(query, filters.cursor)
     return query

@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Annotated, Final, Literal
 from uuid import UUID
 
+import sqlalchemy as sa
 from fastapi import Query as QueryParams
 from fastapi import Request
 from pydantic import Field
+from sqlalchemy.dialects.postgresql import ARRAY, TSQUERY, array
 
 from api.dependencies import Context, LogDep
 from api.http.fast_route import router
@@ -24,21 +27,35 @@ from api.rate_limits.policies import limited
 from domain.catalogue import LONGEST_CATEGORY, LONGEST_TAG
 from domain.values import normal_form
 from infra.eventsourcing.event_log import Log
+from infra.postgres.statements import TIMESTAMPTZ, inline
 from projections.product_card import ProductCard
 
 routes = router(tags=["catalogue"])
 
 SORTS: Final[Mapping[str, Sort]] = {
-    "name": Sort(column="name", keeps="text"),
-    "price": Sort(column="price", read=Decimal, keeps="numeric"),
-    "-price": Sort(column="price", read=Decimal, descending=True, keeps="numeric"),
-    "newest": Sort(column="created_at", read=datetime.fromisoformat, write=datetime.isoformat, descending=True),
-    "popular": Sort(column="sold", read=int, write=str, descending=True),
+    "name": Sort(column="name", type=sa.Text(), keeps=True),
+    "price": Sort(column="price", type=sa.Numeric(), read=Decimal, keeps=True),
+    "-price": Sort(column="price", type=sa.Numeric(), read=Decimal, descending=True, keeps=True),
+    "newest": Sort(
+        column="created_at", type=TIMESTAMPTZ, read=datetime.fromisoformat, write=datetime.isoformat, descending=True
+    ),
+    "popular": Sort(column="sold", type=sa.BigInteger(), read=int, write=str, descending=True),
 }
 
 LONGEST_SEARCH: Final = 200
 
-_ON_SALE: Final = "status = 'active'"
+_TAG: Final = sa.cast(array([sa.bindparam("tag", type_=sa.Text)]), ARRAY(sa.Text))
+_SEARCH: Final = sa.cast(sa.bindparam("search", type_=sa.Text), TSQUERY)
+
+ON_SALE: Final = Condition(sa.column("status", sa.Text) == inline("active"))
+_SOLD: Final = Condition(sa.column("sold", sa.BigInteger) > inline(0))
+_IN_CATEGORY: Final = Condition(sa.column("category", sa.Text) == sa.bindparam("category"))
+_AT_LEAST: Final = Condition(sa.column("price", sa.Numeric) >= sa.bindparam("min_price"))
+_AT_MOST: Final = Condition(sa.column("price", sa.Numeric) <= sa.bindparam("max_price"))
+_TAGGED: Final = Condition(sa.column("tags", ARRAY(sa.Text)).contains(_TAG))
+_IN_STOCK: Final = Condition((sa.column("stock_available", sa.BigInteger) > inline(0)) == sa.bindparam("in_stock"))
+_FOUND: Final = Condition(sa.column("found_by").op("@@")(_SEARCH))
+_OF_SKU: Final = Condition(sa.column("sku", sa.Text) == sa.bindparam("sku"))
 
 Amount = Annotated[Decimal, Field(ge=0, max_digits=16, allow_inf_nan=False)]
 
@@ -90,8 +107,8 @@ async def list_popular(
 ) -> RawResponse:
     """The products on sale that were sold, the most sold first."""
     query = Query(projection=PRODUCTS, sort=SORTS["popular"], list_id=cursors.list_id(log, "popular", {}))
-    query.within(_ON_SALE)
-    query.within("sold > 0")
+    query.within(ON_SALE)
+    query.within(_SOLD)
     go_on(query, params.cursor)
     page = await pages.fetch(query, params.limit, needs_of(context), context.wait)
     return page_answer(request, *page, PUBLIC)
@@ -110,12 +127,12 @@ def query_of(log: Log, filters: ProductFilters) -> Query:
     list_id = cursors.list_id(log, PRODUCTS, filters.model_dump(exclude={"limit", "cursor"}))
     query = Query(projection=PRODUCTS, sort=SORTS[filters.sort], list_id=list_id)
     by_name, by_price = (query.sort.column == column for column in ("name", "price"))
-    query.within(_ON_SALE)
-    (query.within if by_name else query.narrow)("category = {}", filters.category)
-    (query.within if by_price else query.narrow)("price >= {}", filters.min_price)
-    (query.within if by_price else query.narrow)("price <= {}", filters.max_price)
-    query.narrow("tags @> ARRAY[{}]::text[]", filters.tag)
-    query.where("(stock_available > 0) = {}", filters.in_stock)
+    query.within(ON_SALE)
+    (query.within if by_name else query.narrow)(_IN_CATEGORY, category=filters.category)
+    (query.within if by_price else query.narrow)(_AT_LEAST, min_price=filters.min_price)
+    (query.within if by_price else query.narrow)(_AT_MOST, max_price=filters.max_price)
+    query.narrow(_TAGGED, tag=filters.tag)
+    query.where(_IN_STOCK, in_stock=filters.in_stock)
     if filters.q is not None:
         _search(query, filters.q)
     go_on(query, filters.cursor)
@@ -125,6 +142,13 @@ def query_of(log: Log, filters: ProductFilters) -> Query:
 def _search(query: Query, typed: str) -> None:
     """The words, or else each word much like one of the title; before all, the product whose sku was typed."""
     search = read(typed)
-    likes = Condition(" AND ".join(["{} <% title"] * len(search.nearly)), search.nearly)
-    query.search(Condition("found_by @@ {}::text::tsquery", (search.query,)), likes if search.nearly else None)
-    query.begin_with("sku", normal_form(typed))
+    words = {f"word_{place}": word for place, word in enumerate(search.nearly)}
+    query.search(_FOUND, _likes(len(words)) if words else None, search=search.query, **words)
+    query.begin_with(_OF_SKU, sku=normal_form(typed))
+
+
+@lru_cache
+def _likes(count: int) -> Condition:
+    """So many words of which each is much like one of the title."""
+    words = [sa.bindparam(f"word_{place}", type_=sa.Text) for place in range(count)]
+    return Condition(sa.and_(*[word.op("<%")(sa.column("title")) for word in words]))

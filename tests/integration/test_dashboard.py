@@ -225,7 +225,7 @@ async def test_the_position_is_held_back_by_what_is_not_applied_yet(scene: Scene
     await session.execute(
         "UPDATE checkpoints SET position = 0 WHERE consumer = 'shop_counts' AND generation = 1 AND shard = $1", shard
     )
-    held = await session.fetchval(statement(dict.fromkeys(MODELS, 1)), 30, 10)
+    held = await session.fetchval(*statement(dict.fromkeys(MODELS, 1), 30, 10))
     await transaction.rollback()
     assert held == position - 1
 

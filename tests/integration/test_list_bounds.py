@@ -8,6 +8,7 @@ from typing import Any, Final
 import asyncpg
 import orjson
 import pytest
+import sqlalchemy as sa
 from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -15,8 +16,9 @@ from hypothesis import strategies as st
 from api.errors import Problem
 from api.queries.accounts import AccountFilters
 from api.queries.accounts import query_of as accounts_of
+from api.queries.list_statements import CANDIDATES, FEW, NEARLY, STRETCH
 from api.queries.listing import Pages
-from api.queries.lists import CANDIDATES, FEW, NEARLY, STRETCH, Query
+from api.queries.lists import Condition, Query
 from api.queries.products import LONGEST_SEARCH, ProductFilters, query_of
 from infra.configs import cache_of, pool_of
 from infra.errors import NotYetVisible
@@ -35,6 +37,8 @@ from projections.product_card import PRODUCT_CARD, ListedProduct
 from tests.read_rows import account, entity, lay_down, product
 
 pytestmark = pytest.mark.anyio
+
+SENT: Final = sa.bindparam("sent", type_=sa.Text)
 
 MANY: Final = 3 * STRETCH
 """More than the index may find, and more than one stretch of the order."""
@@ -206,16 +210,16 @@ async def test_whatever_is_typed_is_searched_for(pages: Pages, log: Log, typed: 
 @pytest.mark.parametrize(
     ("condition", "typed"),
     [
-        ("repeat({}, 1000000000) IS NULL", "kettle"),  # 54000: a limit
-        ("{}::text::integer = 1", "kettle"),  # 22P02: no such value
+        (sa.func.repeat(SENT, 1_000_000_000).is_(None), "kettle"),  # 54000: a limit
+        (sa.cast(SENT, sa.Integer) == 1, "kettle"),  # 22P02: no such value
     ],
 )
 async def test_what_postgres_refuses_of_a_search_is_the_clients_fault(
-    pages: Pages, database: Database, log: Log, condition: str, typed: str
+    pages: Pages, database: Database, log: Log, condition: sa.ColumnElement[bool], typed: str
 ) -> None:
     await sell_one(database)
     query = query_of(log, asked())
-    query.where(condition, typed)
+    query.where(Condition(condition), sent=typed)
     with pytest.raises(Problem) as refused:
         await pages.fetch(query, 20, {}, 0)
     assert refused.value.code == "invalid"
@@ -223,7 +227,7 @@ async def test_what_postgres_refuses_of_a_search_is_the_clients_fault(
 
 async def test_a_statement_that_is_wrong_is_our_own_fault(pages: Pages, log: Log) -> None:
     query = query_of(log, asked())
-    query.where("to_tsquery('simple', {}) IS NULL", "a &")
+    query.where(Condition(sa.func.to_tsquery("simple", SENT).is_(None)), sent="a &")
     with pytest.raises(asyncpg.PostgresSyntaxError):
         await pages.fetch(query, 20, {}, 0)
 
@@ -236,7 +240,7 @@ async def sell_one(database: Database) -> None:
 async def test_a_list_that_takes_too_long_is_ended_and_says_so(pages: Pages, database: Database, log: Log) -> None:
     await sell_one(database)
     query = query_of(log, asked())
-    query.where("pg_sleep(60)::text IS NOT NULL")
+    query.where(Condition(sa.cast(sa.func.pg_sleep(60), sa.Text).is_not(None)))
     with pytest.raises(Problem) as refused:
         await pages.fetch(query, 20, {}, 0)
     assert (refused.value.code, refused.value.kind.status) == ("unavailable", 503)
@@ -280,7 +284,7 @@ async def test_a_list_goes_by_the_checkpoints_that_it_reads_and_not_by_what_was_
             with pytest.raises(NotYetVisible):
                 await pages.fetch(query_of(log, asked(sort=sort)), 20, {0: 7}, 0.2)
         with pytest.raises(NotYetVisible):
-            await pages.over(["product_card"], lambda _: "SELECT 1", needs={0: 7}, wait=0.2)
+            await pages.over(["product_card"], lambda _: ("SELECT 1",), needs={0: 7}, wait=0.2)
         waiting = asyncio.create_task(pages.fetch(query_of(log, asked(sort="popular")), 20, {0: 7}, 5))
         await database.execute("UPDATE checkpoints SET position = 7 WHERE consumer = 'product_card'")
         assert await waiting == ([], None)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from api.queries import cursors
 from api.queries.listing import Pages
 from api.queries.lists import Query
-from api.queries.products import SORTS
+from api.queries.products import ON_SALE, SORTS
 from api.queries.read_models import PRODUCTS
 from domain.catalogue import ProductAdded, ProductDescribed, ProductDiscontinued, ProductRepriced
 from domain.inventory import StockReceived, StockReturned, StockSold
@@ -133,7 +133,7 @@ class Catalogue:
 
     async def page(self, sort: str, limit: int, cursor: str | None) -> tuple[list[Any], str | None]:
         query = Query(projection=PRODUCTS, sort=SORTS[sort], list_id=cursors.list_id(self._log, "x", {"sort": sort}))
-        query.within("status = 'active'")
+        query.within(ON_SALE)
         query.after(cursor)
         documents, following = await self._pages.fetch(query, limit, {}, 0)
         return [orjson.loads(document) for document in documents], following
@@ -175,9 +175,8 @@ async def test_pages_add_up_while_rows_move(
             await catalogue.happen(what, number, value)
     assert cursor is None
     counted = Counter(int(item["sku"].split("-")[1]) for item in seen)
-    if (
-        SORTS[sort].keeps is None
-    ):  # what has stood still all the while, that is: a product that sells may pass the reader
+    if not SORTS[sort].keeps:
+        # what has stood still all the while, that is: a product that sells may pass the reader
         counted = Counter({number: times for number, times in counted.items() if number not in catalogue.resold})
         catalogue.rows = {number: row for number, row in catalogue.rows.items() if number not in catalogue.resold}
     assert not {number: times for number, times in counted.items() if times > 1}

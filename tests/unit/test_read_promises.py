@@ -34,5 +34,5 @@ async def test_all_that_a_read_waits_for_shares_one_promise() -> None:
     late = Late(takes=0.75)
     pages = Pages(cast(Database, None), cast(Reads, late), at_once=1, clock=lambda: late.now)
     with pytest.raises(NotYetVisible):
-        await pages.over(MODELS, lambda _: "SELECT 1", needs={0: 1}, wait=2.0)
+        await pages.over(MODELS, lambda _: ("SELECT 1",), needs={0: 1}, wait=2.0)
     assert late.allowed == [2.0, 1.25, 0.5]

@@ -6,8 +6,10 @@ from uuid import uuid4
 import pytest
 import sqlalchemy as sa
 
+from infra.eventsourcing.projections.table_name import table_name
 from infra.postgres.statements import CLOCK, Statement, inline
-from infra.postgres.tables import links, mail_is_owed, mail_ledger
+from infra.postgres.tables.identity import links
+from infra.postgres.tables.outboxes import mail_is_owed, mail_ledger
 
 USE = Statement(
     sa.update(links)
@@ -49,3 +51,10 @@ def test_the_condition_of_a_partial_index_stands_in_the_text() -> None:
 def test_what_is_inlined_cannot_end_its_quotes() -> None:
     text, *_ = Statement(sa.select(mail_ledger.c.kind).where(mail_ledger.c.state == inline("x' OR ''='")))()
     assert text.endswith("= 'x'' OR ''''='''")
+
+
+@pytest.mark.parametrize("projection", ["", "orders; DROP TABLE events", "Orders", "orders_1 o"])
+def test_nothing_but_the_name_of_a_generation_becomes_the_name_of_a_table(projection: str) -> None:
+    assert table_name("order_summary", 3) == "rm_order_summary_3"
+    with pytest.raises(ValueError, match="names no generation"):
+        table_name(projection, 3)

@@ -9,6 +9,7 @@ import orjson
 
 from domain.kernel.messages import Event, Recorded
 from infra.eventsourcing.codec import dumps, reader
+from infra.eventsourcing.projections.table_name import table_name
 
 __all__ = ["By", "ByStream", "Column", "Projection", "Row", "RowMissing", "amend", "known", "make"]
 
@@ -103,7 +104,7 @@ class Projection(Generic[R]):
 
     def table(self, generation: int) -> str:
         """Where a generation of it is kept."""
-        return f"rm_{self.name}_{generation}"
+        return table_name(self.name, generation)
 
 
 class RowMissing(Exception):

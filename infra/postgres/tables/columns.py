@@ -11,7 +11,6 @@ METADATA: Final = sa.MetaData()
 NOW: Final = sa.text("now()")
 CLOCK: Final = sa.text("clock_timestamp()")
 ZERO: Final = sa.text("0")
-Moment: Final = sa.DateTime(timezone=True)
 
 
 def key(name: str, type_: Any, *more: Any) -> sa.Column[Any]:

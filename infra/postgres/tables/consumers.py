@@ -5,7 +5,8 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB
 
-from infra.postgres.tables.columns import CLOCK, METADATA, NOW, ZERO, Moment, key, optional, required
+from infra.postgres.statements import TIMESTAMPTZ
+from infra.postgres.tables.columns import CLOCK, METADATA, NOW, ZERO, key, optional, required
 
 workers: Final = sa.Table(
     "workers",
@@ -14,8 +15,8 @@ workers: Final = sa.Table(
     required("kind", sa.Text),
     required("host", sa.Text),
     required("pid", sa.Integer),
-    required("started_at", Moment, default=NOW),
-    required("heartbeat_at", Moment, default=NOW),
+    required("started_at", TIMESTAMPTZ, default=NOW),
+    required("heartbeat_at", TIMESTAMPTZ, default=NOW),
     sa.Column("serves", ARRAY(sa.Text)),
 )
 
@@ -25,7 +26,7 @@ leases: Final = sa.Table(
     key("name", sa.Text),
     optional("owner", sa.Uuid),
     required("epoch", sa.BigInteger, default=ZERO),
-    required("expires_at", Moment, default=sa.text("'-infinity'")),
+    required("expires_at", TIMESTAMPTZ, default=sa.text("'-infinity'")),
 )
 
 projections: Final = sa.Table(
@@ -43,8 +44,8 @@ generations: Final = sa.Table(
     key("generation", sa.Integer),
     required("code_version", sa.Integer),
     sa.Column("state", sa.Text, sa.CheckConstraint("state IN ('building', 'live', 'retired')"), nullable=False),
-    required("started_at", Moment, default=NOW),
-    optional("finished_at", Moment),
+    required("started_at", TIMESTAMPTZ, default=NOW),
+    optional("finished_at", TIMESTAMPTZ),
 )
 
 checkpoints: Final = sa.Table(
@@ -57,9 +58,9 @@ checkpoints: Final = sa.Table(
     required("refreshed", sa.BigInteger, default=ZERO),
     required("epoch", sa.BigInteger, default=ZERO),
     optional("owner", sa.Uuid),
-    required("updated_at", Moment, default=NOW),
+    required("updated_at", TIMESTAMPTZ, default=NOW),
     optional("event_position", sa.BigInteger),
-    optional("event_recorded_at", Moment),
+    optional("event_recorded_at", TIMESTAMPTZ),
     optional("refreshed_era", sa.Text),
     postgresql_with={"fillfactor": 20},
 )
@@ -77,7 +78,7 @@ parked: Final = sa.Table(
     required("error", sa.Text),
     required("unknown", sa.Boolean, default=sa.text("false")),
     required("attempts", sa.Integer, default=sa.text("1")),
-    required("parked_at", Moment, default=NOW),
+    required("parked_at", TIMESTAMPTZ, default=NOW),
     sa.UniqueConstraint("consumer", "generation", "stream_id"),
 )
 
@@ -88,9 +89,9 @@ rebuild_wishes: Final = sa.Table(
     sa.Column("projection", sa.Text, sa.ForeignKey("projections.name", ondelete="CASCADE"), nullable=False),
     required("code_version", sa.Integer),
     required("wanted_by", sa.Text),
-    required("wanted_at", Moment, default=CLOCK),
-    required("due_at", Moment, default=CLOCK),
-    optional("leased_until", Moment),
+    required("wanted_at", TIMESTAMPTZ, default=CLOCK),
+    required("due_at", TIMESTAMPTZ, default=CLOCK),
+    optional("leased_until", TIMESTAMPTZ),
     required("attempts", sa.Integer, default=ZERO),
     required("failures", sa.Integer, default=ZERO),
     optional("last_error", sa.Text),
@@ -98,8 +99,8 @@ rebuild_wishes: Final = sa.Table(
     required("read", sa.BigInteger, default=ZERO),
     required("passed", sa.Double, default=ZERO),
     optional("total", sa.BigInteger),
-    optional("seen_at", Moment),
-    optional("done_at", Moment),
+    optional("seen_at", TIMESTAMPTZ),
+    optional("done_at", TIMESTAMPTZ),
     optional("report", JSON),
     optional("error", sa.Text),
 )
@@ -126,10 +127,10 @@ timers: Final = sa.Table(
     key("process", sa.Text),
     key("stream_id", sa.Uuid),
     key("kind", sa.Text),
-    required("due_at", Moment),
-    required("wake_at", Moment),
+    required("due_at", TIMESTAMPTZ),
+    required("wake_at", TIMESTAMPTZ),
     required("attempts", sa.Integer, default=ZERO),
     optional("last_error", sa.Text),
-    optional("leased_until", Moment),
+    optional("leased_until", TIMESTAMPTZ),
 )
 sa.Index("timers_wake", timers.c.wake_at)

@@ -5,14 +5,15 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from infra.postgres.tables.columns import METADATA, NOW, ZERO, Moment, key, one, optional, required
+from infra.postgres.statements import TIMESTAMPTZ
+from infra.postgres.tables.columns import METADATA, NOW, ZERO, key, one, optional, required
 
 credentials: Final = sa.Table(
     "credentials",
     METADATA,
     key("account_id", sa.Uuid),
     required("password_hash", sa.Text),
-    required("changed_at", Moment, default=NOW),
+    required("changed_at", TIMESTAMPTZ, default=NOW),
     required("password_no", sa.Integer, default=ZERO),
     required("settled", sa.Boolean, default=sa.text("false")),
     required("sessions_from", sa.Integer, default=ZERO),
@@ -28,10 +29,10 @@ sessions: Final = sa.Table(
     optional("scope", sa.Text),
     required("user_agent", sa.Text),
     required("source", sa.Text),
-    required("created_at", Moment, default=NOW),
-    required("last_used_at", Moment, default=NOW),
-    required("expires_at", Moment),
-    optional("ended_at", Moment),
+    required("created_at", TIMESTAMPTZ, default=NOW),
+    required("last_used_at", TIMESTAMPTZ, default=NOW),
+    required("expires_at", TIMESTAMPTZ),
+    optional("ended_at", TIMESTAMPTZ),
     optional("account_version", sa.Integer),
 )
 sa.Index("sessions_account", sessions.c.account_id, sessions.c.last_used_at)
@@ -41,8 +42,8 @@ refresh_tokens: Final = sa.Table(
     METADATA,
     key("digest", sa.LargeBinary),
     required("session_id", sa.Uuid, sa.ForeignKey("sessions.session_id", ondelete="CASCADE")),
-    required("issued_at", Moment, default=NOW),
-    optional("used_at", Moment),
+    required("issued_at", TIMESTAMPTZ, default=NOW),
+    optional("used_at", TIMESTAMPTZ),
     optional("successor", sa.LargeBinary),
 )
 sa.Index("refresh_tokens_session", refresh_tokens.c.session_id, refresh_tokens.c.used_at)
@@ -53,9 +54,9 @@ links: Final = sa.Table(
     key("link_id", sa.Uuid),
     required("account_id", sa.Uuid),
     required("purpose", sa.Text, sa.CheckConstraint("purpose IN ('verify-email', 'reset-password')")),
-    required("created_at", Moment, default=NOW),
-    required("expires_at", Moment),
-    optional("used_at", Moment),
+    required("created_at", TIMESTAMPTZ, default=NOW),
+    required("expires_at", TIMESTAMPTZ),
+    optional("used_at", TIMESTAMPTZ),
     optional("account_version", sa.Integer),
 )
 sa.Index("links_account", links.c.account_id, links.c.purpose)
@@ -68,10 +69,10 @@ api_keys: Final = sa.Table(
     required("name", sa.Text, sa.CheckConstraint("length(name) BETWEEN 1 AND 100")),
     required("digest", sa.LargeBinary, sa.CheckConstraint("length(digest) = 32")),
     required("scopes", ARRAY(sa.Text)),
-    required("created_at", Moment, default=NOW),
-    optional("expires_at", Moment),
-    optional("last_used_at", Moment),
-    optional("revoked_at", Moment),
+    required("created_at", TIMESTAMPTZ, default=NOW),
+    optional("expires_at", TIMESTAMPTZ),
+    optional("last_used_at", TIMESTAMPTZ),
+    optional("revoked_at", TIMESTAMPTZ),
     optional("account_version", sa.Integer),
     optional("account_position", sa.BigInteger),
     optional("account_recorded", sa.BigInteger),
@@ -87,8 +88,8 @@ reset_wishes: Final = sa.Table(
     required("fingerprint", sa.LargeBinary),
     optional("correlation", sa.Text),
     optional("traceparent", sa.Text),
-    required("due_at", Moment),
-    optional("leased_until", Moment),
+    required("due_at", TIMESTAMPTZ),
+    optional("leased_until", TIMESTAMPTZ),
     required("attempts", sa.Integer, default=ZERO),
     optional("last_error", sa.Text),
 )
@@ -99,9 +100,9 @@ server_secret: Final = sa.Table(
     METADATA,
     one(),
     sa.Column("secret", sa.LargeBinary, sa.CheckConstraint("octet_length(secret) = 32")),
-    required("created_at", Moment, default=NOW),
+    required("created_at", TIMESTAMPTZ, default=NOW),
     optional("wrapped", sa.Text),
-    optional("wrapped_at", Moment),
+    optional("wrapped_at", TIMESTAMPTZ),
     sa.CheckConstraint("secret IS NOT NULL OR wrapped IS NOT NULL"),
 )
 
@@ -110,10 +111,10 @@ signing_keys: Final = sa.Table(
     METADATA,
     key("kid", sa.Text),
     optional("private_pem", sa.Text),
-    required("created_at", Moment, default=NOW),
-    optional("retired_at", Moment),
-    required("activates_at", Moment, default=NOW),
+    required("created_at", TIMESTAMPTZ, default=NOW),
+    optional("retired_at", TIMESTAMPTZ),
+    required("activates_at", TIMESTAMPTZ, default=NOW),
     optional("wrapped", sa.Text),
-    optional("wrapped_at", Moment),
+    optional("wrapped_at", TIMESTAMPTZ),
     sa.CheckConstraint("private_pem IS NOT NULL OR wrapped IS NOT NULL"),
 )

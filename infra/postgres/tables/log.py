@@ -5,7 +5,8 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
-from infra.postgres.tables.columns import METADATA, ZERO, Moment, among, key, one, optional, required
+from infra.postgres.statements import TIMESTAMPTZ
+from infra.postgres.tables.columns import METADATA, ZERO, among, key, one, optional, required
 
 log_head: Final = sa.Table(
     "log_head",
@@ -30,13 +31,12 @@ events: Final = sa.Table(
     required("schema_version", sa.SmallInteger),
     required("data", JSONB),
     required("metadata", JSONB),
-    required("recorded_at", Moment),
+    required("recorded_at", TIMESTAMPTZ),
     sa.UniqueConstraint("stream_id", "version", name="events_stream_version"),
 )
 sa.Index("events_shard_position", events.c.shard, events.c.position)
 
-ends_access: Final = among(
-    events.c.type,
+ENDS_ACCESS: Final = (
     "account.deactivated",
     "account.roles_changed",
     "account.password_changed",
@@ -45,6 +45,7 @@ ends_access: Final = among(
     "account.token_reused",
     "account.api_key_revoked",
 )
+ends_access: Final = among(events.c.type, *ENDS_ACCESS)
 """Events by which access ends. A statement has the condition as the index has it, or the index would not serve."""
 sa.Index("events_end_access", events.c.position, postgresql_where=ends_access)
 
@@ -65,7 +66,7 @@ commands: Final = sa.Table(
     required("fingerprint", sa.LargeBinary),
     required("outcome", JSONB),
     required("position", sa.BigInteger),
-    required("recorded_at", Moment),
+    required("recorded_at", TIMESTAMPTZ),
 )
 sa.Index("commands_recorded_at", commands.c.recorded_at)
 

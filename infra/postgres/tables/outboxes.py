@@ -5,8 +5,8 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
-from infra.postgres.statements import inline
-from infra.postgres.tables.columns import METADATA, NOW, ZERO, Moment, among, key, optional, required
+from infra.postgres.statements import TIMESTAMPTZ, inline
+from infra.postgres.tables.columns import METADATA, NOW, ZERO, among, key, optional, required
 
 mail_recipients: Final = sa.Table(
     "mail_recipients",
@@ -31,13 +31,13 @@ mail_ledger: Final = sa.Table(
     optional("correlation", sa.Text),
     required("state", sa.Text, sa.CheckConstraint(_MAIL_STATES), default=sa.text("'due'")),
     required("attempts", sa.Integer, default=ZERO),
-    required("due_at", Moment, default=NOW),
+    required("due_at", TIMESTAMPTZ, default=NOW),
     optional("last_error", sa.Text),
-    optional("sent_at", Moment),
-    required("created_at", Moment, default=NOW),
+    optional("sent_at", TIMESTAMPTZ),
+    required("created_at", TIMESTAMPTZ, default=NOW),
     optional("language", sa.Text),
-    optional("leased_until", Moment),
-    required("tried_since", Moment, default=NOW),
+    optional("leased_until", TIMESTAMPTZ),
+    required("tried_since", TIMESTAMPTZ, default=NOW),
     required("unsettled", sa.Integer, default=ZERO),
     sa.UniqueConstraint("position", "kind", "recipient"),
 )
@@ -57,16 +57,16 @@ refund_ledger: Final = sa.Table(
     required("amount", sa.Numeric),
     required("currency", sa.Text),
     required("was", sa.Text),
-    required("created_at", Moment, default=NOW),
-    optional("returned_at", Moment),
+    required("created_at", TIMESTAMPTZ, default=NOW),
+    optional("returned_at", TIMESTAMPTZ),
     optional("correlation", sa.Text),
-    required("due_at", Moment, default=NOW),
-    optional("leased_until", Moment),
+    required("due_at", TIMESTAMPTZ, default=NOW),
+    optional("leased_until", TIMESTAMPTZ),
     required("attempts", sa.Integer, default=ZERO),
     optional("last_error", sa.Text),
-    optional("refused_at", Moment),
+    optional("refused_at", TIMESTAMPTZ),
     optional("reference", sa.Text),
-    optional("recorded_at", Moment),
+    optional("recorded_at", TIMESTAMPTZ),
     required("refusals", sa.Integer, default=ZERO),
 )
 sa.Index(
@@ -95,12 +95,12 @@ imports: Final = sa.Table(
     required("offset", sa.BigInteger, default=ZERO),
     required("epoch", sa.Integer, default=ZERO),
     required("attempts", sa.Integer, default=ZERO),
-    required("wake_at", Moment, default=NOW),
+    required("wake_at", TIMESTAMPTZ, default=NOW),
     optional("last_error", sa.Text),
-    required("created_at", Moment, default=NOW),
-    optional("started_at", Moment),
-    optional("finished_at", Moment),
-    optional("leased_until", Moment),
+    required("created_at", TIMESTAMPTZ, default=NOW),
+    optional("started_at", TIMESTAMPTZ),
+    optional("finished_at", TIMESTAMPTZ),
+    optional("leased_until", TIMESTAMPTZ),
     optional("session_id", sa.Uuid),
     optional("api_key_id", sa.Uuid),
     required("account_version", sa.Integer, default=ZERO),
@@ -117,6 +117,6 @@ image_files: Final = sa.Table(
     METADATA,
     key("product_id", sa.Uuid),
     key("file", sa.Text),
-    optional("look_at", Moment),
+    optional("look_at", TIMESTAMPTZ),
 )
 sa.Index("image_files_look", image_files.c.look_at, postgresql_where=image_files.c.look_at.is_not(None))
