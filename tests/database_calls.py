@@ -2,8 +2,11 @@
 
 import ast
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Final, NamedTuple
+
+from infra.postgres.statements import Statement
 
 ROOMS: Final = ("api", "cli", "infra", "projections", "workers")
 WRITING: Final = frozenset({"execute", "returning", "returning_row", "write", "session"})
@@ -39,7 +42,7 @@ def _of_module(module: str, tree: ast.Module) -> Iterator[Call]:
         for inner in ast.walk(function):
             match inner:
                 case ast.Call(func=ast.Attribute(value=value, attr=method), args=args) if _is_database(value):
-                    yield Call(name, method, _text(args[0], constants) if args else "")
+                    yield Call(name, method, _statement(module, args[0], constants) if args else "")
 
 
 def _functions(name: str, within: ast.Module | ast.ClassDef) -> Iterator[tuple[str, ast.AsyncFunctionDef]]:
@@ -53,6 +56,15 @@ def _functions(name: str, within: ast.Module | ast.ClassDef) -> Iterator[tuple[s
 def _is_database(node: ast.expr) -> bool:
     name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
     return name in ("database", "_database")
+
+
+def _statement(module: str, node: ast.expr, constants: dict[str, ast.expr | None]) -> str:
+    """The text of a call's first argument: SQL, or a statement in Core of the module's that is sent with its values."""
+    match node:
+        case ast.Starred(value=ast.Call(func=ast.Name(id=name))):
+            found = getattr(import_module(module), name, None)
+            return found.text if isinstance(found, Statement) else "?"
+    return _text(node, constants)
 
 
 def _text(node: ast.expr | None, constants: dict[str, ast.expr | None]) -> str:

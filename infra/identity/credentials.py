@@ -1,8 +1,12 @@
 """Password hashes by account: rows beside the log, because a secret in an event could never be forgotten."""
 
 from contextlib import suppress
-from typing import Final, NamedTuple
+from datetime import timedelta
+from typing import Any, Final, NamedTuple
 from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
 
 from domain.kernel.refusals import Refusal
 from infra.errors import (
@@ -16,12 +20,57 @@ from infra.errors import (
 from infra.eventsourcing.event_log import Session
 from infra.eventsourcing.store.unique_keys import digest
 from infra.postgres.pool import Database
+from infra.postgres.statements import NOW, Statement
+from infra.postgres.tables.identity import credentials
+from infra.postgres.tables.log import claims, events
 
 NO_ACCOUNT: Final = (Refusal, VersionMismatch, IdempotencyKeyReused, IdempotencyKeyInFlight, TooBusy, Unavailable)
 """What says for certain that a registration stored nothing. After anything else the account may be there: then its hash
 must stay, and where there is none :func:`forget_orphans` finds that out a day later."""
 
 KEPT_HOURS: Final = 24
+
+
+_is_its: Final = credentials.c.account_id == sa.bindparam("account")
+_given: Final[dict[str, Any]] = {name: sa.bindparam(name) for name in ("account_id", "password_hash")}
+
+_FIND: Final = Statement(
+    sa.select(claims.c.stream_id, credentials.c.password_hash, credentials.c.password_no)
+    .outerjoin_from(claims, credentials, credentials.c.account_id == claims.c.stream_id)
+    .where(claims.c.scope == sa.bindparam("scope"), claims.c.key_digest == sa.bindparam("key"))
+)
+_OF_ACCOUNT: Final = Statement(sa.select(credentials.c.password_hash, credentials.c.password_no).where(_is_its))
+_STORE: Final = Statement(insert(credentials).values(_given).on_conflict_do_nothing(index_elements=["account_id"]))
+_REHASH: Final = Statement(
+    sa.update(credentials)
+    .values(password_hash=sa.bindparam("password_hash"))
+    .where(_is_its, credentials.c.password_hash == sa.bindparam("known"))
+)
+_FORGET: Final = Statement(sa.delete(credentials).where(_is_its))
+
+
+def _replace() -> Statement:
+    put = insert(credentials).values(**_given, password_no=sa.bindparam("password_no"))
+    newer = {"password_hash": put.excluded.password_hash, "password_no": put.excluded.password_no, "changed_at": NOW}
+    older = credentials.c.password_no < put.excluded.password_no
+    return Statement(put.on_conflict_do_update(index_elements=["account_id"], set_=newer, where=older))
+
+
+def _forget_orphans() -> Statement:
+    registered = sa.exists().where(events.c.stream_id == credentials.c.account_id)
+    unsettled = sa.select(credentials.c.account_id, registered.label("registered")).where(
+        ~credentials.c.settled, credentials.c.changed_at < NOW - timedelta(hours=KEPT_HOURS)
+    )
+    first = unsettled.order_by(credentials.c.changed_at).limit(sa.bindparam("at_once"))
+    old = first.with_for_update(skip_locked=True, of=credentials).cte("old")
+    its = credentials.c.account_id == old.c.account_id
+    kept = sa.update(credentials).values(settled=True).where(its, old.c.registered).cte("kept")
+    gone = sa.delete(credentials).where(its, ~old.c.registered).returning(credentials.c.account_id).cte("gone")
+    return Statement(sa.select(sa.func.count().label("forgotten")).select_from(gone).add_cte(kept))
+
+
+_REPLACE: Final = _replace()
+_FORGET_ORPHANS: Final = _forget_orphans()
 
 
 class Credential(NamedTuple):
@@ -38,21 +87,13 @@ class Credential(NamedTuple):
 
 async def find(database: Database, scope: str, key: str) -> Credential | None:
     """The account that holds a unique key (scope ``email`` or ``username``, the key in its normal form)."""
-    row = await database.fetchrow(
-        "SELECT c.stream_id, k.password_hash, k.password_no"
-        " FROM claims c LEFT JOIN credentials k ON k.account_id = c.stream_id"
-        " WHERE c.scope = $1 AND c.key_digest = $2",
-        scope,
-        digest(scope, key),
-    )
+    row = await database.fetchrow(*_FIND(scope=scope, key=digest(scope, key)))
     return Credential(row["stream_id"], row["password_hash"], row["password_no"] or 0) if row else None
 
 
 async def of_account(database: Database, account_id: UUID) -> Credential:
     """The credential of an account."""
-    row = await database.fetchrow(
-        "SELECT password_hash, password_no FROM credentials WHERE account_id = $1", account_id
-    )
+    row = await database.fetchrow(*_OF_ACCOUNT(account=account_id))
     return Credential(account_id, *row) if row else Credential(account_id, None, 0)
 
 
@@ -62,11 +103,7 @@ async def store(database: Database, account_id: UUID, password_hash: str) -> Non
     Call it before the registration is appended: an account that can be found can then sign in at once, and a hash whose
     registration was refused belongs to nobody.
     """
-    await database.execute(
-        "INSERT INTO credentials (account_id, password_hash) VALUES ($1, $2) ON CONFLICT (account_id) DO NOTHING",
-        account_id,
-        password_hash,
-    )
+    await database.execute(*_STORE(account_id=account_id, password_hash=password_hash))
 
 
 async def replace(session: Session, account_id: UUID, password_hash: str, password_no: int) -> bool:
@@ -74,32 +111,19 @@ async def replace(session: Session, account_id: UUID, password_hash: str, passwo
 
     Answers whether it did.
     """
-    done = await session.execute(
-        "INSERT INTO credentials AS c (account_id, password_hash, password_no) VALUES ($1, $2, $3)"
-        " ON CONFLICT (account_id) DO UPDATE"
-        " SET password_hash = excluded.password_hash, password_no = excluded.password_no, changed_at = now()"
-        " WHERE c.password_no < excluded.password_no",
-        account_id,
-        password_hash,
-        password_no,
-    )
+    done = await session.execute(*_REPLACE(account_id=account_id, password_hash=password_hash, password_no=password_no))
     return done == "INSERT 0 1"
 
 
 async def rehash(database: Database, known: Credential, password_hash: str) -> None:
     """Puts another hash of the same password in its place, unless the password has changed meanwhile."""
-    await database.execute(
-        "UPDATE credentials SET password_hash = $3 WHERE account_id = $1 AND password_hash = $2",
-        known.account_id,
-        known.password_hash,
-        password_hash,
-    )
+    await database.execute(*_REHASH(account=known.account_id, known=known.password_hash, password_hash=password_hash))
 
 
 async def forget(database: Database, account_id: UUID) -> None:
     """Removes the password of an account that never came to be. What cannot be removed now goes a day later."""
     with suppress(*AWAY):
-        await database.execute("DELETE FROM credentials WHERE account_id = $1", account_id)
+        await database.execute(*_FORGET(account=account_id))
 
 
 async def forget_orphans(database: Database, *, at_once: int = 1_000) -> int:
@@ -107,17 +131,5 @@ async def forget_orphans(database: Database, *, at_once: int = 1_000) -> int:
 
     What has been looked at is ``settled`` and in no index, so that only the last day's are ever read.
     """
-    row = await database.returning_row(
-        "WITH old AS ("
-        " SELECT account_id, EXISTS (SELECT FROM events e WHERE e.stream_id = c.account_id) AS registered"
-        " FROM credentials c WHERE NOT settled AND changed_at < now() - make_interval(hours => $1)"
-        " ORDER BY changed_at LIMIT $2 FOR UPDATE SKIP LOCKED),"
-        " kept AS (UPDATE credentials c SET settled = true FROM old"
-        "  WHERE c.account_id = old.account_id AND old.registered),"
-        " gone AS (DELETE FROM credentials c USING old"
-        "  WHERE c.account_id = old.account_id AND NOT old.registered RETURNING 1)"
-        " SELECT count(*) AS forgotten FROM gone",
-        KEPT_HOURS,
-        at_once,
-    )
+    row = await database.returning_row(*_FORGET_ORPHANS(at_once=at_once))
     return int(row["forgotten"]) if row else 0

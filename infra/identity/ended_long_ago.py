@@ -6,16 +6,27 @@ That is where a row still says that something goes on which ended more than a hu
 from typing import Final
 from uuid import UUID
 
+import sqlalchemy as sa
+
 from domain.accounts import Account
 from infra.postgres.pool import Database
+from infra.postgres.statements import Statement, inline
+from infra.postgres.tables.columns import among
+from infra.postgres.tables.log import events
 
-_TOLD: Final = """
-SELECT FROM events
-WHERE stream_id = $1 AND version > $2 AND version <= $3 AND (
-    type IN ('account.session_ended', 'account.token_reused') AND data ->> 'session_id' = $4
-    OR type = 'account.api_key_revoked' AND data ->> 'key_id' = $4)
-LIMIT 1
-"""
+_what: Final = sa.bindparam("what", type_=sa.Text)
+_session_ended: Final = among(events.c.type, "account.session_ended", "account.token_reused")
+_key_revoked: Final = among(events.c.type, "account.api_key_revoked")
+_TOLD: Final = Statement(
+    sa.select(events.c.position)
+    .where(events.c.stream_id == sa.bindparam("account"))
+    .where(events.c.version > sa.bindparam("since"), events.c.version <= sa.bindparam("upto"))
+    .where(
+        (_session_ended & (events.c.data[inline("session_id")].astext == _what))
+        | (_key_revoked & (events.c.data[inline("key_id")].astext == _what))
+    )
+    .limit(inline(1))
+)
 
 
 async def session_ended(database: Database, account: Account, session_id: UUID, begun_at: int | None) -> bool:
@@ -31,4 +42,6 @@ async def key_revoked(database: Database, account: Account, key_id: UUID) -> boo
 async def _is_told(database: Database, account: Account, what: UUID, since: int, upto: int) -> bool:
     if since >= upto:
         return False
-    return await database.fetchrow(_TOLD, account.account_id, since, upto, str(what)) is not None
+    return (
+        await database.fetchrow(*_TOLD(account=account.account_id, since=since, upto=upto, what=str(what))) is not None
+    )

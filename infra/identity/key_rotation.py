@@ -7,14 +7,18 @@
                          RETIRE_SECONDS
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
+
+import sqlalchemy as sa
 
 from infra.identity.access_tokens import LEEWAY_SECONDS, LONGEST_LIFE
 from infra.identity.key_wrapping import KeyWrapping
 from infra.identity.signing_keys import FRESH_SECONDS, generate, wrapped
 from infra.identity.stored_secrets import CLEAR_SECONDS, writing
 from infra.postgres.pool import Database, Pooled
+from infra.postgres.statements import CLOCK, Statement
+from infra.postgres.tables.identity import signing_keys
 
 LEAD_SECONDS: Final = 5.0
 """From the moment a key is published until it signs.
@@ -29,26 +33,47 @@ RETIRE_SECONDS: Final = FRESH_SECONDS + LONGEST_LIFE + 5 * LEEWAY_SECONDS
 """From then on until the key before it stops verifying: a process may sign with it until it has to look again, and what
 it signed lives for fifteen minutes, by clocks that may differ."""
 
-_KEYS: Final = (
-    "SELECT kid, created_at, activates_at, retired_at, activates_at > clock_timestamp() AS waiting FROM signing_keys"
-    " WHERE retired_at IS NULL OR retired_at > clock_timestamp() ORDER BY activates_at DESC, kid"
+_verifies: Final = signing_keys.c.retired_at.is_(None) | (signing_keys.c.retired_at > CLOCK)
+_KEYS: Final = Statement(
+    sa.select(
+        signing_keys.c.kid,
+        signing_keys.c.created_at,
+        signing_keys.c.activates_at,
+        signing_keys.c.retired_at,
+        (signing_keys.c.activates_at > CLOCK).label("waiting"),
+    )
+    .where(_verifies)
+    .order_by(signing_keys.c.activates_at.desc(), signing_keys.c.kid)
 )
-
-_REVOKE: Final = (
-    "UPDATE signing_keys SET retired_at = clock_timestamp()"
-    " WHERE kid = $1 AND (retired_at IS NULL OR retired_at > clock_timestamp()) RETURNING kid"
+_REVOKE: Final = Statement(
+    sa.update(signing_keys)
+    .values(retired_at=CLOCK)
+    .where(signing_keys.c.kid == sa.bindparam("kid"), _verifies)
+    .returning(signing_keys.c.kid)
 )
 # Of two live keys only one is there to stay: if it waits and the other is revoked, its turn has come.
-_PROMOTE: Final = (
-    "UPDATE signing_keys SET activates_at = least(activates_at, clock_timestamp())"
-    " WHERE retired_at IS NULL RETURNING kid"
+_PROMOTE: Final = Statement(
+    sa.update(signing_keys)
+    .values(activates_at=sa.func.least(signing_keys.c.activates_at, CLOCK))
+    .where(signing_keys.c.retired_at.is_(None))
+    .returning(signing_keys.c.kid)
 )
-
-
+_lead: Final = sa.bindparam("lead", type_=sa.Interval)
+_FORGET_RETIRED: Final = Statement(sa.delete(signing_keys).where(signing_keys.c.retired_at <= CLOCK))
+_RETIRE: Final = Statement(sa.update(signing_keys).values(retired_at=CLOCK + _lead))
+_ADD: Final = Statement(
+    sa.insert(signing_keys).values(
+        kid=sa.bindparam("kid"),
+        wrapped=sa.bindparam("wrapped"),
+        created_at=CLOCK,
+        activates_at=CLOCK + _lead,
+    )
+)
 # A key that lies in clear is for the release before, and goes CLEAR_SECONDS after it was wrapped.
-_CLEAR: Final = (
-    "SELECT max(wrapped_at) + make_interval(secs => $1) FROM signing_keys"
-    " WHERE private_pem IS NOT NULL AND (retired_at IS NULL OR retired_at > clock_timestamp())"
+_CLEAR: Final = Statement(
+    sa.select(sa.func.max(signing_keys.c.wrapped_at) + timedelta(seconds=CLEAR_SECONDS)).where(
+        signing_keys.c.private_pem.is_not(None), _verifies
+    )
 )
 
 
@@ -89,7 +114,7 @@ class LiveKey(NamedTuple):
 
 async def listed(database: Database) -> list[LiveKey]:
     """The keys that verify, the newest first."""
-    return _live(await database.fetch(_KEYS))
+    return _live(await database.fetch(*_KEYS()))
 
 
 async def rotate(database: Database, wrapping: KeyWrapping, *, lead: float = LEAD_SECONDS) -> LiveKey:
@@ -99,13 +124,13 @@ async def rotate(database: Database, wrapping: KeyWrapping, *, lead: float = LEA
     :func:`~infra.identity.stored_secrets.writing` raises.
     """
     async with writing(database, wrapping) as connection:
-        if until := await connection.fetchval(_CLEAR, CLEAR_SECONDS):
+        if until := await connection.fetchval(*_CLEAR()):
             raise OlderRelease(until)
-        live = _live(await connection.fetch(_KEYS))
+        live = _live(await connection.fetch(*_KEYS()))
         if len(live) > 1:
             raise TwoAreLive(live[-1].retires_at or live[-1].activates_at)
         await _replace(connection, wrapping, lead if live else 0.0)
-        return _live(await connection.fetch(_KEYS))[0]
+        return _live(await connection.fetch(*_KEYS()))[0]
 
 
 async def revoke(database: Database, wrapping: KeyWrapping, kid: str) -> LiveKey:
@@ -116,31 +141,24 @@ async def revoke(database: Database, wrapping: KeyWrapping, kid: str) -> LiveKey
     :func:`~infra.identity.stored_secrets.writing` raises.
     """
     async with writing(database, wrapping) as connection:
-        if not await connection.fetchval(_REVOKE, kid):
+        if not await connection.fetchval(*_REVOKE(kid=kid)):
             raise NoSuchKey(kid)
-        if not await connection.fetchval(_PROMOTE):
+        if not await connection.fetchval(*_PROMOTE()):
             await _add(connection, wrapping, 0.0)
-        return _live(await connection.fetch(_KEYS))[0]
+        return _live(await connection.fetch(*_KEYS()))[0]
 
 
 async def _replace(connection: Pooled, wrapping: KeyWrapping, lead: float) -> None:
     """The clock is read here and not when the transaction began, for it may have waited for its lock."""
-    await connection.execute("DELETE FROM signing_keys WHERE retired_at <= clock_timestamp()")
-    await connection.execute(
-        "UPDATE signing_keys SET retired_at = clock_timestamp() + make_interval(secs => $1)", lead + RETIRE_SECONDS
-    )
+    await connection.execute(*_FORGET_RETIRED())
+    await connection.execute(*_RETIRE(lead=timedelta(seconds=lead + RETIRE_SECONDS)))
     await _add(connection, wrapping, lead)
 
 
 async def _add(connection: Pooled, wrapping: KeyWrapping, lead: float) -> None:
     key = generate()
-    await connection.execute(
-        "INSERT INTO signing_keys (kid, wrapped, created_at, activates_at)"
-        " VALUES ($1, $2, clock_timestamp(), clock_timestamp() + make_interval(secs => $3))",
-        key.kid,
-        wrapped(key, wrapping),
-        lead,
-    )
+    lead_ = timedelta(seconds=lead)
+    await connection.execute(*_ADD(kid=key.kid, wrapped=wrapped(key, wrapping), lead=lead_))
 
 
 def _live(rows: list[Any]) -> list[LiveKey]:

@@ -15,10 +15,15 @@ from enum import StrEnum
 from typing import Final, TypeAlias
 from uuid import UUID
 
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
 from infra.eventsourcing.event_log import Session
 from infra.identity.server_secret import ServerSecret
 from infra.identity.sessions import Void
 from infra.postgres.pool import Database, Pooled
+from infra.postgres.statements import NOW, TIMESTAMPTZ, Statement, given_rows
+from infra.postgres.tables.identity import links
 from infra.settings import Settings
 
 _ID_BYTES: Final = 16
@@ -64,6 +69,51 @@ class Found:
     live: bool
 
 
+_is_live: Final = links.c.used_at.is_(None) & (links.c.expires_at > NOW)
+_is_it: Final = links.c.link_id == sa.bindparam("link")
+_FIND: Final = Statement(
+    sa.select(links.c.link_id, links.c.account_id, _is_live.label("live")).where(
+        _is_it, links.c.purpose == sa.bindparam("purpose")
+    )
+)
+_USE: Final = Statement(sa.update(links).values(used_at=NOW).where(_is_it, _is_live))
+
+_void: Final = given_rows("voids", account_id=sa.Uuid(), version=sa.Integer(), at=TIMESTAMPTZ)
+_USE_OLDER: Final = Statement(
+    sa.update(links)
+    .values(used_at=NOW)
+    .where(links.c.account_id == _void.c.account_id, links.c.purpose == sa.bindparam("purpose"))
+    .where(links.c.used_at.is_(None))
+    .where(sa.func.coalesce(links.c.account_version < _void.c.version, links.c.created_at < _void.c.at))
+)
+
+_newer: Final = given_rows("newer", link_id=sa.Uuid(), account_id=sa.Uuid(), purpose=sa.Text())
+_FORGET_OLDER: Final = Statement(
+    sa.delete(links).where(
+        links.c.account_id == _newer.c.account_id,
+        links.c.purpose == _newer.c.purpose,
+        links.c.link_id != _newer.c.link_id,
+    )
+)
+
+_new: Final = given_rows(
+    "new",
+    link_id=sa.Uuid(),
+    account_id=sa.Uuid(),
+    purpose=sa.Text(),
+    life=sa.Interval(),
+    account_version=sa.Integer(),
+)
+_WRITE: Final = Statement(
+    insert(links)
+    .from_select(
+        ["link_id", "account_id", "purpose", "expires_at", "account_version"],
+        sa.select(_new.c.link_id, _new.c.account_id, _new.c.purpose, NOW + _new.c.life, _new.c.account_version),
+    )
+    .on_conflict_do_nothing()
+)
+
+
 class Links:
     """The tokens of links: made when a mail is composed, read when somebody comes back with one."""
 
@@ -82,12 +132,7 @@ class Links:
         sent = urlsafe_b64decode(token)
         if not hmac.compare_digest(sent[_ID_BYTES:], await self._code(purpose, sent[:_ID_BYTES])):
             return None
-        row = await self._database.fetchrow(
-            "SELECT link_id, account_id, used_at IS NULL AND expires_at > now() AS live FROM links"
-            " WHERE link_id = $1 AND purpose = $2",
-            UUID(bytes=sent[:_ID_BYTES]),
-            purpose,
-        )
+        row = await self._database.fetchrow(*_FIND(link=UUID(bytes=sent[:_ID_BYTES]), purpose=purpose))
         return Found(**row) if row else None
 
     async def _code(self, purpose: Purpose, link_id: bytes) -> bytes:
@@ -96,23 +141,18 @@ class Links:
 
 async def use(connection: Pooled, link_id: UUID) -> bool:
     """Uses a link up, in the caller's transaction; of several that try at once, one does."""
-    used = await connection.execute(
-        "UPDATE links SET used_at = now() WHERE link_id = $1 AND used_at IS NULL AND expires_at > now()", link_id
-    )
-    return used == "UPDATE 1"
+    return await connection.execute(*_USE(link=link_id)) == "UPDATE 1"
 
 
 async def use_older(session: Session, purpose: Purpose, voids: Sequence[Void]) -> None:
     """Uses up the links that are void, in the caller's transaction: what they were for is done, or not wanted now."""
     await session.execute(
-        "UPDATE links l SET used_at = now()"
-        " FROM unnest($2::uuid[], $3::integer[], $4::timestamptz[]) AS n (account_id, version, at)"
-        " WHERE l.account_id = n.account_id AND l.purpose = $1 AND l.used_at IS NULL"
-        " AND coalesce(l.account_version < n.version, l.created_at < n.at)",
-        purpose,
-        [void.account_id for void in voids],
-        [void.version for void in voids],
-        [void.at for void in voids],
+        *_USE_OLDER(
+            purpose=purpose,
+            account_id=[void.account_id for void in voids],
+            version=[void.version for void in voids],
+            at=[void.at for void in voids],
+        )
     )
 
 
@@ -122,22 +162,15 @@ async def write(session: Session, links: Sequence[Link], lives: Lives) -> None:
     Each takes the place of the account's older ones of its purpose: of two links in a mailbox only the newer opens.
     """
     newest = list({(link.account_id, link.purpose): link for link in links}.values())
+    accounts, ids = [link.account_id for link in newest], [link.link_id for link in newest]
+    purposes = [link.purpose for link in newest]
+    await session.execute(*_FORGET_OLDER(link_id=ids, account_id=accounts, purpose=purposes))
     await session.execute(
-        "DELETE FROM links l USING unnest($1::uuid[], $2::uuid[], $3::text[]) AS n (link_id, account_id, purpose)"
-        " WHERE l.account_id = n.account_id AND l.purpose = n.purpose AND l.link_id <> n.link_id",
-        [link.link_id for link in newest],
-        [link.account_id for link in newest],
-        [link.purpose for link in newest],
-    )
-    await session.execute(
-        "INSERT INTO links (link_id, account_id, purpose, expires_at, account_version)"
-        " SELECT link_id, account_id, purpose, now() + lives, version"
-        " FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::interval[], $5::integer[])"
-        " AS n (link_id, account_id, purpose, lives, version)"
-        " ON CONFLICT DO NOTHING",
-        [link.link_id for link in newest],
-        [link.account_id for link in newest],
-        [link.purpose for link in newest],
-        [lives[link.purpose] for link in newest],
-        [link.account_version for link in newest],
+        *_WRITE(
+            link_id=ids,
+            account_id=accounts,
+            purpose=purposes,
+            life=[lives[link.purpose] for link in newest],
+            account_version=[link.account_version for link in newest],
+        )
     )

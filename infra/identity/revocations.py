@@ -10,9 +10,11 @@ known, and what is known goes on to count.
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
 from typing import Any, Final, NamedTuple, TypeAlias
 from uuid import UUID
 
+import sqlalchemy as sa
 import structlog
 
 from domain.accounts import Cut, Ending, ending
@@ -21,6 +23,8 @@ from infra.eventsourcing.codec import MalformedEvent, UnknownEventType
 from infra.eventsourcing.current_log import CurrentLog
 from infra.identity.access_tokens import Access
 from infra.postgres.pool import Database
+from infra.postgres.statements import NOW, Statement
+from infra.postgres.tables.log import ENDS_ACCESS, ends_access, events
 
 LOOK_SECONDS: Final = 1.0
 """Between two looks, and the most that one may take."""
@@ -33,24 +37,26 @@ REMEMBER_SECONDS: Final = 960.0
 
 PAGE: Final = 1000
 
-TYPES: Final = (
-    "account.deactivated",
-    "account.roles_changed",
-    "account.password_changed",
-    "account.erased",
-    "account.session_ended",
-    "account.token_reused",
-    "account.api_key_revoked",
-)
-"""What ends access. The index ``events_end_access`` names the same ones, or it would not serve."""
+TYPES: Final = ENDS_ACCESS
+"""What ends access."""
 
-_OF_THESE: Final = (  # noqa: S608 - nothing in it comes from outside
-    "SELECT position, microseconds(recorded_at) AS recorded, stream_id, version, type, schema_version, data,"
-    " recorded_at > now() - make_interval(secs => {}) AS recent"
-    " FROM events WHERE type IN ({})"
-).format(REMEMBER_SECONDS, ", ".join(f"'{name}'" for name in TYPES))
-_FROM: Final = f"{_OF_THESE} AND position >= $1 ORDER BY position LIMIT $2"
-_OLDER: Final = f"{_OF_THESE} AND position < $1 ORDER BY position DESC LIMIT $2"
+_ended: Final = sa.select(
+    events.c.position,
+    sa.func.microseconds(events.c.recorded_at).label("recorded"),
+    events.c.stream_id,
+    events.c.version,
+    events.c.type,
+    events.c.schema_version,
+    events.c.data,
+    (events.c.recorded_at > NOW - timedelta(seconds=REMEMBER_SECONDS)).label("recent"),
+).where(ends_access)
+_position: Final = sa.bindparam("position", type_=sa.BigInteger)
+_FROM: Final = Statement(
+    _ended.where(events.c.position >= _position).order_by(events.c.position).limit(sa.bindparam("page"))
+)
+_OLDER: Final = Statement(
+    _ended.where(events.c.position < _position).order_by(events.c.position.desc()).limit(sa.bindparam("page"))
+)
 _BEYOND: Final = 2**63 - 1
 
 _log = structlog.get_logger("weir.access")
@@ -186,9 +192,9 @@ class Revocations:
             before = rows[-1]["position"]
         return found[::-1]
 
-    async def _fetch(self, statement: str, position: int) -> list[Any]:
+    async def _fetch(self, statement: Statement, position: int) -> list[Any]:
         async with self._database.acquire() as connection:
-            return await connection.fetch(statement, position, PAGE, timeout=LOOK_SECONDS)
+            return await connection.fetch(*statement(position=position, page=PAGE), timeout=LOOK_SECONDS)
 
     def _take(self, rows: Sequence[Any]) -> Sequence[Told]:
         told = [

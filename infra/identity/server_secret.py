@@ -5,13 +5,17 @@ import os
 from hashlib import sha256
 from typing import Final
 
+import sqlalchemy as sa
+
 from infra.identity.key_wrapping import KeyWrapping
 from infra.identity.stored_secrets import place_of, writing
 from infra.postgres.pool import Database
+from infra.postgres.statements import Statement
+from infra.postgres.tables.identity import server_secret
 
 _PLACE: Final = place_of("server_secret")
-_MAKE: Final = "INSERT INTO server_secret (wrapped) VALUES ($1)"
-_READ: Final = "SELECT wrapped FROM server_secret"
+_MAKE: Final = Statement(sa.insert(server_secret).values(wrapped=sa.bindparam("wrapped")).inline())
+_READ: Final = Statement(sa.select(server_secret.c.wrapped))
 
 
 class ServerSecret:
@@ -34,7 +38,7 @@ class ServerSecret:
 
     async def load(self) -> hmac.HMAC:
         """Reads the secret now: a process that cannot had better not start. Raises as :meth:`mac` does."""
-        row = await self._database.fetchrow(_READ)
+        row = await self._database.fetchrow(*_READ())
         wrapped = row["wrapped"] if row else None
         self._keyed = hmac.new(self._wrapping.unwrap(wrapped or await self._first(), _PLACE), digestmod=sha256)
         return self._keyed
@@ -42,7 +46,7 @@ class ServerSecret:
     async def _first(self) -> str:
         """Makes the secret, unless there is one in clear, which is wrapped by now; of several processes one does."""
         async with writing(self._database, self._wrapping) as connection:
-            if (found := await connection.fetchval(_READ)) is None:
+            if (found := await connection.fetchval(*_READ())) is None:
                 found = self._wrapping.wrap(os.urandom(32), _PLACE)
-                await connection.execute(_MAKE, found)
+                await connection.execute(*_MAKE(wrapped=found))
             return str(found)

@@ -16,6 +16,7 @@ from typing import Final, cast
 
 import asyncpg
 import orjson
+import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric.ec import (
     SECP256R1,
     EllipticCurvePrivateKey,
@@ -34,6 +35,8 @@ from infra.errors import CannotUnwrap
 from infra.identity.key_wrapping import KeyWrapping
 from infra.identity.stored_secrets import place_of, writing
 from infra.postgres.pool import Database
+from infra.postgres.statements import NOW, Statement
+from infra.postgres.tables.identity import signing_keys
 
 RELOAD_SECONDS: Final = 1.0
 """An unknown key id makes a process look again, at most this often: a stranger's token is no lever on Postgres."""
@@ -47,11 +50,14 @@ READ_SECONDS: Final = 1.0
 FRESH_SECONDS: Final = 5.0
 """A process that has not looked for so long does so before it signs, for the key it knows may have retired."""
 
-_LIVE: Final = (
-    "SELECT kid, wrapped FROM signing_keys WHERE retired_at IS NULL OR retired_at > now()"
-    " ORDER BY activates_at <= now() DESC, activates_at DESC, kid"
+_LIVE: Final = Statement(
+    sa.select(signing_keys.c.kid, signing_keys.c.wrapped)
+    .where(signing_keys.c.retired_at.is_(None) | (signing_keys.c.retired_at > NOW))
+    .order_by((signing_keys.c.activates_at <= NOW).desc(), signing_keys.c.activates_at.desc(), signing_keys.c.kid)
 )
 """The one that signs comes first: of those whose time has come, the newest. Postgres's clock alone decides."""
+
+_ADD: Final = Statement(sa.insert(signing_keys).values({name: sa.bindparam(name) for name in ("kid", "wrapped")}))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +190,7 @@ class SigningKeys:
     async def _read(self) -> KeyRing:
         asked_at = asyncio.get_running_loop().time()
         async with self._database.acquire() as connection:
-            found = await connection.fetch(_LIVE, timeout=READ_SECONDS)
+            found = await connection.fetch(*_LIVE(), timeout=READ_SECONDS)
         if not found or any(row["wrapped"] is None for row in found):
             found = await self._settled()
         try:
@@ -216,10 +222,8 @@ class SigningKeys:
         Of several processes that try at once, one does and the others find it.
         """
         async with writing(self._database, self._wrapping) as connection:
-            if not (rows := await connection.fetch(_LIVE)):
+            if not (rows := await connection.fetch(*_LIVE())):
                 key = generate()
-                await connection.execute(
-                    "INSERT INTO signing_keys (kid, wrapped) VALUES ($1, $2)", key.kid, wrapped(key, self._wrapping)
-                )
-                rows = await connection.fetch(_LIVE)
+                await connection.execute(*_ADD(kid=key.kid, wrapped=wrapped(key, self._wrapping)))
+                rows = await connection.fetch(*_LIVE())
             return rows

@@ -6,27 +6,37 @@ release has left in clear is wrapped on the way, and stays beside for as long as
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Final, NamedTuple
+from datetime import timedelta
+from typing import Any, Final
+
+import sqlalchemy as sa
 
 from infra.identity.key_wrapping import KeyWrapping
 from infra.postgres.pool import Database, Pooled
+from infra.postgres.statements import CLOCK, Statement, inline
+from infra.postgres.tables.identity import server_secret, signing_keys
 
 CLEAR_SECONDS: Final = 900.0
 """So long a process of an older release may run beside one of this release: it reads the clear text alone."""
 
 
-class _Table(NamedTuple):
-    """Where secrets lie: ``row`` tells its rows apart, ``clear`` is the column of an older release, in ``as_bytes``."""
+class _Secrets:
+    """The secrets of a table: ``row`` tells its rows apart, ``clear`` is the column of an older release."""
 
-    name: str
-    row: str
-    clear: str
-    as_bytes: str
+    def __init__(self, table: sa.Table, row: sa.ColumnElement[str], clear: sa.Column[Any], as_bytes: Any) -> None:
+        self.name = table.name
+        in_clear = clear.is_not(None) & (table.c.wrapped_at < CLOCK - timedelta(seconds=CLEAR_SECONDS))
+        write = sa.update(table).where(row == sa.bindparam("row")).values(wrapped=sa.bindparam("wrapped"))
+        self.read = Statement(sa.select(row.label("id"), as_bytes.label("clear"), table.c.wrapped).select_from(table))
+        self.wrap = Statement(write.values(wrapped_at=CLOCK))
+        self.rewrap = Statement(write.values({clear: sa.null()}))
+        self.erase = Statement(sa.update(table).values({clear: sa.null()}).where(in_clear))
 
 
-_TABLES: Final = (
-    _Table("server_secret", "''::text", "secret", "secret"),
-    _Table("signing_keys", "kid", "private_pem", "convert_to(private_pem, 'UTF8')"),
+_pem: Final = signing_keys.c.private_pem
+_SECRETS: Final = (
+    _Secrets(server_secret, inline(""), server_secret.c.secret, server_secret.c.secret),
+    _Secrets(signing_keys, signing_keys.c.kid, _pem, sa.func.convert_to(_pem, inline("UTF8"))),
 )
 
 
@@ -46,8 +56,8 @@ async def writing(database: Database, wrapping: KeyWrapping) -> AsyncIterator[Po
         # One lock over both tables: two processes with different keys must not write a secret each, or each could read
         # one of them, and none could start. Readers do not wait for it.
         await connection.execute("LOCK TABLE server_secret, signing_keys IN SHARE ROW EXCLUSIVE MODE")
-        for table in _TABLES:
-            for row in await _rows(connection, table):
+        for table in _SECRETS:
+            for row in await connection.fetch(*table.read()):
                 if row["wrapped"] is None:
                     await _wrap_clear(connection, wrapping, table, row)
                 else:
@@ -62,36 +72,21 @@ async def rewrap(database: Database, wrapping: KeyWrapping) -> int:
     """
     count = 0
     async with writing(database, wrapping) as connection:
-        for table in _TABLES:
-            for row in await _rows(connection, table):
+        for table in _SECRETS:
+            for row in await connection.fetch(*table.read()):
                 place = place_of(table.name, row["id"])
                 again = wrapping.wrap(wrapping.unwrap(row["wrapped"], place), place)
-                await connection.execute(
-                    f"UPDATE {table.name} SET wrapped = $2, {table.clear} = NULL WHERE {table.row} = $1",  # noqa: S608
-                    row["id"],
-                    again,
-                )
+                await connection.execute(*table.rewrap(row=row["id"], wrapped=again))
                 count += 1
     return count
 
 
 async def erase_clear(database: Database) -> None:
     """Erases what lies in clear beside its wrapped text, where no older release can be running any more."""
-    for table in _TABLES:
-        await database.execute(
-            f"UPDATE {table.name} SET {table.clear} = NULL WHERE {table.clear} IS NOT NULL"  # noqa: S608
-            " AND wrapped_at < clock_timestamp() - make_interval(secs => $1)",
-            CLEAR_SECONDS,
-        )
+    for table in _SECRETS:
+        await database.execute(*table.erase())
 
 
-async def _rows(connection: Pooled, table: _Table) -> list[Any]:
-    return await connection.fetch(f"SELECT {table.row} AS id, {table.as_bytes} AS clear, wrapped FROM {table.name}")  # noqa: S608
-
-
-async def _wrap_clear(connection: Pooled, wrapping: KeyWrapping, table: _Table, row: Any) -> None:
-    await connection.execute(
-        f"UPDATE {table.name} SET wrapped = $2, wrapped_at = clock_timestamp() WHERE {table.row} = $1",  # noqa: S608
-        row["id"],
-        wrapping.wrap(row["clear"], place_of(table.name, row["id"])),
-    )
+async def _wrap_clear(connection: Pooled, wrapping: KeyWrapping, table: _Secrets, row: Any) -> None:
+    wrapped = wrapping.wrap(row["clear"], place_of(table.name, row["id"]))
+    await connection.execute(*table.wrap(row=row["id"], wrapped=wrapped))

@@ -110,7 +110,7 @@ async def _is_shown(_product_id: UUID, _file: str) -> bool:
 
 
 GIVEN: Final[Mapping[str, str]] = {
-    "infra.identity.sessions.Sessions.begin": "INSERT INTO credentials VALUES ('{account}', 'hash')",
+    "infra.identity.sessions.store.Sessions.begin": "INSERT INTO credentials VALUES ('{account}', 'hash')",
     "infra.identity.stored_secrets.writing of a revocation": (
         "INSERT INTO signing_keys (kid, private_pem) VALUES ('kid', 'pem')"
     ),
@@ -197,12 +197,12 @@ WRITES: Final[Mapping[str, Write]] = {
         database, WRAPPING
     ),
     "infra.identity.stored_secrets.erase_clear": stored_secrets.erase_clear,
-    "infra.identity.sessions.Sessions.begin": lambda database: sessions(database).begin(
+    "infra.identity.sessions.store.Sessions.begin": lambda database: sessions(database).begin(
         Session(session_id=uuid4(), account_id=KEY.account_id, password_no=0, account_version=1, scope=None), SOMEBODY
     ),
-    "infra.identity.sessions.Sessions.rotate": lambda database: sessions(database).rotate("token", SOMEBODY),
-    "infra.identity.sessions.Sessions.end": lambda database: sessions(database).end(uuid4()),
-    "infra.identity.sessions.Sessions.end_older": lambda database: sessions(database).end_older(uuid4(), 2),
+    "infra.identity.sessions.store.Sessions.rotate": lambda database: sessions(database).rotate("token", SOMEBODY),
+    "infra.identity.sessions.store.Sessions.end": lambda database: sessions(database).end(uuid4()),
+    "infra.identity.sessions.store.Sessions.end_older": lambda database: sessions(database).end_older(uuid4(), 2),
 }
 """Every function of the house that writes to a table of state, by its name, and of what where it writes to several."""
 

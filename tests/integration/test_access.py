@@ -34,6 +34,7 @@ from infra.identity.access_tokens import Access, Tokens
 from infra.identity.revocations import _FROM, _OLDER, PAGE, Revocations, Stored
 from infra.identity.signing_keys import SigningKeys
 from infra.postgres.pool import Database
+from infra.postgres.statements import Statement
 from infra.settings import Settings
 from infra.write_side import CODEC
 from tests.api_client import api_client
@@ -238,10 +239,11 @@ async def _now(value: bool) -> bool:
 
 
 @pytest.mark.parametrize("statement", [_FROM, _OLDER])
-async def test_looking_walks_along_the_index_and_not_through_the_log(database_url: str, statement: str) -> None:
+async def test_looking_walks_along_the_index_and_not_through_the_log(database_url: str, statement: Statement) -> None:
+    text, *values = statement(position=5, page=10)
     async with connected(database_url) as connection:
         await connection.execute("SET enable_seqscan = off")
-        rows = await connection.fetch(f"EXPLAIN {statement.replace('$1', '5').replace('$2', '10')}")
+        rows = await connection.fetch(f"EXPLAIN {text}", *values)
     assert "events_end_access" in "\n".join(row[0] for row in rows)
 
 

@@ -17,9 +17,11 @@ def test_the_calls_of_the_sources_are_found() -> None:
     assert {
         "infra.identity.credentials.find",
         "infra.identity.one_time_links.Links.find",
-        "infra.identity.sessions.Sessions.is_live",
+        "infra.identity.sessions.store.Sessions.is_live",
     } <= {call.function for call in SENT}
-    assert {call.method for call in calls() if call.function == "infra.identity.sessions.Sessions.begin"} <= WRITING
+    assert {
+        call.method for call in calls() if call.function == "infra.identity.sessions.store.Sessions.begin"
+    } <= WRITING
 
 
 @pytest.mark.parametrize(

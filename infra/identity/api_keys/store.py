@@ -2,25 +2,25 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import asyncpg
+import sqlalchemy as sa
 from asyncpg import Record
 
 from infra.eventsourcing.event_log import Session
 from infra.identity.account_turns import take_turn
 from infra.postgres.pool import Database, Pooled
+from infra.postgres.statements import NOW, TIMESTAMPTZ, Statement, any_of, inline
+from infra.postgres.tables.identity import api_keys
 
 MOST_KEYS: Final = 20
 """Live keys of one account."""
 
 ACCOUNT_CHANGED: Final = "WE001"
 """What the trigger of the table says where the account is at another version."""
-
-_LIVE: Final = "revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())"
-_SHOWN: Final = "key_id, name, scopes, created_at, expires_at, last_used_at"
 
 
 class TooManyApiKeys(Exception):
@@ -53,6 +53,36 @@ class NewKey(NamedTuple):
     expires_at: datetime | None
 
 
+_shown_columns: Final = [api_keys.c[name] for name in ApiKey._fields]
+_of_account: Final = api_keys.c.account_id == sa.bindparam("account_id")
+_is_it: Final = api_keys.c.key_id == sa.bindparam("key_id")
+_dead_since: Final = sa.func.least(api_keys.c.revoked_at, api_keys.c.expires_at, type_=TIMESTAMPTZ)
+is_live: Final = api_keys.c.revoked_at.is_(None) & (api_keys.c.expires_at.is_(None) | (api_keys.c.expires_at > NOW))
+
+
+def _make() -> Statement:
+    names = [*NewKey._fields, "account_version", "account_position", "account_recorded"]
+    row = sa.select(*[sa.bindparam(name, type_=api_keys.c[name].type) for name in names])
+    live = sa.select(sa.func.count()).select_from(api_keys).where(_of_account, is_live).scalar_subquery()
+    return Statement(
+        sa.insert(api_keys).from_select(names, row.where(live < inline(MOST_KEYS))).returning(*_shown_columns)
+    )
+
+
+_MAKE: Final = _make()
+_LISTED: Final = Statement(
+    sa.select(*_shown_columns).where(_of_account, is_live).order_by(api_keys.c.created_at.desc(), api_keys.c.key_id)
+)
+_IS_KEPT: Final = Statement(sa.select(api_keys.c.key_id).where(_is_it, _of_account))
+_REVOKE: Final = Statement(
+    sa.update(api_keys).values(revoked_at=sa.func.coalesce(api_keys.c.revoked_at, NOW)).where(_is_it, _of_account)
+)
+_REVOKE_ALL: Final = Statement(
+    sa.update(api_keys).values(revoked_at=NOW).where(any_of(api_keys.c.key_id, "keys"), api_keys.c.revoked_at.is_(None))
+)
+_SWEEP: Final = Statement(sa.delete(api_keys).where(_of_account, _dead_since < NOW - timedelta(days=1)))
+
+
 @contextmanager
 def account_unchanged() -> Iterator[None]:
     """Around the transaction that makes a key: raises :class:`AccountChanged` where its commit was refused for that."""
@@ -73,19 +103,14 @@ async def make(connection: Pooled, new: NewKey, version: int, last: tuple[int, i
     """
     await take_turn(connection, "api-keys", new.account_id)
     await _sweep(connection, new.account_id)
+    position, recorded = last or (None, None)
     row = await connection.fetchrow(
-        "INSERT INTO api_keys (key_id, account_id, name, digest, scopes, expires_at, account_version,"  # noqa: S608
-        " account_position, account_recorded) SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9"
-        f" WHERE (SELECT count(*) FROM api_keys WHERE account_id = $2 AND {_LIVE}) < {MOST_KEYS}"
-        f" RETURNING {_SHOWN}",
-        new.key_id,
-        new.account_id,
-        new.name,
-        new.digest,
-        list(new.scopes),
-        new.expires_at,
-        version,
-        *(last or (None, None)),
+        *_MAKE(
+            **{**new._asdict(), "scopes": list(new.scopes)},
+            account_version=version,
+            account_position=position,
+            account_recorded=recorded,
+        )
     )
     if row is None:
         raise TooManyApiKeys
@@ -118,45 +143,28 @@ def as_told(answer: dict[str, Any]) -> ApiKey:
 
 async def listed(database: Database, account_id: UUID) -> list[ApiKey]:
     """The account's live keys, the newest first."""
-    rows = await database.fetch(
-        f"SELECT {_SHOWN} FROM api_keys WHERE account_id = $1 AND {_LIVE} ORDER BY created_at DESC, key_id",  # noqa: S608
-        account_id,
-    )
+    rows = await database.fetch(*_LISTED(account_id=account_id))
     return [_shown(row) for row in rows]
 
 
 async def is_kept(database: Database, account_id: UUID, key_id: UUID) -> bool:
     """Whether the account has such a key, or has had it within a day."""
-    row = await database.fetchrow(
-        "SELECT FROM api_keys WHERE key_id = $1 AND account_id = $2",
-        key_id,
-        account_id,
-    )
-    return row is not None
+    return await database.fetchrow(*_IS_KEPT(key_id=key_id, account_id=account_id)) is not None
 
 
 async def revoke(database: Database, account_id: UUID, key_id: UUID) -> None:
     """Revokes the key, which the log has been told before. To revoke it again changes nothing."""
-    await database.execute(
-        "UPDATE api_keys SET revoked_at = coalesce(revoked_at, now()) WHERE key_id = $1 AND account_id = $2",
-        key_id,
-        account_id,
-    )
+    await database.execute(*_REVOKE(key_id=key_id, account_id=account_id))
 
 
 async def revoke_all(session: Session, key_ids: Sequence[UUID]) -> None:
     """Revokes these keys, in the caller's transaction."""
-    await session.execute(
-        "UPDATE api_keys SET revoked_at = now() WHERE key_id = ANY ($1::uuid[]) AND revoked_at IS NULL", key_ids
-    )
+    await session.execute(*_REVOKE_ALL(keys=key_ids))
 
 
 async def _sweep(connection: Pooled, account_id: UUID) -> None:
     """What has been dead for a day goes."""
-    await connection.execute(
-        "DELETE FROM api_keys WHERE account_id = $1 AND least(revoked_at, expires_at) < now() - interval '1 day'",
-        account_id,
-    )
+    await connection.execute(*_SWEEP(account_id=account_id))
 
 
 def _shown(row: Record) -> ApiKey:

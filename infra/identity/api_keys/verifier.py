@@ -2,16 +2,21 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from hmac import compare_digest
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
+import sqlalchemy as sa
 import structlog
 
 from infra.concurrency.cancellation import cancel_and_wait
 from infra.identity.api_keys.format import InvalidApiKey, Shown, read
+from infra.identity.api_keys.store import is_live
 from infra.postgres.errors import PASSING
 from infra.postgres.pool import Database
+from infra.postgres.statements import NOW, Statement
+from infra.postgres.tables.identity import api_keys
 
 REMEMBER_SECONDS: Final = 1.0
 """A key that is revoked, or an account that loses its roles, counts this much longer where no news arrives."""
@@ -21,13 +26,20 @@ LOOK_SECONDS: Final = 1.0
 
 REMEMBERED: Final = 10_000
 
-_FIND: Final = (
-    "SELECT account_id, digest, scopes, coalesce(last_used_at < now() - interval '1 minute', true) AS unnoted"
-    " FROM api_keys WHERE key_id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())"
+_is_it: Final = api_keys.c.key_id == sa.bindparam("key_id")
+_lately: Final = NOW - timedelta(minutes=1)
+_FIND: Final = Statement(
+    sa.select(
+        api_keys.c.account_id,
+        api_keys.c.digest,
+        api_keys.c.scopes,
+        sa.func.coalesce(api_keys.c.last_used_at < _lately, sa.true()).label("unnoted"),
+    ).where(_is_it, is_live)
 )
-_NOTE: Final = (
-    "UPDATE api_keys SET last_used_at = now()"
-    " WHERE key_id = $1 AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')"
+_NOTE: Final = Statement(
+    sa.update(api_keys)
+    .values(last_used_at=NOW)
+    .where(_is_it, api_keys.c.last_used_at.is_(None) | (api_keys.c.last_used_at < _lately))
 )
 
 Allowed = Callable[[UUID, UUID], Awaitable[tuple[frozenset[str], int] | None]]
@@ -89,7 +101,7 @@ class ApiKeys:
 
     async def _look(self, shown: Shown) -> Bearer:
         async with self._database.acquire() as connection:
-            row = await connection.fetchrow(_FIND, shown.key_id, timeout=LOOK_SECONDS)
+            row = await connection.fetchrow(*_FIND(key_id=shown.key_id), timeout=LOOK_SECONDS)
         if row is None or not compare_digest(row["digest"], shown.digest):
             raise InvalidApiKey
         account_id = UUID(int=row["account_id"].int)
@@ -106,7 +118,7 @@ class ApiKeys:
     async def _note(self, key_id: UUID) -> None:
         """That the key was used just now: worth knowing, but nothing waits for it or fails with it."""
         try:
-            await self._database.execute(_NOTE, key_id)
+            await self._database.execute(*_NOTE(key_id=key_id))
         except PASSING as error:
             _log.warning("the use of an API key was not noted", error=str(error))
 

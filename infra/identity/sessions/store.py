@@ -1,15 +1,4 @@
-"""Sessions, and the refresh tokens that keep one alive.
-
-A session is one family of refresh tokens. Each token is used once; its successor is derived from it, so that it can be
-told a second time, to a client that lost the answer, without being stored::
-
-    random ──rotate──▶ mac(random) ──rotate──▶ mac(mac(random)) …     one live token per session
-       └── again within the grace, its successor unused: the same successor
-       └── again otherwise: two parties hold it, one of them a thief (RFC 9700 section 4.14.2)
-
-That a session ends is told to the log first and written here after (:mod:`infra.identity.void_rows`); whether it goes
-on in between, :meth:`domain.accounts.Account.keeps` says.
-"""
+"""Sessions as they are begun, refreshed and ended."""
 
 import os
 from base64 import urlsafe_b64encode
@@ -24,94 +13,12 @@ from asyncpg import Record
 
 from infra.eventsourcing.event_log import Session as Connection
 from infra.identity.server_secret import ServerSecret
+from infra.identity.sessions.statements import BEGIN, BEGIN_LATER, END, END_OLDER, IS_LIVE, LOOK, ROTATE
 from infra.postgres.pool import Database
 
-LIFE_DAYS: Final = 30
-"""How long a session lives without being used; and so does what is known of a token that was used."""
-GRACE_SECONDS: Final = 120
-"""How long a used token is taken for one whose answer was lost: longer than a server takes to fail over.
-
-Not for ever: within the grace a thief and the owner who take turns are both given the one chain. It is a fraction of
-the life of an access token, so whoever was answered has no need to come back in it.
-"""
-MOST_LIVE: Final = 100
-"""Sessions of one account. Beyond that the least recently used give way."""
 LONGEST_TOKEN: Final = 100
 
 _RANDOM_BYTES: Final = 32
-
-# The share lock makes whatever ends the account's sessions wait for this one, and so find it; and what has ended them
-# already is seen in the row. So no session outlives its void, however late it begins.
-# What is over gives way in the same statement: tokens go with their sessions, and those that ended are kept for a day,
-# so that a late replay is still known as one. Several sessions are locked in the order of their ids, everywhere.
-_BEGIN: Final = f"""
-WITH begun AS (
-    INSERT INTO sessions
-        (session_id, account_id, password_no, scope, user_agent, source, expires_at, account_version)
-    SELECT $1, c.account_id, c.password_no, $4, $5, $6, now() + interval '{LIFE_DAYS} days', $8
-    FROM (SELECT account_id, password_no FROM credentials
-          WHERE account_id = $2 AND password_no = $3 AND sessions_from <= $8 FOR SHARE) c
-    RETURNING session_id),
-over AS (
-    SELECT session_id FROM sessions WHERE account_id = $2 AND EXISTS (SELECT FROM begun) AND (
-        expires_at < now() OR ended_at < now() - interval '1 day' OR session_id IN (
-            SELECT session_id FROM sessions WHERE account_id = $2 AND ended_at IS NULL
-            ORDER BY last_used_at DESC OFFSET {MOST_LIVE - 1}))
-    ORDER BY session_id FOR UPDATE),
-tidied AS (DELETE FROM sessions s USING over WHERE s.session_id = over.session_id)
-INSERT INTO refresh_tokens (digest, session_id) SELECT $7, session_id FROM begun RETURNING session_id
-"""  # noqa: S608 - there is nothing in these but our own figures
-
-# A session is locked before its tokens, as those do that delete it.
-_ROTATE: Final = f"""
-WITH held AS (
-    SELECT s.session_id FROM refresh_tokens t JOIN sessions s USING (session_id)
-    WHERE t.digest = $1 AND s.ended_at IS NULL AND s.expires_at > now() FOR NO KEY UPDATE OF s),
-spent AS (
-    UPDATE refresh_tokens t SET used_at = now(), successor = $2 FROM held
-    WHERE t.digest = $1 AND t.used_at IS NULL RETURNING t.session_id),
-followed AS (INSERT INTO refresh_tokens (digest, session_id) SELECT $2, session_id FROM spent),
-forgotten AS (
-    DELETE FROM refresh_tokens t USING spent
-    WHERE t.session_id = spent.session_id AND t.used_at < now() - interval '{LIFE_DAYS} days')
-UPDATE sessions s
-SET last_used_at = now(), expires_at = now() + interval '{LIFE_DAYS} days', user_agent = $3, source = $4
-FROM spent WHERE s.session_id = spent.session_id
-RETURNING s.session_id, s.account_id, s.password_no, s.account_version, s.scope
-"""  # noqa: S608
-
-_LOOK: Final = f"""
-SELECT s.session_id, s.account_id, s.password_no, s.account_version, s.scope,
-       s.ended_at IS NULL AND s.expires_at > now() AS live, t.used_at IS NOT NULL AS used,
-       t.used_at > now() - interval '{GRACE_SECONDS} seconds' AND n.used_at IS NULL AS in_grace
-FROM refresh_tokens t JOIN sessions s USING (session_id) LEFT JOIN refresh_tokens n ON n.digest = t.successor
-WHERE t.digest = $1
-"""  # noqa: S608
-
-_END: Final = """
-WITH these AS (
-    SELECT session_id FROM sessions WHERE session_id = ANY ($1::uuid[]) AND ended_at IS NULL
-    ORDER BY session_id FOR NO KEY UPDATE)
-UPDATE sessions SET ended_at = now() FROM these WHERE sessions.session_id = these.session_id
-"""
-
-_BEGIN_LATER: Final = """
-UPDATE credentials c SET sessions_from = n.version
-FROM (SELECT account_id, max(version) AS version FROM unnest($1::uuid[], $2::integer[]) AS v (account_id, version)
-      GROUP BY account_id) n
-WHERE c.account_id = n.account_id AND c.sessions_from < n.version
-"""
-
-_END_OLDER: Final = """
-WITH older AS (
-    SELECT s.session_id FROM sessions s
-    JOIN unnest($1::uuid[], $2::integer[], $3::uuid[], $4::timestamptz[]) AS n (account_id, version, kept, at)
-        USING (account_id)
-    WHERE s.ended_at IS NULL AND s.session_id IS DISTINCT FROM n.kept
-        AND coalesce(s.account_version < n.version, s.created_at < n.at)
-    ORDER BY s.session_id FOR NO KEY UPDATE OF s)
-UPDATE sessions SET ended_at = now() FROM older WHERE sessions.session_id = older.session_id
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,15 +98,16 @@ class Sessions:
         """
         token = _text(os.urandom(_RANDOM_BYTES))
         begun = await self._database.returning_row(
-            _BEGIN,
-            session.session_id,
-            session.account_id,
-            session.password_no,
-            session.scope,
-            client.user_agent,
-            client.source,
-            _digest(token),
-            session.account_version,
+            *BEGIN(
+                session=session.session_id,
+                account=session.account_id,
+                password_no=session.password_no,
+                scope=session.scope,
+                user_agent=client.user_agent,
+                source=client.source,
+                digest=_digest(token),
+                version=session.account_version,
+            )
         )
         return None if begun is None else token
 
@@ -219,8 +127,9 @@ class Sessions:
         if len(token) > LONGEST_TOKEN or not token.isascii():
             return Unknown()
         successor = _text(await self._secret.mac(b"refresh", token.encode("ascii")))
+        digest, following = _digest(token), _digest(successor)
         row = await self._database.returning_row(
-            _ROTATE, _digest(token), _digest(successor), client.user_agent, client.source
+            *ROTATE(digest=digest, successor=following, user_agent=client.user_agent, source=client.source)
         )
         if row is not None:
             return Rotated(session=_session(row), refresh_token=successor)
@@ -234,17 +143,11 @@ class Sessions:
 
     async def is_live(self, account_id: UUID, session_id: UUID) -> bool:
         """Whether the account has such a session, and it goes on."""
-        row = await self._database.fetchrow(
-            "SELECT FROM sessions"
-            " WHERE session_id = $1 AND account_id = $2 AND ended_at IS NULL AND expires_at > now()",
-            session_id,
-            account_id,
-        )
-        return row is not None
+        return await self._database.fetchrow(*IS_LIVE(session=session_id, account=account_id)) is not None
 
     async def end(self, session_id: UUID) -> None:
         """Ends a session; one that has ended stays as it is."""
-        await self._database.execute(_END, [session_id])
+        await self._database.execute(*END(sessions=[session_id]))
 
     async def end_older(self, account_id: UUID, version: int) -> None:
         """Ends all sessions that were begun before the account was at that version."""
@@ -254,20 +157,21 @@ class Sessions:
     async def _row(self, token: str) -> Record | None:
         if len(token) > LONGEST_TOKEN or not token.isascii():
             return None
-        return await self._database.fetchrow(_LOOK, _digest(token))
+        return await self._database.fetchrow(*LOOK(digest=_digest(token)))
 
 
 async def end(connection: Connection, session_ids: Sequence[UUID]) -> None:
     """Ends these sessions, in the caller's transaction."""
-    await connection.execute(_END, session_ids)
+    await connection.execute(*END(sessions=session_ids))
 
 
 async def end_older(connection: Connection, voids: Sequence[Void]) -> None:
     """Ends the sessions that are void, in the caller's transaction, and sees to it that none of them begins later."""
     accounts, versions = [void.account_id for void in voids], [void.version for void in voids]
     # First, and by a statement of its own: it waits for sessions that are about to begin, and the next one sees them.
-    await connection.execute(_BEGIN_LATER, accounts, versions)
-    await connection.execute(_END_OLDER, accounts, versions, [void.kept for void in voids], [void.at for void in voids])
+    await connection.execute(*BEGIN_LATER(account_id=accounts, version=versions))
+    kept, at = [void.kept for void in voids], [void.at for void in voids]
+    await connection.execute(*END_OLDER(account_id=accounts, version=versions, kept=kept, at=at))
 
 
 def _again(row: Record | None) -> Session | Reused | Unknown:
