@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, cast
 from uuid import UUID
 
 import pytest
@@ -52,7 +52,7 @@ def _writes() -> Iterator[tuple[str, Dependant]]:
         for route in router.routes:
             assert isinstance(route, APIRoute)
             for method in sorted(BODY_METHODS & (route.methods or set())):
-                yield f"{method} {route.path}", route.dependant
+                yield f"{method} {route.path}", cast(Dependant, route.dependant)
 
 
 def _is_checked(route: Dependant) -> bool:

@@ -12,55 +12,32 @@ from pydantic.fields import FieldInfo
 class Declared(Protocol):
     """One parameter: ``name`` in the signature, ``alias`` in the request."""
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def alias(self) -> str: ...
-    @property
-    def field_info(self) -> FieldInfo: ...
+    name: str
+    alias: str
+    field_info: FieldInfo
 
 
 class Dependant(Protocol):
     """A function with all that it asks for."""
 
-    @property
-    def call(self) -> Callable[..., Any] | None: ...
-    @property
-    def name(self) -> str | None: ...
-    @property
-    def path(self) -> str | None: ...
-    @property
-    def dependencies(self) -> "Sequence[Dependant]": ...
-    @property
-    def use_cache(self) -> bool: ...
-    @property
-    def own_oauth_scopes(self) -> Sequence[str] | None: ...
-    @property
-    def parent_oauth_scopes(self) -> Sequence[str] | None: ...
-    @property
-    def path_params(self) -> Sequence[Declared]: ...
-    @property
-    def query_params(self) -> Sequence[Declared]: ...
-    @property
-    def header_params(self) -> Sequence[Declared]: ...
-    @property
-    def cookie_params(self) -> Sequence[Declared]: ...
-    @property
-    def body_params(self) -> Sequence[Declared]: ...
-    @property
-    def request_param_name(self) -> str | None: ...
-    @property
-    def http_connection_param_name(self) -> str | None: ...
-    @property
-    def security_scopes_param_name(self) -> str | None: ...
-    @property
-    def background_tasks_param_name(self) -> str | None: ...
-    @property
-    def response_param_name(self) -> str | None: ...
-    @property
-    def websocket_param_name(self) -> str | None: ...
-    @property
-    def concurrency(self) -> object | None: ...
+    call: Callable[..., Any] | None
+    name: str | None
+    dependencies: "Sequence[Dependant]"
+    use_cache: bool
+    own_oauth_scopes: Sequence[str] | None
+    parent_oauth_scopes: Sequence[str] | None
+    path_params: Sequence[Declared]
+    query_params: Sequence[Declared]
+    header_params: Sequence[Declared]
+    cookie_params: Sequence[Declared]
+    body_params: Sequence[Declared]
+    request_param_name: str | None
+    http_connection_param_name: str | None
+    security_scopes_param_name: str | None
+    background_tasks_param_name: str | None
+    response_param_name: str | None
+    websocket_param_name: str | None
+    concurrency: object | None
 
 
 def below(dependant: Dependant) -> Iterator[Dependant]:
