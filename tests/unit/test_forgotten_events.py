@@ -26,6 +26,7 @@ from domain.orders.payment_deadline import ORDER_TIME
 from domain.workflows.checkout import stock_moves
 from projections.daily_revenue import DAILY_REVENUE
 from projections.order_summary import ORDER_SUMMARY
+from projections.registry import PROJECTIONS
 from projections.shop_counts import NOT_PAID, SHOP_COUNTS
 from tests.builders import order_placed
 from tests.golden.expected import EXPECTED
@@ -128,3 +129,7 @@ def test_money_that_moves_is_revenue_or_known_to_be_none() -> None:
 def test_what_happens_to_an_account_ends_access_or_is_known_to_end_none() -> None:
     of_accounts = [event for name, event in EVENTS.items() if name.startswith("account.")]
     assert {type(event) for event in of_accounts if ending(2, event) is None} == ENDS_NO_ACCESS
+
+
+def test_whatever_begins_is_counted() -> None:
+    assert {kind for each in PROJECTIONS.values() for kind in each.begins} <= SHOP_COUNTS.handles
