@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 import sqlalchemy as sa
 
-from infra.eventsourcing.projections.table_name import table_name
+from infra.eventsourcing.projections.table_name import table_name, with_names
 from infra.postgres.statements import CLOCK, Statement, inline
 from infra.postgres.tables.identity import links
 from infra.postgres.tables.outboxes import mail_is_owed, mail_ledger
@@ -58,3 +58,10 @@ def test_nothing_but_the_name_of_a_generation_becomes_the_name_of_a_table(projec
     assert table_name("order_summary", 3) == "rm_order_summary_3"
     with pytest.raises(ValueError, match="names no generation"):
         table_name(projection, 3)
+
+
+@pytest.mark.parametrize("part", ["a; DROP TABLE events", "a'", 'a"', "a -- b", "a /* b"])
+def test_nothing_but_names_is_put_into_a_statement(part: str) -> None:
+    assert with_names("SELECT {a} FROM {b}", a="r.x::text[], $1", b="t") == "SELECT r.x::text[], $1 FROM t"
+    with pytest.raises(ValueError, match="more than names"):
+        with_names("SELECT {a}", a=part)

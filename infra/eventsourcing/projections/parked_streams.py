@@ -5,8 +5,6 @@ consumer stands, in one transaction that locks the checkpoint: the owner's next 
 because what it remembers of the stream is no longer true.
 """
 
-# ruff: noqa: S608 -- the names of columns are put into statements here, and nothing else
-
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 import asyncpg
+import sqlalchemy as sa
 import structlog
 
 from infra.errors import Fenced
@@ -27,10 +26,25 @@ from infra.eventsourcing.projections.fold import Parking, describe, fold
 from infra.eventsourcing.projections.projection import Projection
 from infra.eventsourcing.projections.row_table import Table, inserting_parked, load
 from infra.postgres.errors import storable
+from infra.postgres.statements import Statement
+from infra.postgres.tables import consumers as tables
 
-_COLUMNS: Final = (
-    "id, consumer, generation, shard, stream_id, position, event_type, error, unknown, attempts, parked_at"
+_live: Final = sa.func.coalesce(tables.projections.c.live_generation, 0)
+_is_it: Final = tables.parked.c.id == sa.bindparam("parked")
+_again: Final = {"error": sa.bindparam("error"), "attempts": tables.parked.c.attempts + 1}
+_where: Final[dict[str, Any]] = {name: sa.bindparam(name) for name in ("position", "event_type", "unknown")}
+_update: Final = sa.update(tables.parked).where(_is_it).returning(*tables.parked.c)
+
+_LISTED: Final = Statement(
+    sa.select(tables.parked)
+    .outerjoin(tables.projections, tables.projections.c.name == tables.parked.c.consumer)
+    .where(tables.parked.c.generation == _live)
+    .order_by(tables.parked.c.id)
 )
+_LOCK: Final = Statement(sa.select(tables.parked).where(_is_it).with_for_update())
+_SETTLE: Final = Statement(_update.values({**_again, **_where}))
+_STILL: Final = Statement(_update.values(_again))
+
 _log = structlog.get_logger("weir.parking")
 
 
@@ -99,11 +113,7 @@ def tell(lease: Lease, metrics: ConsumerMetrics, parkings: Sequence[Parking]) ->
 
 async def listed(session: Session) -> list[Parked]:
     """All parked streams, the longest parked first; those of generations that are no longer served do not count."""
-    rows = await session.fetch(
-        f"SELECT {_COLUMNS} FROM parked LEFT JOIN projections p ON p.name = consumer "
-        "WHERE generation = coalesce(p.live_generation, 0) ORDER BY id"
-    )
-    return [Parked(**row) for row in rows]
+    return [Parked(**row) for row in await session.fetch(*_LISTED())]
 
 
 async def retry(
@@ -210,7 +220,7 @@ async def _locked(
     )
     if found and owner and (found["owner"], found["epoch"]) != (owner.owner, owner.epoch):
         raise Fenced(owner.place.consumer, owner.shard)
-    row = await session.fetchrow(f"SELECT {_COLUMNS} FROM parked WHERE id = $1 FOR UPDATE", parked_id)
+    row = await session.fetchrow(*_LOCK(parked=parked_id))
     if row is None or found is None:
         raise NotParked(parked_id)
     if found["code_version"] is not None and found["code_version"] != projections[row["consumer"]].version:
@@ -239,24 +249,20 @@ async def _settled(session: Session, parked: Parked, failed: Parking | None) -> 
         await session.execute("DELETE FROM parked WHERE id = $1", parked.id)
         return None
     row = await session.fetchrow(
-        "UPDATE parked p SET position = $2, event_type = $3, error = $4, unknown = $5, attempts = attempts + 1 "
-        f"WHERE id = $1 RETURNING {_COLUMNS}",
-        parked.id,
-        failed.entry.position,
-        failed.entry.type,
-        storable(failed.error),
-        failed.unknown,
+        *_SETTLE(
+            parked=parked.id,
+            position=failed.entry.position,
+            event_type=failed.entry.type,
+            error=storable(failed.error),
+            unknown=failed.unknown,
+        )
     )
     return Parked(**row) if row else None
 
 
 async def _still(session: Session, parked_id: int, error: str) -> Parked | None:
     """Postgres refuses what the events lead to: nothing was applied."""
-    row = await session.fetchrow(
-        f"UPDATE parked SET error = $2, attempts = attempts + 1 WHERE id = $1 RETURNING {_COLUMNS}",
-        parked_id,
-        storable(error),
-    )
+    row = await session.fetchrow(*_STILL(parked=parked_id, error=storable(error)))
     return Parked(**row) if row else None
 
 

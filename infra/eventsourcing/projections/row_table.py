@@ -8,6 +8,7 @@ from infra.eventsourcing.consumers.consumer import MOVED, verdict
 from infra.eventsourcing.event_log import Session
 from infra.eventsourcing.projections.fold import Kept, Written
 from infra.eventsourcing.projections.projection import Projection, Row
+from infra.eventsourcing.projections.table_name import with_names
 from infra.eventsourcing.read_cache import Document
 from infra.postgres.pool import Reader
 
@@ -16,6 +17,26 @@ R = TypeVar("R", bound=Row)
 FENCE: Final = 9
 """Parameters that the fence takes."""
 _NO_WAIT: Final = "set_config('synchronous_commit', 'off', true)"
+
+
+_DOCUMENTS: Final = "SELECT key, position, version, document FROM {table} WHERE key = ANY($1::text[])"
+_ROWS: Final = "SELECT {columns} FROM {table} WHERE key = ANY($1::text[])"
+_PUT: Final = "INSERT INTO {table} ({columns}) VALUES ({places}) ON CONFLICT (key) DO UPDATE SET {updates}"
+_REMOVE: Final = "DELETE FROM {table} WHERE key = ANY($1::text[])"
+_LOAD: Final = "SELECT {place}, key, position, document, {aside} FROM {table} WHERE key = ANY({keys}::text[])"
+_WRITE: Final = """put_{table} AS (
+    INSERT INTO {table} ({columns}) SELECT {written}
+    FROM unnest({shards}::smallint[], {sources}) AS r (shard, {columns})
+    WHERE r.shard IN (SELECT shard FROM moved WHERE consumer = '{consumer}' AND generation = {generation})
+    ON CONFLICT (key) DO UPDATE SET {updates}),
+gone_{table} AS (
+    DELETE FROM {table} t USING unnest({gone_shards}::smallint[], {gone}::text[]) AS g (shard, key)
+    WHERE t.key = g.key
+      AND g.shard IN (SELECT shard FROM moved WHERE consumer = '{consumer}' AND generation = {generation}))"""
+_PARK: Final = (
+    "INSERT INTO parked ({columns}) SELECT p.* FROM unnest({sources}) AS p ({columns}) {only} "
+    "ON CONFLICT (consumer, generation, stream_id) DO NOTHING"
+)
 
 
 class Loaded(NamedTuple):
@@ -33,7 +54,7 @@ class Table(Generic[R]):
         self.projection = projection
         self.generation = generation
         self.aside = projection.aside or "NULL::jsonb"
-        self._documents = f"SELECT key, position, version, document FROM {self.name} WHERE key = ANY($1::text[])"  # noqa: S608
+        self._documents = with_names(_DOCUMENTS, table=self.name)
         self.columns = ["key", "position", "version", "document", *(column.name for column in projection.columns)]
         types = [column.type for column in projection.columns]
         self._arrays = [type.endswith("[]") for type in types]
@@ -57,10 +78,8 @@ class Table(Generic[R]):
 
     async def rows(self, session: Reader, keys: Iterable[str]) -> list[Written]:
         """The rows with all that is kept of them."""
-        found = await session.fetch(
-            f"SELECT {', '.join(self.columns)} FROM {self.name} WHERE key = ANY($1::text[])",  # noqa: S608
-            list(keys),
-        )
+        statement = with_names(_ROWS, columns=", ".join(self.columns), table=self.name)
+        found = await session.fetch(statement, list(keys))
         return [Written(row[0], row[1], row[2], row[3], tuple(row[4:])) for row in found]
 
     async def put(self, session: Session, rows: Sequence[Written]) -> None:
@@ -68,15 +87,15 @@ class Table(Generic[R]):
         names = ", ".join(self.columns)
         places = ", ".join(f"${n}" for n in range(1, len(self.columns) + 1))
         await session.executemany(
-            f"INSERT INTO {self.name} ({names}) VALUES ({places}) {self._or_update}",  # noqa: S608
+            with_names(_PUT, table=self.name, columns=names, places=places, updates=self._updates),
             [(*row[:4], *row.columns) for row in rows if row.document],
         )
         gone = [row.key for row in rows if not row.document]
-        await session.execute(f"DELETE FROM {self.name} WHERE key = ANY($1::text[])", gone)  # noqa: S608
+        await session.execute(with_names(_REMOVE, table=self.name), gone)
 
     @property
-    def _or_update(self) -> str:
-        return "ON CONFLICT (key) DO UPDATE SET " + ", ".join(f"{name} = excluded.{name}" for name in self.columns[1:])
+    def _updates(self) -> str:
+        return ", ".join(f"{name} = excluded.{name}" for name in self.columns[1:])
 
     @property
     def width(self) -> int:
@@ -88,17 +107,22 @@ class Table(Generic[R]):
 
         ``unnest`` would take an array of arrays apart, so those travel as literals.
         """
-        name, columns, last = self.name, self.projection.columns, first + len(self.columns)
-        moved = f"SELECT shard FROM moved WHERE consumer = '{self.projection.name}' AND generation = {self.generation}"  # noqa: S608
-        sources = ", ".join(f"${first + 1 + place}::{type}[]" for place, type in enumerate(self._types))
-        return f"""put_{name} AS (
-    INSERT INTO {name} ({", ".join(self.columns)})
-    SELECT {", ".join(["r.key, r.position, r.version, r.document", *(f"r.{c.name}::{c.type}" for c in columns)])}
-    FROM unnest(${first}::smallint[], {sources}) AS r (shard, {", ".join(self.columns)})
-    WHERE r.shard IN ({moved}) {self._or_update}),
-gone_{name} AS (
-    DELETE FROM {name} t USING unnest(${last + 1}::smallint[], ${last + 2}::text[]) AS g (shard, key)
-    WHERE t.key = g.key AND g.shard IN ({moved}))"""  # noqa: S608
+        columns, last = self.projection.columns, first + len(self.columns)
+        sources = [f"${first + 1 + place}::{type}[]" for place, type in enumerate(self._types)]
+        written = ["r.key", "r.position", "r.version", "r.document", *(f"r.{c.name}::{c.type}" for c in columns)]
+        return with_names(
+            _WRITE,
+            table=self.name,
+            columns=", ".join(self.columns),
+            written=", ".join(written),
+            shards=f"${first}",
+            sources=", ".join(sources),
+            updates=self._updates,
+            gone_shards=f"${last + 1}",
+            gone=f"${last + 2}",
+            consumer=self.projection.name,
+            generation=self.generation,
+        )
 
     def values(self, changed: Sequence[tuple[int, Written]]) -> list[list[Any]]:
         """Rows, each with its shard, as those parameters."""
@@ -114,8 +138,7 @@ async def load(session: Session, wanted: Mapping[Table[Any], Iterable[str]]) -> 
     """The rows that are there, of all tables in one round trip."""
     tables = list(wanted)
     statement = " UNION ALL ".join(
-        f"SELECT {place}, key, position, document, {table.aside} FROM {table.name} "  # noqa: S608
-        f"WHERE key = ANY(${place + 1}::text[])"
+        with_names(_LOAD, place=place, aside=table.aside, table=table.name, keys=f"${place + 1}")
         for place, table in enumerate(tables)
     )
     found: dict[Table[Any], dict[str, Loaded]] = {table: {} for table in tables}
@@ -147,10 +170,7 @@ def inserting_parked(first: int, only: str = "") -> str:
     types = ("text", "integer", "smallint", "uuid", "bigint", "text", "text", "boolean")
     sources = ", ".join(f"${first + place}::{type}[]" for place, type in enumerate(types))
     columns = "consumer, generation, shard, stream_id, position, event_type, error, unknown"
-    return (
-        f"INSERT INTO parked ({columns}) SELECT p.* FROM unnest({sources}) AS p ({columns}) {only} "  # noqa: S608
-        "ON CONFLICT (consumer, generation, stream_id) DO NOTHING"
-    )
+    return with_names(_PARK, columns=columns, sources=sources, only=only)
 
 
 def _transposed(rows: Sequence[Sequence[Any]], width: int) -> list[list[Any]]:

@@ -1,10 +1,12 @@
-"""The names of the tables of read models, made in one place: a statement can have no parameter for them."""
+"""The names of read models' tables and columns, made and put into statements in one place: no parameter can do that."""
 
 import re
 from functools import lru_cache
 from typing import Final
 
 _NAME: Final = re.compile(r"rm_[a-z][a-z_]*_[0-9]+")
+_PART: Final = re.compile(r"[\w\s$:.,=()\[\]]*")
+"""Names, types and numbers of parameters: nothing in it can begin a text, a comment or another statement."""
 
 
 @lru_cache(maxsize=256)
@@ -14,3 +16,11 @@ def table_name(projection: str, generation: int) -> str:
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name!r} names no generation")
     return name
+
+
+def with_names(statement: str, **parts: object) -> str:
+    """A statement with names of our own in its ``{…}``. Raises ``ValueError`` for a part that is more than names."""
+    for part in parts.values():
+        if not _PART.fullmatch(str(part)):
+            raise ValueError(f"{part!r} is more than names")
+    return statement.format(**parts)

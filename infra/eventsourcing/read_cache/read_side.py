@@ -17,7 +17,7 @@ from infra.eventsourcing.consistency_token import Needs
 from infra.eventsourcing.current_log import CurrentLog
 from infra.eventsourcing.event_log import Log
 from infra.eventsourcing.leases import WHOLE
-from infra.eventsourcing.projections.table_name import table_name
+from infra.eventsourcing.projections.table_name import table_name, with_names
 from infra.eventsourcing.read_cache.document import Document
 from infra.eventsourcing.read_cache.document_cache import Documents, GenerationGone
 from infra.eventsourcing.read_cache.invalidations import Channel
@@ -155,7 +155,7 @@ class Reads:
 
     async def _load_some(self, projection: str, generation: int, keys: Sequence[str]) -> dict[Place, Loaded]:
         known = self.visibility.known(projection, generation)
-        statement = _LOAD.format(table=table_name(projection, generation))
+        statement = with_names(_LOAD, table=table_name(projection, generation))
         try:
             rows = await self._database.fetch(
                 statement, keys, projection, generation, list(known), list(known.values())

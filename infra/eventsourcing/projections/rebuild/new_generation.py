@@ -22,6 +22,18 @@ _WATCHFUL: Final = (
 )
 
 
+ABANDONED: Final = "SELECT generation FROM generations WHERE projection = $1 AND state = 'building' ORDER BY generation"
+OUTLIVED: Final = (
+    "SELECT generation FROM generations WHERE projection = $1 AND state <> 'live' AND generation < $2"
+    " ORDER BY generation"
+)
+_FORGET: Final = (
+    "DELETE FROM parked WHERE consumer = $1 AND generation = $2",
+    "DELETE FROM checkpoints WHERE consumer = $1 AND generation = $2",
+    "DELETE FROM generations WHERE projection = $1 AND generation = $2",
+)
+
+
 class Busy(Exception):
     """Another rebuild of this read model is going on."""
 
@@ -51,7 +63,7 @@ async def begin(session: Session, log: Log, projection: Projection[Any]) -> Buil
     """
     await watch_client(session)
     await _take_right(session, projection.name)
-    await drop(session, projection, "state = 'building'")
+    await drop(session, projection, ABANDONED)
     live = await live_generation(session, projection.name)
     async with session.transaction():
         # No number is given twice, though its generation was dropped: caches may hold documents under it.
@@ -94,17 +106,12 @@ async def _take_right(session: Session, name: str) -> None:
         await session.execute("RESET lock_timeout")
 
 
-async def drop(session: Session, projection: Projection[Any], condition: str, *arguments: Any) -> list[int]:
-    """Drops generations that nobody is served by, with all that belongs to them; answers which.
+async def drop(session: Session, projection: Projection[Any], those: str, *arguments: Any) -> list[int]:
+    """Drops those generations, which nobody is served by, with all that belongs to them; answers which.
 
     A table that is being read just now is waited for, but not long: the next rebuild drops it.
     """
-    rows = await session.fetch(
-        f"SELECT generation FROM generations WHERE projection = $1 AND state <> 'live' AND {condition} "  # noqa: S608
-        "ORDER BY generation",
-        projection.name,
-        *arguments,
-    )
+    rows = await session.fetch(those, projection.name, *arguments)
     dropped = []
     for (generation,) in rows:
         try:
@@ -119,12 +126,5 @@ async def drop(session: Session, projection: Projection[Any], condition: str, *a
 async def _drop_one(session: Session, projection: Projection[Any], generation: int) -> None:
     await session.execute(f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}'")
     await session.execute(f"DROP TABLE IF EXISTS {projection.table(generation)}")
-    for table in ("parked", "checkpoints"):
-        await session.execute(
-            f"DELETE FROM {table} WHERE consumer = $1 AND generation = $2",  # noqa: S608
-            projection.name,
-            generation,
-        )
-    await session.execute(
-        "DELETE FROM generations WHERE projection = $1 AND generation = $2", projection.name, generation
-    )
+    for statement in _FORGET:
+        await session.execute(statement, projection.name, generation)

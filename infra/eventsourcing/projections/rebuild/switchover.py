@@ -19,7 +19,7 @@ from infra.eventsourcing.leases.checkpoints import guard
 from infra.eventsourcing.projections.fold import describe
 from infra.eventsourcing.projections.generations import create_indexes
 from infra.eventsourcing.projections.rebuild.builder import build_plainly
-from infra.eventsourcing.projections.rebuild.new_generation import Building, drop
+from infra.eventsourcing.projections.rebuild.new_generation import OUTLIVED, Building, drop
 from infra.eventsourcing.projections.rebuild.sampling import differences
 from infra.eventsourcing.projections.row_keeper import Keeping
 from infra.redis.client import BROKEN, open_redis
@@ -68,7 +68,7 @@ async def finish(session: Session, building: Building) -> Switched:
     return Switched(
         generation=building.generation,
         retired=building.live,
-        dropped=await drop(session, projection, "generation < $2", building.live),
+        dropped=await drop(session, projection, OUTLIVED, building.live),
         parked=await session.fetchval(
             "SELECT count(*) FROM parked WHERE consumer = $1 AND generation = $2", projection.name, building.generation
         ),
