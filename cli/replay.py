@@ -141,7 +141,7 @@ class _Watch:
         return True
 
     async def _take(self) -> None:
-        mine = await requests.claim(self._database, PROJECTIONS, 1, only=f"wish_id = {self._wish_id}")
+        mine = await requests.claim(self._database, PROJECTIONS, 1, wish_id=self._wish_id)
         for claimed in mine:
             typer.echo(f"{self._name}: no projections worker takes it, so it is rebuilt here")
             self._fulfilling = asyncio.create_task(fulfil(self._settings, self._database, claimed))

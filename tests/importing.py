@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from domain.accounts import Role
 from infra import imports
 from infra.postgres.pool import Database
+from infra.postgres.tables.outboxes import imports as rows
 from infra.settings import Settings
 from infra.storage import Storage, open_storage
 from tests.shop import Client, Shop, shop
@@ -52,7 +53,7 @@ class Hand(Importer):
 
     async def turn(self, import_id: UUID) -> bool:
         """Takes a turn at the import, if it is nobody's; answers whether it did."""
-        for mine in await imports.claim(self._database, 1, only=f"import_id = '{import_id}'"):
+        for mine in await imports.claim(self._database, 1, only=rows.c.import_id == import_id):
             await self.carry_out(mine, 0.0)
             return True
         return False

@@ -18,6 +18,7 @@ from infra.mail import outbox
 from infra.mail.mailer import Mailer
 from infra.mail.outbox import Mail, Settled
 from infra.postgres.pool import Database
+from infra.postgres.tables.outboxes import mail_ledger
 from infra.settings import Settings
 from infra.write_side import CODEC
 from tests.builders import ACCOUNT_ID
@@ -38,7 +39,7 @@ class Desk(Post):
     async def deliver(self, mail_id: UUID) -> Settled | None:
         """One attempt at a mail, if it is due and nobody else's; answers how it ended."""
         since = asyncio.get_running_loop().time()
-        for mail in await outbox.claim(self._database, 1, only=f"mail_id = '{mail_id}'"):
+        for mail in await outbox.claim(self._database, 1, only=mail_ledger.c.mail_id == mail_id):
             return await self.carry_out(mail, since)
         return None
 

@@ -17,6 +17,7 @@ from infra.eventsourcing.commands.handler import CommandHandler
 from infra.payments.http_provider import HttpPaymentProvider
 from infra.payments.provider import PaymentProvider
 from infra.postgres.pool import Database
+from infra.postgres.tables.outboxes import refund_ledger
 from infra.settings import Settings
 from tests.mail_office import mail_office
 from tests.payment_desk import KEY, StandIn, stand_in
@@ -34,7 +35,7 @@ class Teller(Refunds):
     async def see_to(self, payment_id: str) -> None:
         """Does what can be done about a refund now, if it is due and nobody else's."""
         since = asyncio.get_running_loop().time()
-        for piece in await self.claim(1, only=f"payment_id = '{payment_id}'"):
+        for piece in await self.claim(1, only=refund_ledger.c.payment_id == payment_id):
             await self.carry_out(piece, since)
 
 

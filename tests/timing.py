@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import sqlalchemy as sa
 from prometheus_client import CollectorRegistry
 
 from domain.inventory import INVENTORY, Stock
@@ -21,6 +22,7 @@ from infra.eventsourcing.process_managers.consumer import follow
 from infra.eventsourcing.process_managers.timer_runner import TimerMetrics, TimerRunner
 from infra.eventsourcing.process_managers.timer_store import TimerId
 from infra.postgres.pool import Database
+from infra.postgres.tables.consumers import timers
 from infra.write_side import CODEC
 from tests.builders import ACCOUNT_ID, PRODUCT_ID, order_placed, place_order
 from tests.mail_office import Office
@@ -43,8 +45,8 @@ class Keeper(TimerRunner):
         return False
 
 
-def _this(timer: TimerId) -> str:
-    return f"process = '{timer.process}' AND stream_id = '{timer.stream_id}' AND kind = '{timer.kind}'"
+def _this(timer: TimerId) -> sa.ColumnElement[bool]:
+    return sa.and_(*[column == value for column, value in zip(timers.primary_key, timer, strict=True)])
 
 
 @dataclass(kw_only=True)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+import sqlalchemy as sa
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -93,15 +94,16 @@ class Refunds:
         for state in State:
             metrics.circuit.labels(state).set_function(partial(_stands, breaker, state))
 
-    async def claim(self, limit: int, *, only: str = "true") -> Sequence[Piece]:
+    async def claim(self, limit: int, *, only: sa.ColumnElement[bool] | None = None) -> Sequence[Piece]:
         """Refunds that are due, at most so many, and none that the circuit does not let through.
 
         It is asked before the claim, so that a row which nobody asks about stays due, and is nobody's.
         """
         permits = self._permits(limit)
-        asking = "true" if permits else "returned_at IS NOT NULL"
+        if not permits:
+            only = refund_outbox.returned_rows if only is None else only & refund_outbox.returned_rows
         try:
-            rows = await refund_outbox.claim(self._database, len(permits) or limit, only=f"{only} AND {asking}")
+            rows = await refund_outbox.claim(self._database, len(permits) or limit, only=only)
             return [Piece(claimed=row, permit=None if row.reference else permits.pop()) for row in rows]
         finally:
             for permit in permits:  # nobody asks by those that are left

@@ -7,8 +7,11 @@ lease is over. So a wish that was answered is never lost, and its answer takes a
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Final
 from uuid import UUID, uuid4
+
+import sqlalchemy as sa
 
 from domain.accounts import ACCOUNTS, RequestPasswordReset
 from domain.kernel.refusals import Refusal
@@ -19,22 +22,27 @@ from infra.eventsourcing.commands.handler import CommandHandler
 from infra.eventsourcing.store.unique_keys import holder
 from infra.postgres.due_work import DueWork, Lease
 from infra.postgres.pool import Database
+from infra.postgres.statements import CLOCK, Statement
+from infra.postgres.tables.identity import reset_wishes
 
-WORK: Final = DueWork(
-    table="reset_wishes",
-    key=("wish_id",),
-    open="true",
-    answers="wish_id, email_key, idempotency_key, fingerprint, correlation, traceparent, attempts",
-    lease_seconds=30.0,
-    backoff=Backoff(longest=300.0),
+_wish: Final = reset_wishes.c
+_asked: Final = (_wish.wish_id, _wish.email_key, _wish.idempotency_key, _wish.fingerprint, _wish.correlation)
+_answers: Final = (*_asked, _wish.traceparent, _wish.attempts)
+
+WORK: Final = DueWork(table=reset_wishes, answers=_answers, lease_seconds=30.0, backoff=Backoff(longest=300.0))
+
+
+def _keep() -> Statement:
+    lease = sa.select((CLOCK + timedelta(seconds=WORK.lease_seconds)).label("until")).subquery("lease")
+    given = {column.name: sa.bindparam(column.name, type_=column.type) for column in _answers}
+    row = {**given, "due_at": lease.c.until, "leased_until": lease.c.until}
+    return Statement(sa.insert(reset_wishes).from_select([*row], sa.select(*row.values())))
+
+
+_KEEP: Final = _keep()
+_DONE: Final = Statement(
+    sa.delete(reset_wishes).where(_wish.wish_id == sa.bindparam("wish"), _wish.attempts == sa.bindparam("attempts"))
 )
-
-_KEEP: Final = f"""
-INSERT INTO reset_wishes
-    (wish_id, email_key, idempotency_key, fingerprint, correlation, traceparent, attempts, due_at, leased_until)
-SELECT $1, $2, $3, $4, $5, $6, 1, until, until
-FROM (SELECT clock_timestamp() + interval '{WORK.lease_seconds} seconds' AS until) l
-"""  # noqa: S608 - there is nothing in it but our own figure
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,15 +73,7 @@ async def keep(database: Database, email_key: str, context: CommandContext) -> C
         traceparent=context.traceparent,
         attempts=1,
     )
-    await database.execute(
-        _KEEP,
-        wish.wish_id,
-        wish.email_key,
-        wish.idempotency_key,
-        wish.fingerprint,
-        wish.correlation,
-        wish.traceparent,
-    )
+    await database.execute(*_KEEP(**{column.name: getattr(wish, column.name) for column in _answers}))
     return wish
 
 
@@ -105,4 +105,4 @@ async def look_into(database: Database, handler: CommandHandler, wish: Claimed) 
 
 async def done(database: Database, wish: Claimed) -> None:
     """Removes a wish that has been looked into, unless somebody else is at it now."""
-    await database.execute("DELETE FROM reset_wishes WHERE wish_id = $1 AND attempts = $2", wish.wish_id, wish.attempts)
+    await database.execute(*_DONE(wish=wish.wish_id, attempts=wish.attempts))

@@ -1,9 +1,15 @@
 """Clean-up of imports: uploads that nobody ends, files that nobody reads again, rows that nobody asks for."""
 
-from typing import Final
+from datetime import timedelta
+from typing import Any, Final
+
+import sqlalchemy as sa
 
 from infra.imports.upload_table import file_of
 from infra.postgres.pool import Database
+from infra.postgres.statements import CLOCK, NOW, Statement, inline
+from infra.postgres.tables.columns import among
+from infra.postgres.tables.outboxes import imports
 from infra.storage import Storage
 
 ABANDONED_MINUTES: Final = 20
@@ -14,6 +20,36 @@ the file must be there. And whoever still wrote to the file of an upload that wa
 KEPT_DAYS: Final = 30
 AT_ONCE: Final = 100
 
+_import: Final = imports.c
+_abandoned: Final = (
+    sa.select(_import.import_id)
+    .where(_import.state == inline("uploading"), _import.created_at < NOW - timedelta(minutes=ABANDONED_MINUTES))
+    .limit(inline(AT_ONCE))
+    .with_for_update(skip_locked=True)
+)
+_ABANDON: Final = Statement(
+    sa.update(imports).values(state="abandoned", finished_at=CLOCK).where(_import.import_id.in_(_abandoned))
+)
+_DISCARDABLE: Final = Statement(
+    sa.select(_import.import_id, _import.media)
+    .where(_import.file_kept, among(_import.state, "finished", "failed", "abandoned"))
+    .where(_import.finished_at < NOW - timedelta(minutes=DURABLE_MINUTES))
+    .limit(inline(AT_ONCE))
+)
+_DISCARDED: Final = Statement(
+    sa.update(imports).values(file_kept=False).where(_import.import_id == sa.bindparam("import_id"))
+)
+_ctid: Final[sa.ColumnElement[Any]] = sa.literal_column("ctid")
+_month_ago: Final = NOW - timedelta(days=KEPT_DAYS)
+_old: Final = (
+    sa.select(_ctid)
+    .select_from(imports)
+    .where(_import.created_at < _month_ago, _import.finished_at < _month_ago, ~_import.file_kept)
+    .limit(inline(AT_ONCE))
+    .with_for_update(skip_locked=True)
+)
+_FORGET_OLD: Final = Statement(sa.delete(imports).where(_ctid == sa.any_(sa.func.array(_old.scalar_subquery()))))
+
 
 async def abandon_uploads(database: Database) -> int:
     """Gives up uploads whose process must have died; answers how many.
@@ -21,37 +57,20 @@ async def abandon_uploads(database: Database) -> int:
     Only the row says so, and under its lock: a process that wakes now either has made an import of it, or cannot any
     more. What there may be of the file goes with those of imports that are over.
     """
-    done = await database.execute(
-        "UPDATE imports SET state = 'abandoned', finished_at = clock_timestamp() WHERE import_id IN ("
-        " SELECT import_id FROM imports WHERE state = 'uploading' AND created_at < now() - make_interval(mins => $1)"
-        " LIMIT $2 FOR UPDATE SKIP LOCKED)",
-        ABANDONED_MINUTES,
-        AT_ONCE,
-    )
+    done = await database.execute(*_ABANDON())
     return int(done.rpartition(" ")[2])
 
 
 async def discard_files(database: Database, storage: Storage) -> int:
     """Deletes the files of imports that came to their end long enough ago; answers how many."""
-    rows = await database.fetch(
-        "SELECT import_id, media FROM imports WHERE file_kept AND state IN ('finished', 'failed', 'abandoned')"
-        " AND finished_at < now() - make_interval(mins => $1) LIMIT $2",
-        DURABLE_MINUTES,
-        AT_ONCE,
-    )
+    rows = await database.fetch(*_DISCARDABLE())
     for row in rows:
         await storage.delete(file_of(row["import_id"], row["media"]))
-        await database.execute("UPDATE imports SET file_kept = false WHERE import_id = $1", row["import_id"])
+        await database.execute(*_DISCARDED(import_id=row["import_id"]))
     return len(rows)
 
 
 async def forget_old(database: Database) -> int:
     """Deletes the rows of imports that ended :data:`KEPT_DAYS` ago; answers how many."""
-    done = await database.execute(
-        "DELETE FROM imports WHERE ctid = ANY (ARRAY ("
-        " SELECT ctid FROM imports WHERE created_at < now() - make_interval(days => $1)"
-        " AND finished_at < now() - make_interval(days => $1) AND NOT file_kept LIMIT $2 FOR UPDATE SKIP LOCKED))",
-        KEPT_DAYS,
-        AT_ONCE,
-    )
+    done = await database.execute(*_FORGET_OLD())
     return int(done.rpartition(" ")[2])

@@ -9,24 +9,65 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import orjson
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
 
 from infra.concurrency.backoff import Backoff
 from infra.imports.upload_table import Media
 from infra.postgres.due_work import DueWork, Lease
 from infra.postgres.pool import Database
+from infra.postgres.statements import CLOCK
+from infra.postgres.tables.columns import among
+from infra.postgres.tables.outboxes import imports
+
+_import: Final = imports.c
+_ended: Final = {"finished_at": CLOCK}
 
 WORK: Final = DueWork(
-    table="imports",
-    key=("import_id",),
-    open="state IN ('waiting', 'running')",
-    answers="import_id, account_id, media, correlation, epoch, attempts, total - done - failed - skipped AS left, line,"
-    ' "offset", jsonb_array_length(errors) AS told, session_id, api_key_id, account_version',
+    table=imports,
+    open=among(_import.state, "waiting", "running"),
+    answers=(
+        _import.import_id,
+        _import.account_id,
+        _import.media,
+        _import.correlation,
+        _import.epoch,
+        _import.attempts,
+        (_import.total - _import.done - _import.failed - _import.skipped).label("left"),
+        _import.line,
+        _import["offset"],
+        sa.func.jsonb_array_length(_import.errors).label("told"),
+        _import.session_id,
+        _import.api_key_id,
+        _import.account_version,
+    ),
     due="wake_at",
     fence="epoch",
-    claiming="state = 'running', attempts = attempts + 1, started_at = coalesce(started_at, clock_timestamp())",
+    claiming={
+        "state": "running",
+        "attempts": _import.attempts + 1,
+        "started_at": sa.func.coalesce(_import.started_at, CLOCK),
+    },
     lease_seconds=10.0,
     backoff=Backoff(longest=600.0),
 )
+
+_counted: Final = {name: imports.c[name] + sa.bindparam(f"more_{name}") for name in ("done", "failed", "skipped")}
+_told: Final = sa.bindparam("told", type_=JSONB)
+_COUNT: Final = WORK.change({"total": sa.bindparam("total")})
+_ADVANCE: Final = WORK.change(
+    {
+        "line": sa.bindparam("line"),
+        "offset": sa.bindparam("offset"),
+        **_counted,
+        "attempts": 0,
+        "last_error": sa.null(),
+        "errors": sa.case((_told.is_(None), _import.errors), else_=_import.errors.op("||")(_told)),
+    },
+    _import["offset"] == sa.bindparam("since"),
+)
+_CONCLUDE: Final = WORK.settling({"state": "finished", **_ended})
+_GIVE_UP: Final = WORK.settling({"state": "failed", **_ended, **_counted, "errors": _import.errors.op("||")(_told)})
 
 
 class Claimed(NamedTuple):
@@ -68,7 +109,7 @@ class Checkpoint(NamedTuple):
     errors: Sequence[dict[str, Any]] = ()
 
 
-async def claim(database: Database, limit: int, *, only: str = "true") -> list[Claimed]:
+async def claim(database: Database, limit: int, *, only: sa.ColumnElement[bool] | None = None) -> list[Claimed]:
     """Takes imports that are nobody's and are to be looked at, at most so many."""
     rows = await WORK.claim(database, limit, only=only)
     return [Claimed(UUID(bytes=row[0].bytes), UUID(bytes=row[1].bytes), *row[2:]) for row in rows]
@@ -76,7 +117,7 @@ async def claim(database: Database, limit: int, *, only: str = "true") -> list[C
 
 async def count(database: Database, mine: Claimed, total: int) -> bool:
     """Its file has so many rows."""
-    return await WORK.write(database, mine, "total = $1", total)
+    return await WORK.write(database, mine, _COUNT, total=total)
 
 
 async def advance(database: Database, mine: Claimed, to: Checkpoint) -> bool:
@@ -84,22 +125,20 @@ async def advance(database: Database, mine: Claimed, to: Checkpoint) -> bool:
     return await WORK.write(
         database,
         mine,
-        'line = $2, "offset" = $3, done = done + $4, failed = failed + $5, skipped = skipped + $6,'
-        " attempts = 0, last_error = NULL, errors = CASE WHEN $7::jsonb IS NULL THEN errors ELSE errors || $7 END",
-        to.since,
-        to.line,
-        to.offset,
-        to.done,
-        to.failed,
-        to.skipped,
-        orjson.dumps(to.errors) if to.errors else None,
-        condition='"offset" = $1',
+        _ADVANCE,
+        since=to.since,
+        line=to.line,
+        offset=to.offset,
+        more_done=to.done,
+        more_failed=to.failed,
+        more_skipped=to.skipped,
+        told=orjson.dumps(to.errors) if to.errors else None,
     )
 
 
 async def conclude(database: Database, mine: Claimed) -> bool:
     """All its records have been read and became what they could."""
-    return await WORK.settle(database, mine, "state = 'finished', finished_at = clock_timestamp()")
+    return await WORK.write(database, mine, _CONCLUDE)
 
 
 async def give_up(
@@ -115,8 +154,5 @@ async def give_up(
 
     ``done``, ``failed`` and ``skipped`` are what has become of rows since the last checkpoint.
     """
-    ended = (
-        "state = 'failed', finished_at = clock_timestamp(), errors = errors || $1::jsonb, done = done + $2,"
-        " failed = failed + $3, skipped = skipped + $4"
-    )
-    return await WORK.settle(database, mine, ended, orjson.dumps(errors), done, failed, skipped)
+    told, counted = orjson.dumps(errors), {"more_done": done, "more_failed": failed, "more_skipped": skipped}
+    return await WORK.write(database, mine, _GIVE_UP, told=told, **counted)

@@ -1,12 +1,16 @@
 """An import as it is shown to whoever asks how far it is."""
 
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import orjson
+import sqlalchemy as sa
 
 from infra.postgres.pool import Database
+from infra.postgres.statements import Statement
+from infra.postgres.tables.columns import among
+from infra.postgres.tables.outboxes import imports
 
 
 class Seen(NamedTuple):
@@ -25,11 +29,14 @@ class Seen(NamedTuple):
     finished_at: datetime | None
 
 
+_SEE: Final = Statement(
+    sa.select(*[imports.c[name] for name in Seen._fields]).where(
+        imports.c.import_id == sa.bindparam("import_id"), ~among(imports.c.state, "uploading", "abandoned")
+    )
+)
+
+
 async def see(database: Database, import_id: UUID) -> Seen | None:
     """The import, once its file is there."""
-    row = await database.fetchrow(
-        "SELECT import_id, account_id, state, total, done, failed, skipped, errors, created_at, started_at, finished_at"
-        " FROM imports WHERE import_id = $1 AND state NOT IN ('uploading', 'abandoned')",
-        import_id,
-    )
+    row = await database.fetchrow(*_SEE(import_id=import_id))
     return Seen(*row)._replace(errors=orjson.loads(row["errors"])) if row else None

@@ -4,10 +4,14 @@ from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
+import sqlalchemy as sa
+
 from infra.errors import Unavailable
 from infra.eventsourcing.commands.idempotency import Conditions, find, once
 from infra.identity.account_turns import take_turn
 from infra.postgres.pool import Database, Pooled
+from infra.postgres.statements import CLOCK, Statement, inline
+from infra.postgres.tables.outboxes import import_is_unfinished, imports
 
 MOST_UNFINISHED: Final = 5
 """Imports of one account that are not at their end, uploads included."""
@@ -15,8 +19,6 @@ MOST_UNFINISHED: Final = 5
 Media: TypeAlias = Literal["csv", "ndjson"]
 
 MEDIA: Final[Mapping[str, Media]] = {"text/csv": "csv", "application/x-ndjson": "ndjson"}
-
-UNFINISHED: Final = "state IN ('uploading', 'waiting', 'running')"
 
 
 class TooManyImports(Exception):
@@ -38,6 +40,23 @@ class NewImport(NamedTuple):
     account_version: int = 0
 
 
+def _begin() -> Statement:
+    given = {name: sa.bindparam(name, type_=imports.c[name].type) for name in NewImport._fields}
+    row = {**given, "state": inline("uploading")}
+    its = imports.c.account_id == given["account_id"]
+    unfinished = sa.select(sa.func.count()).select_from(imports).where(its, import_is_unfinished).scalar_subquery()
+    new = sa.select(*row.values()).where(unfinished < inline(MOST_UNFINISHED))
+    return Statement(sa.insert(imports).from_select([*row], new).returning(imports.c.import_id))
+
+
+_is_uploading: Final = sa.and_(imports.c.import_id == sa.bindparam("import_id"), imports.c.state == inline("uploading"))
+_BEGIN: Final = _begin()
+_UPLOADED: Final = Statement(
+    sa.update(imports).values(state="waiting", wake_at=CLOCK).where(_is_uploading).returning(imports.c.import_id)
+)
+_DISCARD: Final = Statement(sa.delete(imports).where(_is_uploading))
+
+
 def file_of(import_id: UUID, media: Media) -> str:
     """The file's key in the storage."""
     return f"imports/{import_id}.{media}"
@@ -52,13 +71,7 @@ async def begin(database: Database, new: NewImport, context: Conditions) -> bool
         await take_turn(connection, "imports", new.account_id)
         if await find(connection, context) is not None:
             return True
-        row = await connection.fetchrow(
-            "INSERT INTO imports (import_id, account_id, media, correlation, session_id, api_key_id, account_version,"  # noqa: S608
-            " state) SELECT $1, $2, $3, $4, $5, $6, $7, 'uploading'"
-            f" WHERE (SELECT count(*) FROM imports WHERE account_id = $2 AND {UNFINISHED}) < {MOST_UNFINISHED}"
-            " RETURNING import_id",
-            *new,
-        )
+        row = await connection.fetchrow(*_BEGIN(**new._asdict()))
         if row is None:
             raise TooManyImports
         return False
@@ -72,11 +85,7 @@ async def uploaded(database: Database, new: NewImport, context: Conditions) -> U
     """
 
     async def take_in(connection: Pooled) -> dict[str, str]:
-        row = await connection.fetchrow(
-            "UPDATE imports SET state = 'waiting', wake_at = clock_timestamp()"
-            " WHERE import_id = $1 AND state = 'uploading' RETURNING import_id",
-            new.import_id,
-        )
+        row = await connection.fetchrow(*_UPLOADED(import_id=new.import_id))
         if row is None:
             raise Unavailable("the upload was given up")
         return {"id": str(new.import_id)}
@@ -86,4 +95,4 @@ async def uploaded(database: Database, new: NewImport, context: Conditions) -> U
 
 async def discard(database: Database, import_id: UUID) -> None:
     """The upload came to nothing, and its file is gone."""
-    await database.execute("DELETE FROM imports WHERE import_id = $1 AND state = 'uploading'", import_id)
+    await database.execute(*_DISCARD(import_id=import_id))

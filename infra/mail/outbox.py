@@ -9,27 +9,49 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from uuid import UUID, uuid5
 
 import orjson
+import sqlalchemy as sa
 from asyncpg import Record
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 
 from infra.concurrency.backoff import Backoff
 from infra.eventsourcing.event_log import Session
 from infra.postgres.due_work import DueWork, Lease
 from infra.postgres.errors import storable
 from infra.postgres.pool import Database
+from infra.postgres.statements import CLOCK, Statement, any_of, given_rows, inline
+from infra.postgres.tables.columns import among
+from infra.postgres.tables.outboxes import mail_failed, mail_is_owed, mail_ledger
+
+_mail: Final = mail_ledger.c
+
+
+def _seconds_since(moment: sa.ColumnElement[datetime]) -> sa.ColumnElement[float]:
+    return sa.cast(sa.extract("epoch", CLOCK - moment), sa.Double)
+
 
 WORK: Final = DueWork(
-    table="mail_ledger",
-    key=("mail_id",),
-    open="state IN ('due', 'sending', 'unknown')",
-    answers="mail_id, kind, recipient, language, context, message_id, correlation, attempts, created_at, unsettled,"
-    " extract(epoch FROM clock_timestamp() - tried_since)::double precision AS tried_seconds,"
-    " extract(epoch FROM clock_timestamp() - created_at)::double precision AS age_seconds",
-    claiming="state = 'sending', unsettled = unsettled + 1",
+    table=mail_ledger,
+    open=mail_is_owed,
+    answers=(
+        _mail.mail_id,
+        _mail.kind,
+        _mail.recipient,
+        _mail.language,
+        _mail.context,
+        _mail.message_id,
+        _mail.correlation,
+        _mail.attempts,
+        _mail.created_at,
+        _mail.unsettled,
+        _seconds_since(_mail.tried_since).label("tried_seconds"),
+        _seconds_since(_mail.created_at).label("age_seconds"),
+    ),
+    claiming={"state": "sending", "unsettled": _mail.unsettled + 1},
     lease_seconds=30.0,
     backoff=Backoff(longest=3600.0),
 )
@@ -96,6 +118,76 @@ class MailOutcome:
     wait_seconds: float
 
 
+def _write() -> Statement:
+    names = ("mail_id", "position", "kind", "recipient", "language", "context", "correlation", "message_id")
+    mails = given_rows("mails", **{name: mail_ledger.c[name].type for name in names})
+    new = insert(mail_ledger).from_select(names, sa.select(mails))
+    return Statement(new.on_conflict_do_nothing().returning(_mail.mail_id))
+
+
+def _settle() -> Statement:
+    text, number = sa.Text(), sa.Integer()
+    columns = given_rows("outcomes", mail_id=sa.Uuid(), attempts=number, state=text, error=text, wait=sa.Interval())
+    outcome = columns.c
+    held_rows = sa.select(_mail.mail_id, _mail.attempts, _mail.state, _mail.last_error)
+    held_rows = held_rows.where(any_of(_mail.mail_id, "mail_id")).order_by(_mail.mail_id).with_for_update()
+    held = held_rows.cte("held").c
+    sent = outcome.state == inline("sent")
+    its_own = (outcome.attempts == held.attempts) & (held.state == inline("sending"))
+    a_fact = sent & (held.state != inline("sent")) & held.last_error.is_distinct_from(inline(ERASED))
+    told_rows = sa.select(*outcome).where(outcome.mail_id == held.mail_id, its_own | a_fact)
+    told_rows = told_rows.ext(distinct_on(outcome.mail_id)).order_by(outcome.mail_id, sent.desc())
+    told = told_rows.cte("told").c
+    values = {
+        "state": told.state,
+        "last_error": told.error,
+        "leased_until": sa.null(),
+        "unsettled": 0,
+        "due_at": CLOCK + told.wait,
+        "sent_at": sa.case((told.state == inline("sent"), CLOCK)),
+    }
+    settled = sa.update(mail_ledger).values(values).where(_mail.mail_id == told.mail_id)
+    return Statement(settled.returning(_mail.mail_id, told.attempts))
+
+
+def _open(condition: sa.ColumnElement[bool]) -> Statement:
+    due_at = sa.case((mail_is_owed, _mail.due_at))
+    columns = (_mail.mail_id, _mail.kind, _mail.created_at, _mail.state, _mail.attempts, due_at, _mail.last_error)
+    rows = sa.select(*columns).where(condition).order_by(_mail.created_at, _mail.mail_id)
+    return Statement(rows.limit(sa.bindparam("limit")))
+
+
+def _retry() -> Statement:
+    one = sa.bindparam("mail", type_=sa.Uuid)
+    values = {
+        "state": sa.case((_mail.state == inline("unknown"), _mail.state), else_=inline("due")),
+        "due_at": CLOCK,
+        "leased_until": sa.null(),
+        "tried_since": CLOCK,
+        "unsettled": 0,
+    }
+    those = (_mail.mail_id == one) | (one.is_(None) & mail_failed)
+    may_be_sent = ~among(_mail.state, "sending", "sent") & _may_be_written
+    return Statement(sa.update(mail_ledger).values(values).where(those, may_be_sent).returning(_mail.mail_id))
+
+
+_may_be_written: Final = _mail.last_error.is_distinct_from(inline(ERASED))
+_oldest: Final = sa.select(sa.func.min(_mail.created_at)).where(mail_is_owed).scalar_subquery()
+_failed: Final = sa.select(sa.func.count()).where(mail_failed).select_from(mail_ledger).scalar_subquery()
+
+_WRITE: Final = _write()
+_SETTLE: Final = _settle()
+_DROP: Final = Statement(
+    sa.update(mail_ledger)
+    .values(state="refused", last_error=ERASED)
+    .where(_mail.recipient == sa.bindparam("to"), _mail.position < sa.bindparam("before"), mail_is_owed | mail_failed)
+)
+_STANDING: Final = Statement(sa.select(sa.func.coalesce(_seconds_since(_oldest), inline(0)), _failed))
+_OPEN: Final = _open(mail_is_owed | mail_failed)
+_OPEN_OR_REFUSED: Final = _open(mail_is_owed | mail_failed | ((_mail.state == inline("refused")) & _may_be_written))
+_RETRY: Final = _retry()
+
+
 def mail_id(log_id: UUID, mail: Mail) -> UUID:
     """The same mail of the same log has the same id, however often it is written down."""
     return uuid5(log_id, f"{mail.position}:{mail.moment.astimezone(UTC).isoformat()}:{mail.kind}:{mail.recipient}")
@@ -108,47 +200,27 @@ async def write(session: Session, log_id: UUID, domain: str, mails: Sequence[Mai
     """
     ids = [mail_id(log_id, mail) for mail in mails]
     rows = await session.fetch(
-        "INSERT INTO mail_ledger (mail_id, position, kind, recipient, language, context, correlation, message_id)"
-        " SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::jsonb[], $7::text[],"
-        " $8::text[])"
-        " ON CONFLICT DO NOTHING RETURNING mail_id",
-        ids,
-        [mail.position for mail in mails],
-        [mail.kind for mail in mails],
-        [mail.recipient for mail in mails],
-        [mail.language for mail in mails],
-        [orjson.dumps(mail.context) for mail in mails],
-        [mail.correlation for mail in mails],
-        [f"<{id.hex}@{domain}>" for id in ids],
+        *_WRITE(
+            mail_id=ids,
+            position=[mail.position for mail in mails],
+            kind=[mail.kind for mail in mails],
+            recipient=[mail.recipient for mail in mails],
+            language=[mail.language for mail in mails],
+            context=[orjson.dumps(mail.context) for mail in mails],
+            correlation=[mail.correlation for mail in mails],
+            message_id=[f"<{id.hex}@{domain}>" for id in ids],
+        )
     )
     return [row["mail_id"] for row in rows]
 
 
-async def claim(database: Database, limit: int, *, only: str = "true") -> list[Claimed]:
+async def claim(database: Database, limit: int, *, only: sa.ColumnElement[bool] | None = None) -> list[Claimed]:
     """Takes mails whose time has come, at most so many."""
     return [_claimed(row) for row in await WORK.claim(database, limit, only=only)]
 
 
 def _claimed(row: Record) -> Claimed:
     return Claimed(**{**row, "context": orjson.loads(row["context"])})
-
-
-_SETTLE: Final = """
-WITH held AS (SELECT mail_id, attempts, state, last_error FROM mail_ledger WHERE mail_id = ANY ($1)
-              ORDER BY mail_id FOR UPDATE),
-told AS (
-    SELECT DISTINCT ON (o.mail_id) o.* FROM held h
-    JOIN unnest($1::uuid[], $2::integer[], $3::text[], $4::text[], $5::double precision[])
-        AS o (mail_id, attempts, state, error, wait) USING (mail_id)
-    WHERE o.attempts = h.attempts AND h.state = 'sending'
-       OR o.state = 'sent' AND h.state <> 'sent' AND h.last_error IS DISTINCT FROM $6
-    ORDER BY o.mail_id, o.state = 'sent' DESC
-)
-UPDATE mail_ledger m SET state = t.state, last_error = t.error, leased_until = NULL, unsettled = 0,
-    due_at = clock_timestamp() + make_interval(secs => t.wait),
-    sent_at = CASE WHEN t.state = 'sent' THEN clock_timestamp() END
-FROM told t WHERE m.mail_id = t.mail_id RETURNING m.mail_id, t.attempts
-"""
 
 
 async def settle(database: Database, outcomes: Sequence[MailOutcome]) -> list[bool]:
@@ -160,13 +232,13 @@ async def settle(database: Database, outcomes: Sequence[MailOutcome]) -> list[bo
     The rows are locked in one order: workers that settle the same mails wait for each other, and not in a circle.
     """
     rows = await database.returning(
-        _SETTLE,
-        [outcome.mail_id for outcome in outcomes],
-        [outcome.attempts for outcome in outcomes],
-        [outcome.state for outcome in outcomes],
-        [outcome.error and storable(outcome.error) for outcome in outcomes],
-        [outcome.wait_seconds for outcome in outcomes],
-        ERASED,
+        *_SETTLE(
+            mail_id=[outcome.mail_id for outcome in outcomes],
+            attempts=[outcome.attempts for outcome in outcomes],
+            state=[outcome.state for outcome in outcomes],
+            error=[outcome.error and storable(outcome.error) for outcome in outcomes],
+            wait=[timedelta(seconds=outcome.wait_seconds) for outcome in outcomes],
+        )
     )
     settled = {(row["mail_id"], row["attempts"]) for row in rows}
     return [(outcome.mail_id, outcome.attempts) in settled for outcome in outcomes]
@@ -177,13 +249,7 @@ async def drop(session: Session, recipient: str, before: int) -> None:
 
     One that is being sent may still arrive; how that ended is of no more interest.
     """
-    await session.execute(
-        "UPDATE mail_ledger SET state = 'refused', last_error = $3"
-        " WHERE recipient = $1 AND position < $2 AND state IN ('due', 'sending', 'unknown', 'failed')",
-        recipient,
-        before,
-        ERASED,
-    )
+    await session.execute(*_DROP(to=recipient, before=before))
 
 
 class Standing(NamedTuple):
@@ -207,24 +273,14 @@ class Open(NamedTuple):
 
 async def standing(database: Database) -> Standing:
     """How much is open."""
-    row = await database.fetchrow(
-        "SELECT coalesce(extract(epoch FROM clock_timestamp() - (SELECT min(created_at) FROM mail_ledger"  # noqa: S608
-        f" WHERE {WORK.open})), 0)::double precision, (SELECT count(*) FROM mail_ledger WHERE state = 'failed')"
-    )
+    row = await database.fetchrow(*_STANDING())
     assert row is not None  # noqa: S101 - it has no condition
     return Standing(*row)
 
 
 async def open_rows(database: Database, limit: int, *, refused: bool = False) -> list[Open]:
     """What is owed and what was given up, the oldest first; also what a server has refused, if wanted."""
-    states = f"{WORK.open} OR state = 'failed'{' OR state = $3 AND last_error IS DISTINCT FROM $2' if refused else ''}"
-    rows = await database.fetch(
-        "SELECT mail_id, kind, created_at, state, attempts,"  # noqa: S608
-        f" CASE WHEN {WORK.open} THEN due_at END, last_error FROM mail_ledger"
-        f" WHERE {states} ORDER BY created_at, mail_id LIMIT $1",
-        limit,
-        *((ERASED, "refused") if refused else ()),
-    )
+    rows = await database.fetch(*(_OPEN_OR_REFUSED if refused else _OPEN)(limit=limit))
     return [Open(UUID(bytes=row[0].bytes), *row[1:]) for row in rows]
 
 
@@ -233,12 +289,5 @@ async def retry(database: Database, mail_id: UUID | None = None) -> int:
 
     Answers how many. One that is being sent is left alone, and nobody writes to an account that was erased.
     """
-    rows = await database.returning(
-        "UPDATE mail_ledger SET state = CASE WHEN state = 'unknown' THEN state ELSE 'due' END,"
-        " due_at = clock_timestamp(), leased_until = NULL, tried_since = clock_timestamp(), unsettled = 0"
-        " WHERE (mail_id = $1 OR $1 IS NULL AND state = 'failed') AND state NOT IN ('sending', 'sent')"
-        " AND last_error IS DISTINCT FROM $2 RETURNING mail_id",
-        mail_id,
-        ERASED,
-    )
+    rows = await database.returning(*_RETRY(mail=mail_id))
     return len(rows)

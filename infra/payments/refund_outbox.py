@@ -12,7 +12,9 @@ from datetime import datetime
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
+import sqlalchemy as sa
 from asyncpg import Record
+from sqlalchemy.dialects.postgresql import insert
 
 from domain.money import Money
 from domain.orders.payment_deadline import RefundOwed
@@ -21,12 +23,24 @@ from infra.eventsourcing.event_log import Session
 from infra.postgres.due_work import DueWork, Lease
 from infra.postgres.errors import storable
 from infra.postgres.pool import Database
+from infra.postgres.statements import CLOCK, Statement, inline
+from infra.postgres.tables.outboxes import refund_ledger
+
+_refund: Final = refund_ledger.c
 
 WORK: Final = DueWork(
-    table="refund_ledger",
-    key=("payment_id",),
-    open="recorded_at IS NULL AND refused_at IS NULL AND amount > 0",
-    answers="payment_id, order_id, amount, currency, correlation, attempts, refusals, reference",
+    table=refund_ledger,
+    open=sa.and_(_refund.recorded_at.is_(None), _refund.refused_at.is_(None), _refund.amount > inline(0)),
+    answers=(
+        _refund.payment_id,
+        _refund.order_id,
+        _refund.amount,
+        _refund.currency,
+        _refund.correlation,
+        _refund.attempts,
+        _refund.refusals,
+        _refund.reference,
+    ),
     lease_seconds=30.0,
     backoff=Backoff(longest=900.0),
 )
@@ -83,23 +97,87 @@ class Open:
 
 Again: TypeAlias = Literal["due", "done", "unknown"]
 
+returned_rows: Final = _refund.returned_at.is_not(None)
+"""Of which the provider has nothing more to be asked."""
+
+_is_it: Final = _refund.payment_id == sa.bindparam("payment")
+_payment: Final = (_refund.payment_id,)
+_written: Final = ("payment_id", "order_id", "position", "amount", "currency", "was", "correlation")
+_is_refused: Final = _refund.refused_at.is_not(None)
+_age: Final = CLOCK - sa.func.min(_refund.created_at).filter(~_is_refused)
+
+_WRITE: Final = Statement(
+    insert(refund_ledger).values({name: sa.bindparam(name) for name in _written}).on_conflict_do_nothing()
+)
+_RETURNED: Final = Statement(
+    sa.update(refund_ledger)
+    .values(
+        returned_at=CLOCK,
+        reference=sa.bindparam("reference"),
+        due_at=CLOCK,
+        refused_at=sa.null(),
+        last_error=sa.null(),
+        leased_until=sa.null(),
+    )
+    .where(_is_it, _refund.returned_at.is_(None))
+    .returning(*_payment)
+)
+_REFUSED: Final = WORK.settling({"refused_at": CLOCK, "last_error": sa.bindparam("reason")})
+_RECORDED: Final = Statement(
+    sa.update(refund_ledger)
+    .values(recorded_at=CLOCK, last_error=sa.null())
+    .where(_is_it, _refund.recorded_at.is_(None))
+)
+_STANDING: Final = Statement(
+    sa.select(
+        sa.func.count().filter(~_is_refused).label("owed"),
+        sa.cast(sa.func.coalesce(sa.extract("epoch", _age), inline(0)), sa.Double).label("oldest"),
+        sa.func.count(_refund.refused_at).label("refused"),
+    ).where(_refund.returned_at.is_(None))
+)
+_OPEN: Final = Statement(
+    sa.select(
+        _refund.payment_id,
+        _refund.order_id,
+        _refund.amount,
+        _refund.currency,
+        _refund.created_at,
+        _refund.attempts,
+        _refund.last_error.label("reason"),
+        sa.case(
+            (_is_refused, inline("refused")), (_refund.returned_at.is_(None), inline("owed")), else_=inline("returned")
+        ).label("state"),
+        sa.case((~_is_refused, _refund.due_at)).label("due_at"),
+    )
+    .where(_refund.recorded_at.is_(None))
+    .order_by(_refund.created_at, _refund.payment_id)
+    .limit(sa.bindparam("limit"))
+)
+_RETRY: Final = Statement(
+    sa.update(refund_ledger)
+    .values(due_at=CLOCK, refused_at=sa.null(), refusals=_refund.refusals + sa.cast(_is_refused, sa.Integer))
+    .where(_is_it, _refund.recorded_at.is_(None))
+    .returning(*_payment)
+)
+_IS_KNOWN: Final = Statement(sa.select(*_payment).where(_is_it))
+
 
 async def write(session: Session, owed: RefundOwed) -> None:
     """Writes money down as owed, in the caller's transaction; what stands there already is left as it is."""
     await session.execute(
-        "INSERT INTO refund_ledger (payment_id, order_id, position, amount, currency, was, correlation)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
-        owed.payment_id,
-        owed.order_id,
-        owed.position,
-        owed.amount.amount,
-        owed.amount.currency,
-        owed.was.value,
-        owed.correlation,
+        *_WRITE(
+            payment_id=owed.payment_id,
+            order_id=owed.order_id,
+            position=owed.position,
+            amount=owed.amount.amount,
+            currency=owed.amount.currency,
+            was=owed.was.value,
+            correlation=owed.correlation,
+        )
     )
 
 
-async def claim(database: Database, limit: int, *, only: str = "true") -> list[Claimed]:
+async def claim(database: Database, limit: int, *, only: sa.ColumnElement[bool] | None = None) -> list[Claimed]:
     """Takes rows whose time has come, at most so many: money to be sent back, and orders to be told that it went."""
     return [Claimed(amount=_money(row), **_without_money(row)) for row in await WORK.claim(database, limit, only=only)]
 
@@ -109,51 +187,30 @@ async def returned(database: Database, claimed: Claimed, reference: str) -> bool
 
     A fact: it holds also where the worker that saw it has lost its claim since.
     """
-    row = await database.returning_row(
-        "UPDATE refund_ledger SET returned_at = clock_timestamp(), reference = $2, due_at = clock_timestamp(),"
-        " refused_at = NULL, last_error = NULL, leased_until = NULL"
-        " WHERE payment_id = $1 AND returned_at IS NULL RETURNING payment_id",
-        claimed.payment_id,
-        reference,
-    )
+    row = await database.returning_row(*_RETURNED(payment=claimed.payment_id, reference=reference))
     return row is not None
 
 
 async def refused(database: Database, claimed: Claimed, reason: str) -> bool:
     """Writes down that the provider will not; False where the row is no longer this attempt's."""
-    return await WORK.settle(database, claimed, "refused_at = clock_timestamp(), last_error = $1", storable(reason))
+    return await WORK.write(database, claimed, _REFUSED, reason=storable(reason))
 
 
 async def recorded(database: Database, payment_id: str) -> None:
     """Writes down that the order tells of it: nothing is left to be done."""
-    await database.execute(
-        "UPDATE refund_ledger SET recorded_at = clock_timestamp(), last_error = NULL"
-        " WHERE payment_id = $1 AND recorded_at IS NULL",
-        payment_id,
-    )
+    await database.execute(*_RECORDED(payment=payment_id))
 
 
 async def standing(database: Database) -> Standing:
     """How much is open."""
-    row = await database.fetchrow(
-        "SELECT count(*) FILTER (WHERE refused_at IS NULL) AS owed,"
-        " coalesce(extract(epoch FROM clock_timestamp() - min(created_at) FILTER (WHERE refused_at IS NULL)), 0)"
-        " ::double precision AS oldest, count(refused_at) AS refused FROM refund_ledger WHERE returned_at IS NULL"
-    )
+    row = await database.fetchrow(*_STANDING())
     assert row is not None  # noqa: S101 - an aggregate always has its row
     return Standing(*row)
 
 
 async def open_rows(database: Database, limit: int) -> list[Open]:
     """What is not done with, the oldest first."""
-    rows = await database.fetch(
-        "SELECT payment_id, order_id, amount, currency, created_at, attempts, last_error AS reason,"
-        " CASE WHEN refused_at IS NOT NULL THEN 'refused' WHEN returned_at IS NULL THEN 'owed' ELSE 'returned' END"
-        " AS state,"
-        " CASE WHEN refused_at IS NULL THEN due_at END AS due_at"
-        " FROM refund_ledger WHERE recorded_at IS NULL ORDER BY created_at, payment_id LIMIT $1",
-        limit,
-    )
+    rows = await database.fetch(*_OPEN(limit=limit))
     return [_open(row) for row in rows]
 
 
@@ -163,15 +220,10 @@ async def retry(database: Database, payment_id: str) -> Again:
     A refusal that is asked again begins a new idempotency key: under the old one a provider says what it has said.
     After anything less definite the key stays, for that money may have gone back.
     """
-    row = await database.returning_row(
-        "UPDATE refund_ledger SET due_at = clock_timestamp(), refused_at = NULL,"
-        " refusals = refusals + (refused_at IS NOT NULL)::integer"
-        " WHERE payment_id = $1 AND recorded_at IS NULL RETURNING payment_id",
-        payment_id,
-    )
+    row = await database.returning_row(*_RETRY(payment=payment_id))
     if row is not None:
         return "due"
-    known = await database.fetchrow("SELECT FROM refund_ledger WHERE payment_id = $1", payment_id)
+    known = await database.fetchrow(*_IS_KNOWN(payment=payment_id))
     return "unknown" if known is None else "done"
 
 

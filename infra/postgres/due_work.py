@@ -12,21 +12,25 @@ All tables of due work have one shape: a due time, ``leased_until``, a fence tha
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cached_property, lru_cache
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
+import sqlalchemy as sa
 from asyncpg import Record
 
 from infra.concurrency.backoff import Backoff
 from infra.postgres.errors import PASSING, storable
 from infra.postgres.pool import Database
+from infra.postgres.statements import CLOCK, Statement, inline
 
 T = TypeVar("T")
 
 MOST_COUNTED: Final = 500
 
-_NOW: Final = "(SELECT clock_timestamp())"
+_now: Final = sa.select(CLOCK).scalar_subquery()
 """Asked once a statement. As a plain call it would be asked for each row, and no index could be searched by it."""
 
 
@@ -47,103 +51,123 @@ class Claimed(Protocol):
     def attempts(self) -> int: ...
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class DueWork:
-    """One table of due work. ``open`` is the SQL condition of rows that are not done with.
+    """One table of due work. ``open`` is the condition of rows that are not done with.
 
     ``answers`` are the columns that a claim gives; ``claiming`` what it writes beside the lease.
     """
 
-    table: str
-    key: tuple[str, ...]
-    open: str
-    answers: str
+    table: sa.Table
+    answers: Sequence[sa.ColumnElement[Any]]
     lease_seconds: float
     backoff: Backoff
+    open: sa.ColumnElement[bool] = field(default_factory=sa.true)
     due: str = "due_at"
     fence: str = "attempts"
-    claiming: str = ""
+    claiming: Mapping[str, Any] = field(default_factory=dict)
 
-    async def claim(self, database: Database, limit: int, *, only: str = "true") -> list[Record]:
+    async def claim(
+        self, database: Database, limit: int, *, only: sa.ColumnElement[bool] | None = None, **values: Any
+    ) -> list[Record]:
         """Takes rows whose time has come, those that wait longest first; at most ``limit``, and none twice.
 
-        Rows that another worker is at are passed over: it claims or settles them, and two that wait for each other's
-        rows would never end. The due time moves to the end of the lease too, so that the index finds no leased rows,
-        and a release that knows no ``leased_until`` leaves them alone.
-
-        Where the answer is lost, the rows may be leased to nobody: they are due again when the lease is over.
+        ``only`` is a further condition, and ``values`` are those of its parameters. Where the answer is lost, the rows
+        may be leased to nobody: they are due again when the lease is over.
         """
-        keys = ", ".join(f"{name} AS key_{place}" for place, name in enumerate(self.key))
-        same = " AND ".join(f"w.{name} = free.key_{place}" for place, name in enumerate(self.key))
-        until = "clock_timestamp() + make_interval(secs => $2)"
-        return await database.returning(
-            f"WITH free AS (SELECT {keys} FROM {self.table} WHERE {self.open} AND ({only}) AND {self.due} <= {_NOW}"  # noqa: S608
-            f" AND (leased_until IS NULL OR leased_until <= {_NOW})"
-            f" ORDER BY {self.due} LIMIT $1 FOR UPDATE SKIP LOCKED)"
-            f" UPDATE {self.table} w SET {self.fence} = {self.fence} + 1, {self.due} = {until}, leased_until = {until}"
-            f"{', ' if self.claiming else ''}{self.claiming} FROM free WHERE {same} RETURNING {self.answers}",
-            limit,
-            self.lease_seconds,
-        )
+        return await database.returning(*_claim(self, only)(limit=limit, **values))
 
     async def next_due(self, database: Database) -> float | None:
         """Seconds until the next row becomes due, leases that run out among them; None where there is none."""
-        row = await database.fetchrow(
-            f"SELECT extract(epoch FROM min({self.due}) - clock_timestamp())::double precision AS seconds"  # noqa: S608
-            f" FROM {self.table} WHERE {self.open} AND {self.due} > {_NOW}"
-        )
+        row = await database.fetchrow(*self._next_due())
         return row["seconds"] if row else None
 
     async def overdue(self, database: Database) -> int:
         """How many rows are due and nobody's, at most :data:`MOST_COUNTED`."""
-        rows = await database.fetch(
-            f"SELECT FROM {self.table} WHERE {self.open} AND {self.due} <= {_NOW}"
-            f" AND (leased_until IS NULL OR leased_until <= {_NOW}) LIMIT $1",
-            MOST_COUNTED,
-        )
-        return len(rows)
+        return len(await database.fetch(*self._overdue()))
 
-    async def write(
-        self, database: Database, claimed: Claimed, change: str, *values: Any, condition: str = "true"
-    ) -> bool:
+    def change(self, values: Mapping[str, Any], *conditions: sa.ColumnElement[bool]) -> Statement:
+        """A statement for :meth:`write`."""
+        fence = self.table.c[self.fence] == sa.bindparam("held_fence")
+        mine = [column == sa.bindparam(f"held_{column.name}") for column in self.table.primary_key]
+        return Statement(sa.update(self.table).values(values).where(*mine, fence, self.open, *conditions))
+
+    def settling(self, values: Mapping[str, Any]) -> Statement:
+        """A statement for :meth:`write` that ends the claim."""
+        return self.change({"leased_until": sa.null(), **values})
+
+    async def write(self, database: Database, claimed: Claimed, change: Statement, **values: Any) -> bool:
         """Changes a row that this worker holds; False, and no change, where another has claimed it since.
 
-        Whoever was paused for longer than its lease finds the fence raised. ``change`` numbers its values from $1.
+        Whoever was paused for longer than its lease finds the fence raised.
         """
         key, fence = claimed.lease
-        mine = " AND ".join(
-            f"{name} = ${number}" for number, name in enumerate((*self.key, self.fence), len(values) + 1)
-        )
-        done = await database.execute(
-            f"UPDATE {self.table} SET {change} WHERE {mine} AND {self.open} AND {condition}",  # noqa: S608
-            *values,
-            *key,
-            fence,
-        )
-        return done == "UPDATE 1"
-
-    async def settle(self, database: Database, claimed: Claimed, change: str, *values: Any) -> bool:
-        """Writes what came of a claim, and ends it; False as :meth:`write`."""
-        return await self.write(database, claimed, f"leased_until = NULL, {change}", *values)
+        held = {f"held_{column.name}": value for column, value in zip(self.table.primary_key, key, strict=True)}
+        return await database.execute(*change(held_fence=fence, **held, **values)) == "UPDATE 1"
 
     async def put_off(self, database: Database, claimed: Claimed, error: str, wait: float | None = None) -> bool:
         """Ends a claim that came to nothing: the row is due again after ``wait`` seconds, or as the backoff says."""
-        return await self.settle(
-            database,
-            claimed,
-            f"last_error = $1, {self.due} = clock_timestamp() + make_interval(secs => $2)",
-            storable(error),
-            self.backoff.after(claimed.attempts) if wait is None else wait,
-        )
+        seconds = self.backoff.after(claimed.attempts) if wait is None else wait
+        later = timedelta(seconds=seconds)
+        return await self.write(database, claimed, self._put_off, error=storable(error), later=later)
 
     async def release(self, database: Database, claimed: Claimed) -> bool:
         """Ends a claim without a word: the row is due at once, for whoever comes."""
-        return await self.settle(database, claimed, f"{self.due} = clock_timestamp()")
+        return await self.write(database, claimed, self._release)
 
     async def renew(self, database: Database, claimed: Claimed) -> bool:
         """Holds the row for a whole lease from now on."""
-        until = "clock_timestamp() + make_interval(secs => $1)"
-        return await self.write(database, claimed, f"{self.due} = {until}, leased_until = {until}", self.lease_seconds)
+        return await self.write(database, claimed, self._renew)
+
+    @property
+    def lease(self) -> Mapping[str, sa.ColumnElement[Any]]:
+        """What is written to hold a row. The due time moves to the end of the lease too, so that the index finds no
+        leased rows, and a release that knows no ``leased_until`` leaves them alone."""
+        until = CLOCK + timedelta(seconds=self.lease_seconds)
+        return {self.due: until, "leased_until": until}
+
+    @property
+    def is_due(self) -> sa.ColumnElement[bool]:
+        """That a row's time has come, and nobody is at it."""
+        leased_until = self.table.c.leased_until
+        free = leased_until.is_(None) | (leased_until <= _now)
+        return sa.and_(self.open, self.table.c[self.due] <= _now, free)
+
+    @cached_property
+    def _next_due(self) -> Statement:
+        due = self.table.c[self.due]
+        seconds = sa.cast(sa.extract("epoch", sa.func.min(due) - CLOCK), sa.Double)
+        return Statement(sa.select(seconds.label("seconds")).where(self.open, due > _now))
+
+    @cached_property
+    def _overdue(self) -> Statement:
+        return Statement(sa.select(sa.true()).select_from(self.table).where(self.is_due).limit(inline(MOST_COUNTED)))
+
+    @cached_property
+    def _put_off(self) -> Statement:
+        later = CLOCK + sa.bindparam("later", type_=sa.Interval)
+        return self.settling({"last_error": sa.bindparam("error"), self.due: later})
+
+    @cached_property
+    def _release(self) -> Statement:
+        return self.settling({self.due: CLOCK})
+
+    @cached_property
+    def _renew(self) -> Statement:
+        return self.change(self.lease)
+
+
+@lru_cache(maxsize=64)
+def _claim(work: DueWork, only: sa.ColumnElement[bool] | None) -> Statement:
+    # Rows that another worker is at are passed over: it claims or settles them, and two that wait for each other's rows
+    # would never end.
+    table, conditions = work.table, [work.is_due, *([] if only is None else [only])]
+    keys = [column.label(f"key_{place}") for place, column in enumerate(table.primary_key)]
+    waiting = sa.select(*keys).where(*conditions).order_by(table.c[work.due]).limit(sa.bindparam("limit"))
+    free = waiting.with_for_update(skip_locked=True).cte("free")
+    same = [column == free.c[f"key_{place}"] for place, column in enumerate(table.primary_key)]
+    claimed = {work.fence: table.c[work.fence] + 1, **work.lease, **work.claiming}
+    return Statement(sa.update(table).values(claimed).where(*same).returning(*work.answers))
 
 
 async def persisted(write: Callable[[], Awaitable[T]], seconds: float) -> T:

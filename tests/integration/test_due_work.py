@@ -80,14 +80,17 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
 async def work(database: Database, request: pytest.FixtureRequest) -> DueWork:
     """A table of due work with three rows that are due."""
     declared: DueWork = request.param
-    await database.execute(ROWS[declared.table], 3)
+    await database.execute(ROWS[declared.table.name], 3)
     return declared
 
 
 async def claimed(database: Database, work: DueWork, limit: int = 10) -> list[Held]:
     rows = await work.claim(database, limit)
     return [
-        Held(lease=Lease(tuple(row[name] for name in work.key), row[work.fence]), attempts=row["attempts"])
+        Held(
+            lease=Lease(tuple(row[column.name] for column in work.table.primary_key), row[work.fence]),
+            attempts=row["attempts"],
+        )
         for row in rows
     ]
 
@@ -132,8 +135,8 @@ async def test_who_was_paused_past_its_lease_changes_nothing_of_anothers_claim(
         work.put_off(database, paused, "late"),
         work.release(database, paused),
         work.renew(database, paused),
-        work.settle(database, paused, "last_error = 'late'"),
-        work.write(database, paused, "last_error = 'late'"),
+        work.write(database, paused, work.settling({"last_error": "late"})),
+        work.write(database, paused, work.change({"last_error": "late"})),
     ):
         assert not await late
     assert sorted(await column(database, work, f"{work.table}::text")) == sorted(before)
@@ -158,11 +161,9 @@ async def test_the_release_before_finds_nothing_that_is_leased_and_its_claims_ho
 ) -> None:
     """Both run at once while one takes the other's place."""
     await claimed(database, work, 2)
-    found = await database.fetch(f"SELECT FROM {work.table} WHERE {EARLIER_RELEASES_FIND[work.table]}")
-    assert len(found) == 1
-    await database.execute(
-        f"UPDATE {work.table} SET {EARLIER_RELEASES_CLAIM[work.table]} WHERE {EARLIER_RELEASES_FIND[work.table]}"
-    )
+    found = EARLIER_RELEASES_FIND[work.table.name]
+    assert len(await database.fetch(f"SELECT FROM {work.table} WHERE {found}")) == 1
+    await database.execute(f"UPDATE {work.table} SET {EARLIER_RELEASES_CLAIM[work.table.name]} WHERE {found}")
     assert await claimed(database, work) == []
 
 
@@ -171,14 +172,14 @@ async def test_a_worker_of_this_release_changes_nothing_of_a_claim_of_the_releas
 ) -> None:
     held = await claimed(database, work)
     await leases_over(database, work)
-    await database.execute(f"UPDATE {work.table} SET {EARLIER_RELEASES_CLAIM[work.table]}")
+    await database.execute(f"UPDATE {work.table} SET {EARLIER_RELEASES_CLAIM[work.table.name]}")
     assert not any([await work.put_off(database, each, "late") for each in held])
 
 
 @pytest.mark.parametrize("table", ["mail_ledger", "refund_ledger", "timers"])
 async def test_a_look_among_many_rows_that_are_not_due_is_a_look_into_an_index(database: Database, table: str) -> None:
     """Imports have none: an account has at most five that are not at their end."""
-    (work,) = [each for each in (outbox.WORK, refund_outbox.WORK, timer_store.WORK) if each.table == table]
+    (work,) = [each for each in (outbox.WORK, refund_outbox.WORK, timer_store.WORK) if each.table.name == table]
     await database.execute(ROWS[table], 20_000)
     await database.execute(f"UPDATE {table} SET {work.due} = now() + interval '1 day'")
     await database.execute(f"ANALYZE {table}")

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
+import sqlalchemy as sa
 from asyncpg import Record
 
 from infra.concurrency.backoff import Backoff
@@ -17,12 +18,11 @@ from infra.eventsourcing.event_log import Session
 from infra.eventsourcing.leases.checkpoints import GUARDED
 from infra.postgres.due_work import DueWork, Lease
 from infra.postgres.pool import Database
+from infra.postgres.tables.consumers import timers
 
 WORK: Final = DueWork(
-    table="timers",
-    key=("process", "stream_id", "kind"),
-    open="true",
-    answers="process, stream_id, kind, attempts",
+    table=timers,
+    answers=(*timers.primary_key, timers.c.attempts),
     due="wake_at",
     lease_seconds=30.0,
     backoff=Backoff(longest=3600.0),
@@ -131,7 +131,7 @@ async def keep(session: Session, process: str, rows: Sequence[Kept]) -> None:
         )
 
 
-async def claim(database: Database, limit: int, *, only: str = "true") -> list[Claimed]:
+async def claim(database: Database, limit: int, *, only: sa.ColumnElement[bool] | None = None) -> list[Claimed]:
     """Takes timers whose moment has come, at most so many."""
     rows = await WORK.claim(database, limit, only=only)
     return [Claimed(timer=TimerId(*row[:3]), attempts=row["attempts"]) for row in rows]

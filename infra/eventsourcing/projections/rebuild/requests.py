@@ -9,42 +9,81 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
 import orjson
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
 
 from infra.concurrency.backoff import Backoff
 from infra.eventsourcing.projections.projection import Projection
 from infra.postgres.due_work import DueWork, Lease
 from infra.postgres.errors import storable
 from infra.postgres.pool import Database
+from infra.postgres.statements import CLOCK, Statement, given_rows
+from infra.postgres.tables.consumers import rebuild_wishes
+
+MOST_FAILURES: Final = 5
+"""A rebuild that fails, or ends its worker, so often is given up: it would go on doing so."""
+KEPT: Final = timedelta(days=1)
+"""How long it is remembered what came of a wish."""
+
+_wish: Final = rebuild_wishes.c
+_is_open: Final = _wish.done_at.is_(None)
+_is_it: Final = _wish.wish_id == sa.bindparam("wish")
 
 WORK: Final = DueWork(
-    table="rebuild_wishes",
-    key=("wish_id",),
-    open="done_at IS NULL",
-    answers="wish_id, projection, attempts, failures",
-    claiming="failures = failures + 1, seen_at = clock_timestamp(), last_error = NULL",
+    table=rebuild_wishes,
+    open=_is_open,
+    answers=(_wish.wish_id, _wish.projection, _wish.attempts, _wish.failures),
+    claiming={"failures": _wish.failures + 1, "seen_at": CLOCK, "last_error": sa.null()},
     lease_seconds=10.0,
     backoff=Backoff(longest=60.0),
 )
 
-MOST_FAILURES: Final = 5
-"""A rebuild that fails, or ends its worker, so often is given up: it would go on doing so."""
-KEPT: Final = "1 day"
-"""How long it is remembered what came of a wish."""
+_known: Final = given_rows("known", projection=sa.Text(), code_version=sa.Integer())
+_OURS: Final = sa.tuple_(_wish.projection, _wish.code_version).in_(
+    sa.select(_known.c.projection, _known.c.code_version)
+)
+_OURS_AND_IT: Final = _OURS & _is_it
 
-_ASK: Final = f"""
-WITH forgotten AS (DELETE FROM rebuild_wishes WHERE done_at < clock_timestamp() - interval '{KEPT}')
-INSERT INTO rebuild_wishes (projection, code_version, wanted_by) VALUES ($1, $2, $3)
-ON CONFLICT (projection, code_version) WHERE done_at IS NULL DO UPDATE SET wanted_by = rebuild_wishes.wanted_by
-RETURNING wish_id
-"""  # noqa: S608
-_LOOK: Final = f"""
-SELECT generation, read, passed, total, seen_at, done_at IS NOT NULL AS done, report, error, last_error,
-       {WORK.open} AND due_at <= clock_timestamp() AS free
-FROM rebuild_wishes WHERE wish_id = $1
-"""  # noqa: S608
+
+def _ask() -> Statement:
+    forgotten = sa.delete(rebuild_wishes).where(_wish.done_at < CLOCK - KEPT).cte("forgotten")
+    names = ("projection", "code_version", "wanted_by")
+    asked = insert(rebuild_wishes).values({name: sa.bindparam(name) for name in names})
+    one = asked.on_conflict_do_update(
+        index_elements=["projection", "code_version"], index_where=_is_open, set_={"wanted_by": _wish.wanted_by}
+    )
+    return Statement(one.returning(_wish.wish_id).add_cte(forgotten))
+
+
+_told: Final = (_wish.generation, _wish.read, _wish.passed, _wish.total, _wish.seen_at)
+_ASK: Final = _ask()
+_LOOK: Final = Statement(
+    sa.select(
+        *_told,
+        _wish.done_at.is_not(None).label("done"),
+        _wish.report,
+        _wish.error,
+        _wish.last_error,
+        (_is_open & (_wish.due_at <= CLOCK)).label("free"),
+    ).where(_is_it)
+)
+_TELL: Final = WORK.change(
+    {**{column.name: sa.bindparam(column.name) for column in _told[:4]}, "seen_at": CLOCK, **WORK.lease}
+)
+_FULFILLED: Final = WORK.settling(
+    {"done_at": CLOCK, "read": sa.bindparam("read"), "passed": _wish.total, "report": sa.bindparam("report")}
+)
+_GIVEN_UP: Final = WORK.settling({"done_at": CLOCK, "error": sa.bindparam("error")})
+_GIVE_BACK: Final = WORK.settling({"failures": _wish.failures - 1, "due_at": CLOCK})
+_WITHDRAW: Final = Statement(
+    sa.update(rebuild_wishes)
+    .values(done_at=CLOCK, error=sa.bindparam("error"))
+    .where(_is_it, _is_open, _wish.leased_until.is_(None))
+)
 
 
 class Claimed(NamedTuple):
@@ -92,7 +131,7 @@ class Standing:
 
 async def ask(database: Database, projection: Projection[Any], by: str) -> int:
     """Asks for a rebuild by this release's fold; answers which wish it is: that of others, where it is not done yet."""
-    row = await database.returning_row(_ASK, projection.name, projection.version, by)
+    row = await database.returning_row(*_ASK(projection=projection.name, code_version=projection.version, wanted_by=by))
     assert row is not None  # noqa: S101 - it writes one in any case
     wish_id: int = row["wish_id"]
     return wish_id
@@ -100,7 +139,7 @@ async def ask(database: Database, projection: Projection[Any], by: str) -> int:
 
 async def look(database: Database, wish_id: int) -> Standing | None:
     """How the wish stands; None where it is long forgotten."""
-    row = await database.fetchrow(_LOOK, wish_id)
+    row = await database.fetchrow(*_LOOK(wish=wish_id))
     if row is None:
         return None
     report = row["report"] and Report(**orjson.loads(row["report"]))
@@ -112,44 +151,28 @@ async def look(database: Database, wish_id: int) -> Standing | None:
 
 
 async def claim(
-    database: Database, projections: Mapping[str, Projection[Any]], limit: int, *, only: str = "true"
+    database: Database, projections: Mapping[str, Projection[Any]], limit: int, *, wish_id: int | None = None
 ) -> Sequence[Claimed]:
-    """Takes wishes that nobody is at, at most so many, and none for a fold of another release."""
-    known = ", ".join(f"('{each.name}', {each.version})" for each in projections.values())
-    rows = await WORK.claim(database, limit, only=f"(projection, code_version) IN ({known}) AND {only}")
+    """Takes wishes that nobody is at, at most so many, and none for a fold of another release; or that one of them."""
+    names, versions = [each.name for each in projections.values()], [each.version for each in projections.values()]
+    only, wish = (_OURS, {}) if wish_id is None else (_OURS_AND_IT, {"wish": wish_id})
+    rows = await WORK.claim(database, limit, only=only, projection=names, code_version=versions, **wish)
     return [Claimed(**row) for row in rows]
 
 
 async def tell(database: Database, wish: Claimed, generation: int, read: int, passed: float, total: int) -> bool:
     """Writes how far it is, and holds the wish for another lease; False where another has claimed it since."""
-    until = "clock_timestamp() + make_interval(secs => $5)"
-    return await WORK.write(
-        database,
-        wish,
-        f"generation = $1, read = $2, passed = $3, total = $4, seen_at = clock_timestamp(),"
-        f" due_at = {until}, leased_until = {until}",
-        generation,
-        read,
-        passed,
-        total,
-        WORK.lease_seconds,
-    )
+    return await WORK.write(database, wish, _TELL, generation=generation, read=read, passed=passed, total=total)
 
 
 async def fulfilled(database: Database, wish: Claimed, report: Report) -> bool:
     """Writes down what it came to: nothing is left to be done."""
-    return await WORK.settle(
-        database,
-        wish,
-        "done_at = clock_timestamp(), read = $2, passed = total, report = $1::text::json",
-        orjson.dumps(asdict(report)).decode(),
-        report.read,
-    )
+    return await WORK.write(database, wish, _FULFILLED, read=report.read, report=orjson.dumps(asdict(report)))
 
 
 async def given_up(database: Database, wish: Claimed, error: str) -> bool:
     """Writes down why it is not tried again."""
-    return await WORK.settle(database, wish, "done_at = clock_timestamp(), error = $1", storable(error))
+    return await WORK.write(database, wish, _GIVEN_UP, error=storable(error))
 
 
 async def failed(database: Database, wish: Claimed, error: str) -> bool:
@@ -161,15 +184,9 @@ async def failed(database: Database, wish: Claimed, error: str) -> bool:
 
 async def give_back(database: Database, wish: Claimed) -> bool:
     """Leaves the wish to whoever comes, as if it had not been claimed."""
-    return await WORK.settle(database, wish, "failures = failures - 1, due_at = clock_timestamp()")
+    return await WORK.write(database, wish, _GIVE_BACK)
 
 
 async def withdraw(database: Database, wish_id: int, why: str) -> bool:
     """Ends a wish that nobody is at; answers whether it did."""
-    done = await database.execute(
-        f"UPDATE rebuild_wishes SET done_at = clock_timestamp(), error = $2 WHERE wish_id = $1 AND {WORK.open}"  # noqa: S608
-        " AND leased_until IS NULL",
-        wish_id,
-        why,
-    )
-    return done == "UPDATE 1"
+    return await database.execute(*_WITHDRAW(wish=wish_id, error=why)) == "UPDATE 1"
