@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from functools import partial
 from typing import Final, cast
 from uuid import UUID
@@ -67,14 +67,10 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
     revocations = Revocations(database, current)
     handler = open_write_side(stack, settings, database, log, registry, on_ended=revocations.stored)
     storage = open_storage(settings)
-    rewriter = ImageRewriter()
-    stack.callback(rewriter.close)
+    rewriter = stack.enter_context(closing(ImageRewriter()))
     background = Background()
     stack.push_async_callback(background.close)
-    secret = ServerSecret(database, wrapping)
-    await secret.load()
-    await erase_clear(database)
-    await stack.enter_async_context(repeating("erase secrets in clear", partial(erase_clear, database), ERASE_SECONDS))
+    secret = await _server_secret(stack, database, wrapping)
     signing_keys = SigningKeys(database, wrapping)
     identity = await _identity(stack, settings, signing_keys, database, current, handler, revocations)
     passwords = Passwords()
@@ -107,6 +103,15 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
         hot=reads.hot,
         gates=await open_gates(stack, settings, Keyspace.of(log.log_id), secret),
     )
+
+
+async def _server_secret(stack: AsyncExitStack, database: Database, wrapping: KeyWrapping) -> ServerSecret:
+    """The secret that all processes share; while they serve, none lies in clear for long."""
+    secret = ServerSecret(database, wrapping)
+    await secret.load()
+    await erase_clear(database)
+    await stack.enter_async_context(repeating("erase secrets in clear", partial(erase_clear, database), ERASE_SECONDS))
+    return secret
 
 
 async def _identity(
