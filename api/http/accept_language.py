@@ -41,7 +41,7 @@ def _known(tag: str) -> str | None:
     return tag or None
 
 
-def _wanted(
+async def _wanted(
     accept_language: Annotated[str, Header(description="Mails will be in the first of these that we write.")] = "",
 ) -> str | None:
     return spoken(accept_language)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from api.dependencies import DatabaseDep
 from api.http.fast_route import router
 from api.http.principal import Principal
+from api.http.response import JSON, RawResponse
 from api.rate_limits.policies import limited
 from api.security import require
 from infra import imports
@@ -53,9 +54,10 @@ async def read_import(
     import_id: UUID,
     reader: Annotated[Principal, Depends(require("catalogue:write"))],
     database: DatabaseDep,
-) -> Import:
+) -> RawResponse:
     """One of one's own imports; for operators anybody's."""
     found = await imports.see(database, import_id)
     if found is None or (found.account_id != reader.id and OPERATE not in reader.scopes):
         raise NotFound
-    return Import.model_validate({**found._asdict(), "id": found.import_id})
+    told = Import.model_validate({**found._asdict(), "id": found.import_id})
+    return RawResponse(200, [JSON], told.model_dump_json().encode())
