@@ -136,7 +136,8 @@ async def test_an_account_is_read_as_it_was_just_written_until_it_is_erased(
         admin = await open_shop.client(Role.ADMIN)
         token = {"Consistency_Token": gone.headers["consistency-token"], "Prefer": "wait=10"}
         assert code(await admin.send("GET", f"{ACCOUNTS}/{ada.id}", **token)) == (404, "not-found")
-        assert (await admin.send("GET", ACCOUNTS, **token)).json()["items"] == []
+        listed = {item["id"] for item in (await admin.send("GET", ACCOUNTS, **token)).json()["items"]}
+        assert listed <= {str(admin.id)}  # who may be there by now
 
 
 # Anybody's account
