@@ -7,8 +7,8 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
-from api.http.request_context import EXCHANGE, RequestContext, RequestState, Visit, context_of
-from api.http.route_table import Gate, HotRead
+from api.http.request_context import EXCHANGE, LimitTicket, RequestContext, RequestState, context_of
+from api.http.route_table import HotRead, LimitPolicy
 from infra.eventsourcing.current_log import CurrentLog
 from infra.eventsourcing.event_log import Log
 from infra.observability.health import Component
@@ -27,7 +27,7 @@ class Opened:
 
     state: Mapping[str, Any]
     hot: Mapping[str, HotRead] = field(default_factory=dict)
-    gates: Mapping[str, Gate] = field(default_factory=dict)
+    gates: Mapping[str, LimitPolicy] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +96,7 @@ async def raw_body(request: Request) -> bytes:
     return exchange.body
 
 
-async def limited_visit(request: Request) -> Visit | None:
+async def limited_visit(request: Request) -> LimitTicket | None:
     """The request as its limit counts it, for what only the endpoint finds out; None where nothing is counted."""
     exchange: RequestState = request.scope[EXCHANGE]
     return exchange.visit
@@ -111,5 +111,5 @@ CurrentLogDep = Annotated[CurrentLog, Depends(get_current_log)]
 ClockDep = Annotated[PostgresClock, Depends(get_clock)]
 ImageFilesDep = Annotated[ImageFiles, Depends(get_image_files)]
 Context = Annotated[RequestContext, Depends(request_context)]
-Counted = Annotated[Visit | None, Depends(limited_visit)]
+Counted = Annotated[LimitTicket | None, Depends(limited_visit)]
 RawBody = Annotated[bytes, Depends(raw_body)]

@@ -27,7 +27,7 @@ Conditions: TypeAlias = Callable[[bytes], Awaitable[CommandContext]]
 _TYPES: Final = {media: name for name, media in MEDIA.items()}
 
 
-class Intake:
+class ImportUploads:
     """Takes files in. One per process."""
 
     def __init__(self, database: Database, storage: Storage, *, whole: float = WHOLE_SECONDS) -> None:

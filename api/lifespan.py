@@ -13,9 +13,9 @@ from redis.asyncio import Redis
 from api.bootstrap import ensure_admin
 from api.commands.dependencies import WriteSide
 from api.dependencies import Opened, Shared
-from api.http.upload_slots import Uploads
+from api.http.upload_slots import UploadSlots
 from api.images import ImageRewriter
-from api.import_uploads import Intake
+from api.import_uploads import ImportUploads
 from api.queries.read_models import open_reads
 from api.rate_limits import open_gates
 from api.scopes import scopes_of
@@ -94,8 +94,8 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
         links=Links(database, secret),
         signing_keys=signing_keys,
         background=background,
-        intake=Intake(database, storage),
-        uploads=Uploads(),
+        intake=ImportUploads(database, storage),
+        uploads=UploadSlots(),
         rewriter=rewriter,
     )
     return Opened(

@@ -33,7 +33,7 @@ from domain.values import normal_form
 from infra.eventsourcing.codec import dumps
 from infra.eventsourcing.projections.fold_table import FoldFunctions
 from infra.eventsourcing.projections.projection import By, Column, Projection, amend, make
-from projections.sort_history import FormerPlaces, left
+from projections.sort_history import FormerPlaces, with_former_place
 from projections.words import lexemes, likeness, sort_key, words_of
 
 
@@ -188,8 +188,8 @@ def _placed_anew(before: ListedProduct, card: ListedProduct, position: int) -> L
         return card
     places = make(
         FormerlyAt,
-        name=left(before.places.name, sort_key(before.name), sort_key(card.name), position),
-        price=left(before.places.price, before.price.amount, card.price.amount, position),
+        name=with_former_place(before.places.name, sort_key(before.name), sort_key(card.name), position),
+        price=with_former_place(before.places.price, before.price.amount, card.price.amount, position),
     )
     return amend(card, _places=places)
 
@@ -203,7 +203,7 @@ STOCK: Final[Mapping[type[Event], Callable[[ListedProduct, Any, Recorded], Liste
     StockReturned: _returned,
 }
 FOLDS: Final = FoldFunctions[ListedProduct](
-    begins={ProductAdded: _added},
+    creates={ProductAdded: _added},
     changes={
         ProductRepriced: _repriced,
         ProductDescribed: _described,
@@ -224,7 +224,7 @@ PRODUCT_CARD: Final = Projection[ListedProduct](
     name="product_card",
     version=5,
     row=ListedProduct,
-    begins=FOLDS.begins,
+    creates=FOLDS.creates,
     handles=FOLDS.handles,
     key=By("product_id"),
     project=FOLDS,

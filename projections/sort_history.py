@@ -14,18 +14,18 @@ REMEMBERED: Final = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class Former:
+class FormerPlace:
     """A place that the row left with the event at ``until``; ``at`` is the value that it was sorted by, as text."""
 
     until: int
     at: str
 
 
-FormerPlaces: TypeAlias = tuple[Former, ...]
+FormerPlaces: TypeAlias = tuple[FormerPlace, ...]
 
 
-def left(places: FormerPlaces, before: object, now: object, until: int) -> FormerPlaces:
+def with_former_place(places: FormerPlaces, before: object, now: object, until: int) -> FormerPlaces:
     """The former places after an event: one more, if the row has moved."""
     if before == now:
         return places
-    return (*places, make(Former, until=until, at=str(before)))[-REMEMBERED:]
+    return (*places, make(FormerPlace, until=until, at=str(before)))[-REMEMBERED:]

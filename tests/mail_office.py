@@ -24,8 +24,8 @@ from infra.write_side import CODEC
 from tests.builders import ACCOUNT_ID
 from tests.encryption import WRAPPING
 from tests.smtp_stub import SmtpStub, smtp_stub
-from workers.job_context import open_hands
-from workers.mail.sender import MailMetrics, Post
+from workers.job_context import open_job_context
+from workers.mail.sender import MailMetrics, MailSender
 from workers.tasks import TASKS
 
 LOG_ID = UUID("01890000-0000-7000-8000-00000000beef")
@@ -33,7 +33,7 @@ MOMENT = datetime(2026, 1, 2, tzinfo=UTC)
 NOTICE = {"order_no": "W-1", "username": "ada", "carrier": "DHL", "tracking_no": "JD0146"}
 
 
-class Desk(Post):
+class Desk(MailSender):
     """A sender that can be told which mail to see to."""
 
     async def deliver(self, mail_id: UUID) -> Settled | None:
@@ -69,7 +69,7 @@ class Office:
         """What one worker's jobs work with."""
         log = await open_log(self.database, CODEC)
         own = database or self.database
-        opened = await open_hands(self.stack, self.settings, own, log, CollectorRegistry())
+        opened = await open_job_context(self.stack, self.settings, own, log, CollectorRegistry())
         return {**opened, "post": self.post(database=own)}
 
     async def write(self, position: int = 1, **changed: Any) -> UUID:

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api import swagger_ui
 from api.http import openapi
 from api.http.edge import EDGE, EdgeState
-from api.http.route_table import Gate, HotRead
+from api.http.route_table import HotRead, LimitPolicy
 from api.http.security_headers import Rules
 from api.main import with_edge
 from tests.sample_routes import Warehouse, other, routes
@@ -50,7 +50,7 @@ class SampleEdge:
         """From now on answer GETs of these templates from bytes."""
         self.edge = replace(self.edge, hot=hot)
 
-    def limit(self, gates: Mapping[str, Gate]) -> None:
+    def limit(self, gates: Mapping[str, LimitPolicy]) -> None:
         """From now on count the requests of each class of routes at its gate."""
         self.edge = replace(self.edge, gates=gates)
 

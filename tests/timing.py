@@ -87,7 +87,7 @@ class Scene:
         return order_id
 
     async def command(self, order_id: UUID, command: OrderCommand) -> None:
-        order = await self.side.commands.peek(ORDERS, order_id)
+        order = await self.side.commands.read_cached(ORDERS, order_id)
         assert order is not None
         await self.side.commands.carry_out(*change_order(order_id, order, command), context())
 

@@ -23,7 +23,7 @@ from workers.due_loop import DueLoop
 from workers.imports.batch_run import ImportMetrics
 from workers.imports.importer import Importer
 from workers.mail.message import domain_of
-from workers.mail.sender import MailMetrics, Post
+from workers.mail.sender import MailMetrics, MailSender
 from workers.order_deadlines import PROCESSES, effects_of, issuer
 from workers.refunds import RefundMetrics, Refunds
 from workers.resets import Resets
@@ -32,7 +32,7 @@ DUE_WORK: Final = ("post", "refunds", "timekeeper", "importer", "resets")
 """The kinds of due work, by the hand that does it."""
 
 
-async def open_hands(
+async def open_job_context(
     stack: AsyncExitStack, settings: Settings, database: Database, log: Log, registry: CollectorRegistry
 ) -> dict[str, Any]:
     """The context of jobs and of due work, until the stack is closed."""
@@ -71,11 +71,11 @@ def due_loops(hands: Mapping[str, Any]) -> dict[str, DueLoop[Any]]:
 
 def _post(
     stack: AsyncExitStack, settings: Settings, database: Database, secret: ServerSecret, registry: CollectorRegistry
-) -> Post:
+) -> MailSender:
     """The sender, whose connections to the mail server the stack closes."""
     mailer = Mailer(settings.smtp_url, helo=domain_of(settings.mail_from))
     stack.push_async_callback(mailer.close)
-    post = Post(database, mailer, settings, secret, MailMetrics(registry))
+    post = MailSender(database, mailer, settings, secret, MailMetrics(registry))
     stack.push_async_callback(post.close)
     return post
 

@@ -44,7 +44,7 @@ def issuer(commands: CommandHandler) -> Issue:
         REQUEST_ID.set(context.correlation or "")
         match command:
             case ExpireOrder():
-                order = await commands.peek(ORDERS, entity_id)
+                order = await commands.read_cached(ORDERS, entity_id)
                 assert order is not None  # noqa: S101 - a stream with events has a state
                 await commands.carry_out(*change_order(entity_id, order, command), context)
             case _:

@@ -22,7 +22,7 @@ from workers.cleanup import forget_commands
 from workers.due_loop import run_due_work
 from workers.images import sweep_images
 from workers.imports.importer import tidy_imports
-from workers.job_context import due_loops, open_hands
+from workers.job_context import due_loops, open_job_context
 from workers.mail import consumer
 from workers.mail.consumer import NAME, Reacting
 from workers.mail.message import domain_of
@@ -37,7 +37,7 @@ RENEW_SECONDS: Final = 120
 async def _open(
     stack: AsyncExitStack, settings: Settings, database: Database, log: Log, registry: CollectorRegistry
 ) -> tuple[Context, Work]:
-    hands = await open_hands(stack, settings, database, log, registry)
+    hands = await open_job_context(stack, settings, database, log, registry)
     loops = due_loops(hands)
     host = _host(settings, registry, database, log, loops["post"].wake)
 

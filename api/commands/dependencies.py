@@ -5,9 +5,9 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from api.http.upload_slots import Uploads
+from api.http.upload_slots import UploadSlots
 from api.images import ImageRewriter
-from api.import_uploads import Intake
+from api.import_uploads import ImportUploads
 from api.security import Identity
 from infra.concurrency.background_tasks import Background
 from infra.eventsourcing.commands.handler import CommandHandler
@@ -30,8 +30,8 @@ class WriteSide:
     links: Links
     signing_keys: SigningKeys
     background: Background
-    intake: Intake
-    uploads: Uploads
+    intake: ImportUploads
+    uploads: UploadSlots
     rewriter: ImageRewriter
 
 
@@ -69,11 +69,11 @@ async def get_background(side: WriteSideDep) -> Background:
     return side.background
 
 
-async def get_intake(side: WriteSideDep) -> Intake:
+async def get_intake(side: WriteSideDep) -> ImportUploads:
     return side.intake
 
 
-async def get_uploads(side: WriteSideDep) -> Uploads:
+async def get_uploads(side: WriteSideDep) -> UploadSlots:
     return side.uploads
 
 
@@ -87,6 +87,6 @@ SessionsDep = Annotated[Sessions, Depends(get_sessions)]
 LinksDep = Annotated[Links, Depends(get_links)]
 SigningKeysDep = Annotated[SigningKeys, Depends(get_signing_keys)]
 BackgroundDep = Annotated[Background, Depends(get_background)]
-IntakeDep = Annotated[Intake, Depends(get_intake)]
-UploadsDep = Annotated[Uploads, Depends(get_uploads)]
+ImportUploadsDep = Annotated[ImportUploads, Depends(get_intake)]
+UploadSlotsDep = Annotated[UploadSlots, Depends(get_uploads)]
 RewriterDep = Annotated[ImageRewriter, Depends(get_rewriter)]

@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import Depends, Request
 
 from api.commands.authority import acting
-from api.commands.dependencies import RewriterDep, UploadsDep
+from api.commands.dependencies import RewriterDep, UploadSlotsDep
 from api.commands.dispatcher import CommandDispatcher
 from api.dependencies import ImageFilesDep
 from api.http.body_reader import accepts
@@ -39,12 +39,12 @@ async def change_image(
     request: Request,
     product_id: UUID,
     commands: Catalogue,
-    desk: UploadsDep,
+    desk: UploadSlotsDep,
     rewriter: RewriterDep,
     files: ImageFilesDep,
 ) -> Receipt:
     """Show the product by this picture from now on."""
-    product = await commands.handler.peek(PRODUCTS, product_id)
+    product = await commands.handler.read_cached(PRODUCTS, product_id)
     async with desk.body(request) as sent:
         # A key stands for what was sent: what is made of that may differ from one release of the encoders to another.
         stands_for(request.scope, (await asyncio.to_thread(sha256, sent)).digest())

@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import Depends, Request
 from pydantic import BaseModel
 
-from api.commands.dependencies import IntakeDep
+from api.commands.dependencies import ImportUploadsDep
 from api.commands.dispatcher import Commands
 from api.dependencies import Context
 from api.errors import Problem
@@ -58,7 +58,7 @@ _FILE: Final = {"schema": {"type": "string", "format": "binary"}}
 @accepts(*MEDIA, limit=LARGEST, seconds=PAUSE_SECONDS, stream=True)
 @limited("write")
 async def import_products(
-    request: Request, importer: Catalogue, context: Context, commands: Commands, intake: IntakeDep
+    request: Request, importer: Catalogue, context: Context, commands: Commands, intake: ImportUploadsDep
 ) -> RawResponse:
     """Keep the file; a worker does the rest."""
     media = MEDIA.get(request.headers.get("content-type", "").partition(";")[0].strip().lower())

@@ -104,7 +104,7 @@ async def change_my_password(
     proof = await proving.prove(me, body.current_password, "/current_password")
     new_hash: str | Refusal = proof.wrong()
     if proof.password_no is not None:
-        account = await commands.handler.peek(ACCOUNTS, me.id)
+        account = await commands.handler.read_cached(ACCOUNTS, me.id)
         names = () if account is None else (account.email, account.username)
         new_hash = await passwords.hash_password(body.new_password, "/new_password", own=names)
     command = ChangePassword(by=PasswordChangedBy.OWNER, kept_session=me.session_id)

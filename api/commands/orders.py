@@ -161,7 +161,7 @@ async def change_order(
     commands: CommandDispatcher, order_id: UUID, command: OrderCommand, *, owner: UUID | None = None
 ) -> Receipt:
     """A command on an order together with what it moves in the stock. Another ``owner``'s order is not found."""
-    order = await commands.handler.peek(ORDERS, order_id)
+    order = await commands.handler.read_cached(ORDERS, order_id)
     if order is None or (owner is not None and order.customer_id != owner):
         raise NotFound
     return await commands.carry_out(*checkout.change_order(order_id, order, command))

@@ -98,7 +98,7 @@ async def ask_for_verification(
 
     Nothing is mailed to an address that is verified already. Counted by address, together with password resets.
     """
-    account = await commands.handler.peek(ACCOUNTS, me.id)
+    account = await commands.handler.read_cached(ACCOUNTS, me.id)
     if counted is not None and account is not None:
         await counted.writes_to(account.email_key)
     receipt = await commands.handle((ACCOUNTS, me.id), RequestEmailVerification())
@@ -140,7 +140,7 @@ async def confirm_reset(
 ) -> Done:
     """Choose a new password. All sessions end; the link is used up, and the address it was sent to is verified."""
     link = await _found(request, mailed, Purpose.RESET_PASSWORD, body.token)
-    account = await commands.handler.peek(ACCOUNTS, link.account_id)
+    account = await commands.handler.read_cached(ACCOUNTS, link.account_id)
     new_hash: str | Refusal = _invalid_link()
     if link.live and account is not None:
         new_hash = await passwords.hash_password(body.password, own=(account.email, account.username))

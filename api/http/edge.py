@@ -33,7 +33,7 @@ from api.http.request_context import EXCHANGE, RequestState, malformed_header
 from api.http.request_metrics import RequestMetrics
 from api.http.response import RawResponse, WholeResponse
 from api.http.response_writer import Reply
-from api.http.route_table import TARGET, Found, Gate, HotRead, Table, Target, method_of, target_of
+from api.http.route_table import TARGET, Found, HotRead, LimitPolicy, Table, Target, method_of, target_of
 from api.http.routing.targets import targets
 from api.http.security_headers import Rules
 from api.http.trusted_hosts import PROBES, check_host
@@ -76,7 +76,7 @@ class EdgeState:
 
     access: AccessLog | None = None
     hot: Mapping[str, HotRead] = field(default_factory=dict)
-    gates: Mapping[str, Gate] = field(default_factory=dict)
+    gates: Mapping[str, LimitPolicy] = field(default_factory=dict)
 
 
 _IDLE: Final = EdgeState()

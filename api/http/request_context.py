@@ -42,7 +42,7 @@ class RequestContext:
     principal: Principal | None = None
 
 
-class Visit(Protocol):
+class LimitTicket(Protocol):
     """One request as its route's limit counts it. What exceeds the limit is refused as ``too-many-requests``."""
 
     def begin(self) -> None:
@@ -106,7 +106,7 @@ class RequestState:
         self.code: str | None = None
         self.context: RequestContext | None = None
         self.principal: Principal | None = None
-        self.visit: Visit | None = None
+        self.visit: LimitTicket | None = None
         self.marked = False
         self.committed = False
         """See :func:`note_commit`."""

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.errors import Problem
 from api.http.body_reader import BodyPolicy
-from api.http.request_context import Visit
+from api.http.request_context import LimitTicket
 from api.http.response import RawResponse
 from api.http.routing.call_plan import Check, Respond
 
@@ -39,10 +39,10 @@ class HotRead(Protocol):
     ) -> RawResponse | None: ...
 
 
-class Gate(Protocol):
+class LimitPolicy(Protocol):
     """Counts the requests of the routes of one class."""
 
-    def enter(self, source: str, headers: Mapping[bytes, bytes], /) -> Visit:
+    def enter(self, source: str, headers: Mapping[bytes, bytes], /) -> LimitTicket:
         """A request has come; nothing is counted yet."""
 
 

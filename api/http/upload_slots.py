@@ -38,7 +38,7 @@ class Places:
             self._free.release()
 
 
-class Uploads:
+class UploadSlots:
     """How many bodies this process holds whole in memory."""
 
     def __init__(self, *, most: int = MOST_AT_ONCE, wait: float = WAIT_SECONDS, whole: float = WHOLE_SECONDS) -> None:

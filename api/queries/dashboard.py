@@ -17,7 +17,7 @@ from api.http.fast_route import router
 from api.http.principal import Principal
 from api.http.response import RawResponse
 from api.queries.dependencies import PagesDep
-from api.queries.documents import PRIVATE, if_none_match, needs_of, presented
+from api.queries.documents import PRIVATE, cached_response, if_none_match, needs_of
 from api.rate_limits.policies import limited
 from api.schemas import MoneyBody, Params
 from api.security import require
@@ -93,7 +93,7 @@ async def read_dashboard(
     )
     position, parts = row["position"], {name: orjson.loads(row[name]) for name in ("counts", "days", "top")}
     body = orjson.dumps(_document(position, **parts))
-    return presented(Document(position, position, body), PRIVATE).to(if_none_match(request))
+    return cached_response(Document(position, position, body), PRIVATE).to(if_none_match(request))
 
 
 def _document(position: int, counts: Mapping[str, int], days: list[Any], top: list[Any]) -> dict[str, Any]:

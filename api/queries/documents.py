@@ -39,7 +39,7 @@ def matches(if_none_match: bytes, etag: bytes) -> bool:
     return any(tag.strip().removeprefix(b"W/") == etag for tag in if_none_match.split(b","))
 
 
-def presented(document: Document, caching: tuple[bytes, bytes], owner: UUID | None = None) -> CachedResponse:
+def cached_response(document: Document, caching: tuple[bytes, bytes], owner: UUID | None = None) -> CachedResponse:
     """The answers for a document.
 
     Its tag begins with the version, which ``If-Match`` understands. That alone would not tell one text from another:
@@ -53,18 +53,18 @@ def presented(document: Document, caching: tuple[bytes, bytes], owner: UUID | No
 
 def product(document: Document) -> CachedResponse:
     """For everybody."""
-    return presented(document, PUBLIC)
+    return cached_response(document, PUBLIC)
 
 
 def order(document: Document) -> CachedResponse:
     """For its customer, and for staff."""
     customer = UUID(orjson.loads(document.body)["customer_id"])
-    return presented(document, PRIVATE, customer)
+    return cached_response(document, PRIVATE, customer)
 
 
 def account(document: Document) -> CachedResponse:
     """For whoever signs in to it, and for admins."""
-    return presented(document, PRIVATE, UUID(orjson.loads(document.body)["id"]))
+    return cached_response(document, PRIVATE, UUID(orjson.loads(document.body)["id"]))
 
 
 def needs_of(context: RequestContext) -> Needs:

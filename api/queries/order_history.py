@@ -20,7 +20,7 @@ from api.http.principal import Principal
 from api.http.response import RawResponse
 from api.queries import cursors
 from api.queries.dependencies import PagesDep
-from api.queries.documents import PRIVATE, presented
+from api.queries.documents import PRIVATE, cached_response
 from api.queries.listing import Page, PageParams, Pages, page_answer, read_cursor
 from api.rate_limits.policies import limited
 from api.security import require
@@ -138,7 +138,7 @@ async def order_as_of(
         raise NotFound
     see(reader, order.customer_id)
     document = Document(0, order.version, ORDER_SUMMARY.document(order))
-    return presented(document, PRIVATE).to(if_none_match)
+    return cached_response(document, PRIVATE).to(if_none_match)
 
 
 def _moment(as_of: str) -> tuple[int | None, datetime | None]:

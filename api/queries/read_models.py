@@ -44,11 +44,11 @@ class DocumentReader:
         """The document. Raises NotFound, NotYetVisible and Unavailable."""
         needs = self._reads.needs_of(entity_id, needs_of(context))
         if needs and await self._reads.see(self.documents.name, needs, context.wait) is Sight.STORED:
-            return there(await self.documents.past_caches(str(entity_id)))
-        return there(await self.documents.get(str(entity_id)))
+            return or_not_found(await self.documents.past_caches(str(entity_id)))
+        return or_not_found(await self.documents.get(str(entity_id)))
 
 
-def there(found: CachedResponse | None) -> CachedResponse:
+def or_not_found(found: CachedResponse | None) -> CachedResponse:
     """What was found. Raises NotFound if it is nothing."""
     if found is None:
         raise NotFound
@@ -89,7 +89,7 @@ class HotProduct:
         if b"consistency-token" in headers:
             found = await self._products.find(product_id, context_of(scope))
         else:
-            found = there(await self._products.documents.get(str(product_id)))
+            found = or_not_found(await self._products.documents.get(str(product_id)))
         return found.to(headers.get(b"if-none-match"))
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
-from api.http.route_table import Gate
+from api.http.route_table import LimitPolicy
 from api.rate_limits.identifiers import email_in_json, name_in_form
 from api.rate_limits.local_policy import CountedHere
 from api.rate_limits.shared_policy import CountedTogether, Errands, Logins
@@ -13,7 +13,7 @@ from infra.rate_limits.redis_limiter import Throttle
 from infra.redis.keyspace import Keyspace
 from infra.settings import Settings
 
-Gates = Mapping[str, Gate]
+Gates = Mapping[str, LimitPolicy]
 """By class; a class without one is not limited."""
 
 

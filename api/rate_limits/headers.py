@@ -7,7 +7,7 @@ from api.http.response import Headers
 from infra.rate_limits.gcra import Rate, Standing
 
 
-class Told:
+class LimitHeaders:
     """The RateLimit fields of one answer (draft-ietf-httpapi-ratelimit-headers-10): of several rates the scarcest."""
 
     __slots__ = ("_name", "_policy", "_standing")

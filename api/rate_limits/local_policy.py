@@ -7,7 +7,7 @@ from typing import Final
 from api.http.principal import Principal
 from api.http.request_context import RequestState
 from api.http.response import Headers
-from api.rate_limits.headers import Told, policy_of
+from api.rate_limits.headers import LimitHeaders, policy_of
 from infra.rate_limits.local_limiter import Meter
 
 WRONG_PASSWORD: Final = frozenset({"invalid-credentials", "wrong-password"})
@@ -46,7 +46,7 @@ class VisitHere:
         self._source = source
         self._credentials = credentials
         self._taken: str | None = None
-        self._told = Told(gate.policy)
+        self._told = LimitHeaders(gate.policy)
 
     def begin(self) -> None:
         """Without credentials it is counted at once."""

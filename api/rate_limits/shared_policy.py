@@ -12,7 +12,7 @@ from typing import Any, Final
 from api.http.principal import Principal
 from api.http.request_context import RequestState
 from api.http.response import Headers
-from api.rate_limits.headers import Told, policy_of
+from api.rate_limits.headers import LimitHeaders, policy_of
 from api.rate_limits.local_policy import WRONG_PASSWORD
 from infra.concurrency.cancellation import cancel_and_wait
 from infra.errors import Unavailable
@@ -77,7 +77,7 @@ class VisitTogether:
     def __init__(self, gate: CountedTogether, source: str) -> None:
         self._gate = gate
         self._source = source
-        self._told = Told(gate.policy)
+        self._told = LimitHeaders(gate.policy)
 
     def begin(self) -> None:
         """Nothing is known yet."""
@@ -145,7 +145,7 @@ class LoginVisit:
         self._source = source
         self._pair: str | None = None
         self._taken: list[Spending] = []
-        self._told = Told(gate.policy)
+        self._told = LimitHeaders(gate.policy)
 
     def begin(self) -> None:
         """Nothing is known yet."""

@@ -20,7 +20,7 @@ MOST_REMEMBERED: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class Revocation:
     """What an account's tokens must be younger than, in versions of its stream.
 
     ``version`` counts for all but the session ``kept``, and ``kept_version`` for that one: it is what the events said
@@ -31,20 +31,20 @@ class Cut:
     kept: UUID | None = None
     kept_version: int = 0
 
-    def then(self, other: "Cut") -> "Cut":
+    def then(self, other: "Revocation") -> "Revocation":
         """Both this and what another event of the account said; in whichever order they are heard of, and how often."""
         if other.version > self.version:
-            return Cut(other.version, other.kept, self.kept_version if other.kept == self.kept else self.version)
+            return Revocation(other.version, other.kept, self.kept_version if other.kept == self.kept else self.version)
         if other.kept == self.kept or other.version <= self.kept_version:
             return self
-        return Cut(self.version, self.kept, other.version)
+        return Revocation(self.version, self.kept, other.version)
 
     def ends(self, session_id: UUID, version: int) -> bool:
         """Whether a token of the session, issued at that version of the stream, counts no more."""
         return version < (self.kept_version if session_id == self.kept else self.version)
 
 
-Ending = Cut | UUID
+Ending = Revocation | UUID
 """Of the tokens of an account, or of one session or API key."""
 
 
@@ -56,9 +56,9 @@ def ending(version: int, event: Event) -> Ending | None:
         case AccountApiKeyRevoked(key_id=ended):
             return ended
         case AccountPasswordChanged(kept_session=kept):
-            return Cut(version, kept)
+            return Revocation(version, kept)
         case AccountDeactivated() | AccountRolesChanged() | AccountErased():
-            return Cut(version)
+            return Revocation(version)
         case _:
             return None
 
@@ -82,8 +82,8 @@ class Endings:
     key comes back to life by it.
     """
 
-    cut: Cut = Cut()
-    sessions: Cut = Cut()
+    cut: Revocation = Revocation()
+    sessions: Revocation = Revocation()
     last: tuple[Ended, ...] = ()
     forgotten: int = 0
     keys: tuple[Ended, ...] = ()
@@ -94,7 +94,7 @@ class Endings:
         match ending(version, event):
             case None:
                 return self
-            case Cut() as cut:
+            case Revocation() as cut:
                 roles_alone = isinstance(event, AccountRolesChanged)
                 sessions = self.sessions if roles_alone else self.sessions.then(cut)
                 return replace(self, cut=self.cut.then(cut), sessions=sessions)

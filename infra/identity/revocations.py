@@ -17,7 +17,7 @@ from uuid import UUID
 import sqlalchemy as sa
 import structlog
 
-from domain.accounts import Cut, Ending, ending
+from domain.accounts import Ending, Revocation, ending
 from infra.concurrency.periodic import repeating
 from infra.eventsourcing.codec import MalformedEvent, UnknownEventType
 from infra.eventsourcing.current_log import CurrentLog
@@ -90,7 +90,7 @@ class Revocations:
         self._database = database
         self._log = log
         log.follow(lambda _: self._news.set())
-        self._cuts: dict[UUID, tuple[Cut, float]] = {}
+        self._cuts: dict[UUID, tuple[Revocation, float]] = {}
         self._ended: dict[UUID, float] = {}
         self._provisional: list[Told] = []
         self._last: Last | None = None
@@ -209,16 +209,16 @@ class Revocations:
     def _ending(self, version: int, kind: str, schema_version: int, data: bytes) -> Ending:
         """What the event ends; where a newer release wrote it in a shape not known here, all access of the account."""
         try:
-            return ending(version, self._log.log.codec.decode(kind, schema_version, data)) or Cut(version)
+            return ending(version, self._log.log.codec.decode(kind, schema_version, data)) or Revocation(version)
         except (UnknownEventType, MalformedEvent) as error:
             _log.warning("unreadable, so all access of the account ends", type=kind, error=str(error))
-            return Cut(version)
+            return Revocation(version)
 
     def _end(self, account_id: UUID, what: Ending) -> None:
         """What is newest stands last, so that what is to be forgotten stands first."""
         until = asyncio.get_running_loop().time() + REMEMBER_SECONDS
-        if isinstance(what, Cut):
-            known, _ = self._cuts.pop(account_id, (Cut(), 0.0))
+        if isinstance(what, Revocation):
+            known, _ = self._cuts.pop(account_id, (Revocation(), 0.0))
             self._cuts[account_id] = known.then(what), until
         else:
             self._ended.pop(what, None)

@@ -156,7 +156,7 @@ def cancelling(order: UUID) -> Act:
     command = CancelOrder(by=CancelledBy.CUSTOMER)
 
     async def act(side: WriteSide, key: str) -> CommandOutcome:
-        known = await side.commands.peek(ORDERS, order)
+        known = await side.commands.read_cached(ORDERS, order)
         assert known is not None
         targets, decide = change_order(order, known, command)
         return await side.commands.carry_out(targets, decide, context(key))

@@ -149,7 +149,7 @@ async def test_that_a_stream_was_not_there_once_is_no_reason_to_say_so_again(
         await reserve(ours, another, 1)
     async with write_side(database_url) as theirs:
         await receive(theirs, another, 5)
-    assert (await ours.commands.peek(INVENTORY, another)).available == 5
+    assert (await ours.commands.read_cached(INVENTORY, another)).available == 5
 
 
 async def test_a_whole_chain_whose_answer_is_lost_is_told_once_for_each_key(

@@ -31,7 +31,7 @@ def beginning(product: UUID, sku: str, *, key: str | None = None, body: str = ""
 
 async def test_all_are_stored_as_they_would_be_one_by_one(ours: WriteSide, database_url: str) -> None:
     groups = [[beginning(uuid4(), f"A-{group}-{number}") for number in range(40)] for group in range(5)]
-    assert await ours.commands.begin_all(groups) == [None] * 200
+    assert await ours.commands.create_many(groups) == [None] * 200
     alone = beginning(uuid4(), "alone")
     await ours.commands.carry_out(*alone)
     async with connected(database_url) as connection:
@@ -47,7 +47,7 @@ async def test_all_are_stored_as_they_would_be_one_by_one(ours: WriteSide, datab
 async def test_each_ends_as_it_would_alone_and_takes_nobody_down(ours: WriteSide) -> None:
     there, taken, twice = uuid4(), uuid4(), uuid4()
     before = [beginning(there, "there"), beginning(taken, "taken"), beginning(twice, "twice", key="k", body="one")]
-    assert await ours.commands.begin_all([before]) == [None] * 3
+    assert await ours.commands.create_many([before]) == [None] * 3
 
     def fails(_work: UnitOfWork) -> None:
         raise RuntimeError("a fault of ours")
@@ -63,7 +63,7 @@ async def test_each_ends_as_it_would_alone_and_takes_nobody_down(ours: WriteSide
         broken,
         beginning(uuid4(), "last"),
     ]
-    endings = await ours.commands.begin_all([group])
+    endings = await ours.commands.create_many([group])
     kinds = [type(ending) for ending in endings]
     nothing = type(None)
     assert kinds == [
@@ -92,7 +92,7 @@ async def test_what_all_rest_on_is_read_by_each_and_written_by_none(ours: WriteS
         CreateRequest([(PRODUCTS, product)], reads, context()),
         CreateRequest([(PRODUCTS, uuid4())], writes, context()),
     ]
-    endings = await ours.commands.begin_all([group], resting_on=[(INVENTORY, shared)])
+    endings = await ours.commands.create_many([group], resting_on=[(INVENTORY, shared)])
     assert [type(ending) for ending in endings] == [type(None), KeyError]
     assert seen == [5]
     assert (await state_of(ours.database, INVENTORY, shared)).available == 5
@@ -100,14 +100,14 @@ async def test_what_all_rest_on_is_read_by_each_and_written_by_none(ours: WriteS
 
 async def test_what_cannot_be_held_fails_alone(ours: WriteSide) -> None:
     group = [beginning(uuid4(), "first"), beginning(uuid4(), "key", key="a\x00b"), beginning(uuid4(), "last")]
-    first, second, third = await ours.commands.begin_all([group])
+    first, second, third = await ours.commands.create_many([group])
     assert first is third is None
     assert second is not None
 
 
 async def test_a_stream_that_is_begun_can_be_gone_on_with_at_once(ours: WriteSide) -> None:
     product = uuid4()
-    await ours.commands.begin_all([[beginning(product, "A")]])
+    await ours.commands.create_many([[beginning(product, "A")]])
     command = ChangeStock(product_id=product, change=2, reason="count")
     assert (await ours.commands.handle((INVENTORY, product), command, context())).version == 2
     assert (await state_of(ours.database, INVENTORY, product)).available == 7
@@ -131,7 +131,7 @@ async def test_others_have_the_loop_after_each_group(ours: WriteSide) -> None:
 
     other = asyncio.create_task(neighbour())
     await asyncio.sleep(0)
-    await ours.commands.begin_all(groups())
+    await ours.commands.create_many(groups())
     other.cancel()
     assert seen == sorted(set(seen))
 
@@ -140,7 +140,7 @@ async def test_on_two_lanes_the_first_of_those_that_want_the_same_key_still_has_
     async with write_side(database_url, spare=True, largest_batch=20) as side:
         pairs = [beginning(uuid4(), f"A-{number // 2}") for number in range(200)]
         others = [beginning(uuid4(), f"B-{number}") for number in range(40)]
-        endings = await side.commands.begin_all([others, pairs[:101], pairs[101:]])
+        endings = await side.commands.create_many([others, pairs[:101], pairs[101:]])
         async with connected(database_url) as connection:
             assert await violations(connection) == []
             assert len(await whole_log(connection)) == 2 * (40 + 100)
@@ -156,14 +156,14 @@ async def test_what_was_not_sent_when_its_caller_is_cancelled_is_not_sent_later(
         return await somebody_waits(head)
 
     async with head_held(database_url) as head:
-        first = asyncio.create_task(ours.commands.begin_all([[beginning(uuid4(), "sent")]]))
+        first = asyncio.create_task(ours.commands.create_many([[beginning(uuid4(), "sent")]]))
         await eventually(waits)
-        second = asyncio.create_task(ours.commands.begin_all([[beginning(uuid4(), "waiting")]]))
+        second = asyncio.create_task(ours.commands.create_many([[beginning(uuid4(), "waiting")]]))
         await asyncio.sleep(0)
         second.cancel()
         with pytest.raises(asyncio.CancelledError):
             await second
     assert await first == [None]
-    await ours.commands.begin_all([[beginning(uuid4(), "later")]])
+    await ours.commands.create_many([[beginning(uuid4(), "later")]])
     rows = await ours.database.fetch("SELECT data ->> 'sku' AS sku FROM events WHERE type = 'product.added'")
     assert [row["sku"] for row in rows] == ["sent", "later"]

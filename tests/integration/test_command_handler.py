@@ -74,12 +74,12 @@ async def test_a_stream_that_is_not_there_is_refused_by_the_rules_and_can_be_beg
     with pytest.raises(DoesNotExist):
         await ours.commands.handle((ACCOUNTS, account), DeactivateAccount(), context())
     with pytest.raises(NotFound):
-        await ours.commands.peek(ACCOUNTS, account)
+        await ours.commands.read_cached(ACCOUNTS, account)
     command = RegisterAccount(account_id=account, email="ada@example.org", username="ada")
     await theirs.commands.carry_out(
         [(ACCOUNTS, account)], lambda work: _ignore(work.execute(ACCOUNTS, account, command)), context(), new=1
     )
-    assert (await ours.commands.peek(ACCOUNTS, account)) is not None
+    assert (await ours.commands.read_cached(ACCOUNTS, account)) is not None
     assert (await ours.commands.handle((ACCOUNTS, account), DeactivateAccount(), context())).version == 2
 
 

@@ -9,7 +9,7 @@ from domain.inventory import INVENTORY, ReserveStock, StockReceived
 from infra.errors import Unavailable
 from infra.eventsourcing.codec import UnknownEventType
 from infra.eventsourcing.store import StreamAppend, position_of
-from infra.eventsourcing.store.stream_reader import PAGE, PAGE_SECONDS, Past, Wanted, read_streams
+from infra.eventsourcing.store.stream_reader import PAGE, PAGE_SECONDS, StoredEvent, Wanted, read_streams
 from infra.write_side import CODEC
 from tests.write_side import WriteSide, connected, context, part, request
 
@@ -27,7 +27,7 @@ async def test_streams_longer_than_a_page_are_read_whole_and_each_in_order(ours:
         await ours.appender.append(request(StreamAppend(stream, "inventory", 0, 0, received)))
     nobody = uuid4()
     wanted = [Wanted(stream, "inventory") for stream in [*lengths, nobody]]
-    history: dict[UUID, list[Past]] = {stream: [] for stream in [*lengths, nobody]}
+    history: dict[UUID, list[StoredEvent]] = {stream: [] for stream in [*lengths, nobody]}
     async for place, past in read_streams(ours.database, CODEC.decode, wanted):
         history[wanted[place].stream_id].append(past)
     assert history.pop(nobody) == []
@@ -42,7 +42,7 @@ async def test_an_event_that_this_release_does_not_know_is_never_skipped(ours: W
     product = uuid4()
     await ours.appender.append(request(part(INVENTORY.stream_id(product), 0, category="inventory")))
     with pytest.raises(UnknownEventType):
-        await ours.commands.peek(INVENTORY, product)
+        await ours.commands.read_cached(INVENTORY, product)
     command = ReserveStock(product_id=product, order_id=uuid4(), quantity=1)
     with pytest.raises(UnknownEventType):
         await ours.commands.handle((INVENTORY, product), command, context())

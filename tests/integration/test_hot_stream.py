@@ -139,7 +139,7 @@ async def test_and_losing_again_and_again_costs_no_more(ours: WriteSide, databas
     )
     await ours.appender.append(request(StreamAppend(stream, "inventory", 0, 0, [received] * length)))
     async with proxy_before(database_url) as proxy, write_side(proxy.url) as theirs:
-        await theirs.commands.peek(INVENTORY, product)
+        await theirs.commands.read_cached(INVENTORY, product)
         await planted.plant(database_url, *ALWAYS_AHEAD)
         before = proxy.answered
         with pytest.raises(TooBusy):

@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from api.errors import Problem
-from api.import_uploads import Intake
+from api.import_uploads import ImportUploads
 from domain.accounts import ACCOUNTS, ChangeRoles, DeactivateAccount, Role
 from domain.kernel.unit_of_work import StreamRef
 from infra import imports
@@ -243,7 +243,7 @@ class Faltering:
         self._every = every
         self.calls = 0
 
-    async def begin_all(
+    async def create_many(
         self, groups: Iterable[Sequence[CreateRequest]], *, resting_on: Sequence[StreamRef] = ()
     ) -> Sequence[Exception | None]:
         begun = [beginning for group in groups for beginning in group]
@@ -251,7 +251,7 @@ class Faltering:
         falters = self.calls // self._every > (self.calls - len(begun)) // self._every
         if falters and isinstance(self._error, Unavailable):
             return [*(None for _ in begun[1:]), self._error]
-        endings = await self._inner.begin_all([begun], resting_on=resting_on)
+        endings = await self._inner.create_many([begun], resting_on=resting_on)
         return [*endings[1:], self._error] if falters else endings
 
 
@@ -428,7 +428,7 @@ async def test_a_file_that_only_drips_is_given_up_in_time(settings: Settings) ->
             await asyncio.sleep(0.01)
 
     async with importing(settings) as scene:
-        intake, account = Intake(scene.database, scene.storage, whole=0.2), scene.staff.id
+        intake, account = ImportUploads(scene.database, scene.storage, whole=0.2), scene.staff.id
         with pytest.raises(Problem, match="request-timeout"):
             await intake.take(dripping(), imports.NewImport(uuid4(), account, "csv", "r"), _without_a_key)
         assert await scene.database.fetch("SELECT FROM imports") == []

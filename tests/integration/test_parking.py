@@ -7,7 +7,7 @@ import pytest
 
 from domain.inventory import StockReceived
 from infra.eventsourcing.projections import parked_streams
-from infra.eventsourcing.projections.fold import Parking
+from infra.eventsourcing.projections.fold import FailedEvent
 from infra.eventsourcing.projections.parked_streams import KeptByAnother, NotParked
 from infra.eventsourcing.projections.projection import Projection
 from infra.settings import Settings
@@ -194,7 +194,7 @@ async def test_a_consumer_that_is_no_read_model_brings_its_own_way_to_apply(scen
     positions = await poisoned(scene)
     seen: list[int] = []
 
-    async def apply(_session: object, _parked: object, entries: Sequence[object]) -> Parking | None:
+    async def apply(_session: object, _parked: object, entries: Sequence[object]) -> FailedEvent | None:
         seen.extend(entry.position for entry in entries)  # type: ignore[attr-defined]
         return None
 

@@ -51,14 +51,14 @@ class Meanwhile:
     async def now(self, *asked: Any) -> Any:
         return await self._inner.now(*asked)
 
-    async def begin_all(
+    async def create_many(
         self, groups: Iterable[Sequence[CreateRequest]], *, resting_on: Sequence[StreamRef] = ()
     ) -> Sequence[Exception | None]:
         half = [list(group) for group in groups]
-        first = await self._inner.begin_all(half[: len(half) // 2], resting_on=resting_on)
+        first = await self._inner.create_many(half[: len(half) // 2], resting_on=resting_on)
         while self._commands:
             await self._other.commands.handle((ACCOUNTS, self._account_id), self._commands.pop(0), context())
-        return [*first, *await self._inner.begin_all(half[len(half) // 2 :], resting_on=resting_on)]
+        return [*first, *await self._inner.create_many(half[len(half) // 2 :], resting_on=resting_on)]
 
 
 async def begun_with(scene: Scene, import_id: UUID, *, session: UUID | None = None, key: UUID | None = None) -> None:

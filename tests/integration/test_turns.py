@@ -45,7 +45,7 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
 async def test_a_stream_is_contested_for_a_while_after_a_lost_race_and_another_is_not(database: Database) -> None:
     async with turns(database) as ours:
         assert not ours.wanted([PRODUCT])
-        ours.contest([PRODUCT])
+        ours.mark_contended([PRODUCT])
         assert ours.wanted([PRODUCT])
         assert not ours.wanted([(INVENTORY, uuid4())])
 
@@ -55,7 +55,7 @@ async def test_two_processes_are_never_inside_at_once_and_all_who_wait_share_a_t
     seen: list[int] = []
 
     async def command(whose: HotStreamLock, name: str) -> None:
-        async with whose.turn():
+        async with whose.hold():
             inside.append(name)
             seen.append(len(set(inside)))
             await asyncio.sleep(0.001)
@@ -69,7 +69,7 @@ async def test_two_processes_are_never_inside_at_once_and_all_who_wait_share_a_t
 
 async def test_a_turn_ends_once_all_inside_are_answered(database: Database) -> None:
     async with turns(database) as ours, turns(database) as theirs:
-        async with ours.turn():
+        async with ours.hold():
             waiting = asyncio.create_task(_enter(theirs))
             await asyncio.wait([waiting], timeout=2 * TURN_SECONDS)
             assert not waiting.done()
@@ -106,7 +106,7 @@ async def test_a_client_that_hangs_up_in_the_queue_holds_nobody_up(database: Dat
 
 async def test_a_process_that_is_paused_in_its_turn_loses_it(database: Database, database_url: str) -> None:
     async with connected(database_url) as connection, turns(database) as paused, turns(database) as theirs:
-        async with paused.turn():
+        async with paused.hold():
             held = await connection.fetchval(
                 "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction' AND datname ="
                 " current_database()"
@@ -137,5 +137,5 @@ async def test_two_processes_that_keep_at_one_stream_decide_hardly_anything_twic
 
 
 async def _enter(whose: HotStreamLock) -> None:
-    async with whose.turn():
+    async with whose.hold():
         pass

@@ -186,7 +186,7 @@ async def test_one_batch_takes_no_more_than_there_is_and_its_other_requests_are_
 async def test_a_paid_order_counts_no_more_and_a_refund_does_not_bring_it_back(side: WriteSide, refunded: bool) -> None:
     customer = uuid4()
     order_id = await placed(side, customer)
-    state = await side.commands.peek(ORDERS, order_id)
+    state = await side.commands.read_cached(ORDERS, order_id)
     assert state is not None
     await side.commands.handle((ORDERS, order_id), PayOrder(payment_id="p", amount=state.total), context())
     assert await held(side, customer) == (0, 0)
@@ -231,7 +231,7 @@ async def test_orders_in_bulk_are_bound_by_the_same_rule(side: WriteSide) -> Non
 
         return CreateRequest([(ORDERS, command.order_id)], decide, context())
 
-    endings = await side.commands.begin_all([[beginning() for _ in range(MOST + 2)]])
+    endings = await side.commands.create_many([[beginning() for _ in range(MOST + 2)]])
     assert [type(each) for each in endings] == [type(None)] * MOST + [TooManyUnpaidOrders] * 2
 
 

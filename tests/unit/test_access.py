@@ -12,9 +12,9 @@ from domain.accounts import (
     AccountApiKeyRevoked,
     AccountProfileChanged,
     AccountSessionEnded,
-    Cut,
     EndedBy,
     Endings,
+    Revocation,
     ending,
 )
 from domain.registry import EVENTS
@@ -39,9 +39,9 @@ def test_a_token_ends_by_any_later_event_that_does_not_keep_its_session_in_whate
 ) -> None:
     versions = [sum(steps[: number + 1]) for number in range(len(kept))]
     assert all(before < after for before, after in pairwise(versions))
-    cuts = [Cut(version, session_id) for version, session_id in zip(versions, kept, strict=True)]
+    cuts = [Revocation(version, session_id) for version, session_id in zip(versions, kept, strict=True)]
     order = heard.draw(st.permutations(cuts + cuts[:2]))
-    cut = reduce(Cut.then, order, Cut())
+    cut = reduce(Revocation.then, order, Revocation())
     for session_id in SESSIONS:
         for version in range(1, versions[-1] + 2):
             ends = any(at > version and who != session_id for at, who in zip(versions, kept, strict=True))

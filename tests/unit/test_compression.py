@@ -9,7 +9,7 @@ import pytest
 from api.http.compression import LARGEST_AT_ONCE, SMALLEST, Compressor, is_worth_it, wants_gzip
 from api.http.request_context import EXCHANGE, RequestState, context_of
 from api.http.response import JSON, Headers, RawResponse
-from api.queries.documents import presented
+from api.queries.documents import cached_response
 from infra.eventsourcing.read_cache import Document
 from tests.sample_edge import SampleEdge, sample_edge
 from tests.sample_routes import ORDER_ID
@@ -25,7 +25,9 @@ class Shelf:
     """A hot read of one document: from memory, or after a look."""
 
     def __init__(self, body: bytes, *, waits: bool) -> None:
-        self._document = presented(Document(position=7, version=3, body=body), (b"cache-control", b"public, no-cache"))
+        self._document = cached_response(
+            Document(position=7, version=3, body=body), (b"cache-control", b"public, no-cache")
+        )
         self._waits = waits
 
     def now(self, _args: Any, headers: Any, _scope: Any) -> RawResponse | None:

@@ -132,4 +132,4 @@ def test_what_happens_to_an_account_ends_access_or_is_known_to_end_none() -> Non
 
 
 def test_whatever_begins_is_counted() -> None:
-    assert {kind for each in PROJECTIONS.values() for kind in each.begins} <= SHOP_COUNTS.handles
+    assert {kind for each in PROJECTIONS.values() for kind in each.creates} <= SHOP_COUNTS.handles

@@ -15,7 +15,7 @@ from api.http.response import RawResponse
 from api.http.routing.targets import targets
 from api.main import create_app
 from api.rate_limits import CLASSES, class_of, marked
-from api.rate_limits.headers import Told
+from api.rate_limits.headers import LimitHeaders
 from api.rate_limits.identifiers import email_in_json, name_in_form
 from api.rate_limits.local_policy import CountedHere, subject_of
 from infra.rate_limits.gcra import Rate, Standing
@@ -201,7 +201,7 @@ async def test_without_limits_nothing_is_said_of_them() -> None:
 
 
 def test_of_several_rates_the_scarcest_is_told() -> None:
-    told = Told(b'"a";q=10;w=10, "b";q=5;w=10')
+    told = LimitHeaders(b'"a";q=10;w=10, "b";q=5;w=10')
     told.stands("a", Standing(Rate(10, 10), 1.0))
     told.stands("b", Standing(Rate(5, 10), 4.0))
     told.stands("c", Standing(Rate(50, 10), 1.0))

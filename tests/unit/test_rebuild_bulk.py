@@ -73,7 +73,7 @@ def amended(event: Recorded) -> Recorded:
 def test_every_event_makes_the_same_document(projection: Projection[Any]) -> None:
     begun = BEGUN[projection.name]
     for event in [each for each in EXPECTED.values() if type(each) in projection.handles]:
-        for told in ([begun, event], [begun, event, event], [event] if type(event) in projection.begins else []):
+        for told in ([begun, event], [begun, event, event], [event] if type(event) in projection.creates else []):
             assert bulk(projection, *told) == plain(projection, *told), REGISTRY.names[type(event)]
 
 

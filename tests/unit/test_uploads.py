@@ -14,7 +14,7 @@ from api.http.compression import Compressor
 from api.http.request_context import RequestState
 from api.http.response_writer import Reply
 from api.http.security_headers import Rules
-from api.http.upload_slots import Uploads
+from api.http.upload_slots import UploadSlots
 from infra.errors import TooBusy
 
 pytestmark = pytest.mark.anyio
@@ -40,12 +40,12 @@ async def never() -> Message:
 
 
 async def test_a_body_is_given_whole() -> None:
-    async with Uploads().body(request(parts(b"ab", b"", b"c"))) as content:
+    async with UploadSlots().body(request(parts(b"ab", b"", b"c"))) as content:
         assert content == b"abc"
 
 
 async def test_one_too_many_waits_for_a_place() -> None:
-    uploads = Uploads(most=1)
+    uploads = UploadSlots(most=1)
 
     async def last() -> bytes:
         async with uploads.body(request(parts(b"2"))) as content:
@@ -59,7 +59,7 @@ async def test_one_too_many_waits_for_a_place() -> None:
 
 
 async def test_who_waits_too_long_is_told_to_come_again() -> None:
-    uploads = Uploads(most=2, wait=0.05)
+    uploads = UploadSlots(most=2, wait=0.05)
     async with uploads.body(request(parts(b"1"))), uploads.body(request(parts(b"2"))):
         with pytest.raises(TooBusy):
             async with uploads.body(request(parts(b"3"))):
@@ -70,7 +70,7 @@ async def test_who_waits_too_long_is_told_to_come_again() -> None:
 
 @pytest.mark.parametrize("fails", [never, parts()], ids=["slow", "broken"])
 async def test_one_that_fails_makes_room_again(fails: Callable[[], Any]) -> None:
-    uploads = Uploads(most=1, whole=0.05)
+    uploads = UploadSlots(most=1, whole=0.05)
     for _ in range(3):
         with pytest.raises((Problem, IndexError)):
             async with uploads.body(request(fails)):
@@ -85,7 +85,7 @@ async def test_a_body_drop_by_drop_is_not_waited_for() -> None:
         return {"type": "http.request", "body": b".", "more_body": True}
 
     with pytest.raises(Problem) as problem:
-        async with Uploads(whole=0.1).body(request(drop)):
+        async with UploadSlots(whole=0.1).body(request(drop)):
             pass
     assert problem.value.code == "request-timeout"
 

@@ -21,7 +21,7 @@ from infra.eventsourcing.commands.handler import CommandHandler
 from infra.imports import Checkpoint, Claimed
 from infra.postgres.pool import Database
 from infra.storage import Storage
-from workers.imports.executor import Carrier
+from workers.imports.executor import RowExecutor
 from workers.imports.file_reader import Opened, count_rows, open_file, rows_left
 from workers.imports.record_splitter import Record
 from workers.imports.row_parser import Fault, ReadRow, is_blank
@@ -47,7 +47,7 @@ class Stopped(Exception):
         self.done = self.failed = self.skipped = 0
         self.faults: list[Fault] = []
 
-    def add(self, landed: "Landed", most: int) -> None:
+    def add(self, landed: "ChunkResult", most: int) -> None:
         """What has become of one more chunk; at most so many faults are told in all."""
         self.done += landed.done
         self.failed += len(landed.faults)
@@ -55,7 +55,7 @@ class Stopped(Exception):
         self.faults += landed.faults[: max(0, most - len(self.faults))]
 
 
-class LostIt(Exception):
+class LeaseLost(Exception):
     """Somebody else has claimed the import."""
 
 
@@ -68,7 +68,7 @@ class ImportMetrics:
         self.due = Gauge("weir_imports_due", "Imports that wait.", registry=registry)
 
 
-class Landed(NamedTuple):
+class ChunkResult(NamedTuple):
     """A chunk that has been carried out: where the file goes on behind it, and what was wrong with which rows."""
 
     line: int
@@ -79,7 +79,7 @@ class Landed(NamedTuple):
     stopped: Refusal | None
 
 
-class Turn:
+class BatchRun:
     """A claimed import in one worker's hands until ``seconds`` are over or the file is at its end."""
 
     def __init__(
@@ -95,7 +95,7 @@ class Turn:
         self._mine = mine
         self._database = database
         self._storage = storage
-        self._carrier = Carrier(commands, mine)
+        self._carrier = RowExecutor(commands, mine)
         self._metrics = metrics
         self._until = monotonic() + seconds
         self._line, self._offset = mine.line, mine.offset
@@ -106,7 +106,7 @@ class Turn:
     async def take(self) -> bool:
         """Goes on with the import; answers whether all of it is done.
 
-        Raises :class:`LostIt`, :class:`Stopped`, :class:`~workers.imports.row_parser.BadFile`, and what is no row's
+        Raises :class:`LeaseLost`, :class:`Stopped`, :class:`~workers.imports.row_parser.BadFile`, and what is no row's
         fault.
         """
         if self._mine.left == 0:
@@ -123,7 +123,7 @@ class Turn:
         return await self._carry_out(opened)
 
     async def _carry_out(self, opened: Opened) -> bool:
-        flying: deque[asyncio.Task[Landed]] = deque()
+        flying: deque[asyncio.Task[ChunkResult]] = deque()
         try:
             complete = await self._launch(opened, flying)
             while flying:
@@ -134,7 +134,7 @@ class Turn:
         finally:
             await cancel_and_wait(*flying)
 
-    async def _launch(self, opened: Opened, flying: deque[asyncio.Task[Landed]]) -> bool:
+    async def _launch(self, opened: Opened, flying: deque[asyncio.Task[ChunkResult]]) -> bool:
         """Sends chunk after chunk on its way until the time is over; answers whether there are no more."""
         async with rows_left(self._storage, self._mine, opened) as chunks:
             async for chunk in chunks:
@@ -145,12 +145,12 @@ class Turn:
                     return False
         return True
 
-    async def _flown(self, read_row: ReadRow, chunk: Sequence[Record]) -> Landed:
+    async def _flown(self, read_row: ReadRow, chunk: Sequence[Record]) -> ChunkResult:
         rows = [record for record in chunk if not (self._mine.media == "csv" and is_blank(record))]
         carried = await self._carrier.carry_out(read_row, rows)
-        return Landed(chunk[-1].next_line, chunk[-1].end, len(chunk) - len(rows), *carried)
+        return ChunkResult(chunk[-1].next_line, chunk[-1].end, len(chunk) - len(rows), *carried)
 
-    async def _check_off(self, landed: Landed) -> None:
+    async def _check_off(self, landed: ChunkResult) -> None:
         if landed.stopped is not None and self._stopped is None:
             self._stopped = Stopped(Fault(self._line, landed.stopped.code, landed.stopped.detail))
         if self._stopped is None:
@@ -161,7 +161,7 @@ class Turn:
         self._metrics.rows.labels("failed").inc(len(landed.faults))
         self._metrics.rows.labels("skipped").inc(landed.skipped)
 
-    async def _move_on(self, landed: Landed) -> None:
+    async def _move_on(self, landed: ChunkResult) -> None:
         told = [fault.told() for fault in landed.faults[: MOST_TOLD - self._told]]
         failed = len(landed.faults)
         to = Checkpoint(self._offset, landed.line, landed.offset, landed.done, failed, landed.skipped, told)
@@ -175,4 +175,4 @@ class Turn:
 
     def _hold(self, held: bool) -> None:
         if not held:
-            raise LostIt
+            raise LeaseLost

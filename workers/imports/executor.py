@@ -49,7 +49,7 @@ class Carried(NamedTuple):
     stopped: Refusal | None
 
 
-class Carrier:
+class RowExecutor:
     """Carries out the rows of one import, each only while its owner may: their account goes along in every append."""
 
     def __init__(self, commands: CommandHandler, importing: Claimed) -> None:
@@ -70,7 +70,7 @@ class Carrier:
         lines: list[int] = []
         faults: list[Fault] = []
         groups = self._groups(read_row, records, lines, faults)
-        endings = await self._commands.begin_all(groups, resting_on=[self._owner])
+        endings = await self._commands.create_many(groups, resting_on=[self._owner])
         stopped = [ending for ending in endings if isinstance(ending, STOPPED)]
         for line, ending in zip(lines, endings, strict=True):
             if ending is not None and not isinstance(ending, STOPPED) and (fault := self._fault(line, ending)):

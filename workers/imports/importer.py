@@ -17,7 +17,7 @@ from infra.imports import Claimed
 from infra.observability.logging import REQUEST_ID
 from infra.postgres.pool import Database
 from infra.storage import Storage
-from workers.imports.batch_run import ImportMetrics, LostIt, Stopped, Turn
+from workers.imports.batch_run import BatchRun, ImportMetrics, LeaseLost, Stopped
 from workers.imports.executor import NOT_THE_ROWS_FAULT
 from workers.imports.row_parser import BadFile, Fault
 
@@ -67,7 +67,7 @@ class Importer:
         try:
             async with asyncio.timeout(LONGEST_TURN_SECONDS), lease:
                 await self._work(mine)
-        except LostIt:
+        except LeaseLost:
             _log.warning("import lost", import_id=str(mine.import_id))
         except Stopped as stopped:
             await self._stop(mine, stopped)
@@ -96,7 +96,7 @@ class Importer:
         if mine.attempts > MOST_ATTEMPTS:
             await self._give_up(mine, Fault(mine.line, "given-up", "No worker came any further, many times in a row."))
             return
-        turn = Turn(mine, self._database, self._storage, self._commands, self._metrics, seconds=self._turn_seconds)
+        turn = BatchRun(mine, self._database, self._storage, self._commands, self._metrics, seconds=self._turn_seconds)
         if not await turn.take():
             await self.work.release(self._database, mine)
         elif await imports.conclude(self._database, mine):

@@ -15,7 +15,7 @@ from infra.eventsourcing.consumers.consumer import Answers, Lease, Member, Step,
 from infra.eventsourcing.consumers.metrics import RuntimeMetrics
 from infra.eventsourcing.event_log import Entry, Log, Session
 from infra.eventsourcing.projections import parked_streams
-from infra.eventsourcing.projections.fold import Parking
+from infra.eventsourcing.projections.fold import FailedEvent
 from infra.eventsourcing.projections.parked_streams import Apply, Parked
 from infra.identity import one_time_links
 from infra.identity.one_time_links import Link, Lives
@@ -70,7 +70,9 @@ class Reacting:
 
     async def park(self, session: Session, step: Step, error: str) -> Answers[list[UUID]]:
         """Writes nothing of the step's event but that it is parked."""
-        return await self._write(session, step, FollowUp(parkings=[Parking(entry, error) for entry in step.entries]))
+        return await self._write(
+            session, step, FollowUp(parkings=[FailedEvent(entry, error) for entry in step.entries])
+        )
 
     async def follow(self, lease: Lease, upto: int, changes: Sequence[list[UUID]] | None) -> None:  # noqa: ARG002
         """Wakes the sender of this process; those of others find what it leaves them at their next look."""
@@ -112,7 +114,7 @@ def applier(log: Log, domain: str, lives: Lives) -> Apply:
 
 async def _apply(
     log: Log, domain: str, lives: Lives, session: Session, _parked: Parked, entries: Sequence[Entry]
-) -> Parking | None:
+) -> FailedEvent | None:
     concerns = log.codec.registry.concerns(HANDLED)
     concerned = [entry for entry in entries if concerns(entry.type)]
     result = follow_up(concerned, await _addresses_known(session, concerned), set())

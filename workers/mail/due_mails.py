@@ -10,7 +10,7 @@ from domain.accounts import AccountErased, AccountRegistered, AccountUsernameCha
 from domain.kernel.messages import Event, Recorded
 from infra.eventsourcing.codec import UnknownEventType
 from infra.eventsourcing.event_log import Entry
-from infra.eventsourcing.projections.fold import Parking, describe
+from infra.eventsourcing.projections.fold import FailedEvent, describe
 from infra.identity.one_time_links import Purpose
 from infra.identity.void_rows import VOIDED
 from infra.mail.outbox import Mail
@@ -66,7 +66,7 @@ class FollowUp:
     links: list[Linked] = field(default_factory=list)
     voiding: list[Recorded] = field(default_factory=list)
     erased: list[Erased] = field(default_factory=list)
-    parkings: list[Parking] = field(default_factory=list)
+    parkings: list[FailedEvent] = field(default_factory=list)
 
 
 def follow_up(entries: Sequence[Entry], known: dict[UUID, Recipient | None], parked: Set[UUID]) -> FollowUp:
@@ -85,7 +85,7 @@ def follow_up(entries: Sequence[Entry], known: dict[UUID, Recipient | None], par
             mails = _mails(event, recipients.new_child(told))
         except Exception as error:
             # All of it is pure: it would fail at every try. This stream waits, everything else flows.
-            result.parkings.append(Parking(entry, describe(error), isinstance(error, UnknownEventType)))
+            result.parkings.append(FailedEvent(entry, describe(error), isinstance(error, UnknownEventType)))
             aside.add(entry.stream_id)
         else:
             result.erased += _erased(event, recipients)

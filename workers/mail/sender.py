@@ -49,7 +49,7 @@ class MailMetrics:
         self.failed = Gauge("weir_mails_failed", "Mails that were given up.", registry=registry)
 
 
-class Post:
+class MailSender:
     """Sends mails of the ledger. One per process.
 
     Each mail goes its own way, but outcomes that come while others are being written down share the next statement.

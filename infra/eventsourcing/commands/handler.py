@@ -105,7 +105,7 @@ class CommandHandler:
             return None
         return await self._replay(Replayed(*kept), decider)
 
-    async def begin_all(
+    async def create_many(
         self, groups: Iterable[Sequence[CreateRequest]], *, resting_on: Sequence[StreamRef] = ()
     ) -> Sequence[Exception | None]:
         """Carry out units of work that begin all of their streams: so many that none gets a task of its own.
@@ -154,7 +154,7 @@ class CommandHandler:
         """Returns when no snapshot waits to be written."""
         await self._tips.snapshots_written()
 
-    async def peek(self, decider: Decider[Any, Any, S], entity_id: UUID) -> S:
+    async def read_cached(self, decider: Decider[Any, Any, S], entity_id: UUID) -> S:
         """A state of the stream as this process knows it, perhaps an old one: good for what never changes in it.
 
         Raises :class:`~infra.errors.NotFound` for a stream without events.
@@ -178,7 +178,7 @@ class CommandHandler:
         return settled.state, settled.version
 
     def _written_elsewhere(self, name: Name) -> None:
-        self._turns.go_on(name)
+        self._turns.extend(name)
 
     async def _until_decided(
         self, targets: Sequence[StreamRef], decide: Decide, context: CommandContext, new: int
@@ -187,7 +187,7 @@ class CommandHandler:
         lost = 0
         while True:
             if self._turns.wanted(shared):
-                async with self._turns.turn():
+                async with self._turns.hold():
                     outcome = await self._attempt(targets, decide, context, new)
             else:
                 outcome = await self._attempt(targets, decide, context, new)
@@ -201,7 +201,7 @@ class CommandHandler:
                 raise TooBusy(f"lost {lost} races")
             if lost > 1:
                 # The first time what this process knew may just have been old; now somebody else is at it too.
-                self._turns.contest(shared)
+                self._turns.mark_contended(shared)
             if lost > 2:
                 # Even with a turn: step aside for a random moment, so that one of us wins.
                 await asyncio.sleep(random.uniform(0, min(0.001 * 2**lost, 0.05)))  # noqa: S311

@@ -55,13 +55,13 @@ class HotStreamLock:
         self._begun = asyncio.Event()
         self._answered = asyncio.Event()
 
-    def contest(self, targets: Sequence[StreamRef]) -> None:
+    def mark_contended(self, targets: Sequence[StreamRef]) -> None:
         """Another process writes to some of these streams too."""
         self._forget()
         self._latest = monotonic() + CONTESTED_SECONDS
         self._contested |= dict.fromkeys(map(name_of, targets), self._latest)
 
-    def go_on(self, name: Name) -> None:
+    def extend(self, name: Name) -> None:
         """Another process has written to the stream meanwhile; if it was contested, it still is."""
         if name in self._contested:
             self._contested[name] = self._latest = monotonic() + CONTESTED_SECONDS
@@ -76,7 +76,7 @@ class HotStreamLock:
         return any(self._contested.get(name_of(target), 0.0) > now for target in targets)
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
+    async def hold(self) -> AsyncIterator[None]:
         """While inside it is this process's turn, as far as others keep to it."""
         with suppress(TimeoutError):
             await self._begin()

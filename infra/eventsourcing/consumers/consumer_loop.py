@@ -12,7 +12,7 @@ from infra.concurrency.waiting import happens
 from infra.eventsourcing.consumers.consumer import Answers, Consumer, Lease, Refusal, Step, is_away, is_poison
 from infra.eventsourcing.consumers.metrics import RuntimeMetrics
 from infra.eventsourcing.consumers.page_reader import BATCH, Reader, Readers
-from infra.eventsourcing.consumers.post_commit import Followed, Trail
+from infra.eventsourcing.consumers.post_commit import Followed, PostCommit
 from infra.eventsourcing.consumers.stream_feed import Feed
 from infra.eventsourcing.event_log import Entry, Log, Session
 from infra.eventsourcing.leases import Place
@@ -50,7 +50,7 @@ class Driver(Generic[C]):
         self.consumer = consumer
         self.members = {member.name: member for member in consumer.members}
         self.leases: dict[Place, Lease] = {}
-        self.trail: Trail[C] = Trail(consumer)
+        self.trail: PostCommit[C] = PostCommit(consumer)
         self._database = database
         self._metrics = metrics
         self._on_loss = on_loss

@@ -42,7 +42,7 @@ class _Untold(Generic[C]):
         self.changes: list[C] | None = []
 
 
-class Trail(Generic[C]):
+class PostCommit(Generic[C]):
     """Follows the commits of one consumer, each place for itself: one that has much to tell holds up no other.
 
     ``refreshed`` of a lease moves only over what was told. What is committed while it tells is told together, next.

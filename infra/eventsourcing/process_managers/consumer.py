@@ -12,7 +12,7 @@ from infra.eventsourcing.event_log import Entry, Log, Session
 from infra.eventsourcing.process_managers import timer_store
 from infra.eventsourcing.process_managers.state import Turned, kept, turn_all
 from infra.eventsourcing.projections import parked_streams
-from infra.eventsourcing.projections.fold import Parking
+from infra.eventsourcing.projections.fold import FailedEvent
 from infra.eventsourcing.projections.parked_streams import Apply, Parked
 
 Effects: TypeAlias = Callable[[Session, Sequence[Any]], Awaitable[None]]
@@ -51,12 +51,12 @@ class ProcessConsumer:
 
     async def park(self, session: Session, step: Step, error: str) -> Answers[None]:
         """Writes nothing of the step's event but that it is parked."""
-        return await self._write(session, [step], [Parking(entry, error) for entry in step.entries])
+        return await self._write(session, [step], [FailedEvent(entry, error) for entry in step.entries])
 
     async def follow(self, lease: Lease, upto: int, changes: Sequence[None] | None) -> None:
         """There is nobody to tell."""
 
-    async def _write(self, session: Session, steps: Sequence[Step], parkings: Sequence[Parking]) -> Answers[None]:
+    async def _write(self, session: Session, steps: Sequence[Step], parkings: Sequence[FailedEvent]) -> Answers[None]:
         async with session.transaction():
             held, refused = await self._held(session, steps)
             refused |= await move(session, [step for step in steps if step.lease not in refused])
@@ -123,6 +123,6 @@ async def _apply(
     session: Session,
     _parked: Parked,
     entries: Sequence[Entry],
-) -> Parking | None:
+) -> FailedEvent | None:
     result = await follow(session, process, effects, entries, set())
     return result.parkings[0] if result.parkings else None

@@ -12,7 +12,7 @@ from domain.kernel.process_manager import ProcessManager, Transition
 from infra.eventsourcing.codec import UnknownEventType, dumps, reader
 from infra.eventsourcing.event_log import Entry
 from infra.eventsourcing.process_managers.timer_store import Held, Kept
-from infra.eventsourcing.projections.fold import Parking, describe
+from infra.eventsourcing.projections.fold import FailedEvent, describe
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,7 +29,7 @@ class Turned:
 
     rows: dict[UUID, Row] = field(default_factory=dict)
     effects: list[Any] = field(default_factory=list)
-    parkings: list[Parking] = field(default_factory=list)
+    parkings: list[FailedEvent] = field(default_factory=list)
 
 
 def turn_all(
@@ -45,7 +45,7 @@ def turn_all(
             row = turned(process, rows.get(entry.stream_id, Row()), entry.recorded(), result.effects)
         except Exception as error:
             # All of it is pure: it would fail at every try. This stream waits, everything else flows.
-            result.parkings.append(Parking(entry, describe(error), isinstance(error, UnknownEventType)))
+            result.parkings.append(FailedEvent(entry, describe(error), isinstance(error, UnknownEventType)))
             passed.add(entry.stream_id)
         else:
             rows[entry.stream_id] = result.rows[entry.stream_id] = row

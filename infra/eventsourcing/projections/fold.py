@@ -29,7 +29,7 @@ class Written(NamedTuple):
     columns: tuple[Any, ...]
 
 
-class Parking(NamedTuple):
+class FailedEvent(NamedTuple):
     """An event that could not be folded, and why. ``unknown``: only a newer release knows what it means."""
 
     entry: Entry
@@ -43,7 +43,7 @@ class Folded:
 
     kept: dict[str, Kept] = field(default_factory=dict)
     written: list[Written] = field(default_factory=list)
-    parkings: list[Parking] = field(default_factory=list)
+    parkings: list[FailedEvent] = field(default_factory=list)
 
 
 def written(
@@ -93,7 +93,7 @@ def _fold(
             check(projection, key, kept)
         except Exception as error:
             # The fold is pure: whatever it raises, it will raise again. This stream waits, everything else flows.
-            folded.parkings.append(Parking(entry, describe(error), isinstance(error, UnknownEventType)))
+            folded.parkings.append(FailedEvent(entry, describe(error), isinstance(error, UnknownEventType)))
             aside.add(entry.stream_id)
         else:
             folded.kept[key] = kept

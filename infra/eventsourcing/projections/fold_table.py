@@ -119,12 +119,12 @@ class Folds(Generic[R]):
         return frozenset(self.table)
 
     @property
-    def begins(self) -> frozenset[type[Event]]:
+    def creates(self) -> frozenset[type[Event]]:
         """The events that make a row whatever was there."""
         return frozenset(kind for kind, fold in self.table.items() if isinstance(fold, Begins))
 
     @property
-    def unopened(self) -> frozenset[type[Event]]:
+    def payload_free(self) -> frozenset[type[Event]]:
         """The events of which it counts that they happened, and when, but not what they say."""
         return frozenset(
             kind
@@ -140,18 +140,18 @@ def _missing(event: Recorded) -> Any:
 class FoldFunctions(Generic[R]):
     """The function that a projection projects by, and the table of functions that it is made of.
 
-    ``begins`` make a row whatever was there. ``changes`` make the next row of the row so far, which ``blank`` makes
+    ``creates`` make a row whatever was there. ``changes`` make the next row of the row so far, which ``blank`` makes
     where there is none; without ``blank`` that is an error.
     """
 
     def __init__(
         self,
         *,
-        begins: Mapping[type[Event], Callable[[Any, Recorded], R]] | None = None,
+        creates: Mapping[type[Event], Callable[[Any, Recorded], R]] | None = None,
         changes: Mapping[type[Event], Callable[[R, Any, Recorded], R]],
         blank: Callable[[Recorded], R] = _missing,
     ) -> None:
-        self._begins = begins or {}
+        self._creates = creates or {}
         self._changes = changes
         self._blank = blank
 
@@ -159,18 +159,18 @@ class FoldFunctions(Generic[R]):
         """The row after the event."""
         said = event.data
         if (change := self._changes.get(type(said))) is None:
-            return self._begins[type(said)](said, event)
+            return self._creates[type(said)](said, event)
         return change(self._blank(event) if row is None else row, said, event)
 
     @property
     def handles(self) -> frozenset[type[Event]]:
         """The events that it folds."""
-        return self.begins | frozenset(self._changes)
+        return self.creates | frozenset(self._changes)
 
     @property
-    def begins(self) -> frozenset[type[Event]]:
+    def creates(self) -> frozenset[type[Event]]:
         """The events that make a row whatever was there."""
-        return frozenset(self._begins)
+        return frozenset(self._creates)
 
 
 def _value(source: Source, said: Any, at: datetime | None = None) -> Any:

@@ -22,7 +22,7 @@ from infra.eventsourcing.consumers.metrics import ConsumerMetrics
 from infra.eventsourcing.event_log import Entry, Log, Session
 from infra.eventsourcing.leases import Place
 from infra.eventsourcing.leases.checkpoints import guard
-from infra.eventsourcing.projections.fold import Parking, describe, fold
+from infra.eventsourcing.projections.fold import FailedEvent, describe, fold
 from infra.eventsourcing.projections.projection import Projection
 from infra.eventsourcing.projections.row_table import Table, inserting_parked, load
 from infra.postgres.errors import storable
@@ -73,12 +73,12 @@ class KeptByAnother(Exception):
     """The read model is kept by a release that folds in another way: it is for that one to take the stream up."""
 
 
-Apply: TypeAlias = Callable[[Session, Parked, Sequence[Entry]], Awaitable[Parking | None]]
+Apply: TypeAlias = Callable[[Session, Parked, Sequence[Entry]], Awaitable[FailedEvent | None]]
 """Applies a stream's events in the caller's transaction; answers the one that failed, if any, and why. Those before it
 are applied then, and none after it."""
 
 
-async def write(session: Session, consumer: str, generation: int, parkings: Sequence[Parking]) -> None:
+async def write(session: Session, consumer: str, generation: int, parkings: Sequence[FailedEvent]) -> None:
     """Parks streams, in the caller's transaction."""
     if parkings:
         await session.execute(
@@ -87,7 +87,7 @@ async def write(session: Session, consumer: str, generation: int, parkings: Sequ
         )
 
 
-def columns(parkings: Sequence[tuple[Place, Parking]]) -> list[list[Any]]:
+def columns(parkings: Sequence[tuple[Place, FailedEvent]]) -> list[list[Any]]:
     """Parkings, each with its place, as the arrays that a statement takes."""
     rows = [
         (*place[:2], each.shard, each.stream_id, each.position, each.type, storable(error), unknown)
@@ -96,7 +96,7 @@ def columns(parkings: Sequence[tuple[Place, Parking]]) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
-def tell(lease: Lease, metrics: ConsumerMetrics, parkings: Sequence[Parking]) -> None:
+def tell(lease: Lease, metrics: ConsumerMetrics, parkings: Sequence[FailedEvent]) -> None:
     """Has the owner know of streams that were set aside, and raises the alarm, once that is committed."""
     for each in parkings:
         lease.memory.add(each.entry.stream_id)
@@ -244,7 +244,7 @@ async def _fence_owner(session: Session, parked: Parked, owner: Lease | None) ->
     )
 
 
-async def _settled(session: Session, parked: Parked, failed: Parking | None) -> Parked | None:
+async def _settled(session: Session, parked: Parked, failed: FailedEvent | None) -> Parked | None:
     if failed is None:
         await session.execute("DELETE FROM parked WHERE id = $1", parked.id)
         return None
@@ -268,7 +268,7 @@ async def _still(session: Session, parked_id: int, error: str) -> Parked | None:
 
 async def _apply_to_rows(
     session: Session, log: Log, projection: Projection[Any], parked: Parked, entries: Sequence[Entry]
-) -> Parking | None:
+) -> FailedEvent | None:
     table: Table[Any] = Table(projection, parked.generation)
     concerns = log.codec.registry.concerns(projection.handles)
     handled = [entry for entry in entries if concerns(entry.type)]

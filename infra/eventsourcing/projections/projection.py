@@ -62,7 +62,7 @@ class Projection(Generic[R]):
     ``key`` names the row that an event touches. Its events must all be in one shard, that is: be of one entity.
     ``project`` makes the next row of the row so far (None: there is none) and an event; None deletes it. It must depend
     on nothing else, or a rebuilt read model would differ from the live one.
-    ``begins`` are the events that make a row whatever was there: for them nothing has to be loaded.
+    ``creates`` are the events that make a row whatever was there: for them nothing has to be loaded.
     ``aside`` is a field that is not served: the fold's own memory. It is kept in the column of its name, of type
     ``jsonb``, and the underscore that this name begins with leaves it out of the document.
     ``derived`` are definitions of columns that Postgres itself makes of the others.
@@ -76,7 +76,7 @@ class Projection(Generic[R]):
     name: str
     version: int
     row: type[R]
-    begins: frozenset[type[Event]]
+    creates: frozenset[type[Event]]
     handles: frozenset[type[Event]]
     key: Callable[[Recorded], str]
     project: Callable[[R | None, Recorded], R | None]

@@ -9,7 +9,7 @@ from infra.eventsourcing.consumers.consumer import Answers, Lease, Step, fence, 
 from infra.eventsourcing.consumers.metrics import RuntimeMetrics
 from infra.eventsourcing.event_log import Log, Session
 from infra.eventsourcing.projections import parked_streams
-from infra.eventsourcing.projections.fold import Folded, Kept, Parking, Written, fold
+from infra.eventsourcing.projections.fold import FailedEvent, Folded, Kept, Written, fold
 from infra.eventsourcing.projections.projection import Projection
 from infra.eventsourcing.projections.row_table import Loaded, Table, commit, load
 
@@ -84,7 +84,7 @@ class Keeping:
 
     async def park(self, session: Session, step: Step, error: str) -> Answers[Sequence[Written]]:
         """Writes nothing of the step's event but that it is parked."""
-        folded = Folded(parkings=[Parking(entry, error) for entry in step.entries])
+        folded = Folded(parkings=[FailedEvent(entry, error) for entry in step.entries])
         return await self._write(session, [step], {step.lease: folded})
 
     def _touched(self, step: Step) -> dict[str, bool]:
@@ -93,7 +93,7 @@ class Keeping:
         for entry in step.entries:
             with suppress(Exception):  # what cannot be decoded is the fold's to judge
                 event = entry.recorded()
-                touched.setdefault(projection.key(event), type(event.data) not in projection.begins)
+                touched.setdefault(projection.key(event), type(event.data) not in projection.creates)
         return touched
 
     async def _load(

@@ -9,7 +9,7 @@ from infra.eventsourcing.codec import Decode
 from infra.eventsourcing.state_codec import MalformedState
 from infra.eventsourcing.store.append_request import Last
 from infra.eventsourcing.store.snapshots import code_of, state_in
-from infra.eventsourcing.store.stream_reader import NO_SNAPSHOT, Past, Wanted, read_streams
+from infra.eventsourcing.store.stream_reader import NO_SNAPSHOT, StoredEvent, Wanted, read_streams
 from infra.postgres.pool import Database
 
 
@@ -83,7 +83,7 @@ class _Reading:
         self._state, self.version, self._last, self._snapshot = settled
         self.astray = self.version > 0
 
-    def take(self, past: Past) -> None:
+    def take(self, past: StoredEvent) -> None:
         """Fold the next event; what does not fit leaves the reading astray."""
         if past.version == self.version + 1 and not self.astray:
             self._state = self._decider.evolve(self._state, past.event)
@@ -93,7 +93,7 @@ class _Reading:
         else:
             self.astray = not self._begins_with_snapshot(past)
 
-    def _begins_with_snapshot(self, past: Past) -> bool:
+    def _begins_with_snapshot(self, past: StoredEvent) -> bool:
         if past.snapshot is None:
             return False
         try:

@@ -61,7 +61,7 @@ class Wanted(NamedTuple):
 
 
 @dataclass(slots=True)
-class Past:
+class StoredEvent:
     """One event of a stream, with its place, and the bytes of the state up to it where a snapshot was taken there."""
 
     version: int
@@ -70,7 +70,9 @@ class Past:
     snapshot: bytes | None
 
 
-async def read_streams(database: Database, decode: Decode, wanted: Sequence[Wanted]) -> AsyncIterator[tuple[int, Past]]:
+async def read_streams(
+    database: Database, decode: Decode, wanted: Sequence[Wanted]
+) -> AsyncIterator[tuple[int, StoredEvent]]:
     """The events of the streams, each with the place of its stream in ``wanted``; those of one stream in order.
 
     Others have the loop in between, however many there are.
@@ -94,7 +96,7 @@ async def read_streams(database: Database, decode: Decode, wanted: Sequence[Want
             if came[name] == each:
                 stream = wanted[name]
                 places[name] = Wanted(stream.stream_id, stream.category, row[1] + 1)
-            yield name, Past(row[1], Last(row[2], row[3]), decode(row[4], row[5], row[6]), row[7])
+            yield name, StoredEvent(row[1], Last(row[2], row[3]), decode(row[4], row[5], row[6]), row[7])
 
 
 async def _page(database: Database, wanted: Sequence[Wanted], each: int) -> Sequence[Any]:

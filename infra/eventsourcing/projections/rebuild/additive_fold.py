@@ -42,7 +42,7 @@ class Adding:
             event, last, times = recorded(group), group["last"], group["times"]
             key = self._projection.key(event)
             before = self._rows.get(key, Kept(0, None))
-            if before.row is not None and type(event.data) in self._projection.begins:
+            if before.row is not None and type(event.data) in self._projection.creates:
                 raise Amiss  # what was added comes to nothing, but only what came before
             row = before.row
             for _ in range(times):

@@ -11,7 +11,7 @@ import asyncpg
 from infra.concurrency.gc_tuning import gc_paused
 from infra.eventsourcing.event_log import Entry, Session
 from infra.eventsourcing.projections import parked_streams
-from infra.eventsourcing.projections.fold import Folded, Kept, Parking, Written, fold, fold_from_nothing, written
+from infra.eventsourcing.projections.fold import FailedEvent, Folded, Kept, Written, fold, fold_from_nothing, written
 from infra.eventsourcing.projections.rebuild.additive_fold import Adding, Amiss
 from infra.eventsourcing.projections.rebuild.bulk_fold import Steps, document
 from infra.eventsourcing.projections.rebuild.bulk_reader import PAGE, read_streams
@@ -205,7 +205,7 @@ class _ByShard:
         self._rows: dict[str, Kept] = {}
         self._aside: set[UUID] = set()
         self.written: dict[str, Written] = {}
-        self.parkings: list[Parking] = []
+        self.parkings: list[FailedEvent] = []
 
     def take(self, entries: Sequence[Entry]) -> None:
         """Folds some events."""

@@ -113,7 +113,7 @@ def _setting(read: Read, change: Change, may_end: bool) -> Step:
 
 
 def _reader(folds: Folds[Any], cls: type[Event], sources: Mapping[str, Source]) -> Read:
-    if cls in folds.unopened:
+    if cls in folds.payload_free:
         return lambda _data: _UNASKED
     return Decoder(_said(cls, sources), dec_hook=_read_number).decode
 

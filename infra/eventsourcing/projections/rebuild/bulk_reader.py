@@ -14,7 +14,7 @@ PAGE: Final = 5_000
 # Events known not to concern the read model are left out; names stand in the text, so that Postgres hashes them.
 _READ: Final = """
 SELECT stream_id, position, version, type, schema_version, recorded_at,
-    CASE WHEN type <> ALL ('{{{unopened}}}'::text[]) THEN data END
+    CASE WHEN type <> ALL ('{{{payload_free}}}'::text[]) THEN data END
 FROM events
 WHERE (stream_id, version) > ($1, $2) AND stream_id <= '{last}' AND position <= {head}
     AND type <> ALL ('{{{others}}}'::text[])
@@ -30,7 +30,7 @@ async def read_streams(
     """
     names = building.log.codec.registry.names
     statement = _READ.format(
-        unopened=",".join(names[kind] for kind in share.folds.unopened),
+        payload_free=",".join(names[kind] for kind in share.folds.payload_free),
         others=",".join(building.concerns.others),
         last=share.last,
         head=building.head,

@@ -7,7 +7,7 @@ from uuid import UUID
 from infra.eventsourcing.consumers.consumer import is_poison
 from infra.eventsourcing.event_log import Entry, Session
 from infra.eventsourcing.projections import parked_streams
-from infra.eventsourcing.projections.fold import Folded, Kept, Parking, Written, describe, fold, written
+from infra.eventsourcing.projections.fold import FailedEvent, Folded, Kept, Written, describe, fold, written
 from infra.eventsourcing.projections.rebuild.new_generation import Building
 from infra.eventsourcing.projections.rebuild.partitions import Share, Streams
 from infra.eventsourcing.projections.row_table import Table
@@ -36,12 +36,12 @@ async def fold_again(session: Session, building: Building, share: Share, keys: S
     projection = building.projection
     table: Table[Any] = Table(projection, building.generation)
     rows: dict[str, Kept] = {}
-    parkings: list[Parking] = []
+    parkings: list[FailedEvent] = []
     aside: set[UUID] = set()
     async for entry in _entries(session, building, share, keys):
         folded = fold(projection, rows, aside, [entry])
         if (error := await _refusal(session, table, folded)) is not None:
-            folded = Folded(parkings=[Parking(entry, error)])
+            folded = Folded(parkings=[FailedEvent(entry, error)])
         if folded.parkings or folded.kept.keys() <= keys:
             rows.update(folded.kept)
             parkings += folded.parkings
