@@ -21,13 +21,13 @@ from infra.settings import Settings
 
 CODEC: Final = EventCodec(REGISTRY)
 """How the shop's events are stored: what each process opens the log with."""
-TIPS: Final = 20_000
+STREAMS: Final = 20_000
 IN_BULK: Final = 64
 """Requests of a batch that nobody waits for: others wait no longer for the log than for two of these."""
 BULK_PATIENCE: Final = 10.0
 BULK_REST: Final = 0.02
 """Seconds between two rings: each is as dear as a dozen commands, and the relay has enough to do after one."""
-BULK_TIPS: Final = 1_000
+BULK_STREAMS: Final = 1_000
 
 
 def open_write_side(
@@ -41,7 +41,7 @@ def open_write_side(
 ) -> CommandHandler:
     """Opens it until the stack is closed. ``on_ended`` is told of what ends access, before its commit is answered."""
     open_appender = _appenders(stack, settings, database, log, on_ended=on_ended, largest_batch=settings.append_batch)
-    handler = _opened(stack, database, log, open_appender(), tips=TIPS)
+    handler = _opened(stack, database, log, open_appender(), streams=STREAMS)
     RaceMetrics(registry, handler.races)
     return handler
 
@@ -49,14 +49,14 @@ def open_write_side(
 def open_bulk_write_side(stack: AsyncExitStack, settings: Settings, database: Database, log: Log) -> CommandHandler:
     """One for thousands of commands that nobody waits for, beside the one for those that somebody does.
 
-    Small batches, two at once and with much patience; few rings, and few tips: the streams that it begins are not
+    Small batches, two at once and with much patience; few rings, and few streams: the streams that it begins are not
     written to again.
     """
     most = min(IN_BULK, settings.append_batch)
     open_appender = _appenders(
         stack, settings, database, log, rest=BULK_REST, largest_batch=most, patience=BULK_PATIENCE
     )
-    return _opened(stack, database, log, open_appender(), tips=BULK_TIPS, spare=open_appender())
+    return _opened(stack, database, log, open_appender(), streams=BULK_STREAMS, spare=open_appender())
 
 
 def limits_of(settings: Settings) -> Limits:

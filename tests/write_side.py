@@ -47,7 +47,7 @@ class WriteSide:
 
 @asynccontextmanager
 async def write_side(
-    url: str, *, timeout: float = 1.5, largest_batch: int = 256, tips: int = 20_000, spare: bool = False, **more: Any
+    url: str, *, timeout: float = 1.5, largest_batch: int = 256, streams: int = 20_000, spare: bool = False, **more: Any
 ) -> AsyncIterator[WriteSide]:
     """A write side on the database at ``url``. Two of them are to each other as two processes are."""
     async with AsyncExitStack() as stack:
@@ -58,7 +58,7 @@ async def write_side(
         stack.push_async_callback(second.close)
         async with database.session() as connection:
             log = await identify(connection, CODEC)
-        commands = CommandHandler(database, appender, log=log, tips=tips, spare=second if spare else None)
+        commands = CommandHandler(database, appender, log=log, streams=streams, spare=second if spare else None)
         stack.push_async_callback(commands.close)
         yield WriteSide(database=database, appender=appender, log=log, commands=commands)
 

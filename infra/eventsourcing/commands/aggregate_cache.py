@@ -55,7 +55,7 @@ class AggregateCache:
         self._weights: dict[Name, int] = {}
         self._bytes = 0
         self._on_news = on_news
-        self._tips: OrderedDict[Name, StreamState] = OrderedDict()
+        self._states: OrderedDict[Name, StreamState] = OrderedDict()
         self._loads: dict[Name, _Load] = {}
         self._suspects: set[Name] = set()
         self._filling: _Load | None = None
@@ -67,42 +67,42 @@ class AggregateCache:
 
     def known(self, targets: Sequence[StreamRef]) -> list[StreamState] | None:
         """The states of all targets, if all are here and hold."""
-        tips = []
+        streams = []
         for decider, entity_id in targets:
             name = (decider.category, entity_id)
-            tip = self._tips.get(name)
-            if tip is None or tip.broken:
+            stream = self._states.get(name)
+            if stream is None or stream.broken:
                 return None
-            self._tips.move_to_end(name)
-            tips.append(tip)
-        return tips
+            self._states.move_to_end(name)
+            streams.append(stream)
+        return streams
 
     async def loaded(self, targets: Sequence[StreamRef]) -> list[StreamState]:
         """The states of all targets, from the log where need be. A stream without events has one at version 0.
 
         Raises what reading the log raises.
         """
-        while (tips := self.known(targets)) is None:
+        while (streams := self.known(targets)) is None:
             loads = {self._load_of(target) for target in targets if self._is_missing(target)}
             if self._reading is None:
                 self._reading = asyncio.create_task(self._read_all())
             for load in loads:
                 # Shielded: one who gives up must not take the others' answer away.
                 await asyncio.shield(load.done)
-        return tips
+        return streams
 
-    def keep(self, tip: StreamState, weight: int) -> None:
+    def keep(self, stream: StreamState, weight: int) -> None:
         """Remember a state that has been stored, by events of that ``weight``, unless a newer reading is here."""
-        if tip.name not in self._tips:
-            self._put(tip, weight)
-        self._keep_snapshot(tip)
+        if stream.name not in self._states:
+            self._put(stream, weight)
+        self._keep_snapshot(stream)
         self._shed()
 
     async def now(self, target: StreamRef) -> Settled:
         """What the log holds of a stream at this moment. Raises what reading the log raises."""
-        known = self._tips.get(name_of(target))
+        known = self._states.get(name_of(target))
         (settled,) = await read_states(self._database, self._decode, [_known(target, known)])
-        if self._tips.get(name_of(target)) is known and (known is None or _overtaken(known, settled)):
+        if self._states.get(name_of(target)) is known and (known is None or _overtaken(known, settled)):
             self._remember(StreamState(target, self._shards, settled))
             self._shed()
         return settled
@@ -115,23 +115,23 @@ class AggregateCache:
         """Ends the writing of snapshots."""
         await self._snapshots.close()
 
-    def forget(self, tips: Sequence[StreamState]) -> None:
+    def forget(self, streams: Sequence[StreamState]) -> None:
         """These did not hold; before the next decision the log is asked for what is new."""
-        for tip in tips:
-            tip.broken = True
-            if self._tips.get(tip.name) is tip and not tip.settled.version:
-                del self._tips[tip.name]
-                self._bytes -= self._weights.pop(tip.name)
+        for stream in streams:
+            stream.broken = True
+            if self._states.get(stream.name) is stream and not stream.settled.version:
+                del self._states[stream.name]
+                self._bytes -= self._weights.pop(stream.name)
 
     def doubt(self, names: Iterable[Name]) -> None:
         """Somebody else may have written to these; before the next decision the log is asked for what is new."""
         for name in names:
-            if (tip := self._tips.get(name)) is not None:
-                tip.broken = True
+            if (stream := self._states.get(name)) is not None:
+                stream.broken = True
 
     def _is_missing(self, target: StreamRef) -> bool:
-        tip = self._tips.get(name_of(target))
-        return tip is None or tip.broken
+        stream = self._states.get(name_of(target))
+        return stream is None or stream.broken
 
     def _load_of(self, target: StreamRef) -> _Load:
         name = name_of(target)
@@ -158,11 +158,11 @@ class AggregateCache:
 
     async def _read(self, load: _Load) -> None:
         try:
-            tips = await self._up_to_date(load.targets)
+            streams = await self._up_to_date(load.targets)
             # Before these come in, not after: who waits for them has not seen them yet.
             self._shed()
-            for tip in tips:
-                self._remember(tip)
+            for stream in streams:
+                self._remember(stream)
             load.done.set_result(None)
             self._suspects -= load.targets.keys()
         except Exception as error:
@@ -173,29 +173,29 @@ class AggregateCache:
 
     async def _up_to_date(self, targets: Mapping[Name, StreamRef]) -> list[StreamState]:
         """New states with what is in the log; of a stream that was known no more is read than what is new."""
-        old = [self._tips.get(name) for name in targets]
-        known = [_known(target, tip) for target, tip in zip(targets.values(), old, strict=True)]
+        old = [self._states.get(name) for name in targets]
+        known = [_known(target, stream) for target, stream in zip(targets.values(), old, strict=True)]
         settled = await read_states(self._database, self._decode, known)
-        for name, tip, now in zip(targets, old, settled, strict=True):
-            if tip is not None and 0 < tip.settled.version < now.version:
+        for name, stream, now in zip(targets, old, settled, strict=True):
+            if stream is not None and 0 < stream.settled.version < now.version:
                 self._on_news(name)
         return [StreamState(target, self._shards, now) for target, now in zip(targets.values(), settled, strict=True)]
 
-    def _remember(self, tip: StreamState) -> None:
-        self._put(tip, len(encode_state(tip.state)))
-        self._keep_snapshot(tip)
+    def _remember(self, stream: StreamState) -> None:
+        self._put(stream, len(encode_state(stream.state)))
+        self._keep_snapshot(stream)
 
-    def _put(self, tip: StreamState, weight: int) -> None:
-        name = tip.name
-        self._tips[name] = tip
+    def _put(self, stream: StreamState, weight: int) -> None:
+        name = stream.name
+        self._states[name] = stream
         self._bytes += weight - self._weights.get(name, 0)
         self._weights[name] = weight
 
-    def _keep_snapshot(self, tip: StreamState) -> None:
-        state, version, last, snapshot = tip.settled
+    def _keep_snapshot(self, stream: StreamState) -> None:
+        state, version, last, snapshot = stream.settled
         if last is not None and version - snapshot >= EVERY:
-            tip.settled = tip.settled._replace(snapshot=version)
-            self._snapshots.offer(Snapshot(tip.decider, tip.stream_id, version, last, state))
+            stream.settled = stream.settled._replace(snapshot=version)
+            self._snapshots.offer(Snapshot(stream.decider, stream.stream_id, version, last, state))
 
     def _fail(self, load: _Load, error: Exception) -> None:
         if len(load.targets) > 1 and not isinstance(error, Unavailable):
@@ -208,16 +208,16 @@ class AggregateCache:
         load.done.exception()  # all who waited may have given up
 
     def _shed(self) -> None:
-        while len(self._tips) > self._most or (self._bytes > self._most_bytes and self._tips):
-            name, _ = self._tips.popitem(last=False)
+        while len(self._states) > self._most or (self._bytes > self._most_bytes and self._states):
+            name, _ = self._states.popitem(last=False)
             self._bytes -= self._weights.pop(name)
 
 
-def _known(target: StreamRef, tip: StreamState | None) -> Known:
+def _known(target: StreamRef, stream: StreamState | None) -> Known:
     decider, entity_id = target
-    return Known(decider, decider.stream_id(entity_id), tip.settled if tip else None)
+    return Known(decider, decider.stream_id(entity_id), stream.settled if stream else None)
 
 
-def _overtaken(tip: StreamState, settled: Settled) -> bool:
+def _overtaken(stream: StreamState, settled: Settled) -> bool:
     """Whether the log is further than the state, and nothing that builds on it is on its way."""
-    return not tip.in_flight and tip.settled.version < settled.version
+    return not stream.in_flight and stream.settled.version < settled.version

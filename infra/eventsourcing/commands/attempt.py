@@ -77,39 +77,39 @@ class Attempt:
     :meth:`request` has been asked for; the last of them are the streams that were only ``relied_on``.
     """
 
-    __slots__ = ("answer", "context", "drafts", "parts", "refused", "relied_on")
+    __slots__ = ("answer", "changes", "context", "parts", "refused", "relied_on")
 
     parts: list[StreamAppend]
 
     def __init__(
         self,
-        tips: Sequence[StreamState],
+        streams: Sequence[StreamState],
         decide: Decide,
         context: CommandContext,
         relied_on: Mapping[Name, StreamState] = NOTHING,
     ) -> None:
-        work = UnitOfWork(tips, relied_on)
+        work = UnitOfWork(streams, relied_on)
         self.context = context
         self.relied_on = relied_on
-        self.refused = _refusal(work, tips[0], decide, context)
-        self.drafts, self.answer = work.drafts, work.answer
+        self.refused = _refusal(work, streams[0], decide, context)
+        self.changes, self.answer = work.changes, work.answer
 
     def request(self, encode: Encode, premises: Sequence[PendingChanges | None]) -> AppendRequest:
         """What the log is asked; void as soon as one of the premises is."""
         claims: Sequence[ClaimChange] = ()
         allowances: Sequence[AllowanceChange] = ()
         if self.refused is None:
-            self.parts = [draft.part(encode) for draft in self.drafts]
-            claims = [claim for draft in self.drafts for claim in draft.claims]
-            allowances = [share for draft in self.drafts for share in draft.allowances]
+            self.parts = [pending.part(encode) for pending in self.changes]
+            claims = [claim for pending in self.changes for claim in pending.claims]
+            allowances = [share for pending in self.changes for share in pending.allowances]
         else:
-            self.parts = [draft.premise() for draft in self.drafts]
-        self.parts += [tip.premise() for tip in self.relied_on.values()]
+            self.parts = [pending.premise() for pending in self.changes]
+        self.parts += [stream.premise() for stream in self.relied_on.values()]
         return AppendRequest(self.parts, self.context.metadata(), claims, self._key(), premises, allowances)
 
     def outcome(self, position: int) -> CommandOutcome:
         """What it came to, now that its last event is at ``position``."""
-        primary = self.drafts[0].tip
+        primary = self.changes[0].stream
         version = self.parts[0].expected + len(self.parts[0].events)
         positions: dict[int, int] = {}
         for shard, behind in _layout(self.parts):
@@ -132,12 +132,12 @@ class Attempt:
         context = self.context
         if context.idempotency_key is None:
             return None
-        tip = self.drafts[0].tip
+        stream = self.changes[0].stream
         # A command without events stands where its stream does; that position is not known yet, but the version is.
-        layout: list[tuple[int, int | None]] = [*_layout(self.parts)] or [(tip.shard, None)]
+        layout: list[tuple[int, int | None]] = [*_layout(self.parts)] or [(stream.shard, None)]
         outcome = {
-            "id": tip.entity_id,
-            "version": tip.version + len(self.parts[0].events),
+            "id": stream.entity_id,
+            "version": stream.version + len(self.parts[0].events),
             "layout": layout,
             "answer": self.answer,
         }

@@ -28,7 +28,7 @@ class CreateRequest(NamedTuple):
 class PendingCreate(NamedTuple):
     """The same on its way to the log; ``refused`` is what the rules had against it."""
 
-    beginning: CreateRequest
+    create: CreateRequest
     refused: Refused | None
     answer: "asyncio.Future[Verdict]"
 
@@ -39,7 +39,7 @@ class PendingCreate(NamedTuple):
                 case Appended():
                     return self.refused
                 case Replayed() as replayed:
-                    same_request(replayed, self.beginning.context)
+                    same_request(replayed, self.create.context)
                     return None
                 case ClaimTaken() | AllowanceExceeded() as no:
                     return refusal_of(no)
@@ -50,15 +50,15 @@ class PendingCreate(NamedTuple):
 
 
 def begin(
-    beginnings: Sequence[CreateRequest],
-    tips: AggregateCache,
+    creates: Sequence[CreateRequest],
+    cache: AggregateCache,
     encode: Encode,
     lanes: Sequence[Appender],
     resting_on: Sequence[StreamState] = (),
 ) -> list[PendingCreate]:
     """Decides them and gives them places in the next batches. What goes wrong with one comes with its answer.
 
-    Each is stored only if the streams that they rest on still end as in these tips.
+    Each is stored only if the streams that they rest on still end as they are here.
 
     With several ``lanes`` Postgres reads one batch while it stores another. Nothing here builds on anything else, but
     of those that want the same unique key the first shall have it: they go the same way.
@@ -66,24 +66,24 @@ def begin(
     Each step is taken for all of them before the next: so its code stays in the processor's caches, which is worth a
     third of the time.
     """
-    relied_on = {tip.name: tip for tip in resting_on}
+    relied_on = {stream.name: stream for stream in resting_on}
     premises = [*map(PendingChanges, resting_on)]
-    begun = [[*map(tips.begun, beginning.targets)] for beginning in beginnings]
-    attempts = [_attempt(*each, relied_on) for each in zip(beginnings, begun, strict=True)]
-    return [_sent(*each, premises, encode, lanes) for each in zip(beginnings, attempts, strict=True)]
+    begun = [[*map(cache.begun, create.targets)] for create in creates]
+    attempts = [_attempt(*each, relied_on) for each in zip(creates, begun, strict=True)]
+    return [_sent(*each, premises, encode, lanes) for each in zip(creates, attempts, strict=True)]
 
 
 def _attempt(
-    beginning: CreateRequest, tips: Sequence[StreamState], relied_on: Mapping[Name, StreamState]
+    create: CreateRequest, streams: Sequence[StreamState], relied_on: Mapping[Name, StreamState]
 ) -> Attempt | Exception:
     try:
-        return Attempt(tips, beginning.decide, beginning.context, relied_on)
+        return Attempt(streams, create.decide, create.context, relied_on)
     except Exception as error:
         return error
 
 
 def _sent(
-    beginning: CreateRequest,
+    create: CreateRequest,
     attempt: Attempt | Exception,
     premises: Sequence[PendingChanges],
     encode: Encode,
@@ -93,11 +93,11 @@ def _sent(
         if isinstance(attempt, Exception):
             raise attempt
         # Nobody builds on the streams that are begun; of the others the append confirms the very event they end with.
-        known = repeat(None, len(beginning.targets))
+        known = repeat(None, len(create.targets))
         request = attempt.request(encode, [*known, *premises] if premises else ())
         lane = request.claims[0].digest[0] % len(lanes) if request.claims else 0
-        return PendingCreate(beginning, attempt.refused, lanes[lane].enqueue(request))
+        return PendingCreate(create, attempt.refused, lanes[lane].enqueue(request))
     except Exception as error:
         answer: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
         answer.set_exception(error)
-        return PendingCreate(beginning, None, answer)
+        return PendingCreate(create, None, answer)

@@ -40,7 +40,7 @@ COMMAND_SECONDS = 1.8
 
 
 class CommandHandler:
-    """The write side of one process. Keeps the states of the streams it worked on last, ``tips`` of them at most.
+    """The write side of one process. Keeps the states of the streams it worked on last, ``streams`` of them at most.
 
     ``spare`` is a second appender, for streams that are only begun.
     """
@@ -51,16 +51,16 @@ class CommandHandler:
         appender: Appender,
         *,
         log: Log,
-        tips: int = 20_000,
+        streams: int = 20_000,
         spare: Appender | None = None,
     ) -> None:
         self._database = database
         self._appender = appender
         self._encode = log.codec.encode
         self._lanes = [appender] if spare is None else [appender, spare]
-        self._tips = AggregateCache(database, log=log, most=tips, on_news=self._written_elsewhere)
+        self._cache = AggregateCache(database, log=log, most=streams, on_news=self._written_elsewhere)
         self.races = Races()
-        self._turns = HotStreamLock(database, self.races, on_turn=self._tips.doubt)
+        self._turns = HotStreamLock(database, self.races, on_turn=self._cache.doubt)
         self.keys = KeysInFlight()
         self._repeats = Repeats(database)
 
@@ -121,7 +121,7 @@ class CommandHandler:
         begun: list[PendingCreate] = []
         try:
             for group in groups:
-                begun += begin(group, self._tips, self._encode, self._lanes, await self._tips.loaded(resting_on))
+                begun += begin(group, self._cache, self._encode, self._lanes, await self._cache.loaded(resting_on))
                 await asyncio.sleep(0)
             endings = [await each.ending() for each in begun]
         finally:
@@ -129,15 +129,15 @@ class CommandHandler:
                 each.answer.cancel()  # where this was cancelled: what has not been sent need not be
         there = [place for place, ending in enumerate(endings) if isinstance(ending, BegunByOthers)]
         if there:
-            self._tips.doubt(map(name_of, resting_on))
-        again = await asyncio.gather(*[self._read_and_carry_out(begun[place].beginning, resting_on) for place in there])
+            self._cache.doubt(map(name_of, resting_on))
+        again = await asyncio.gather(*[self._read_and_carry_out(begun[place].create, resting_on) for place in there])
         for place, ending in zip(there, again, strict=True):
             endings[place] = ending
         return endings
 
-    async def _read_and_carry_out(self, beginning: CreateRequest, resting_on: Sequence[StreamRef]) -> Exception | None:
+    async def _read_and_carry_out(self, create: CreateRequest, resting_on: Sequence[StreamRef]) -> Exception | None:
         """Read the streams that are not as they were thought to be, and let the rules say what comes of it."""
-        targets, decide, context = beginning
+        targets, decide, context = create
         try:
             await self.carry_out([*targets, *resting_on], decide, context)
         except Exception as error:
@@ -148,11 +148,11 @@ class CommandHandler:
         """Lets go of what other processes may wait for."""
         await self._turns.close()
         await self._repeats.close()
-        await self._tips.close()
+        await self._cache.close()
 
     async def snapshots_written(self) -> None:
         """Returns when no snapshot waits to be written."""
-        await self._tips.snapshots_written()
+        await self._cache.snapshots_written()
 
     async def read_cached(self, decider: Decider[Any, Any, S], entity_id: UUID) -> S:
         """A state of the stream as this process knows it, perhaps an old one: good for what never changes in it.
@@ -161,12 +161,12 @@ class CommandHandler:
         """
         targets = [(decider, entity_id)]
         # That it was not there once is no reason to say so again: no append will confirm this no.
-        self._tips.forget([tip for tip in self._tips.known(targets) or [] if tip.version == 0])
-        (tip,) = await self._tips.loaded(targets)
-        if tip.version == 0:
-            self._tips.forget([tip])
+        self._cache.forget([stream for stream in self._cache.known(targets) or [] if stream.version == 0])
+        (stream,) = await self._cache.loaded(targets)
+        if stream.version == 0:
+            self._cache.forget([stream])
             raise NotFound
-        state: S = tip.state
+        state: S = stream.state
         return state
 
     async def now(self, decider: Decider[Any, Any, S], entity_id: UUID) -> tuple[S, int]:
@@ -174,7 +174,7 @@ class CommandHandler:
 
         Raises :class:`~infra.errors.Unavailable`.
         """
-        settled = await self._tips.now((decider, entity_id))
+        settled = await self._cache.now((decider, entity_id))
         return settled.state, settled.version
 
     def _written_elsewhere(self, name: Name) -> None:
@@ -211,15 +211,15 @@ class CommandHandler:
     ) -> CommandOutcome | None:
         """One decision and the log's verdict on it; None when it has to be decided again."""
         # With every state at hand nothing is awaited between here and the append.
-        old = self._tips.known(targets[new:])
-        tips = [self._tips.begun(target) for target in targets[:new]]
-        tips += await self._tips.loaded(targets[new:]) if old is None else old
+        old = self._cache.known(targets[new:])
+        streams = [self._cache.begun(target) for target in targets[:new]]
+        streams += await self._cache.loaded(targets[new:]) if old is None else old
         self.races.decided += 1
-        attempt = Attempt(tips, decide, context)
-        answer = self._appender.enqueue(attempt.request(self._encode, attempt.drafts))
+        attempt = Attempt(streams, decide, context)
+        answer = self._appender.enqueue(attempt.request(self._encode, attempt.changes))
         if attempt.refused is None:
-            for draft in attempt.drafts:
-                draft.advance()
+            for pending in attempt.changes:
+                pending.advance()
         verdict = await answer
         if isinstance(verdict, Appended) and attempt.refused is None:
             return self._stored(attempt, verdict)
@@ -227,23 +227,23 @@ class CommandHandler:
 
     def _stored(self, attempt: Attempt, verdict: Appended) -> CommandOutcome:
         try:
-            for draft, part in zip(attempt.drafts, attempt.parts, strict=True):
+            for pending, part in zip(attempt.changes, attempt.parts, strict=True):
                 if part.events:
-                    self._tips.keep(draft.tip, sum([len(event.data) for event in part.events]))
+                    self._cache.keep(pending.stream, sum([len(event.data) for event in part.events]))
             return attempt.outcome(verdict.position)
         except Exception as error:
             _log.exception("a stored command was not taken to its end")
             raise OutcomeUnknown.behind_a_commit(error) from error
 
     async def _not_appended(self, attempt: Attempt, verdict: Verdict) -> CommandOutcome | None:
-        tips = [draft.tip for draft in attempt.drafts]
+        streams = [pending.stream for pending in attempt.changes]
         if isinstance(verdict, Appended) and attempt.refused is not None:
-            self._tips.forget([tip for tip in tips if tip.version == 0])
+            self._cache.forget([stream for stream in streams if stream.version == 0])
             raise attempt.refused
-        self._tips.forget(tips)
+        self._cache.forget(streams)
         if isinstance(verdict, Replayed):
             self._repeats.seen()
-            return await self._told_again(verdict, attempt.context, tips[0].decider)
+            return await self._told_again(verdict, attempt.context, streams[0].decider)
         if isinstance(verdict, ClaimTaken | AllowanceExceeded):
             raise refusal_of(verdict)
         return None

@@ -74,48 +74,48 @@ class PendingChanges:
     The events are folded when somebody asks for the state, which for a stream that is only begun is nobody.
     """
 
-    __slots__ = ("_folded", "_state", "allowances", "claims", "events", "expected", "tip")
+    __slots__ = ("_folded", "_state", "allowances", "claims", "events", "expected", "stream")
 
-    def __init__(self, tip: StreamState) -> None:
-        self.tip = tip
-        self.expected = tip.version
+    def __init__(self, stream: StreamState) -> None:
+        self.stream = stream
+        self.expected = stream.version
         self.events: list[Any] = []
         self.claims: list[ClaimChange] = []
         self.allowances: list[AllowanceChange] = []
-        self._state = tip.state
+        self._state = stream.state
         self._folded = 0
 
     @property
     def broken(self) -> bool:
         """Whether the state it stands on has turned out not to be."""
-        return self.tip.broken
+        return self.stream.broken
 
     @broken.setter
     def broken(self, broken: bool) -> None:
-        self.tip.broken = broken
+        self.stream.broken = broken
 
     @property
     def state(self) -> Any:
         """What the state becomes with the events."""
         for event in self.events[self._folded :]:
-            self._state = self.tip.decider.evolve(self._state, event)
+            self._state = self.stream.decider.evolve(self._state, event)
         self._folded = len(self.events)
         return self._state
 
     @property
     def last(self) -> Last | None:
         """The event that the stream must end with; None where that is still on its way, or there is none."""
-        settled = self.tip.settled
+        settled = self.stream.settled
         return settled.last if settled.version == self.expected else None
 
     def settle(self, last: Last) -> None:
         """Its events are committed, and this is the last of them."""
-        tip = self.tip
-        tip.settled = Settled(self.state, self.expected + len(self.events), last, tip.settled.snapshot)
+        stream = self.stream
+        stream.settled = Settled(self.state, self.expected + len(self.events), last, stream.settled.snapshot)
 
     def add(self, events: Sequence[Any]) -> None:
         """Add events that were just decided."""
-        decider, stream_id = self.tip.decider, self.tip.stream_id
+        decider, stream_id = self.stream.decider, self.stream.stream_id
         if decider.allowances is not no_allowances:
             self.allowances += [
                 AllowanceChange(share, stream_id) for event in events for share in decider.allowances(event)
@@ -129,24 +129,24 @@ class PendingChanges:
 
     def _change(self, claim: Any) -> ClaimChange:
         key = digest(claim.scope, claim.key)
-        return ClaimChange(claim.scope, key, self.tip.stream_id, claim.released, claim.pointer)
+        return ClaimChange(claim.scope, key, self.stream.stream_id, claim.released, claim.pointer)
 
     def part(self, encode: Encode) -> StreamAppend:
-        """The draft as the event store takes it."""
-        tip = self.tip
+        """The changes as the event store takes them."""
+        stream = self.stream
         if not self.events:
             return self.premise()
         encoded = [encode(event) for event in self.events]
-        return StreamAppend(tip.stream_id, tip.decider.category, tip.shard, tip.version, encoded)
+        return StreamAppend(stream.stream_id, stream.decider.category, stream.shard, stream.version, encoded)
 
     def premise(self) -> StreamAppend:
         """Nothing to add: the decision only relies on the stream being at this version."""
-        return self.tip.premise()
+        return self.stream.premise()
 
     def advance(self) -> None:
         """Let the next decision build on these events before they are committed."""
-        self.tip.state = self.state
-        self.tip.version += len(self.events)
+        self.stream.state = self.state
+        self.stream.version += len(self.events)
 
 
 class UnitOfWork:
@@ -155,26 +155,26 @@ class UnitOfWork:
     ``relied_on`` are streams that are only read, the same for many units of work.
     """
 
-    def __init__(self, tips: Sequence[StreamState], relied_on: Mapping[Name, StreamState] = NOTHING) -> None:
-        self._drafts = {(tip.decider.category, tip.entity_id): PendingChanges(tip) for tip in tips}
+    def __init__(self, streams: Sequence[StreamState], relied_on: Mapping[Name, StreamState] = NOTHING) -> None:
+        self._changes = {(stream.decider.category, stream.entity_id): PendingChanges(stream) for stream in streams}
         self._relied_on = relied_on
         self.answer: dict[str, Any] = {}
 
     def state(self, decider: Decider[Any, Any, S], entity_id: UUID) -> S:
         """The state that the stream would have now. The stream must have been declared with the work."""
         name = (decider.category, entity_id)
-        draft = self._drafts.get(name)
-        state: S = self._relied_on[name].state if draft is None else draft.state
+        pending = self._changes.get(name)
+        state: S = self._relied_on[name].state if pending is None else pending.state
         return state
 
     def execute(self, decider: Decider[C, E, S], entity_id: UUID, command: C) -> Sequence[E]:
         """Decide a command on one of the streams; answers the new events. Raises what the rules raise."""
-        draft = self._drafts[decider.category, entity_id]
-        events = decider.decide(command, draft.state)
-        draft.add(events)
+        pending = self._changes[decider.category, entity_id]
+        events = decider.decide(command, pending.state)
+        pending.add(events)
         return events
 
     @property
-    def drafts(self) -> Sequence[PendingChanges]:
+    def changes(self) -> Sequence[PendingChanges]:
         """In the order in which the streams were declared: the first one's version goes into the receipt."""
-        return list(self._drafts.values())
+        return list(self._changes.values())

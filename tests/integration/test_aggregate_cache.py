@@ -130,7 +130,7 @@ async def test_what_is_kept_in_mind_is_bounded_in_bytes_too(ours: WriteSide) -> 
     await tips.loaded(products)
     await tips.loaded([(PRODUCTS, uuid4())])
     assert tips._bytes == sum(tips._weights.values())
-    assert tips._weights.keys() == tips._tips.keys()
+    assert tips._weights.keys() == tips._states.keys()
     await tips.close()
 
 
