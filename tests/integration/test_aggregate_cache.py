@@ -108,7 +108,7 @@ async def test_after_a_client_has_hung_up_a_command_without_effect_still_tells_w
 
 async def test_a_process_that_keeps_few_streams_in_mind_forgets_nothing_that_matters(database_url: str) -> None:
     products = [uuid4() for _ in range(8)]
-    async with write_side(database_url, tips=2) as side, asyncio.timeout(20):
+    async with write_side(database_url, streams=2) as side, asyncio.timeout(20):
         await asyncio.gather(*[change_stock(side, product, 100, new=1) for product in products])
         await asyncio.gather(*[reserve(side, product, 1) for product in products * 5])
         left = [(await state_of(side.database, INVENTORY, product)).available for product in products]
@@ -136,7 +136,7 @@ async def test_what_is_kept_in_mind_is_bounded_in_bytes_too(ours: WriteSide) -> 
 
 async def test_a_unit_of_work_over_more_streams_than_are_kept_in_mind_comes_to_an_end(database_url: str) -> None:
     products = [uuid4() for _ in range(4)]
-    async with write_side(database_url, tips=2) as side:
+    async with write_side(database_url, streams=2) as side:
         for product in products:
             await change_stock(side, product, 1, new=1)
 
