@@ -25,8 +25,8 @@ from infra.identity.signing_keys import SigningKey, SigningKeys
 from infra.postgres.pool import Database, connect
 from infra.settings import Settings
 from projections.registry import PROJECTIONS
-from tests.encryption import WRAPPING
-from tests.serving import connected, serving
+from tests.support.encryption import WRAPPING
+from tests.support.serving import connected, serving
 from workers.main import PARTS
 from workers.parts import run_parts
 

@@ -18,9 +18,9 @@ from pydantic import SecretStr
 from infra.settings import Settings
 from tests.attacks.house import PASSWORD, House, house, one_of, placed, registered, webhook
 from tests.conftest import SHARDS, Servers
-from tests.pictures import jpeg, png, segment, webp
-from tests.serving import connected
-from tests.write_side import eventually
+from tests.support.pictures import jpeg, png, segment, webp
+from tests.support.serving import connected
+from tests.support.write_side import eventually
 
 pytestmark = pytest.mark.anyio
 

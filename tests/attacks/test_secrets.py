@@ -23,11 +23,11 @@ from infra.postgres.pool import Database, connect
 from infra.settings import Settings
 from projections.registry import PROJECTIONS
 from tests.attacks.house import ADMIN, PASSWORD, SECRET, one_of, webhook
-from tests.encryption import KEY, WRAPPING
-from tests.payment_desk import raw_provider
-from tests.serving import served
-from tests.smtp_stub import SmtpStub, smtp_stub
-from tests.write_side import eventually
+from tests.support.encryption import KEY, WRAPPING
+from tests.support.payment_desk import raw_provider
+from tests.support.serving import served
+from tests.support.smtp_stub import SmtpStub, smtp_stub
+from tests.support.write_side import eventually
 
 pytestmark = pytest.mark.anyio
 

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from infra.postgres.pool import Connection
 from tests.faults.customers import Acknowledged
-from tests.log_checks import Rows, violations, whole_log
+from tests.support.log_checks import Rows, violations, whole_log
 from workers.mail.sender import AT_ONCE
 
 STATUS = {

@@ -19,8 +19,8 @@ from redis.exceptions import OutOfMemoryError, RedisError
 from cli.supervisor import Program, Stack, Wiring, weir_programs
 from infra.concurrency.cancellation import cancel_and_wait
 from tests.faults import audit
-from tests.proxy import Proxy
-from tests.write_side import connected, eventually
+from tests.support.proxy import Proxy
+from tests.support.write_side import connected, eventually
 
 MEMORY: Final = 16 * 2**20
 PIECE: Final = 10_000

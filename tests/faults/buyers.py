@@ -17,7 +17,7 @@ import httpx2
 
 from tests.faults.crowd import PATIENCE
 from tests.faults.customers import UNCERTAIN
-from tests.log_checks import Rows, oversold
+from tests.support.log_checks import Rows, oversold
 
 NO: Final = {"order.placed": {409: "out-of-stock"}, "order.cancelled": {404: "not-found"}}
 """What may be refused, as somebody else has the pieces or the order went with the old primary."""

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.faults.burdens import Burdened, Unburdened
-from tests.proxy import proxy_before
+from tests.support.proxy import proxy_before
 
 
 @pytest.fixture(params=["unburdened", "burdened"])

@@ -20,9 +20,9 @@ from domain.orders import ORDERS, CancelledBy, CancelOrder, order_number
 from domain.workflows.checkout import change_order, stock_moves
 from infra.errors import NotFound, OutcomeUnknown, TooBusy, Unavailable
 from infra.eventsourcing.commands.attempt import CommandOutcome
-from tests.builders import order_line, place_order
-from tests.log_checks import Rows, oversold
-from tests.write_side import WriteSide, context
+from tests.support.builders import order_line, place_order
+from tests.support.log_checks import Rows, oversold
+from tests.support.write_side import WriteSide, context
 
 UNCERTAIN: Final = (OutcomeUnknown, Unavailable, TooBusy)
 NO: Final = (OutOfStock, NotFound, DoesNotExist)

@@ -20,8 +20,8 @@ from domain.kernel.unit_of_work import StreamRef, UnitOfWork
 from domain.orders import ORDERS, order_number
 from domain.workflows.checkout import stock_moves
 from infra.errors import TooBusy
-from tests.builders import order_line, place_order
-from tests.write_side import context, write_side
+from tests.support.builders import order_line, place_order
+from tests.support.write_side import context, write_side
 
 STOCK: Final = 1_000_000
 PATIENCE: Final = 60.0

@@ -21,17 +21,17 @@ from infra.eventsourcing.commands.attempt import CommandOutcome
 from infra.eventsourcing.projections.generations import install
 from infra.settings import Settings
 from projections.registry import PROJECTIONS
-from tests import planted
 from tests.conftest import SHARDS
-from tests.failover import BehindAPooler, Failover, make_cluster, pair
 from tests.faults.buyers import Buyers
 from tests.faults.buyers import books as told_by_http
 from tests.faults.crowd import UNCERTAIN, Crowd, books
-from tests.log_checks import oversold, violations, whole_log
-from tests.serving import served
-from tests.shop import bearer, shop
-from tests.stock import change_stock, reserve
-from tests.write_side import WriteSide, connected, context, eventually, write_side
+from tests.support import planted
+from tests.support.failover import BehindAPooler, Failover, make_cluster, pair
+from tests.support.log_checks import oversold, violations, whole_log
+from tests.support.serving import served
+from tests.support.shop import bearer, shop
+from tests.support.stock import change_stock, reserve
+from tests.support.write_side import WriteSide, connected, context, eventually, write_side
 from workers.projections import READ_MODELS
 
 pytestmark = pytest.mark.anyio

@@ -12,11 +12,11 @@ import pytest
 
 from infra.identity.access_tokens import Tokens
 from infra.settings import Settings
-from tests import planted
-from tests.proxy import proxy_before
-from tests.sale import Sale, books, invited, sale
-from tests.serving import Served, served
-from tests.write_side import connected, eventually
+from tests.support import planted
+from tests.support.proxy import proxy_before
+from tests.support.sale import Sale, books, invited, sale
+from tests.support.serving import Served, served
+from tests.support.write_side import connected, eventually
 
 pytestmark = pytest.mark.anyio
 

@@ -11,8 +11,8 @@ import pytest
 from redis.asyncio import Redis
 
 from infra.settings import Settings
-from tests.importing import importing, row, written
-from tests.write_side import connected, eventually
+from tests.support.importing import importing, row, written
+from tests.support.write_side import connected, eventually
 from workers.imports.file_reader import CHUNK
 
 pytestmark = pytest.mark.anyio

@@ -17,7 +17,7 @@ from cli.supervisor import Backoff, Options, Stack
 from tests.faults import audit
 from tests.faults.burdens import Unburdened
 from tests.faults.customers import Shoppers
-from tests.write_side import connected, eventually
+from tests.support.write_side import connected, eventually
 
 pytestmark = pytest.mark.anyio
 

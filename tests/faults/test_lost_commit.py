@@ -11,10 +11,10 @@ from domain.inventory import INVENTORY, ChangeStock, OutOfStock, ReserveStock
 from domain.kernel.unit_of_work import UnitOfWork
 from infra.errors import OutcomeUnknown, TooBusy, Unavailable
 from infra.eventsourcing.commands.attempt import CommandOutcome
-from tests import planted
-from tests.log_checks import stock_after, violations, whole_log
-from tests.proxy import Proxy, proxy_before
-from tests.write_side import WriteSide, connected, context, write_side
+from tests.support import planted
+from tests.support.log_checks import stock_after, violations, whole_log
+from tests.support.proxy import Proxy, proxy_before
+from tests.support.write_side import WriteSide, connected, context, write_side
 
 pytestmark = pytest.mark.anyio
 

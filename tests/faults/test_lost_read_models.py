@@ -27,13 +27,13 @@ from infra.embedded import Postgres
 from infra.eventsourcing.consistency_token import encode
 from infra.postgres.schema_version import migrate
 from infra.settings import Settings
-from tests.builders import order_paid, order_placed
 from tests.conftest import SHARDS
-from tests.consumers import Scene
-from tests.consumers import scene as opened
-from tests.event_logs import order
-from tests.shop import Client, shop
-from tests.write_side import connected, eventually
+from tests.support.builders import order_paid, order_placed
+from tests.support.consumers import Scene
+from tests.support.consumers import scene as opened
+from tests.support.event_logs import order
+from tests.support.shop import Client, shop
+from tests.support.write_side import connected, eventually
 from workers.projections import READ_MODELS
 
 pytestmark = pytest.mark.anyio

@@ -16,11 +16,11 @@ from infra.identity import one_time_links
 from infra.identity.one_time_links import Link, Links, Purpose, lives_of
 from infra.identity.server_secret import ServerSecret
 from infra.settings import Settings
-from tests.encryption import WRAPPING
-from tests.importing import Scene, importing, row, written
-from tests.proxy import Proxy, proxy_before
-from tests.shop import Client, Shop, shop
-from tests.write_side import context, write_side
+from tests.support.encryption import WRAPPING
+from tests.support.importing import Scene, importing, row, written
+from tests.support.proxy import Proxy, proxy_before
+from tests.support.shop import Client, Shop, shop
+from tests.support.write_side import context, write_side
 
 pytestmark = pytest.mark.anyio
 

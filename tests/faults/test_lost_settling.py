@@ -12,13 +12,13 @@ from infra.configs import pool_of
 from infra.errors import OutcomeUnknown
 from infra.postgres.pool import Database
 from infra.settings import Settings
-from tests.claiming import claiming
-from tests.importing import importing, row, written
-from tests.mail_office import Office, mail_office
-from tests.proxy import Proxy, proxy_before
-from tests.refunding import Till, refunding
-from tests.timing import expiry
-from tests.write_side import eventually, write_side
+from tests.support.claiming import claiming
+from tests.support.importing import importing, row, written
+from tests.support.mail_office import Office, mail_office
+from tests.support.proxy import Proxy, proxy_before
+from tests.support.refunding import Till, refunding
+from tests.support.timing import expiry
+from tests.support.write_side import eventually, write_side
 
 pytestmark = pytest.mark.anyio
 

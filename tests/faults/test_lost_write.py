@@ -42,10 +42,10 @@ from infra.storage.product_images import ImageFiles
 from infra.write_side import CODEC
 from projections.order_summary import ORDER_SUMMARY
 from projections.registry import PROJECTIONS
-from tests.database_calls import WRITING, calls
-from tests.encryption import WRAPPING
-from tests.proxy import proxy_before
-from tests.write_side import connected
+from tests.support.database_calls import WRITING, calls
+from tests.support.encryption import WRAPPING
+from tests.support.proxy import proxy_before
+from tests.support.write_side import connected
 
 pytestmark = pytest.mark.anyio
 

@@ -14,7 +14,7 @@ from cli.supervisor import Stack
 from tests.faults.burdens import Unburdened
 from tests.faults.customers import STOCK
 from tests.faults.test_kills import a_shop, an_unpaid_order_ends_in_time, settled
-from tests.write_side import connected, eventually
+from tests.support.write_side import connected, eventually
 
 pytestmark = pytest.mark.anyio
 

@@ -18,9 +18,9 @@ from infra.embedded import Postgres
 from infra.errors import OutcomeUnknown, Unavailable
 from infra.eventsourcing.commands.attempt import CommandOutcome
 from infra.postgres.schema_version import migrate
-from tests.log_checks import stock_after, violations, whole_log
-from tests.proxy import Proxy, proxy_before
-from tests.write_side import WriteSide, connected, context, eventually, part, request, write_side
+from tests.support.log_checks import stock_after, violations, whole_log
+from tests.support.proxy import Proxy, proxy_before
+from tests.support.write_side import WriteSide, connected, context, eventually, part, request, write_side
 
 pytestmark = pytest.mark.anyio
 

@@ -19,8 +19,8 @@ from infra.postgres.pool import Database
 from infra.postgres.schema_version import migrate
 from infra.settings import Settings
 from tests.conftest import Servers
-from tests.shop import Shop, shop
-from tests.write_side import connected, eventually
+from tests.support.shop import Shop, shop
+from tests.support.write_side import connected, eventually
 
 pytestmark = pytest.mark.anyio
 

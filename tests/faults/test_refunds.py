@@ -14,10 +14,10 @@ import pytest
 from cli.supervisor import Stack
 from cli.supervisor.credentials import PROVIDER_KEY
 from infra.payments.provider import Refund
-from tests.builders import euros
 from tests.faults.customers import Shoppers
 from tests.faults.test_kills import a_shop, settled
-from tests.write_side import connected, eventually
+from tests.support.builders import euros
+from tests.support.write_side import connected, eventually
 
 pytestmark = pytest.mark.anyio
 

@@ -13,10 +13,10 @@ from prometheus_client import CollectorRegistry
 
 from infra.settings import Settings
 from projections.order_summary import ORDER_SUMMARY
-from tests.consumers import Scene, scene
-from tests.event_logs import expected_rows, stored_rows
-from tests.rebuilds import GATE, at_the_gate, gate_closed, holding, replay, waiting
-from tests.write_side import eventually
+from tests.support.consumers import Scene, scene
+from tests.support.event_logs import expected_rows, stored_rows
+from tests.support.rebuilds import GATE, at_the_gate, gate_closed, holding, replay, waiting
+from tests.support.write_side import eventually
 from workers.rebuilds import Rebuilds, want_spoiled
 
 pytestmark = pytest.mark.anyio

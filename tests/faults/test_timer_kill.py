@@ -12,9 +12,9 @@ import pytest
 
 from domain.inventory import Stock
 from infra.settings import Settings
-from tests.mail_office import mail_office
-from tests.timing import STOCK, timing
-from tests.write_side import connected, eventually, write_side
+from tests.support.mail_office import mail_office
+from tests.support.timing import STOCK, timing
+from tests.support.write_side import connected, eventually, write_side
 
 pytestmark = pytest.mark.anyio
 

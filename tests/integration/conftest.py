@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from infra.settings import Settings
-from tests.api_client import Process, api_process
-from tests.command_routes import Stage, staged
-from tests.write_side import WriteSide, write_side
+from tests.support.api_client import Process, api_process
+from tests.support.command_routes import Stage, staged
+from tests.support.write_side import WriteSide, write_side
 
 
 @pytest.fixture

@@ -37,12 +37,12 @@ from infra.postgres.pool import Database
 from infra.postgres.statements import Statement
 from infra.settings import Settings
 from infra.write_side import CODEC
-from tests.api_client import api_client
-from tests.builders import register_account
-from tests.current_log import LOG, current_log
-from tests.encryption import WRAPPING
-from tests.proxy import proxy_before
-from tests.write_side import WriteSide, connected, context, eventually, request
+from tests.support.api_client import api_client
+from tests.support.builders import register_account
+from tests.support.current_log import LOG, current_log
+from tests.support.encryption import WRAPPING
+from tests.support.proxy import proxy_before
+from tests.support.write_side import WriteSide, connected, context, eventually, request
 
 pytestmark = pytest.mark.anyio
 

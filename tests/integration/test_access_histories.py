@@ -7,10 +7,10 @@ from uuid import UUID
 import pytest
 
 from domain.accounts import ACCOUNTS, ChangeRoles, DeactivateAccount, Role
-from tests.api_client import Process
-from tests.command_routes import Stage
-from tests.house import PASSWORD
-from tests.write_side import WriteSide, context, eventually
+from tests.support.api_client import Process
+from tests.support.command_routes import Stage
+from tests.support.house import PASSWORD
+from tests.support.write_side import WriteSide, context, eventually
 
 pytestmark = pytest.mark.anyio
 

@@ -23,9 +23,9 @@ from infra.postgres.pool import Database
 from infra.redis.keyspace import Keyspace
 from infra.settings import Settings
 from infra.write_side import CODEC, open_bulk_write_side, open_write_side
-from tests.builders import register_account
-from tests.current_log import LOG
-from tests.write_side import context, eventually
+from tests.support.builders import register_account
+from tests.support.current_log import LOG
+from tests.support.write_side import context, eventually
 
 pytestmark = pytest.mark.anyio
 

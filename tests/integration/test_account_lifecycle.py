@@ -10,9 +10,9 @@ import orjson
 import pytest
 
 from infra.settings import Settings
-from tests.house import PASSWORD, House, code, open_house
-from tests.mail_office import tasks
-from tests.write_side import eventually
+from tests.support.house import PASSWORD, House, code, open_house
+from tests.support.mail_office import tasks
+from tests.support.write_side import eventually
 
 pytestmark = pytest.mark.anyio
 

@@ -18,8 +18,8 @@ from infra.eventsourcing.consistency_token import encode
 from infra.postgres.pool import Database
 from infra.settings import Settings
 from projections.account_card import ACCOUNT_CARD
-from tests.read_rows import NOON, account, entity, lay_down, put
-from tests.shop import Client, Shop, shop
+from tests.support.read_rows import NOON, account, entity, lay_down, put
+from tests.support.shop import Client, Shop, shop
 from workers.projections import READ_MODELS
 from workers.relay import run_relay
 

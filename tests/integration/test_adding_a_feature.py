@@ -9,7 +9,7 @@ from pathlib import Path
 from shutil import copy2, copytree
 from typing import Final
 
-from tests.patches import Hunk, apply, hunks_of
+from tests.support.patches import Hunk, apply, hunks_of
 
 ROOT: Final = Path(__file__).parents[2]
 ROOMS: Final = ("api", "cli", "domain", "infra", "migrations", "projections", "tests", "workers")

@@ -17,9 +17,9 @@ from infra.eventsourcing.commands.unit_of_work import StreamState
 from infra.eventsourcing.store import Settled
 from infra.eventsourcing.store.appender import MOST_WAITING
 from infra.write_side import CODEC
-from tests.builders import add_product
-from tests.stock import change_stock, move, nothing, reserve
-from tests.write_side import (
+from tests.support.builders import add_product
+from tests.support.stock import change_stock, move, nothing, reserve
+from tests.support.write_side import (
     WriteSide,
     connected,
     context,

@@ -16,8 +16,8 @@ from infra.identity import account_erasure
 from infra.identity.api_keys import MOST_KEYS, fresh
 from infra.postgres.pool import Database
 from infra.settings import Settings
-from tests.api_client import api_client
-from tests.write_side import WriteSide, context, eventually
+from tests.support.api_client import api_client
+from tests.support.write_side import WriteSide, context, eventually
 
 pytestmark = pytest.mark.anyio
 

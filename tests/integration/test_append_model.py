@@ -26,8 +26,8 @@ from infra.eventsourcing.store import (
 )
 from infra.eventsourcing.store.batch import APPEND, document, verdicts_of
 from infra.postgres.pool import Connection
-from tests.log_checks import violations
-from tests.write_side import connected, idempotency, part, request, take
+from tests.support.log_checks import violations
+from tests.support.write_side import connected, idempotency, part, request, take
 
 MOST, MOST_WEIGHT = 1, 2
 LIMITS = {"thing": Limit(MOST, MOST_WEIGHT)}

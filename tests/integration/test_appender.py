@@ -10,8 +10,8 @@ from infra.errors import OutcomeUnknown, TooBusy, Unavailable
 from infra.eventsourcing.codec import Encoded
 from infra.eventsourcing.store import Appended, AppendRequest, Conflict, IdempotencyKey, StreamAppend, appender
 from infra.eventsourcing.store.batch import APPEND, document
-from tests.log_checks import violations
-from tests.write_side import (
+from tests.support.log_checks import violations
+from tests.support.write_side import (
     Guess,
     WriteSide,
     connected,

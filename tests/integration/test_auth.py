@@ -14,8 +14,8 @@ from infra.identity.access_tokens import AUDIENCE
 from infra.identity.signing_keys import SigningKeys, unwrapped
 from infra.postgres.pool import Database
 from infra.settings import Settings
-from tests.api_client import api_client
-from tests.encryption import WRAPPING
+from tests.support.api_client import api_client
+from tests.support.encryption import WRAPPING
 
 pytestmark = pytest.mark.anyio
 

@@ -12,9 +12,18 @@ from domain.kernel.refusals import AlreadyExists, AlreadyTaken, InvalidValue, Re
 from domain.kernel.unit_of_work import UnitOfWork
 from infra.errors import IdempotencyKeyReused
 from infra.eventsourcing.commands.bulk_create import CreateRequest
-from tests.builders import add_product
-from tests.log_checks import violations, whole_log
-from tests.write_side import WriteSide, connected, context, eventually, head_held, somebody_waits, state_of, write_side
+from tests.support.builders import add_product
+from tests.support.log_checks import violations, whole_log
+from tests.support.write_side import (
+    WriteSide,
+    connected,
+    context,
+    eventually,
+    head_held,
+    somebody_waits,
+    state_of,
+    write_side,
+)
 
 pytestmark = pytest.mark.anyio
 

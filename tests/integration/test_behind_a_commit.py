@@ -12,9 +12,9 @@ from infra.eventsourcing.commands.aggregate_cache import AggregateCache
 from infra.eventsourcing.commands.attempt import Attempt
 from infra.eventsourcing.store import appender
 from infra.settings import Settings
-from tests.shop import Shop
-from tests.shop import shop as a_shop
-from tests.write_side import WriteSide, connected, part, request, write_side
+from tests.support.shop import Shop
+from tests.support.shop import shop as a_shop
+from tests.support.write_side import WriteSide, connected, part, request, write_side
 
 pytestmark = pytest.mark.anyio
 

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from infra.configs import pool_of
 from infra.postgres.pool import Database
 from infra.settings import Settings
-from tests.api_client import api_client
+from tests.support.api_client import api_client
 
 pytestmark = pytest.mark.anyio
 

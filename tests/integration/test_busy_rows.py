@@ -15,9 +15,9 @@ from infra.eventsourcing.leases.checkpoints import IDLE_SECONDS
 from infra.eventsourcing.process_managers import timer_store
 from infra.settings import Settings
 from tests.conftest import SHARDS
-from tests.mail_office import tasks
-from tests.refunding import Till, refunding
-from tests.write_side import WriteSide, connected, eventually
+from tests.support.mail_office import tasks
+from tests.support.refunding import Till, refunding
+from tests.support.write_side import WriteSide, connected, eventually
 
 pytestmark = pytest.mark.anyio
 

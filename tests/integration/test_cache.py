@@ -14,7 +14,7 @@ from infra.concurrency.cancellation import cancel_and_wait
 from infra.eventsourcing.read_cache import CacheAway, Document
 from infra.eventsourcing.read_cache.redis_cache import Place, RemoteCache
 from infra.redis.keyspace import Keyspace
-from tests.write_side import eventually
+from tests.support.write_side import eventually
 
 pytestmark = pytest.mark.anyio
 

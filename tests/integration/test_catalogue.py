@@ -16,11 +16,11 @@ from infra.eventsourcing.event_log import Log
 from infra.postgres.pool import Database
 from infra.settings import Settings
 from projections.product_card import ProductStatus
-from tests.consumers import Scene
-from tests.consumers import scene as opened
-from tests.read_rows import product, put
-from tests.shop import Client, Shop, shop
-from tests.write_side import connected
+from tests.support.consumers import Scene
+from tests.support.consumers import scene as opened
+from tests.support.read_rows import product, put
+from tests.support.shop import Client, Shop, shop
+from tests.support.write_side import connected
 
 pytestmark = pytest.mark.anyio
 

@@ -10,8 +10,8 @@ from infra.configs import pool_of
 from infra.postgres.clock import PostgresClock
 from infra.postgres.pool import Database
 from infra.settings import Settings
-from tests.shop import shop
-from tests.timing import clock_ahead
+from tests.support.shop import shop
+from tests.support.timing import clock_ahead
 
 pytestmark = pytest.mark.anyio
 

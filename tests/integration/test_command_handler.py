@@ -13,16 +13,16 @@ from domain.kernel.unit_of_work import UnitOfWork
 from domain.orders import ORDERS
 from infra.errors import NotFound, VersionMismatch
 from infra.eventsourcing.commands.attempt import CommandOutcome
-from tests.builders import add_product, euros, order_line, place_order
-from tests.log_checks import violations, whole_log
-from tests.stock import change_stock, move, nothing, reserve, with_an_account
-from tests.write_side import (
+from tests.support.builders import add_product, euros, order_line, place_order
+from tests.support.log_checks import violations, whole_log
+from tests.support.stock import change_stock, move, nothing, reserve, with_an_account
+from tests.support.write_side import (
     WriteSide,
     connected,
     context,
     state_of,
 )
-from tests.writers import register_account
+from tests.support.writers import register_account
 
 pytestmark = pytest.mark.anyio
 

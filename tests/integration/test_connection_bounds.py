@@ -10,9 +10,9 @@ from starlette.types import Receive, Scope, Send
 
 from api.http.connection.protocol import HEAD_SECONDS, LARGEST_HEAD
 from api.http.connection.transport import LINGER_SECONDS, WRITE_BYTES, WRITE_SECONDS
-from tests.serving import Line, serving
-from tests.virtual_clock import Heard, VirtualClock, clocked
-from tests.write_side import eventually
+from tests.support.serving import Line, serving
+from tests.support.virtual_clock import Heard, VirtualClock, clocked
+from tests.support.write_side import eventually
 
 pytestmark = pytest.mark.anyio
 

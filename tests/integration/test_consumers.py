@@ -14,11 +14,11 @@ from infra.eventsourcing.consumers.consumer_host import Host
 from infra.eventsourcing.consumers.metrics import RuntimeMetrics
 from infra.eventsourcing.leases import WHOLE, Place
 from infra.settings import Settings
-from tests.consumers import SHARDED, WHOLE_LOG, Recorder, Scene, both
-from tests.consumers import scene as opened
-from tests.event_logs import LogWriter
-from tests.proxy import Proxy
-from tests.write_side import connected, eventually
+from tests.support.consumers import SHARDED, WHOLE_LOG, Recorder, Scene, both
+from tests.support.consumers import scene as opened
+from tests.support.event_logs import LogWriter
+from tests.support.proxy import Proxy
+from tests.support.write_side import connected, eventually
 
 pytestmark = pytest.mark.anyio
 

@@ -21,12 +21,19 @@ from domain.orders import OrderCompleted, OrderEvent, OrderOverpaid, OrderShippe
 from infra.eventsourcing.projections.rebuild import begin, build, finish, shares
 from infra.settings import Settings
 from projections.registry import PROJECTIONS
-from tests.builders import account_registered, order_cancelled, order_paid, order_placed, order_refunded, product_added
-from tests.consumers import Scene
-from tests.consumers import scene as opened
-from tests.event_logs import Happening, order, product, stock
-from tests.shop import Client, Shop, shop
-from tests.write_side import connected
+from tests.support.builders import (
+    account_registered,
+    order_cancelled,
+    order_paid,
+    order_placed,
+    order_refunded,
+    product_added,
+)
+from tests.support.consumers import Scene
+from tests.support.consumers import scene as opened
+from tests.support.event_logs import Happening, order, product, stock
+from tests.support.shop import Client, Shop, shop
+from tests.support.write_side import connected
 
 pytestmark = pytest.mark.anyio
 

@@ -17,8 +17,8 @@ from infra.payments import refund_outbox
 from infra.postgres.due_work import DueWork, Lease
 from infra.postgres.pool import Database
 from infra.settings import Settings
-from tests.claiming import claiming
-from tests.write_side import eventually
+from tests.support.claiming import claiming
+from tests.support.write_side import eventually
 from workers.job_context import DUE_WORK
 
 pytestmark = pytest.mark.anyio

@@ -20,10 +20,10 @@ from infra.rate_limits.local_limiter import SETTLE_SECONDS
 from infra.rate_limits.redis_limiter import Throttle
 from infra.redis.keyspace import Keyspace
 from infra.settings import Settings
-from tests.api_client import api_client
-from tests.encryption import WRAPPING
-from tests.wire import wire_to
-from tests.write_side import eventually
+from tests.support.api_client import api_client
+from tests.support.encryption import WRAPPING
+from tests.support.wire import wire_to
+from tests.support.write_side import eventually
 
 pytestmark = pytest.mark.anyio
 

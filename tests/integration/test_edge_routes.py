@@ -15,8 +15,8 @@ from infra.eventsourcing.projections.generations import install
 from infra.postgres.pool import Database
 from infra.settings import Settings
 from projections.registry import PROJECTIONS
-from tests.shop import Client, Shop, shop
-from tests.write_side import eventually
+from tests.support.shop import Client, Shop, shop
+from tests.support.write_side import eventually
 
 pytestmark = pytest.mark.anyio
 

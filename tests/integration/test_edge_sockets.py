@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.sample_edge import SampleEdge, sample_edge, with_state
-from tests.sample_routes import ORDER_ID
-from tests.serving import Line, connected, serving
+from tests.support.sample_edge import SampleEdge, sample_edge, with_state
+from tests.support.sample_routes import ORDER_ID
+from tests.support.serving import Line, connected, serving
 
 pytestmark = pytest.mark.anyio
 

@@ -11,10 +11,10 @@ from api.http.fast_route import BODY_METHODS
 from api.main import create_app
 from domain.accounts import ACCOUNTS, ActivateAccount, ChangeRoles, Role
 from infra.settings import Settings
-from tests.api_client import Process, endpoints
-from tests.command_routes import ROUTES, Asked, Stage
-from tests.house import PASSWORD
-from tests.write_side import context
+from tests.support.api_client import Process, endpoints
+from tests.support.command_routes import ROUTES, Asked, Stage
+from tests.support.house import PASSWORD
+from tests.support.write_side import context
 
 pytestmark = pytest.mark.anyio
 

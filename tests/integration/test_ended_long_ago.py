@@ -7,8 +7,8 @@ import pytest
 
 from domain.accounts import ACCOUNTS, MOST_REMEMBERED, EndedBy, EndSession, RevokeApiKey
 from infra.settings import Settings
-from tests.house import House, code, open_house
-from tests.write_side import WriteSide, context, write_side
+from tests.support.house import House, code, open_house
+from tests.support.write_side import WriteSide, context, write_side
 
 pytestmark = pytest.mark.anyio
 

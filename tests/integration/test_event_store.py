@@ -7,9 +7,9 @@ import pytest
 
 from infra.eventsourcing.store import Appended, ClaimTaken, Conflict, Replayed
 from infra.eventsourcing.store.batch import APPEND, document
-from tests import planted
-from tests.log_checks import violations
-from tests.write_side import (
+from tests.support import planted
+from tests.support.log_checks import violations
+from tests.support.write_side import (
     Guess,
     WriteSide,
     connected,

@@ -23,14 +23,14 @@ from infra.redis.job_queue import close_jobs, open_jobs
 from infra.redis.keyspace import Keyspace
 from infra.redis.pipeline import PipelineConnection
 from infra.settings import Settings
-from tests.builders import order_line, product_added
-from tests.consumers import Scene
-from tests.consumers import scene as opened
-from tests.event_logs import Happening, product
-from tests.importing import importing, row, written
-from tests.mail_office import tasks
-from tests.refunding import refunding
-from tests.write_side import eventually, write_side
+from tests.support.builders import order_line, product_added
+from tests.support.consumers import Scene
+from tests.support.consumers import scene as opened
+from tests.support.event_logs import Happening, product
+from tests.support.importing import importing, row, written
+from tests.support.mail_office import tasks
+from tests.support.refunding import refunding
+from tests.support.write_side import eventually, write_side
 
 pytestmark = pytest.mark.anyio
 

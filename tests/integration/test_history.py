@@ -11,7 +11,7 @@ from infra.eventsourcing.codec import UnknownEventType
 from infra.eventsourcing.store import StreamAppend, position_of
 from infra.eventsourcing.store.stream_reader import PAGE, PAGE_SECONDS, StoredEvent, Wanted, read_streams
 from infra.write_side import CODEC
-from tests.write_side import WriteSide, connected, context, part, request
+from tests.support.write_side import WriteSide, connected, context, part, request
 
 pytestmark = pytest.mark.anyio
 

@@ -10,11 +10,11 @@ from domain.kernel.unit_of_work import UnitOfWork
 from infra.errors import TooBusy
 from infra.eventsourcing.store import StreamAppend
 from infra.write_side import CODEC
-from tests import planted
-from tests.log_checks import doubled_accounts, oversold, stock_after, violations, whole_log
-from tests.proxy import proxy_before
-from tests.write_side import WriteSide, connected, context, request, write_side
-from tests.writers import in_processes, move_stock, order, register
+from tests.support import planted
+from tests.support.log_checks import doubled_accounts, oversold, stock_after, violations, whole_log
+from tests.support.proxy import proxy_before
+from tests.support.write_side import WriteSide, connected, context, request, write_side
+from tests.support.writers import in_processes, move_stock, order, register
 
 pytestmark = pytest.mark.anyio
 

@@ -15,9 +15,9 @@ from infra.eventsourcing.commands.hot_stream_lock import PATIENCE_SECONDS, TURN_
 from infra.eventsourcing.commands.metrics import Races
 from infra.postgres.pool import Database
 from infra.settings import Settings
-from tests.stock import change_stock
-from tests.write_side import WriteSide, connected, eventually, somebody_waits
-from tests.writers import move_stock
+from tests.support.stock import change_stock
+from tests.support.write_side import WriteSide, connected, eventually, somebody_waits
+from tests.support.writers import move_stock
 
 pytestmark = pytest.mark.anyio
 

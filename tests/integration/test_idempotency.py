@@ -12,9 +12,9 @@ from domain.kernel.unit_of_work import UnitOfWork
 from infra.errors import IdempotencyKeyInFlight, IdempotencyKeyReused, VersionMismatch
 from infra.eventsourcing.commands.attempt import CommandOutcome
 from infra.eventsourcing.store import Appended, Conflict, Replayed
-from tests import planted
-from tests.log_checks import stock_after, violations, whole_log
-from tests.write_side import (
+from tests.support import planted
+from tests.support.log_checks import stock_after, violations, whole_log
+from tests.support.write_side import (
     WriteSide,
     connected,
     context,
@@ -27,7 +27,7 @@ from tests.write_side import (
     somebody_waits,
     state_of,
 )
-from tests.writers import register_account
+from tests.support.writers import register_account
 
 pytestmark = pytest.mark.anyio
 

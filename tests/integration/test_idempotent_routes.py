@@ -15,9 +15,9 @@ from api.main import create_app
 from infra.eventsourcing.commands.attempt import CommandContext
 from infra.eventsourcing.commands.idempotency import KeysInFlight
 from infra.settings import Settings
-from tests.api_client import Process, api_process, endpoints
-from tests.command_routes import ROUTES, Asked, Stage, staged
-from tests.shop import SECRET
+from tests.support.api_client import Process, api_process, endpoints
+from tests.support.command_routes import ROUTES, Asked, Stage, staged
+from tests.support.shop import SECRET
 
 pytestmark = pytest.mark.anyio
 

@@ -8,7 +8,7 @@ import jwt
 import pytest
 
 from infra.settings import Settings
-from tests.house import PASSWORD, open_house
+from tests.support.house import PASSWORD, open_house
 
 pytestmark = pytest.mark.anyio
 

@@ -11,7 +11,7 @@ from cli.demo.visit import sign
 from domain.accounts import Role
 from domain.inventory import INVENTORY
 from infra.settings import Settings
-from tests.shop import SECRET, Client, Shop, shop
+from tests.support.shop import SECRET, Client, Shop, shop
 
 pytestmark = pytest.mark.anyio
 

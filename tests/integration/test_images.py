@@ -22,11 +22,11 @@ from infra.storage.product_images import ImageFiles
 from projections.product_card import image_file
 from projections.registry import PROJECTIONS
 from tests.attacks.house import working
-from tests.current_log import LOG
-from tests.pictures import chunk, jpeg, opened, png, segment, webp
-from tests.s3_stand_in import S3StandIn, s3_settings
-from tests.serving import connected, serving
-from tests.shop import Client, Shop, shop
+from tests.support.current_log import LOG
+from tests.support.pictures import chunk, jpeg, opened, png, segment, webp
+from tests.support.s3_stand_in import S3StandIn, s3_settings
+from tests.support.serving import connected, serving
+from tests.support.shop import Client, Shop, shop
 from workers.images import is_shown
 
 pytestmark = pytest.mark.anyio

@@ -23,10 +23,10 @@ from infra.identity.account_turns import take_turn
 from infra.imports.upload_table import MOST_UNFINISHED
 from infra.postgres.pool import Database
 from infra.settings import Settings
-from tests.importing import CSV, HEADER, NDJSON, faults, importing, row, written
-from tests.s3_stand_in import S3StandIn, s3_settings
-from tests.serving import serving
-from tests.write_side import connected, context, write_side
+from tests.support.importing import CSV, HEADER, NDJSON, faults, importing, row, written
+from tests.support.s3_stand_in import S3StandIn, s3_settings
+from tests.support.serving import serving
+from tests.support.write_side import connected, context, write_side
 from workers.imports.executor import product_of
 from workers.imports.file_reader import CHUNK
 

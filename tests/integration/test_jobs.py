@@ -19,11 +19,11 @@ from infra.postgres.due_work import DueWork
 from infra.postgres.pool import Database
 from infra.redis.job_queue import Jobs, close_jobs, open_jobs, serialize
 from infra.settings import Settings
-from tests.claiming import claiming
-from tests.mail_office import Office, mail_office
-from tests.smtp_stub import Turn
-from tests.wire import wire_to
-from tests.write_side import eventually
+from tests.support.claiming import claiming
+from tests.support.mail_office import Office, mail_office
+from tests.support.smtp_stub import Turn
+from tests.support.wire import wire_to
+from tests.support.write_side import eventually
 from workers.due_loop import run_due_work
 from workers.job_context import DUE_WORK, due_loops
 from workers.mail.sender import AT_ONCE

@@ -15,8 +15,8 @@ from infra.eventsourcing.commands.attempt import CommandContext
 from infra.eventsourcing.commands.idempotency import Answered, KeysInFlight, once
 from infra.postgres.pool import Database, Pooled
 from infra.settings import Settings
-from tests.proxy import proxy_before
-from tests.write_side import WriteSide, context
+from tests.support.proxy import proxy_before
+from tests.support.write_side import WriteSide, context
 
 pytestmark = pytest.mark.anyio
 

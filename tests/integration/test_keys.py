@@ -29,11 +29,11 @@ from infra.identity.signing_keys import (
 )
 from infra.postgres.pool import Database
 from infra.settings import Settings
-from tests.api_client import api_client
-from tests.current_log import LOG
-from tests.encryption import WRAPPING
-from tests.proxy import proxy_before
-from tests.write_side import eventually
+from tests.support.api_client import api_client
+from tests.support.current_log import LOG
+from tests.support.encryption import WRAPPING
+from tests.support.proxy import proxy_before
+from tests.support.write_side import eventually
 
 pytestmark = pytest.mark.anyio
 

@@ -13,7 +13,7 @@ from infra.eventsourcing.projections.generations import install
 from infra.postgres.pool import Database
 from infra.settings import Settings
 from projections.registry import PROJECTIONS
-from tests.write_side import connected, eventually, somebody_waits
+from tests.support.write_side import connected, eventually, somebody_waits
 
 pytestmark = pytest.mark.anyio
 

@@ -12,7 +12,7 @@ from infra.identity.one_time_links import Link, Links, Purpose, lives_of
 from infra.identity.server_secret import ServerSecret
 from infra.postgres.pool import Database
 from infra.settings import Settings
-from tests.encryption import WRAPPING
+from tests.support.encryption import WRAPPING
 
 pytestmark = pytest.mark.anyio
 

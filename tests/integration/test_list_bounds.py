@@ -34,7 +34,7 @@ from infra.settings import Settings
 from infra.write_side import CODEC
 from projections.account_card import ACCOUNT_CARD
 from projections.product_card import PRODUCT_CARD, ListedProduct
-from tests.read_rows import account, entity, lay_down, product
+from tests.support.read_rows import account, entity, lay_down, product
 
 pytestmark = pytest.mark.anyio
 

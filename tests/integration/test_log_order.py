@@ -6,10 +6,10 @@ from uuid import uuid4
 import pytest
 
 from infra.eventsourcing.store import StreamAppend
-from tests import planted
-from tests.log_checks import holes, violations
-from tests.write_side import connected, events, request, write_side
-from tests.writers import in_processes
+from tests.support import planted
+from tests.support.log_checks import holes, violations
+from tests.support.write_side import connected, events, request, write_side
+from tests.support.writers import in_processes
 
 pytestmark = pytest.mark.anyio
 

@@ -8,8 +8,8 @@ import pytest
 from infra.errors import Unavailable
 from infra.eventsourcing.event_log import log_head
 from infra.eventsourcing.store import Appended, Conflict
-from tests.log_checks import violations
-from tests.write_side import WriteSide, connected, idempotency, part, request, take, write_side
+from tests.support.log_checks import violations
+from tests.support.write_side import WriteSide, connected, idempotency, part, request, take, write_side
 
 pytestmark = pytest.mark.anyio
 

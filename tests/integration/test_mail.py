@@ -21,10 +21,10 @@ from infra.mail.outbox import WORK, Mail, MailOutcome
 from infra.observability.logging import logging_to
 from infra.postgres.pool import Database
 from infra.settings import Settings
-from tests.claiming import claiming
-from tests.mail_office import LOG_ID, MOMENT, NOTICE, Office, mail_office
-from tests.smtp_stub import Turn, smtp_stub
-from tests.wire import wire_to
+from tests.support.claiming import claiming
+from tests.support.mail_office import LOG_ID, MOMENT, NOTICE, Office, mail_office
+from tests.support.smtp_stub import Turn, smtp_stub
+from tests.support.wire import wire_to
 from workers.mail.sender import AT_ONCE, CONVERSATION_SECONDS, SETTLING_SECONDS, conversation_seconds
 
 pytestmark = pytest.mark.anyio

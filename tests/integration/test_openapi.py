@@ -28,9 +28,9 @@ from schemathesis.specs.openapi.checks import (
 
 from infra.settings import Settings
 from tests.attacks.house import SECRET, House, Person, house, registered, webhook
-from tests.hostile import Sent, requests, spoilt
-from tests.openapi import Operation, Reply, operations
-from tests.serving import served
+from tests.support.hostile import Sent, requests, spoilt
+from tests.support.openapi import Operation, Reply, operations
+from tests.support.serving import served
 
 pytestmark = pytest.mark.anyio
 

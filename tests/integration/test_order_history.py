@@ -20,10 +20,10 @@ from infra.postgres.pool import Database
 from infra.settings import Settings
 from projections.order_summary import ORDER_SUMMARY
 from tests.conftest import SHARDS
-from tests.current_log import LOG
 from tests.integration.test_write_api import an_order, pay, payment
-from tests.read_rows import lay_down
-from tests.shop import Client, Shop, shop
+from tests.support.current_log import LOG
+from tests.support.read_rows import lay_down
+from tests.support.shop import Client, Shop, shop
 
 pytestmark = pytest.mark.anyio
 

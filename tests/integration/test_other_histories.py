@@ -16,11 +16,11 @@ from infra.settings import Settings
 from infra.write_side import CODEC
 from projections.order_summary import ORDER_SUMMARY
 from projections.registry import PROJECTIONS
-from tests.builders import ORDER_ID, order_placed
-from tests.consumers import SHARDED, Recorder, Scene
-from tests.consumers import scene as opened
-from tests.event_logs import order
-from tests.write_side import connected, eventually
+from tests.support.builders import ORDER_ID, order_placed
+from tests.support.consumers import SHARDED, Recorder, Scene
+from tests.support.consumers import scene as opened
+from tests.support.event_logs import order
+from tests.support.write_side import connected, eventually
 
 pytestmark = pytest.mark.anyio
 

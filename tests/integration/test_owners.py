@@ -23,14 +23,14 @@ from infra.settings import Settings
 from projections.order_summary import ORDER_SUMMARY
 from projections.product_card import PRODUCT_CARD, ListedProduct
 from projections.registry import PROJECTIONS
-from tests.builders import ORDER_ID, order_placed
-from tests.consumers import SHARDED, Recorder, Scene
-from tests.consumers import scene as opened
-from tests.event_logs import expected_rows, order, stored_rows
 from tests.integration.test_consumers import proxied
 from tests.integration.test_parking import poisoned
 from tests.integration.test_replay import rebuilt
-from tests.write_side import connected, eventually, somebody_waits
+from tests.support.builders import ORDER_ID, order_placed
+from tests.support.consumers import SHARDED, Recorder, Scene
+from tests.support.consumers import scene as opened
+from tests.support.event_logs import expected_rows, order, stored_rows
+from tests.support.write_side import connected, eventually, somebody_waits
 
 pytestmark = pytest.mark.anyio
 

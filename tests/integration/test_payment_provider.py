@@ -12,8 +12,8 @@ from pydantic import SecretStr
 
 from infra.payments.http_provider import MOST_BYTES, HttpPaymentProvider
 from infra.payments.provider import Deferred, Outcome, Refund, Refused, Returned
-from tests.builders import euros
-from tests.payment_desk import KEY, StandIn, raw_provider, stand_in
+from tests.support.builders import euros
+from tests.support.payment_desk import KEY, StandIn, raw_provider, stand_in
 
 pytestmark = pytest.mark.anyio
 

@@ -9,7 +9,7 @@ import pytest
 from infra.postgres.connect import prepare
 from infra.postgres.due_work import DueWork
 from infra.postgres.statements import Statement
-from tests.write_side import connected
+from tests.support.write_side import connected
 
 pytestmark = pytest.mark.anyio
 

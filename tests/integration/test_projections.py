@@ -16,11 +16,11 @@ from infra.settings import Settings
 from projections.order_summary import ORDER_SUMMARY, OrderSummary
 from projections.product_card import PRODUCT_CARD
 from projections.registry import PROJECTIONS
-from tests.builders import ORDER_ID, PRODUCT_ID, order_paid, order_placed, order_shipped, product_added
-from tests.consumers import Scene
-from tests.consumers import scene as opened
-from tests.event_logs import expected_rows, order, product, stock, stored_rows
-from tests.write_side import eventually
+from tests.support.builders import ORDER_ID, PRODUCT_ID, order_paid, order_placed, order_shipped, product_added
+from tests.support.consumers import Scene
+from tests.support.consumers import scene as opened
+from tests.support.event_logs import expected_rows, order, product, stock, stored_rows
+from tests.support.write_side import eventually
 
 pytestmark = pytest.mark.anyio
 

@@ -10,9 +10,9 @@ import pytest
 from api.http.connection import protocol, transport
 from api.http.security_headers import Rules
 from infra.settings import Settings
-from tests.sample_edge import SampleEdge, sample_edge, with_state
-from tests.sample_routes import ORDER_ID
-from tests.serving import Line, connected, serving
+from tests.support.sample_edge import SampleEdge, sample_edge, with_state
+from tests.support.sample_routes import ORDER_ID
+from tests.support.serving import Line, connected, serving
 
 pytestmark = pytest.mark.anyio
 

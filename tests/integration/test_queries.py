@@ -19,8 +19,8 @@ from infra.postgres.pool import Database
 from infra.settings import Settings
 from infra.write_side import CODEC
 from projections.product_card import PRODUCT_CARD, ProductStatus
-from tests.read_rows import NOON, entity, lay_down, order, product, put
-from tests.shop import Client, Shop, shop
+from tests.support.read_rows import NOON, entity, lay_down, order, product, put
+from tests.support.shop import Client, Shop, shop
 
 pytestmark = pytest.mark.anyio
 

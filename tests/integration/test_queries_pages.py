@@ -33,7 +33,7 @@ from infra.postgres.pool import Database
 from infra.settings import Settings
 from infra.write_side import CODEC
 from projections.product_card import PRODUCT_CARD, ListedProduct
-from tests.read_rows import NOON, entity, lay_down
+from tests.support.read_rows import NOON, entity, lay_down
 
 pytestmark = pytest.mark.anyio
 

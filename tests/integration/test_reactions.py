@@ -20,11 +20,11 @@ from infra.mail.outbox import Mail
 from infra.settings import Settings
 from infra.write_side import CODEC
 from projections.registry import PROJECTIONS
-from tests.builders import ACCOUNT_ID, ORDER_ID, OTHER_ORDER_ID, account_registered, order_placed, order_shipped
 from tests.conftest import SHARDS
-from tests.mail_office import MOMENT, Office, mail_office, tasks
-from tests.smtp_stub import Turn
-from tests.write_side import WriteSide, eventually, write_side
+from tests.support.builders import ACCOUNT_ID, ORDER_ID, OTHER_ORDER_ID, account_registered, order_placed, order_shipped
+from tests.support.mail_office import MOMENT, Office, mail_office, tasks
+from tests.support.smtp_stub import Turn
+from tests.support.write_side import WriteSide, eventually, write_side
 from workers.mail.consumer import NAME, applier, write_down
 from workers.mail.due_mails import FollowUp, Linked
 

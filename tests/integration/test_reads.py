@@ -15,9 +15,9 @@ from infra.eventsourcing.read_cache import Refresher
 from infra.eventsourcing.read_cache.visibility import Sight
 from infra.settings import Settings
 from infra.write_side import CODEC
-from tests.read_models import NAME, SHARD, Reader, World, lay_down, world
-from tests.wire import Wire, wire_to
-from tests.write_side import eventually
+from tests.support.read_models import NAME, SHARD, Reader, World, lay_down, world
+from tests.support.wire import Wire, wire_to
+from tests.support.write_side import eventually
 
 pytestmark = pytest.mark.anyio
 

@@ -18,13 +18,13 @@ from infra.redis.keyspace import Keyspace
 from infra.settings import Settings
 from projections.order_summary import ORDER_SUMMARY
 from projections.registry import PROJECTIONS
-from tests.consumers import Scene
-from tests.consumers import scene as opened
-from tests.event_logs import expected_rows, stored_rows
 from tests.integration.test_workers import Process, worker
-from tests.rebuilds import GATE, at_the_gate, gate_closed, replay
-from tests.wire import wire_to
-from tests.write_side import eventually
+from tests.support.consumers import Scene
+from tests.support.consumers import scene as opened
+from tests.support.event_logs import expected_rows, stored_rows
+from tests.support.rebuilds import GATE, at_the_gate, gate_closed, replay
+from tests.support.wire import wire_to
+from tests.support.write_side import eventually
 from workers.projections import READ_MODELS, look_for_rebuilds
 from workers.rebuild_process import fulfil
 from workers.rebuilds import Rebuilds, wake

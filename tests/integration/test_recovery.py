@@ -11,11 +11,11 @@ from pydantic import SecretStr
 from infra.eventsourcing.commands.attempt import CommandContext
 from infra.identity import reset_wishes
 from infra.settings import Settings
-from tests.api_client import api_client
-from tests.house import ANOTHER, PASSWORD, House, code, open_house
-from tests.mail_office import tasks
-from tests.proxy import proxy_before
-from tests.write_side import eventually, head_held, somebody_waits
+from tests.support.api_client import api_client
+from tests.support.house import ANOTHER, PASSWORD, House, code, open_house
+from tests.support.mail_office import tasks
+from tests.support.proxy import proxy_before
+from tests.support.write_side import eventually, head_held, somebody_waits
 
 pytestmark = pytest.mark.anyio
 

@@ -27,12 +27,12 @@ from infra.payments.provider import Deferred, PaymentProvider, Refund, Refused, 
 from infra.payments.provider import Outcome as Answer
 from infra.postgres.pool import Database
 from infra.settings import Settings
-from tests.builders import euros
-from tests.claiming import claiming
-from tests.mail_office import tasks
-from tests.refunding import Teller, Till, refunding
-from tests.wire import wire_to
-from tests.write_side import WriteSide, eventually
+from tests.support.builders import euros
+from tests.support.claiming import claiming
+from tests.support.mail_office import tasks
+from tests.support.refunding import Teller, Till, refunding
+from tests.support.wire import wire_to
+from tests.support.write_side import WriteSide, eventually
 from workers.refunds import AT_ONCE
 
 pytestmark = pytest.mark.anyio

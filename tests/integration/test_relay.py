@@ -22,10 +22,10 @@ from infra.redis.keyspace import Keyspace
 from infra.redis.pipeline import PipelineConnection
 from infra.settings import Settings
 from infra.write_side import CODEC
-from tests.builders import PRODUCT_ID, order_line
-from tests.event_logs import LogWriter, Shop, log_writer, product
-from tests.proxy import Proxy
-from tests.write_side import eventually
+from tests.support.builders import PRODUCT_ID, order_line
+from tests.support.event_logs import LogWriter, Shop, log_writer, product
+from tests.support.proxy import Proxy
+from tests.support.write_side import eventually
 
 pytestmark = pytest.mark.anyio
 

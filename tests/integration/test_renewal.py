@@ -9,9 +9,9 @@ from infra.eventsourcing.projections.rebuild import Busy, begin, renew
 from infra.settings import Settings
 from projections.product_card import PRODUCT_CARD
 from projections.registry import PROJECTIONS
-from tests.consumers import Scene
-from tests.consumers import scene as opened
-from tests.write_side import connected
+from tests.support.consumers import Scene
+from tests.support.consumers import scene as opened
+from tests.support.write_side import connected
 
 pytestmark = pytest.mark.anyio
 

@@ -11,10 +11,10 @@ import pytest
 
 from domain.inventory import INVENTORY, OutOfStock
 from infra.eventsourcing.store import Appended, Conflict
-from tests import planted
-from tests.log_checks import violations
-from tests.stock import change_stock, reserve
-from tests.write_side import (
+from tests.support import planted
+from tests.support.log_checks import violations
+from tests.support.stock import change_stock, reserve
+from tests.support.write_side import (
     Guess,
     WriteSide,
     connected,

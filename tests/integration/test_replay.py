@@ -32,7 +32,8 @@ from projections.order_summary import FOLDS, ORDER_SUMMARY, OrderSummary
 from projections.product_card import PRODUCT_CARD
 from projections.registry import PROJECTIONS
 from projections.shop_counts import SHOP_COUNTS
-from tests.builders import (
+from tests.integration.test_projections import failing
+from tests.support.builders import (
     ORDER_ID,
     PRODUCT_ID,
     account_registered,
@@ -41,11 +42,10 @@ from tests.builders import (
     order_shipped,
     product_added,
 )
-from tests.consumers import Scene
-from tests.consumers import scene as opened
-from tests.event_logs import Happening, expected_rows, order, product, stock, stored_rows
-from tests.integration.test_projections import failing
-from tests.write_side import connected, eventually
+from tests.support.consumers import Scene
+from tests.support.consumers import scene as opened
+from tests.support.event_logs import Happening, expected_rows, order, product, stock, stored_rows
+from tests.support.write_side import connected, eventually
 
 pytestmark = pytest.mark.anyio
 

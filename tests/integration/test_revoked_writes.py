@@ -35,12 +35,12 @@ from infra.identity.api_keys import AccountChanged, NewKey, fresh
 from infra.identity.signing_keys import SigningKeys
 from infra.postgres.pool import Database
 from infra.settings import Settings
-from tests.api_client import api_client
-from tests.current_log import current_log
-from tests.encryption import WRAPPING
-from tests.people import has_account
-from tests.pictures import png
-from tests.write_side import WriteSide, connected, context, eventually, head_held, somebody_waits
+from tests.support.api_client import api_client
+from tests.support.current_log import current_log
+from tests.support.encryption import WRAPPING
+from tests.support.people import has_account
+from tests.support.pictures import png
+from tests.support.write_side import WriteSide, connected, context, eventually, head_held, somebody_waits
 
 pytestmark = pytest.mark.anyio
 

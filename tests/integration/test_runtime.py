@@ -16,13 +16,13 @@ from infra.postgres.pool import Database
 from infra.settings import Settings
 from infra.write_side import CODEC
 from projections.registry import PROJECTIONS
-from tests.builders import order_placed
 from tests.integration.test_reactions import append
 from tests.integration.test_workers import Process, launched, worker
-from tests.mail_office import Office, mail_office
-from tests.smtp_stub import Turn
-from tests.wire import wire_to
-from tests.write_side import connected, eventually, write_side
+from tests.support.builders import order_placed
+from tests.support.mail_office import Office, mail_office
+from tests.support.smtp_stub import Turn
+from tests.support.wire import wire_to
+from tests.support.write_side import connected, eventually, write_side
 from workers.main import PARTS
 from workers.projections import READ_MODELS, look_for_spoiled
 from workers.relay import run_relay

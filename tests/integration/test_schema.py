@@ -15,8 +15,8 @@ from infra.postgres.pool import Database
 from infra.postgres.schema_version import MIGRATION_LOCK, MigrationUnderWay, check, migrate, newest
 from infra.settings import Settings
 from tests.conftest import SHARDS, Servers
-from tests.proxy import proxy_before
-from tests.write_side import connected
+from tests.support.proxy import proxy_before
+from tests.support.write_side import connected
 
 pytestmark = pytest.mark.anyio
 

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from infra.postgres.schema_drift import drift
 from infra.postgres.tables import METADATA
-from tests.write_side import connected
+from tests.support.write_side import connected
 
 pytestmark = pytest.mark.anyio
 

@@ -11,9 +11,9 @@ from prometheus_client import CollectorRegistry
 from api.dependencies import Opened
 from api.main import assemble
 from infra.settings import Settings
-from tests.api_client import lifespan
-from tests.serving import connected, is_listening, served
-from tests.write_side import eventually
+from tests.support.api_client import lifespan
+from tests.support.serving import connected, is_listening, served
+from tests.support.write_side import eventually
 
 pytestmark = pytest.mark.anyio
 

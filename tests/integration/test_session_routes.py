@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from infra.settings import Settings
-from tests.house import House, Session, age, code, open_house
+from tests.support.house import House, Session, age, code, open_house
 
 pytestmark = pytest.mark.anyio
 

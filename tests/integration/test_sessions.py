@@ -12,8 +12,8 @@ from infra.identity.server_secret import ServerSecret
 from infra.identity.sessions import GRACE_SECONDS, MOST_LIVE, Client, Reused, Rotated, Session, Sessions, Unknown, Void
 from infra.postgres.pool import Database
 from infra.settings import Settings
-from tests.encryption import WRAPPING
-from tests.write_side import eventually, somebody_waits
+from tests.support.encryption import WRAPPING
+from tests.support.write_side import eventually, somebody_waits
 
 pytestmark = pytest.mark.anyio
 

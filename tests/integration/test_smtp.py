@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from infra.mail.mailer import Accepted, Deferred, Envelope, Mailer, Progress, Refused, Result, converse
 from infra.mail.smtp_connection import Line, stuffed
-from tests.smtp_stub import smtp_stub
+from tests.support.smtp_stub import smtp_stub
 
 pytestmark = pytest.mark.anyio
 

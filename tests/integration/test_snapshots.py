@@ -13,9 +13,9 @@ from infra.eventsourcing.store.snapshots import EVERY, code_of
 from infra.eventsourcing.store.stream_reader import AT_ONCE
 from infra.identity import account_erasure
 from infra.write_side import CODEC
-from tests.proxy import proxy_before
-from tests.stock import change_stock, reserve
-from tests.write_side import WriteSide, connected, request, write_side
+from tests.support.proxy import proxy_before
+from tests.support.stock import change_stock, reserve
+from tests.support.write_side import WriteSide, connected, request, write_side
 from workers.snapshots import renew_snapshots
 
 pytestmark = pytest.mark.anyio

@@ -25,8 +25,8 @@ from infra import imports
 from infra.eventsourcing.commands.bulk_create import CreateRequest
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.settings import Settings
-from tests.importing import Scene, importing, row, written
-from tests.write_side import WriteSide, context
+from tests.support.importing import Scene, importing, row, written
+from tests.support.write_side import WriteSide, context
 from workers.imports.file_reader import CHUNK
 
 pytestmark = pytest.mark.anyio

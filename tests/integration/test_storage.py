@@ -16,8 +16,8 @@ from infra.settings import Settings
 from infra.storage import Blob, Bucket, Folder, Storage, open_storage
 from infra.storage.local_disk import DRAFTS, LEFTOVER_SECONDS
 from infra.storage.streaming import answered
-from tests.s3_stand_in import ACCESS_KEY, SECRET_KEY, S3StandIn, s3_settings
-from tests.serving import serving
+from tests.support.s3_stand_in import ACCESS_KEY, SECRET_KEY, S3StandIn, s3_settings
+from tests.support.serving import serving
 
 pytestmark = pytest.mark.anyio
 

@@ -22,11 +22,11 @@ from infra.identity.signing_keys import SigningKey, SigningKeys, generate
 from infra.identity.stored_secrets import CLEAR_SECONDS, erase_clear, rewrap
 from infra.postgres.pool import Database
 from infra.settings import Settings
-from tests.api_client import api_client
-from tests.current_log import LOG
-from tests.encryption import KEY, WRAPPING
-from tests.house import PASSWORD
-from tests.write_side import eventually
+from tests.support.api_client import api_client
+from tests.support.current_log import LOG
+from tests.support.encryption import KEY, WRAPPING
+from tests.support.house import PASSWORD
+from tests.support.write_side import eventually
 
 pytestmark = pytest.mark.anyio
 

@@ -15,12 +15,12 @@ from infra.configs import pool_of
 from infra.identity import credentials
 from infra.postgres.pool import Database
 from infra.settings import Settings
-from tests.api_client import api_client
-from tests.command_routes import Asked
-from tests.encryption import WRAPPING
-from tests.house import ANOTHER, PASSWORD
-from tests.proxy import proxy_before
-from tests.write_side import eventually
+from tests.support.api_client import api_client
+from tests.support.command_routes import Asked
+from tests.support.encryption import WRAPPING
+from tests.support.house import ANOTHER, PASSWORD
+from tests.support.proxy import proxy_before
+from tests.support.write_side import eventually
 
 pytestmark = pytest.mark.anyio
 

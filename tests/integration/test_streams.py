@@ -22,7 +22,7 @@ from redis.exceptions import ResponseError
 from infra.redis.client import BROKEN
 from infra.redis.pipeline import PipelineConnection
 from infra.redis.resp import pack
-from tests.proxy import Proxy
+from tests.support.proxy import Proxy
 
 pytestmark = pytest.mark.anyio
 

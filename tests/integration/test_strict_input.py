@@ -10,8 +10,8 @@ from domain.accounts import Role
 from infra.eventsourcing.projections.generations import install
 from infra.settings import Settings
 from projections.registry import PROJECTIONS
-from tests.shop import Shop, shop
-from tests.write_side import connected
+from tests.support.shop import Shop, shop
+from tests.support.write_side import connected
 
 pytestmark = pytest.mark.anyio
 

@@ -15,7 +15,7 @@ from infra.errors import Unavailable
 from infra.rate_limits.gcra import Rate, Spending
 from infra.rate_limits.redis_limiter import Throttle
 from infra.redis.keyspace import Keyspace
-from tests.wire import Wire, wire_to
+from tests.support.wire import Wire, wire_to
 
 pytestmark = pytest.mark.anyio
 

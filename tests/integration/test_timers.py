@@ -26,15 +26,15 @@ from infra.eventsourcing.store import Appended, AppendRequest, StreamAppend
 from infra.identity.one_time_links import lives_of
 from infra.settings import Settings
 from projections.registry import PROJECTIONS
-from tests.builders import euros
-from tests.claiming import claiming
 from tests.conftest import SHARDS
-from tests.importing import importing, row, written
-from tests.mail_office import mail_office, tasks
-from tests.refunding import refunding
-from tests.smtp_stub import Turn
-from tests.timing import STOCK, Scene, clock_ahead, expiry, reminder, timing
-from tests.write_side import WriteSide, eventually, write_side
+from tests.support.builders import euros
+from tests.support.claiming import claiming
+from tests.support.importing import importing, row, written
+from tests.support.mail_office import mail_office, tasks
+from tests.support.refunding import refunding
+from tests.support.smtp_stub import Turn
+from tests.support.timing import STOCK, Scene, clock_ahead, expiry, reminder, timing
+from tests.support.write_side import WriteSide, eventually, write_side
 from workers.imports.file_reader import CHUNK
 from workers.mail.sender import AT_ONCE
 from workers.order_deadlines import effects_of

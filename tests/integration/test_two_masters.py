@@ -12,10 +12,10 @@ from infra.embedded import Valkey
 from infra.eventsourcing.read_cache import Refresher
 from infra.settings import Settings
 from projections.registry import PROJECTIONS
-from tests.consumers import Scene
-from tests.consumers import scene as opened
-from tests.read_models import NAME, Reader, World, world
-from tests.write_side import eventually
+from tests.support.consumers import Scene
+from tests.support.consumers import scene as opened
+from tests.support.read_models import NAME, Reader, World, world
+from tests.support.write_side import eventually
 
 pytestmark = pytest.mark.anyio
 

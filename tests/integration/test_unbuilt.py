@@ -11,11 +11,11 @@ from infra.postgres.pool import Database
 from infra.settings import Settings
 from infra.write_side import CODEC
 from projections.registry import PROJECTIONS
-from tests.builders import PRODUCT_ID, product_added
-from tests.event_logs import log_writer, product
-from tests.read_rows import lay_down
-from tests.shop import shop
-from tests.write_side import connected, eventually
+from tests.support.builders import PRODUCT_ID, product_added
+from tests.support.event_logs import log_writer, product
+from tests.support.read_rows import lay_down
+from tests.support.shop import shop
+from tests.support.write_side import connected, eventually
 
 pytestmark = pytest.mark.anyio
 

@@ -26,10 +26,10 @@ from infra.eventsourcing.commands.bulk_create import CreateRequest
 from infra.eventsourcing.store import Limit
 from infra.settings import Settings
 from infra.write_side import limits_of
-from tests.builders import order_line, place_order
-from tests.proxy import proxy_before
-from tests.shop import Client, Shop, shop
-from tests.write_side import WriteSide, context, head_held, write_side
+from tests.support.builders import order_line, place_order
+from tests.support.proxy import proxy_before
+from tests.support.shop import Client, Shop, shop
+from tests.support.write_side import WriteSide, context, head_held, write_side
 
 pytestmark = pytest.mark.anyio
 

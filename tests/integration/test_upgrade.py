@@ -28,10 +28,10 @@ from infra.postgres.pool import Database
 from infra.postgres.schema_version import FOLDER, migrate, newest
 from infra.settings import Settings
 from infra.write_side import CODEC
-from tests.builders import order_cancelled, order_line, order_paid, order_placed
 from tests.conftest import SHARDS, Servers
-from tests.encryption import WRAPPING
-from tests.write_side import connected
+from tests.support.builders import order_cancelled, order_line, order_paid, order_placed
+from tests.support.encryption import WRAPPING
+from tests.support.write_side import connected
 from workers.mail.message import build_message
 
 pytestmark = pytest.mark.anyio

@@ -30,8 +30,8 @@ from infra.identity.void_rows import VOIDED
 from infra.postgres.pool import Database
 from infra.settings import Settings
 from infra.write_side import CODEC
-from tests.builders import ACCOUNT_ID
-from tests.current_log import LOG
+from tests.support.builders import ACCOUNT_ID
+from tests.support.current_log import LOG
 from workers.mail.consumer import write_down
 from workers.mail.due_mails import Recipient, follow_up
 

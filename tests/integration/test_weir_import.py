@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from infra.settings import Settings
-from tests.importing import HEADER, Scene, importing, row, written
+from tests.support.importing import HEADER, Scene, importing, row, written
 
 pytestmark = pytest.mark.anyio
 

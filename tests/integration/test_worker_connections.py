@@ -9,7 +9,7 @@ from infra.configs import pool_of, worker_pool_of
 from infra.eventsourcing.leases.checkpoints import FOLD_SECONDS, guard
 from infra.postgres.pool import Database
 from infra.settings import Settings
-from tests.write_side import eventually
+from tests.support.write_side import eventually
 
 pytestmark = pytest.mark.anyio
 

@@ -14,13 +14,13 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from infra.settings import Settings
-from tests.builders import order_placed
-from tests.encryption import KEY
 from tests.integration.test_reactions import append
-from tests.mail_office import Office, mail_office
-from tests.smtp_stub import Turn
-from tests.wire import wire_to
-from tests.write_side import eventually, write_side
+from tests.support.builders import order_placed
+from tests.support.encryption import KEY
+from tests.support.mail_office import Office, mail_office
+from tests.support.smtp_stub import Turn
+from tests.support.wire import wire_to
+from tests.support.write_side import eventually, write_side
 from workers.mail.sender import conversation_seconds
 from workers.main import PARTS, run_worker
 from workers.parts import OtherLog, PartEnded, run_parts

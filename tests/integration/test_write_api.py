@@ -11,8 +11,8 @@ import pytest
 from cli.demo.visit import sign
 from domain.accounts import Role
 from infra.settings import Settings
-from tests.log_checks import violations
-from tests.shop import SECRET, Client, Shop, shop
+from tests.support.log_checks import violations
+from tests.support.shop import SECRET, Client, Shop, shop
 
 pytestmark = pytest.mark.anyio
 

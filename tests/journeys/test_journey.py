@@ -13,7 +13,7 @@ from cli.supervisor import Options, Stack
 from projections.registry import PROJECTIONS
 from tests.faults import audit
 from tests.faults.test_kills import a_shop, settled
-from tests.write_side import connected
+from tests.support.write_side import connected
 
 pytestmark = pytest.mark.anyio
 

@@ -43,7 +43,7 @@ from domain.accounts import (
 from domain.kernel.refusals import Refusal
 from infra.eventsourcing.projections.fold import Kept, written
 from projections.account_card import ACCOUNT_CARD, AccountCard
-from tests.builders import ACCOUNT_ID, account_registered
+from tests.support.builders import ACCOUNT_ID, account_registered
 from tests.unit.test_projections import document, fold, record
 
 REGISTERED = account_registered()

@@ -21,8 +21,8 @@ from domain.accounts import (
 from domain.kernel.decider import Claim
 from domain.kernel.refusals import AlreadyExists, DoesNotExist, InvalidValue
 from domain.values import normal_form
-from tests.builders import ACCOUNT_ID, account_registered, register_account
-from tests.spec import Spec
+from tests.support.builders import ACCOUNT_ID, account_registered, register_account
+from tests.support.spec import Spec
 
 accounts = Spec(ACCOUNTS)
 REGISTERED = account_registered()

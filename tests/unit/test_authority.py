@@ -34,8 +34,8 @@ from domain.accounts import (
 from infra.eventsourcing.commands.unit_of_work import StreamState, UnitOfWork
 from infra.eventsourcing.current_log import CurrentLog
 from infra.eventsourcing.store import Settled
-from tests.builders import ACCOUNT_ID, account_registered
-from tests.current_log import LOG
+from tests.support.builders import ACCOUNT_ID, account_registered
+from tests.support.current_log import LOG
 
 HERE, THERE, KEY = UUID(int=1), UUID(int=2), UUID(int=3)
 

@@ -27,8 +27,8 @@ from domain.catalogue import (
 from domain.kernel.decider import Claim
 from domain.kernel.refusals import AlreadyExists, DoesNotExist, InvalidValue, Refusal
 from domain.money import InvalidAmount, Money, UnknownCurrency
-from tests.builders import PRODUCT_ID, add_product, euros, product_added
-from tests.spec import Spec
+from tests.support.builders import PRODUCT_ID, add_product, euros, product_added
+from tests.support.spec import Spec
 
 products = Spec(PRODUCTS)
 ADDED = product_added()

@@ -18,8 +18,9 @@ from domain.money import Money
 from domain.registry import EVENTS, REGISTRY
 from infra.eventsourcing.codec import MalformedEvent, UnknownEventType, reader, versioned_reader
 from infra.write_side import CODEC
-from tests.any_value import any_of, exactly
-from tests.builders import (
+from tests.golden.expected import EXPECTED
+from tests.support.any_value import any_of, exactly
+from tests.support.builders import (
     ORDER_ID,
     account_registered,
     order_cancelled,
@@ -29,7 +30,6 @@ from tests.builders import (
     product_added,
     stock_received,
 )
-from tests.golden.expected import EXPECTED
 
 CLASSES = {cls: any_of(cls) for cls in REGISTRY.names}
 

@@ -15,7 +15,7 @@ from infra.eventsourcing.consumers.page_reader import FILLS, Readers
 from infra.eventsourcing.consumers.stream_feed import Feed
 from infra.eventsourcing.leases import Place
 from infra.postgres.pool import Database
-from tests.current_log import LOG
+from tests.support.current_log import LOG
 
 pytestmark = pytest.mark.anyio
 

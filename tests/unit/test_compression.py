@@ -11,8 +11,8 @@ from api.http.request_context import EXCHANGE, RequestState, context_of
 from api.http.response import JSON, Headers, RawResponse
 from api.queries.documents import cached_response
 from infra.eventsourcing.read_cache import Document
-from tests.sample_edge import SampleEdge, sample_edge
-from tests.sample_routes import ORDER_ID
+from tests.support.sample_edge import SampleEdge, sample_edge
+from tests.support.sample_routes import ORDER_ID
 
 pytestmark = pytest.mark.anyio
 

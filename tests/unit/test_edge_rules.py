@@ -8,8 +8,8 @@ import pytest
 from api.http.response import RawResponse
 from api.http.security_headers import Rules
 from infra.settings import Settings
-from tests.sample_edge import Reply, SampleEdge, assert_problem, sample_edge
-from tests.sample_routes import ORDER_ID
+from tests.support.sample_edge import Reply, SampleEdge, assert_problem, sample_edge
+from tests.support.sample_routes import ORDER_ID
 
 pytestmark = pytest.mark.anyio
 

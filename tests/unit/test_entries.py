@@ -7,8 +7,8 @@ import pytest
 
 from infra.eventsourcing.codec import MalformedEvent
 from infra.write_side import CODEC
-from tests.builders import ORDER_ID, order_shipped
-from tests.current_log import LOG
+from tests.support.builders import ORDER_ID, order_shipped
+from tests.support.current_log import LOG
 
 
 def published(data: bytes = CODEC.encode(order_shipped()).data, metadata: bytes = b"{}") -> bytes:

@@ -28,7 +28,7 @@ from api.schemas import Body
 from infra.rate_limits.gcra import Rate
 from infra.rate_limits.local_limiter import Meter
 from infra.settings import Settings
-from tests.tutorial_routes import Item, UnicornException, common, notes, session, tutorial, with_raw_bodies
+from tests.support.tutorial_routes import Item, UnicornException, common, notes, session, tutorial, with_raw_bodies
 
 EVERYWHERE = pytest.mark.parametrize("at", ["/ours", "/plain"])
 """On a router of ours and on a plain one."""

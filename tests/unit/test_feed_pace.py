@@ -8,7 +8,7 @@ from pydantic import SecretStr
 from infra.eventsourcing.consumers.inbox import Inbox
 from infra.eventsourcing.consumers.stream_feed import ANSWER_BYTES, FIRST, MOST, Feed
 from infra.redis.keyspace import Keyspace
-from tests.current_log import LOG
+from tests.support.current_log import LOG
 
 pytestmark = pytest.mark.anyio
 

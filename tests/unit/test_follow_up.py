@@ -12,7 +12,7 @@ from domain.registry import REGISTRY
 from infra.eventsourcing.event_log import Entry
 from infra.identity.one_time_links import Purpose
 from infra.write_side import CODEC
-from tests.builders import (
+from tests.support.builders import (
     ACCOUNT_ID,
     ORDER_ID,
     OTHER_ORDER_ID,
@@ -22,7 +22,7 @@ from tests.builders import (
     order_shipped,
     product_added,
 )
-from tests.current_log import LOG
+from tests.support.current_log import LOG
 from workers.mail.consumer import HANDLED
 from workers.mail.due_mails import Erased, Linked, Recipient, follow_up
 

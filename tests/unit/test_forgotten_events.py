@@ -28,9 +28,9 @@ from projections.daily_revenue import DAILY_REVENUE
 from projections.order_summary import ORDER_SUMMARY
 from projections.registry import PROJECTIONS
 from projections.shop_counts import NOT_PAID, SHOP_COUNTS
-from tests.builders import order_placed
 from tests.golden.expected import EXPECTED
-from tests.spec import Spec
+from tests.support.builders import order_placed
+from tests.support.spec import Spec
 from tests.unit.test_projections import fold, record
 
 EVENTS: Final[Mapping[str, Event]] = {name: event for (name, _), event in EXPECTED.items()}

@@ -35,9 +35,9 @@ from domain.workflows.checkout import (
     stock_moves,
 )
 from domain.workflows.product_launch import NEW_STREAMS, launch_product
-from tests import builders
-from tests.builders import ACCOUNT_ID, EXPIRES_AT, ORDER_ID, PRODUCT_ID, pay_order, product_added, ship_order
-from tests.spec import Spec
+from tests.support import builders
+from tests.support.builders import ACCOUNT_ID, EXPIRES_AT, ORDER_ID, PRODUCT_ID, pay_order, product_added, ship_order
+from tests.support.spec import Spec
 
 C = TypeVar("C")
 E = TypeVar("E")

@@ -26,8 +26,8 @@ from domain.inventory import (
     StockWithdrawn,
 )
 from domain.kernel.refusals import InvalidValue, Refusal
-from tests.builders import ORDER_ID, OTHER_PRODUCT_ID, PRODUCT_ID, reserve_stock, stock_received
-from tests.spec import Spec
+from tests.support.builders import ORDER_ID, OTHER_PRODUCT_ID, PRODUCT_ID, reserve_stock, stock_received
+from tests.support.spec import Spec
 
 stock = Spec(INVENTORY)
 RECEIVED = stock_received(10)

@@ -21,8 +21,8 @@ from api.rate_limits.local_policy import CountedHere, subject_of
 from infra.rate_limits.gcra import Rate, Standing
 from infra.rate_limits.local_limiter import Meter
 from infra.settings import Settings
-from tests.sample_edge import Reply, SampleEdge, assert_problem, sample_edge
-from tests.sample_routes import ORDER_ID
+from tests.support.sample_edge import Reply, SampleEdge, assert_problem, sample_edge
+from tests.support.sample_routes import ORDER_ID
 
 pytestmark = pytest.mark.anyio
 

@@ -5,8 +5,8 @@ import pytest
 
 from infra.eventsourcing.codec import MalformedEvent
 from infra.write_side import CODEC
-from tests.builders import ORDER_ID, order_placed
-from tests.current_log import LOG
+from tests.support.builders import ORDER_ID, order_placed
+from tests.support.current_log import LOG
 
 
 def test_an_entry_that_cannot_be_decoded_fails_for_the_same_reason_again() -> None:

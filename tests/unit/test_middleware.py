@@ -12,8 +12,8 @@ from api.http.response import RawResponse
 from api.http.route_table import UNMATCHED
 from domain.kernel.refusals import AlreadyTaken
 from infra.errors import OutcomeUnknown
-from tests.sample_edge import SampleEdge, assert_problem, sample_edge
-from tests.sample_routes import ORDER_ID
+from tests.support.sample_edge import SampleEdge, assert_problem, sample_edge
+from tests.support.sample_routes import ORDER_ID
 
 pytestmark = pytest.mark.anyio
 

@@ -9,8 +9,8 @@ from pydantic_core import PydanticUndefined
 
 from api.errors import Problem
 from api.http.routing.body_parser import json_parser
-from tests.sample_edge import SampleEdge, assert_problem, sample_edge
-from tests.sample_routes import ORDER_ID
+from tests.support.sample_edge import SampleEdge, assert_problem, sample_edge
+from tests.support.sample_routes import ORDER_ID
 
 pytestmark = pytest.mark.anyio
 

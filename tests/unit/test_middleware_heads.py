@@ -9,8 +9,8 @@ import pytest
 from api.http.edge import LONGEST_HEADERS, request_ids
 from api.http.principal import Principal
 from api.http.request_context import EXCHANGE, LONGEST_WAIT, RequestState, context_of, identify
-from tests.sample_edge import SampleEdge, assert_problem, sample_edge
-from tests.sample_routes import ORDER_ID
+from tests.support.sample_edge import SampleEdge, assert_problem, sample_edge
+from tests.support.sample_routes import ORDER_ID
 
 pytestmark = pytest.mark.anyio
 

@@ -12,7 +12,7 @@ from api.http.response import RawResponse
 from api.http.route_table import UNMATCHED, Table, Target
 from api.http.routing.targets import targets
 from api.schemas import Body
-from tests.sample_edge import SampleEdge, sample_edge
+from tests.support.sample_edge import SampleEdge, sample_edge
 
 pytestmark = pytest.mark.anyio
 

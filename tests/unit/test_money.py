@@ -20,7 +20,7 @@ from domain.money import (
     price,
     total,
 )
-from tests.builders import euros
+from tests.support.builders import euros
 
 currencies = st.sampled_from(["EUR", "JPY", "KWD", "CLF"])
 rates = st.decimals(min_value=0, max_value=1, places=6)

@@ -27,7 +27,7 @@ from domain.registry import REGISTRY
 from infra.eventsourcing.codec import dumps
 from infra.eventsourcing.process_managers.state import Row, kept, load, turned
 from infra.eventsourcing.process_managers.timer_store import Held
-from tests.builders import (
+from tests.support.builders import (
     ACCOUNT_ID,
     ORDER_ID,
     ORDER_NO,

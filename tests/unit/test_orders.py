@@ -38,7 +38,7 @@ from domain.orders import (
     order_number,
     totals,
 )
-from tests.builders import (
+from tests.support.builders import (
     ACCOUNT_ID,
     EXPIRES_AT,
     ORDER_ID,
@@ -59,7 +59,7 @@ from tests.builders import (
     place_order,
     ship_order,
 )
-from tests.spec import Spec
+from tests.support.spec import Spec
 
 orders = Spec(ORDERS)
 PLACED, PAID, SHIPPED, DONE = order_placed(), order_paid(), order_shipped(), order_completed()

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from infra.payments.http_provider import LONGEST_RETRY_AFTER, judge, retry_after
 from infra.payments.provider import Deferred, Refund, Refused, Returned
 from infra.settings import Settings
-from tests.builders import euros
+from tests.support.builders import euros
 
 REFUND = Refund(payment_id="pay-1", amount=euros("19.90"))
 DONE = {"refund_id": "re_1", "payment_id": "pay-1", "amount": {"amount": "19.90", "currency": "EUR"}}

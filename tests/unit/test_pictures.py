@@ -15,7 +15,7 @@ from PIL import Image, ImageChops, ImageCms
 from api.errors import Problem
 from api.images import LONGEST_SIDE, MOST_PIXELS, ImageRewriter, Picture, picture_of
 from infra.errors import TooBusy
-from tests.pictures import (
+from tests.support.pictures import (
     END,
     KINDS,
     PNG_SIGNATURE,

@@ -15,7 +15,15 @@ from infra.eventsourcing.projections.projection import Projection, amend
 from infra.write_side import CODEC
 from projections.order_summary import ORDER_SUMMARY, OrderSummary
 from projections.product_card import PRODUCT_CARD
-from tests.builders import ORDER_ID, OTHER_ORDER_ID, PRODUCT_ID, order_paid, order_placed, order_shipped, product_added
+from tests.support.builders import (
+    ORDER_ID,
+    OTHER_ORDER_ID,
+    PRODUCT_ID,
+    order_paid,
+    order_placed,
+    order_shipped,
+    product_added,
+)
 from tests.unit.test_projections import record
 
 

@@ -25,7 +25,7 @@ from domain.orders import (
     OrderStatus,
 )
 from domain.registry import REGISTRY
-from tests.builders import account_registered
+from tests.support.builders import account_registered
 from workers.mail.links import LINKED
 from workers.mail.reactions import REACTIONS, MailDue, react
 from workers.mail.template_library import KINDS

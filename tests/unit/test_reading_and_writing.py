@@ -3,7 +3,7 @@
 import pytest
 
 from infra.postgres.reader import only_read
-from tests.database_calls import READING, WRITING, Call, calls
+from tests.support.database_calls import READING, WRITING, Call, calls
 
 SENT = [call for call in calls() if call.method in READING]
 

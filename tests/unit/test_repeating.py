@@ -6,7 +6,7 @@ import pytest
 
 from infra.concurrency.periodic import repeating
 from infra.errors import Unavailable
-from tests.write_side import eventually
+from tests.support.write_side import eventually
 
 pytestmark = pytest.mark.anyio
 

@@ -18,8 +18,8 @@ from domain.kernel.decider import Decider
 from domain.money import Money
 from domain.orders import ORDERS, Order
 from infra.eventsourcing.state_codec import MalformedState, decode_state, encode_state
-from tests.any_value import any_of, exactly
-from tests.builders import ORDER_ID, order_cancelled, order_paid, order_placed
+from tests.support.any_value import any_of, exactly
+from tests.support.builders import ORDER_ID, order_cancelled, order_paid, order_placed
 
 STATES: dict[type[Any], Decider[Any, Any, Any]] = {
     Account: ACCOUNTS,

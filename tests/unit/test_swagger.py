@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tests.sample_edge import SampleEdge, assert_problem, sample_edge
+from tests.support.sample_edge import SampleEdge, assert_problem, sample_edge
 
 pytestmark = pytest.mark.anyio
 

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from infra.eventsourcing.current_log import CurrentLog
 from infra.identity.access_tokens import AUDIENCE, REMEMBERED, InvalidToken, Issued, Tokens
 from infra.identity.signing_keys import KeyRing, SigningKey, generate, key_ring, thumbprint
-from tests.current_log import LOG
+from tests.support.current_log import LOG
 
 pytestmark = pytest.mark.anyio
 

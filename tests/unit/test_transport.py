@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from api.http.connection.transport import LINGER_BYTES, MOST_HELD, WRITE_BYTES, WRITE_SECONDS, Transport
-from tests.virtual_clock import VirtualClock
+from tests.support.virtual_clock import VirtualClock
 
 pytestmark = pytest.mark.anyio
 

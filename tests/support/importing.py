@@ -17,8 +17,8 @@ from infra.postgres.pool import Database
 from infra.postgres.tables.outboxes import imports as rows
 from infra.settings import Settings
 from infra.storage import Storage, open_storage
-from tests.shop import Client, Shop, shop
-from tests.write_side import write_side
+from tests.support.shop import Client, Shop, shop
+from tests.support.write_side import write_side
 from workers.imports.batch_run import ImportMetrics
 from workers.imports.importer import Importer
 

@@ -19,7 +19,7 @@ from domain.registry import REGISTRY
 from infra.eventsourcing.projections.projection import Projection
 from infra.postgres.pool import Connection
 from infra.write_side import CODEC
-from tests.builders import (
+from tests.support.builders import (
     euros,
     order_cancelled,
     order_line,
@@ -29,8 +29,8 @@ from tests.builders import (
     order_refunded,
     product_added,
 )
-from tests.current_log import LOG
-from tests.write_side import connected
+from tests.support.current_log import LOG
+from tests.support.write_side import connected
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Loads for the write side, each in a process of its own: ``python -m tests.writers LOAD URL OPTIONS``.
+"""Loads for the write side, each in a process of its own: ``python -m tests.support.writers LOAD URL OPTIONS``.
 
 A process opens its write side, says that it is ready, waits for a word, does its load and prints what came of it.
 """
@@ -22,11 +22,11 @@ from domain.orders import ORDERS, PlaceOrder
 from domain.workflows.checkout import stock_moves
 from infra.errors import TooBusy
 from infra.eventsourcing.store import Appended, StreamAppend
-from tests.builders import order_line
-from tests.write_side import WriteSide, context, events, request, write_side
+from tests.support.builders import order_line
+from tests.support.write_side import WriteSide, context, events, request, write_side
 
 Load = Callable[..., Awaitable[Any]]
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 async def append(side: WriteSide, *, writers: int, each: int) -> int:
@@ -139,7 +139,7 @@ async def in_processes(url: str, load: str, options: Sequence[dict[str, Any]], *
 
 
 async def _start(url: str, load: str, options: dict[str, Any]) -> Process:
-    argv = (sys.executable, "-m", "tests.writers", load, url, json.dumps(options))
+    argv = (sys.executable, "-m", "tests.support.writers", load, url, json.dumps(options))
     return await asyncio.create_subprocess_exec(*argv, stdin=PIPE, stdout=PIPE, cwd=ROOT)
 
 

@@ -21,9 +21,9 @@ from infra.postgres.pool import Database
 from infra.postgres.tables.outboxes import mail_ledger
 from infra.settings import Settings
 from infra.write_side import CODEC
-from tests.builders import ACCOUNT_ID
-from tests.encryption import WRAPPING
-from tests.smtp_stub import SmtpStub, smtp_stub
+from tests.support.builders import ACCOUNT_ID
+from tests.support.encryption import WRAPPING
+from tests.support.smtp_stub import SmtpStub, smtp_stub
 from workers.job_context import open_job_context
 from workers.mail.sender import MailMetrics, MailSender
 from workers.tasks import TASKS

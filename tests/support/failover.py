@@ -19,8 +19,8 @@ from pydantic import SecretStr
 
 from infra.embedded import Postgres
 from infra.postgres.schema_version import migrate
-from tests.proxy import Proxy, proxy_before
-from tests.write_side import connected, eventually
+from tests.support.proxy import Proxy, proxy_before
+from tests.support.write_side import connected, eventually
 
 _REPLICATED: Final = {"wal_keep_size": "64MB"}
 _STANDBY: Final = "standby"

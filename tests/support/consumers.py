@@ -24,8 +24,8 @@ from infra.postgres.pool import Database
 from infra.settings import Settings
 from infra.write_side import CODEC
 from projections.registry import PROJECTIONS
-from tests.event_logs import LogWriter, Shop, expected_rows, log_writer, stored_rows
-from tests.write_side import eventually
+from tests.support.event_logs import LogWriter, Shop, expected_rows, log_writer, stored_rows
+from tests.support.write_side import eventually
 
 SHARDED, WHOLE_LOG = "sharded_recorder", "whole_recorder"
 

@@ -24,10 +24,10 @@ from infra.eventsourcing.process_managers.timer_store import TimerId
 from infra.postgres.pool import Database
 from infra.postgres.tables.consumers import timers
 from infra.write_side import CODEC
-from tests.builders import ACCOUNT_ID, PRODUCT_ID, order_placed, place_order
-from tests.mail_office import Office
-from tests.stock import change_stock
-from tests.write_side import WriteSide, connected, context, state_of
+from tests.support.builders import ACCOUNT_ID, PRODUCT_ID, order_placed, place_order
+from tests.support.mail_office import Office
+from tests.support.stock import change_stock
+from tests.support.write_side import WriteSide, connected, context, state_of
 from workers.order_deadlines import PROCESSES, effects_of, issuer
 
 CUSTOMER = ACCOUNT_ID

@@ -9,7 +9,7 @@ from infra.eventsourcing.event_log import identify
 from infra.eventsourcing.store import Appender
 from infra.postgres.pool import Database
 from infra.write_side import CODEC
-from tests.builders import register_account
+from tests.support.builders import register_account
 
 
 async def has_account(database: Database, account_id: UUID, *roles: Role) -> None:

@@ -21,9 +21,9 @@ from infra.identity.access_tokens import Tokens
 from infra.identity.signing_keys import SigningKeys
 from infra.postgres.pool import Database
 from infra.settings import Settings
-from tests.current_log import current_log
-from tests.encryption import WRAPPING
-from tests.people import has_account
+from tests.support.current_log import current_log
+from tests.support.encryption import WRAPPING
+from tests.support.people import has_account
 
 SECRET: Final = "whsec_" + base64.b64encode(b"a secret of the tests, 32 bytes!").decode()
 

@@ -16,7 +16,7 @@ from api.http.edge import EDGE, EdgeState
 from api.http.route_table import HotRead, LimitPolicy
 from api.http.security_headers import Rules
 from api.main import with_edge
-from tests.sample_routes import Warehouse, other, routes
+from tests.support.sample_routes import Warehouse, other, routes
 
 
 @dataclass(frozen=True, kw_only=True)

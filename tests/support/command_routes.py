@@ -23,13 +23,13 @@ from infra.identity.server_secret import ServerSecret
 from infra.identity.signing_keys import SigningKeys
 from infra.postgres.pool import Database
 from infra.settings import Settings
-from tests.api_client import Process, endpoints
-from tests.current_log import current_log
-from tests.encryption import WRAPPING
-from tests.house import ANOTHER, PASSWORD
-from tests.people import has_account
-from tests.pictures import png
-from tests.shop import SECRET
+from tests.support.api_client import Process, endpoints
+from tests.support.current_log import current_log
+from tests.support.encryption import WRAPPING
+from tests.support.house import ANOTHER, PASSWORD
+from tests.support.people import has_account
+from tests.support.pictures import png
+from tests.support.shop import SECRET
 
 MONEY: Final = {"amount": "9.90", "currency": "EUR"}
 

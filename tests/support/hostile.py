@@ -8,7 +8,7 @@ from urllib.parse import quote_from_bytes
 
 from hypothesis import strategies as st
 
-from tests.openapi import Operation
+from tests.support.openapi import Operation
 
 TEXTS: Final[Sequence[str]] = (
     "",

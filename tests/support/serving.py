@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 
 from api.http.connection.protocol import Protocol
 from infra.settings import Settings
-from tests.write_side import eventually
+from tests.support.write_side import eventually
 
 
 @asynccontextmanager

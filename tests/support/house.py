@@ -13,9 +13,9 @@ import jwt
 from infra.identity.sessions import GRACE_SECONDS
 from infra.postgres.pool import Database
 from infra.settings import Settings
-from tests.api_client import api_client
-from tests.mail_office import Office, mail_office
-from tests.write_side import eventually
+from tests.support.api_client import api_client
+from tests.support.mail_office import Office, mail_office
+from tests.support.write_side import eventually
 
 PASSWORD, ANOTHER = "correct horse battery", "staple of the stable"
 

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tests.consumers import Scene
-from tests.write_side import connected
+from tests.support.consumers import Scene
+from tests.support.write_side import connected
 
 GATE = """
 CREATE TABLE gate ();

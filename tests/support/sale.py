@@ -22,11 +22,11 @@ from infra.identity.access_tokens import Tokens
 from infra.identity.signing_keys import SigningKeys
 from infra.postgres.pool import Connection, Database
 from infra.settings import Settings
-from tests.current_log import current_log
-from tests.encryption import WRAPPING
-from tests.log_checks import Rows, oversold, stock_after, violations, whole_log
-from tests.people import has_account
-from tests.serving import Line
+from tests.support.current_log import current_log
+from tests.support.encryption import WRAPPING
+from tests.support.log_checks import Rows, oversold, stock_after, violations, whole_log
+from tests.support.people import has_account
+from tests.support.serving import Line
 
 CONNECTIONS: Final = 32
 """To each API process at most."""

@@ -6,7 +6,7 @@ from domain.accounts import ACCOUNTS, RegisterAccount
 from domain.inventory import INVENTORY, ChangeStock, ReserveStock
 from domain.kernel.unit_of_work import UnitOfWork
 from infra.eventsourcing.commands.attempt import CommandOutcome
-from tests.write_side import WriteSide, context
+from tests.support.write_side import WriteSide, context
 
 
 async def change_stock(side: WriteSide, product_id: UUID, change: int, *, new: int = 0) -> CommandOutcome:

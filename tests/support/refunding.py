@@ -19,10 +19,10 @@ from infra.payments.provider import PaymentProvider
 from infra.postgres.pool import Database
 from infra.postgres.tables.outboxes import refund_ledger
 from infra.settings import Settings
-from tests.mail_office import mail_office
-from tests.payment_desk import KEY, StandIn, stand_in
-from tests.timing import Scene, timing
-from tests.write_side import WriteSide
+from tests.support.mail_office import mail_office
+from tests.support.payment_desk import KEY, StandIn, stand_in
+from tests.support.timing import Scene, timing
+from tests.support.write_side import WriteSide
 from workers.refunds import RefundMetrics, Refunds
 
 PATIENT = Limits(failures=1_000_000)
