@@ -130,7 +130,7 @@ REQUESTS: Final[Mapping[str, tuple[bytes, Ask]]] = {
         lambda who: who.me.send("DELETE", "/v1/me", {"password": PASSWORD}, idempotency_key="k"),
     ),
     "change my password": (
-        b"INSERT INTO credentials AS c",
+        b"INSERT INTO credentials (account_id, password_hash, password_no)",
         lambda who: who.me.send(
             "PUT",
             "/v1/me/password",
@@ -155,7 +155,7 @@ REQUESTS: Final[Mapping[str, tuple[bytes, Ask]]] = {
         lambda who: _by_link(who, Purpose.VERIFY_EMAIL, "/v1/auth/verify-email"),
     ),
     "choose a password by a link": (
-        b"INSERT INTO credentials AS c",
+        b"INSERT INTO credentials (account_id, password_hash, password_no)",
         lambda who: _by_link(who, Purpose.RESET_PASSWORD, "/v1/auth/password-reset/confirm", password=PASSWORD[::-1]),
     ),
 }
@@ -274,7 +274,7 @@ async def newcomer(settings: Settings, behind: Settings) -> AsyncIterator[Newcom
 
 ACCOUNT: Final = b"w.place, e.version"
 KEYS: Final = b"FROM signing_keys"
-SPENDS: Final = b"UPDATE refresh_tokens t SET used_at"
+SPENDS: Final = b"UPDATE refresh_tokens SET used_at"
 BEGINS: Final = b"INSERT INTO sessions"
 """What a refresh or a sign-in says to Postgres."""
 
@@ -338,7 +338,7 @@ async def kept(scene: Scene) -> int:
 async def test_an_import_whose_commit_is_unknown_keeps_its_file_and_its_key_gives_it_once(
     scene: Scene, proxy: Proxy
 ) -> None:
-    proxy.lose_the_next_commit(b"UPDATE imports SET state = 'waiting'")
+    proxy.lose_the_next_commit(b"UPDATE imports SET state=$1::VARCHAR, wake_at")
     assert code(await scene.send(FILE, idempotency_key="k")) == (503, "outcome-unknown")
     assert await kept(scene) == 1
     again = await scene.send(FILE, idempotency_key="k")
@@ -351,7 +351,7 @@ async def test_an_import_whose_commit_is_unknown_keeps_its_file_and_its_key_give
 async def test_an_import_that_never_came_to_its_commit_is_told_so_and_leaves_no_file(
     scene: Scene, proxy: Proxy
 ) -> None:
-    proxy.cut_at(b"UPDATE imports SET state = 'waiting'")
+    proxy.cut_at(b"UPDATE imports SET state=$1::VARCHAR, wake_at")
     assert code(await scene.send(FILE, idempotency_key="k")) == (503, "unavailable")
     assert await kept(scene) == 0
     again = await scene.send(FILE, idempotency_key="k")

@@ -93,7 +93,7 @@ async def test_a_mail_whose_settling_may_be_stored_is_settled_and_sent_once(
     assert (proxy.hits, (await office.row(mail_id))["state"], len(office.stub.seen)) == (1, "sent", 1)
 
 
-@pytest.mark.parametrize("write", [b"SET returned_at", b"SET recorded_at"])
+@pytest.mark.parametrize("write", [b"SET returned_at=clock_timestamp()", b"recorded_at=clock_timestamp()"])
 async def test_money_of_which_nobody_knows_whether_it_is_noted_goes_back_once_and_its_order_is_told(
     till: Till, proxy: Proxy, behind: Database, write: bytes
 ) -> None:
@@ -110,7 +110,7 @@ async def test_a_refusal_of_which_nobody_knows_whether_it_is_noted_is_noted(
 ) -> None:
     await till.owe("pay-1")
     till.desk.tell(kind="fail", status=422, code="account-closed")
-    proxy.lose_the_next_commit(b"SET leased_until = NULL, refused_at")
+    proxy.lose_the_next_commit(b"refused_at=clock_timestamp()")
     await till.worker(database=behind).see_to("pay-1")
     assert (proxy.hits, await till.state(), len(till.desk.calls)) == (1, "refused", 1)
 
@@ -129,7 +129,7 @@ async def test_a_timer_whose_ring_may_be_stored_ends_its_order_once(till: Till, 
 
 
 @pytest.mark.parametrize(
-    "write", [b"UPDATE imports SET total", b"UPDATE imports SET line", b"NULL, state = 'finished'"]
+    "write", [b"UPDATE imports SET total=", b"UPDATE imports SET done=", b"SET state=$1::VARCHAR, finished_at"]
 )
 async def test_an_import_whose_progress_may_be_stored_adds_each_product_once(
     bad_line: Settings, proxy: Proxy, write: bytes

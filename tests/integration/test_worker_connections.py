@@ -62,4 +62,5 @@ async def test_whoever_folds_in_a_transaction_is_ended_before_two_leases_are_ove
 @pytest.mark.parametrize("program", sorted(WORKERS.rglob("*.py")), ids=lambda path: path.stem)
 def test_no_worker_opens_a_pool_without_bounds(program: Path) -> None:
     calls = [node for node in ast.walk(ast.parse(program.read_text())) if isinstance(node, ast.Call)]
-    assert not any(isinstance(call.func, ast.Name) and call.func.id == "Database" for call in calls)
+    pools = [call.args for call in calls if isinstance(call.func, ast.Name) and call.func.id == "Database"]
+    assert all(ast.unparse(config).startswith("worker_pool_of(") for (config,) in pools)

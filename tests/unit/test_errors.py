@@ -34,10 +34,11 @@ NEVER_IN_A_REQUEST = {infra.UnknownSchema, infra.NoEncryptionKey, infra.Fenced}
 
 
 def refusals() -> list[type[Refusal]]:
-    """Every refusal that the domain knows."""
+    """Every refusal of the application; tests have some of their own."""
     for module in pkgutil.walk_packages(domain.__path__, "domain."):
         importlib.import_module(module.name)
-    return sorted(_below(Refusal), key=lambda kind: kind.__name__)
+    ours = [kind for kind in _below(Refusal) if not kind.__module__.startswith("tests.")]
+    return sorted(ours, key=lambda kind: kind.__name__)
 
 
 def _below(kind: type[Refusal]) -> Iterator[type[Refusal]]:
