@@ -1,7 +1,7 @@
 """Moves one consumer through all places that this process holds: takes what has come, applies it, commits, goes on."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final, Generic, TypeVar, assert_never
 
@@ -140,8 +140,8 @@ class Driver(Generic[C]):
     async def _apply(self, steps: Sequence[Step]) -> None:
         try:
             async with self._database.session() as session:
-                # Those that failed before come last and by themselves: they may have to wait for the same lock again.
-                for part in _sound_first(steps):
+                held_up = {place.consumer for place, lease in self.leases.items() if lease.failures}
+                for part in sound_first(steps, held_up):
                     await self._move(session, part)
         except Exception as error:
             if not is_away(error):
@@ -255,9 +255,13 @@ class Driver(Generic[C]):
             self._metrics.of(name).owned.set(sum(place.consumer == name for place in self.leases))
 
 
-def _sound_first(steps: Sequence[Step]) -> list[Sequence[Step]]:
-    sound = [step for step in steps if not step.lease.failures]
-    failed = [step for step in steps if step.lease.failures]
+def sound_first(steps: Sequence[Step], held_up: Collection[str]) -> list[Sequence[Step]]:
+    """Steps of consumers of which some place has failed come last and by themselves.
+
+    They may have to wait for the same lock again; and where a table is locked, so may those of its other places.
+    """
+    sound = [step for step in steps if step.lease.place.consumer not in held_up]
+    failed = [step for step in steps if step.lease.place.consumer in held_up]
     return [part for part in (sound, failed) if part]
 
 
