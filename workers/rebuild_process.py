@@ -1,6 +1,7 @@
 """Fulfilling a wish: the rebuild in a process of its own, whoever has claimed it, a worker or the command itself.
 
-It tells how far it is about twice a second, and with that holds the wish. Whatever ends this process, or the one that
+It tells how far it is about twice a second, and with that holds the wish; until it does, who has claimed it holds it:
+on a busy machine a process may take longer to start than a lease is long. Whatever ends this process, or the one that
 waits for it, ends all of it; the next that claims the wish begins anew.
 """
 
@@ -35,6 +36,9 @@ from projections.registry import PROJECTIONS
 TELL_SECONDS: Final = 0.4
 SETTLE_SECONDS: Final = 60.0
 GIVE_BACK_SECONDS: Final = 2.0
+HOLD_SECONDS: Final = 3.0
+START_SECONDS: Final = 60.0
+"""A process that has told nothing by then is given up on: others may take the wish when its lease is over."""
 
 
 async def fulfil(settings: Settings, database: Database, wish: Claimed) -> None:
@@ -43,13 +47,30 @@ async def fulfil(settings: Settings, database: Database, wish: Claimed) -> None:
         await requests.given_up(database, wish, "whoever was at it died every time")
         return
     try:
-        await in_own_process(_fulfil, settings, wish)
+        await _in_own_process(settings, database, wish)
     except Failed as failed:
         await requests.failed(database, wish, f"its process was ended by {failed}")
     except asyncio.CancelledError:
         with suppress(*PASSING):  # then its lease runs out
             await carried_through(asyncio.wait_for(requests.give_back(database, wish), GIVE_BACK_SECONDS))
         raise
+
+
+async def _in_own_process(settings: Settings, database: Database, wish: Claimed) -> None:
+    holding = asyncio.create_task(hold_until_told(database, wish))
+    try:
+        await in_own_process(_fulfil, settings, wish)
+    finally:
+        await cancel_and_wait(holding)  # before the wish is given back or put off: nobody holds it then
+
+
+async def hold_until_told(database: Database, wish: Claimed) -> None:
+    """Keeps the wish from others while its process starts."""
+    for _ in range(int(START_SECONDS / HOLD_SECONDS)):
+        with suppress(*PASSING):  # then its lease runs out
+            if not await requests.starting(database, wish):
+                return
+        await asyncio.sleep(HOLD_SECONDS)
 
 
 def _fulfil(settings: Settings, wish: Claimed) -> None:

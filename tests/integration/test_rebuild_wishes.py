@@ -25,6 +25,7 @@ from tests.support.event_logs import expected_rows, stored_rows
 from tests.support.rebuilds import GATE, at_the_gate, gate_closed, replay
 from tests.support.wire import wire_to
 from tests.support.write_side import eventually
+from workers import rebuild_process
 from workers.projections import READ_MODELS, look_for_rebuilds
 from workers.rebuild_process import fulfil
 from workers.rebuilds import Rebuilds, wake
@@ -254,6 +255,33 @@ async def test_a_rebuild_that_comes_to_nothing_again_and_again_is_given_up(scene
     (row,) = await rows(scene)
     assert row["error"] == ("no room" if why == "it fails" else "whoever was at it died every time")
     assert row["done_at"] is not None
+
+
+async def test_a_wish_is_held_until_its_process_has_told_of_it(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long that takes to start: nobody else begins meanwhile, and afterwards it holds the wish itself."""
+    monkeypatch.setattr(rebuild_process, "HOLD_SECONDS", 0.01)
+    await requests.ask(scene.database, ORDER_SUMMARY, "somebody")
+    (wish,) = await requests.claim(scene.database, PROJECTIONS, 1)
+    holding = asyncio.create_task(rebuild_process.hold_until_told(scene.database, wish))
+
+    async def held() -> bool:
+        return await requests.claim(scene.database, PROJECTIONS, 1) == []
+
+    for _ in range(3):
+        await scene.database.execute(f"{OVER} - interval '1 minute' WHERE generation IS NULL")
+        await eventually(lambda: _is_leased(scene))
+    assert await held()
+    assert await requests.tell(scene.database, wish, 2, 1, 1.0, 10)
+    await asyncio.wait_for(holding, 5)
+    await scene.database.execute(OVER)
+    assert not await held()
+
+
+async def _is_leased(scene: Scene) -> bool:
+    row = await scene.database.fetchrow(
+        "SELECT leased_until > clock_timestamp() + interval '5 seconds' AS leased FROM rebuild_wishes"
+    )
+    return bool(row and row["leased"])
 
 
 async def test_who_has_lost_the_claim_writes_nothing_of_it(scene: Scene) -> None:

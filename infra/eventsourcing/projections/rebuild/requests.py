@@ -37,7 +37,7 @@ WORK: Final = DueWork(
     table=rebuild_wishes,
     open=_is_open,
     answers=(_wish.wish_id, _wish.projection, _wish.attempts, _wish.failures),
-    claiming={"failures": _wish.failures + 1, "seen_at": CLOCK, "last_error": sa.null()},
+    claiming={"failures": _wish.failures + 1, "seen_at": CLOCK, "last_error": sa.null(), "generation": sa.null()},
     lease_seconds=10.0,
     backoff=Backoff(longest=60.0),
 )
@@ -74,6 +74,7 @@ _LOOK: Final = Statement(
 _TELL: Final = WORK.change(
     {**{column.name: sa.bindparam(column.name) for column in _told[:4]}, "seen_at": CLOCK, **WORK.lease}
 )
+_STARTING: Final = WORK.change(WORK.lease, _wish.generation.is_(None))
 _FULFILLED: Final = WORK.settling(
     {"done_at": CLOCK, "read": sa.bindparam("read"), "passed": _wish.total, "report": sa.bindparam("report")}
 )
@@ -163,6 +164,11 @@ async def claim(
 async def tell(database: Database, wish: Claimed, generation: int, read: int, passed: float, total: int) -> bool:
     """Writes how far it is, and holds the wish for another lease; False where another has claimed it since."""
     return await WORK.write(database, wish, _TELL, generation=generation, read=read, passed=passed, total=total)
+
+
+async def starting(database: Database, wish: Claimed) -> bool:
+    """Holds the wish for another lease while nothing is told of it; False once it is, or another has claimed it."""
+    return await WORK.write(database, wish, _STARTING)
 
 
 async def fulfilled(database: Database, wish: Claimed, report: Report) -> bool:
