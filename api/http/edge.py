@@ -187,10 +187,11 @@ class Edge:
         stacks and two exception handlers, which cost as much as all else that is not the endpoint's.
         """
         target: Target | None = scope.get(TARGET)
-        if target is None or target.respond is None or self._handles_errors or self._api.dependency_overrides:
+        respond = None if target is None or self._handles_errors else target.plan_in(self._api)
+        if respond is None:
             await self._app(scope, receive, reply)
             return
-        response = await target.respond(Request(scope, receive), exchange.body)
+        response = await respond(Request(scope, receive), exchange.body)
         if isinstance(response, WholeResponse):
             await reply.give(response.whole)
         else:

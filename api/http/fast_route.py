@@ -53,8 +53,8 @@ class Route(APIRoute):
             if target is None:
                 return await by_fastapi(request)
             body = request.scope[EXCHANGE].body
-            if target.respond is not None and not request.app.dependency_overrides:
-                return await target.respond(request, body)
+            if (respond := target.plan_in(request.app)) is not None:
+                return await respond(request, body)
             target.check(request, body)
             try:
                 return await by_fastapi(request)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
+from fastapi import FastAPI
 from starlette.datastructures import URLPath
 from starlette.routing import BaseRoute, Match, NoMatchFound
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -63,6 +64,10 @@ class Target:
     pattern: re.Pattern[str] | None
     respond: Respond | None
     check: Check
+
+    def plan_in(self, app: FastAPI) -> Respond | None:
+        """What serves the endpoint at once; None without a plan, or while a dependency is overridden."""
+        return None if app.dependency_overrides else self.respond
 
 
 def has_whole_segments(path: str) -> bool:

@@ -157,8 +157,8 @@ async def _replace(connection: Pooled, wrapping: KeyWrapping, lead: float) -> No
 
 async def _add(connection: Pooled, wrapping: KeyWrapping, lead: float) -> None:
     key = generate()
-    lead_ = timedelta(seconds=lead)
-    await connection.execute(*_ADD(kid=key.kid, wrapped=wrapped(key, wrapping), lead=lead_))
+    added = _ADD(kid=key.kid, wrapped=wrapped(key, wrapping), lead=timedelta(seconds=lead))
+    await connection.execute(*added)
 
 
 def _live(rows: list[Any]) -> list[LiveKey]:

@@ -4,8 +4,9 @@ FastAPI documents the attribute, but no module to take its type from; so the sha
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 
@@ -38,6 +39,11 @@ class Dependant(Protocol):
     response_param_name: str | None
     websocket_param_name: str | None
     concurrency: object | None
+
+
+def is_model(annotation: Any) -> TypeGuard[type[BaseModel]]:
+    """Whether a parameter is declared as one model, not as values of some kind."""
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def below(dependant: Dependant) -> Iterator[Dependant]:

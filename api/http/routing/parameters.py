@@ -5,12 +5,12 @@ import collections.abc
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Final, get_args, get_origin
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from starlette.requests import Request
 
 from api.errors import Problem
-from api.http.routing.dependant import Declared, Dependant
+from api.http.routing.dependant import Declared, Dependant, is_model
 from infra.schemas.forms import Form, form_of
 from infra.schemas.validation_errors import Finding, findings
 
@@ -109,7 +109,7 @@ class _Parameter:
         told = field.field_info
         self._name, self._field = field.name, told
         self._alias = field.alias.lower() if place == "header" else field.alias
-        self._whole = _is_model(told.annotation)
+        self._whole = is_model(told.annotation)
         self._loc: tuple[str, ...] = (place,) if self._whole else (place, field.alias)
         adapter: TypeAdapter[Any] = TypeAdapter(_annotated(told.annotation, told.metadata))
         self.validate = adapter.validate_python
@@ -149,13 +149,9 @@ def are_plain(dependant: Dependant) -> bool:
 
 
 def _is_plain(told: FieldInfo, *, may_be_model: bool) -> bool:
-    models = [each for each in (told.annotation, *get_args(told.annotation)) if _is_model(each)]
+    models = [each for each in (told.annotation, *get_args(told.annotation)) if is_model(each)]
     aliased = told.validation_alias not in (None, told.alias)
-    return not (aliased or told.validate_default) and (not models or (may_be_model and _is_model(told.annotation)))
-
-
-def _is_model(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+    return not (aliased or told.validate_default) and (not models or (may_be_model and is_model(told.annotation)))
 
 
 def _takes_many(annotation: Any) -> bool:
@@ -174,7 +170,7 @@ def _declared(fields: Sequence[Declared]) -> Iterator[tuple[str, Any]]:
     """Each parameter by its name in the request, also those that a model holds together."""
     for field in fields:
         annotation = field.field_info.annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        if is_model(annotation):
             yield from ((each.alias or name, each.annotation) for name, each in annotation.model_fields.items())
         else:
             yield field.alias, annotation

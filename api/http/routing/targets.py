@@ -1,11 +1,9 @@
 """Every route of an application as the edge's table holds it: where it is, what body it takes, how it is served."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from fastapi import FastAPI, params
 from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
-from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from api.http.body_reader import ANY_BODY, FORM_BODY, FORM_DATA, JSON_BODY, NOTHING, BodyPolicy
@@ -13,7 +11,7 @@ from api.http.fast_route import BODY_METHODS, Route
 from api.http.route_table import Target, has_whole_segments
 from api.http.routing.body_parser import BodyArgument, check_syntax, form_parser, json_parser
 from api.http.routing.call_plan import can_be_planned, check_of, plan
-from api.http.routing.dependant import Declared, Dependant, below
+from api.http.routing.dependant import Declared, Dependant, below, is_model
 from api.rate_limits.policies import class_of
 from api.schemas import NoBody, secrets_of
 
@@ -78,7 +76,7 @@ def _declared(context: RouteContext) -> Body:
     one = one and not getattr(fields[0].field_info, "embed", None)
     if not isinstance(whole, params.Form):
         return JSON_BODY, _argument(fields[0]) if one else BodyArgument(None, check_syntax)
-    if one and not isinstance(whole, params.File) and _is_model(fields[0]):
+    if one and not isinstance(whole, params.File) and is_model(fields[0].field_info.annotation):
         return FORM_BODY, _argument(fields[0], form=True)
     return FORM_DATA, None
 
@@ -88,8 +86,3 @@ def _argument(field: Declared, *, form: bool = False) -> BodyArgument:
     default = PydanticUndefined if told.is_required() else told.get_default(call_default_factory=True)
     parser = (form_parser if form else json_parser)(told.annotation, default)
     return BodyArgument(field.name, parser, secrets_of(told.annotation))
-
-
-def _is_model(field: Declared) -> bool:
-    annotation: Any = field.field_info.annotation
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
