@@ -8,6 +8,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from prometheus_client import CollectorRegistry
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
 
 from api import health, swagger_ui
 from api.commands import accounts, auth, me, payments, recovery
@@ -62,6 +63,23 @@ ROUTERS: tuple[APIRouter, ...] = (
 )
 
 
+class Application(FastAPI):
+    """FastAPI without the layers that have nothing to do around the edge."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """The edge first, as long as nothing has been added around it.
+
+        FastAPI would put three layers there: for errors that nobody caught, for telling of them, and for a bound on
+        bodies. The edge lets no error through and has bounds of its own, and a hot read would pay some 4 % for them.
+        """
+        stack: Any = super().build_middleware_stack()
+        if self.max_body_size is None and len(self.user_middleware) == 1:
+            while not isinstance(stack, Edge):
+                stack = stack.app
+        whole: ASGIApp = stack
+        return whole
+
+
 Open = Callable[[AsyncExitStack, Settings, CollectorRegistry], Awaitable[Opened]]
 
 
@@ -81,7 +99,7 @@ def assemble(settings: Settings, routers: Iterable[APIRouter], open_them: Open, 
             opened = await open_them(stack, settings, registry)
             yield {EDGE: EdgeState(access=access, hot=opened.hot, gates=opened.gates), **opened.state}
 
-    return with_edge(FastAPI(lifespan=lifespan, **openapi.METADATA), routers, registry, Rules.of(settings))
+    return with_edge(Application(lifespan=lifespan, **openapi.METADATA), routers, registry, Rules.of(settings))
 
 
 def with_edge(app: FastAPI, routers: Iterable[APIRouter], registry: CollectorRegistry, rules: Rules) -> FastAPI:
