@@ -39,6 +39,15 @@ NO_IDENTITY = (
 )
 """Without looking which event stands under a version."""
 
+NO_ORDER = ("            WHEN q.relied_on THEN true\n", "")
+"""Without heed to the order between those that rely on a stream and one that adds to it."""
+
+NO_SHARED = (
+    ("coalesce((batch -> 'premises') || (batch -> 'parts'), batch -> 'parts')", "batch -> 'parts'"),
+    ("parts := parts || relied_on;", "NULL;"),
+)
+"""Without looking at what many rely on."""
+
 NO_KEYS = (
     ("JOIN commands c ON c.principal = r.principal AND c.key = r.key)", "JOIN commands c ON false)"),
     ("k.principal = r.principal AND k.key = r.key", "false"),
@@ -52,7 +61,7 @@ APPEND = "-- The one way into the log"
 
 async def plant(url: str, *faults: Sequence[str]) -> None:
     """Replace each passage by its faulty form; every one of them must be there to be replaced."""
-    source = (migrations.statements.FOLDER / "0012_append.sql").read_text()
+    source = (migrations.statements.FOLDER / "0037_shared_premises.sql").read_text()
     source = source[source.index(APPEND) :]
     for passage, faulty in faults:
         assert passage in source, f"the append has no such passage any more: {passage}"
@@ -63,6 +72,6 @@ async def plant(url: str, *faults: Sequence[str]) -> None:
         await connection.execute("CREATE TABLE planted_commands (LIKE commands)")
         # Whatever else would stop the fault, so that only the checks of the test are left.
         await connection.execute("ALTER TABLE events DROP CONSTRAINT events_stream_version")
-        await connection.execute(source.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION"))
+        await connection.execute(source)
     finally:
         await connection.close()

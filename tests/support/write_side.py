@@ -23,6 +23,7 @@ from infra.eventsourcing.store import (
     IdempotencyKey,
     Known,
     Last,
+    SharedPremises,
     StreamAppend,
     Verdict,
     read_states,
@@ -113,6 +114,13 @@ def part(stream: UUID, expected: int, added: int = 1, category: str = "thing") -
 def request(*parts: StreamAppend, **more: Any) -> AppendRequest:
     """A request, all or nothing."""
     return AppendRequest(parts, **more)
+
+
+def shared(stream: UUID, expected: int, last: Last | None = None, *, category: str = "thing") -> SharedPremises:
+    """What many requests rely on: the stream at this version, and with the event that it was last seen to end with."""
+    base = Guess()
+    base.last = last
+    return SharedPremises([part(stream, expected, 0, category)], [base])
 
 
 class Guess:

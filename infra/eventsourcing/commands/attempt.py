@@ -21,6 +21,7 @@ from infra.eventsourcing.store import (
     IdempotencyKey,
     Last,
     Replayed,
+    SharedPremises,
     StreamAppend,
 )
 
@@ -74,10 +75,10 @@ class Attempt:
     """A unit of work as it was decided on these states; ``refused`` is what the rules had against it.
 
     A refusal asks the log to confirm the versions it was decided on, and to store nothing. ``parts`` are there once
-    :meth:`request` has been asked for; the last of them are the streams that were only ``relied_on``.
+    :meth:`request` has been asked for. Streams that are only ``relied_on`` are the request's ``shared`` premises.
     """
 
-    __slots__ = ("answer", "changes", "context", "parts", "refused", "relied_on")
+    __slots__ = ("answer", "changes", "context", "parts", "refused")
 
     parts: list[StreamAppend]
 
@@ -90,11 +91,12 @@ class Attempt:
     ) -> None:
         work = UnitOfWork(streams, relied_on)
         self.context = context
-        self.relied_on = relied_on
         self.refused = _refusal(work, streams[0], decide, context)
         self.changes, self.answer = work.changes, work.answer
 
-    def request(self, encode: Encode, premises: Sequence[PendingChanges | None]) -> AppendRequest:
+    def request(
+        self, encode: Encode, premises: Sequence[PendingChanges], shared: SharedPremises | None = None
+    ) -> AppendRequest:
         """What the log is asked; void as soon as one of the premises is."""
         claims: Sequence[ClaimChange] = ()
         allowances: Sequence[AllowanceChange] = ()
@@ -104,8 +106,7 @@ class Attempt:
             allowances = [share for pending in self.changes for share in pending.allowances]
         else:
             self.parts = [pending.premise() for pending in self.changes]
-        self.parts += [stream.premise() for stream in self.relied_on.values()]
-        return AppendRequest(self.parts, self.context.metadata(), claims, self._key(), premises, allowances)
+        return AppendRequest(self.parts, self.context.metadata(), claims, self._key(), premises, allowances, shared)
 
     def outcome(self, position: int) -> CommandOutcome:
         """What it came to, now that its last event is at ``position``."""

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from itertools import repeat
 from typing import NamedTuple
 
 from domain.kernel.unit_of_work import Decide, StreamRef
@@ -10,7 +9,16 @@ from infra.eventsourcing.codec import Encode
 from infra.eventsourcing.commands.aggregate_cache import AggregateCache
 from infra.eventsourcing.commands.attempt import Attempt, CommandContext, Refused, refusal_of, same_request
 from infra.eventsourcing.commands.unit_of_work import Name, PendingChanges, StreamState
-from infra.eventsourcing.store import AllowanceExceeded, Appended, Appender, ClaimTaken, Conflict, Replayed, Verdict
+from infra.eventsourcing.store import (
+    AllowanceExceeded,
+    Appended,
+    Appender,
+    ClaimTaken,
+    Conflict,
+    Replayed,
+    SharedPremises,
+    Verdict,
+)
 
 
 class BegunByOthers(Exception):
@@ -67,10 +75,11 @@ def begin(
     third of the time.
     """
     relied_on = {stream.name: stream for stream in resting_on}
-    premises = [*map(PendingChanges, resting_on)]
+    premises = [stream.premise() for stream in resting_on]
+    shared = SharedPremises(premises, [*map(PendingChanges, resting_on)]) if resting_on else None
     begun = [[*map(cache.begun, create.targets)] for create in creates]
     attempts = [_attempt(*each, relied_on) for each in zip(creates, begun, strict=True)]
-    return [_sent(*each, premises, encode, lanes) for each in zip(creates, attempts, strict=True)]
+    return [_sent(*each, shared, encode, lanes) for each in zip(creates, attempts, strict=True)]
 
 
 def _attempt(
@@ -85,16 +94,14 @@ def _attempt(
 def _sent(
     create: CreateRequest,
     attempt: Attempt | Exception,
-    premises: Sequence[PendingChanges],
+    shared: SharedPremises | None,
     encode: Encode,
     lanes: Sequence[Appender],
 ) -> PendingCreate:
     try:
         if isinstance(attempt, Exception):
             raise attempt
-        # Nobody builds on the streams that are begun; of the others the append confirms the very event they end with.
-        known = repeat(None, len(create.targets))
-        request = attempt.request(encode, [*known, *premises] if premises else ())
+        request = attempt.request(encode, (), shared)  # nobody builds on the streams that are begun
         lane = request.claims[0].digest[0] % len(lanes) if request.claims else 0
         return PendingCreate(create, attempt.refused, lanes[lane].enqueue(request))
     except Exception as error:

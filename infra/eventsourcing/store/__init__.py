@@ -21,6 +21,7 @@ from infra.eventsourcing.store.append_request import (
     Last,
     Limit,
     Replayed,
+    SharedPremises,
     StreamAppend,
     Verdict,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "Limits",
     "Replayed",
     "Settled",
+    "SharedPremises",
     "StreamAppend",
     "Verdict",
     "position_of",

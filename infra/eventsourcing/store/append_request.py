@@ -42,6 +42,14 @@ class StreamAppend:
     events: Sequence[Encoded] = ()
 
 
+class SharedPremises(NamedTuple):
+    """Streams that many requests only rely on, the same for all: a batch says them once, and the log confirms them for
+    each. ``bases`` are what they were read as, in the same order."""
+
+    parts: Sequence[StreamAppend]
+    bases: Sequence[SpeculativeBase]
+
+
 @dataclass(slots=True)
 class ClaimChange:
     """A unique key to take for ``stream_id``, or to give back; only the key's digest is stored."""
@@ -86,8 +94,8 @@ class IdempotencyKey:
 class AppendRequest:
     """All or nothing: every part at its version, every claim free, every allowance there, the key unused.
 
-    With ``premises``, one for each part, the log must also hold the very events that these end with; None is for a
-    part on which nobody builds. ``size`` counts its events, ``rows`` its events and parts: what it costs Postgres, and
+    With ``premises``, one for each part, the log must also hold the very events that these end with. It relies on what
+    is ``shared``, too. ``size`` counts its events, ``rows`` its events and parts: what it costs Postgres, and
     ``weight`` its bytes.
     """
 
@@ -95,8 +103,9 @@ class AppendRequest:
     metadata: bytes = b"{}"
     claims: Sequence[ClaimChange] = ()
     key: IdempotencyKey | None = None
-    premises: Sequence[SpeculativeBase | None] = ()
+    premises: Sequence[SpeculativeBase] = ()
     allowances: Sequence[AllowanceChange] = ()
+    shared: SharedPremises | None = None
     size: int = field(init=False)
     rows: int = field(init=False)
     weight: int = field(init=False)

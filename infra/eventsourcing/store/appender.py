@@ -8,7 +8,7 @@ import orjson
 import structlog
 
 from infra.errors import OutcomeUnknown, TooBusy, Unavailable
-from infra.eventsourcing.store.append_request import Appended, AppendRequest, Conflict, Last, SpeculativeBase, Verdict
+from infra.eventsourcing.store.append_request import Appended, AppendRequest, Conflict, Last, Verdict
 from infra.eventsourcing.store.batch import APPEND, NO_LIMITS, Limits, document, verdicts_of
 from infra.postgres.errors import classify
 from infra.postgres.pool import DRIVER_ERRORS, Connection, Database, told
@@ -127,7 +127,7 @@ class Appender:
                 # The server is slow. It was not sent, so the client may be told so while it still listens.
                 _fail([waiting], Unavailable("the log could not be written in time"))
                 continue
-            if not future.done() and not any(map(_gone, request.premises)):
+            if not future.done() and not _is_void(request):
                 batch.append(waiting)
                 continue
             # What was decided on this one is void too: those behind it in the queue see it broken.
@@ -232,17 +232,18 @@ def _settle(request: AppendRequest, verdict: Appended) -> None:
     for part, premise in zip(request.parts, request.premises, strict=False):
         if part.events:
             position += len(part.events)
-            if premise is not None:
-                premise.settle(Last(position, verdict.recorded))
+            premise.settle(Last(position, verdict.recorded))
 
 
-def _gone(premise: SpeculativeBase | None) -> bool:
-    return premise is not None and premise.broken
+def _is_void(request: AppendRequest) -> bool:
+    """Whether anything that it was decided on has turned out not to be."""
+    bases = request.premises if request.shared is None else [*request.premises, *request.shared.bases]
+    return any(base.broken for base in bases)
 
 
 def _break(request: AppendRequest) -> None:
     for part, premise in zip(request.parts, request.premises, strict=False):
-        if part.events and premise is not None:
+        if part.events:
             premise.broken = True
 
 

@@ -40,16 +40,9 @@ def document(requests: Sequence[AppendRequest], limits: Limits = NO_LIMITS) -> b
     """
     parts: list[dict[str, Any]] = []
     events: list[dict[str, Any]] = []
-    relied_on: dict[int, dict[str, Any]] = {}
-    """By part: many requests may rely on one, as all rows of an import do on its owner's account."""
     for request in requests:
         metadata = orjson.Fragment(request.metadata)
         for part, premise in zip(request.parts, request.premises or repeat(None), strict=False):
-            if not part.events:
-                if (entry := relied_on.get(id(part))) is None:
-                    entry = relied_on[id(part)] = _part(part, premise)
-                parts.append(entry)
-                continue
             parts.append(_part(part, premise))
             stream, category, version = part.stream_id, part.category, part.expected
             for event in part.events:
@@ -66,18 +59,31 @@ def document(requests: Sequence[AppendRequest], limits: Limits = NO_LIMITS) -> b
                         "metadata": metadata,
                     }
                 )
+    premises, places = _shared(requests)
     return orjson.dumps(
         {
             "keyed": any(request.key is not None for request in requests),
             "writing": any(request.writes for request in requests),
-            "requests": [_request(request) for request in requests],
+            "requests": [_request(request, places) for request in requests],
             "parts": parts,
+            "premises": premises,
             "events": events,
             "claims": [_claim(claim) for request in requests for claim in request.claims],
             "allowances": [_allowance(change, limits) for request in requests for change in request.allowances],
         },
         default=str,  # the driver's own kind of UUID: an id may come from a row
     )
+
+
+def _shared(requests: Sequence[AppendRequest]) -> tuple[list[dict[str, Any]], dict[int, list[int]]]:
+    """What requests of the batch share, each said once; and by the identity of what is shared, its places."""
+    premises: list[dict[str, Any]] = []
+    places: dict[int, list[int]] = {}
+    for request in requests:
+        if (shared := request.shared) is not None and id(shared) not in places:
+            places[id(shared)] = [*range(len(premises), len(premises) + len(shared.parts))]
+            premises += [_part(part, base) | {"shared": True} for part, base in zip(*shared, strict=True)]
+    return premises, places
 
 
 def _part(part: StreamAppend, premise: SpeculativeBase | None) -> dict[str, Any]:
@@ -92,10 +98,12 @@ def _part(part: StreamAppend, premise: SpeculativeBase | None) -> dict[str, Any]
     return entry
 
 
-def _request(request: AppendRequest) -> dict[str, Any]:
+def _request(request: AppendRequest, places: Mapping[int, list[int]]) -> dict[str, Any]:
     entry: dict[str, Any] = {"parts": len(request.parts), "events": request.size, "claims": len(request.claims)}
     if request.allowances:
         entry["allowances"] = len(request.allowances)
+    if request.shared is not None:
+        entry["premises"] = places[id(request.shared)]
     if (key := request.key) is not None:
         entry |= {
             "principal": key.principal,
