@@ -25,6 +25,7 @@ from infra.concurrency.background_tasks import Background
 from infra.concurrency.cancellation import cancel_and_wait
 from infra.concurrency.periodic import repeating
 from infra.configs import pool_of
+from infra.event_codec import CODEC
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.eventsourcing.current_log import CurrentLog
 from infra.eventsourcing.read_cache.invalidations import Channel
@@ -49,7 +50,7 @@ from infra.redis.resilient_connection import kept
 from infra.settings import Settings
 from infra.storage import Storage, open_storage
 from infra.storage.product_images import ImageFiles
-from infra.write_side import CODEC, open_write_side
+from infra.write_side import open_write_side
 
 ERASE_SECONDS: Final = 60.0
 """How often it is looked for secrets that lie in clear for a release that can be running no more."""

@@ -10,7 +10,7 @@ import orjson
 from benchmarks import workload
 from domain.kernel.messages import shard_of
 from domain.orders import OrderPaid, OrderPlaced, OrderShipped
-from infra.write_side import CODEC
+from infra.event_codec import CODEC
 
 _ABREAST = 500
 """Orders that are under way at the same time: their events are interleaved as in life."""

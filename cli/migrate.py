@@ -14,13 +14,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from infra.configs import pool_of
 from infra.embedded import Postgres, StartFailed
 from infra.errors import Unavailable, UnknownSchema
+from infra.event_codec import CODEC
 from infra.eventsourcing.event_log import identify
 from infra.eventsourcing.projections.generations import install
 from infra.eventsourcing.projections.rebuild import Busy, renew
 from infra.postgres import schema_drift, schema_version
 from infra.postgres.pool import DRIVER_ERRORS, Database, close, connect
 from infra.settings import Settings
-from infra.write_side import CODEC
 from projections.registry import PROJECTIONS
 
 Check = Annotated[

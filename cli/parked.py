@@ -11,6 +11,7 @@ from rich.table import Table
 from cli.database import echo_failure
 from infra.configs import pool_of
 from infra.errors import AWAY, UnknownSchema
+from infra.event_codec import CODEC
 from infra.eventsourcing.event_log import Log, Session, identify
 from infra.eventsourcing.projections import parked_streams
 from infra.eventsourcing.projections.parked_streams import Apply, KeptByAnother, NotParked, Parked
@@ -19,7 +20,6 @@ from infra.identity.one_time_links import lives_of
 from infra.postgres import schema_version
 from infra.postgres.pool import Database, answering, close, connect
 from infra.settings import Settings
-from infra.write_side import CODEC
 from projections.registry import PROJECTIONS
 from workers.mail.message import domain_of
 from workers.tasks import appliers

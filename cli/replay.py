@@ -15,6 +15,7 @@ from cli.watching import Show, shown
 from infra.concurrency.cancellation import cancel_and_wait
 from infra.configs import pool_of
 from infra.errors import AWAY, UnknownSchema
+from infra.event_codec import CODEC
 from infra.eventsourcing.event_log import identify
 from infra.eventsourcing.leases import anybody
 from infra.eventsourcing.projections.generations import install
@@ -26,7 +27,6 @@ from infra.postgres.due_work import persisted
 from infra.postgres.errors import PASSING
 from infra.postgres.pool import Database, answering, close, connect
 from infra.settings import Settings
-from infra.write_side import CODEC
 from projections.registry import PROJECTIONS
 from workers.rebuild_process import fulfil
 from workers.rebuilds import KIND, asked_by, wake

@@ -22,9 +22,6 @@ def register(app: typer.Typer) -> None:
 
 def worker(kind: Annotated[WorkerKind, typer.Argument(help="What this process is to do.")]) -> None:
     """Works until SIGTERM or SIGINT, drains, and exits with 0; exits with 1 when any part of it fails."""
-    from infra.concurrency.gc_tuning import tune_gc
-    from workers.main import PARTS, main
+    from workers.main import KINDS, main
 
-    tune_gc()
-    kinds = [known for known in PARTS if kind in (known, WorkerKind.ALL)]
-    raise typer.Exit(main(kinds))
+    raise typer.Exit(main([known for known in KINDS if kind in (known, WorkerKind.ALL)]))

@@ -4,9 +4,7 @@ knows the environment.
 
 from dataclasses import replace
 
-from infra.eventsourcing.leases.checkpoints import LOCK_SECONDS
-from infra.eventsourcing.read_cache import CacheConfig
-from infra.eventsourcing.relay.relay import RelayConfig
+from infra.eventsourcing.configs import LOCK_SECONDS, CacheConfig, RelayConfig
 from infra.postgres.pool import PoolConfig
 from infra.settings import Settings
 

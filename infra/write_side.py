@@ -7,8 +7,6 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry
 
 from domain.orders import UNPAID
-from domain.registry import REGISTRY
-from infra.eventsourcing.codec import EventCodec
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.eventsourcing.commands.metrics import RaceMetrics
 from infra.eventsourcing.event_log import Log
@@ -19,8 +17,6 @@ from infra.postgres.pool import Database
 from infra.redis.keyspace import Keyspace
 from infra.settings import Settings
 
-CODEC: Final = EventCodec(REGISTRY)
-"""How the shop's events are stored: what each process opens the log with."""
 STREAMS: Final = 20_000
 IN_BULK: Final = 64
 """Requests of a batch that nobody waits for: others wait no longer for the log than for two of these."""

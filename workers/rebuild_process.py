@@ -16,6 +16,7 @@ from infra.concurrency.cancellation import cancel_and_wait, carried_through
 from infra.concurrency.own_process import Failed, in_own_process
 from infra.configs import worker_pool_of
 from infra.errors import Fenced
+from infra.event_codec import CODEC
 from infra.eventsourcing.event_log import identify
 from infra.eventsourcing.projections.fold import describe
 from infra.eventsourcing.projections.generations import install
@@ -30,7 +31,6 @@ from infra.postgres.due_work import persisted
 from infra.postgres.errors import PASSING
 from infra.postgres.pool import Connection, Database, answering, close, connect
 from infra.settings import Settings
-from infra.write_side import CODEC
 from projections.registry import PROJECTIONS
 
 TELL_SECONDS: Final = 0.4

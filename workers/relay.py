@@ -5,11 +5,11 @@ import asyncio
 from prometheus_client import CollectorRegistry
 
 from infra.configs import relay_of, worker_pool_of
+from infra.event_codec import CODEC
 from infra.eventsourcing.relay.relay import Relay, RelayMetrics
 from infra.eventsourcing.startup import open_log
 from infra.postgres.pool import Database
 from infra.settings import Settings
-from infra.write_side import CODEC
 
 
 async def run_relay(settings: Settings, registry: CollectorRegistry, stop: asyncio.Event) -> None:

@@ -27,6 +27,7 @@ from prometheus_client import CollectorRegistry
 from infra.concurrency.cancellation import cancel_and_wait
 from infra.concurrency.waiting import happens
 from infra.configs import worker_pool_of
+from infra.event_codec import CODEC
 from infra.eventsourcing.event_log import Log
 from infra.eventsourcing.startup import open_log
 from infra.observability.logging import logging_to
@@ -36,7 +37,6 @@ from infra.redis.client import BROKEN
 from infra.redis.job_queue import close_jobs, open_jobs, serialize
 from infra.redis.keyspace import Keyspace
 from infra.settings import Settings
-from infra.write_side import CODEC
 from workers.parts import run_parts, signals_set, watching
 
 Context: TypeAlias = dict[str, Any]

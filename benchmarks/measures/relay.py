@@ -16,10 +16,10 @@ from benchmarks.failure import Failed
 from benchmarks.figures import Figures
 from benchmarks.measure import WEIR, Bar, Lap, Measure
 from benchmarks.waiting import until
+from infra.event_codec import CODEC
 from infra.eventsourcing.event_log import identify
 from infra.redis.client import open_redis
 from infra.redis.keyspace import Keyspace
-from infra.write_side import CODEC
 
 _PIPELINE = "SELECT page + pipelined XADD"
 _LOOK_SECONDS = 0.02

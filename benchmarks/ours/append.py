@@ -13,9 +13,9 @@ from benchmarks.ours.settings import settings_of
 from benchmarks.task import Task, received
 from domain.kernel.messages import shard_of
 from infra.configs import pool_of
+from infra.event_codec import CODEC
 from infra.eventsourcing.store import Appended, Appender, AppendRequest, StreamAppend
 from infra.postgres.pool import Database
-from infra.write_side import CODEC
 
 
 async def _run(task: Task) -> Figures:

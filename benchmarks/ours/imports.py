@@ -20,13 +20,14 @@ from benchmarks.task import Task, received
 from domain.accounts import ACCOUNTS, RegisterAccount, Role
 from infra import imports
 from infra.configs import pool_of
+from infra.event_codec import CODEC
 from infra.eventsourcing.commands.attempt import CommandContext
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.eventsourcing.startup import open_log
 from infra.imports import NewImport, file_of
 from infra.postgres.pool import Database
 from infra.storage import Storage, open_storage
-from infra.write_side import CODEC, open_bulk_write_side
+from infra.write_side import open_bulk_write_side
 from workers.imports.batch_run import ImportMetrics
 from workers.imports.importer import Importer
 from workers.imports.row_parser import COLUMNS

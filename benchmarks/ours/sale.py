@@ -13,12 +13,12 @@ from benchmarks.task import Task, received
 from domain.inventory import INVENTORY, ChangeStock, ReserveStock
 from infra.concurrency.gc_tuning import tune_gc
 from infra.configs import pool_of
+from infra.event_codec import CODEC
 from infra.eventsourcing.commands.attempt import CommandContext
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.eventsourcing.startup import open_log
 from infra.eventsourcing.store import Appender
 from infra.postgres.pool import Database
-from infra.write_side import CODEC
 
 
 async def _run(task: Task) -> Figures:

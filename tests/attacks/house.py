@@ -27,7 +27,7 @@ from infra.settings import Settings
 from projections.registry import PROJECTIONS
 from tests.support.encryption import WRAPPING
 from tests.support.serving import connected, serving
-from workers.main import PARTS
+from workers.main import parts_of
 from workers.parts import run_parts
 
 PASSWORD: Final = "four words nobody guesses 7"
@@ -125,7 +125,7 @@ async def house(settings: Settings) -> AsyncIterator[House]:
 async def working(settings: Settings) -> AsyncIterator[None]:
     """Relay and projections run, so that there is something to read."""
     stop = asyncio.Event()
-    parts = [PARTS["relay"], PARTS["projections"]]
+    parts = [*parts_of(["relay", "projections"]).values()]
     running = asyncio.create_task(run_parts(parts, settings, CollectorRegistry(), stop))
     try:
         yield

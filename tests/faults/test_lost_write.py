@@ -16,6 +16,7 @@ from domain.money import Money
 from infra import imports
 from infra.configs import pool_of
 from infra.errors import OutcomeUnknown, Unavailable
+from infra.event_codec import CODEC
 from infra.eventsourcing.commands import idempotency
 from infra.eventsourcing.commands.attempt import CommandContext
 from infra.eventsourcing.event_log import Log, begin_history
@@ -39,7 +40,6 @@ from infra.postgres.pool import Database, Pooled
 from infra.settings import Settings
 from infra.storage.local_disk import Folder
 from infra.storage.product_images import ImageFiles
-from infra.write_side import CODEC
 from projections.order_summary import ORDER_SUMMARY
 from projections.registry import PROJECTIONS
 from tests.support.database_calls import WRITING, calls

@@ -28,6 +28,7 @@ from domain.accounts import (
     Role,
 )
 from infra.configs import pool_of
+from infra.event_codec import CODEC
 from infra.eventsourcing.current_log import CurrentLog
 from infra.eventsourcing.store import StreamAppend
 from infra.identity.access_tokens import Access, Tokens
@@ -36,7 +37,6 @@ from infra.identity.signing_keys import SigningKeys
 from infra.postgres.pool import Database
 from infra.postgres.statements import Statement
 from infra.settings import Settings
-from infra.write_side import CODEC
 from tests.support.api_client import api_client
 from tests.support.builders import register_account
 from tests.support.current_log import LOG, current_log

@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from domain.accounts import ACCOUNTS, ChangeRoles, ChangeUsername, Role
 from infra.concurrency.periodic import repeating
 from infra.configs import pool_of
+from infra.event_codec import CODEC
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.eventsourcing.current_log import CurrentLog
 from infra.eventsourcing.read_cache.invalidations import Channel
@@ -22,7 +23,7 @@ from infra.observability.metrics import new_registry
 from infra.postgres.pool import Database
 from infra.redis.keyspace import Keyspace
 from infra.settings import Settings
-from infra.write_side import CODEC, open_bulk_write_side, open_write_side
+from infra.write_side import open_bulk_write_side, open_write_side
 from tests.support.builders import register_account
 from tests.support.current_log import LOG
 from tests.support.write_side import context, eventually

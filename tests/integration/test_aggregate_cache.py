@@ -10,13 +10,13 @@ from domain.catalogue import PRODUCTS
 from domain.inventory import INVENTORY, OutOfStock, ReserveStock
 from domain.kernel.unit_of_work import UnitOfWork
 from infra.errors import TooBusy
+from infra.event_codec import CODEC
 from infra.eventsourcing.codec import UnknownEventType
 from infra.eventsourcing.commands.aggregate_cache import AggregateCache
 from infra.eventsourcing.commands.attempt import CommandOutcome
 from infra.eventsourcing.commands.unit_of_work import StreamState
 from infra.eventsourcing.store import Settled
 from infra.eventsourcing.store.appender import MOST_WAITING
-from infra.write_side import CODEC
 from tests.support.builders import add_product
 from tests.support.stock import change_stock, move, nothing, reserve
 from tests.support.write_side import (

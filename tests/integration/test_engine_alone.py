@@ -20,13 +20,14 @@ from domain.kernel.refusals import Refusal
 from infra.eventsourcing.codec import EventCodec
 from infra.eventsourcing.commands.attempt import CommandContext
 from infra.eventsourcing.commands.handler import CommandHandler
+from infra.eventsourcing.configs import CacheConfig
 from infra.eventsourcing.consumers.consumer_host import Host
 from infra.eventsourcing.consumers.metrics import RuntimeMetrics
 from infra.eventsourcing.current_log import CurrentLog
 from infra.eventsourcing.projections.generations import install
 from infra.eventsourcing.projections.projection import ByStream, Projection
 from infra.eventsourcing.projections.projector import Projecting
-from infra.eventsourcing.read_cache import CacheConfig, Documents, Reads, Refresher
+from infra.eventsourcing.read_cache import Documents, Reads, Refresher
 from infra.eventsourcing.startup import open_log
 from infra.eventsourcing.store import Appender
 from infra.postgres.pool import Database, PoolConfig

@@ -17,12 +17,12 @@ from api.http.principal import Principal
 from api.queries.events import SPAN, EventFilters, list_events
 from api.queries.listing import Pages
 from infra.configs import cache_of, pool_of
+from infra.event_codec import CODEC
 from infra.eventsourcing.current_log import CurrentLog
 from infra.eventsourcing.event_log import Log, identify
 from infra.eventsourcing.read_cache import Reads
 from infra.postgres.pool import Database
 from infra.settings import Settings
-from infra.write_side import CODEC
 
 pytestmark = pytest.mark.anyio
 

@@ -7,10 +7,10 @@ import pytest
 
 from domain.inventory import INVENTORY, ReserveStock, StockReceived
 from infra.errors import Unavailable
+from infra.event_codec import CODEC
 from infra.eventsourcing.codec import UnknownEventType
 from infra.eventsourcing.store import StreamAppend, position_of
 from infra.eventsourcing.store.stream_reader import PAGE, PAGE_SECONDS, StoredEvent, Wanted, read_streams
-from infra.write_side import CODEC
 from tests.support.write_side import WriteSide, connected, context, part, request
 
 pytestmark = pytest.mark.anyio

@@ -8,8 +8,8 @@ import pytest
 from domain.inventory import INVENTORY, ChangeStock, StockReceived
 from domain.kernel.unit_of_work import UnitOfWork
 from infra.errors import TooBusy
+from infra.event_codec import CODEC
 from infra.eventsourcing.store import StreamAppend
-from infra.write_side import CODEC
 from tests.support import planted
 from tests.support.log_checks import doubled_accounts, oversold, stock_after, violations, whole_log
 from tests.support.proxy import proxy_before

@@ -22,6 +22,7 @@ from api.queries.lists import Condition, Query
 from api.queries.products import LONGEST_SEARCH, ProductFilters, query_of
 from infra.configs import cache_of, pool_of
 from infra.errors import NotYetVisible
+from infra.event_codec import CODEC
 from infra.eventsourcing.current_log import CurrentLog
 from infra.eventsourcing.event_log import Log, identify
 from infra.eventsourcing.projections.fold import Kept, written
@@ -31,7 +32,6 @@ from infra.eventsourcing.read_cache import Reads
 from infra.eventsourcing.read_cache.visibility import Part
 from infra.postgres.pool import Database
 from infra.settings import Settings
-from infra.write_side import CODEC
 from projections.account_card import ACCOUNT_CARD
 from projections.product_card import PRODUCT_CARD, ListedProduct
 from tests.support.read_rows import account, entity, lay_down, product

@@ -8,12 +8,12 @@ import orjson
 import pytest
 
 from domain.kernel.messages import shard_of
+from infra.event_codec import CODEC
 from infra.eventsourcing.consumers.consumer_host import Host
 from infra.eventsourcing.event_log import begin_history, identify
 from infra.eventsourcing.projections.rebuild import renew
 from infra.redis.keyspace import Keyspace
 from infra.settings import Settings
-from infra.write_side import CODEC
 from projections.order_summary import ORDER_SUMMARY
 from projections.registry import PROJECTIONS
 from tests.support.builders import ORDER_ID, order_placed

@@ -11,10 +11,10 @@ import asyncpg
 import pytest
 
 from domain.kernel.messages import Recorded, shard_of
+from infra.eventsourcing.configs import LOCK_SECONDS
 from infra.eventsourcing.consumers.consumer import Answers, Lease, Refusal, Step, move
 from infra.eventsourcing.event_log import Session
 from infra.eventsourcing.leases import Place
-from infra.eventsourcing.leases.checkpoints import LOCK_SECONDS
 from infra.eventsourcing.projections import parked_streams
 from infra.eventsourcing.projections.projection import Projection, amend
 from infra.eventsourcing.projections.rebuild import begin, build, finish, shares

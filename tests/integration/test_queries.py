@@ -12,12 +12,12 @@ from domain.accounts import Role
 from domain.kernel.messages import shard_of
 from domain.orders import OrderStatus
 from infra.configs import cache_of, pool_of
+from infra.event_codec import CODEC
 from infra.eventsourcing.consistency_token import encode
 from infra.eventsourcing.event_log import identify
 from infra.eventsourcing.read_cache import Document, Refresher
 from infra.postgres.pool import Database
 from infra.settings import Settings
-from infra.write_side import CODEC
 from projections.product_card import PRODUCT_CARD, ProductStatus
 from tests.support.read_rows import NOON, entity, lay_down, order, product, put
 from tests.support.shop import Client, Shop, shop

@@ -23,6 +23,7 @@ from domain.inventory import StockReceived, StockReturned, StockSold
 from domain.kernel.messages import Event, Recorded
 from domain.money import Money
 from infra.configs import cache_of, pool_of
+from infra.event_codec import CODEC
 from infra.eventsourcing.current_log import CurrentLog
 from infra.eventsourcing.event_log import Log, identify
 from infra.eventsourcing.projections.fold import Kept, written
@@ -31,7 +32,6 @@ from infra.eventsourcing.projections.row_table import Table
 from infra.eventsourcing.read_cache import Reads
 from infra.postgres.pool import Database
 from infra.settings import Settings
-from infra.write_side import CODEC
 from projections.product_card import PRODUCT_CARD, ListedProduct
 from tests.support.read_rows import NOON, entity, lay_down
 

@@ -9,6 +9,7 @@ import pytest
 
 from domain.kernel.messages import Event, shard_of
 from domain.orders.payment_deadline import ORDER_TIME
+from infra.event_codec import CODEC
 from infra.eventsourcing.codec import Encoded
 from infra.eventsourcing.event_log import identify
 from infra.eventsourcing.projections import parked_streams
@@ -18,7 +19,6 @@ from infra.identity import one_time_links as links
 from infra.identity.one_time_links import Purpose, lives_of
 from infra.mail.outbox import Mail
 from infra.settings import Settings
-from infra.write_side import CODEC
 from projections.registry import PROJECTIONS
 from tests.conftest import SHARDS
 from tests.support.builders import ACCOUNT_ID, ORDER_ID, OTHER_ORDER_ID, account_registered, order_placed, order_shipped

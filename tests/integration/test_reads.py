@@ -10,11 +10,11 @@ from redis.asyncio import Redis
 
 from infra.configs import cache_of
 from infra.errors import NotYetVisible, Unavailable
+from infra.event_codec import CODEC
 from infra.eventsourcing.event_log import Log, identify
 from infra.eventsourcing.read_cache import Refresher
 from infra.eventsourcing.read_cache.visibility import Sight
 from infra.settings import Settings
-from infra.write_side import CODEC
 from tests.support.read_models import NAME, SHARD, Reader, World, lay_down, world
 from tests.support.wire import Wire, wire_to
 from tests.support.write_side import eventually

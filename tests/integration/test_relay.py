@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 
 from domain.catalogue import ProductDescribed
 from infra.configs import pool_of, relay_of
+from infra.event_codec import CODEC
 from infra.eventsourcing.event_log import Entry, Log, identify
 from infra.eventsourcing.relay.append_notifier import Doorbell
 from infra.eventsourcing.relay.publisher import LOOK_BACK, PAGE, PAGE_BYTES, Publisher, read_page
@@ -21,7 +22,6 @@ from infra.postgres.pool import Database
 from infra.redis.keyspace import Keyspace
 from infra.redis.pipeline import PipelineConnection
 from infra.settings import Settings
-from infra.write_side import CODEC
 from tests.support.builders import PRODUCT_ID, order_line
 from tests.support.event_logs import LogWriter, Shop, log_writer, product
 from tests.support.proxy import Proxy

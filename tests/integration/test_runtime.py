@@ -10,11 +10,11 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from infra.configs import pool_of
+from infra.event_codec import CODEC
 from infra.eventsourcing.projections.generations import install
 from infra.eventsourcing.startup import open_log
 from infra.postgres.pool import Database
 from infra.settings import Settings
-from infra.write_side import CODEC
 from projections.registry import PROJECTIONS
 from tests.integration.test_reactions import append
 from tests.integration.test_workers import Process, launched, worker
@@ -23,7 +23,7 @@ from tests.support.mail_office import Office, mail_office
 from tests.support.smtp_stub import Turn
 from tests.support.wire import wire_to
 from tests.support.write_side import connected, eventually, write_side
-from workers.main import PARTS
+from workers.main import KINDS, parts_of
 from workers.projections import READ_MODELS, look_for_spoiled
 from workers.relay import run_relay
 from workers.tasks import TASKS
@@ -163,4 +163,4 @@ def test_what_is_done_once_for_all_processes_is_arqs_cron(kind: str, jobs: set[s
 
 
 def test_weir_worker_runs_the_same_kinds() -> None:
-    assert {"relay": run_relay, **{name: each.run for name, each in RUNTIMES.items()}} == PARTS
+    assert {"relay": run_relay, **{name: each.run for name, each in RUNTIMES.items()}} == parts_of(KINDS)

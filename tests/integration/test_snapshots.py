@@ -8,11 +8,11 @@ import pytest
 from domain.accounts import ACCOUNTS
 from domain.inventory import INVENTORY, StockReceived
 from domain.orders import ORDERS
+from infra.event_codec import CODEC
 from infra.eventsourcing.store import Known, Last, Settled, StreamAppend, read_states, snapshots
 from infra.eventsourcing.store.snapshots import EVERY, code_of
 from infra.eventsourcing.store.stream_reader import AT_ONCE
 from infra.identity import account_erasure
-from infra.write_side import CODEC
 from tests.support.proxy import proxy_before
 from tests.support.stock import change_stock, reserve
 from tests.support.write_side import WriteSide, connected, request, write_side

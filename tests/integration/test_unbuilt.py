@@ -5,11 +5,11 @@ import pytest
 
 from domain.accounts import Role
 from infra.configs import pool_of
+from infra.event_codec import CODEC
 from infra.eventsourcing.event_log import identify
 from infra.eventsourcing.projections.rebuild import renew
 from infra.postgres.pool import Database
 from infra.settings import Settings
-from infra.write_side import CODEC
 from projections.registry import PROJECTIONS
 from tests.support.builders import PRODUCT_ID, product_added
 from tests.support.event_logs import log_writer, product

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from domain.kernel.messages import Event
 from infra.configs import pool_of
+from infra.event_codec import CODEC
 from infra.eventsourcing.commands.attempt import CommandContext
 from infra.eventsourcing.commands.idempotency import Kept, find
 from infra.identity.api_keys import as_told
@@ -27,7 +28,6 @@ from infra.payments import refund_outbox
 from infra.postgres.pool import Database
 from infra.postgres.schema_version import FOLDER, migrate, newest
 from infra.settings import Settings
-from infra.write_side import CODEC
 from tests.conftest import SHARDS, Servers
 from tests.support.builders import order_cancelled, order_line, order_paid, order_placed
 from tests.support.encryption import WRAPPING

@@ -24,12 +24,12 @@ from domain.accounts import (
 )
 from domain.kernel.messages import Event
 from infra.configs import pool_of
+from infra.event_codec import CODEC
 from infra.eventsourcing.event_log import Entry, identify
 from infra.identity.one_time_links import lives_of
 from infra.identity.void_rows import VOIDED
 from infra.postgres.pool import Database
 from infra.settings import Settings
-from infra.write_side import CODEC
 from tests.support.builders import ACCOUNT_ID
 from tests.support.current_log import LOG
 from workers.mail.consumer import write_down

@@ -22,7 +22,7 @@ from tests.support.smtp_stub import Turn
 from tests.support.wire import wire_to
 from tests.support.write_side import eventually, write_side
 from workers.mail.sender import conversation_seconds
-from workers.main import PARTS, run_worker
+from workers.main import KINDS, parts_of, run_worker
 from workers.parts import OtherLog, PartEnded, run_parts
 
 pytestmark = pytest.mark.anyio
@@ -291,14 +291,14 @@ async def sends_only_what_is_new(office: Office) -> None:
 async def test_the_host_runs_within_a_program_too(office: Office) -> None:
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:
-        group.create_task(run_worker(["tasks"], office.settings, stop=stop))
+        group.create_task(run_worker(parts_of(["tasks"]), office.settings, stop=stop))
         await office.write()
         await office.stub.received(1)
         stop.set()
 
 
 async def test_a_worker_whose_log_becomes_another_ends_and_leaves_it_to_a_new_process(office: Office) -> None:
-    running = asyncio.create_task(run_worker(["tasks"], office.settings))
+    running = asyncio.create_task(run_worker(parts_of(["tasks"]), office.settings))
     await office.write()
     await office.stub.received(1)
     await office.database.execute("UPDATE log_head SET log_id = gen_random_uuid()")
@@ -308,4 +308,4 @@ async def test_a_worker_whose_log_becomes_another_ends_and_leaves_it_to_a_new_pr
 
 
 def test_every_kind_of_worker_has_its_part() -> None:
-    assert set(PARTS) == {"relay", "projections", "tasks"}
+    assert set(parts_of(KINDS)) == {"relay", "projections", "tasks"}

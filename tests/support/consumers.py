@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from infra.configs import pool_of, relay_of, worker_pool_of
+from infra.event_codec import CODEC
 from infra.eventsourcing.consumers.consumer import Answers, Consumer, Lease, Member, Step, move
 from infra.eventsourcing.consumers.consumer_host import Host
 from infra.eventsourcing.consumers.metrics import RuntimeMetrics
@@ -22,7 +23,6 @@ from infra.eventsourcing.read_cache import CacheAway, Document
 from infra.eventsourcing.relay.relay import Relay, RelayMetrics
 from infra.postgres.pool import Database
 from infra.settings import Settings
-from infra.write_side import CODEC
 from projections.registry import PROJECTIONS
 from tests.support.event_logs import LogWriter, Shop, expected_rows, log_writer, stored_rows
 from tests.support.write_side import eventually

@@ -3,10 +3,10 @@
 from typing import Final
 from uuid import UUID
 
+from infra.event_codec import CODEC
 from infra.eventsourcing.current_log import CurrentLog
 from infra.eventsourcing.event_log import Log, identify
 from infra.postgres.pool import Database
-from infra.write_side import CODEC
 
 LOG: Final = Log(log_id=UUID(int=1), shards=4, history=UUID(int=2), codec=CODEC)
 """Where any log will do."""

@@ -16,9 +16,9 @@ from domain.inventory import StockReceived, StockReleased, StockReserved, StockR
 from domain.kernel.messages import Event, shard_of
 from domain.orders import OrderCompleted, OrderPaymentFailed, OrderShipped
 from domain.registry import REGISTRY
+from infra.event_codec import CODEC
 from infra.eventsourcing.projections.projection import Projection
 from infra.postgres.pool import Connection
-from infra.write_side import CODEC
 from tests.support.builders import (
     euros,
     order_cancelled,

@@ -11,8 +11,8 @@ import asyncpg
 
 from domain.accounts import AccountRegistered
 from domain.inventory import INVENTORY, Stock
+from infra.event_codec import CODEC
 from infra.postgres.pool import Connection
-from infra.write_side import CODEC
 
 Rows = Sequence[asyncpg.Record]
 

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from infra.configs import pool_of
+from infra.event_codec import CODEC
 from infra.eventsourcing.startup import open_log
 from infra.identity.server_secret import ServerSecret
 from infra.mail import outbox
@@ -20,7 +21,6 @@ from infra.mail.outbox import Mail, Settled
 from infra.postgres.pool import Database
 from infra.postgres.tables.outboxes import mail_ledger
 from infra.settings import Settings
-from infra.write_side import CODEC
 from tests.support.builders import ACCOUNT_ID
 from tests.support.encryption import WRAPPING
 from tests.support.smtp_stub import SmtpStub, smtp_stub

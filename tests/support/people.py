@@ -3,12 +3,12 @@
 from uuid import UUID
 
 from domain.accounts import ACCOUNTS, Role
+from infra.event_codec import CODEC
 from infra.eventsourcing.commands.attempt import CommandContext
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.eventsourcing.event_log import identify
 from infra.eventsourcing.store import Appender
 from infra.postgres.pool import Database
-from infra.write_side import CODEC
 from tests.support.builders import register_account
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import asyncpg
 
 from infra.configs import cache_of, pool_of
+from infra.event_codec import CODEC
 from infra.eventsourcing.current_log import CurrentLog
 from infra.eventsourcing.event_log import Log, identify
 from infra.eventsourcing.read_cache import Document, Documents, Reads, Refresher
@@ -15,7 +16,6 @@ from infra.eventsourcing.read_cache.redis_cache import Place
 from infra.eventsourcing.read_cache.visibility import Sight
 from infra.postgres.pool import Database
 from infra.settings import Settings
-from infra.write_side import CODEC
 
 NAME = "thing"
 SHARD = 0

@@ -15,6 +15,7 @@ from domain.inventory import INVENTORY, Stock
 from domain.orders import ORDERS, CancelledBy, CancelOrder, OrderCommand, PayOrder, order_number
 from domain.orders.payment_deadline import ORDER_TIME, Timer
 from domain.workflows.checkout import change_order, stock_moves
+from infra.event_codec import CODEC
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.eventsourcing.event_log import Log, identify
 from infra.eventsourcing.process_managers import timer_store
@@ -23,7 +24,6 @@ from infra.eventsourcing.process_managers.timer_runner import TimerMetrics, Time
 from infra.eventsourcing.process_managers.timer_store import TimerId
 from infra.postgres.pool import Database
 from infra.postgres.tables.consumers import timers
-from infra.write_side import CODEC
 from tests.support.builders import ACCOUNT_ID, PRODUCT_ID, order_placed, place_order
 from tests.support.mail_office import Office
 from tests.support.stock import change_stock

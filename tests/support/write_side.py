@@ -12,6 +12,7 @@ import asyncpg
 
 from domain.kernel.decider import Decider
 from infra.configs import pool_of
+from infra.event_codec import CODEC
 from infra.eventsourcing.codec import Encoded
 from infra.eventsourcing.commands.attempt import CommandContext
 from infra.eventsourcing.commands.handler import CommandHandler
@@ -31,7 +32,6 @@ from infra.eventsourcing.store import (
 from infra.eventsourcing.store.unique_keys import digest
 from infra.postgres.pool import Connection, Database, prepare
 from infra.settings import Settings
-from infra.write_side import CODEC
 
 HAPPENED = Encoded("thing.happened", 1, b"{}")
 

@@ -18,11 +18,11 @@ from domain.accounts import (
     ending,
 )
 from domain.registry import EVENTS
+from infra.event_codec import CODEC
 from infra.eventsourcing.store import AppendRequest, StreamAppend
 from infra.identity.access_news import endings_in
 from infra.identity.access_tokens import LEEWAY_SECONDS, LONGEST_LIFE
 from infra.identity.revocations import REMEMBER_SECONDS, TYPES
-from infra.write_side import CODEC
 from tests.golden.expected import EXPECTED
 
 ACCOUNT = UUID(int=1)

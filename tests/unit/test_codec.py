@@ -16,8 +16,8 @@ from domain.kernel.event_registry import EventType
 from domain.kernel.messages import Event
 from domain.money import Money
 from domain.registry import EVENTS, REGISTRY
+from infra.event_codec import CODEC
 from infra.eventsourcing.codec import MalformedEvent, UnknownEventType, reader, versioned_reader
-from infra.write_side import CODEC
 from tests.golden.expected import EXPECTED
 from tests.support.any_value import any_of, exactly
 from tests.support.builders import (

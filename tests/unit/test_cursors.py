@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.queries.cursors import InvalidCursor, decode, encode, list_id
+from infra.event_codec import CODEC
 from infra.eventsourcing.event_log import Log
-from infra.write_side import CODEC
 
 LOG = Log(log_id=UUID(int=1), shards=8, history=UUID(int=9), codec=CODEC)
 LIST = list_id(LOG, "products", {"sort": "name", "category": None})

@@ -9,9 +9,9 @@ import pytest
 from domain.accounts import AccountErased, AccountPasswordResetRequested, AccountUsernameChanged
 from domain.kernel.messages import Event
 from domain.registry import REGISTRY
+from infra.event_codec import CODEC
 from infra.eventsourcing.event_log import Entry
 from infra.identity.one_time_links import Purpose
-from infra.write_side import CODEC
 from tests.support.builders import (
     ACCOUNT_ID,
     ORDER_ID,

@@ -3,8 +3,8 @@
 import orjson
 import pytest
 
+from infra.event_codec import CODEC
 from infra.eventsourcing.codec import MalformedEvent
-from infra.write_side import CODEC
 from tests.support.builders import ORDER_ID, order_placed
 from tests.support.current_log import LOG
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as some
 from jinja2 import DictLoader, TemplateNotFound
 
 from infra.identity.one_time_links import lives_of
-from infra.locales import FALLBACK, LANGUAGES, TEMPLATES, Language
+from infra.language import Language
+from infra.locales import FALLBACK, LANGUAGES, TEMPLATES
 from infra.mail.outbox import Claimed
 from infra.settings import Settings
 from workers.mail.inline_css import Unstylable, inlined

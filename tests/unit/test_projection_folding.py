@@ -8,11 +8,11 @@ import pytest
 
 from domain.kernel.messages import Event, Recorded
 from domain.orders import OrderPlaced
+from infra.event_codec import CODEC
 from infra.eventsourcing.codec import UnknownEventType
 from infra.eventsourcing.event_log import Entry
 from infra.eventsourcing.projections.fold import Kept, fold
 from infra.eventsourcing.projections.projection import Projection, amend
-from infra.write_side import CODEC
 from projections.order_summary import ORDER_SUMMARY, OrderSummary
 from projections.product_card import PRODUCT_CARD
 from tests.support.builders import (

@@ -7,9 +7,9 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
+from infra.event_codec import CODEC
 from infra.eventsourcing.consumers.inbox import Inbox
 from infra.eventsourcing.event_log import Entry
-from infra.write_side import CODEC
 
 STREAM = UUID(int=7)
 

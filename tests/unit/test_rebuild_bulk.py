@@ -11,11 +11,11 @@ import pytest
 from domain.accounts import AccountErased, AccountProfileChanged
 from domain.kernel.messages import Event, Recorded
 from domain.registry import REGISTRY
+from infra.event_codec import CODEC
 from infra.eventsourcing.codec import Encoded, UnknownEventType
 from infra.eventsourcing.projections.fold_table import Folds
 from infra.eventsourcing.projections.projection import Projection, RowMissing
 from infra.eventsourcing.projections.rebuild.bulk_fold import Steps, document
-from infra.write_side import CODEC
 from projections.account_card import ACCOUNT_CARD
 from projections.order_summary import ORDER_SUMMARY
 from tests.golden.expected import EXPECTED

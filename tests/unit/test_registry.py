@@ -20,7 +20,7 @@ from domain.kernel.decider import Decider
 from domain.kernel.messages import Event
 from domain.orders import ORDERS
 from domain.registry import EVENTS, REGISTRY
-from infra.write_side import CODEC
+from infra.event_codec import CODEC
 from tests.golden.expected import EXPECTED, GOLDEN, GOLDEN_SHORTER, SHORTER
 
 VERSIONS = [(name, version) for name, kind in EVENTS.items() for version in range(1, kind.version + 1)]

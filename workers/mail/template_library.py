@@ -22,7 +22,8 @@ from jinja2 import (
     select_autoescape,
 )
 
-from infra.locales import FALLBACK, LANGUAGES, TEMPLATES, Language
+from infra.language import Language
+from infra.locales import FALLBACK, LANGUAGES, TEMPLATES
 from workers.mail.inline_css import inlined
 
 KINDS: Final = (

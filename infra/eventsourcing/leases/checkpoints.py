@@ -8,9 +8,9 @@ take their rows in the order of their keys.
 
 from typing import Final
 
+from infra.eventsourcing.configs import LOCK_SECONDS
 from infra.eventsourcing.event_log import Session
 
-LOCK_SECONDS: Final = 2
 IDLE_SECONDS: Final = 2
 """How long a transaction that holds a checkpoint may stand still. Its owner may be paused, or its machine gone without
 a farewell: the server ends it, and the next owner need not wait longer than for the heartbeat."""

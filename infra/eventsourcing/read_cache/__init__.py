@@ -10,7 +10,6 @@ from infra.eventsourcing.read_cache.document import Document
 from infra.eventsourcing.read_cache.document_cache import Documents
 from infra.eventsourcing.read_cache.metrics import ReadMetrics
 from infra.eventsourcing.read_cache.read_side import Reads
-from infra.eventsourcing.read_cache.redis_cache import CacheConfig
 from infra.redis.resilient_connection import CacheAway
 
-__all__ = ["CacheAway", "CacheConfig", "Document", "Documents", "ReadMetrics", "Reads", "Refresher"]
+__all__ = ["CacheAway", "Document", "Documents", "ReadMetrics", "Reads", "Refresher"]

@@ -8,9 +8,10 @@ from typing import Final
 import orjson
 
 from infra.concurrency.cancellation import cancel_and_wait
+from infra.eventsourcing.configs import CacheConfig
 from infra.eventsourcing.event_log import Log
 from infra.eventsourcing.read_cache.document import Document
-from infra.eventsourcing.read_cache.redis_cache import CacheConfig, Place, RemoteCache
+from infra.eventsourcing.read_cache.redis_cache import Place, RemoteCache
 from infra.redis.keyspace import Keyspace
 
 ANSWER_SECONDS: Final = 1.0

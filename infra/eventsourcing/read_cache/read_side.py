@@ -13,6 +13,7 @@ from domain.kernel.messages import shard_of
 from infra.concurrency.batcher import Batches
 from infra.concurrency.cancellation import cancel_and_wait
 from infra.errors import NotYetVisible, Unavailable
+from infra.eventsourcing.configs import CacheConfig
 from infra.eventsourcing.consistency_token import Needs
 from infra.eventsourcing.current_log import CurrentLog
 from infra.eventsourcing.event_log import Log
@@ -21,7 +22,7 @@ from infra.eventsourcing.projections.table_name import table_name, with_names
 from infra.eventsourcing.read_cache.document import Document
 from infra.eventsourcing.read_cache.document_cache import Documents, GenerationGone
 from infra.eventsourcing.read_cache.invalidations import Channel
-from infra.eventsourcing.read_cache.redis_cache import NOTHING, CacheConfig, Held, Place, RemoteCache
+from infra.eventsourcing.read_cache.redis_cache import NOTHING, Held, Place, RemoteCache
 from infra.eventsourcing.read_cache.staleness_monitor import Watch
 from infra.eventsourcing.read_cache.visibility import Part, Sight, Visibility
 from infra.postgres.pool import Database

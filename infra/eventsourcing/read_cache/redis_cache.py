@@ -27,18 +27,6 @@ LARGEST_BATCH: Final = 128
 MOST_WAITING: Final = 10_000
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CacheConfig:
-    """Where the shared cache is and how long a document lives there; how many documents of a read model, and how many
-    bytes of them, a process keeps in its own memory.
-    """
-
-    redis_url: SecretStr
-    seconds: int
-    local_documents: int
-    local_bytes: int
-
-
 class Place(NamedTuple):
     """Where a document belongs."""
 

@@ -8,18 +8,17 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic
 from typing import Final
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
-from pydantic import SecretStr
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from infra.concurrency.backoff import Pauses
 from infra.concurrency.waiting import happens
+from infra.eventsourcing.configs import RelayConfig
 from infra.eventsourcing.event_log import Log, begin_history, log_head
 from infra.eventsourcing.leases import Leader
 from infra.eventsourcing.relay.publisher import OtherHistory, Page, Publisher, read_page
@@ -59,16 +58,6 @@ class RelayMetrics:
         self.used = Gauge("weir_redis_memory_used_bytes", "Memory that Redis uses.", registry=registry)
         self.limit = Gauge("weir_redis_memory_limit_bytes", "Its maxmemory; 0 if it has none.", registry=registry)
         self.leading = Gauge("weir_relay_leading", "1 where this process is the leader.", registry=registry)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RelayConfig:
-    """Where a relay publishes, how many entries and bytes the streams keep, and for how long a leader may be silent."""
-
-    redis_url: SecretStr
-    stream_length: int
-    stream_bytes: int
-    lease_seconds: float
 
 
 class _Deposed(Exception):
