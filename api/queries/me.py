@@ -8,7 +8,6 @@ import orjson
 from fastapi import Depends, Request
 from pydantic import AwareDatetime, BaseModel
 
-from api.dependencies import Context
 from api.http.fast_route import router
 from api.http.principal import Principal
 from api.http.response import RawResponse
@@ -45,12 +44,14 @@ class SessionDocument(BaseModel):
 @limited("read")
 async def read_me(
     request: Request,
-    context: Context,
     me: Annotated[Principal, Depends(require())],
     accounts: AccountsDep,
 ) -> RawResponse:
-    """One's own account."""
-    found = await accounts.find(me.id, context)
+    """One's own account.
+
+    What was made within the last two seconds is waited for, up to 250 ms, before it is not found.
+    """
+    found = await accounts.find(me.id, request.scope)
     return found.to(if_none_match(request))
 
 

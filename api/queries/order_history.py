@@ -112,17 +112,17 @@ async def read_history(
     list_id = cursors.list_id(log, "history", {"order_id": order_id})
     after = read_cursor(list_id, params.cursor, (int,))[0] if params.cursor else 0
     customer = await _customer(pages, order_id)
-    see(reader, customer)
+    if not sees(reader, customer):
+        raise NotFound
     rows = await pages.ask(*_HISTORY(order=order_id, after=after, limit=params.limit + 1))
     shown = rows[: params.limit]
     cursor = cursors.encode(list_id, [shown[-1]["version"]]) if len(rows) > params.limit else None
     return page_answer(request, [dumps(_happening(log, row, customer, reader)) for row in shown], cursor, PRIVATE)
 
 
-def see(reader: Principal, customer: UUID) -> None:
-    """Lets the customer and staff see the order. Raises NotFound for all others."""
-    if customer != reader.id and MANAGE not in reader.scopes:
-        raise NotFound
+def sees(reader: Principal, customer: UUID | None) -> bool:
+    """Whether this is the order's customer, or staff."""
+    return customer == reader.id or MANAGE in reader.scopes
 
 
 async def order_as_of(
@@ -134,9 +134,8 @@ async def order_as_of(
     """
     version, until = _moment(as_of)
     order = await _folded(pages, log, order_id, version or _NEVER, until)
-    if order is None or (version is not None and order.version != version):
+    if order is None or (version is not None and order.version != version) or not sees(reader, order.customer_id):
         raise NotFound
-    see(reader, order.customer_id)
     document = Document(0, order.version, ORDER_SUMMARY.document(order))
     return cached_response(document, PRIVATE).to(if_none_match)
 

@@ -1,6 +1,7 @@
 """Reading orders: customers their own, staff all of them."""
 
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Final
 from uuid import UUID
 
@@ -19,12 +20,11 @@ from api.queries.dependencies import OrdersDep, PagesDep
 from api.queries.documents import PRIVATE, if_none_match, needs_of
 from api.queries.listing import Page, PageParams, go_on, page_answer
 from api.queries.lists import Condition, Query, Sort
-from api.queries.order_history import AsOf, order_as_of, see
+from api.queries.order_history import AsOf, order_as_of, sees
 from api.queries.read_models import ORDERS
 from api.rate_limits.policies import limited
 from api.security import require
 from domain.orders import OrderStatus
-from infra.errors import NotFound
 from infra.eventsourcing.event_log import Log
 from infra.postgres.statements import TIMESTAMPTZ
 from infra.schemas.forms import Moment
@@ -83,14 +83,14 @@ async def read_order(
         AsOf | None, QueryParams(description="how it was at that time (RFC 3339), or at that version")
     ] = None,
 ) -> RawResponse:
-    """One order, as it is or as it was. Another customer's is not found."""
+    """One order, as it is or as it was. Another customer's is not found.
+
+    What was made within the last two seconds is waited for, up to 250 ms, before it is not found.
+    """
     if as_of is not None:
         needs_of(context)  # what is read from the log includes every write, but a false token is refused here too
         return await order_as_of(pages, log, order_id, as_of, reader, if_none_match(request))
-    found = await orders.find(order_id, context)
-    if found.owner is None:
-        raise NotFound
-    see(reader, found.owner)
+    found = await orders.find(order_id, request.scope, partial(sees, reader))
     return found.to(if_none_match(request))
 
 

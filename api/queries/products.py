@@ -116,9 +116,12 @@ async def list_popular(
 
 @routes.get("/v1/products/{product_id}", response_model=ProductCard)
 @limited("public")
-async def read_product(request: Request, context: Context, product_id: UUID, products: ProductsDep) -> RawResponse:
-    """One product, discontinued or not."""
-    found = await products.find(product_id, context)
+async def read_product(request: Request, product_id: UUID, products: ProductsDep) -> RawResponse:
+    """One product, discontinued or not.
+
+    What was made within the last two seconds is waited for, up to 250 ms, before it is not found.
+    """
+    found = await products.find(product_id, request.scope)
     return found.to(if_none_match(request))
 
 

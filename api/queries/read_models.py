@@ -1,24 +1,30 @@
 """The read side as the API process opens it: read models that are served by key, and reads answered from bytes."""
 
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 from uuid import UUID
 
 from prometheus_client import CollectorRegistry
 from starlette.types import Scope
 
 from api.dependencies import Opened
-from api.http.request_context import RequestContext, context_of
+from api.http.request_context import context_of
 from api.http.response import RawResponse
+from api.http.trusted_proxies import source_of
 from api.queries import documents
 from api.queries.documents import CachedResponse, needs_of
+from api.queries.fresh_ids import FreshIds
 from api.queries.listing import Pages
+from domain import accounts, catalogue, orders
 from infra.configs import cache_of
-from infra.errors import NotFound
+from infra.errors import NotFound, NotYetVisible
+from infra.eventsourcing.consistency_token import Needs
 from infra.eventsourcing.current_log import CurrentLog
-from infra.eventsourcing.read_cache import Documents, ReadMetrics, Reads
+from infra.eventsourcing.read_cache import Document, Documents, ReadMetrics, Reads
+from infra.eventsourcing.read_cache.first_events import FirstEvents
 from infra.eventsourcing.read_cache.visibility import Sight
 from infra.postgres.pool import Database
 from infra.schemas.forms import FORMS
@@ -31,28 +37,69 @@ ACCOUNTS: Final = "account_card"
 ID: Final = FORMS[UUID]
 
 
+Present: TypeAlias = Callable[[Document], CachedResponse]
+MaySee: TypeAlias = Callable[[UUID | None], bool]
+"""Whether who asks may see what is that account's; None: it is everybody's, or that is not told."""
+
+
+def anybody(_: UUID | None) -> bool:
+    """Of documents that are shown to all who may use the route."""
+    return True
+
+
 class DocumentReader:
-    """One read model's documents, found for a request: as fresh as its token asks."""
+    """One read model's documents, found for a request: as fresh as its token asks, or as the id itself."""
 
-    __slots__ = ("_reads", "documents")
+    __slots__ = ("_first_events", "_fresh", "_reads", "documents")
 
-    def __init__(self, reads: Reads, documents: Documents[CachedResponse]) -> None:
+    def __init__(
+        self, reads: Reads, documents: Documents[CachedResponse], first_events: FirstEvents, fresh: FreshIds
+    ) -> None:
         self._reads = reads
+        self._first_events = first_events
+        self._fresh = fresh
         self.documents = documents
 
-    async def find(self, entity_id: UUID, context: RequestContext) -> CachedResponse:
-        """The document. Raises NotFound, NotYetVisible and Unavailable."""
+    async def find(self, entity_id: UUID, scope: Scope, may_see: MaySee = anybody) -> CachedResponse:
+        """The document. What may not be seen is not found, in the same time as what is not there.
+
+        Raises NotFound, NotYetVisible and Unavailable.
+        """
+        context = context_of(scope)
         needs = self._reads.needs_of(entity_id, needs_of(context))
-        if needs and await self._reads.see(self.documents.name, needs, context.wait) is Sight.STORED:
-            return or_not_found(await self.documents.past_caches(str(entity_id)))
-        return or_not_found(await self.documents.get(str(entity_id)))
+        found = await self._get(entity_id, needs, context.wait)
+        if found is None or not may_see(found.owner):
+            caller = source_of(scope) if context.principal is None else str(context.principal.id)
+            found = await self._get_soon(entity_id, caller, may_see)
+        return found
 
+    async def _get(self, entity_id: UUID, needs: Needs, seconds: float) -> CachedResponse | None:
+        if needs and await self._reads.see(self.documents.name, needs, seconds) is Sight.STORED:
+            return await self.documents.past_caches(str(entity_id))
+        return await self.documents.get(str(entity_id))
 
-def or_not_found(found: CachedResponse | None) -> CachedResponse:
-    """What was found. Raises NotFound if it is nothing."""
-    if found is None:
-        raise NotFound
-    return found
+    async def _get_soon(self, entity_id: UUID, caller: str, may_see: MaySee) -> CachedResponse:
+        """The document of something that was made a moment ago. Raises NotFound."""
+        found = None
+        with self._fresh.place(entity_id, caller) as taken:
+            if taken:
+                found = await self._awaited(entity_id, may_see)
+        if found is None:
+            raise NotFound
+        return found
+
+    async def _awaited(self, entity_id: UUID, may_see: MaySee) -> CachedResponse | None:
+        """The document, as for the token of the write that made it.
+
+        The log says at once of an id that is made up, and of what is somebody else's: nobody waits for those.
+        """
+        with suppress(TimeoutError, NotYetVisible):
+            async with asyncio.timeout(self._fresh.seconds):
+                first = await self._first_events.find(entity_id)
+                if first is not None and may_see(first.owner):
+                    needs = self._reads.needs_to_show(entity_id, first.position)
+                    return await self._get(entity_id, needs, self._fresh.seconds)
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +110,7 @@ class ReadSide:
     orders: DocumentReader
     accounts: DocumentReader
     pages: Pages
+    fresh: FreshIds
 
 
 class HotProduct:
@@ -85,11 +133,7 @@ class HotProduct:
         """From wherever it is. What is no id is left to the endpoint to refuse."""
         if not ID.fits(args[0]):
             return None
-        product_id = UUID(args[0])
-        if b"consistency-token" in headers:
-            found = await self._products.find(product_id, context_of(scope))
-        else:
-            found = or_not_found(await self._products.documents.get(str(product_id)))
+        found = await self._products.find(UUID(args[0]), scope)
         return found.to(headers.get(b"if-none-match"))
 
 
@@ -97,12 +141,19 @@ async def open_reads(
     stack: AsyncExitStack, settings: Settings, registry: CollectorRegistry, database: Database, current: CurrentLog
 ) -> Opened:
     """Opens the read side until the stack is closed."""
-    reads = Reads(cache_of(settings), database, current)
+    reads, fresh = Reads(cache_of(settings), database, current), FreshIds()
+
+    def reader(name: str, present: Present, category: str, owner: str | None = None) -> DocumentReader:
+        first_events = FirstEvents(database, category=category, owner=owner)
+        stack.push_async_callback(first_events.close)
+        return DocumentReader(reads, reads.model(name, present), first_events, fresh)
+
     side = ReadSide(
-        products=DocumentReader(reads, reads.model(PRODUCTS, documents.product)),
-        orders=DocumentReader(reads, reads.model(ORDERS, documents.order)),
-        accounts=DocumentReader(reads, reads.model(ACCOUNTS, documents.account)),
+        products=reader(PRODUCTS, documents.product, catalogue.PRODUCTS.category),
+        orders=reader(ORDERS, documents.order, orders.ORDERS.category, owner="customer_id"),
+        accounts=reader(ACCOUNTS, documents.account, accounts.ACCOUNTS.category),
         pages=Pages(database, reads, at_once=max(1, settings.pool_size // 2)),
+        fresh=fresh,
     )
     await stack.enter_async_context(reads.running())
     ReadMetrics(registry, reads)

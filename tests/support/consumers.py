@@ -18,7 +18,7 @@ from infra.eventsourcing.event_log import Log, Session, identify
 from infra.eventsourcing.leases import WHOLE, Place
 from infra.eventsourcing.projections.generations import install
 from infra.eventsourcing.projections.projection import Projection
-from infra.eventsourcing.projections.projector import Projecting
+from infra.eventsourcing.projections.projector import Projecting, Refresher
 from infra.eventsourcing.read_cache import CacheAway, Document
 from infra.eventsourcing.relay.relay import Relay, RelayMetrics
 from infra.postgres.pool import Database
@@ -150,14 +150,15 @@ class Scene:
 
     @asynccontextmanager
     async def projector(
-        self, projections: Mapping[str, Projection[Any]] = PROJECTIONS, **changes: Any
+        self, projections: Mapping[str, Projection[Any]] = PROJECTIONS, cache: Refresher | None = None, **changes: Any
     ) -> AsyncIterator[Host]:
-        """A process that runs read models, and tells ``told`` of their changes."""
+        """A process that runs read models, and tells ``cache`` of their changes, or else ``told``."""
         async with AsyncExitStack() as stack:
             database = Database(worker_pool_of(self.settings.model_copy(update=changes)))
             stack.push_async_callback(database.close)
             metrics = RuntimeMetrics(CollectorRegistry())
-            consumer = Projecting(projections, database=database, log=self.log, refresher=self.told, metrics=metrics)
+            told = cache or self.told
+            consumer = Projecting(projections, database=database, log=self.log, refresher=told, metrics=metrics)
             yield await stack.enter_async_context(self.process([consumer], "projections", metrics, **changes))
 
     async def seen(self, consumer: str, shard: int) -> list[int]:

@@ -88,8 +88,15 @@ class Reads:
 
     def needs_of(self, entity_id: UUID, needs: Needs) -> Needs:
         """What a token asks of a single entity: at most the position of its own shard."""
-        shard = shard_of(entity_id, self._current.log.shards)
+        shard = self._shard_of(entity_id)
         return {shard: needs[shard]} if shard in needs else {}
+
+    def needs_to_show(self, entity_id: UUID, position: int) -> Needs:
+        """What has to be visible so that an event of the entity is."""
+        return {self._shard_of(entity_id): position}
+
+    def _shard_of(self, entity_id: UUID) -> int:
+        return shard_of(entity_id, self._current.log.shards)
 
     async def see(self, projection: str, needs: Needs, seconds: float) -> Sight:
         """Waits until the read model has come as far as ``needs`` asks: TOLD, or STORED if the caches may be behind.
