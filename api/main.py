@@ -25,6 +25,7 @@ from api.http.request_metrics import RequestMetrics
 from api.http.route_table import TableRoute
 from api.http.security_headers import Rules
 from api.lifespan import open_servers
+from api.pages import mail_links
 from api.queries import accounts as account_queries
 from api.queries import dashboard, events, order_history
 from api.queries import images as image_queries
@@ -42,6 +43,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     account_queries.routes,
     auth.routes,
     recovery.routes,
+    mail_links.routes,
     me.routes,
     my_queries.routes,
     api_key_commands.routes,

@@ -78,6 +78,10 @@ class Settings(BaseSettings):
         default=0, ge=0, le=65535, description="a worker's health and metrics port; 0 picks a free one"
     )
     public_url: str = "http://localhost:8000"
+    front_end_url: Endpoint | None = Field(
+        default=None,
+        description="whose pages /verify-email and /reset-password the links in mails open; unset, the API's own",
+    )
     allowed_hosts: Annotated[tuple[Host, ...], NoDecode, BeforeValidator(_listed)] = Field(
         default=("*",), description="Host headers that are served, in lower case: shop.example, *.shop.example, or *"
     )
@@ -168,6 +172,11 @@ class Settings(BaseSettings):
     storage_endpoint: str | None = Field(default=None, description="of an S3-compatible service that is not Amazon's")
     storage_access_key_id: SecretStr | None = Field(default=None, description="else as the AWS tools find it: AWS_*")
     storage_secret_access_key: SecretStr | None = None
+
+    @property
+    def pages_url(self) -> str:
+        """Where the pages are that links in mails open."""
+        return self.front_end_url or self.public_url
 
     @property
     def jobs_url(self) -> SecretStr:

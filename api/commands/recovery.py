@@ -3,37 +3,25 @@
 from contextlib import suppress
 from typing import Annotated, Final
 
-from fastapi import Depends, Request
+from fastapi import Depends
 from pydantic import Field
 from starlette.responses import Response
 
 from api.commands.authority import acting_as
-from api.commands.dependencies import BackgroundDep, LinksDep, PasswordsDep
+from api.commands.dependencies import BackgroundDep
 from api.commands.dispatcher import CommandDispatcher, Commands
-from api.commands.password_change import NewPassword, change_password
+from api.commands.mailed_links import MailedLinksDep
 from api.dependencies import Context, Counted, DatabaseDep
 from api.http.fast_route import router
 from api.http.principal import Principal
-from api.http.request_context import stands_for
 from api.http.response import Done, Receipt
 from api.rate_limits.policies import limited
 from api.schemas import Body, Secret
 from api.security import in_session
-from domain.accounts import (
-    ACCOUNTS,
-    LONGEST_EMAIL,
-    ChangePassword,
-    InvalidLink,
-    PasswordChangedBy,
-    RequestEmailVerification,
-    VerifyEmail,
-    email_key,
-)
-from domain.kernel.refusals import InvalidValue, Refusal
-from domain.kernel.unit_of_work import UnitOfWork
+from domain.accounts import ACCOUNTS, LONGEST_EMAIL, RequestEmailVerification, email_key
+from domain.kernel.refusals import InvalidValue
 from infra.errors import TooBusy
-from infra.identity import one_time_links, reset_wishes
-from infra.identity.one_time_links import Found, Links, Purpose
+from infra.identity import reset_wishes
 from infra.identity.passwords import LONGEST, SHORTEST
 
 routes = router(tags=["accounts"])
@@ -66,25 +54,9 @@ class ConfirmBody(Body):
 
 @routes.post("/v1/auth/verify-email")
 @limited("token")
-async def verify_email(
-    request: Request,
-    body: VerifyBody,
-    commands: Commands,
-    database: DatabaseDep,
-    mailed: LinksDep,
-) -> Receipt:
+async def verify_email(body: VerifyBody, links: MailedLinksDep) -> Receipt:
     """Prove that the account's address is its owner's. A link works once and for seven days."""
-    link = await _found(request, mailed, Purpose.VERIFY_EMAIL, body.token)
-
-    def decide(work: UnitOfWork) -> None:
-        if not link.live:
-            raise _invalid_link()
-        work.execute(ACCOUNTS, link.account_id, VerifyEmail())
-
-    receipt = await _bearer(commands, link).carry_out([(ACCOUNTS, link.account_id)], decide)
-    async with database.write() as connection:
-        await one_time_links.use(connection, link.link_id)
-    return receipt
+    return await links.verify_email(body.token)
 
 
 @routes.post("/v1/me/verify-email", status_code=202, response_class=Response)
@@ -130,46 +102,6 @@ async def ask_for_reset(
 
 @routes.post("/v1/auth/password-reset/confirm", status_code=204)
 @limited("token")
-async def confirm_reset(
-    request: Request,
-    body: ConfirmBody,
-    commands: Commands,
-    database: DatabaseDep,
-    passwords: PasswordsDep,
-    mailed: LinksDep,
-) -> Done:
+async def confirm_reset(body: ConfirmBody, links: MailedLinksDep) -> Done:
     """Choose a new password. All sessions end; the link is used up, and the address it was sent to is verified."""
-    link = await _found(request, mailed, Purpose.RESET_PASSWORD, body.token)
-    account = await commands.handler.read_cached(ACCOUNTS, link.account_id)
-    new_hash: str | Refusal = _invalid_link()
-    if link.live and account is not None:
-        new_hash = await passwords.hash_password(body.password, own=(account.email, account.username))
-    return await change_password(
-        _bearer(commands, link),
-        database,
-        passwords,
-        link.account_id,
-        ChangePassword(by=PasswordChangedBy.RESET),
-        NewPassword(body.password, new_hash),
-        link_id=link.link_id,
-    )
-
-
-async def _found(request: Request, mailed: Links, purpose: Purpose, token: str) -> Found:
-    """The link, used or not: whoever repeats a request by its key gets the answer that it had.
-
-    An idempotency key stands for the link and not for the token that opens it.
-    """
-    link = await mailed.find(purpose, token)
-    if link is None:
-        raise _invalid_link()
-    stands_for(request.scope, link.link_id.bytes)
-    return link
-
-
-def _bearer(commands: CommandDispatcher, link: Found) -> CommandDispatcher:
-    return commands.speaking_for(str(link.account_id), keys=f"link:{link.account_id}")
-
-
-def _invalid_link() -> InvalidLink:
-    return InvalidLink("the link has been used or has run out", pointer="/token")
+    return await links.reset_password(body.token, body.password)

@@ -227,7 +227,9 @@ class Edge:
         if unforeseen and (response := await answered(self._api, Request(scope, receive), error)) is not None:
             await response(scope, receive, reply)
             return
-        answer = problem_answer(problem, exchange.request_id)
+        target: Target | None = scope.get(TARGET)
+        tell = None if target is None else target.tell
+        answer = problem_answer(problem, exchange.request_id) if tell is None else tell(problem, exchange, scope)
         slow = problem.code == "request-timeout"
         if slow or not (exchange.read or await drained(exchange.headers, receive)):
             answer.headers.append((b"connection", b"close"))

@@ -152,6 +152,12 @@ def stands_for(scope: Scope, part: bytes) -> None:
     exchange.stand_in = (exchange.stand_in or b"") + part
 
 
+def keyed(scope: Scope, key: str) -> None:
+    """The idempotency key of a form, for a browser that sends no header with one."""
+    exchange: RequestState = scope[EXCHANGE]
+    exchange.context = replace(context_of(scope), idempotency_key=key)
+
+
 def digest_of(scope: Scope) -> bytes:
     """Tells two requests under one key apart. A raw path has no space in it, nor a query a line end.
 

@@ -1,9 +1,9 @@
 """The edge's own table of routes: it walks a path's segments to the full template and the endpoint behind it."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from fastapi import FastAPI
 from starlette.datastructures import URLPath
@@ -12,9 +12,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.errors import Problem
 from api.http.body_reader import BodyPolicy
-from api.http.request_context import LimitTicket
+from api.http.request_context import LimitTicket, RequestState
 from api.http.response import RawResponse
 from api.http.routing.call_plan import Check, Respond
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 _PARAMETER: Final = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
 
@@ -47,12 +49,27 @@ class LimitPolicy(Protocol):
         """A request has come; nothing is counted yet."""
 
 
+TellProblem = Callable[[Problem, RequestState, Scope], RawResponse]
+"""Makes an answer of a refusal."""
+
+
+def problems_told_by(tell: TellProblem) -> Callable[[F], F]:
+    """Mark an endpoint as one whose refusals are told in another form than a problem document: to a person, say."""
+
+    def mark(endpoint: F) -> F:
+        endpoint.__dict__["tell_problem"] = tell
+        return endpoint
+
+    return mark
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """One method on one template, and the class of its limit.
 
     ``app`` is the route as FastAPI has built it. ``respond`` is the plan of its endpoint, ``check`` how strict it is
-    where there is none. A path with a ``pattern`` of its own has parameters that are no whole segments.
+    where there is none, ``tell`` how it tells refusals, unless by problem documents. A path with a ``pattern`` of its
+    own has parameters that are no whole segments.
     """
 
     method: str
@@ -64,6 +81,7 @@ class Target:
     pattern: re.Pattern[str] | None
     respond: Respond | None
     check: Check
+    tell: TellProblem | None = None
 
     def plan_in(self, app: FastAPI) -> Respond | None:
         """What serves the endpoint at once; None without a plan, or while a dependency is overridden."""

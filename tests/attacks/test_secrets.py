@@ -82,7 +82,10 @@ class Life:
         account = {"email": "ada@people.example", "username": "ada", "password": PASSWORD}
         await self.ask("POST", "/v1/accounts", 201, json=account)
         await self.ask("POST", "/v1/accounts", 422, json={**account, "password": WRONG, "roles": ["admin"]})
-        await self.ask("POST", "/v1/auth/verify-email", 200, json={"token": await self.link(1)})
+        token = await self.link(1)
+        await self.ask("GET", f"/verify-email?token={token}", 200)
+        await self.ask("POST", "/v1/auth/verify-email", 200, json={"token": token})
+        await self.ask("GET", f"/verify-email?token={token}", 422)
         await self.sign_in("ada", WRONG, 401)
         first = await self.sign_in("ada", PASSWORD)
         second = await self.refresh(first["refresh_token"])
@@ -104,6 +107,9 @@ class Life:
         await eventually(asked, 30)
         at = next(n for n, seen in enumerate(self._stub.seen) if b"reset-password" in seen.content)
         reset = {"token": await self.link(at + 1), "password": NEWEST}
+        form = {**reset, "again": NEWEST, "idempotency_key": "k"}
+        await self.ask("GET", f"/reset-password?token={reset['token']}", 200)
+        await self.ask("POST", f"/reset-password?token={reset['token']}", 422, data=form)
         await self.ask("POST", "/v1/auth/password-reset/confirm", 204, json=reset)
         last = await self.sign_in("ada@people.example", NEWEST)
         await self.ask("DELETE", "/v1/me", 403, last["access_token"], json={"password": WRONG})

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from email.message import Message
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
 import httpx2
@@ -78,10 +79,15 @@ class House:
 
     async def link(self, subject: str, number: int = 1) -> str:
         """The token of the link in that mail."""
+        (token,) = parse_qs(urlsplit(await self.address(subject, number)).query)["token"]
+        return token
+
+    async def address(self, subject: str, number: int = 1) -> str:
+        """The link in that mail, as it stands there."""
         mail = await self.mailed(subject, number)
         (url,) = [word for word in _plain(mail.message).split() if "token=" in word]
         assert url.startswith("http://shop.test/")
-        return str(url.partition("token=")[2])
+        return str(url)
 
     def _with(self, subject: str) -> list[Any]:
         return [seen for seen in self.office.stub.seen if seen.message["Subject"] == subject]

@@ -46,6 +46,12 @@ def test_its_links_lead_to_the_shop() -> None:
     assert "https://tea.example/verify-email?token=" in shown.stdout
 
 
+def test_its_links_lead_to_a_front_end_of_ones_own_and_tell_it_the_language() -> None:
+    told = {"WEIR_PUBLIC_URL": "https://api.tea.example", "WEIR_FRONT_END_URL": "https://tea.example/account/"}
+    shown = weir("mail", "preview", "password_reset", "--lang", "de", **told).stdout
+    assert f"https://tea.example/account/reset-password?token={'0' * 64}&lang=de\n" in shown
+
+
 def test_html_goes_to_the_screen_or_to_a_file(tmp_path: Path) -> None:
     shown = weir("mail", "preview", "shipping_notice", "--html").stdout
     assert shown.startswith("<!DOCTYPE html>")

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Final
 
 from infra.identity.one_time_links import Links, Lives, Purpose
+from infra.locales import first_of
 from infra.mail.outbox import Claimed
 
 LINKED: Final[Mapping[str, Purpose]] = {
@@ -19,12 +20,13 @@ LINKED: Final[Mapping[str, Purpose]] = {
 
 
 class Linker:
-    """Puts links into mails. ``public_url`` is where the shop's pages are; each purpose has a page of its name."""
+    """Puts links into mails. ``pages_url`` is where their pages are, ``language`` that of mails without their own."""
 
-    def __init__(self, links: Links, public_url: str, lives: Lives) -> None:
+    def __init__(self, links: Links, pages_url: str, lives: Lives, language: str) -> None:
         self._links = links
         self._lives = lives
-        self._base = public_url.rstrip("/")
+        self._pages_url = pages_url
+        self._language = language
 
     async def complete(self, mail: Claimed) -> Claimed:
         """The mail with its ``link``, if it has one, and how many seconds that ``lives``.
@@ -35,7 +37,13 @@ class Linker:
         if purpose is None:
             return mail
         token = await self._links.token(purpose, mail.mail_id)
-        return linked(mail, f"{self._base}/{purpose}?token={token}", self._lives[purpose])
+        language = first_of(mail.language, self._language)
+        return linked(mail, link_to(self._pages_url, purpose, token, language), self._lives[purpose])
+
+
+def link_to(pages_url: str, purpose: Purpose, token: str, language: str) -> str:
+    """The address of the page that has the purpose's name; it speaks the language of the mail."""
+    return f"{pages_url.rstrip('/')}/{purpose}?token={token}&lang={language}"
 
 
 def linked(mail: Claimed, link: str, lives: timedelta) -> Claimed:

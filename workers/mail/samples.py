@@ -29,8 +29,9 @@ from domain.orders import (
 )
 from domain.orders.payment_deadline import OrderTime
 from infra.identity.one_time_links import Lives
+from infra.locales import FALLBACK
 from infra.mail.outbox import Claimed
-from workers.mail.links import LINKED, linked
+from workers.mail.links import LINKED, link_to, linked
 from workers.mail.reactions import react
 from workers.order_deadlines import REMINDER, reminder
 
@@ -82,9 +83,9 @@ _EVENTS: Final[tuple[Event, ...]] = (
 )
 
 
-def samples(public_url: str, lives: Lives) -> dict[str, Claimed]:
-    """A mail of each kind, to be composed as it is. Its links lead to the shop's pages, with a token of nobody."""
-    return {kind: _sample(kind, context, public_url, lives) for kind, context in _contexts()}
+def samples(pages_url: str, lives: Lives, language: str = FALLBACK) -> dict[str, Claimed]:
+    """A mail of each kind in that language, to be composed as it is. Its links have a token of nobody."""
+    return {kind: _sample(kind, context, pages_url, lives, language) for kind, context in _contexts()}
 
 
 def _contexts() -> Iterator[tuple[str, dict[str, Any]]]:
@@ -95,12 +96,12 @@ def _contexts() -> Iterator[tuple[str, dict[str, Any]]]:
     yield REMINDER, reminder(order)
 
 
-def _sample(kind: str, context: dict[str, Any], public_url: str, lives: Lives) -> Claimed:
+def _sample(kind: str, context: dict[str, Any], pages_url: str, lives: Lives, language: str) -> Claimed:
     mail = Claimed(
         mail_id=_ID,
         kind=kind,
         recipient="ada@example.com",
-        language=None,
+        language=language,
         context={"username": "ada", **context},
         message_id=f"<{_ID.hex}@weir.example>",
         correlation=None,
@@ -110,4 +111,4 @@ def _sample(kind: str, context: dict[str, Any], public_url: str, lives: Lives) -
     purpose = LINKED.get(kind)
     if purpose is None:
         return mail
-    return linked(mail, f"{public_url.rstrip('/')}/{purpose}?token={'0' * 64}", lives[purpose])
+    return linked(mail, link_to(pages_url, purpose, "0" * 64, language), lives[purpose])

@@ -66,7 +66,7 @@ class MailSender:
         self._sender = settings.mail_from
         self._language = settings.mail_language
         self._lives = lives_of(settings)
-        self._linker = Linker(Links(database, secret), settings.public_url, self._lives)
+        self._linker = Linker(Links(database, secret), settings.pages_url, self._lives, self._language)
         self._most_deaths = settings.mail_max_attempts
         self._tried_seconds = settings.mail_days * DAY
         self._conversation_seconds = conversation_seconds(settings.drain_seconds)

@@ -40,6 +40,7 @@ def _target(context: RouteContext, method: str) -> Target:
         app=context.app,
         respond=plan(dependant, body, context.status_code or 200) if whole and _has_plan(context, body) else None,
         check=check_of(dependant, body),
+        tell=getattr(context.endpoint, "tell_problem", None),
     )
 
 
