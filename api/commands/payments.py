@@ -49,7 +49,16 @@ async def signed(
 @routes.post("/v1/webhooks/payments")
 @limited("hook")
 async def payment(body: PaymentBody, commands: Commands, _: Annotated[None, Depends(signed)]) -> Receipt:
-    """A payment came, or failed. The same payment twice is one event; a wrong amount is refused."""
+    """A payment came, or failed. The same payment twice is one event; a wrong amount is refused.
+
+    Who sends it is known by its signature alone (Standard Webhooks 1.0): `webhook-signature` is `v1,` and the base64 of
+    the HMAC-SHA256 of `<webhook-id>.<webhook-timestamp>.<body>`, the body byte for byte as it is sent. The key is what
+    the base64 behind `whsec_` in the shared secret stands for. `webhook-timestamp` is in whole seconds since 1970, and
+    more than five minutes off is `401 invalid-signature`. So, with the secret `whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw`,
+    the id `msg_p5jXN8AQM9LWM0D4loKWxJek`, the timestamp `1614265330` and the body `{"test": 2432232314}`, it is
+    `v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=`. More vectors are in `docs/webhook-signing.md`, and
+    `weir pay ORDER` sends such a message in development.
+    """
     commands = commands.speaking_for(ACTOR, keys=ACTOR)
     if body.status == "failed":
         return await change_order(commands, body.order_id, FailPayment(payment_id=body.payment_id))

@@ -8,7 +8,8 @@ from urllib.parse import urlencode
 
 import httpx2
 
-from cli.demo.visit import Mailbox, Shop, Step, Visitor, Written, expect, sign
+from cli.demo.visit import Mailbox, Shop, Step, Visitor, Written, expect
+from infra.payments.webhook_signature import sign
 
 PIECES: Final = 2
 _ADDRESS: Final = {"name": "A. Customer", "line1": "1 Harbour Road", "city": "Hamburg", "country": "DE"}

@@ -6,7 +6,6 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
@@ -14,7 +13,6 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 import httpx2
-from standardwebhooks import Webhook
 
 MAIL_SECONDS: Final = 15.0
 FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -141,17 +139,6 @@ class Mailbox:
             message = message_from_bytes(path.read_bytes(), policy=policy.default)
             if message["To"] == self._address:
                 yield message
-
-
-def sign(secret: str, body: bytes) -> dict[str, str]:
-    """The headers of a Standard Webhooks message, as the payment provider would send them."""
-    message_id, now = f"msg_{secrets.token_hex(8)}", datetime.now(UTC)
-    signature = Webhook(secret).sign(message_id, now, body.decode())
-    return {
-        "webhook-id": message_id,
-        "webhook-timestamp": str(int(now.timestamp())),
-        "webhook-signature": signature,
-    }
 
 
 async def eventually(ask: Callable[[], Awaitable[bool]], seconds: float, otherwise: str) -> float:

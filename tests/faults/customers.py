@@ -13,13 +13,13 @@ from uuid import UUID, uuid4
 
 import httpx2
 
-from cli.demo.visit import sign
 from cli.supervisor import Stack
 from domain.inventory import INVENTORY
 from domain.kernel.unit_of_work import StreamRef, UnitOfWork
 from domain.orders import ORDERS, order_number
 from domain.workflows.checkout import stock_moves
 from infra.errors import TooBusy
+from infra.payments.webhook_signature import sign
 from tests.support.builders import order_line, place_order
 from tests.support.write_side import context, write_side
 

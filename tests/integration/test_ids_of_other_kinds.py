@@ -7,9 +7,9 @@ from uuid import UUID
 
 import pytest
 
-from cli.demo.visit import sign
 from domain.accounts import Role
 from domain.inventory import INVENTORY
+from infra.payments.webhook_signature import sign
 from infra.settings import Settings
 from tests.support.shop import SECRET, Client, Shop, shop
 

@@ -8,8 +8,8 @@ from uuid import uuid4
 
 import pytest
 
-from cli.demo.visit import sign
 from domain.accounts import Role
+from infra.payments.webhook_signature import sign
 from infra.settings import Settings
 from tests.support.log_checks import violations
 from tests.support.shop import SECRET, Client, Shop, shop

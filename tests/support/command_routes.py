@@ -11,7 +11,6 @@ import orjson
 
 from api.main import create_app
 from api.scopes import scopes_of
-from cli.demo.visit import sign
 from domain.accounts import ACCOUNTS, RequestPasswordReset, Role
 from infra.configs import pool_of
 from infra.eventsourcing.commands.attempt import CommandContext
@@ -21,6 +20,7 @@ from infra.identity.access_tokens import Tokens
 from infra.identity.one_time_links import Link, Links, Purpose, lives_of
 from infra.identity.server_secret import ServerSecret
 from infra.identity.signing_keys import SigningKeys
+from infra.payments.webhook_signature import sign
 from infra.postgres.pool import Database
 from infra.settings import Settings
 from tests.support.api_client import Process, endpoints

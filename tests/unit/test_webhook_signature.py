@@ -2,27 +2,37 @@
 
 import base64
 import hmac
+import inspect
+import json
+import re
 import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from hashlib import sha256
+from pathlib import Path
 from typing import Final
 
 import pytest
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
-from cli.demo.visit import sign
-from infra.payments.webhook_signature import MOST_SIGNATURES, Signature
+from api.commands.payments import payment
+from infra.payments.webhook_signature import MOST_SIGNATURES, Signature, sign
+from infra.settings import Settings
 
 SECRET: Final = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 BODY: Final = b'{"test": 2432232314}'
 ID: Final = "msg_p5jXN8AQM9LWM0D4loKWxJek"
 ANOTHER: Final = "v1," + base64.b64encode(b"another signature, 32 bytes long").decode()
 
+PAGE: Final = Path(__file__).parents[2] / "docs" / "webhook-signing.md"
+VECTORS: Final[list[dict[str, str]]] = json.loads(re.findall(r"```json\n(.*?)```", PAGE.read_text(), re.DOTALL)[0])
+
 _ARABIC: Final = {ord("0") + digit: 0x660 + digit for digit in range(10)}
 
 
-def by_hand(timestamp: str, body: bytes = BODY, secret: str = SECRET) -> str:
+def by_hand(timestamp: str, body: bytes = BODY, secret: str = SECRET, id: str = ID) -> str:
     key = base64.b64decode(secret.removeprefix("whsec_"))
-    code = hmac.digest(key, f"{ID}.{timestamp}.".encode() + body, sha256)
+    code = hmac.digest(key, f"{id}.{timestamp}.".encode() + body, sha256)
     return f"v1,{base64.b64encode(code).decode()}"
 
 
@@ -39,9 +49,37 @@ def test_a_signature_by_hand_is_the_one_that_the_standard_publishes() -> None:
     assert by_hand("1614265330") == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 
-def test_the_demo_signs_as_the_standard_says() -> None:
+def test_who_stands_in_for_a_sender_signs_as_the_standard_says() -> None:
     headers = sign(SECRET, BODY)
     assert taken(headers["webhook-timestamp"], headers["webhook-signature"], id=headers["webhook-id"])
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=[vector["what"] for vector in VECTORS])
+def test_each_vector_that_senders_are_told_is_right(vector: Mapping[str, str]) -> None:
+    secret, id, body = vector["secret"], vector["id"], vector["body"].encode()
+    headers = sign(secret, body, message_id=id, at=datetime.fromtimestamp(int(vector["timestamp"]), UTC))
+    assert vector["signature"] == by_hand(vector["timestamp"], body, secret, id) == headers["webhook-signature"]
+    assert (headers["webhook-id"], headers["webhook-timestamp"]) == (id, vector["timestamp"])
+    now = at()
+    assert taken(now, by_hand(now, body, secret, id), body=body, id=id, secret=secret)
+    assert not taken(vector["timestamp"], vector["signature"], body=body, id=id, secret=secret), "it is too old"
+
+
+def test_the_example_on_the_page_and_in_the_openapi_document_is_a_vector() -> None:
+    (published,) = [vector for vector in VECTORS if vector["id"] == ID]
+    told = inspect.getdoc(payment) or ""
+    for text in (PAGE.read_text().partition("## Test vectors")[0], told):
+        for name in ("secret", "id", "timestamp", "body", "signature"):
+            assert published[name] in text
+
+
+@pytest.mark.parametrize(
+    "secret", ["hello", "whsec_", "whsec_aA==", "whsec_" + "A" * 28, "whsec_" + "A" * 88, SECRET[6:]]
+)
+def test_a_secret_that_is_no_key_is_refused_at_start(secret: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        Settings(payment_webhook_secret=SecretStr(secret))
+    assert [error["loc"] for error in refused.value.errors()] == [("payment_webhook_secret",)]
 
 
 @pytest.mark.parametrize("seconds", [-290, 0, 290])
