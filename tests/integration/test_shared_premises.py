@@ -5,6 +5,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from infra.eventsourcing.store import Appended, AppendRequest, ClaimTaken, Conflict, SharedPremises, Verdict
+from infra.eventsourcing.store.batch import APPEND, document
 from tests.support import planted
 from tests.support.log_checks import violations
 from tests.support.write_side import Guess, WriteSide, connected, in_one_batch, part, request, shared, take
@@ -28,6 +29,16 @@ async def test_all_are_stored_while_the_stream_ends_as_they_think(ours: WriteSid
     known = await stored(ours, account)
     verdicts = await in_one_batch(ours.appender, *relying(shared(account, 1, known.last), 3), *relying(None, 1))
     assert verdicts == [Appended(2), Appended(3), Appended(4), Appended(5)]
+
+
+async def test_many_who_rely_on_the_same_are_looked_at_together(ours: WriteSide, database_url: str) -> None:
+    """One by one the log takes several times as long."""
+    account = uuid4()
+    known = await stored(ours, account)
+    requests = [*relying(shared(account, 1, known.last), 2), *relying(shared(account, 1, known.last), 2)]
+    async with connected(database_url) as connection:
+        rows = await connection.fetch(APPEND, document(requests))
+    assert [row["verdict"] for row in rows] == ["all"]
 
 
 async def _behind_the_times(ours: WriteSide, theirs: WriteSide) -> list[Verdict]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from itertools import repeat
 from typing import Any, Final, TypeAlias
+from uuid import UUID
 
 import asyncpg
 import orjson
@@ -15,6 +16,7 @@ from infra.eventsourcing.store.append_request import (
     ClaimChange,
     ClaimTaken,
     Conflict,
+    Last,
     Limit,
     Replayed,
     SpeculativeBase,
@@ -76,13 +78,22 @@ def document(requests: Sequence[AppendRequest], limits: Limits = NO_LIMITS) -> b
 
 
 def _shared(requests: Sequence[AppendRequest]) -> tuple[list[dict[str, Any]], dict[int, list[int]]]:
-    """What requests of the batch share, each said once; and by the identity of what is shared, its places."""
+    """What requests of the batch share, each stream as it was read said once; and by ``id`` of what is shared, its
+    places. A stream that is said twice, as no two can both be right, has Postgres go through the batch one by one.
+    """
     premises: list[dict[str, Any]] = []
+    said: dict[tuple[UUID, int, Last | None], int] = {}
     places: dict[int, list[int]] = {}
     for request in requests:
-        if (shared := request.shared) is not None and id(shared) not in places:
-            places[id(shared)] = [*range(len(premises), len(premises) + len(shared.parts))]
-            premises += [_part(part, base) | {"shared": True} for part, base in zip(*shared, strict=True)]
+        if (shared := request.shared) is None or id(shared) in places:
+            continue
+        places[id(shared)] = mine = []
+        for part, base in zip(*shared, strict=True):
+            known = (part.stream_id, part.expected, base.last)
+            if (place := said.get(known)) is None:
+                place = said[known] = len(premises)
+                premises.append(_part(part, base) | {"shared": True})
+            mine.append(place)
     return premises, places
 
 
