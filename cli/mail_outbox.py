@@ -1,14 +1,12 @@
 """``weir mail list`` and ``retry``: mails that are owed or were given up, and another try at them."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 import typer
 
-from cli.database import on_database
-from cli.outbox import SHOWN, moment, show
-from infra.mail import outbox
-from infra.mail.outbox import Open
+if TYPE_CHECKING:
+    from infra.mail.outbox import Open
 
 Refused = Annotated[bool, typer.Option("--refused", help="Also those that the mail server has refused for good.")]
 Failed = Annotated[bool, typer.Option("--failed", help="All mails that were given up.")]
@@ -17,6 +15,10 @@ MailId = Annotated[UUID | None, typer.Argument(help="The mail that `weir mail li
 
 def list_mails(refused: Refused = False) -> None:
     """Show what is owed and what was given up, and why, the oldest first."""
+    from cli.database import on_database
+    from cli.outbox import SHOWN, show
+    from infra.mail import outbox
+
     rows = on_database(lambda database: outbox.open_rows(database, SHOWN + 1, refused=refused))
     show(
         ("mail", "kind", "since", "state", "attempts", "next", "reason"),
@@ -27,6 +29,9 @@ def list_mails(refused: Refused = False) -> None:
 
 def retry(mail_id: MailId = None, failed: Failed = False) -> None:
     """Have a mail tried at once, and for as long as a new one; also one that was given up or refused."""
+    from cli.database import on_database
+    from infra.mail import outbox
+
     if (mail_id is None) is not failed:
         raise typer.BadParameter("name a mail, or say --failed")
     count = on_database(lambda database: outbox.retry(database, mail_id))
@@ -39,6 +44,8 @@ def retry(mail_id: MailId = None, failed: Failed = False) -> None:
         raise typer.Exit(1)
 
 
-def _cells(row: Open) -> tuple[str, ...]:
+def _cells(row: "Open") -> tuple[str, ...]:
+    from cli.outbox import moment
+
     mail, since, due = str(row.mail_id), moment(row.created_at), moment(row.due_at)
     return mail, row.kind, since, row.state, str(row.attempts), due, row.reason or ""

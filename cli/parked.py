@@ -21,8 +21,6 @@ from infra.postgres import schema_version
 from infra.postgres.pool import Database, answering, close, connect
 from infra.settings import Settings
 from projections.registry import PROJECTIONS
-from workers.mail.message import domain_of
-from workers.tasks import appliers
 
 T = TypeVar("T")
 
@@ -41,7 +39,7 @@ def register(app: typer.Typer) -> None:
 
 def list_parked() -> None:
     """Show what is parked, the longest parked first."""
-    parked = _run(lambda session, _log, _appliers: parked_streams.listed(session))
+    parked = _run(lambda session, _log, _settings: parked_streams.listed(session))
     table = Table("id", "consumer", "stream", "position", "event", "since", "attempts", "error")
     for each in parked:
         since = f"{each.parked_at:%Y-%m-%d %H:%M:%S}Z"
@@ -64,8 +62,15 @@ def skip(number: Number) -> None:
 
 
 def _take_up(number: int, how: TakeUp) -> None:
+    from workers.appliers import appliers
+    from workers.mail.message import domain_of
+
+    def take_up(session: Session, log: Log, settings: Settings) -> Awaitable[Parked | None]:
+        consumers = appliers(log, domain_of(settings.mail_from), lives_of(settings))
+        return how(session, log, number, PROJECTIONS, consumers)
+
     try:
-        still = _run(lambda session, log, appliers: how(session, log, number, PROJECTIONS, appliers))
+        still = _run(take_up)
     except NotParked:
         typer.echo(f"nothing is parked as {number}", err=True)
         raise typer.Exit(1) from None
@@ -79,7 +84,7 @@ def _take_up(number: int, how: TakeUp) -> None:
     raise typer.Exit(1)
 
 
-def _run(work: Callable[[Session, Log, dict[str, Apply]], Awaitable[T]]) -> T:
+def _run(work: Callable[[Session, Log, Settings], Awaitable[T]]) -> T:
     """Does it on a connection of its own, if the database is one that this release knows."""
     try:
         return asyncio.run(_connected(Settings(), work))
@@ -88,7 +93,7 @@ def _run(work: Callable[[Session, Log, dict[str, Apply]], Awaitable[T]]) -> T:
         raise typer.Exit(1) from None
 
 
-async def _connected(settings: Settings, work: Callable[[Session, Log, dict[str, Apply]], Awaitable[T]]) -> T:
+async def _connected(settings: Settings, work: Callable[[Session, Log, Settings], Awaitable[T]]) -> T:
     database = Database(pool_of(settings))
     try:
         await schema_version.check(database)
@@ -98,6 +103,6 @@ async def _connected(settings: Settings, work: Callable[[Session, Log, dict[str,
     try:
         with answering(session, writes=True):
             log = await identify(session, CODEC)
-            return await work(session, log, appliers(log, domain_of(settings.mail_from), lives_of(settings)))
+            return await work(session, log, settings)
     finally:
         await close(session)

@@ -12,10 +12,8 @@ from infra.eventsourcing.consumers.consumer_host import Host
 from infra.eventsourcing.consumers.metrics import RuntimeMetrics
 from infra.eventsourcing.event_log import Log
 from infra.eventsourcing.leases import WHOLE, Place
-from infra.eventsourcing.process_managers import consumer as process_consumer
 from infra.eventsourcing.process_managers.consumer import ProcessConsumer
-from infra.eventsourcing.projections.parked_streams import Apply
-from infra.identity.one_time_links import Lives, lives_of
+from infra.identity.one_time_links import lives_of
 from infra.postgres.pool import Database
 from infra.settings import Settings
 from workers.cleanup import forget_commands
@@ -23,7 +21,6 @@ from workers.due_loop import run_due_work
 from workers.images import sweep_images
 from workers.imports.importer import tidy_imports
 from workers.job_context import due_loops, open_job_context
-from workers.mail import consumer
 from workers.mail.consumer import NAME, Reacting
 from workers.mail.message import domain_of
 from workers.order_deadlines import PROCESSES, effects_of
@@ -83,13 +80,6 @@ def _host(
             *(Place(name, 0, shard) for name in PROCESSES for shard in range(log.shards)),
         ],
     )
-
-
-def appliers(log: Log, domain: str, lives: Lives) -> dict[str, Apply]:
-    """How parked streams are taken up again, by consumer, for all that are no read models."""
-    effects = effects_of(log, domain)
-    processes = {name: process_consumer.applier(process, effects) for name, process in PROCESSES.items()}
-    return {NAME: consumer.applier(log, domain, lives), **processes}
 
 
 def __getattr__(name: str) -> Any:

@@ -35,11 +35,11 @@ from tests.support.refunding import refunding
 from tests.support.smtp_stub import Turn
 from tests.support.timing import STOCK, Scene, clock_ahead, expiry, reminder, timing
 from tests.support.write_side import WriteSide, eventually, write_side
+from workers.appliers import appliers
 from workers.imports.file_reader import CHUNK
 from workers.mail.sender import AT_ONCE
 from workers.order_deadlines import effects_of
 from workers.refunds import AT_ONCE as REFUNDS_AT_ONCE
-from workers.tasks import appliers
 
 pytestmark = pytest.mark.anyio
 

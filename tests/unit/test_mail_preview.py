@@ -9,7 +9,7 @@ from typer.testing import CliRunner, Result
 
 from cli.main import build
 from infra.locales import LANGUAGES
-from workers.mail.template_library import KINDS
+from workers.mail.kinds import KINDS
 
 
 def weir(*arguments: str, **environment: str) -> Result:

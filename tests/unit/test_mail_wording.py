@@ -21,9 +21,10 @@ from infra.locales import FALLBACK, LANGUAGES, TEMPLATES
 from infra.mail.outbox import Claimed
 from infra.settings import Settings
 from workers.mail.inline_css import Unstylable, inlined
+from workers.mail.kinds import KINDS
 from workers.mail.message import build_message
 from workers.mail.samples import samples
-from workers.mail.template_library import KINDS, TemplateLibrary, wording
+from workers.mail.template_library import TemplateLibrary, wording
 
 SENDER = "Tea & Co <shop@weir.example>"
 SAMPLES: Mapping[str, Claimed] = MappingProxyType(samples("https://shop.example", lives_of(Settings())))

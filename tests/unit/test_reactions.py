@@ -26,9 +26,9 @@ from domain.orders import (
 )
 from domain.registry import REGISTRY
 from tests.support.builders import account_registered
+from workers.mail.kinds import KINDS
 from workers.mail.links import LINKED
 from workers.mail.reactions import REACTIONS, MailDue, react
-from workers.mail.template_library import KINDS
 from workers.order_deadlines import REMINDER
 
 ORDER = UUID("01890000-0000-7000-8000-0000000000aa")

@@ -26,19 +26,6 @@ from infra.language import Language
 from infra.locales import FALLBACK, LANGUAGES, TEMPLATES
 from workers.mail.inline_css import inlined
 
-KINDS: Final = (
-    "order_confirmation",
-    "payment_reminder",
-    "payment_received",
-    "shipping_notice",
-    "order_cancelled",
-    "payment_returned",
-    "verify_email",
-    "password_reset",
-    "password_changed",
-)
-"""Every kind of mail."""
-
 _FOR_ALL: Final = "frame.html"
 _REMEMBERED: Final = 512
 _SUBJECT: Final = "Subject: "
