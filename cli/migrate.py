@@ -16,10 +16,9 @@ from infra.embedded import Postgres, StartFailed
 from infra.errors import Unavailable, UnknownSchema
 from infra.event_codec import CODEC
 from infra.eventsourcing.event_log import identify
-from infra.eventsourcing.projections.generations import install
-from infra.eventsourcing.projections.rebuild import Busy, renew
-from infra.postgres import schema_drift, schema_version
-from infra.postgres.pool import DRIVER_ERRORS, Database, close, connect
+from infra.eventsourcing.projections.generations import install, outdated
+from infra.postgres import schema_version
+from infra.postgres.pool import DRIVER_ERRORS, Connection, Database, close, connect
 from infra.settings import Settings
 from projections.registry import PROJECTIONS
 
@@ -51,8 +50,6 @@ def migrate(check: Check = False) -> None:
         raise _failed(f"{broke}; run this again") from None
     try:
         asyncio.run(_bring_up_to_date(settings))
-    except Busy as busy:
-        raise _failed(f"{busy} is outdated, and is being rebuilt by somebody else: try again") from None
     except (Unavailable, *DRIVER_ERRORS) as error:
         told = (
             f"the schema is at {revision}, but the read models may not be there yet: {schema_version.first_line(error)}"
@@ -72,6 +69,8 @@ def _check(settings: Settings) -> None:
 
 
 async def _drift(settings: Settings) -> list[str]:
+    from infra.postgres import schema_drift
+
     async with _migrated(settings) as url:
         return await schema_drift.drift(url)
 
@@ -103,7 +102,17 @@ async def _bring_up_to_date(settings: Settings) -> None:
     connection = await connect(settings.direct_url)
     try:
         await install(connection, PROJECTIONS)
-        for name in await renew(connection, settings.direct_url, await identify(connection, CODEC), PROJECTIONS):
-            typer.echo(f"{name} was built anew for this release")
+        if await outdated(connection, PROJECTIONS):
+            await _renew(connection, settings)
     finally:
         await close(connection)
+
+
+async def _renew(connection: Connection, settings: Settings) -> None:
+    from infra.eventsourcing.projections.rebuild import Busy, renew
+
+    try:
+        for name in await renew(connection, settings.direct_url, await identify(connection, CODEC), PROJECTIONS):
+            typer.echo(f"{name} was built anew for this release")
+    except Busy as busy:
+        raise _failed(f"{busy} is outdated, and is being rebuilt by somebody else: try again") from None
