@@ -1,7 +1,7 @@
 """Mails of sample data, as their readers will see them."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from email import policy
 from email.message import EmailMessage
 from email.parser import BytesParser
@@ -58,7 +58,7 @@ def previewed(settings: Settings, kind: str, language: str) -> Preview:
         raise typer.BadParameter(f"no mail is called {kind}; there are: {', '.join(KINDS)}")
     if language not in LANGUAGES:
         raise typer.BadParameter(f"no mail is written in {language}; there are: {', '.join(LANGUAGES)}")
-    mail = replace(samples(settings.pages_url, lives_of(settings))[kind], language=language)
+    mail = samples(settings.pages_url, lives_of(settings), language)[kind]
     return Preview(kind=kind, language=language, envelope=build_message(mail, settings.mail_from))
 
 
