@@ -61,6 +61,10 @@ class Settings(BaseSettings):
         env_prefix="WEIR_", frozen=True, extra="ignore", populate_by_name=True, env_ignore_empty=True
     )
 
+    environment: Literal["production", "development"] = Field(
+        default="production", description="`weir up` and `weir demo` say development; `weir seed` asks for it"
+    )
+
     database_url: SecretStr = Field(
         default=SecretStr("postgresql://localhost/weir"), validation_alias=_url("DATABASE_URL")
     )

@@ -87,6 +87,11 @@ class Visitor:
         started = time.perf_counter()
         return _json(await self._http.get(path, headers=headers)), since(started)
 
+    async def found(self, path: str) -> list[dict[str, Any]]:
+        """The document, if there is one."""
+        answer = await self._http.get(path, headers=self._who)
+        return [] if answer.status_code == 404 else [_json(answer)]
+
     async def fetch(self, path: str) -> tuple[bytes, float]:
         """Bytes as they are served, and the milliseconds until they were there."""
         started = time.perf_counter()

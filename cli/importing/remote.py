@@ -106,7 +106,7 @@ class Remote:
                 if answer.is_success:
                     return answer
                 if answer.status_code not in _PASSING or not left:
-                    raise Refused(_told(answer))
+                    raise Refused(told(answer))
             await self._rest(TRIES - left)
         raise AssertionError("the last try has raised or returned")
 
@@ -115,7 +115,7 @@ class Remote:
         until, asked = loop.time() + self._in_flight, 0
         while (answer := await ask()).status_code == httpx2.codes.CONFLICT and _code(answer) == _IN_FLIGHT:
             if loop.time() >= until:
-                raise InFlight(_told(answer))
+                raise InFlight(told(answer))
             asked += 1
             await self._rest(asked)
         return answer
@@ -140,7 +140,8 @@ def _code(answer: httpx2.Response) -> object:
         return None
 
 
-def _told(answer: httpx2.Response) -> str:
+def told(answer: httpx2.Response) -> str:
+    """A refusal in a line."""
     try:
         problem = answer.json()
         return f"{problem['code']}: {problem['detail']}"
