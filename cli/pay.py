@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 from uuid import UUID
@@ -21,10 +22,7 @@ _AMOUNT: Final = re.compile(r"([0-9]{1,20}(?:\.[0-9]{1,9})?)(?: ([A-Z]{3}))?")
 
 Order = Annotated[UUID, typer.Argument(help="The order's id.")]
 Fail = Annotated[bool, typer.Option("--fail", help="Say that the payment has failed.")]
-Amount = Annotated[
-    str | None,
-    typer.Option(help='What came in, if not just the total: "79.80" or "79.80 EUR".'),
-]
+Amount = Annotated[str | None, typer.Option(help='What came in, if it is not just the total: "79.80" or "79.80 EUR".')]
 PaymentId = Annotated[
     str | None, typer.Option(help="The provider's id of the payment; the same one twice is one payment.")
 ]
@@ -70,32 +68,36 @@ def _settings(data_dir: Path) -> Settings:
     return settings_for(data_dir) if named.payment_webhook_secret is None else named
 
 
-async def _pay(api_url: str, settings: Settings, payment: dict[str, Any], amount: str | None) -> str:
-    """Sends it; what became of it, in a line."""
+async def _pay(api_url: str, settings: Settings, payment: dict[str, str], amount: str | None) -> str:
+    async with httpx2.AsyncClient(base_url=api_url, timeout=15) as http:
+        return await send_payment(http, settings, payment, amount)
+
+
+async def send_payment(
+    http: httpx2.AsyncClient, settings: Settings, payment: Mapping[str, str], amount: str | None = None
+) -> str:
+    """Signs and sends it; what became of it, in a line. Raises :class:`Failed` and httpx2's errors."""
     if settings.payment_webhook_secret is None:
         raise Failed("there is no secret to sign with: set WEIR_PAYMENT_WEBHOOK_SECRET, or start `weir up`")
-    async with httpx2.AsyncClient(base_url=api_url, timeout=15) as http:
-        payment["amount"] = money = await _amount(http, settings, payment["order_id"], amount)
-        body = json.dumps(payment).encode()
-        headers = {"Content-Type": "application/json", **sign(settings.payment_webhook_secret.get_secret_value(), body)}
-        answer = await http.post("/v1/webhooks/payments", content=body, headers=headers)
+    money = await _amount(http, settings, payment["order_id"], amount)
+    body = json.dumps({**payment, "amount": money}).encode()
+    headers = {"Content-Type": "application/json", **sign(settings.payment_webhook_secret.get_secret_value(), body)}
+    answer = await http.post("/v1/webhooks/payments", content=body, headers=headers)
     if answer.is_error:
         raise Failed(told(answer))
-    version = answer.json()["version"]
-    return (
-        f"{money['amount']} {money['currency']} {payment['status']}: {payment['payment_id']}; order version {version}"
-    )
+    what, version = "{amount} {currency}".format_map(money), answer.json()["version"]
+    return f"{what} {payment['status']}: {payment['payment_id']}; the order is at version {version}"
 
 
 async def _amount(http: httpx2.AsyncClient, settings: Settings, order: str, given: str | None) -> dict[str, str]:
     """What is said to have come in: what was given, and what is missing of it as the order has it."""
-    read = _AMOUNT.fullmatch(given or "0")
+    read = _AMOUNT.fullmatch("0" if given is None else given)
     if read is None:
         raise Failed('an amount is written like "79.80" or "79.80 EUR"')
     if read[2]:
         return {"amount": read[1], "currency": read[2]}
     total = await _total(http, settings, order)
-    return {**total, "amount": read[1]} if given else total
+    return {**total, "amount": read[1]} if given is not None else total
 
 
 async def _total(http: httpx2.AsyncClient, settings: Settings, order: str) -> dict[str, str]:
