@@ -23,8 +23,11 @@ _NAME = re.compile(r"[0-9A-Za-z.-]+\.eml")
 _SHOWN = 200
 _HEADERS = ("From", "To", "Subject", "Date", "Message-ID")
 _PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-src 'self'"
-# What came by mail is a stranger's: no script, no request to anywhere, an origin of its own.
-_MAIL_POLICY = "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+# What came by mail is a stranger's: no script, no request to anywhere, an origin of its own. A link that somebody
+# follows opens outside of it: the page behind lets nobody frame it.
+_SANDBOX = "allow-popups allow-popups-to-escape-sandbox"
+_MAIL_POLICY = f"sandbox {_SANDBOX}; default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+_HEAD = re.compile(r"<head\b[^>]*>", re.IGNORECASE)
 
 _LAYOUT = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Mailbox</title><style>
 body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
@@ -43,7 +46,8 @@ _MESSAGE = _PAGES.from_string(
     _LAYOUT
     + """<p><a href="/">Mailbox</a> · <a href="/message/{{ name }}/raw">source</a></p>
 <table>{% for header, value in headers %}<tr><th>{{ header }}</th><td>{{ value }}</td></tr>{% endfor %}</table>
-{% if html %}<h2>HTML</h2><iframe sandbox src="/message/{{ name }}/html" title="HTML part"></iframe>{% endif %}
+{% if html %}<h2>HTML</h2>
+<iframe sandbox="{{ sandbox }}" src="/message/{{ name }}/html" title="HTML part"></iframe>{% endif %}
 {% if text %}<h2>Text</h2><pre>{{ text }}</pre>{% endif %}</body></html>"""
 )
 
@@ -77,10 +81,12 @@ class _Mailbox:
         mail = self._parsed(request)
         headers = [(name, _clean(mail[name])) for name in _HEADERS if mail[name]]
         html, text = _part(mail, "html"), _part(mail, "plain")
-        return _page(_MESSAGE.render(name=request.path_params["name"], headers=headers, html=html, text=text))
+        name = request.path_params["name"]
+        return _page(_MESSAGE.render(name=name, headers=headers, html=html, text=text, sandbox=_SANDBOX))
 
     def html(self, request: Request) -> Response:
-        return HTMLResponse(_part(self._parsed(request), "html"), headers={"Content-Security-Policy": _MAIL_POLICY})
+        html = _HEAD.sub(r'\g<0><base target="_blank">', _part(self._parsed(request), "html"), count=1)
+        return HTMLResponse(html, headers={"Content-Security-Policy": _MAIL_POLICY, "Referrer-Policy": "no-referrer"})
 
     def raw(self, request: Request) -> Response:
         source = self._file(request).read_bytes()

@@ -1,5 +1,6 @@
 """Which servers a command speaks to: those of ``DATABASE_URL``, else of the stack that runs in the data directory."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -20,6 +21,9 @@ def settings_for(data_dir: Path) -> Settings:
     if "database_url" in named.model_fields_set:
         return named
     told: dict[str, Any] = {name.removeprefix("WEIR_").lower(): value for name, value in _told(data_dir).items()}
+    if not told:
+        typer.echo(f"nothing runs in {data_dir.absolute()}, and DATABASE_URL is not set", err=True)
+        raise typer.Exit(1)
     return Settings(**{name: told[name] for name in told.keys() & Settings.model_fields.keys()})
 
 
@@ -31,8 +35,8 @@ def api_url_for(data_dir: Path) -> str:
 def _told(data_dir: Path) -> Mapping[str, str]:
     """The environment of the stack's API; of nothing where none runs, or one that is somebody else's."""
     try:
-        pid = int((data_dir / "run" / "api.pid").read_text().split()[0])
+        pid: int = json.loads((data_dir / "run" / "api.pid").read_text())["pid"]
         content = Path(f"/proc/{pid}/environ").read_bytes().decode()
-    except (OSError, ValueError, IndexError):
+    except (OSError, ValueError, KeyError):
         return {}
     return dict(line.partition("=")[::2] for line in content.split("\0") if line)

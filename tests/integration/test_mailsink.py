@@ -13,11 +13,14 @@ import aiosmtplib
 import httpx2
 import pytest
 
+from cli.mailbox import create_mailbox
 from cli.supervisor.programs import WEIR, Program
 from cli.supervisor.runner import Runner
 from infra.embedded import free_ports
 
 pytestmark = pytest.mark.anyio
+
+SANDBOX = "allow-popups allow-popups-to-escape-sandbox"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,9 +122,21 @@ async def test_the_mailbox_lists_the_newest_first_and_shows_both_parts(tmp_path:
         name = sink.kept()[-1].name
         shown = (await browser.get(f"/message/{name}")).text
         assert "hello in text" in shown
-        assert f'<iframe sandbox src="/message/{name}/html"' in shown
+        assert f'<iframe sandbox="{SANDBOX}" src="/message/{name}/html"' in shown
         assert "<b>hello</b>" in (await browser.get(f"/message/{name}/html")).text
         assert "Message-ID: <1@x>" in (await browser.get(f"/message/{name}/raw")).text
+
+
+async def test_a_link_in_a_mail_opens_outside_of_the_frame_that_shows_it(tmp_path: Path) -> None:
+    """The page behind it lets nobody frame it."""
+    (tmp_path / "1.eml").write_bytes(
+        b'Content-Type: text/html\r\n\r\n<html><HEAD lang="en"><title>x</title></head><a href="/y">y</a></html>'
+    )
+    transport = httpx2.ASGITransport(app=create_mailbox(tmp_path))
+    async with httpx2.AsyncClient(base_url="http://localhost", transport=transport) as browser:
+        html = await browser.get("/message/1.eml/html")
+        assert html.text.startswith('<html><HEAD lang="en"><base target="_blank"><title>')
+        assert html.headers["Referrer-Policy"] == "no-referrer"
 
 
 async def test_what_a_mail_contains_cannot_run_or_call_home(tmp_path: Path) -> None:
@@ -134,7 +149,7 @@ async def test_what_a_mail_contains_cannot_run_or_call_home(tmp_path: Path) -> N
             assert script not in answer.text
             assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
         html = await browser.get(f"/message/{name}/html")
-        assert html.headers["Content-Security-Policy"].startswith("sandbox; default-src 'none'")
+        assert html.headers["Content-Security-Policy"].startswith(f"sandbox {SANDBOX}; default-src 'none'")
 
 
 BROKEN = (
