@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: install demo up test fuzz check bench lock audit sbom clean
+.PHONY: install demo up test fuzz check settings bench lock audit sbom clean
 
 install: $(VENV)/.installed
 
@@ -30,7 +30,11 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	env -u DATABASE_URL $(BIN)/weir migrate --check
+	env -u DATABASE_URL WEIR_ENV_FILE= $(BIN)/weir migrate --check
+
+settings: install        ## docs/settings.md and .env.example, from the class that they describe
+	$(BIN)/weir settings --markdown > docs/settings.md
+	$(BIN)/weir settings --example > .env.example
 
 bench: install
 	$(BIN)/weir bench $(ARGS)

@@ -7,11 +7,11 @@ from typing import TypeVar
 import typer
 
 from infra.configs import pool_of
-from infra.errors import AWAY, NoEncryptionKey, OutcomeUnknown, UnknownSchema
+from infra.errors import AWAY, OutcomeUnknown, UnknownSchema
 from infra.identity.key_wrapping import KeyWrapping
 from infra.postgres import schema_version
 from infra.postgres.pool import Database
-from infra.settings import Settings
+from infra.settings import Settings, settings_of
 
 T = TypeVar("T")
 
@@ -27,11 +27,7 @@ def on_database(work: Callable[[Database], Awaitable[T]]) -> T:
 
 def on_secrets(work: Callable[[Database, KeyWrapping], Awaitable[T]]) -> T:
     """Does it as :func:`on_database` does, with what unwraps the server's secrets."""
-    try:
-        wrapping = KeyWrapping(Settings().encryption_keys)
-    except NoEncryptionKey as error:
-        echo_failure(error)
-        raise typer.Exit(1) from None
+    wrapping = KeyWrapping(settings_of("keys").encryption_keys)
     return on_database(lambda database: work(database, wrapping))
 
 

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import typer
 
+from infra.entry_point import entry_point
+
 
 class Entry(NamedTuple):
     """A command or group: the module whose ``register(app)`` adds it, and its line in the help."""
@@ -32,6 +34,7 @@ COMMANDS = {
     "seed": Entry("cli.seed", "Make a shop to play with: products, customers, orders in every state."),
     "mailsink": Entry("cli.mailsink", "Take mail by SMTP, keep each message as a file, show them in a browser."),
     "import": Entry("cli.importing", "Put the products of a CSV or NDJSON file on sale, and watch."),
+    "settings": Entry("cli.settings", "Show the settings in effect, or all there are."),
     "bench": Entry("cli.bench", "Measure, side by side with others, on this machine."),
 }
 
@@ -53,7 +56,8 @@ def build(arguments: Sequence[str]) -> typer.Typer:
 
 def main() -> None:
     """The console script."""
-    build(sys.argv[1:])()
+    with entry_point():
+        build(sys.argv[1:])()
 
 
 def _weir() -> None:

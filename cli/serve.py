@@ -11,12 +11,8 @@ def register(app: typer.Typer) -> None:
 def serve() -> None:
     from api import server
     from cli.signals import obeyed_once
-    from infra.errors import NoEncryptionKey
-    from infra.settings import Settings
+    from infra.settings import settings_of
 
-    settings = Settings()
-    if not settings.encryption_keys:
-        typer.echo(NoEncryptionKey(), err=True)
-        raise typer.Exit(1)
+    settings = settings_of("serve")
     with obeyed_once():
         server.serve(settings)

@@ -25,6 +25,7 @@ examples.load_profile("same")
 
 # A test is one impatient client. Those that are about limits turn them on.
 os.environ.setdefault("WEIR_RATE_LIMITS", "off")
+os.environ |= {"WEIR_ENVIRONMENT": "development", "WEIR_ENV_FILE": ""}
 os.environ["WEIR_ENCRYPTION_KEYS"] = b64encode(b"the tests' encryption key, 32 b.").decode()
 
 SHARDS = 4

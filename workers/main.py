@@ -26,7 +26,7 @@ from infra.observability.health import Component, health_app
 from infra.observability.logging import logging_to
 from infra.observability.metrics import new_registry
 from infra.postgres.pool import Database
-from infra.settings import Settings
+from infra.settings import Settings, settings_of
 from workers.parts import Part, run_parts, signals_set, watching
 
 Kind: TypeAlias = Literal["relay", "projections", "tasks"]
@@ -39,7 +39,7 @@ _log = structlog.get_logger("weir.worker")
 
 def main(kinds: Collection[Kind], settings: Settings | None = None) -> int:
     """Runs workers of these kinds in this process until a signal or a failure; answers the exit code."""
-    settings = settings or Settings()
+    settings = settings or settings_of(*kinds)
     parts = parts_of(kinds)
     tune_gc()
     with logging_to(settings):

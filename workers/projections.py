@@ -83,5 +83,5 @@ READ_MODELS: Final = Runtime(
 def __getattr__(name: str) -> Any:
     """``arq workers.projections.WorkerSettings``. Settings are read when arq asks, not at import."""
     if name == "WorkerSettings":
-        return READ_MODELS.worker_settings(Settings())
+        return READ_MODELS.worker_settings("projections")
     raise AttributeError(name)

@@ -27,6 +27,7 @@ from prometheus_client import CollectorRegistry
 from infra.concurrency.cancellation import cancel_and_wait
 from infra.concurrency.waiting import happens
 from infra.configs import worker_pool_of
+from infra.entry_point import entry_point
 from infra.event_codec import CODEC
 from infra.eventsourcing.event_log import Log
 from infra.eventsourcing.startup import open_log
@@ -36,7 +37,7 @@ from infra.postgres.pool import Database
 from infra.redis.client import BROKEN
 from infra.redis.job_queue import close_jobs, open_jobs, serialize
 from infra.redis.keyspace import Keyspace
-from infra.settings import Settings
+from infra.settings import Process, Settings, settings_of
 from workers.parts import run_parts, signals_set, watching
 
 Context: TypeAlias = dict[str, Any]
@@ -70,10 +71,16 @@ class Runtime:
             group.create_task(work(stop))
             group.create_task(run_jobs(settings, self._queue(log), self.cron_jobs, context, stop, self.jobs))
 
-    def worker_settings(self, settings: Settings) -> dict[str, Any]:
-        """What arq's own command runs: the same work and the same cron, in a process that arq starts and stops."""
+    def worker_settings(self, process: Process) -> dict[str, Any]:
+        """What arq's own command runs: the same work and the same cron, in a process that arq starts and stops.
+
+        Ends the process with words where it cannot begin: arq would show how it came here.
+        """
+        with entry_point():
+            settings = settings_of(process)
+            queue = asyncio.run(self._find_queue(settings))
         return {
-            **worker_options(settings, asyncio.run(self._find_queue(settings)), self.cron_jobs, self.jobs),
+            **worker_options(settings, queue, self.cron_jobs, self.jobs),
             "on_startup": partial(self._start, settings),
             "on_shutdown": _drain,
         }

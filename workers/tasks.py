@@ -85,5 +85,5 @@ def _host(
 def __getattr__(name: str) -> Any:
     """``arq workers.tasks.WorkerSettings``. Settings are read when arq asks, not at import."""
     if name == "WorkerSettings":
-        return TASKS.worker_settings(Settings())
+        return TASKS.worker_settings("tasks")
     raise AttributeError(name)

@@ -6,4 +6,6 @@ from infra.settings import Settings
 
 def settings_of(task: Task) -> Settings:
     """The product's own defaults, on the bench's servers."""
-    return Settings.model_validate({"database_url": task.database, "redis_url": task.redis})
+    return Settings.model_validate(
+        {"environment": "development", "database_url": task.database, "redis_url": task.redis}
+    )

@@ -14,11 +14,12 @@ from cli.seed.view import shown
 from cli.servers import DATA_DIR, DataDir, settings_for
 from infra.configs import pool_of
 from infra.errors import AWAY, TooBusy, UnknownSchema
+from infra.event_codec import CODEC
 from infra.eventsourcing.startup import open_log
 from infra.identity.passwords import Passwords
 from infra.postgres.pool import Database
 from infra.settings import Settings
-from infra.write_side import CODEC, open_bulk_write_side
+from infra.write_side import open_bulk_write_side
 
 MOST: Final = 10_000
 _EACH: Final = ", ".join(f"{count} {kind}" for kind, count in SIZES.items())

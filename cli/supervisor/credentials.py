@@ -2,11 +2,11 @@
 
 import base64
 import json
-import os
 import secrets
 from pathlib import Path
 
 from infra.embedded import write_private
+from infra.settings import environment
 
 PROVIDER_KEY = "WEIR_PAYMENT_PROVIDER_KEY"
 ENCRYPTION_KEYS = "WEIR_ENCRYPTION_KEYS"
@@ -23,7 +23,7 @@ def credentials(directory: Path) -> dict[str, str]:
     if missing := {name: value for name, value in _new().items() if name not in kept}:
         kept |= missing
         write_private(path, json.dumps(kept, indent=2))
-    return {name: os.environ.get(name) or value for name, value in kept.items()}
+    return kept | {name: value for name, value in environment().items() if name in kept and value}
 
 
 def _new() -> dict[str, str]:

@@ -1,6 +1,5 @@
 """The table of Weir's own processes, and what they are told by environment."""
 
-import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from cli.supervisor.credentials import ENCRYPTION_KEYS, PROVIDER_KEY
 from infra.embedded import free_ports
+from infra.settings import environment
 
 WEIR = (sys.executable, "-P", "-m", "cli.main")
 """The ``weir`` command of this very installation, wherever the caller stands."""
@@ -94,7 +94,7 @@ class Wiring:
     @property
     def environment(self) -> dict[str, str]:
         """The whole environment of a process of this stack: the caller's, less what leads elsewhere, and this."""
-        inherited = {name: value for name, value in os.environ.items() if name not in _ELSEWHERE}
+        inherited = {name: value for name, value in environment().items() if name not in _ELSEWHERE}
         return {
             "WEIR_PUBLIC_URL": self.api_url,
             "WEIR_ENVIRONMENT": "development",

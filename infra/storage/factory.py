@@ -20,17 +20,13 @@ if TYPE_CHECKING:
 def open_storage(settings: Settings) -> Storage:
     """The storage that ``WEIR_STORAGE_URL`` names, ``file:///folder`` or ``s3://bucket/prefix``; else a folder in the
     data directory. Nothing is made or asked yet.
-
-    Raises ValueError for another kind of URL.
     """
     if settings.storage_url is None:
         return Folder(settings.data_dir.absolute() / "storage")
     url = urlsplit(settings.storage_url)
-    if url.scheme == "file" and not url.netloc:
+    if url.scheme == "file":
         return Folder(Path(unquote(url.path)))
-    if url.scheme == "s3" and url.hostname:
-        return Bucket(_s3(url.hostname, url.path.strip("/"), settings))
-    raise ValueError("WEIR_STORAGE_URL is neither file:///folder nor s3://bucket/prefix")
+    return Bucket(_s3(url.netloc, url.path.strip("/"), settings))
 
 
 def _s3(bucket: str, prefix: str, settings: Settings) -> S3Store:

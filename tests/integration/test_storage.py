@@ -205,8 +205,8 @@ async def test_without_a_setting_files_lie_with_the_data(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("url", ["http://here/there", "s3:///prefix", "file://host/folder", "folder", "gs://bucket"])
 def test_a_storage_of_another_kind_is_refused(url: str) -> None:
-    with pytest.raises(ValueError, match="WEIR_STORAGE_URL"):
-        open_storage(Settings.model_validate({"storage_url": url}))
+    with pytest.raises(ValueError, match="must be file:///folder or s3://bucket/prefix"):
+        Settings.model_validate({"storage_url": url})
 
 
 def test_secrets_hide_themselves() -> None:

@@ -13,10 +13,11 @@ from cli.main import build
 from cli.seed.execution import Seeder, Tally
 from cli.seed.plan import SIZES, block
 from infra.configs import pool_of
+from infra.event_codec import CODEC
 from infra.eventsourcing.startup import open_log
 from infra.postgres.pool import Database
 from infra.settings import Settings
-from infra.write_side import CODEC, open_bulk_write_side
+from infra.write_side import open_bulk_write_side
 
 pytestmark = pytest.mark.anyio
 

@@ -45,6 +45,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "DATABASE_URL": settings.database_url.get_secret_value(),
         "REDIS_URL": settings.redis_url.get_secret_value(),
         "WEIR_SMTP_URL": settings.smtp_url.get_secret_value(),
+        "WEIR_ENV_FILE": "",
         "WEIR_ENCRYPTION_KEYS": KEY,
         "WEIR_LEASE_SECONDS": "1",
         "WEIR_DRAIN_SECONDS": str(DRAIN_SECONDS),

@@ -1,0 +1,114 @@
+"""The URLs of servers: whether they can be understood, before anybody tries to connect, and how they are shown."""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Annotated, Final
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
+
+from pydantic import AfterValidator, SecretStr, ValidationInfo
+
+from infra.settings.values import Form, in_development
+
+SHORTEST_PASSWORD: Final = 8
+"""NIST SP 800-63B-4, 3.1.1.2, for a secret that is not the only one: who guesses must also be in the network."""
+SHIPPED: Final = frozenset({"weir", "password", "postgres", "postgresql", "redis", "valkey", "changeme", "changeit"})
+"""Passwords of images, examples and our own compose.yaml."""
+
+_ESCAPES: Final = "in a password / ? # @ are written %2F %3F %23 %40"
+_CREDENTIALS: Final = re.compile(r"(?<=://).*(?=@)", re.DOTALL)
+_SSL_MODES: Final = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})
+
+
+def masked(url: str) -> str:
+    """The URL as it may be shown: without user and password, if it has them."""
+    return _CREDENTIALS.sub("***", url)
+
+
+def place_of(url: str) -> str | None:
+    """Where the URL of a server leads, without user, password and query; None where that cannot be told apart."""
+    try:
+        parts = _split(url)
+        for _ in _places(parts):
+            pass
+    except ValueError:
+        return None
+    if not parts.netloc:
+        return None
+    return f"{parts.scheme}://{'***@' if '@' in parts.netloc else ''}{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _server(*schemes: str, host: bool = False) -> Callable[[SecretStr, ValidationInfo], SecretStr]:
+    def check(value: SecretStr, info: ValidationInfo) -> SecretStr:
+        parts = _split(value.get_secret_value())
+        if parts.scheme not in schemes:
+            raise ValueError(f"must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+        places = list(_places(parts))
+        if host and not all(name for name, _ in places):
+            raise ValueError("must name a host")
+        if not in_development(info):
+            _insist_on_a_password_that_is_one(parts)
+        return value
+
+    return check
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:
+        raise ValueError(f"cannot be understood; {_ESCAPES}") from None
+
+
+def _places(parts: SplitResult) -> Iterator[tuple[str | None, int | None]]:
+    """Its hosts and ports; of Postgres there may be several, with commas between."""
+    for place in parts.netloc.rpartition("@")[2].split(","):
+        try:
+            each = urlsplit(f"//{place}")
+            yield each.hostname, each.port
+        except ValueError:
+            raise ValueError(f"has a port that is no number from 0 to 65535; {_ESCAPES}") from None
+
+
+def _insist_on_a_password_that_is_one(parts: SplitResult) -> None:
+    """Where there is one; a server may know us by other means."""
+    password, user = unquote(parts.password or ""), unquote(parts.username or "")
+    if not password:
+        return
+    if len(password) < SHORTEST_PASSWORD:
+        raise ValueError(f"has a password of fewer than {SHORTEST_PASSWORD} characters")
+    if password.casefold() in SHIPPED or password.casefold() == user.casefold():
+        raise ValueError("has a password that everybody tries first")
+
+
+def _known_ssl_mode(value: SecretStr) -> SecretStr:
+    for mode in parse_qs(urlsplit(value.get_secret_value()).query).get("sslmode", []):
+        if mode not in _SSL_MODES:
+            raise ValueError(f"has an sslmode that is none of {', '.join(sorted(_SSL_MODES))}")
+    return value
+
+
+def _numbered(value: SecretStr) -> SecretStr:
+    """redis-py would take any other path for database 0."""
+    parts = urlsplit(value.get_secret_value())
+    if parts.scheme != "unix" and not re.fullmatch(r"/?[0-9]*", parts.path):
+        raise ValueError("must end in the number of a database, such as /0")
+    return value
+
+
+PostgresUrl = Annotated[
+    SecretStr,
+    AfterValidator(_server("postgresql", "postgres", "postgresql+asyncpg")),
+    AfterValidator(_known_ssl_mode),
+    Form("postgresql://[user:password@]host[:port][,host…]/database[?sslmode=…]"),
+]
+RedisUrl = Annotated[
+    SecretStr,
+    AfterValidator(_server("redis", "rediss", "unix")),
+    AfterValidator(_numbered),
+    Form("redis://[user:password@]host[:port]/number, or rediss:// for TLS"),
+]
+SmtpUrl = Annotated[
+    SecretStr,
+    AfterValidator(_server("smtp", "starttls", "smtps", host=True)),
+    Form("smtp://, starttls:// or smtps://, then [user:password@]host[:port]"),
+]
