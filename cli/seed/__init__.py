@@ -47,8 +47,9 @@ def seed(scale: Scale = 1, number: Number = 1, data_dir: DataDir = DATA_DIR) -> 
     except UnknownSchema as error:
         echo_failure(error)
         raise typer.Exit(1) from None
-    except (*AWAY, TooBusy) as error:
-        typer.echo(f"stopped on the way: {error}; the same command goes on from there", err=True)
+    except (*AWAY, TooBusy, KeyboardInterrupt) as error:
+        why = f": {error}" if str(error) else ""
+        typer.echo(f"stopped on the way{why}; the same command goes on from there", err=True)
         raise typer.Exit(1) from None
     for line in tally.lines():
         typer.echo(line)
