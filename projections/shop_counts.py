@@ -12,7 +12,7 @@ from typing import Any, Final
 from domain.accounts import AccountErased, AccountRegistered
 from domain.catalogue import ProductAdded, ProductDiscontinued
 from domain.kernel.messages import Event, Recorded
-from domain.orders import LIFECYCLE, OrderRefunded, OrderStatus
+from domain.orders import LIFECYCLE, OrderRefunded, OrderStatus, is_paid
 from infra.eventsourcing.projections.fold_table import FoldFunctions
 from infra.eventsourcing.projections.projection import Column, Projection, Row, amend
 
@@ -32,7 +32,6 @@ MOVES: Final[Mapping[type[Event], Mapping[str, int]]] = {
     **{kind: {after: 1} if before is None else {before: -1, after: 1} for kind, (before, after) in LIFECYCLE.items()},
 }
 """What an event adds to which count. A refunded order is also one less of what it was."""
-NOT_PAID: Final = frozenset({OrderStatus.PENDING, OrderStatus.CANCELLED, OrderStatus.REFUNDED})
 
 
 def _moved(moves: Mapping[str, int], counts: Any, _said: Event, _event: Recorded) -> Row:
@@ -45,7 +44,7 @@ def _moved(moves: Mapping[str, int], counts: Any, _said: Event, _event: Recorded
 
 def _refunded(counts: Row, refund: OrderRefunded, event: Recorded) -> Row:
     """An order can be refunded from any status after the payment, and its event says from which."""
-    if refund.was in NOT_PAID:
+    if not is_paid(refund.was):
         raise ValueError(f"an order that is {refund.was} has nothing to refund")
     return _moved({**MOVES[OrderRefunded], refund.was: -1}, counts, refund, event)
 

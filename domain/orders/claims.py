@@ -6,13 +6,13 @@ from uuid import UUID
 
 from domain.kernel.decider import Allowance, Claim
 from domain.orders.messages import (
-    OrderCancelled,
     OrderEvent,
     OrderOverpaid,
     OrderPaid,
     OrderPlaced,
     TooManyUnpaidOrders,
     TooManyUnpaidPieces,
+    ends_the_wait,
 )
 
 UNPAID: Final = "unpaid_order"
@@ -29,13 +29,9 @@ def claims(_order: object, event: OrderEvent) -> Sequence[Claim]:
 
 def allowances(event: OrderEvent) -> Sequence[Allowance]:
     """An unpaid order holds pieces that nobody has paid for: an account may have few of these, and of those."""
-    match event:
-        case OrderPlaced():
-            return (_unpaid(event.customer_id, sum(line.quantity for line in event.lines), released=False),)
-        case OrderPaid() | OrderCancelled():
-            return (_unpaid(event.customer_id, 0, released=True),)
-        case _:
-            return ()
+    if isinstance(event, OrderPlaced):
+        return (_unpaid(event.customer_id, sum(line.quantity for line in event.lines), released=False),)
+    return (_unpaid(event.customer_id, 0, released=True),) if ends_the_wait(event) else ()
 
 
 def _unpaid(customer_id: UUID, pieces: int, *, released: bool) -> Allowance:

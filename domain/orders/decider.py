@@ -145,6 +145,8 @@ def _settle(command: PayOrder | FailPayment | RefundOrder | ReturnMoney, order: 
             return _refund(command, order)
         case ReturnMoney():
             return _return_money(command, order)
+        case _:
+            assert_never(command)
 
 
 def _pay(command: PayOrder, order: Order) -> Sequence[OrderEvent]:
@@ -247,19 +249,27 @@ def _placed(event: OrderPlaced) -> Order:
 
 def _after_payment(order: Order, event: OrderPaid | OrderOverpaid | OrderPaymentFailed) -> Order:
     payment_id = event.payment_id
-    if isinstance(event, OrderPaymentFailed):
-        return replace(order, failures=order.failures | {payment_id})
     payments = order.payments | {payment_id}
-    if isinstance(event, OrderOverpaid):
-        return replace(order, payments=payments, owed={**order.owed, payment_id: event.amount})
-    return replace(order, status=OrderStatus.PAID, payment_id=payment_id, payments=payments)
+    match event:
+        case OrderPaymentFailed():
+            return replace(order, failures=order.failures | {payment_id})
+        case OrderOverpaid():
+            return replace(order, payments=payments, owed={**order.owed, payment_id: event.amount})
+        case OrderPaid():
+            return replace(order, status=OrderStatus.PAID, payment_id=payment_id, payments=payments)
+        case _:
+            assert_never(event)
 
 
 def _after_refund(order: Order, event: OrderRefunded | OrderMoneyReturned) -> Order:
-    if isinstance(event, OrderRefunded):
-        return replace(order, status=OrderStatus.REFUNDED, owed={**order.owed, event.payment_id: event.amount})
-    owed = {payment: amount for payment, amount in order.owed.items() if payment != event.payment_id}
-    return replace(order, owed=owed, returned=order.returned | {event.payment_id})
+    match event:
+        case OrderRefunded():
+            return replace(order, status=OrderStatus.REFUNDED, owed={**order.owed, event.payment_id: event.amount})
+        case OrderMoneyReturned():
+            owed = {payment: amount for payment, amount in order.owed.items() if payment != event.payment_id}
+            return replace(order, owed=owed, returned=order.returned | {event.payment_id})
+        case _:
+            assert_never(event)
 
 
 def _names(order: Order) -> _Names:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, assert_never
 from uuid import UUID
 
 from domain.kernel.messages import Command, Event
@@ -267,3 +267,30 @@ LIFECYCLE: Final[Mapping[type[OrderEvent], tuple[OrderStatus | None, OrderStatus
 
 Events that do not stand here leave the order in its status.
 """
+
+
+def ends_the_wait(event: OrderEvent) -> bool:
+    """Whether the order waits for its payment no more."""
+    return type(event) in LIFECYCLE and LIFECYCLE[type(event)][0] is OrderStatus.PENDING
+
+
+def is_paid(status: OrderStatus) -> bool:
+    """Whether the shop has the money of such an order."""
+    match status:
+        case OrderStatus.PAID | OrderStatus.SHIPPED | OrderStatus.DONE:
+            return True
+        case OrderStatus.PENDING | OrderStatus.CANCELLED | OrderStatus.REFUNDED:
+            return False
+        case _:
+            assert_never(status)
+
+
+def has_gone_out(status: OrderStatus) -> bool:
+    """Whether the pieces of such an order have left the house."""
+    match status:
+        case OrderStatus.SHIPPED | OrderStatus.DONE:
+            return True
+        case OrderStatus.PENDING | OrderStatus.PAID | OrderStatus.CANCELLED | OrderStatus.REFUNDED:
+            return False
+        case _:
+            assert_never(status)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Final
+from typing import Final, assert_never
 from uuid import UUID
 
 from domain.kernel.messages import Recorded
@@ -22,11 +22,17 @@ from domain.money import Money
 from domain.orders import (
     ExpireOrder,
     OrderCancelled,
+    OrderCompleted,
+    OrderEvent,
+    OrderMoneyReturned,
     OrderOverpaid,
     OrderPaid,
+    OrderPaymentFailed,
     OrderPlaced,
     OrderRefunded,
+    OrderShipped,
     OrderStatus,
+    ends_the_wait,
 )
 
 REMIND_AT_LEAST: Final = timedelta(minutes=5)
@@ -84,16 +90,16 @@ OrderTransition = Transition[OrderTime, OrderEffect]
 
 def react(order: OrderTime | None, event: Recorded) -> OrderTransition:
     """What the event means for the order's timers, and for money that came with it."""
-    if isinstance(event.data, OrderPlaced):
-        return Transition(state=_placed(event.data, event))
+    fact = event.data
+    if not isinstance(fact, OrderEvent):
+        raise TypeError(f"{event.type} is no event of orders")
+    if isinstance(fact, OrderPlaced):
+        return Transition(state=_placed(fact, event))
     if order is None:
         raise DoesNotExist("there is no such order")
-    match event.data:
-        case OrderPaid() | OrderCancelled():
-            return Transition(state=replace(order, waits=False, remind_at=None))
-        case OrderOverpaid() | OrderRefunded():
-            return Transition(state=order, effects=_owed(event.data, event))
-    return Transition(state=order)
+    if ends_the_wait(fact):
+        order = replace(order, waits=False, remind_at=None)
+    return Transition(state=order, effects=_owed(fact, event))
 
 
 def on_timer(order: OrderTime, timer: str, now: datetime) -> OrderTransition:
@@ -131,8 +137,21 @@ def _remind_at(placed_at: datetime, expires_at: datetime) -> datetime | None:
     return None if given < REMIND_AT_LEAST else expires_at - min(given / 3, REMIND_AT_MOST_BEFORE)
 
 
-def _owed(owed: OrderOverpaid | OrderRefunded, event: Recorded) -> list[RefundOwed]:
-    """The money that goes back. Where nothing came, nothing is owed."""
+def _owed(fact: OrderEvent, event: Recorded) -> list[RefundOwed]:
+    """The money that goes back because of the event."""
+    match fact:
+        case OrderOverpaid() | OrderRefunded():
+            return _owing(fact, event)
+        case OrderPaid() | OrderPaymentFailed() | OrderMoneyReturned():
+            return []
+        case OrderPlaced() | OrderShipped() | OrderCompleted() | OrderCancelled():
+            return []
+        case _:
+            assert_never(fact)
+
+
+def _owing(owed: OrderOverpaid | OrderRefunded, event: Recorded) -> list[RefundOwed]:
+    """Where nothing came, nothing is owed."""
     if not owed.amount.amount:
         return []
     owing = RefundOwed(

@@ -7,7 +7,7 @@ an order is placed, paid, cancelled or refunded only once.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, assert_never
 from uuid import UUID
 
 from domain.catalogue import PRODUCTS, NotForSale, Product
@@ -20,20 +20,22 @@ from domain.orders import (
     Order,
     OrderCancelled,
     OrderCommand,
+    OrderCompleted,
     OrderEvent,
     OrderLine,
+    OrderMoneyReturned,
+    OrderOverpaid,
     OrderPaid,
+    OrderPaymentFailed,
     OrderPlaced,
     OrderRefunded,
-    OrderStatus,
+    OrderShipped,
     PlaceOrder,
+    has_gone_out,
     order_number,
 )
 
 StockMove: TypeAlias = ReserveStock | SellStock | ReleaseStock | ReturnStock
-
-GONE_OUT: Final = frozenset({OrderStatus.SHIPPED, OrderStatus.DONE})
-"""The pieces have left the house."""
 
 
 class UnknownProduct(Refusal):
@@ -138,10 +140,14 @@ def stock_moves(event: OrderEvent) -> Sequence[StockMove]:
             return _moves(SellStock, event.order_id, event.lines)
         case OrderCancelled():
             return _moves(ReleaseStock, event.order_id, event.lines)
-        case OrderRefunded() if event.was not in GONE_OUT:
-            return _moves(ReturnStock, event.order_id, event.lines)
-        case _:
+        case OrderRefunded():
+            return () if has_gone_out(event.was) else _moves(ReturnStock, event.order_id, event.lines)
+        case OrderOverpaid() | OrderPaymentFailed() | OrderMoneyReturned():
             return ()
+        case OrderShipped() | OrderCompleted():
+            return ()
+        case _:
+            assert_never(event)
 
 
 def _moves(move: type[StockMove], order_id: UUID, lines: Sequence[OrderLine]) -> Sequence[StockMove]:
