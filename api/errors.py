@@ -109,6 +109,7 @@ STATUS: Final[Mapping[str, Kind]] = {
 CODES: Final[Mapping[type[Exception], str]] = {
     infra.OutcomeUnknown: "outcome-unknown",
     infra.Unavailable: "unavailable",
+    infra.Rejected: "unavailable",
     infra.CannotUnwrap: "unavailable",
     infra.TookTooLong: "unavailable",
     infra.TooBusy: "too-busy",

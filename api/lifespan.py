@@ -44,6 +44,7 @@ from infra.identity.stored_secrets import erase_clear
 from infra.observability.health import Component
 from infra.postgres.clock import PostgresClock
 from infra.postgres.pool import Database
+from infra.redis import reachable
 from infra.redis.client import open_redis
 from infra.redis.keyspace import Keyspace
 from infra.redis.resilient_connection import kept
@@ -59,6 +60,7 @@ ERASE_SECONDS: Final = 60.0
 async def open_servers(stack: AsyncExitStack, settings: Settings, registry: CollectorRegistry) -> Opened:
     """Everything that endpoints ask for, as the lifespan's state."""
     wrapping = KeyWrapping(settings.encryption_keys)
+    await reachable.warn(settings.redis_url)
     database = Database(pool_of(settings))
     stack.push_async_callback(database.close)
     log = await open_log(database, CODEC)

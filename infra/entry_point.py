@@ -5,10 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from infra.errors import AWAY, UnknownSchema
+from infra.errors import AWAY, NoEncryptionKey, UnknownSchema
 
 WRONG_SETTINGS: Final = 2
 """As command lines end that were given a wrong option."""
+NO_START: Final = (*AWAY, UnknownSchema, NoEncryptionKey)
+"""What keeps a process from starting and is nobody's mistake in the program: its words say all that there is to say."""
 
 
 @contextmanager
@@ -24,6 +26,6 @@ def entry_point() -> Iterator[None]:
             raise
         show(faults, sys.stderr)
         raise SystemExit(WRONG_SETTINGS) from None
-    except (*AWAY, UnknownSchema) as error:
+    except NO_START as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(1) from None

@@ -22,6 +22,10 @@ class Unavailable(Exception):
     """A server that the request needs cannot be reached in time. Nothing was stored."""
 
 
+class Rejected(Unavailable):
+    """A server answers, and will not have us as we are set up: user, password, database, TLS. No wait mends that."""
+
+
 AWAY: Final = (Unavailable, OutcomeUnknown)
 """A server did not answer, whatever became of what it was asked: for those who look again, or do the same again."""
 

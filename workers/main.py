@@ -20,12 +20,14 @@ from prometheus_client import CollectorRegistry
 
 from infra.concurrency.gc_tuning import tune_gc
 from infra.configs import worker_pool_of
+from infra.entry_point import NO_START
 from infra.event_codec import CODEC
 from infra.eventsourcing.startup import open_log
 from infra.observability.health import Component, health_app
 from infra.observability.logging import logging_to
 from infra.observability.metrics import new_registry
 from infra.postgres.pool import Database
+from infra.redis import reachable
 from infra.settings import Settings, settings_of
 from workers.parts import Part, run_parts, signals_set, watching
 
@@ -48,6 +50,9 @@ def main(kinds: Collection[Kind], settings: Settings | None = None) -> int:
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(run_worker(parts, settings))
+        except NO_START as error:
+            _log.error("worker cannot start", kinds=sorted(kinds), why=str(error))
+            return 1
         except Exception:
             _log.exception("worker failed", kinds=sorted(kinds))
             return 1
@@ -89,6 +94,7 @@ async def run_worker(parts: Mapping[Kind, Part], settings: Settings, *, stop: as
         readiness = Readiness(stop)
         components = (readiness.component, _postgres(database))
         await stack.enter_async_context(served_health(settings, components, registry))
+        await reachable.warn(settings.redis_url)
         log = await _unless(stop, open_log(database, CODEC))
         readiness.started = True
         _log.info("worker started", kinds=[*parts])

@@ -34,6 +34,7 @@ from infra.eventsourcing.startup import open_log
 from infra.observability.logging import logging_to
 from infra.observability.metrics import new_registry
 from infra.postgres.pool import Database
+from infra.redis import reachable
 from infra.redis.client import BROKEN
 from infra.redis.job_queue import close_jobs, open_jobs, serialize
 from infra.redis.keyspace import Keyspace
@@ -118,7 +119,8 @@ class Runtime:
             ctx.update(context, stack=stack.pop_all())
 
     async def _find_queue(self, settings: Settings) -> str:
-        """The queue of the log that the settings lead to."""
+        """The queue of the log that the settings lead to, once it is known that arq can use its Redis."""
+        await reachable.insist(settings.jobs_url)
         database = Database(worker_pool_of(settings))
         try:
             return self._queue(await open_log(database, CODEC))

@@ -36,6 +36,7 @@ from api.http.response_writer import Reply
 from api.http.route_table import TARGET, Found, HotRead, LimitPolicy, Table, Target, method_of, target_of
 from api.http.routing.targets import targets
 from api.http.security_headers import Rules
+from api.http.start_failures import in_words
 from api.http.trusted_hosts import PROBES, check_host
 from api.http.trusted_proxies import source_of
 from infra.observability.access_log import AccessLog
@@ -152,7 +153,7 @@ class Edge:
             if not self._is_for_us(exchange):
                 await send({"type": "websocket.close", "code": POLICY_VIOLATION})
                 return
-        await self._app(scope, receive, send)
+        await self._app(scope, receive, in_words(send) if scope["type"] == "lifespan" else send)
 
     def _is_for_us(self, exchange: RequestState) -> bool:
         try:

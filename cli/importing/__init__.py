@@ -1,6 +1,7 @@
 """``weir import``: a file of products sent to the shop through its public API, and followed to its end."""
 
 import asyncio
+import re
 from pathlib import Path
 from typing import Annotated
 from uuid import UUID
@@ -39,8 +40,15 @@ def run(
     """Ends with 0 if every row was taken, with 1 if a row or the whole file was not, or if the shop cannot be asked."""
     if (file is None) == (watch is None):
         raise typer.BadParameter("name a file, or an import with --watch")
-    remote = Remote(url, _credentials(token, api_key))
-    raise typer.Exit(_outcome(remote, _upload(file) if file else None, View(Console(highlight=False), watch)))
+    view = View(Console(highlight=False), watch)
+    remote = Remote(_address(url), _credentials(token, api_key), waiting=view.waiting)
+    raise typer.Exit(_outcome(remote, _upload(file) if file else None, view))
+
+
+def _address(url: str) -> str:
+    if not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#@\s]*)?", url):
+        raise typer.BadParameter("the URL of the shop must be http:// or https:// with a host: https://shop.example")
+    return url
 
 
 def _upload(file: Path) -> Upload:
@@ -63,7 +71,7 @@ def _outcome(remote: Remote, upload: Upload | None, view: View) -> int:
     except Refused as refused:
         view.console.print(f"refused: {refused}", style="red", soft_wrap=True)
     except httpx2.HTTPError as error:
-        view.console.print(f"the shop cannot be reached: {type(error).__name__}", style="red", soft_wrap=True)
+        view.console.print(remote.away(error), style="red", soft_wrap=True)
     if view.import_id is not None:
         view.console.print(f"the import itself goes on: weir import --watch {view.import_id}", soft_wrap=True)
     return 1

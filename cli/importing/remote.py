@@ -10,6 +10,8 @@ from uuid import UUID
 
 import httpx2
 
+from infra import network_errors
+
 CHUNK_BYTES: Final = 256 * 1024
 TRIES: Final = 6
 PAUSE_SECONDS: Final = 0.5
@@ -42,17 +44,22 @@ class InFlight(Exception):
 
 
 class Remote:
-    """A connection to the shop. What passes, such as a restart, is waited out; the same upload twice is one import."""
+    """A connection to the shop. What passes, such as a restart, is waited out; the same upload twice is one import.
+
+    ``waiting`` is told when it begins to be waited for, and why.
+    """
 
     def __init__(
         self,
         url: str,
         credentials: Mapping[str, str],
         *,
+        waiting: Callable[[str], None] = lambda _: None,
         transport: httpx2.AsyncBaseTransport | None = None,
         pause_seconds: float = PAUSE_SECONDS,
         in_flight_seconds: float = IN_FLIGHT_SECONDS,
     ) -> None:
+        self._waiting = waiting
         self._pause = pause_seconds
         self._in_flight = in_flight_seconds
         timeout = httpx2.Timeout(30, connect=5)
@@ -63,6 +70,12 @@ class Remote:
 
     async def __aexit__(self, *_: object) -> None:
         await self._client.aclose()
+
+    def away(self, error: httpx2.HTTPError) -> str:
+        """What is said of a shop that cannot be asked."""
+        url = self._client.base_url
+        at = network_errors.place(url.host, url.port or (443 if url.scheme == "https" else 80))
+        return f"the shop at {at} cannot be reached: {network_errors.cause(error)}"
 
     async def upload(self, upload: Upload, sent: Sent) -> UUID:
         """The id of the import that the file has become. Raises :class:`Refused` and httpx2's errors."""
@@ -99,9 +112,11 @@ class Remote:
         for left in reversed(range(TRIES)):
             try:
                 answer = await self._no_longer_in_flight(ask)
-            except httpx2.TransportError:
+            except httpx2.TransportError as error:
                 if not left:
                     raise
+                if left == TRIES - 1:
+                    self._waiting(f"{self.away(error)}; it is tried again for a while")
             else:
                 if answer.is_success:
                     return answer

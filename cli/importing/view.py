@@ -50,6 +50,10 @@ class View:
         self.import_id = import_id
         self._line(f"sent; the import is {import_id}")
 
+    def waiting(self, why: str) -> None:
+        """The shop is away, and may come back."""
+        self.console.print(why, style="yellow", soft_wrap=True, markup=False)
+
     def show(self, seen: Mapping[str, Any]) -> None:
         """How far it is."""
         over = seen["done"] + seen["failed"] + seen["skipped"]

@@ -6,7 +6,7 @@ from typing import Final
 import structlog
 
 from infra.concurrency.backoff import Pauses
-from infra.errors import Unavailable
+from infra.errors import Rejected, Unavailable
 from infra.eventsourcing.codec import EventCodec
 from infra.eventsourcing.event_log import Log, identify
 from infra.postgres import schema_version
@@ -21,7 +21,8 @@ _log = structlog.get_logger("weir.startup")
 async def open_log(database: Database, codec: EventCodec, *, patience: float = PATIENCE_SECONDS) -> Log:
     """The log behind the database, once Postgres answers and its schema is this release's.
 
-    Raises :class:`~infra.errors.UnknownSchema`, or :class:`~infra.errors.Unavailable` after ``patience`` seconds.
+    Raises :class:`~infra.errors.UnknownSchema` and :class:`~infra.errors.Rejected`, which no wait mends, and
+    :class:`~infra.errors.Unavailable` after ``patience`` seconds.
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + patience
@@ -31,8 +32,10 @@ async def open_log(database: Database, codec: EventCodec, *, patience: float = P
             await schema_version.check(database)
             async with database.acquire() as session:
                 return await identify(session, codec)
-        except Unavailable:
+        except Rejected:
+            raise
+        except Unavailable as away:
             if loop.time() > deadline:
                 raise
-            _log.warning("waiting for Postgres")
+            _log.warning("waiting for Postgres", why=str(away))
             await asyncio.sleep(pauses.next())

@@ -12,11 +12,11 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import asyncpg
-import structlog
 from pydantic import SecretStr
 
-from infra.errors import Unavailable
+from infra.errors import Rejected
 from infra.postgres.errors import classify
+from infra.postgres.unreachable import place, unreachable
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -57,8 +57,6 @@ TIMELINE: Final = (
     "SELECT (pg_control_system()).system_identifier || ':' || CASE WHEN pg_is_in_recovery() THEN '' "
     "ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END"
 )
-
-_log = structlog.get_logger("weir.postgres")
 
 
 class ProbedConnection(asyncpg.Connection):
@@ -191,30 +189,33 @@ class Connector:
     async def __call__(self, dsn: str | None = None, **more: Any) -> Connection:
         """A new connection, prepared, as the driver's pool asks for it. ``more`` are arguments of the driver.
 
-        Raises what the last server failed with, if all failed in ways that :func:`~infra.postgres.errors.classify`
-        knows, and at once what is wrong with the arguments. Where the time is over before all were tried, the next
-        attempt begins with the others.
+        Raises :class:`~infra.errors.Unavailable`, with what each server failed with, if all failed in ways that
+        :func:`~infra.postgres.errors.classify` knows, and at once what is wrong with the arguments. Where the time is
+        over before all were tried, the next attempt begins with the others.
         """
         loop = asyncio.get_running_loop()
         until = loop.time() + WHOLE_SECONDS
         more["dsn"] = dsn or self._options["dsn"]
-        failed: BaseException = Unavailable("no server has an address")
-        async for named, server in self._candidates():
+        failures: list[tuple[str, Exception]] = []
+        async for named, server in self._candidates(failures):
             if loop.time() >= until:
-                raise failed
+                raise unreachable(failures)
             try:
                 connection = await self._open(server, more)
+            except asyncpg.ClientConfigurationError as error:
+                told = str(error).partition("\n")[0]
+                raise Rejected(f"the URL of Postgres is of no use: {told}") from None
             except Exception as error:
                 if not is_failure(error):
                     raise
-                failed = error
+                failures.append((place(*server), error))
                 self._failed.add(server)
             else:
                 self._last_named, self._last = named, server
                 self._failed.clear()
                 return connection
         self._failed.clear()
-        raise failed
+        raise unreachable(failures)
 
     async def _open(self, server: Server, more: dict[str, Any]) -> Connection:
         connection: Connection | None = None
@@ -232,15 +233,15 @@ class Connector:
             raise
         return connection
 
-    async def _candidates(self) -> AsyncIterator[tuple[Server, Server]]:
-        """Each address that there is, once, behind the server that it is of.
+    async def _candidates(self, failures: list[tuple[str, Exception]]) -> AsyncIterator[tuple[Server, Server]]:
+        """Each address that there is, once, behind the server that it is of; a name that has none is a failure.
 
         What a name stands for is asked anew each time: it may have moved.
         """
         tried = set()
         failed, later = frozenset(self._failed), list[tuple[Server, Server]]()
         for server in sorted(self._servers, key=lambda server: server != self._last_named):
-            for each in sorted(await self._addresses(server), key=lambda address: address != self._last):
+            for each in sorted(await self._addresses(server, failures), key=lambda address: address != self._last):
                 if each not in tried:
                     tried.add(each)
                     if each in failed:
@@ -250,7 +251,7 @@ class Connector:
         for candidate in later:
             yield candidate
 
-    async def _addresses(self, server: Server) -> Sequence[Server]:
+    async def _addresses(self, server: Server, failures: list[tuple[str, Exception]]) -> Sequence[Server]:
         """A name's addresses, where it has several: the first may hang while the second would answer."""
         if server.host is None or self._by_name or _is_address(server.host):
             return [server]
@@ -258,7 +259,7 @@ class Connector:
             async with asyncio.timeout(CONNECT_SECONDS):
                 found = await self._resolve(server.host, server.port)
         except OSError as error:
-            _log.warning("a host has no address", host=server.host, error=type(error).__name__)
+            failures.append((place(*server), error))
             return []
         hosts = list(dict.fromkeys(found))[:MOST_ADDRESSES]
         return [server] if len(hosts) == 1 else [server._replace(host=host) for host in hosts]
@@ -282,14 +283,4 @@ def is_failure(error: Exception) -> bool:
 
 async def connect(url: SecretStr, *, pgbouncer: bool = False) -> Connection:
     """A connection of one's own. Raises :class:`~infra.errors.Unavailable` when no server takes it."""
-    return await opened(Connector(url, pgbouncer=pgbouncer))
-
-
-async def opened(connector: Connector) -> Connection:
-    """The same by a connector that is there: as nothing has been asked yet, nothing can have been stored."""
-    try:
-        return await connector()
-    except Exception as error:
-        if not is_failure(error):
-            raise
-        raise Unavailable("Postgres cannot be reached") from error
+    return await Connector(url, pgbouncer=pgbouncer)()

@@ -21,7 +21,7 @@ from asyncpg.transaction import Transaction
 from pydantic import SecretStr
 
 from infra.errors import OutcomeUnknown, TookTooLong, Unavailable
-from infra.postgres.connect import CONNECT_SECONDS, Connection, Connector, connect, is_failure, opened, prepare
+from infra.postgres.connect import CONNECT_SECONDS, Connection, Connector, connect, is_failure, prepare
 from infra.postgres.errors import Failure, classify
 from infra.postgres.reader import Reader, Reading, Snapshot
 
@@ -100,7 +100,7 @@ class Database:
 
     async def connect(self) -> Connection:
         """A dedicated connection beside the pool; the caller closes it. Raises Unavailable."""
-        return await opened(self._connector)
+        return await self._connector()
 
     @asynccontextmanager
     async def acquire(self, timeout: float = CONNECT_SECONDS) -> AsyncIterator[Reader]:

@@ -47,8 +47,9 @@ class MigrationBroke(Exception):
 
 
 def first_line(error: Exception) -> str:
-    """What went wrong, without the statement that some errors repeat."""
-    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+    """What went wrong, without the statement that some errors repeat; by its name unless the words are our own."""
+    said = str(error).partition("\n")[0]
+    return said if isinstance(error, Unavailable) else f"{type(error).__name__}: {said}"
 
 
 def newest() -> str:

@@ -1,5 +1,6 @@
 """The URLs of servers: whether they can be understood, before anybody tries to connect, and how they are shown."""
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from typing import Annotated, Final
@@ -17,6 +18,7 @@ SHIPPED: Final = frozenset({"weir", "password", "postgres", "postgresql", "redis
 _ESCAPES: Final = "in a password / ? # @ are written %2F %3F %23 %40"
 _CREDENTIALS: Final = re.compile(r"(?<=://).*(?=@)", re.DOTALL)
 _SSL_MODES: Final = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})
+_SSL_FILES: Final = frozenset({"sslrootcert", "sslcert", "sslkey", "sslcrl"})
 
 
 def masked(url: str) -> str:
@@ -80,10 +82,15 @@ def _insist_on_a_password_that_is_one(parts: SplitResult) -> None:
         raise ValueError("has a password that everybody tries first")
 
 
-def _known_ssl_mode(value: SecretStr) -> SecretStr:
-    for mode in parse_qs(urlsplit(value.get_secret_value()).query).get("sslmode", []):
+def _usable_for_tls(value: SecretStr) -> SecretStr:
+    """The driver would say of a file that is missing that there is no such file, and not which."""
+    query = parse_qs(urlsplit(value.get_secret_value()).query)
+    for mode in query.get("sslmode", []):
         if mode not in _SSL_MODES:
             raise ValueError(f"has an sslmode that is none of {', '.join(sorted(_SSL_MODES))}")
+    for name in _SSL_FILES & query.keys():
+        if not os.access(query[name][-1], os.R_OK):
+            raise ValueError(f"has an {name} that is no file that can be read")
     return value
 
 
@@ -98,7 +105,7 @@ def _numbered(value: SecretStr) -> SecretStr:
 PostgresUrl = Annotated[
     SecretStr,
     AfterValidator(_server("postgresql", "postgres", "postgresql+asyncpg")),
-    AfterValidator(_known_ssl_mode),
+    AfterValidator(_usable_for_tls),
     Form("postgresql://[user:password@]host[:port][,host…]/database[?sslmode=…]"),
 ]
 RedisUrl = Annotated[

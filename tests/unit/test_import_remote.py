@@ -98,3 +98,17 @@ async def test_an_import_is_watched_up_to_its_end() -> None:
     told = Told([lambda state=state: httpx2.Response(200, json={"state": state}) for state in states])  # type: ignore[misc]
     async with Remote("http://shop.test", {}, transport=httpx2.MockTransport(told), pause_seconds=0.0) as remote:
         assert [seen["state"] async for seen in remote.watch(ID)] == states
+
+
+async def test_a_shop_that_is_away_is_named_when_that_is_found_out_and_once() -> None:
+    told: list[str] = []
+
+    async def refuse(_: httpx2.Request) -> httpx2.Response:
+        raise httpx2.ConnectError("all attempts failed") from ConnectionRefusedError(111, "refused")
+
+    transport = httpx2.MockTransport(refuse)
+    async with Remote("https://shop.test", {}, waiting=told.append, transport=transport, pause_seconds=0.0) as remote:
+        with pytest.raises(httpx2.ConnectError) as away:
+            await anext(remote.watch(ID))
+        said = "the shop at shop.test:443 cannot be reached: connection refused"
+        assert (remote.away(away.value), told) == (said, [f"{said}; it is tried again for a while"])

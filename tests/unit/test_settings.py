@@ -59,6 +59,7 @@ WRONG = [
         "'postgresql://db/x'",
         "has an sslmode that is none",
     ),
+    ("DATABASE_URL", "postgresql://db/x?sslrootcert=/none/ca", "'postgresql://db/x'", "has an sslrootcert that is no"),
     ("DATABASE_DIRECT_URL", "db:5432", HIDDEN, "must begin with postgresql://"),
     ("REDIS_URL", "http://:hunter2hunter2@redis", "'http://***@redis'", "must begin with redis:// or rediss://"),
     ("REDIS_URL", "redis://redis/one", "'redis://redis/one'", "must end in the number of a database"),

@@ -1,0 +1,52 @@
+"""Whether a Redis can be used as the settings say; if not, which, and why, without its password."""
+
+from collections.abc import Awaitable
+from typing import Final, cast
+from urllib.parse import unquote, urlsplit
+
+import structlog
+from pydantic import SecretStr
+from redis.exceptions import AuthenticationError, ResponseError
+
+from infra import network_errors
+from infra.errors import Rejected, Unavailable
+from infra.redis.client import BROKEN, open_redis
+
+REDIS_PORT: Final = 6379
+
+_log = structlog.get_logger("weir.startup")
+
+
+async def insist(url: SecretStr) -> None:
+    """For who cannot work without it. Raises :class:`~infra.errors.Unavailable`, within some two seconds."""
+    redis = open_redis(url)
+    try:
+        await cast(Awaitable[bool], redis.ping())
+    except BROKEN as error:
+        raise unreachable(url, error) from error
+    finally:
+        await redis.aclose()
+
+
+async def warn(url: SecretStr) -> None:
+    """For who can: it is told at the start, so that a wrong password is not taken for a slow day."""
+    try:
+        await insist(url)
+    except Unavailable as away:
+        _log.warning("works without Redis", why=str(away))
+
+
+def unreachable(url: SecretStr, error: Exception) -> Unavailable:
+    """What is said of it; :class:`~infra.errors.Rejected` where it answers, and will not have us."""
+    if isinstance(error, (AuthenticationError, ResponseError)):
+        return Rejected(f"Redis at {_place(url)} refuses: {error}")
+    if network_errors.is_certificate(error):
+        return Rejected(f"Redis at {_place(url)} refuses: {network_errors.cause(error)}")
+    return Unavailable(f"Redis at {_place(url)} cannot be reached: {network_errors.cause(error)}")
+
+
+def _place(url: SecretStr) -> str:
+    parts = urlsplit(url.get_secret_value())
+    if parts.scheme == "unix":
+        return unquote(parts.path)
+    return network_errors.place(parts.hostname, parts.port or REDIS_PORT)
