@@ -1,12 +1,13 @@
 """Which servers a command speaks to: those of ``DATABASE_URL``, else of the stack that runs in the data directory."""
 
-import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
+from cli.run_file import RunFile, Running
 from infra.settings import Settings
 
 DATA_DIR: Final = Path(".weir")
@@ -15,28 +16,67 @@ DataDir = Annotated[
 ]
 
 
+class NotRunning(Exception):
+    """No servers are named, and no stack is found; the text says what to do."""
+
+
 def settings_for(data_dir: Path) -> Settings:
-    """The settings of what the command is to work on: the environment's, else those that the running stack is told."""
+    """The settings of what the command is to work on, its servers among them; ends the command where there are none.
+
+    What ``DATABASE_URL`` names goes first, with all that the environment says beside it. Else they are those of the
+    running stack, and of those alone: a caller's ``ARQ_REDIS_URL`` is of other servers.
+    """
     named = Settings()
     if "database_url" in named.model_fields_set:
         return named
-    told: dict[str, Any] = {name.removeprefix("WEIR_").lower(): value for name, value in _told(data_dir).items()}
-    if not told:
-        typer.echo(f"nothing runs in {data_dir.absolute()}, and DATABASE_URL is not set", err=True)
-        raise typer.Exit(1)
-    return Settings(**{name: told[name] for name in told.keys() & Settings.model_fields.keys()})
+    told = {name.removeprefix("WEIR_").lower(): value for name, value in stack_in(data_dir).environment.items()}
+    defaults = {name: field.default for name, field in Settings.model_fields.items()}
+    return Settings(**{**defaults, **told})
+
+
+def environment_for(data_dir: Path) -> Mapping[str, str]:
+    """The same as variables of an environment."""
+    if "database_url" in Settings().model_fields_set:
+        return {name: value for name, value in os.environ.items() if name.endswith("_URL") or name.startswith("WEIR_")}
+    stack = stack_in(data_dir)
+    return {"WEIR_URL": stack.api_url, **stack.environment}
+
+
+def stack_in(data_dir: Path) -> Running:
+    """The stack that runs in a data directory; ends the command where there is none."""
+    try:
+        return found(data_dir)
+    except NotRunning as error:
+        typer.echo(error, err=True)
+        raise typer.Exit(1) from None
+
+
+def found(data_dir: Path) -> Running:
+    """The stack that runs there. Raises :class:`NotRunning`."""
+    directory = data_dir.absolute()
+    try:
+        running = RunFile(directory).read()
+    except PermissionError:
+        raise NotRunning(f"what runs in {directory} is its owner's affair: ask as that user") from None
+    if running is not None:
+        return running
+    demo = directory / "demo"
+    elsewhere = f"; one runs in {demo}: `--data-dir {demo}`" if RunFile(demo).read() else ""
+    raise NotRunning(
+        f"nothing runs in {directory}, and DATABASE_URL is not set{elsewhere}\n"
+        "start it with `weir up`, name another folder with --data-dir, or servers with DATABASE_URL and REDIS_URL"
+    )
+
+
+def found_or_none(data_dir: Path) -> Running | None:
+    """The stack that runs there, for who can do without one."""
+    try:
+        return found(data_dir)
+    except NotRunning:
+        return None
 
 
 def api_url_for(data_dir: Path) -> str:
     """Where the API of the running stack is; without one, where it is by default."""
-    return f"http://localhost:{_told(data_dir).get('WEIR_PORT') or Settings().port}"
-
-
-def _told(data_dir: Path) -> Mapping[str, str]:
-    """The environment of the stack's API; of nothing where none runs, or one that is somebody else's."""
-    try:
-        pid: int = json.loads((data_dir / "run" / "api.pid").read_text())["pid"]
-        content = Path(f"/proc/{pid}/environ").read_bytes().decode()
-    except (OSError, ValueError, KeyError):
-        return {}
-    return dict(line.partition("=")[::2] for line in content.split("\0") if line)
+    running = found_or_none(data_dir)
+    return running.api_url if running else f"http://localhost:{Settings().port}"

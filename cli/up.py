@@ -8,11 +8,23 @@ from typing import Annotated, Any
 
 import typer
 
+from cli.addresses import place_of
+from cli.servers import DATA_DIR
 from cli.supervisor import Console, Level, Options, Report, Stack
 from infra.embedded import StartFailed
 from infra.settings import Settings
 
 _HELP = "Start everything on this machine, until Ctrl-C."
+Port = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=65535,
+        envvar="WEIR_PORT",
+        help="the API's port, from which the others are counted; 0 takes free ones, and without it they are those "
+        "of the last start, at first from 8000 on",
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -21,15 +33,19 @@ def register(app: typer.Typer) -> None:
 
 
 def up(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="the API's port; 0 takes a free one")] = 8000,
-    data_dir: Annotated[Path, typer.Option(help="where everything is kept")] = Path(".weir"),
+    port: Port = None,
+    data_dir: Annotated[Path, typer.Option(envvar="WEIR_DATA_DIR", help="where everything is kept")] = DATA_DIR,
     workers: Annotated[int, typer.Option(min=1, max=16, help="processes of each kind of worker")] = 1,
 ) -> None:
+    """Uses the servers of ``DATABASE_URL`` and ``REDIS_URL``, where they are set, instead of its own."""
     settings = Settings()
+    named = settings.model_fields_set
     options = Options(
         directory=data_dir,
         host=settings.host,
         port=port,
+        database_url=settings.database_url.get_secret_value() if "database_url" in named else None,
+        redis_url=settings.redis_url.get_secret_value() if "redis_url" in named else None,
         workers=workers,
         drain_seconds=settings.drain_seconds,
     )
@@ -60,21 +76,27 @@ async def until_stopped(work: Coroutine[Any, Any, int], report: Report) -> int:
 async def _keep(options: Options, console: Console) -> int:
     console.report("weir", f"starting in {options.directory.absolute()}", Level.INFO)
     async with Stack(options, console.report) as stack:
-        console.links(places(stack))
+        console.links(await places(stack))
         await stack.watch()
     return 1
 
 
-def places(stack: Stack) -> dict[str, str]:
+async def places(stack: Stack) -> dict[str, str]:
     """Where a human looks."""
+    from cli.admin import admin_of  # once all is up: what it takes to load would keep everything waiting
+
+    wiring = stack.wiring
     return {
         "API": stack.api_url,
         "docs": f"{stack.api_url}/docs",
+        "admin": await admin_of(wiring),
+        "mailbox": f"{wiring.mailbox_url}, by SMTP at 127.0.0.1:{wiring.smtp_port}",
+        "refunds": wiring.provider_url,
+        "Postgres": f"{place_of(wiring.database_url)}: `weir psql`, `weir env`",
+        "Redis": place_of(wiring.redis_url),
         "metrics": f"{stack.api_url}/metrics",
-        "mailbox": stack.wiring.mailbox_url,
-        "refunds": stack.wiring.provider_url,
-        "admin": f"{stack.environment['WEIR_ADMIN_EMAIL']}, password in {stack.wiring.directory / 'secrets.json'}",
-        "logs": str(stack.wiring.directory / "log"),
+        **{f"  {name}": f"http://127.0.0.1:{port}/metrics" for name, port in wiring.worker_ports.items()},
+        "logs": str(wiring.directory / "log"),
     }
 
 

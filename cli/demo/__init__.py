@@ -11,12 +11,10 @@ from cli.demo.journey import Journey
 from cli.demo.view import showing
 from cli.demo.visit import Failed, Shop
 from cli.supervisor import Console, Level, Options, Stack
-from cli.up import places, until_stopped
-from infra.embedded import is_free
+from cli.up import Port, places, until_stopped
 from infra.settings import Settings
 
 _HELP = "Start everything and run the main job before your eyes."
-_PORT = 8000
 
 
 def register(app: typer.Typer) -> None:
@@ -26,11 +24,11 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     once: Annotated[bool, typer.Option(help="end after the journey, with its verdict as exit code")] = False,
-    port: Annotated[int | None, typer.Option(min=0, max=65535, help="the API's port; 8000, or a free one")] = None,
+    port: Port = None,
     data_dir: Annotated[Path, typer.Option(help="where everything is kept")] = Path(".weir/demo"),
 ) -> None:
     settings = Settings()
-    options = Options(directory=data_dir, host=settings.host, port=_port(port, settings.host))
+    options = Options(directory=data_dir, host=settings.host, port=port)
     raise typer.Exit(asyncio.run(until_stopped(_run(options, Console(), once=once), Console().report)))
 
 
@@ -38,7 +36,7 @@ async def _run(options: Options, console: Console, *, once: bool) -> int:
     console.report("weir", f"starting in {options.directory.absolute()}", Level.INFO)
     async with Stack(options, console.report) as stack:
         passed = await _travel(shop_of(stack), console)
-        console.links(places(stack))
+        console.links(await places(stack))
         if not once:
             console.report("weir", "serving until Ctrl-C", Level.INFO)
             await stack.watch()
@@ -71,9 +69,3 @@ def shop_of(stack: Stack) -> Shop:
         admin_password=stack.environment["WEIR_ADMIN_PASSWORD"],
         webhook_secret=stack.environment["WEIR_PAYMENT_WEBHOOK_SECRET"],
     )
-
-
-def _port(wanted: int | None, host: str) -> int:
-    if wanted is not None:
-        return wanted
-    return _PORT if is_free(_PORT, host) else 0

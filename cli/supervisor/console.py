@@ -40,8 +40,9 @@ class Console:
 
     def links(self, places: dict[str, str]) -> None:
         """Print where things are to be found."""
+        width = max(_NAME_WIDTH, *(len(label) + 1 for label in places))
         for label, place in places.items():
-            self._print(Text(f"  {label:<{_NAME_WIDTH}}", style="bold").append(place, style="underline"))
+            self._print(Text(f"  {label:<{width}}", style="bold").append(place, style="underline"))
 
     def _print(self, text: Text) -> None:
         with contextlib.suppress(OSError):  # a terminal that has gone away must not stop an ordered stop

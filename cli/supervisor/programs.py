@@ -1,13 +1,12 @@
 """The table of Weir's own processes, and what they are told by environment."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from pathlib import Path
 
 from cli.supervisor.credentials import ENCRYPTION_KEYS, PROVIDER_KEY
-from infra.embedded import free_ports
 from infra.settings import environment
 
 WEIR = (sys.executable, "-P", "-m", "cli.main")
@@ -16,18 +15,16 @@ WEIR = (sys.executable, "-P", "-m", "cli.main")
 MARK = "WEIR_STACK"
 """The variable by which a process of a stack is known."""
 
-_ELSEWHERE = (
-    "DATABASE_DIRECT_URL",
-    "ARQ_REDIS_URL",
-    "WEIR_PGBOUNCER",
-    "WEIR_HEALTH_PORT",
-    "WEIR_PAYMENT_PROVIDER_URL",
-    PROVIDER_KEY,
-    ENCRYPTION_KEYS,
-)
+WITH_DATABASE = ("DATABASE_DIRECT_URL", "WEIR_PGBOUNCER")
+WITH_REDIS = ("ARQ_REDIS_URL",)
+"""What a caller says of servers of their own beside their URLs. It is inherited with them only."""
 
 _NOT_FOR_ALL = (PROVIDER_KEY, ENCRYPTION_KEYS)
 """Secrets that only those are told who work with them."""
+
+_ELSEWHERE = (*WITH_DATABASE, *WITH_REDIS, "WEIR_HEALTH_PORT", "WEIR_PAYMENT_PROVIDER_URL", *_NOT_FOR_ALL)
+_SERVERS = ("DATABASE_URL", "DATABASE_DIRECT_URL", "REDIS_URL", "ARQ_REDIS_URL")
+_OWN = ("DATABASE_URL", "REDIS_URL", "WEIR_SMTP_URL")
 
 # On one small machine a burst of mail must not keep anybody waiting for an answer: mail may come a little later.
 _MAIL_NICE = 15
@@ -70,10 +67,11 @@ class Wiring:
     smtp_port: int
     mailbox_port: int
     provider_port: int
-    workers: int
+    worker_ports: Mapping[str, int]
     drain_seconds: float
     mark: str = field(repr=False)
     secrets: Mapping[str, str] = field(repr=False)
+    inherited: Collection[str] = ()
 
     @property
     def api_url(self) -> str:
@@ -94,7 +92,8 @@ class Wiring:
     @property
     def environment(self) -> dict[str, str]:
         """The whole environment of a process of this stack: the caller's, less what leads elsewhere, and this."""
-        inherited = {name: value for name, value in environment().items() if name not in _ELSEWHERE}
+        left = {*_ELSEWHERE} - {*self.inherited}
+        inherited = {name: value for name, value in environment().items() if name not in left}
         return {
             "WEIR_PUBLIC_URL": self.api_url,
             "WEIR_ENVIRONMENT": "development",
@@ -112,6 +111,19 @@ class Wiring:
         }
 
     @property
+    def told(self) -> dict[str, str]:
+        """All that the settings of this stack are, its secrets among it: what other commands need to work on it."""
+        whole = {**self.environment, **self.encryption, **self.payments}
+        del whole[MARK]  # whoever carries it is ended at the next start
+        return {name: value for name, value in whole.items() if name in _SERVERS or name.startswith("WEIR_")}
+
+    @property
+    def unused(self) -> list[str]:
+        """What the caller has set and the stack has something of its own for."""
+        mine = self.told
+        return [name for name in (*_OWN, *_ELSEWHERE) if os.environ.get(name, mine.get(name, "")) != mine.get(name, "")]
+
+    @property
     def encryption(self) -> dict[str, str]:
         """What unwraps the server's secrets, told only to who signs tokens or writes links."""
         return {ENCRYPTION_KEYS: self.secrets[ENCRYPTION_KEYS]}
@@ -124,15 +136,12 @@ class Wiring:
 
 def weir_programs(wiring: Wiring) -> tuple[Program, ...]:
     """What ``weir up`` runs: the commands that compose.yaml runs, one container each."""
-    relay, *ports = free_ports(1 + 2 * wiring.workers)
     return (
         _mailsink(wiring),
         _provider(wiring),
         Program(name="migrate", argv=(*WEIR, "migrate"), stage=Stage.BEFORE),
         Program(name="api", argv=(*WEIR, "serve"), env=wiring.encryption, ready_url=f"{wiring.api_url}/health/ready"),
-        _worker("relay", "relay", relay),
-        *(_worker(_numbered("projections", n), "projections", ports.pop()) for n in range(wiring.workers)),
-        *(_tasks(wiring, _numbered("tasks", n), ports.pop()) for n in range(wiring.workers)),
+        *(_worker(wiring, name) for name in wiring.worker_ports),
     )
 
 
@@ -158,18 +167,22 @@ def _provider(wiring: Wiring) -> Program:
     )
 
 
-def _tasks(wiring: Wiring, name: str, port: int) -> Program:
-    worker = _worker(name, "tasks", port)
-    return replace(worker, env={**worker.env, **wiring.encryption, **wiring.payments}, nice=_MAIL_NICE)
-
-
-def _worker(name: str, kind: str, port: int) -> Program:
-    return Program(
+def _worker(wiring: Wiring, name: str) -> Program:
+    kind, port = name.partition("-")[0], wiring.worker_ports[name]
+    worker = Program(
         name=name,
         argv=(*WEIR, "worker", kind),
         env={"WEIR_HEALTH_PORT": str(port)},
         ready_url=f"http://127.0.0.1:{port}/health/ready",
     )
+    if kind != "tasks":
+        return worker
+    return replace(worker, env={**worker.env, **wiring.encryption, **wiring.payments}, nice=_MAIL_NICE)
+
+
+def worker_names(workers: int) -> list[str]:
+    """One relay, and so many of each other kind."""
+    return ["relay", *(_numbered(kind, n) for kind in ("projections", "tasks") for n in range(workers))]
 
 
 def _numbered(name: str, index: int) -> str:

@@ -9,14 +9,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
+from cli.addresses import place_of
+from cli.run_file import RunFile
 from cli.supervisor.child import Backoff, Child, Startable
 from cli.supervisor.console import Level, Report, silent
-from cli.supervisor.credentials import credentials
+from cli.supervisor.credentials import another_admin, credentials, remember
 from cli.supervisor.lock import DirectoryLock
 from cli.supervisor.logs import Judge, LogTail, judge_nothing, judge_postgres, judge_program
-from cli.supervisor.programs import MARK, Program, Stage, Wiring, weir_programs
+from cli.supervisor.ports import KeptPorts
+from cli.supervisor.programs import (
+    MARK,
+    WITH_DATABASE,
+    WITH_REDIS,
+    Program,
+    Stage,
+    Wiring,
+    weir_programs,
+    worker_names,
+)
 from cli.supervisor.runner import Runner
-from infra.embedded import Postgres, StartFailed, Valkey, end_marked, free_port, free_ports, is_free, write_private
+from infra.embedded import Postgres, StartFailed, Valkey, end_marked, write_private
 from infra.settings import DRAIN_SECONDS
 
 _FOLLOW_SECONDS = 0.25
@@ -26,8 +38,10 @@ _GRACE = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What a stack is made of. ``port`` is the API's; 0 takes a free one. ``programs`` makes the table of processes.
+    """What a stack is made of. ``programs`` makes the table of processes.
 
+    ``port`` is the API's, as :class:`~cli.supervisor.ports.KeptPorts` takes it; ``database_url`` and ``redis_url`` are
+    servers that run already, and are used instead of our own.
     ``drain_seconds`` is what each program is told to drain within. It is killed only later: a conversation with a mail
     server would be cut off, and the mail sent again.
     ``durable=False`` gives up fsync, for tests that claim nothing about power cuts.
@@ -35,7 +49,9 @@ class Options:
 
     directory: Path
     host: str = "127.0.0.1"
-    port: int = 0
+    port: int | None = 0
+    database_url: str | None = field(default=None, repr=False)
+    redis_url: str | None = field(default=None, repr=False)
     workers: int = 1
     programs: Callable[[Wiring], Sequence[Program]] = weir_programs
     postgres_settings: Mapping[str, str] = field(default_factory=dict)
@@ -56,6 +72,8 @@ class Stack:
         self._report = report
         self._directory = options.directory.resolve()
         self._lock = DirectoryLock(self._directory)
+        self._run_file = RunFile(self._directory)
+        self._ports = KeptPorts(self._directory, options.port, options.host)
         self._groups: list[Sequence[Child]] = []
         self._keepers: list[asyncio.Task[None]] = []
         self._tails: list[LogTail] = []
@@ -125,11 +143,17 @@ class Stack:
         self._directory.mkdir(parents=True, exist_ok=True)
         self._lock.take()
         await end_marked(MARK, self._mark())
-        if self._options.port and not is_free(self._options.port, self._options.host):
-            raise StartFailed("weir", f"port {self._options.port} is taken")
+        self._ports.recall()
+        api_port = self._ports.take("api")
         self._keepers.append(asyncio.create_task(self._follow_logs()))
-        await self._start_servers()
-        await self._start_programs(self._options.programs(self.wiring))
+        self._wiring = self._wired(api_port, *await self._start_servers())
+        self._ports.keep()
+        self._say_what_differs()
+        programs = self._options.programs(self.wiring)
+        pages = {program.name: program.ready_url for program in programs if program.ready_url}
+        self._run_file.write(api_url=self.api_url, health=pages, environment=self.wiring.told)
+        await self._start_programs(programs)
+        remember(self._directory, self.wiring.secrets)
 
     def _mark(self) -> str:
         """What the environment of every process of this directory carries, so that none is ever overlooked."""
@@ -138,25 +162,62 @@ class Stack:
             write_private(path, secrets.token_hex(16))
         return path.read_text()
 
-    async def _start_servers(self) -> None:
-        postgres = Postgres(self._directory, settings=self._options.postgres_settings, durable=self._options.durable)
-        valkey = Valkey(self._directory)
-        await self._keep([self._child(postgres, judge_postgres)], [self._child(valkey, judge_nothing)])
-        smtp_port, mailbox_port, provider_port = free_ports(3)
-        self._wiring = Wiring(
+    async def _start_servers(self) -> tuple[str, str]:
+        """The URLs of Postgres and Redis: of those that were named, or of our own, which are started."""
+        database_url = self._named("postgres", self._options.database_url)
+        redis_url = self._named("valkey", self._options.redis_url)
+        postgres = Postgres(
+            self._directory,
+            preferred_port=self._ports.wanted("postgres"),
+            settings=self._options.postgres_settings,
+            durable=self._options.durable,
+        )
+        valkey = Valkey(self._directory, preferred_port=self._ports.wanted("valkey"))
+        await self._keep(
+            [self._child(postgres, judge_postgres)] if database_url is None else [],
+            [self._child(valkey, judge_nothing)] if redis_url is None else [],
+        )
+        for server in (postgres, valkey):
+            if server.port:
+                self._ports.note(server.name, server.port)
+        return database_url or postgres.url, redis_url or valkey.url
+
+    def _named(self, name: str, url: str | None) -> str | None:
+        """The server that the caller has named, unless it is this directory's own."""
+        if url is None or self._ports.leads_here(name, url):
+            return None
+        self._report(name, f"none is started: {place_of(url)} is used, as the environment says", Level.INFO)
+        return url
+
+    def _wired(self, api_port: int, database_url: str, redis_url: str) -> Wiring:
+        named = (self._options.database_url, WITH_DATABASE), (self._options.redis_url, WITH_REDIS)
+        return Wiring(
             directory=self._directory,
-            database_url=postgres.url,
-            redis_url=valkey.url,
+            database_url=database_url,
+            redis_url=redis_url,
             host=self._options.host,
-            api_port=self._options.port or free_port(),
-            smtp_port=smtp_port,
-            mailbox_port=mailbox_port,
-            provider_port=provider_port,
-            workers=self._options.workers,
+            api_port=api_port,
+            smtp_port=self._ports.take("smtp"),
+            mailbox_port=self._ports.take("mailbox"),
+            provider_port=self._ports.take("provider"),
+            worker_ports={name: self._ports.take(name) for name in worker_names(self._options.workers)},
             drain_seconds=self._options.drain_seconds,
             mark=self._mark(),
             secrets=credentials(self._directory),
+            inherited=[name for url, names in named if url in (database_url, redis_url) for name in names],
         )
+
+    def _say_what_differs(self) -> None:
+        """What a caller may not expect: a port that was taken, settings that are of no use here, a second admin."""
+        if self._options.port is None and self.wiring.api_port != self._ports.wanted("api"):
+            self._report(
+                "api", f"port {self._ports.wanted('api')} is taken: {self.wiring.api_port} instead", Level.WARNING
+            )
+        if unused := self.wiring.unused:
+            told = f"not used, as this stack has its own: {', '.join(unused)}"
+            self._report("weir", told, Level.WARNING)
+        if another := another_admin(self._directory, self.wiring.secrets):
+            self._report("weir", another, Level.WARNING)
 
     async def _start_programs(self, programs: Sequence[Program]) -> None:
         def staged(stage: Stage) -> list[Runner]:
@@ -209,6 +270,7 @@ class Stack:
             outcomes = await asyncio.gather(*(child.stop() for child in group), return_exceptions=True)
             failures += [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
         self._show_logs()
+        self._run_file.remove()
         self._lock.release()
         if failures:
             raise failures[0]

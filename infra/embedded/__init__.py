@@ -13,7 +13,7 @@
 from infra.embedded.leftovers import end_marked
 from infra.embedded.ports import free_port, free_ports, is_free
 from infra.embedded.postgres import Postgres
-from infra.embedded.process import Launch, Process, StartFailed
+from infra.embedded.process import Launch, Process, StartFailed, living, started_at
 from infra.embedded.valkey import Valkey
 from infra.secret_file import sync_directory, write_private
 
@@ -27,6 +27,8 @@ __all__ = [
     "free_port",
     "free_ports",
     "is_free",
+    "living",
+    "started_at",
     "sync_directory",
     "write_private",
 ]

@@ -35,10 +35,13 @@ def free_ports(count: int) -> list[int]:
     return list(ports)
 
 
-async def on_free_port(start: Callable[[int], Awaitable[None]]) -> int:
-    """Start a server on a port that is free, on another one if somebody was quicker. Returns the port."""
-    for _ in range(_ATTEMPTS):
-        port = free_port()
+async def on_free_port(start: Callable[[int], Awaitable[None]], preferred: int = 0) -> int:
+    """Start a server on a port that is free, if possible the preferred one, on another if somebody was quicker.
+
+    Returns the port.
+    """
+    for attempt in range(_ATTEMPTS):
+        port = preferred if preferred and attempt == 0 and is_free(preferred) else free_port()
         try:
             await start(port)
         except StartFailed:

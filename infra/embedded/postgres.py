@@ -50,6 +50,7 @@ _FAST, _IMMEDIATE = signal.SIGINT, signal.SIGQUIT
 class Postgres:
     """One server on ``directory/postgres``. ``start`` may be called again after it has ended: the port stays the same.
 
+    ``preferred_port`` is had unless it is taken when the first start comes to it, and ``port`` in any case.
     ``settings`` are server settings that go before the built-in ones. ``durable=False`` gives up fsync, for tests that
     claim nothing about durability.
     """
@@ -61,6 +62,7 @@ class Postgres:
         directory: Path,
         *,
         port: int = 0,
+        preferred_port: int = 0,
         settings: Mapping[str, str] | None = None,
         durable: bool = True,
         start_seconds: float = 60.0,
@@ -71,10 +73,16 @@ class Postgres:
         self._program = Path()
         self._identity: Identity | None = None
         self._port = port
+        self._preferred_port = preferred_port
         self._durable = durable
         self._settings = {**_SETTINGS, **({} if durable else _VOLATILE), **(settings or {})}
         self._start_seconds = start_seconds
         self._process: Process | None = None
+
+    @property
+    def port(self) -> int:
+        """Where it listens; 0 before the first start, if none was named."""
+        return self._port
 
     @property
     def url(self) -> str:
@@ -123,7 +131,7 @@ class Postgres:
         if self._port:
             await self._start_server(self._port)
         else:
-            self._port = await on_free_port(self._start_server)
+            self._port = await on_free_port(self._start_server, self._preferred_port)
         try:
             await self._create_database()
         except (OSError, asyncpg.PostgresError) as error:

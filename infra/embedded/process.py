@@ -178,12 +178,17 @@ def launch_command(
 
 async def clear_orphan(pidfile: Path) -> int | None:
     """Stop the process that a pidfile remembers, where it still is the same one. Returns its pid if there was one."""
-    memory = _remembered(pidfile)
-    alive = memory is not None and started_at(memory["pid"]) == memory["started"]
-    if memory is not None and alive:
+    memory = _living(pidfile)
+    if memory is not None:
         await _stop_stranger(memory)
     _forget(pidfile)
-    return memory["pid"] if memory is not None and alive else None
+    return memory["pid"] if memory is not None else None
+
+
+def living(pidfile: Path) -> int | None:
+    """The pid that a pidfile remembers, where it still is the same process."""
+    memory = _living(pidfile)
+    return memory["pid"] if memory is not None else None
 
 
 def started_at(pid: int) -> str | None:
@@ -234,6 +239,11 @@ def _remember(launch: Launch, pid: int) -> None:
     draft = launch.pidfile.with_suffix(".new")
     draft.write_text(json.dumps(memory))
     draft.replace(launch.pidfile)
+
+
+def _living(pidfile: Path) -> _Memory | None:
+    memory = _remembered(pidfile)
+    return memory if memory is not None and started_at(memory["pid"]) == memory["started"] else None
 
 
 def _remembered(pidfile: Path) -> _Memory | None:

@@ -28,7 +28,10 @@ _CONFIG = {
 
 
 class Valkey:
-    """One server. ``start`` may be called again after it has ended: port and password stay, the data is gone."""
+    """One server. ``start`` may be called again after it has ended: port and password stay, the data is gone.
+
+    ``preferred_port`` is had unless it is taken when the first start comes to it, and ``port`` in any case.
+    """
 
     name = "valkey"
 
@@ -37,6 +40,7 @@ class Valkey:
         directory: Path,
         *,
         port: int = 0,
+        preferred_port: int = 0,
         settings: Mapping[str, str] | None = None,
         start_seconds: float = 20.0,
     ) -> None:
@@ -45,10 +49,16 @@ class Valkey:
         self._program = Path()
         self._identity: Identity | None = None
         self._port = port
+        self._preferred_port = preferred_port
         self._settings = {**_CONFIG, **(settings or {})}
         self._start_seconds = start_seconds
         self._password = secrets.token_urlsafe(24)
         self._process: Process | None = None
+
+    @property
+    def port(self) -> int:
+        """Where it listens; 0 before the first start, if none was named."""
+        return self._port
 
     @property
     def url(self) -> str:
@@ -83,7 +93,7 @@ class Valkey:
             if self._port:
                 await self._start_server(self._port)
             else:
-                self._port = await on_free_port(self._start_server)
+                self._port = await on_free_port(self._start_server, self._preferred_port)
         except BaseException:
             await self.stop()
             raise

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cli.supervisor import Backoff, Console, Options, Program, Stage, Wiring
+from cli.supervisor.credentials import ENCRYPTION_KEYS, PROVIDER_KEY
+from cli.supervisor.programs import worker_names
 from cli.up import run
 
 Table = Callable[[Wiring], Sequence[Program]]
@@ -32,6 +34,24 @@ def options(directory: Path, *behaviours: str, port: int = 0) -> Options:
     """A stack of the servers and one stand-in."""
     return Options(
         directory=directory, port=port, programs=an_api(*behaviours), durable=False, backoff=QUICK, drain_seconds=2.0
+    )
+
+
+def wiring_of(directory: Path) -> Wiring:
+    """Of a stack that nobody starts."""
+    return Wiring(
+        directory=directory,
+        database_url="",
+        redis_url="",
+        host="127.0.0.1",
+        api_port=1,
+        smtp_port=2,
+        mailbox_port=3,
+        provider_port=4,
+        worker_ports={name: number for number, name in enumerate(worker_names(2), start=5)},
+        drain_seconds=5.0,
+        mark="",
+        secrets={PROVIDER_KEY: "sesame", ENCRYPTION_KEYS: "hush"},
     )
 
 

@@ -7,24 +7,26 @@ import signal
 import socket
 import subprocess
 import sys
-from base64 import b64decode
-from collections.abc import Iterator
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import asyncpg
 import orjson
 import psutil
 import pytest
 
+from cli.run_file import RunFile
 from cli.supervisor import Backoff, Level, Options, Program, Stack, Stage, Wiring
 from cli.supervisor.credentials import ENCRYPTION_KEYS, PROVIDER_KEY, credentials
 from cli.supervisor.programs import weir_programs
 from cli.supervisor.runner import Runner
 from infra.embedded import StartFailed, free_port, is_free
 from infra.settings import Settings
-from tests.faults.stand_ins import QUICK, options, stand_in
+from tests.faults.stand_ins import QUICK, an_api, options, stand_in, wiring_of
 
 pytestmark = pytest.mark.anyio
 
@@ -87,6 +89,15 @@ async def keep(url: str, number: int) -> None:
         await connection.execute("INSERT INTO kept VALUES ($1)", number)
     finally:
         await connection.close()
+
+
+def addresses(stack: Stack) -> Iterator[tuple[str, int]]:
+    """Every port that something of a stack listens on."""
+    for name, url in (("postgres", stack.database_url), ("redis", stack.redis_url)):
+        yield name, urlsplit(url).port or 0
+    wiring = stack.wiring
+    yield from {"api": wiring.api_port, "smtp": wiring.smtp_port, "mailbox": wiring.mailbox_port}.items()
+    yield from {"provider": wiring.provider_port, **wiring.worker_ports}.items()
 
 
 @contextmanager
@@ -238,24 +249,6 @@ def autogroup_nice(pid: int) -> int | None:
     return int(group.read_text().split()[-1]) if group.exists() else None
 
 
-def wiring_of(directory: Path) -> Wiring:
-    """Of a stack that nobody starts."""
-    return Wiring(
-        directory=directory,
-        database_url="",
-        redis_url="",
-        host="127.0.0.1",
-        api_port=1,
-        smtp_port=2,
-        mailbox_port=3,
-        provider_port=4,
-        workers=2,
-        drain_seconds=5.0,
-        mark="",
-        secrets={PROVIDER_KEY: "sesame", ENCRYPTION_KEYS: "hush"},
-    )
-
-
 def test_mail_stands_back_for_answers_and_nothing_else_does(tmp_path: Path) -> None:
     programs = weir_programs(wiring_of(tmp_path))
     assert {program.name for program in programs if program.nice} == {"mailsink", "tasks", "tasks-2"}
@@ -289,6 +282,7 @@ async def test_a_second_supervisor_on_the_same_directory_is_refused(tmp_path: Pa
             async with Stack(options(tmp_path)):
                 pass
         await keep(stack.database_url, 1)  # the first was not harmed
+        assert RunFile(tmp_path).read() is not None  # nor what others find it by
 
 
 async def test_two_supervisors_on_two_directories_do_not_meet(tmp_path: Path) -> None:
@@ -312,10 +306,97 @@ async def test_a_stack_keeps_its_data_and_secrets_over_a_restart(tmp_path: Path)
     async with Stack(options(tmp_path)) as stack:
         await keep(stack.database_url, 1)
         password = stack.environment["WEIR_ADMIN_PASSWORD"]
+        listening = dict(addresses(stack))
     async with Stack(options(tmp_path)) as stack:
+        assert dict(addresses(stack)) == listening
         assert await rows(stack.database_url) == [1]
         assert stack.environment["WEIR_ADMIN_PASSWORD"] == password
     assert (tmp_path / "secrets.json").stat().st_mode & 0o777 == 0o600
+
+
+async def test_servers_that_are_named_are_used_and_said_and_none_are_started(
+    tmp_path: Path, database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("DATABASE_DIRECT_URL", "ARQ_REDIS_URL"):
+        monkeypatch.setenv(name, "scheme://of.the.callers")
+    said = Said()
+    chosen = replace(options(tmp_path), database_url=database_url, redis_url=redis_url)
+    async with Stack(chosen, said) as stack:
+        told = psutil.Process(stack.child("api").pid).environ()
+        assert {each.name() for each in everything_of(tmp_path)} & {"postgres", "valkey-server"} == set()
+    assert (told["DATABASE_URL"], told["REDIS_URL"]) == (database_url, redis_url)
+    assert (told["DATABASE_DIRECT_URL"], told["ARQ_REDIS_URL"]) == ("scheme://of.the.callers",) * 2
+    for name, url in (("postgres", database_url), ("valkey", redis_url)):
+        assert f"none is started: {url.rpartition('@')[2]} is used" in said.of(name)
+    assert not (tmp_path / "postgres").exists()
+
+
+async def test_a_url_of_the_directorys_own_server_has_that_server_started(tmp_path: Path, redis_url: str) -> None:
+    """As a shell has it that was told by ``weir env``, and was left open."""
+    async with Stack(replace(options(tmp_path), redis_url=redis_url)) as stack:
+        own = stack.database_url
+    async with Stack(replace(options(tmp_path), database_url=own, redis_url=redis_url)) as stack:
+        assert stack.child("postgres").pid
+        assert stack.database_url == own
+
+
+@pytest.fixture
+def elsewhere(database_url: str, redis_url: str) -> Callable[[Path], Options]:
+    """A stack on servers that are there, so that it starts at once."""
+    return lambda directory: replace(options(directory), database_url=database_url, redis_url=redis_url)
+
+
+async def test_what_a_caller_sets_in_vain_is_said(
+    tmp_path: Path, elsewhere: Callable[[Path], Options], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WEIR_SMTP_URL", "smtp://mail.example")
+    monkeypatch.setenv("WEIR_PAYMENT_PROVIDER_URL", "https://provider.example")
+    said = Said()
+    async with Stack(elsewhere(tmp_path), said):
+        pass
+    assert "not used, as this stack has its own: WEIR_SMTP_URL, WEIR_PAYMENT_PROVIDER_URL" in said.of("weir")
+
+
+async def test_the_secrets_of_a_first_start_hold_for_the_next_without_them(
+    tmp_path: Path, elsewhere: Callable[[Path], Options], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {
+        "WEIR_ADMIN_EMAIL": "boss@weir.example",
+        "WEIR_ADMIN_PASSWORD": "a password of my own",
+        ENCRYPTION_KEYS: b64encode(b"a key of thirty-two random bytes").decode(),
+        "WEIR_PAYMENT_WEBHOOK_SECRET": f"whsec_{b64encode(b'a secret of 24 bytes ...').decode()}",
+    }
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    async with Stack(elsewhere(tmp_path)) as stack:
+        assert stack.wiring.secrets | given == stack.wiring.secrets
+    for name in given:
+        monkeypatch.delenv(name)
+    async with Stack(elsewhere(tmp_path)) as stack:
+        assert stack.wiring.secrets | given == stack.wiring.secrets
+
+
+async def test_an_admin_beside_the_first_is_said_and_not_kept_in_its_place(
+    tmp_path: Path, elsewhere: Callable[[Path], Options], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Stack(elsewhere(tmp_path)) as stack:
+        first = stack.wiring.secrets
+    monkeypatch.setenv("WEIR_ADMIN_EMAIL", "boss@weir.example")
+    said = Said()
+    async with Stack(elsewhere(tmp_path), said) as stack:
+        assert stack.environment["WEIR_ADMIN_EMAIL"] == "boss@weir.example"
+    assert "WEIR_ADMIN_EMAIL names boss@weir.example, an admin beside admin@weir.example" in said.of("weir")
+    assert json.loads((tmp_path / "secrets.json").read_text()) == first
+
+
+async def test_secrets_that_were_refused_are_not_kept(
+    tmp_path: Path, elsewhere: Callable[[Path], Options], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WEIR_ADMIN_PASSWORD", "weir")
+    with pytest.raises(StartFailed):
+        async with Stack(replace(elsewhere(tmp_path), programs=an_api("crash"))):
+            pass
+    assert "WEIR_ADMIN_PASSWORD" not in json.loads((tmp_path / "secrets.json").read_text())
 
 
 async def test_sigterm_stops_everything_and_ends_with_zero(tmp_path: Path) -> None:
@@ -341,6 +422,8 @@ async def test_a_killed_supervisor_takes_its_children_along(tmp_path: Path) -> N
         process.kill()
     assert len(children) >= 3
     await asyncio.to_thread(until_ended, children)
+    assert (tmp_path / "run" / "stack.json").exists()
+    assert RunFile(tmp_path).read() is None  # what it says is no longer so
 
 
 async def test_after_a_killed_supervisor_the_next_start_finds_the_port_free_and_the_data_there(tmp_path: Path) -> None:

@@ -1,16 +1,21 @@
 """The first admin: there after the first start, made once, and never made of somebody else."""
 
 import asyncio
+import json
 from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 from pydantic import SecretStr
 
+from cli.admin import admin_of
 from infra.configs import pool_of
 from infra.postgres.pool import Database
 from infra.settings import Settings
+from tests.faults.stand_ins import wiring_of
 from tests.support.api_client import api_client
 
 pytestmark = pytest.mark.anyio
@@ -73,6 +78,27 @@ async def test_somebody_who_is_called_admin_does_not_lock_the_admin_out(
         assert (await api.post("/v1/accounts", json=body)).status_code == 201
     async with api_client(with_admin) as api:
         assert (await sign_in(api)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("kept", "given", "told"),
+    [
+        (PASSWORD, PASSWORD, f"{EMAIL}, password in {{file}}"),
+        (PASSWORD, "another one since", f"{EMAIL}, password in {{file}}"),
+        ("another one of old", PASSWORD, f"{EMAIL}, password as WEIR_ADMIN_PASSWORD says"),
+        ("another one of old", "another one since", f"{EMAIL}, whose password is neither in {{file}} nor in "),
+    ],
+)
+async def test_the_banner_names_the_place_of_the_password_that_lets_in(
+    with_admin: Settings, tmp_path: Path, kept: str, given: str, told: str
+) -> None:
+    async with api_client(with_admin):
+        pass
+    file = tmp_path / "secrets.json"
+    file.write_text(json.dumps({"WEIR_ADMIN_PASSWORD": kept}))
+    secrets = {"WEIR_ADMIN_EMAIL": EMAIL, "WEIR_ADMIN_PASSWORD": given}
+    wiring = replace(wiring_of(tmp_path), database_url=with_admin.database_url.get_secret_value(), secrets=secrets)
+    assert (await admin_of(wiring)).startswith(told.format(file=file))
 
 
 async def test_without_the_settings_nobody_is_made(settings: Settings) -> None:
