@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.database import on_database, on_secrets
+from cli.servers import DATA_DIR, DataDir
 from infra.identity.key_rotation import (
     LEAD_SECONDS,
     LONGEST_LEAD,
@@ -40,9 +41,9 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="keys")
 
 
-def list_keys() -> None:
+def list_keys(data_dir: DataDir = DATA_DIR) -> None:
     """Show the keys that verify, the newest first."""
-    keys = on_database(listed)
+    keys = on_database(data_dir, listed)
     table = Table("key", "made", "signs", "retires")
     signing = next((key for key in keys if not key.waiting), None)
     for key in keys:
@@ -54,36 +55,38 @@ def list_keys() -> None:
     console.print(table if keys else "there is no key yet; the first sign-in makes one")
 
 
-def rotate_keys(lead: Lead = LEAD_SECONDS) -> None:
+def rotate_keys(lead: Lead = LEAD_SECONDS, data_dir: DataDir = DATA_DIR) -> None:
     """Publish a new key, sign with it once every process knows it, and retire the one before after its last token."""
     try:
-        key = on_secrets(lambda database, wrapping: rotate(database, wrapping, lead=lead))
+        key = on_secrets(data_dir, lambda database, wrapping: rotate(database, wrapping, lead=lead))
     except (TwoAreLive, OlderRelease) as refusal:
         typer.echo(f"nothing was changed: {refusal}", err=True)
         raise typer.Exit(1) from None
     typer.echo(f"{key.kid} signs from {_time(key.activates_at)} on")
 
 
-def revoke_key(kid: Annotated[str, typer.Argument(help="The key, as the list shows it.")]) -> None:
+def revoke_key(
+    kid: Annotated[str, typer.Argument(help="The key, as the list shows it.")], data_dir: DataDir = DATA_DIR
+) -> None:
     """End a key at once, because it may be known to others: every access token that it signed is refused.
 
     Processes follow within two seconds. Sessions go on: their refresh tokens get new access tokens.
     """
     try:
-        key = on_secrets(lambda database, wrapping: revoke(database, wrapping, kid))
+        key = on_secrets(data_dir, lambda database, wrapping: revoke(database, wrapping, kid))
     except NoSuchKey as refusal:
         typer.echo(f"nothing was changed: {refusal}", err=True)
         raise typer.Exit(1) from None
     typer.echo(f"{key.kid} signs from now on")
 
 
-def rewrap_secrets() -> None:
+def rewrap_secrets(data_dir: DataDir = DATA_DIR) -> None:
     """Wrap all secrets of the server under the first of WEIR_ENCRYPTION_KEYS, and erase what lies in clear.
 
     For a new key: put it behind the old one in all processes, then before it, run this, and leave the old one out.
     After an upgrade: this says that no process of the release before is running.
     """
-    typer.echo(f"{on_secrets(rewrap)} secrets are wrapped under the first key, and none lies in clear")
+    typer.echo(f"{on_secrets(data_dir, rewrap)} secrets are wrapped under the first key, and none lies in clear")
 
 
 def _time(at: datetime) -> str:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from cli.mail_link import link
 from cli.mail_outbox import list_mails, retry
 from infra.locales import LANGUAGES
 from workers.mail.kinds import KINDS
@@ -23,6 +24,7 @@ def register(app: typer.Typer) -> None:
     group.command("preview")(preview)
     group.command("list")(list_mails)
     group.command("retry")(retry)
+    group.command("link")(link)
     app.add_typer(group, name="mail")
 
 

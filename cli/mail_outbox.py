@@ -5,6 +5,8 @@ from uuid import UUID
 
 import typer
 
+from cli.servers import DATA_DIR, DataDir
+
 if TYPE_CHECKING:
     from infra.mail.outbox import Open
 
@@ -13,13 +15,13 @@ Failed = Annotated[bool, typer.Option("--failed", help="All mails that were give
 MailId = Annotated[UUID | None, typer.Argument(help="The mail that `weir mail list` shows.")]
 
 
-def list_mails(refused: Refused = False) -> None:
+def list_mails(refused: Refused = False, data_dir: DataDir = DATA_DIR) -> None:
     """Show what is owed and what was given up, and why, the oldest first."""
     from cli.database import on_database
     from cli.outbox import SHOWN, show
     from infra.mail import outbox
 
-    rows = on_database(lambda database: outbox.open_rows(database, SHOWN + 1, refused=refused))
+    rows = on_database(data_dir, lambda database: outbox.open_rows(database, SHOWN + 1, refused=refused))
     show(
         ("mail", "kind", "since", "state", "attempts", "next", "reason"),
         [_cells(row) for row in rows],
@@ -27,14 +29,14 @@ def list_mails(refused: Refused = False) -> None:
     )
 
 
-def retry(mail_id: MailId = None, failed: Failed = False) -> None:
+def retry(mail_id: MailId = None, failed: Failed = False, data_dir: DataDir = DATA_DIR) -> None:
     """Have a mail tried at once, and for as long as a new one; also one that was given up or refused."""
     from cli.database import on_database
     from infra.mail import outbox
 
     if (mail_id is None) is not failed:
         raise typer.BadParameter("name a mail, or say --failed")
-    count = on_database(lambda database: outbox.retry(database, mail_id))
+    count = on_database(data_dir, lambda database: outbox.retry(database, mail_id))
     if mail_id is None:
         typer.echo(f"{count} mails are due")
     elif count:

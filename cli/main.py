@@ -21,6 +21,9 @@ class Entry(NamedTuple):
 COMMANDS = {
     "up": Entry("cli.up", "Start everything on this machine, until Ctrl-C."),
     "demo": Entry("cli.demo", "Start everything and run the main job before your eyes."),
+    "status": Entry("cli.status", "Show processes, ports, lag, parked streams and outboxes of the running stack."),
+    "env": Entry("cli.env", "Print the settings of the running stack for a shell, secrets included."),
+    "psql": Entry("cli.psql", "Open PostgreSQL's shell on the database."),
     "serve": Entry("cli.serve", "Run the HTTP API."),
     "worker": Entry("cli.worker", "Run background workers: relay, projections, tasks, or all."),
     "migrate": Entry("cli.migrate", "Bring the database's schema up to date."),

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -9,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.database import echo_failure
+from cli.servers import DATA_DIR, DataDir, settings_for
 from infra.configs import pool_of
 from infra.errors import AWAY, UnknownSchema
 from infra.event_codec import CODEC
@@ -37,9 +39,9 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="parked")
 
 
-def list_parked() -> None:
+def list_parked(data_dir: DataDir = DATA_DIR) -> None:
     """Show what is parked, the longest parked first."""
-    parked = _run(lambda session, _log, _settings: parked_streams.listed(session))
+    parked = _run(data_dir, lambda session, _log, _settings: parked_streams.listed(session))
     table = Table("id", "consumer", "stream", "position", "event", "since", "attempts", "error")
     for each in parked:
         since = f"{each.parked_at:%Y-%m-%d %H:%M:%S}Z"
@@ -51,17 +53,17 @@ def list_parked() -> None:
     console.print(table if parked else "nothing is parked")
 
 
-def retry(number: Number) -> None:
+def retry(number: Number, data_dir: DataDir = DATA_DIR) -> None:
     """Apply the stream from its failing event on, after the cause was mended."""
-    _take_up(number, parked_streams.retry)
+    _take_up(data_dir, number, parked_streams.retry)
 
 
-def skip(number: Number) -> None:
+def skip(number: Number, data_dir: DataDir = DATA_DIR) -> None:
     """Apply the stream without its failing event. The consumer will never have seen that one."""
-    _take_up(number, parked_streams.skip)
+    _take_up(data_dir, number, parked_streams.skip)
 
 
-def _take_up(number: int, how: TakeUp) -> None:
+def _take_up(data_dir: Path, number: int, how: TakeUp) -> None:
     from workers.appliers import appliers
     from workers.mail.message import domain_of
 
@@ -70,7 +72,7 @@ def _take_up(number: int, how: TakeUp) -> None:
         return how(session, log, number, PROJECTIONS, consumers)
 
     try:
-        still = _run(take_up)
+        still = _run(data_dir, take_up)
     except NotParked:
         typer.echo(f"nothing is parked as {number}", err=True)
         raise typer.Exit(1) from None
@@ -84,10 +86,11 @@ def _take_up(number: int, how: TakeUp) -> None:
     raise typer.Exit(1)
 
 
-def _run(work: Callable[[Session, Log, Settings], Awaitable[T]]) -> T:
+def _run(data_dir: Path, work: Callable[[Session, Log, Settings], Awaitable[T]]) -> T:
     """Does it on a connection of its own, if the database is one that this release knows."""
+    settings = settings_for(data_dir)
     try:
-        return asyncio.run(_connected(Settings(), work))
+        return asyncio.run(_connected(settings, work))
     except (*AWAY, UnknownSchema) as error:
         echo_failure(error)
         raise typer.Exit(1) from None

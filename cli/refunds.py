@@ -6,6 +6,7 @@ import typer
 
 from cli.database import on_database
 from cli.outbox import SHOWN, moment, show
+from cli.servers import DATA_DIR, DataDir
 from infra.payments import refund_outbox
 from infra.payments.refund_outbox import Open
 
@@ -20,16 +21,16 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="refunds")
 
 
-def list_refunds() -> None:
+def list_refunds(data_dir: DataDir = DATA_DIR) -> None:
     """Show what is owed, what the provider has refused, and why, the oldest first."""
-    rows = on_database(lambda database: refund_outbox.open_rows(database, SHOWN + 1))
+    rows = on_database(data_dir, lambda database: refund_outbox.open_rows(database, SHOWN + 1))
     columns = ("payment", "order", "amount", "since", "state", "attempts", "next", "reason")
     show(columns, [_cells(row) for row in rows], "nothing is owed")
 
 
-def retry(payment_id: Payment) -> None:
+def retry(payment_id: Payment, data_dir: DataDir = DATA_DIR) -> None:
     """Have the provider asked at once, also where it has refused; then, and only then, under a new key."""
-    match on_database(lambda database: refund_outbox.retry(database, payment_id)):
+    match on_database(data_dir, lambda database: refund_outbox.retry(database, payment_id)):
         case "due":
             typer.echo(f"{payment_id} is due")
         case "done":

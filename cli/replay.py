@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from cli.database import echo_failure
+from cli.servers import DATA_DIR, DataDir, settings_for
 from cli.watching import Show, shown
 from infra.concurrency.cancellation import cancel_and_wait
 from infra.configs import pool_of
@@ -51,16 +52,18 @@ def register(app: typer.Typer) -> None:
 def replay(
     names: Annotated[list[str], typer.Argument(metavar="NAME…", help=f"Of: {', '.join(PROJECTIONS)}.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    data_dir: DataDir = DATA_DIR,
 ) -> None:
     """Rebuild read models from the log, while they serve. Readers are switched over when a new one is complete."""
     for name in names:
         if name not in PROJECTIONS:
             raise typer.BadParameter(f"no read model is called {name}; there are: {', '.join(PROJECTIONS)}")
+    settings = settings_for(data_dir)
     told = ", ".join(names)
     if not yes and sys.stdin.isatty():
         typer.confirm(f"Rebuild {told} from the log? It goes on serving meanwhile.", abort=True)
     try:
-        asyncio.run(_replay([PROJECTIONS[name] for name in names], Settings()))
+        asyncio.run(_replay([PROJECTIONS[name] for name in names], settings))
     except NotRebuilt as error:
         typer.echo(f"nothing was changed: {error}", err=True)
         raise typer.Exit(1) from None

@@ -16,7 +16,7 @@ import httpx2
 
 MAIL_SECONDS: Final = 15.0
 FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
-_TOKEN: Final = re.compile(r"[?&]token=([A-Za-z0-9_-]+)")
+_LINK: Final = re.compile(r"https?://\S+[?&]token=([A-Za-z0-9_-]+)")
 
 
 class Failed(Exception):
@@ -122,11 +122,21 @@ class Mailbox:
 
     async def link_token(self, subject: str) -> str:
         """What the link in a mail carries."""
-        body = (await self.wait_for(subject)).get_body(("plain",))
-        found = _TOKEN.search(body.get_content()) if body else None
+        found = _link_in(await self.wait_for(subject))
         if found is None:
             raise Failed(f"the mail {subject!r} has no link")
         return found[1]
+
+    async def newest_link(self) -> str:
+        """The link of the newest mail that has one."""
+        found: list[str] = []
+
+        async def came() -> bool:
+            found.extend(link[0] for message in self._messages() if (link := _link_in(message)))
+            return bool(found)
+
+        await eventually(came, MAIL_SECONDS, f"no mail with a link came for {self._address}")
+        return found[-1]
 
     async def wait_for(self, subject: str) -> EmailMessage:
         """The mail with this subject."""
@@ -144,6 +154,12 @@ class Mailbox:
             message = message_from_bytes(path.read_bytes(), policy=policy.default)
             if message["To"] == self._address:
                 yield message
+
+
+def _link_in(message: EmailMessage) -> re.Match[str] | None:
+    """The whole link, and its token as group 1."""
+    body = message.get_body(("plain",))
+    return _LINK.search(body.get_content()) if body else None
 
 
 async def eventually(ask: Callable[[], Awaitable[bool]], seconds: float, otherwise: str) -> float:

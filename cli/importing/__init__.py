@@ -12,6 +12,7 @@ from rich.console import Console
 
 from cli.importing.remote import Refused, Remote, Upload
 from cli.importing.view import View, verdict
+from cli.servers import DATA_DIR, DataDir, api_url_for
 
 _HELP = "Put the products of a CSV or NDJSON file on sale, and watch."
 _MEDIA = {".csv": "text/csv", ".ndjson": "application/x-ndjson", ".jsonl": "application/x-ndjson"}
@@ -20,7 +21,12 @@ File = Annotated[
     Path | None, typer.Argument(exists=True, dir_okay=False, help="products.csv, products.ndjson or products.jsonl")
 ]
 Watch = Annotated[UUID | None, typer.Option(help="Follow an import that was sent before, by its id.")]
-Url = Annotated[str, typer.Option(envvar="WEIR_URL", help="Where the shop's API is.")]
+Url = Annotated[
+    str | None,
+    typer.Option(
+        envvar="WEIR_URL", help="Where the shop's API is; without it that of the running stack, or on port 8000."
+    ),
+]
 Token = Annotated[str | None, typer.Option(envvar="WEIR_TOKEN", help="An access token; better in the environment.")]
 ApiKey = Annotated[str | None, typer.Option(envvar="WEIR_API_KEY", help="Or an API key with catalogue:write.")]
 
@@ -33,15 +39,16 @@ def register(app: typer.Typer) -> None:
 def run(
     file: File = None,
     watch: Watch = None,
-    url: Url = "http://localhost:8000",
+    url: Url = None,
     token: Token = None,
     api_key: ApiKey = None,
+    data_dir: DataDir = DATA_DIR,
 ) -> None:
     """Ends with 0 if every row was taken, with 1 if a row or the whole file was not, or if the shop cannot be asked."""
     if (file is None) == (watch is None):
         raise typer.BadParameter("name a file, or an import with --watch")
     view = View(Console(highlight=False), watch)
-    remote = Remote(_address(url), _credentials(token, api_key), waiting=view.waiting)
+    remote = Remote(_address(url or api_url_for(data_dir)), _credentials(token, api_key), waiting=view.waiting)
     raise typer.Exit(_outcome(remote, _upload(file) if file else None, view))
 
 

@@ -120,8 +120,8 @@ class Wiring:
     @property
     def unused(self) -> list[str]:
         """What the caller has set and the stack has something of its own for."""
-        mine = self.told
-        return [name for name in (*_OWN, *_ELSEWHERE) if os.environ.get(name, mine.get(name, "")) != mine.get(name, "")]
+        mine, said = self.told, environment()
+        return [name for name in (*_OWN, *_ELSEWHERE) if said.get(name, mine.get(name, "")) != mine.get(name, "")]
 
     @property
     def encryption(self) -> dict[str, str]:

@@ -13,10 +13,10 @@ import os
 
 from infra.settings.model import DRAIN_SECONDS, Settings
 from infra.settings.names import ENV_FILE, known
-from infra.settings.process import Process, settings_of
+from infra.settings.process import Process, insisting, settings_of
 from infra.settings.sources import written
 
-__all__ = ["DRAIN_SECONDS", "Process", "Settings", "environment", "settings_of"]
+__all__ = ["DRAIN_SECONDS", "Process", "Settings", "environment", "insisting", "settings_of"]
 
 
 def environment() -> dict[str, str]:

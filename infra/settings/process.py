@@ -16,7 +16,11 @@ ABSENT = "not_set"
 
 def settings_of(*processes: Process) -> Settings:
     """The settings of a process that is all of these. Raises ``ValidationError``, also for what is missing."""
-    settings = Settings()
+    return insisting(Settings(), *processes)
+
+
+def insisting(settings: Settings, *processes: Process) -> Settings:
+    """The same settings, if they are enough for all of these. Raises ``ValidationError`` for what is missing."""
     if absent := dict(_absent(settings, *processes)):
         raise ValidationError.from_exception_data(
             Settings.__name__,

@@ -369,11 +369,11 @@ async def test_the_secrets_of_a_first_start_hold_for_the_next_without_them(
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     async with Stack(elsewhere(tmp_path)) as stack:
-        assert stack.wiring.secrets | given == stack.wiring.secrets
+        assert {**stack.wiring.secrets, **given} == stack.wiring.secrets
     for name in given:
         monkeypatch.delenv(name)
     async with Stack(elsewhere(tmp_path)) as stack:
-        assert stack.wiring.secrets | given == stack.wiring.secrets
+        assert {**stack.wiring.secrets, **given} == stack.wiring.secrets
 
 
 async def test_an_admin_beside_the_first_is_said_and_not_kept_in_its_place(

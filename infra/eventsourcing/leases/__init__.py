@@ -6,6 +6,19 @@ live. In both the epoch grows with every new owner, and what a former owner stil
 
 from infra.eventsourcing.leases.balancing import WHOLE, Place, Plan, plan
 from infra.eventsourcing.leases.leader import Leader
-from infra.eventsourcing.leases.membership import Claim, Grant, Lag, Membership, Standing, anybody
+from infra.eventsourcing.leases.membership import Claim, Grant, Lag, Membership, Standing, anybody, lag_of
 
-__all__ = ["WHOLE", "Claim", "Grant", "Lag", "Leader", "Membership", "Place", "Plan", "Standing", "anybody", "plan"]
+__all__ = [
+    "WHOLE",
+    "Claim",
+    "Grant",
+    "Lag",
+    "Leader",
+    "Membership",
+    "Place",
+    "Plan",
+    "Standing",
+    "anybody",
+    "lag_of",
+    "plan",
+]

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Final, NamedTuple
@@ -177,7 +177,7 @@ class Membership:
 
     async def lag(self) -> list[Lag]:
         """How far the consumers are behind."""
-        return [Lag(*row) for row in await self._database.fetch(_LAG, self._consumers)]
+        return await lag_of(self._database, self._consumers)
 
     async def take_share(self) -> list[Grant]:
         """Takes what is free, up to a fair share.
@@ -240,6 +240,11 @@ class Membership:
         columns = list(zip(*places, strict=True))
         rows = await session.fetch(_TAKE, self.worker_id, self._lease_seconds, *columns)
         return [Grant(Place(*row[:3]), *row[3:]) for row in rows]
+
+
+async def lag_of(database: Database, consumers: Collection[str]) -> list[Lag]:
+    """How far those consumers are behind, whoever owns them."""
+    return [Lag(*row) for row in await database.fetch(_LAG, list(consumers))]
 
 
 async def anybody(database: Database, kind: str, lease_seconds: float) -> bool:
