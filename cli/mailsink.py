@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import secrets
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -15,7 +14,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from cli.mailbox import create_mailbox
 from cli.signals import obeyed_once
-from infra.embedded import sync_directory
+from infra.secret_file import write_private
 
 _HELP = "Take mail by SMTP, keep each message as a file, show them in a browser."
 
@@ -81,16 +80,7 @@ class Sink:
         if (known := self._kept.get(digest)) and (self._directory / known).exists():
             return known
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{digest}.eml"
-        draft = self._directory / f".{name}.new"
-        try:
-            with draft.open("wb") as file:
-                file.write(message)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.rename(self._directory / name)
-        finally:
-            draft.unlink(missing_ok=True)
-        sync_directory(self._directory)
+        write_private(self._directory / name, message)  # the links in it open accounts
         self._kept[digest] = name
         return name
 

@@ -1,8 +1,14 @@
 """The main job through the public API, with every process running; and a rebuild in the middle of it."""
 
 import asyncio
+import json
+import os
 import sys
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
@@ -10,6 +16,7 @@ import pytest
 from cli.demo import shop_of
 from cli.demo.journey import Journey
 from cli.supervisor import Options, Stack
+from cli.up import places
 from projections.registry import PROJECTIONS
 from tests.faults import audit
 from tests.faults.test_kills import a_shop, settled
@@ -20,8 +27,15 @@ pytestmark = pytest.mark.anyio
 REBUILT = ("order_summary", "product_card")
 
 
-async def test_three_orders_go_their_ways_through_every_process(tmp_path: Path) -> None:
-    async with Stack(Options(directory=tmp_path)) as stack, httpx2.AsyncClient(base_url=stack.api_url) as http:
+@pytest.fixture(scope="module")
+async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    """What ``weir up`` runs, in the folder where it keeps things by default. Shared: what it costs is its start."""
+    async with Stack(Options(directory=tmp_path_factory.mktemp("shop") / ".weir")) as running:
+        yield running
+
+
+async def test_three_orders_go_their_ways_through_every_process(stack: Stack) -> None:
+    async with httpx2.AsyncClient(base_url=stack.api_url) as http:
         titles = [step.title async for step in Journey(shop_of(stack), http).steps()]
     assert titles.count("mail in the box") == 6
     assert titles[titles.index("dashboard exact") + 1 :] == [
@@ -31,12 +45,99 @@ async def test_three_orders_go_their_ways_through_every_process(tmp_path: Path) 
     ]
 
 
+async def test_a_first_order_goes_through_by_the_commands_of_the_readme_as_they_stand(stack: Stack) -> None:
+    said = await run("bash", "-eu", "-o", "pipefail", "-c", first_order(), at=stack)
+    registered, verified, found, placed, *_, order, history = documents(said)
+    assert verified == {"id": registered["id"], "version": 2, "position": verified["position"]}
+    assert [product["name"] for product in found["items"]] == ["Copper kettle"]
+    assert (order["id"], order["total"]) == (placed["id"], {"amount": "79.80", "currency": "EUR"})
+    assert [happening["type"] for happening in history["items"]] == ["order.placed", "order.paid"]
+
+
+def first_order() -> str:
+    """The block of README, untouched."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    section = readme.partition("## Your first order in ten commands\n")[2].partition("\n## ")[0]
+    return section.partition("```sh\n")[2].partition("```")[0]
+
+
+def documents(said: str) -> Iterator[dict[str, Any]]:
+    """The JSON objects in it, whatever is said between them."""
+    decoder, end = json.JSONDecoder(), 0
+    while (begin := said.find('{"', end)) >= 0:
+        document, end = decoder.raw_decode(said, begin)
+        yield document
+
+
+async def run(*command: str, at: Stack) -> str:
+    """What a command prints that somebody gives beside the stack, who knows nothing of it. It must end well."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    process = await asyncio.create_subprocess_exec(
+        *command, cwd=at.wiring.directory.parent, env={"PATH": path, "HOME": "/nonexistent"}, stdout=PIPE, stderr=PIPE
+    )
+    said, complaints = await asyncio.wait_for(process.communicate(), 120)
+    assert process.returncode == 0, (said.decode(), complaints.decode())
+    return said.decode()
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("keys", "list"), "yes"),
+        (("mail", "list"), "no mail is owed"),
+        (("refunds", "list"), "nothing is owed"),
+        (("parked", "list"), "nothing is parked"),
+        (("psql", "--no-psqlrc", "-Atc", "SELECT 'found ' || current_user"), "found weir"),
+    ],
+)
+async def test_a_command_of_the_operator_finds_the_stack_of_the_folder(
+    stack: Stack, command: Sequence[str], said: str
+) -> None:
+    assert said in await run("weir", *command, at=stack)
+
+
+async def test_the_status_names_every_process_with_its_port_and_what_is_behind(stack: Stack) -> None:
+    lines = dict(line.split(maxsplit=1) for line in (await run("weir", "status", at=stack)).splitlines())
+    wiring = stack.wiring
+    for name in ("postgres", "valkey", "mailsink", "provider", "api", *wiring.worker_ports):
+        assert lines[name].startswith(f"ready, pid {stack.child(name).pid}, ")
+    assert lines["api"].endswith(stack.api_url)
+    assert lines["stack"] == str(wiring.directory)
+    assert {"log", "lag", "parked", "mail", "refunds"} <= lines.keys()
+
+
+async def test_every_address_that_is_printed_answers(stack: Stack) -> None:
+    told = await places(stack)
+    pages = [place.partition(",")[0] for place in told.values() if place.startswith("http")]
+    assert len(pages) == 8
+    async with httpx2.AsyncClient() as http:
+        answers = {page: (await http.get(page)).status_code for page in pages}
+    assert {page: status for page, status in answers.items() if status >= 400 and page != stack.api_url} == {}
+    assert told["admin"] == f"admin@weir.example, password in {stack.wiring.directory / 'secrets.json'}"
+
+
+async def test_no_file_that_others_may_read_holds_a_secret(stack: Stack) -> None:
+    """Nor do the files of the mailbox: who has the link in a mail has the account."""
+    told = stack.wiring.told
+    passwords = [urlsplit(told[url]).password or "" for url in ("DATABASE_URL", "REDIS_URL")]
+    secrets = {*stack.wiring.secrets.values(), *passwords, (stack.wiring.directory / "mark").read_text(), "?token="}
+    secrets -= {told["WEIR_ADMIN_EMAIL"]}
+    files = [path for path in stack.wiring.directory.rglob("*") if path.is_file() and "postgres/data" not in str(path)]
+    private = {path for path in files if path.stat().st_mode & 0o077 == 0}
+    assert {"secrets.json", "mark", "stack.json", "password"} <= {path.name for path in private}
+    assert any(path.suffix == ".eml" for path in private)
+    for path in {*files} - private:
+        content = path.read_bytes()
+        assert [secret for secret in secrets if secret.encode() in content] == [], path
+
+
 async def test_a_read_model_is_rebuilt_while_customers_order_and_read(tmp_path: Path) -> None:
     async with a_shop(tmp_path, customers=3) as (stack, shoppers):
         shopping = asyncio.create_task(shoppers.shop())
+        elsewhere = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
         for projection in REBUILT:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "cli.main", "replay", projection, env=stack.environment
+                *(sys.executable, "-m", "cli.main", "replay", projection, "--data-dir", str(tmp_path)), env=elsewhere
             )
             assert await asyncio.wait_for(process.wait(), 60) == 0
             paid = await shoppers.order_and_pay()
