@@ -13,7 +13,7 @@ from infra.errors import AWAY, OutcomeUnknown, UnknownSchema
 from infra.identity.key_wrapping import KeyWrapping
 from infra.postgres import schema_version
 from infra.postgres.pool import Database
-from infra.settings import Settings
+from infra.settings import Settings, insisting
 
 T = TypeVar("T")
 
