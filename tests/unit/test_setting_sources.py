@@ -7,6 +7,7 @@ from typing import Final
 import pytest
 from pydantic import ValidationError
 
+from cli.supervisor.credentials import credentials
 from infra.settings import Settings, environment
 from infra.settings.names import known
 from infra.settings.report import Fault, faults_of
@@ -174,3 +175,13 @@ def test_another_process_is_given_what_is_said_and_not_where(folder: Path, monke
     assert "DATABASE_URL_FILE" not in given
     assert given["WEIR_CORS_ORIGINS"] == "https://a.example,https://b.example"
     assert (given["WEIR_LIMIT_LOGIN"], given["WEIR_ENV_FILE"], given["OF_SOMEBODY_ELSE"]) == ("3/15m", "", "1")
+
+
+def test_a_stack_gives_its_processes_what_is_said_in_a_file_and_keeps_the_rest(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "password").write_text("correct horse battery\n")
+    (folder / ".env").write_text("WEIR_ADMIN_PASSWORD_FILE=password\nWEIR_ADMIN_EMAIL=ada@shop.example\n")
+    told = credentials(folder)
+    assert (told["WEIR_ADMIN_EMAIL"], told["WEIR_ADMIN_PASSWORD"]) == ("ada@shop.example", "correct horse battery")
+    assert told["WEIR_PAYMENT_WEBHOOK_SECRET"].startswith("whsec_")
