@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: install demo up test fuzz check settings bench lock audit sbom clean
+.PHONY: install demo up test fuzz check settings openapi bench lock audit sbom clean
 
 install: $(VENV)/.installed
 
@@ -31,10 +31,14 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	env -u DATABASE_URL WEIR_ENV_FILE= $(BIN)/weir migrate --check
+	$(BIN)/weir openapi | diff -u docs/openapi.json - || { echo 'run: make openapi'; exit 1; }
 
 settings: install        ## docs/settings.md and .env.example, from the class that they describe
 	$(BIN)/weir settings --markdown > docs/settings.md
 	$(BIN)/weir settings --example > .env.example
+
+openapi: install         ## docs/openapi.json, from the routes that it describes
+	$(BIN)/weir openapi > docs/openapi.json
 
 bench: install
 	$(BIN)/weir bench $(ARGS)

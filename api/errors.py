@@ -1,10 +1,10 @@
-"""Every refusal as a problem document (RFC 9457): one table of codes, one way from exceptions to answers."""
+"""Every refusal as a problem document (RFC 9457): one way from exceptions to answers."""
 
 import inspect
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, cast
 
 import asyncpg
 import orjson
@@ -17,6 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from api.http.response import Headers, RawResponse
+from api.problem_kinds import STATUS, Kind
 from domain.kernel.refusals import Refusal
 from infra import errors as infra
 from infra.postgres.errors import classify
@@ -26,85 +27,6 @@ from infra.schemas.validation_errors import findings, findings_of
 
 PROBLEM_JSON: Final = (b"content-type", b"application/problem+json")
 
-
-class Kind(NamedTuple):
-    """How a code is told to clients. ``detail`` is what is said when the cause has nothing more exact to say."""
-
-    status: int
-    title: str
-    detail: str
-    headers: tuple[tuple[bytes, bytes], ...] = ()
-
-
-_CHALLENGE = ((b"www-authenticate", b'Bearer realm="weir"'),)
-_SOON = ((b"retry-after", b"1"),)
-
-STATUS: Final[Mapping[str, Kind]] = {
-    # the request cannot be read
-    "malformed-request": Kind(400, "Malformed request", "The request cannot be understood."),
-    "malformed-header": Kind(400, "Malformed header", "A header does not have the form it must have."),
-    "malformed-json": Kind(400, "Malformed JSON", "The body is not strict JSON."),
-    "unexpected-body": Kind(400, "Unexpected body", "This route takes no body."),
-    "request-timeout": Kind(408, "Request timeout", "The request did not arrive in time."),
-    "content-too-large": Kind(413, "Content too large", "The body is larger than this route allows."),
-    "uri-too-long": Kind(414, "URI too long", "The target of the request is too long."),
-    "unsupported-media-type": Kind(415, "Unsupported media type", "This route does not take that kind of body."),
-    "not-implemented": Kind(501, "Not implemented", "This server knows no such method or transfer coding."),
-    "version-not-supported": Kind(505, "HTTP version not supported", "This server speaks HTTP/1.1."),
-    "headers-too-large": Kind(431, "Headers too large", "The headers are larger than allowed."),
-    "invalid": Kind(422, "Invalid", "Some fields are not acceptable."),
-    # who asks
-    "unauthenticated": Kind(401, "Unauthenticated", "Valid credentials are needed.", _CHALLENGE),
-    "invalid-credentials": Kind(401, "Invalid credentials", "The name or the password is wrong.", _CHALLENGE),
-    "token-reused": Kind(401, "Token reused", "This token was used before; its family is revoked.", _CHALLENGE),
-    "invalid-signature": Kind(401, "Invalid signature", "The signature is wrong or too old.", _CHALLENGE),
-    "wrong-password": Kind(403, "Wrong password", "The password is wrong. The session it was asked in goes on."),
-    "insufficient-scope": Kind(403, "Insufficient scope", "The credentials do not reach this far."),
-    "too-many-requests": Kind(429, "Too many requests", "The rate limit is used up.", _SOON),
-    # where to
-    "not-found": Kind(404, "Not found", "There is no such thing here."),
-    "unknown-host": Kind(421, "Misdirected request", "The Host header names no host that is served here."),
-    "method-not-allowed": Kind(405, "Method not allowed", "This path does not take that method."),
-    # conditions
-    "version-mismatch": Kind(412, "Version mismatch", "The thing has changed since that version."),
-    "idempotency-key-reused": Kind(422, "Idempotency key reused", "The key was used with another route or body."),
-    "idempotency-key-in-flight": Kind(409, "Idempotency key in flight", "The first request still runs.", _SOON),
-    # the rules
-    "already-taken": Kind(409, "Already taken", "Another one holds it."),
-    "too-many-api-keys": Kind(409, "Too many API keys", "The account has as many as it may have; revoke one."),
-    "too-many-imports": Kind(409, "Too many imports", "The account has as many as it may have at once; wait for one."),
-    "already-exists": Kind(409, "Already exists", "It was made before."),
-    "not-for-sale": Kind(409, "Not for sale", "The product is discontinued."),
-    "out-of-stock": Kind(409, "Out of stock", "There is not enough in stock."),
-    "stock-mismatch": Kind(409, "Stock mismatch", "The order and its stock disagree."),
-    "mixed-currencies": Kind(409, "Mixed currencies", "An order is in one currency."),
-    "too-many-unpaid-orders": Kind(409, "Too many unpaid orders", "The account has as many as it may; pay or cancel."),
-    "too-many-unpaid-pieces": Kind(409, "Too many unpaid pieces", "The account's unpaid orders would hold too many."),
-    "order-not-open": Kind(409, "Order not open", "The order no longer waits for its payment."),
-    "order-not-paid": Kind(409, "Order not paid", "The order is not paid."),
-    "order-not-shipped": Kind(409, "Order not shipped", "The order is not shipped."),
-    "money-not-owed": Kind(409, "Money not owed", "The money of this payment is not owed."),
-    "payment-mismatch": Kind(409, "Payment mismatch", "The payment is not the order's total."),
-    "invalid-link": Kind(422, "Invalid link", "The link has been used or has run out. Ask for another one."),
-    "invalid-value": Kind(422, "Invalid value", "A value is outside what the shop can hold."),
-    "invalid-amount": Kind(422, "Invalid amount", "The amount is not one of its currency."),
-    "invalid-image": Kind(422, "Invalid image", "The picture is not a sound one."),
-    "unknown-currency": Kind(422, "Unknown currency", "ISO 4217 knows no such currency."),
-    "currency-mismatch": Kind(422, "Currency mismatch", "Amounts of two currencies do not mix."),
-    "duplicate-item": Kind(422, "Duplicate item", "A product may be in an order once."),
-    "unknown-product": Kind(422, "Unknown product", "The item names no product of the catalogue."),
-    # the house
-    "internal": Kind(500, "Internal error", "Something went wrong on this side. The request id finds it in the logs."),
-    "outcome-unknown": Kind(
-        503,
-        "Outcome unknown",
-        "The answer to the commit was lost. Repeat the request with the same Idempotency-Key to learn what happened.",
-        _SOON,
-    ),
-    "not-yet-visible": Kind(503, "Not yet visible", "The write has not reached this read model yet.", _SOON),
-    "unavailable": Kind(503, "Unavailable", "A server that this needs does not answer. Nothing was stored.", _SOON),
-    "too-busy": Kind(503, "Too busy", "Too many writers at once. Nothing was stored.", _SOON),
-}
 
 CODES: Final[Mapping[type[Exception], str]] = {
     infra.OutcomeUnknown: "outcome-unknown",

@@ -1,41 +1,87 @@
 """Whether the process lives, whether it can work, how each part does, and its metrics."""
 
+from typing import Any, Literal
+
+from pydantic import ConfigDict
 from starlette.responses import PlainTextResponse
 
 from api.dependencies import ComponentsDep, RegistryDep
 from api.http.fast_route import router
 from api.http.response import RawResponse
 from api.rate_limits.policies import limited
+from api.schemas import Described
 from infra.observability import health
 from infra.observability.health import Page
 
 routes = router(tags=["operations"])
 
 
-@routes.get("/health/live")
+class Alive(Described):
+    """The process answers."""
+
+    status: Literal["ok"]
+    """Always `ok`."""
+
+
+class Readiness(Described):
+    """Whether the process can do its work."""
+
+    status: Literal["ok", "unavailable"]
+    """`unavailable` if anything is missing that it needs."""
+    missing: list[str]
+    """What does not work of what it needs, by name."""
+
+
+class ComponentHealth(Described):
+    """How one part does; some parts tell more beside this."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+    """Which part."""
+    status: Literal["ok", "unavailable"]
+    """Whether it works."""
+    ms: float
+    """How many milliseconds its check took."""
+
+
+class Health(Described):
+    """How the process and each of its parts do."""
+
+    status: Literal["ok", "degraded", "unavailable"]
+    """`degraded` if something is away that it can do without."""
+    components: list[ComponentHealth]
+    """Each part."""
+
+
+def _unavailable(model: type[Described]) -> dict[int | str, dict[str, Any]]:
+    return {503: {"model": model, "description": "Something that the process needs does not work."}}
+
+
+@routes.get("/health/live", response_model=Alive)
 @limited("free")
 async def is_live() -> RawResponse:
     """The process answers."""
     return _answer(health.live())
 
 
-@routes.get("/health/ready")
+@routes.get("/health/ready", response_model=Readiness, responses=_unavailable(Readiness))
 @limited("free")
 async def is_ready(parts: ComponentsDep) -> RawResponse:
     """200 if the process can do its work, else 503 with what is missing."""
     return _answer(await health.ready(parts))
 
 
-@routes.get("/health")
+@routes.get("/health", response_model=Health, responses=_unavailable(Health))
 @limited("free")
-async def report(parts: ComponentsDep) -> RawResponse:
+async def read_health(parts: ComponentsDep) -> RawResponse:
     """Every component with its status and the milliseconds its check took."""
     return _answer(await health.health(parts))
 
 
 @routes.get("/metrics", response_class=PlainTextResponse)
 @limited("free")
-async def scrape(registry: RegistryDep) -> RawResponse:
+async def read_metrics(registry: RegistryDep) -> RawResponse:
     """Prometheus' text format."""
     return _answer(health.metrics(registry))
 

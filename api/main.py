@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from api import health, swagger_ui
+from api import health, problem_pages, swagger_ui
 from api.commands import accounts, auth, me, payments, recovery
 from api.commands import api_keys as api_key_commands
 from api.commands import images as image_commands
@@ -19,6 +19,7 @@ from api.commands import orders as order_commands
 from api.commands import products as product_commands
 from api.dependencies import Opened
 from api.errors import to_the_edge
+from api.examples import examples
 from api.http import openapi
 from api.http.edge import EDGE, Edge, EdgeState
 from api.http.request_metrics import RequestMetrics
@@ -60,6 +61,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     dashboard.routes,
     events.routes,
     health.routes,
+    problem_pages.routes,
     openapi.routes,
     swagger_ui.routes,
 )
@@ -90,6 +92,12 @@ def create_app(settings: Settings) -> FastAPI:
     return assemble(settings, ROUTERS, open_servers)
 
 
+def openapi_document() -> dict[str, Any]:
+    """The description of every route. It needs neither settings nor servers."""
+    app = with_edge(FastAPI(**openapi.METADATA), ROUTERS, CollectorRegistry(), Rules())
+    return app.openapi()
+
+
 def assemble(settings: Settings, routers: Iterable[APIRouter], open_them: Open, *, log_descriptor: int = 1) -> FastAPI:
     """An application of these routes; ``open_them`` is called when its lifespan begins."""
     registry = new_registry()
@@ -112,4 +120,4 @@ def with_edge(app: FastAPI, routers: Iterable[APIRouter], registry: CollectorReg
     for refusal in (HTTPException, RequestValidationError):
         app.add_exception_handler(refusal, to_the_edge)
     app.add_middleware(Edge, api=app, metrics=RequestMetrics(registry), rules=rules)
-    return openapi.describe(app)
+    return openapi.describe(app, examples)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, get_args
+from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, GetJsonSchemaHandler, StringConstraints
 from pydantic_core import CoreSchema, PydanticCustomError
@@ -14,6 +15,7 @@ from infra.schemas.money import Body, MoneyBody
 __all__ = [
     "Body",
     "Changes",
+    "Described",
     "Line",
     "MoneyBody",
     "Name",
@@ -48,7 +50,13 @@ class Changes(Body):
 class Params(BaseModel):
     """Query parameters or a form: everything arrives as text, unknown names are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, use_attribute_docstrings=True)
+
+
+class Described(BaseModel):
+    """What is answered. What stands below a field is what the OpenAPI document says of it."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
 
 def _visible(text: str) -> str:
@@ -64,14 +72,17 @@ Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max
 """The same, longer."""
 
 
-class ReceiptDocument(BaseModel):
-    """The answer to a write; some routes add fields."""
+class ReceiptDocument(Described):
+    """The answer to a write: it is stored, and this is where."""
 
-    model_config = ConfigDict(extra="allow", title="Receipt")
+    model_config = ConfigDict(title="Receipt")
 
-    id: str
+    id: UUID
+    """What was made or changed."""
     version: int
+    """How many events the thing has now. In quotes it is what `If-Match` takes."""
     position: int
+    """Where in the log the write stands. A read with the answer's `Consistency-Token` includes it."""
 
 
 @dataclass(frozen=True)

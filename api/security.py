@@ -124,7 +124,10 @@ class _BearerToken(SecurityBase):
         self._ended = ended
         self.scheme_name = "accessToken"
         flow = OAuthFlowPassword(tokenUrl="/v1/auth/token", scopes=dict(MEANINGS))
-        self.model = OAuth2(flows=OAuthFlows(password=flow))
+        self.model = OAuth2(
+            flows=OAuthFlows(password=flow),
+            description="An access token of `/v1/auth/token`, as `Authorization: Bearer <token>`.",
+        )
 
     async def __call__(self, request: Request, needed: SecurityScopes) -> Principal:
         return await authenticate(request.scope, frozenset(needed.scopes), ended=self._ended)
@@ -135,7 +138,9 @@ class _ApiKey(SecurityBase):
 
     def __init__(self) -> None:
         self.scheme_name = "apiKey"
-        self.model = APIKey.model_validate({"in": "header", "name": "X-API-Key"})
+        self.model = APIKey.model_validate(
+            {"in": "header", "name": "X-API-Key", "description": "An API key of `/v1/me/api-keys`."}
+        )
 
     async def __call__(self) -> None:
         return None

@@ -64,7 +64,9 @@ class Money:
     """
 
     amount: Decimal
+    """Exact: a decimal number in a string."""
     currency: str
+    """Three letters (ISO 4217)."""
 
     @classmethod
     def parse(cls, amount: str, currency: str, pointer: str = "") -> Self:

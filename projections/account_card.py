@@ -25,23 +25,37 @@ from domain.accounts import (
 from domain.values import normal_form
 from infra.eventsourcing.projections.fold_table import AT, Begins, Ends, Folds, Is, Its, Sets
 from infra.eventsourcing.projections.projection import ByStream, Column, Projection
+from infra.schemas.descriptions import DESCRIBED
 
 
 @dataclass(frozen=True, kw_only=True)
 class AccountCard:
-    """The account document. ``updated_at`` is when it last said something else: signing out moves only the version."""
+    """The account document."""
+
+    __pydantic_config__ = DESCRIBED
 
     id: UUID
+    """The account's id."""
     email: str = field(repr=False)
+    """Where mails go."""
     email_verified: bool
+    """Whether its owner has followed a link that was mailed there."""
     username: str = field(repr=False)
+    """The name to sign in with."""
     full_name: str | None = field(repr=False)
+    """How its owner wants to be called."""
     bio: str | None = field(repr=False)
+    """What its owner says of themselves."""
     roles: tuple[Role, ...]
+    """What it may do."""
     active: bool
+    """Whether anybody can sign in to it."""
     created_at: datetime
+    """When it was registered."""
     updated_at: datetime
+    """When it last said something else: signing out moves only the version."""
     version: int
+    """How many events it has: in quotes, what `If-Match` takes."""
 
 
 FOLDS: Final = Folds(

@@ -21,18 +21,25 @@ from domain.orders import (
 )
 from infra.eventsourcing.projections.fold_table import AT, Begins, Each, Folds, Is, Its, Part, Sets, Times
 from infra.eventsourcing.projections.projection import ByStream, Column, Projection
+from infra.schemas.descriptions import DESCRIBED
 
 
 @dataclass(frozen=True, kw_only=True)
-class Item:
+class OrderItem:
     """Pieces of a product, at the price of the day the order was placed."""
 
     product_id: UUID
+    """Which product."""
     sku: str
+    """Its sku on that day."""
     name: str
+    """What it was called on that day."""
     quantity: int
+    """How many pieces."""
     unit_price: Money
+    """The net price of one piece."""
     line_total: Money
+    """The net price of all of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,33 +47,53 @@ class Tracking:
     """Where the parcel can be asked for."""
 
     carrier: str
+    """Who carries the parcel."""
     tracking_no: str
+    """The parcel's number there."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OrderSummary:
     """The order document."""
 
+    __pydantic_config__ = DESCRIBED
+
     id: UUID
+    """The order's id."""
     order_no: str
+    """The order's number for people."""
     customer_id: UUID
+    """The account that placed it."""
     status: OrderStatus
-    items: tuple[Item, ...]
+    """How far it has come."""
+    items: tuple[OrderItem, ...]
+    """What was ordered."""
     subtotal: Money
+    """The net prices of all items."""
     tax: Money
+    """The tax on them, rounded half-even for each item."""
     total: Money
+    """What has to be paid: subtotal and tax."""
     shipping_address: Address | None = field(repr=False)
+    """Where the parcel goes."""
     tracking: Tracking | None
+    """Where the parcel can be asked for, once it is shipped."""
     placed_at: datetime
+    """When it was placed."""
     paid_at: datetime | None
+    """When its payment came."""
     shipped_at: datetime | None
+    """When the parcel went out."""
     done_at: datetime | None
+    """When the parcel had arrived."""
     cancelled_at: datetime | None
+    """When it was cancelled."""
     version: int
+    """How many events it has: in quotes, what `If-Match` takes."""
 
 
 ITEM: Final = Part(
-    Item,
+    OrderItem,
     product_id=Its("product_id"),
     sku=Its("sku"),
     name=Its("name"),

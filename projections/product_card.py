@@ -33,6 +33,7 @@ from domain.values import normal_form
 from infra.eventsourcing.codec import dumps
 from infra.eventsourcing.projections.fold_table import FoldFunctions
 from infra.eventsourcing.projections.projection import By, Column, Projection, amend, make
+from infra.schemas.descriptions import DESCRIBED
 from projections.sort_history import FormerPlaces, with_former_place
 from projections.words import lexemes, likeness, sort_key, words_of
 
@@ -48,21 +49,38 @@ class ProductStatus(StrEnum):
 class ProductCard:
     """The product document. ``version`` is the product's own: its stock is another stream, with versions of its own."""
 
+    __pydantic_config__ = DESCRIBED
+
     id: UUID
+    """The product's id."""
     sku: str
+    """The shop's own number of it."""
     name: str
+    """What it is called."""
     description: str
+    """What shoppers read about it."""
     price: Money
+    """The net price of one piece."""
     tax_rate: Decimal
+    """The tax on it, a share from 0 to 1 as an exact decimal in a string: `"0.19"` is 19 %."""
     category: str | None
+    """The one category it is listed in."""
     tags: tuple[str, ...]
+    """Words to find it by."""
     stock_available: int
+    """How many pieces are free: neither sold nor promised to an order."""
     status: ProductStatus
+    """Whether it is on sale."""
     image_url: str | None
+    """Where its picture is, below the API's address. The same URL always shows the same picture."""
     sold: int
+    """How many pieces were sold and not given back."""
     version: int
+    """How many events it has, without those of its stock: in quotes, what `If-Match` takes."""
     created_at: datetime
+    """When it was put on sale."""
     updated_at: datetime
+    """When it or its stock last changed."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from api.http.accept_language import Spoken
 from api.http.fast_route import router
 from api.http.response import Receipt
 from api.rate_limits.policies import limited
+from api.refusals import refuses
 from api.schemas import Body, Secret
 from api.security import require
 from api.uuid7 import new_id
@@ -49,19 +50,24 @@ class RegisterBody(Body):
     """A new account. The password is checked and hashed; it is never part of an event."""
 
     email: str = Field(max_length=LONGEST_EMAIL, json_schema_extra={"format": "email"})
+    """Where mails go, and one of the two names to sign in with. No two accounts have the same."""
     username: str = Field(min_length=1, max_length=LONGEST_USERNAME)
+    """The other name to sign in with, 1 to 64 letters, digits, `.`, `_` and `-`. No two accounts have the same."""
     password: Secret = Field(min_length=SHORTEST, max_length=LONGEST)
+    """8 to 1,024 characters of any kind. Those that are tried first, and one's own names, are refused."""
 
 
 class RolesBody(Body):
     """All the roles that the account is to have. One that is to have none is deactivated instead."""
 
     roles: list[Role] = Field(min_length=1, max_length=len(Role))
+    """The roles, whatever they were before: `customer`, `staff`, `admin`."""
 
 
 @routes.post("/v1/accounts", status_code=201)
 @limited("register")
-async def register(
+@refuses("already-taken", "invalid-value")
+async def register_account(
     body: RegisterBody,
     commands: Commands,
     language: Spoken,
@@ -100,7 +106,7 @@ async def register(
 
 @routes.post("/v1/accounts/{account_id}/deactivate")
 @limited("write")
-async def deactivate(account_id: UUID, commands: PerhapsMe, sessions: SessionsDep) -> Receipt:
+async def deactivate_account(account_id: UUID, commands: PerhapsMe, sessions: SessionsDep) -> Receipt:
     """Lock an account: all its sessions end, and nobody can sign in to it.
 
     Repeated under its key when the account is open again, it ends none that has begun since.
@@ -112,21 +118,21 @@ async def deactivate(account_id: UUID, commands: PerhapsMe, sessions: SessionsDe
 
 @routes.post("/v1/accounts/{account_id}/activate")
 @limited("write")
-async def activate(account_id: UUID, commands: Admin) -> Receipt:
+async def activate_account(account_id: UUID, commands: Admin) -> Receipt:
     """Unlock an account. Its owner has to sign in again."""
     return await commands.handle((ACCOUNTS, account_id), ActivateAccount())
 
 
 @routes.put("/v1/accounts/{account_id}/roles")
 @limited("write")
-async def change_roles(account_id: UUID, body: RolesBody, commands: PerhapsMe) -> Receipt:
+async def change_account_roles(account_id: UUID, body: RolesBody, commands: PerhapsMe) -> Receipt:
     """Give an account exactly these roles. Tokens with other scopes are refused within two seconds."""
     return await commands.handle((ACCOUNTS, account_id), ChangeRoles(roles=tuple(body.roles)))
 
 
 @routes.delete("/v1/accounts/{account_id}")
 @limited("write")
-async def erase(account_id: UUID, commands: PerhapsMe, database: DatabaseDep) -> Receipt:
+async def erase_account(account_id: UUID, commands: PerhapsMe, database: DatabaseDep) -> Receipt:
     """End an account for good; its email and username are free again."""
     receipt = await commands.handle((ACCOUNTS, account_id), EraseAccount())
     async with database.write() as connection:

@@ -18,7 +18,8 @@ from api.http.fast_route import router
 from api.http.principal import Principal
 from api.http.response import JSON, REPLAYED, Done, Headers, RawResponse
 from api.rate_limits.policies import limited
-from api.schemas import Body, Name
+from api.refusals import refuses
+from api.schemas import Body, Described, Name
 from api.scopes import MEANINGS
 from api.security import in_session
 from api.uuid7 import new_id
@@ -60,38 +61,52 @@ ScopeName = Annotated[str, AfterValidator(_known_scope), Field(json_schema_extra
 class MakeApiKeyBody(Body):
     """A key to be made. Its scopes are some of one's own; it loses those that the account loses."""
 
-    name: Name = Field(description="what it is for")
+    name: Name
+    """What it is for, 1 to 100 characters: only you read it."""
     scopes: list[ScopeName] = Field(min_length=1, max_length=len(MEANINGS))
-    expires_at: Moment | None = Field(None, description="at most ten years ahead; without it the key stays good")
+    """What it may do: some of your own scopes."""
+    expires_at: Moment | None = None
+    """When it stops working, at most ten years ahead. Without it the key stays good."""
 
 
-class ApiKeyDocument(BaseModel):
-    """An API key as it may be seen. ``prefix`` is how it begins; ``last_used_at`` is true to a minute."""
+class ApiKeyDocument(Described):
+    """An API key as it may be seen."""
 
     id: UUID
+    """The key's id, by which it is read and revoked. It opens nothing."""
     name: str
+    """What it is for."""
     prefix: str
+    """How the key begins, to tell it from others."""
     scopes: list[str]
+    """What it may do, as long as its account may."""
     created_at: datetime
+    """When it was made."""
     expires_at: datetime | None
+    """When it stops working; null if never."""
     last_used_at: datetime | None
+    """When it was last shown, true to a minute; null if never."""
 
 
 class MadeApiKeyDocument(ApiKeyDocument):
-    """An API key with the ``key`` itself: shown this once, for it is not kept. A repeated request gets null."""
+    """An API key with the key itself."""
 
     key: str | None
+    """What goes into `X-API-Key`. It is shown this once, for it is not kept: a repeated request gets null."""
 
 
-class ApiKeyList(BaseModel):
-    """All keys that are good, the newest first. They are few, so ``next`` is always null."""
+class ApiKeyList(Described):
+    """All keys that are good, the newest first."""
 
     items: list[ApiKeyDocument]
+    """The keys."""
     next: None = None
+    """Always null: there are few."""
 
 
 @routes.post("", status_code=201, response_model=MadeApiKeyDocument)
 @limited("write")
+@refuses("too-many-api-keys", "invalid-value")
 async def make_api_key(
     body: MakeApiKeyBody,
     owner: Owner,

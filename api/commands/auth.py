@@ -15,7 +15,8 @@ from api.http.fast_route import router
 from api.http.request_context import EXCHANGE, RequestState
 from api.http.response import RawResponse, json_answer
 from api.rate_limits.policies import limited
-from api.schemas import Body, Secret
+from api.refusals import refuses
+from api.schemas import Body, Described, Secret
 from api.scopes import scopes_of
 from api.uuid7 import new_id
 from domain.accounts import ACCOUNTS, Account, EndedBy, EndSession, ReportTokenReuse, email_key, username_key
@@ -43,34 +44,45 @@ _PUBLIC: Final = [(b"cache-control", b"public, max-age=300")]
 class TokenForm(BaseModel):
     """RFC 6749 section 4.3. Parameters that it does not know are ignored, as section 3.2 demands."""
 
-    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True, use_attribute_docstrings=True)
 
     grant_type: Literal["password"]
-    username: str = Field(description="email or username")
+    """Always `password`."""
+    username: str
+    """The account's email or username."""
     password: Secret
-    scope: str | None = Field(None, max_length=1000, description="fewer scopes than the account's roles give")
+    """The account's password."""
+    scope: str | None = Field(None, max_length=1000)
+    """Fewer scopes than the account's roles give, with blanks between. Without it the token carries all of them."""
 
 
 class RefreshBody(Body):
     """The refresh token that came with the last access token."""
 
     refresh_token: Secret = Field(max_length=LONGEST_REFRESH_TOKEN)
+    """The newest refresh token of the session."""
 
 
-class TokenDocument(BaseModel):
-    """An access token and what it is good for. ``expires_in`` is in seconds; the refresh token lives thirty days."""
+class TokenDocument(Described):
+    """An access token, and the refresh token that is exchanged for the next one."""
 
     access_token: str
+    """Goes into `Authorization: Bearer …`."""
     refresh_token: str
+    """Good for one exchange at `/v1/auth/refresh`, within thirty days."""
     token_type: Literal["bearer"]
+    """Always `bearer`."""
     expires_in: int
+    """How many seconds the access token is good for."""
     scope: str
+    """What it may do: scopes with blanks between."""
 
 
-class KeySet(BaseModel):
-    """RFC 7517."""
+class KeySet(Described):
+    """Public keys as a JSON Web Key Set (RFC 7517)."""
 
     keys: list[dict[str, str]]
+    """The keys that sign now, or have signed tokens that are still good. `kid` is what a token's header names."""
 
 
 async def client_of(request: Request) -> Client:
@@ -87,6 +99,7 @@ Peer = Annotated[Client, Depends(client_of)]
 
 @routes.post("/v1/auth/token", response_model=TokenDocument)
 @limited("login")
+@refuses("invalid-credentials", "insufficient-scope")
 async def sign_in(
     form: Annotated[TokenForm, Form()],
     commands: Commands,
@@ -124,7 +137,8 @@ async def sign_in(
 
 @routes.post("/v1/auth/refresh", response_model=TokenDocument)
 @limited("token")
-async def refresh(
+@refuses("unauthenticated", "token-reused", "insufficient-scope")
+async def refresh_tokens(
     body: RefreshBody,
     commands: Commands,
     _: Context,  # a malformed header is refused before the token is spent
@@ -165,7 +179,7 @@ async def sign_out(body: RefreshBody, commands: Commands, _: Context, sessions: 
 
 @routes.get("/.well-known/jwks.json", response_model=KeySet)
 @limited("public")
-async def signing_keys(keys: SigningKeysDep) -> RawResponse:
+async def read_signing_keys(keys: SigningKeysDep) -> RawResponse:
     """The public keys that verify access tokens."""
     ring = await keys.ring()
     return RawResponse(200, [(b"content-type", b"application/json"), *_PUBLIC], ring.jwks)

@@ -16,6 +16,7 @@ from api.http.fast_route import router
 from api.http.request_context import stands_for
 from api.http.response import Receipt
 from api.rate_limits.policies import limited
+from api.refusals import refuses
 from domain.catalogue import IMAGE_ENDINGS, LARGEST_IMAGE, PRODUCTS, ChangeImage, Image
 
 routes = router(tags=["catalogue"])
@@ -35,7 +36,8 @@ _BODY: Final[dict[str, Any]] = {
 @routes.put("/v1/products/{product_id}/image", openapi_extra=_BODY)
 @accepts("image/*", limit=LARGEST_IMAGE, stream=True)
 @limited("upload")
-async def change_image(
+@refuses("not-for-sale", "invalid-image")
+async def change_product_image(
     request: Request,
     product_id: UUID,
     commands: Catalogue,

@@ -4,7 +4,6 @@ from typing import Annotated, Final
 from uuid import UUID
 
 from fastapi import Depends, Request
-from pydantic import BaseModel
 
 from api.commands.dependencies import ImportUploadsDep
 from api.commands.dispatcher import Commands
@@ -16,6 +15,8 @@ from api.http.principal import Principal
 from api.http.request_context import stands_for
 from api.http.response import REPLAYED, RawResponse, json_answer
 from api.rate_limits.policies import limited
+from api.refusals import refuses
+from api.schemas import Described
 from api.security import require
 from api.uuid7 import new_id
 from infra.eventsourcing.commands.attempt import CommandContext
@@ -39,10 +40,11 @@ left out or empty. `application/x-ndjson`: each line is a body of `POST /v1/prod
 """The endpoint's description in the OpenAPI document."""
 
 
-class ImportReceipt(BaseModel):
+class ImportReceipt(Described):
     """An import that has been taken in."""
 
     id: UUID
+    """What `GET /v1/imports/{import_id}` takes."""
 
 
 _FILE: Final = {"schema": {"type": "string", "format": "binary"}}
@@ -57,6 +59,7 @@ _FILE: Final = {"schema": {"type": "string", "format": "binary"}}
 )
 @accepts(*MEDIA, limit=LARGEST, seconds=PAUSE_SECONDS, stream=True)
 @limited("write")
+@refuses("too-many-imports")
 async def import_products(
     request: Request, importer: Catalogue, context: Context, commands: Commands, intake: ImportUploadsDep
 ) -> RawResponse:

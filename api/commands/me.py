@@ -16,6 +16,7 @@ from api.http.fast_route import router
 from api.http.principal import Principal
 from api.http.response import Done, Receipt
 from api.rate_limits.policies import limited
+from api.refusals import refuses
 from api.schemas import Body, Changes, Secret
 from api.security import in_session
 from domain.accounts import (
@@ -56,25 +57,32 @@ class MyChanges(Changes):
     """What is to change; a field that is left out stays as it is. ``null`` takes back what was said."""
 
     username: Username = ""
+    """Another name to sign in with, 1 to 64 letters, digits, `.`, `_` and `-`."""
     full_name: FullName | None = None
+    """How you want to be called, at most 200 characters; null takes it back."""
     bio: Bio | None = None
+    """A few words about yourself, at most 2,000 characters; null takes them back."""
 
 
 class PasswordBody(Body):
     """The password that was good until now, and the one that takes its place."""
 
     current_password: Known
+    """The password that is good now."""
     new_password: Wanted
+    """8 to 1,024 characters of any kind. Those that are tried first, and one's own names, are refused."""
 
 
 class EraseBody(Body):
     """Whoever has only got hold of a token shall not be able to end the account."""
 
     password: Known
+    """The account's password."""
 
 
 @routes.patch("/v1/me")
 @limited("write")
+@refuses("already-taken", "invalid-value")
 async def change_me(body: MyChanges, commands: Mine, me: Me) -> Receipt:
     """Change one's username or profile: all of it or nothing. A taken username is ``already-taken``."""
     given = body.model_dump(exclude_unset=True)
@@ -93,6 +101,7 @@ async def change_me(body: MyChanges, commands: Mine, me: Me) -> Receipt:
 
 @routes.put("/v1/me/password", status_code=204)
 @limited("password")
+@refuses("wrong-password", "invalid-value")
 async def change_my_password(
     body: PasswordBody, commands: Mine, me: Me, proving: Proving, database: DatabaseDep, passwords: PasswordsDep
 ) -> Done:
@@ -130,6 +139,7 @@ async def end_my_session(session_id: UUID, commands: Last, me: Leaving, sessions
 
 @routes.delete("/v1/me", status_code=202)
 @limited("password")
+@refuses("wrong-password")
 async def erase_me(body: EraseBody, commands: Last, me: Leaving, proving: Proving, database: DatabaseDep) -> Receipt:
     """End one's account for good: nobody can sign in to it any more, and its email and username are free again.
 

@@ -5,7 +5,7 @@ from typing import Annotated, Final
 from uuid import UUID
 
 from fastapi import Depends
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from api.commands.authority import Acting, acting
 from api.commands.dispatcher import CommandDispatcher, Commands
@@ -14,7 +14,8 @@ from api.http.fast_route import router
 from api.http.principal import Principal
 from api.http.response import Receipt
 from api.rate_limits.policies import limited
-from api.schemas import Body, Line
+from api.refusals import refuses
+from api.schemas import Body, Line, MoneyBody, ReceiptDocument
 from api.security import require
 from api.uuid7 import new_id
 from domain.kernel.refusals import AlreadyTaken
@@ -50,43 +51,81 @@ class ItemBody(Body):
     """So many pieces of a product."""
 
     product_id: Id
+    """Which product: one that is on sale."""
     quantity: int = Field(ge=1, le=MOST_PIECES)
+    """How many pieces, 1 to 1,000,000."""
 
 
 class AddressBody(Body):
-    """Where the parcel goes; ``country`` is ISO 3166-1 alpha-2."""
+    """Where the parcel goes. Each line has at most 200 characters."""
 
     name: Line
+    """Who takes the parcel."""
     line1: Line
+    """Street and number, or what stands for them."""
     city: Line
+    """The city."""
     country: str = Field(pattern=r"^[A-Z]{2}$")
+    """The country by its two letters (ISO 3166-1 alpha-2): `DE`."""
     line2: Line | None = None
+    """A second line, such as the floor."""
     postal_code: Line | None = None
+    """The postal code, where there is one."""
     region: Line | None = None
+    """The state or province, where an address needs it."""
 
 
 class OrderBody(Body):
     """What is ordered; each product once."""
 
     items: list[ItemBody] = Field(min_length=1, max_length=MOST_LINES)
+    """1 to 100 products, all of them priced in one currency."""
     shipping_address: AddressBody | None = None
+    """Where the parcel goes."""
 
 
 class CancelBody(Body):
     """Why; for the order's history."""
 
     reason: Annotated[str, Field(max_length=500)] | None = None
+    """At most 500 characters, kept in the order's history."""
 
 
 class ShipBody(Body):
     """Who carries the parcel, and its number there."""
 
     carrier: Line
+    """Who carries the parcel, 1 to 200 characters."""
     tracking_no: Line
+    """The parcel's number there, 1 to 200 characters."""
 
 
-@routes.post("/v1/orders", status_code=201)
+class OrderReceipt(ReceiptDocument):
+    """The receipt of an order that was placed, with what its payment needs."""
+
+    model_config = ConfigDict(title="OrderReceipt")
+
+    order_no: str
+    """The order's number for people."""
+    total: MoneyBody
+    """What has to be paid: subtotal and tax."""
+    expires_at: datetime
+    """When the order is cancelled, unless it is paid by then."""
+
+
+@routes.post("/v1/orders", status_code=201, response_model=OrderReceipt)
 @limited("write")
+@refuses(
+    "unknown-product",
+    "not-for-sale",
+    "out-of-stock",
+    "duplicate-item",
+    "mixed-currencies",
+    "too-many-unpaid-orders",
+    "too-many-unpaid-pieces",
+    "invalid-amount",
+    "invalid-value",
+)
 async def place_order(
     body: OrderBody,
     commands: Commands,
@@ -125,6 +164,7 @@ async def _place(body: OrderBody, commands: CommandDispatcher, customer_id: UUID
 
 @routes.post("/v1/orders/{order_id}/cancel")
 @limited("write")
+@refuses("order-not-open", "invalid-value")
 async def cancel_order(
     order_id: UUID, commands: Commands, buyer: Buyer, log: CurrentLogDep, body: CancelBody | None = None
 ) -> Receipt:
@@ -138,6 +178,7 @@ async def cancel_order(
 
 @routes.post("/v1/orders/{order_id}/ship")
 @limited("write")
+@refuses("order-not-paid", "invalid-value")
 async def ship_order(order_id: UUID, body: ShipBody, commands: Manager) -> Receipt:
     """The parcel is with the carrier."""
     return await commands.handle((ORDERS, order_id), ShipOrder(carrier=body.carrier, tracking_no=body.tracking_no))
@@ -145,6 +186,7 @@ async def ship_order(order_id: UUID, body: ShipBody, commands: Manager) -> Recei
 
 @routes.post("/v1/orders/{order_id}/complete")
 @limited("write")
+@refuses("order-not-shipped")
 async def complete_order(order_id: UUID, commands: Manager) -> Receipt:
     """The parcel has arrived."""
     return await commands.handle((ORDERS, order_id), CompleteOrder())
@@ -152,6 +194,7 @@ async def complete_order(order_id: UUID, commands: Manager) -> Receipt:
 
 @routes.post("/v1/orders/{order_id}/refund")
 @limited("write")
+@refuses("order-not-paid", "invalid-value")
 async def refund_order(order_id: UUID, commands: Manager, body: CancelBody | None = None) -> Receipt:
     """Give the money back; pieces that have not left the house are free again."""
     return await change_order(commands, order_id, RefundOrder(reason=body.reason if body else None))

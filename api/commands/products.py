@@ -12,6 +12,7 @@ from api.commands.dispatcher import CommandDispatcher
 from api.http.fast_route import router
 from api.http.response import Receipt
 from api.rate_limits.policies import limited
+from api.refusals import refuses
 from api.schemas import Body, Changes, MoneyBody
 from api.uuid7 import new_id
 from domain.catalogue import PRODUCTS, ChangeSku, DescribeProduct, DiscontinueProduct, RepriceProduct
@@ -44,9 +45,11 @@ class ProductChanges(Changes):
     sku: Sku = ""
     name: Name = ""
     price: MoneyBody = Field(default_factory=MoneyBody.model_construct)
+    """The net price of one piece from now on; orders that are placed keep theirs."""
     description: Description = ""
     tax_rate: TaxRate = Decimal(0)
     category: Category | None = None
+    """The one category it is listed in, at most 100 characters; null takes it out of its category."""
     tags: Tags = Field(default_factory=list)
 
 
@@ -54,11 +57,14 @@ class StockBody(Body):
     """Pieces that came in (``change`` > 0) or are gone (< 0)."""
 
     change: int = Field(ge=-MOST_PIECES, le=MOST_PIECES)
+    """How many pieces more, or fewer if below zero: at most 1,000,000 either way, and not 0."""
     reason: str = Field(min_length=1, max_length=LONGEST_REASON)
+    """Why, 1 to 200 characters: it is kept with the change."""
 
 
 @routes.post("/v1/products", status_code=201)
 @limited("write")
+@refuses("already-taken", "invalid-value", "invalid-amount", "unknown-currency")
 async def add_product(body: NewProduct, commands: Catalogue) -> Receipt:
     """Put a product on sale, with its first stock. A taken sku is ``already-taken``."""
     targets, decide = launch_of(new_id(), body)
@@ -67,6 +73,7 @@ async def add_product(body: NewProduct, commands: Catalogue) -> Receipt:
 
 @routes.patch("/v1/products/{product_id}")
 @limited("write")
+@refuses("already-taken", "not-for-sale", "invalid-value", "invalid-amount", "unknown-currency")
 async def change_product(product_id: UUID, body: ProductChanges, commands: Catalogue) -> Receipt:
     """Change what is said about a product, what it costs, or its sku: all of it or nothing."""
     changes = _changes(body)
@@ -81,6 +88,7 @@ async def change_product(product_id: UUID, body: ProductChanges, commands: Catal
 
 @routes.post("/v1/products/{product_id}/stock")
 @limited("write")
+@refuses("out-of-stock", "invalid-value")
 async def change_stock(product_id: UUID, body: StockBody, commands: Catalogue) -> Receipt:
     """Count pieces in or out. Below zero is ``out-of-stock``."""
     command = ChangeStock(product_id=product_id, change=body.change, reason=body.reason)

@@ -16,6 +16,7 @@ from api.http.fast_route import router
 from api.http.principal import Principal
 from api.http.response import Done, Receipt
 from api.rate_limits.policies import limited
+from api.refusals import refuses
 from api.schemas import Body, Secret
 from api.security import in_session
 from domain.accounts import ACCOUNTS, LONGEST_EMAIL, RequestEmailVerification, email_key
@@ -30,7 +31,7 @@ LONGEST_TOKEN: Final = 100
 
 _ME = in_session()
 
-Token = Annotated[Secret, Field(max_length=LONGEST_TOKEN, description="from the link in the mail")]
+Token = Annotated[Secret, Field(max_length=LONGEST_TOKEN, description="What the mailed link has behind `?token=`.")]
 
 
 class VerifyBody(Body):
@@ -43,6 +44,7 @@ class ResetBody(Body):
     """Whose password is forgotten. What is no address is not refused: nobody learns what we make of it."""
 
     email: str = Field(max_length=LONGEST_EMAIL, json_schema_extra={"format": "email"})
+    """The account's address, at most 254 characters."""
 
 
 class ConfirmBody(Body):
@@ -50,10 +52,12 @@ class ConfirmBody(Body):
 
     token: Token
     password: Secret = Field(min_length=SHORTEST, max_length=LONGEST)
+    """8 to 1,024 characters of any kind. Those that are tried first, and one's own names, are refused."""
 
 
 @routes.post("/v1/auth/verify-email")
 @limited("token")
+@refuses("invalid-link", "not-found")
 async def verify_email(body: VerifyBody, links: MailedLinksDep) -> Receipt:
     """Prove that the account's address is its owner's. A link works once and for seven days."""
     return await links.verify_email(body.token)
@@ -61,7 +65,7 @@ async def verify_email(body: VerifyBody, links: MailedLinksDep) -> Receipt:
 
 @routes.post("/v1/me/verify-email", status_code=202, response_class=Response)
 @limited("mail")
-async def ask_for_verification(
+async def ask_for_email_verification(
     commands: Annotated[CommandDispatcher, Depends(acting_as(_ME))],
     counted: Counted,
     me: Annotated[Principal, Depends(_ME)],
@@ -79,7 +83,7 @@ async def ask_for_verification(
 
 @routes.post("/v1/auth/password-reset", status_code=202, response_class=Response)
 @limited("mail")
-async def ask_for_reset(
+async def ask_for_password_reset(
     body: ResetBody,
     commands: Commands,
     _: Context,
@@ -102,6 +106,7 @@ async def ask_for_reset(
 
 @routes.post("/v1/auth/password-reset/confirm", status_code=204)
 @limited("token")
-async def confirm_reset(body: ConfirmBody, links: MailedLinksDep) -> Done:
+@refuses("invalid-link", "invalid-value", "not-found")
+async def confirm_password_reset(body: ConfirmBody, links: MailedLinksDep) -> Done:
     """Choose a new password. All sessions end; the link is used up, and the address it was sent to is verified."""
     return await links.reset_password(body.token, body.password)

@@ -35,10 +35,9 @@ class Route(APIRoute):
         returned = inspect.signature(endpoint, eval_str=True).return_annotation
         self.answers = _is_answer(returned)
         if self.answers:
-            if inspect.isclass(returned) and issubclass(returned, Receipt):
-                options["response_model"] = ReceiptDocument
-            elif not isinstance(options.get("response_model"), type):
-                options["response_model"] = None
+            if not isinstance(options.get("response_model"), type):
+                receipt = inspect.isclass(returned) and issubclass(returned, Receipt)
+                options["response_model"] = ReceiptDocument if receipt else None
             if returned in (None, Done):
                 options["status_code"] = options.get("status_code") or 204
             endpoint = _answering(endpoint, options.get("status_code") or 200)
@@ -91,5 +90,11 @@ def _answering(endpoint: Callable[..., Any], status: int) -> Callable[..., Any]:
 
 
 def router(prefix: str = "", *, tags: Sequence[str] = ()) -> APIRouter:
-    """A router of such routes."""
-    return APIRouter(prefix=prefix, tags=list(tags), route_class=Route, redirect_slashes=False)
+    """A router of such routes. In the OpenAPI document, and in clients made of it, each goes by its function's name."""
+    return APIRouter(
+        prefix=prefix,
+        tags=list(tags),
+        route_class=Route,
+        redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
+    )

@@ -24,11 +24,12 @@ _REMEMBERED: Final = 16_384
 def source_of(scope: Scope) -> str:
     """What limits count as one: an IPv4 address, or the /64 of an IPv6 address. Empty where there is no address."""
     client = scope.get("client")
-    return _neighbourhood(client[0]) if client else ""
+    return neighbourhood(client[0]) if client else ""
 
 
 @lru_cache(_REMEMBERED)
-def _neighbourhood(text: str) -> str:
+def neighbourhood(text: str) -> str:
+    """The address of one subscriber, as text: an IPv6 address stands for all of its /64."""
     address = address_of(text)
     if not isinstance(address, IPv6Address):
         return text

@@ -50,11 +50,12 @@ Admin = Annotated[Principal, Depends(require("accounts:admin"))]
 class AccountFilters(PageParams):
     """Which accounts; the newest come first."""
 
-    q: Annotated[str, Field(min_length=1, max_length=LONGEST_EMAIL)] | None = Field(
-        None, description="a part of the email or the username, in capitals or not"
-    )
-    role: Role | None = Field(None, description="those that have this role, whatever else they have")
+    q: Annotated[str, Field(min_length=1, max_length=LONGEST_EMAIL)] | None = None
+    """A part of the email or the username, in capitals or not."""
+    role: Role | None = None
+    """Those that have this role, whatever else they have."""
     active: bool | None = None
+    """Those that can sign in, or those that are locked."""
 
 
 @routes.get("/v1/accounts", response_model=Page[AccountCard])
@@ -77,6 +78,7 @@ async def list_accounts(
 @limited("read")
 async def read_account(
     request: Request,
+    context: Context,
     account_id: UUID,
     _: Admin,
     accounts: AccountsDep,
@@ -85,7 +87,7 @@ async def read_account(
 
     What was made within the last two seconds is waited for, up to 250 ms, before it is not found.
     """
-    found = await accounts.find(account_id, request.scope)
+    found = await accounts.find(account_id, context)
     return found.to(if_none_match(request))
 
 

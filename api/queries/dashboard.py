@@ -10,7 +10,7 @@ import orjson
 import sqlalchemy as sa
 from fastapi import Depends, Request
 from fastapi import Query as QueryParams
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from api.dependencies import Context
 from api.http.fast_route import router
@@ -19,7 +19,7 @@ from api.http.response import RawResponse
 from api.queries.dependencies import PagesDep
 from api.queries.documents import PRIVATE, cached_response, if_none_match, needs_of
 from api.rate_limits.policies import limited
-from api.schemas import MoneyBody, Params
+from api.schemas import Described, MoneyBody, Params
 from api.security import require
 from domain.orders import OrderStatus
 from infra.eventsourcing.projections.table_name import table_name
@@ -40,41 +40,58 @@ _most: Final[Any] = sa.bindparam("top")
 Viewer = Annotated[Principal, Depends(require("dashboard:read"))]
 
 
-class DayRevenue(BaseModel):
-    """A day of UTC in one currency. ``revenue`` is what was ``paid`` less what was ``refunded`` on that day."""
+class DayRevenue(Described):
+    """A day in one currency."""
 
     day: date
+    """The day, in UTC."""
     orders: int
+    """How many orders were paid on it."""
     paid: MoneyBody
+    """What came in."""
     refunded: MoneyBody
+    """What went back."""
     revenue: MoneyBody
+    """What was paid less what was refunded; below zero on a day on which more went back."""
 
 
-class TopProduct(BaseModel):
+class TopProduct(Described):
     """A product and how many pieces of it were sold."""
 
     product_id: UUID
+    """Which product."""
     sku: str
+    """Its sku."""
     name: str
+    """What it is called."""
     sold: int
+    """How many pieces were sold and not given back."""
 
 
-class Dashboard(BaseModel):
-    """Accounts that were not erased, products on sale, and orders, all as of a position of the log or later."""
+class Dashboard(Described):
+    """The shop in figures, all of them as of one moment."""
 
     accounts: int
+    """How many accounts there are, but for erased ones."""
     products: int
+    """How many products are on sale."""
     orders_by_status: dict[OrderStatus, int]
+    """How many orders there are in each status."""
     revenue_by_day: list[DayRevenue]
+    """The days on which money moved, the latest first; one for each currency."""
     top_products: list[TopProduct]
+    """The most sold products, the first of them first."""
     as_of_position: int
+    """Every event of the log up to this position is in the figures."""
 
 
 class DashboardParams(Params):
     """How much of it."""
 
-    days: int = Field(30, ge=1, le=366, description="revenue of so many days, the last of them today")
-    top: int = Field(10, ge=1, le=100, description="so many products")
+    days: int = Field(30, ge=1, le=366)
+    """Revenue of so many days, 1 to 366, the last of them today."""
+    top: int = Field(10, ge=1, le=100)
+    """So many top products, 1 to 100."""
 
 
 @routes.get("/v1/dashboard", response_model=Dashboard)

@@ -8,7 +8,7 @@ import orjson
 import sqlalchemy as sa
 from fastapi import Depends, Request
 from fastapi import Query as QueryParams
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import AwareDatetime, Field
 
 from api.dependencies import LogDep
 from api.http.fast_route import router
@@ -19,6 +19,7 @@ from api.queries.dependencies import PagesDep
 from api.queries.documents import PRIVATE
 from api.queries.listing import Page, PageParams, Pages, page_answer, read_cursor
 from api.rate_limits.policies import limited
+from api.schemas import Described
 from api.security import require
 from infra.errors import NotFound
 from infra.eventsourcing.event_log import LAST
@@ -34,17 +35,25 @@ Auditor = Annotated[Principal, Depends(require("events:read"))]
 Name = Annotated[str, Field(max_length=100)]
 
 
-class EventDocument(BaseModel):
-    """An event as it was recorded. ``position`` counts the log, ``version`` the stream."""
+class EventDocument(Described):
+    """An event as it was recorded."""
 
     position: int
+    """Its place in the whole log: 1, 2, 3 …, without holes, in the order of the commits."""
     stream_id: UUID
+    """Which stream it belongs to."""
     version: int
+    """Its place in that stream: 1, 2, 3 …"""
     category: str
+    """What kind of thing the stream is of: `account`, `product`, `inventory`, `order`."""
     type: str
+    """What happened: `order.placed`."""
     data: dict[str, Any]
+    """The event itself, as it was stored; its fields depend on the type."""
     metadata: dict[str, Any]
+    """Where it came from, as far as is known: `actor`, `correlation` (a request id), `causation`, `traceparent`."""
     recorded_at: AwareDatetime
+    """When it was committed."""
 
 
 _limit: Final[Any] = sa.bindparam("limit")
@@ -74,9 +83,12 @@ _STREAM: Final = Statement(
 class EventFilters(PageParams):
     """Which events. With filters a page may be short and yet have a ``next``: a request looks at a bounded span."""
 
-    after: int = Field(0, ge=0, le=LAST, description="only events behind this position")
+    after: int = Field(0, ge=0, le=LAST)
+    """Only events behind this position; 0 begins at the first."""
     category: Name | None = None
+    """Only events of streams of this kind: `order`."""
     type: Name | None = None
+    """Only events of this type: `order.placed`."""
 
     @property
     def filtered(self) -> bool:
@@ -127,7 +139,7 @@ class StreamPage(PageParams):
 
 @routes.get("/v1/streams/{stream_id}/events", response_model=Page[EventDocument])
 @limited("read")
-async def list_stream(
+async def list_stream_events(
     request: Request,
     stream_id: UUID,
     _: Auditor,

@@ -7,7 +7,7 @@ import orjson
 from fastapi import Query, Request
 from starlette.responses import Response, StreamingResponse
 
-from api.dependencies import ImageFilesDep
+from api.dependencies import Context, ImageFilesDep
 from api.http.fast_route import router
 from api.queries.dependencies import ProductsDep
 from api.queries.documents import PUBLIC, if_none_match, matches
@@ -39,20 +39,25 @@ _FILE: Final = rf"^[0-9a-f]{{64}}\.({'|'.join(IMAGE_ENDINGS.values())})$"
 
 @routes.get("/v1/products/{product_id}/image", response_model=None, response_class=Response, responses=_ANSWERS)
 @limited("browse")
-async def read_image(
+async def read_product_image(
     request: Request,
+    context: Context,
     product_id: UUID,
     products: ProductsDep,
     files: ImageFilesDep,
     v: Annotated[
-        str | None, Query(pattern=_FILE, description="this very picture, as `image_url` names it; else that of now")
+        str | None,
+        Query(
+            pattern=_FILE,
+            description="This very picture, as `image_url` names it; else that of now.",
+        ),
     ] = None,
 ) -> Response:
     """The picture of a product. One that is asked for by its name may be kept for ever.
 
     What was made within the last two seconds is waited for, up to 250 ms, before it is not found.
     """
-    shown = _shown((await products.find(product_id, request.scope)).answer.body)
+    shown = _shown((await products.find(product_id, context)).answer.body)
     file = v or shown
     if file is None:
         raise NotFound

@@ -5,13 +5,13 @@ from typing import Annotated, Final, Literal
 from uuid import UUID
 
 from fastapi import Depends
-from pydantic import BaseModel, Field
 
 from api.dependencies import DatabaseDep
 from api.http.fast_route import router
 from api.http.principal import Principal
 from api.http.response import JSON, RawResponse
 from api.rate_limits.policies import limited
+from api.schemas import Described
 from api.security import require
 from infra import imports
 from infra.errors import NotFound
@@ -22,30 +22,42 @@ OPERATE: Final = "operations"
 """Who may see the imports of others."""
 
 
-class RowError(BaseModel):
-    """Why the row that begins at this line of the file was not taken, or why the whole file could not be read."""
+class RowError(Described):
+    """Why a row was not taken, or why the whole file could not be read."""
 
     line: int
+    """The line of the file at which the row begins."""
     code: str
+    """What is wrong, as `POST /v1/products` would name it."""
     detail: str
-    pointer: str | None = Field(None, description="the field, as `POST /v1/products` names it")
+    """The same in words."""
+    pointer: str | None = None
+    """The field, as `POST /v1/products` names it: `/price/amount`."""
 
 
-class Import(BaseModel):
+class Import(Described):
     """An import. What is neither done, failed nor skipped is still to come."""
 
     id: UUID
-    state: Literal["waiting", "running", "finished", "failed"] = Field(
-        description="`failed`: the file as a whole; what was done before is done"
-    )
-    total: int | None = Field(description="rows in the file; null until it has been looked through")
+    """The import's id."""
+    state: Literal["waiting", "running", "finished", "failed"]
+    """How far it is. `failed` means the file as a whole: what was done before is done."""
+    total: int | None
+    """How many rows the file has; null until it has been looked through."""
     done: int
+    """How many rows are products now."""
     failed: int
-    skipped: int = Field(description="rows of nothing but separators and blanks, as spreadsheets leave them")
-    errors: list[RowError] = Field(description="the first hundred")
+    """How many rows were not taken."""
+    skipped: int
+    """How many rows were nothing but separators and blanks, as spreadsheets leave them."""
+    errors: list[RowError]
+    """What was wrong with rows, the first hundred of them."""
     created_at: datetime
+    """When the file was taken in."""
     started_at: datetime | None
+    """When the first row was looked at."""
     finished_at: datetime | None
+    """When the last row was done."""
 
 
 @routes.get("/v1/imports/{import_id}", response_model=Import)

@@ -10,14 +10,14 @@ from urllib.parse import parse_qsl, urlencode
 
 import asyncpg
 from fastapi import Request
-from pydantic import BaseModel, Field
+from pydantic import ConfigDict, Field
 
 from api.errors import Problem
 from api.http.response import JSON, Headers, RawResponse
 from api.queries import cursors
 from api.queries.list_statements import ALONG_THE_ORDER, BY_INDEXES, CANDIDATES, FEW, STRETCH
 from api.queries.lists import Place, Query
-from api.schemas import Params
+from api.schemas import Described, Params
 from infra.errors import NotYetVisible, TookTooLong
 from infra.eventsourcing.consistency_token import Needs
 from infra.eventsourcing.leases import WHOLE
@@ -48,20 +48,30 @@ WHERE c.consumer = $1 AND c.generation = $2"""
 """Of each shard the first and the last event that its consumer has not applied yet."""
 
 
-class Page(BaseModel, Generic[T]):
-    """Some items of a list. ``next`` is the cursor of those that follow, null at the end."""
+class Page(Described, Generic[T]):
+    """Some items of a list."""
+
+    model_config = ConfigDict(json_schema_extra={"description": "Some items of a list."})
 
     items: list[T]
+    """The items, in the order of the list."""
     next: str | None
+    """The `cursor` of the page that follows; null at the end."""
+
+    @classmethod
+    def model_parametrized_name(cls, params: tuple[Any, ...]) -> str:
+        """``ProductCardPage``: a name that programs can use."""
+        named = getattr(params[0], "model_config", {})
+        return f"{named.get('title') or params[0].__name__}Page"
 
 
 class PageParams(Params):
     """What every list takes."""
 
     limit: int = Field(20, ge=1, le=100)
-    cursor: Annotated[str, Field(max_length=cursors.LONGEST)] | None = Field(
-        None, description="`next` of the page before, with the same filters and sort"
-    )
+    """How many items at most, 1 to 100."""
+    cursor: Annotated[str, Field(max_length=cursors.LONGEST)] | None = None
+    """`next` of the page before, with the same filters and sort."""
 
 
 class _Rows(NamedTuple):

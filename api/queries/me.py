@@ -6,8 +6,9 @@ from uuid import UUID
 import asyncpg
 import orjson
 from fastapi import Depends, Request
-from pydantic import AwareDatetime, BaseModel
+from pydantic import AwareDatetime
 
+from api.dependencies import Context
 from api.http.fast_route import router
 from api.http.principal import Principal
 from api.http.response import RawResponse
@@ -15,6 +16,8 @@ from api.queries.dependencies import AccountsDep, PagesDep
 from api.queries.documents import PRIVATE, if_none_match
 from api.queries.listing import Page, page_answer
 from api.rate_limits.policies import limited
+from api.refusals import refuses
+from api.schemas import Described
 from api.security import in_session, require
 from infra.identity.sessions import MOST_LIVE
 from projections.account_card import AccountCard
@@ -28,22 +31,31 @@ _LIVE: Final = (
 )
 
 
-class SessionDocument(BaseModel):
-    """A place where the account is signed in, by what the client there said of itself when it was last used."""
+class SessionDocument(Described):
+    """A place where the account is signed in."""
 
     id: UUID
+    """The session's id, by which it is ended."""
     current: bool
+    """Whether it is the one that asks."""
     user_agent: str
+    """What the client there said of itself when it was last used, at most 200 characters."""
     source: str
+    """The IP address it was last used from."""
     created_at: AwareDatetime
+    """When somebody signed in."""
     last_used_at: AwareDatetime
+    """When its tokens were last exchanged."""
     expires_at: AwareDatetime
+    """When it ends, unless it is used before."""
 
 
 @routes.get("/v1/me", response_model=AccountCard)
 @limited("read")
+@refuses("not-found")
 async def read_me(
     request: Request,
+    context: Context,
     me: Annotated[Principal, Depends(require())],
     accounts: AccountsDep,
 ) -> RawResponse:
@@ -51,7 +63,7 @@ async def read_me(
 
     What was made within the last two seconds is waited for, up to 250 ms, before it is not found.
     """
-    found = await accounts.find(me.id, request.scope)
+    found = await accounts.find(me.id, context)
     return found.to(if_none_match(request))
 
 

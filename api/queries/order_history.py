@@ -11,7 +11,7 @@ import orjson
 import sqlalchemy as sa
 from fastapi import Depends, Request
 from fastapi import Query as QueryParams
-from pydantic import AwareDatetime, BaseModel, StringConstraints, TypeAdapter, ValidationError
+from pydantic import AwareDatetime, ConfigDict, StringConstraints, TypeAdapter, ValidationError
 
 from api.dependencies import LogDep
 from api.errors import Problem
@@ -23,6 +23,7 @@ from api.queries.dependencies import PagesDep
 from api.queries.documents import PRIVATE, cached_response
 from api.queries.listing import Page, PageParams, Pages, page_answer, read_cursor
 from api.rate_limits.policies import limited
+from api.schemas import Described
 from api.security import require
 from domain.kernel.messages import Event, Recorded
 from domain.orders import OrderEvent, OrderFact
@@ -77,21 +78,32 @@ DETAILS: Final[Mapping[type[Event], tuple[str, ...]]] = {
 _MACHINES: Final = frozenset({"payment-provider", "clock"})
 
 
-class Doer(BaseModel):
-    """Who did it. ``account_id`` is told to staff, and to the account itself."""
+class Doer(Described):
+    """Who did it."""
+
+    model_config = ConfigDict(title="Actor")
 
     kind: Literal["customer", "staff", "payment-provider", "clock", "unknown"]
+    """What part they had. The clock cancels what is not paid in time."""
     account_id: UUID | None
+    """Which account; told to staff, and to the account itself."""
 
 
-class Happening(BaseModel):
-    """Something that happened to an order. ``details`` depend on the ``type``; more types and fields may come."""
+class Happening(Described):
+    """Something that happened to an order."""
+
+    model_config = ConfigDict(title="OrderHistoryEntry")
 
     version: int
+    """Which event of the order it is: 1, 2, 3 …; what `as_of` takes."""
     type: str
+    """What happened: `order.placed`, `order.paid` … More types may come."""
     at: AwareDatetime
+    """When."""
     by: Doer
+    """By whom."""
     details: dict[str, Any]
+    """What the event itself says; its fields depend on the type, and more may come."""
 
 
 class HistoryPage(PageParams):
@@ -100,7 +112,7 @@ class HistoryPage(PageParams):
 
 @routes.get("/v1/orders/{order_id}/history", response_model=Page[Happening])
 @limited("read")
-async def read_history(
+async def read_order_history(
     request: Request,
     order_id: UUID,
     reader: Reader,

@@ -48,9 +48,13 @@ class OrderFilters(PageParams):
     """Which orders; the newest come first."""
 
     status: OrderStatus | None = None
-    since: Moment | None = Field(None, alias="from", description="placed at this time or later")
-    until: Moment | None = Field(None, alias="to", description="placed before this time")
-    customer_id: UUID | None = Field(None, description="whose; only staff may ask for another's")
+    """Only those in this status."""
+    since: Moment | None = Field(None, alias="from")
+    """Placed at this time or later."""
+    until: Moment | None = Field(None, alias="to")
+    """Placed before this time."""
+    customer_id: UUID | None = None
+    """Whose; only staff may ask for another's."""
 
 
 @routes.get("/v1/orders", response_model=Page[OrderSummary])
@@ -80,7 +84,7 @@ async def read_order(
     pages: PagesDep,
     log: LogDep,
     as_of: Annotated[
-        AsOf | None, QueryParams(description="how it was at that time (RFC 3339), or at that version")
+        AsOf | None, QueryParams(description="How it was at that time (RFC 3339), or at that version.")
     ] = None,
 ) -> RawResponse:
     """One order, as it is or as it was. Another customer's is not found.
@@ -90,7 +94,7 @@ async def read_order(
     if as_of is not None:
         needs_of(context)  # what is read from the log includes every write, but a false token is refused here too
         return await order_as_of(pages, log, order_id, as_of, reader, if_none_match(request))
-    found = await orders.find(order_id, request.scope, partial(sees, reader))
+    found = await orders.find(order_id, context, partial(sees, reader))
     return found.to(if_none_match(request))
 
 

@@ -64,17 +64,21 @@ class ProductFilters(PageParams):
     """Which products, in which order. Discontinued ones are not listed."""
 
     category: Annotated[str, Field(max_length=LONGEST_CATEGORY)] | None = None
+    """Only those of this category, as it is written."""
     tag: Annotated[str, Field(max_length=LONGEST_TAG)] | None = None
-    min_price: Amount | None = Field(None, description="the least amount, whatever the currency")
-    max_price: Amount | None = Field(None, description="the greatest amount, whatever the currency")
+    """Only those with this tag, as it is written."""
+    min_price: Amount | None = None
+    """The least amount, whatever the currency."""
+    max_price: Amount | None = None
+    """The greatest amount, whatever the currency."""
     in_stock: bool | None = None
-    q: Annotated[str, Field(min_length=1, max_length=LONGEST_SEARCH)] | None = Field(
-        None,
-        description='words that all occur, `"a phrase"`, `-without`, `this or that`; '
-        "the words may be only begun, and where none are found, those of names, skus, categories and tags that are "
-        "spelled nearly so are; the product whose sku it is comes first",
-    )
+    """Only those of which pieces are free, or only those that are sold out."""
+    q: Annotated[str, Field(min_length=1, max_length=LONGEST_SEARCH)] | None = None
+    """Words that all occur, `"a phrase"`, `-without`, `this or that`. The words may be only begun, and where none are
+    found, those of names, skus, categories and tags that are spelled nearly so are. The product whose sku it is comes
+    first."""
     sort: Literal["name", "price", "-price", "newest", "popular"] = "name"
+    """The order of the list; `-price` begins with the dearest."""
 
 
 class PopularParams(PageParams):
@@ -98,7 +102,7 @@ async def list_products(
 
 @routes.get("/v1/products/popular", response_model=Page[ProductCard])
 @limited("browse")
-async def list_popular(
+async def list_popular_products(
     request: Request,
     context: Context,
     params: Annotated[PopularParams, QueryParams()],
@@ -116,12 +120,12 @@ async def list_popular(
 
 @routes.get("/v1/products/{product_id}", response_model=ProductCard)
 @limited("public")
-async def read_product(request: Request, product_id: UUID, products: ProductsDep) -> RawResponse:
+async def read_product(request: Request, context: Context, product_id: UUID, products: ProductsDep) -> RawResponse:
     """One product, discontinued or not.
 
     What was made within the last two seconds is waited for, up to 250 ms, before it is not found.
     """
-    found = await products.find(product_id, request.scope)
+    found = await products.find(product_id, context)
     return found.to(if_none_match(request))
 
 

@@ -11,9 +11,9 @@ from prometheus_client import CollectorRegistry
 from starlette.types import Scope
 
 from api.dependencies import Opened
-from api.http.request_context import context_of
+from api.http.request_context import RequestContext, context_of
 from api.http.response import RawResponse
-from api.http.trusted_proxies import source_of
+from api.http.trusted_proxies import neighbourhood
 from api.queries import documents
 from api.queries.documents import CachedResponse, needs_of
 from api.queries.fresh_ids import FreshIds
@@ -60,16 +60,15 @@ class DocumentReader:
         self._fresh = fresh
         self.documents = documents
 
-    async def find(self, entity_id: UUID, scope: Scope, may_see: MaySee = anybody) -> CachedResponse:
+    async def find(self, entity_id: UUID, context: RequestContext, may_see: MaySee = anybody) -> CachedResponse:
         """The document. What may not be seen is not found, in the same time as what is not there.
 
         Raises NotFound, NotYetVisible and Unavailable.
         """
-        context = context_of(scope)
         needs = self._reads.needs_of(entity_id, needs_of(context))
         found = await self._get(entity_id, needs, context.wait)
         if found is None or not may_see(found.owner):
-            caller = source_of(scope) if context.principal is None else str(context.principal.id)
+            caller = neighbourhood(context.source) if context.principal is None else str(context.principal.id)
             found = await self._get_soon(entity_id, caller, may_see)
         return found
 
@@ -133,7 +132,7 @@ class HotProduct:
         """From wherever it is. What is no id is left to the endpoint to refuse."""
         if not ID.fits(args[0]):
             return None
-        found = await self._products.find(UUID(args[0]), scope)
+        found = await self._products.find(UUID(args[0]), context_of(scope))
         return found.to(headers.get(b"if-none-match"))
 
 

@@ -55,15 +55,22 @@ class OrderLine:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Address:
-    """Where the parcel goes; ``country`` is ISO 3166-1 alpha-2."""
+    """Where the parcel goes."""
 
     name: str
+    """Who takes the parcel."""
     line1: str
+    """Street and number, or what stands for them."""
     city: str
+    """The city."""
     country: str
+    """Two letters (ISO 3166-1 alpha-2)."""
     line2: str | None = None
+    """A second line, such as the floor."""
     postal_code: str | None = None
+    """The postal code, where there is one."""
     region: str | None = None
+    """The state or province, where an address needs it."""
 
 
 @dataclass(frozen=True, kw_only=True)

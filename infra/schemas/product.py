@@ -21,12 +21,40 @@ from domain.workflows.product_launch import launch_product
 from infra.schemas.forms import AS_NUMBER
 from infra.schemas.money import Body, MoneyBody, money
 
-Sku = Annotated[str, Field(min_length=1, max_length=LONGEST_SKU)]
-Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
-Description = Annotated[str, Field(max_length=LONGEST_DESCRIPTION)]
-TaxRate = Annotated[Decimal, Field(ge=0, le=1, decimal_places=6, description="a share: 0.19 is 19 %"), AS_NUMBER]
+Sku = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=LONGEST_SKU,
+        description="The shop's own number of the product, at most 64 characters. No two products on sale have the "
+        "same, whatever the case of its letters.",
+    ),
+]
+Name = Annotated[
+    str, Field(min_length=1, max_length=LONGEST_NAME, description="What it is called, one line of 1 to 200 characters.")
+]
+Description = Annotated[
+    str,
+    Field(
+        max_length=LONGEST_DESCRIPTION,
+        description="What shoppers read about it, at most 10,000 characters.",
+    ),
+]
+TaxRate = Annotated[
+    Decimal,
+    Field(
+        ge=0,
+        le=1,
+        decimal_places=6,
+        description="The tax on the net price as a share from 0 to 1 with at most six decimals: 0.19 is 19 %.",
+    ),
+    AS_NUMBER,
+]
 Category = Annotated[str, Field(min_length=1, max_length=LONGEST_CATEGORY)]
-Tags = Annotated[list[Annotated[str, Field(min_length=1, max_length=LONGEST_TAG)]], Field(max_length=MOST_TAGS)]
+Tags = Annotated[
+    list[Annotated[str, Field(min_length=1, max_length=LONGEST_TAG)]],
+    Field(max_length=MOST_TAGS, description="Words to find it by, at most 32 of at most 64 characters each."),
+]
 
 
 class NewProduct(Body):
@@ -35,11 +63,14 @@ class NewProduct(Body):
     sku: Sku
     name: Name
     price: MoneyBody
+    """The net price of one piece."""
     description: Description = ""
     tax_rate: TaxRate = Decimal(0)
     category: Category | None = None
+    """The one category it is listed in, at most 100 characters."""
     tags: Tags = Field(default_factory=list)
     stock: int = Field(0, ge=0, le=MOST_PIECES)
+    """How many pieces there are from the start, 0 to 1,000,000."""
 
 
 def launch_of(product_id: UUID, product: NewProduct) -> Workflow:

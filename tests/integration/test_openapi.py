@@ -83,6 +83,7 @@ async def _things(made: House) -> Mapping[str, str]:
         "account_id": other.id,
         "product_id": made.product,
         "order_id": made.order,
+        "code": "out-of-stock",
         "stream_id": made.order,
         "session_id": str(uuid4()),
         "key_id": await _made(made, made.victim, "/v1/me/api-keys", json=key),
@@ -105,6 +106,8 @@ async def test_every_answer_is_one_that_the_document_tells_of(
         assert len(described) > 20, "the document tells of all routes"
         assert {(each.method, each.path) for each in operations(target.document)} == described.keys()
         for operation in operations(target.document):
+            if mode is GenerationMode.NEGATIVE and not operation.takes_anything:
+                continue  # there is nothing that could be wrong
             strategy = described[operation.method, operation.path].as_strategy(generation_mode=mode)
             await asyncio.to_thread(_send_cases, target, operation, strategy)
 

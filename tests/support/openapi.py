@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import orjson
 
-from api.errors import STATUS
+from api.problem_kinds import STATUS
 
 PROBLEM: Final = "application/problem+json"
 
@@ -39,9 +39,19 @@ class Operation:
         """What kinds of body it takes."""
         return list(self.told.get("requestBody", {}).get("content", {}))
 
+    @property
+    def takes_anything(self) -> bool:
+        """Whether there is a parameter or a body."""
+        return not self.told.keys().isdisjoint({"parameters", "requestBody"})
+
     def parameters(self, place: str) -> list[str]:
         """The names of those in the path, the query or the headers."""
         return [each["name"] for each in self.told.get("parameters", ()) if each["in"] == place]
+
+    def problems(self) -> Mapping[str, set[str]]:
+        """The codes that it tells of itself, by their status."""
+        answers = {status: answer for status, answer in self.told["responses"].items() if status != "default"}
+        return {status: told for status, answer in answers.items() if (told := _codes(answer))}
 
     def fields(self) -> list[str]:
         """The names that stand in its body, at any depth."""
@@ -62,14 +72,18 @@ class Operation:
             yield from self._names(each, seen)
 
     def assert_told(self, reply: Reply) -> None:
-        """The document tells of this answer; nothing failed on our side; a refusal is a problem with a known code."""
-        responses = self.told["responses"]
-        assert str(reply.status) in responses, f"{self.method} {self.path}: {reply.status} {reply.body[:300]!r}"
-        kinds = list(responses[str(reply.status)].get("content", {}))
+        """The document tells of this answer; nothing failed on our side; a refusal is a problem with a code that the
+        operation tells of, or that every one has."""
+        responses, status = self.told["responses"], str(reply.status)
+        answer = responses.get(status) or (responses["default"] if reply.status >= 400 else None)
+        assert answer is not None, f"{self.method} {self.path}: {reply.status} {reply.body[:300]!r}"
         if reply.body:
-            assert reply.media in kinds, (self.method, self.path, reply.status, reply.media)
+            assert reply.media in answer.get("content", {}), (self.method, self.path, reply.status, reply.media)
         if reply.status >= 400:
             assert_problem(reply)
+            known = _codes(responses.get(status, {})) | _codes(responses["default"])
+            code = orjson.loads(reply.body)["code"]
+            assert code in known, f"{self.method} {self.path} does not tell of {code}"
 
 
 def assert_problem(reply: Reply) -> None:
@@ -81,11 +95,28 @@ def assert_problem(reply: Reply) -> None:
     assert reply.status < 500 or problem["code"] in ("not-yet-visible", "not-implemented"), problem
 
 
+def _codes(answer: Mapping[str, Any]) -> set[str]:
+    """Of an answer that is a problem, each of which has an example."""
+    return set(answer.get("content", {}).get(PROBLEM, {}).get("examples", ()))
+
+
+def written_out(document: Mapping[str, Any], part: Any) -> Any:
+    """A part of the document with what it refers to in its place, but for schemas."""
+    if isinstance(part, list):
+        return [written_out(document, each) for each in part]
+    if not isinstance(part, dict):
+        return part
+    _, _, kind, name = ["", *part["$ref"].split("/")[1:]] if "$ref" in part else ["", "", "schemas", ""]
+    if kind != "schemas":
+        return written_out(document, document["components"][kind][name])
+    return {key: written_out(document, value) for key, value in part.items()}
+
+
 def operations(document: Mapping[str, Any]) -> list[Operation]:
     """All that the document describes."""
     schemas = document["components"]["schemas"]
     return [
-        Operation(method=method.upper(), path=path, told=told, schemas=schemas)
+        Operation(method=method.upper(), path=path, told=written_out(document, told), schemas=schemas)
         for path, methods in document["paths"].items()
         for method, told in methods.items()
     ]

@@ -22,7 +22,8 @@ from redis import exceptions as redis
 from starlette.exceptions import HTTPException
 
 import domain
-from api.errors import CODES, STATUS, Problem, problem_answer, problem_of
+from api.errors import CODES, Problem, problem_answer, problem_of
+from api.problem_kinds import STATUS
 from api.schemas import Body
 from domain.kernel.refusals import AlreadyTaken, Refusal
 from infra import errors as infra
@@ -97,7 +98,8 @@ def test_every_code_is_kebab_case_with_a_title_and_a_detail() -> None:
     for code, kind in STATUS.items():
         assert code == code.lower().replace("_", "-")
         assert kind.title
-        assert kind.detail.endswith(".")
+        for told in (kind.detail, kind.when, kind.remedy):
+            assert told.endswith("."), code
 
 
 @pytest.mark.parametrize("code", [code for code, kind in STATUS.items() if kind.status == 401])

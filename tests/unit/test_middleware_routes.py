@@ -8,13 +8,17 @@ from starlette.types import Receive, Scope, Send
 
 from api.http.body_reader import NOTHING
 from api.http.fast_route import router
+from api.http.openapi import NOT_KEYED
 from api.http.response import RawResponse
 from api.http.route_table import UNMATCHED, Table, Target
 from api.http.routing.targets import targets
 from api.schemas import Body
+from tests.support.openapi import operations
 from tests.support.sample_edge import SampleEdge, sample_edge
 
 pytestmark = pytest.mark.anyio
+
+_PROBLEM = {"$ref": "#/components/schemas/Problem"}
 
 
 @pytest.fixture
@@ -148,17 +152,21 @@ async def test_what_a_plan_cannot_do_is_done_by_fastapi(endpoint: Any) -> None:
     assert (await sample.post("/x", body)).status == 204
 
 
-async def test_every_route_documents_its_problems(sample: SampleEdge) -> None:
+async def test_every_route_documents_the_problems_that_follow_from_what_it_is(sample: SampleEdge) -> None:
     document = (await sample.send("GET", "/openapi.json")).json
     assert document["info"]["title"] == "Weir"
-    operations = [(m, o) for path in document["paths"].values() for m, o in path.items()]
-    assert len(operations) == 12
-    for method, operation in operations:
-        needed = {"400", "401", "403", "404", "405", "422", "429", "500", "503"}
-        writes = {"408", "409", "412", "413", "415"} if method in ("post", "put") else set()
-        assert needed | writes <= operation["responses"].keys()
-        problem = operation["responses"]["422"]["content"]["application/problem+json"]["schema"]
-        assert problem == {"$ref": "#/components/schemas/Problem"}
+    found = operations(document)
+    assert len(found) == 12
+    for operation in found:
+        told = operation.problems()
+        assert ("404" in told) == ("{" in operation.path)
+        writes, keyed = operation.method != "GET", (operation.method, operation.path) not in NOT_KEYED
+        assert [status in told for status in ("413", "415")] == [writes, writes]
+        assert ("409" in told) == (writes and keyed)
+        for answer in operation.told["responses"].values():
+            problem = answer.get("content", {}).get("application/problem+json", {})
+            assert problem.get("schema", _PROBLEM) == _PROBLEM
+        assert operation.told["responses"]["default"]["content"].keys() == {"application/problem+json"}
     assert "HTTPValidationError" not in document["components"]["schemas"]
 
 
@@ -174,4 +182,5 @@ async def test_a_body_and_its_receipt_are_documented(sample: SampleEdge) -> None
     cancel = document["paths"]["/v1/orders/{order_id}/cancel"]["post"]
     assert "204" in cancel["responses"]
     assert "200" not in cancel["responses"]
-    assert {"Idempotency-Key", "If-Match"} <= {parameter["name"] for parameter in ship["parameters"]}
+    (told,) = [each for each in operations(document) if each.path.endswith("/ship")]
+    assert {"Idempotency-Key", "If-Match"} <= set(told.parameters("header"))

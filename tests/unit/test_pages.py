@@ -8,10 +8,11 @@ from typing import Any, Final, get_args
 
 import pytest
 
-from api.errors import STATUS, Problem
+from api.errors import Problem
 from api.http.request_context import RequestState
 from api.pages.mail_links import Complaint, Why, told_in_words, why_refused
 from api.pages.page_library import TEMPLATES, page
+from api.problem_kinds import STATUS
 from infra.locales import FALLBACK, LANGUAGES
 
 HOSTILE: Final = "\"'><script>alert(1)</script><img src=x>{{ 7*7 }}"

@@ -1,0 +1,145 @@
+"""What `type` in a problem document leads to: each code with what it means, when it comes and what to do about it.
+
+The front page is here, too: it leads a browser to the documentation, and tells a program where to look.
+"""
+
+import re
+from base64 import b64encode
+from functools import cache
+from hashlib import sha256
+from html import escape
+from typing import Annotated, Final
+
+from fastapi import Path, Request
+
+from api.http.accept import prefers_html
+from api.http.fast_route import router
+from api.http.request_context import EXCHANGE, RequestState
+from api.http.response import RawResponse, json_answer
+from api.problem_kinds import STATUS
+from api.queries.documents import PUBLIC
+from api.rate_limits.policies import limited
+from api.schemas import Described
+from infra.errors import NotFound
+
+STYLE: Final = (
+    "body{font:1rem/1.6 system-ui,sans-serif;max-width:44rem;margin:3rem auto;padding:0 1rem;color:#1b2733}"
+    "code{font-size:.95em;background:#eef2f5;padding:.1em .3em;border-radius:.2em}"
+    "dt{font-weight:600;margin-top:1rem}dd{margin:0}a{color:#0b5cad}"
+)
+_STYLE_DIGEST: Final = b64encode(sha256(STYLE.encode()).digest()).decode()
+POLICY: Final = (
+    f"default-src 'none'; style-src 'sha256-{_STYLE_DIGEST}'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+).encode("ascii")
+_VARIES: Final = (b"vary", b"accept")
+_CODE: Final = re.compile(r"`([^`]+)`")
+
+Code = Annotated[str, Path(description="The `code` of a problem document.", json_schema_extra={"enum": sorted(STATUS)})]
+
+routes = router(tags=["problems"])
+
+
+class ProblemKind(Described):
+    """What a problem code means."""
+
+    code: str
+    """The code, as `code` of a problem document."""
+    status: int
+    """The status that it comes with."""
+    title: str
+    """The code in words."""
+    meaning: str
+    """What is said where there is nothing more exact to say."""
+    when: str
+    """When it comes."""
+    remedy: str
+    """What to do about it."""
+
+
+class ProblemKinds(Described):
+    """All problem codes."""
+
+    items: list[ProblemKind]
+    """The codes, in the order in which a request can come upon them."""
+
+
+@routes.get("/problems", response_model=ProblemKinds)
+@limited("public")
+async def list_problem_kinds(request: Request) -> RawResponse:
+    """Every code that a refusal can have. A browser gets it as a page."""
+    kinds = ProblemKinds(items=[kind_of(code) for code in STATUS])
+    return _html(_list_page()) if _is_browser(request) else _json(kinds)
+
+
+@routes.get("/problems/{code}", response_model=ProblemKind)
+@limited("public")
+async def read_problem_kind(request: Request, code: Code) -> RawResponse:
+    """What a code means, when it comes, and what to do about it. A browser gets it as a page."""
+    if code not in STATUS:
+        raise NotFound
+    return _html(_page(code)) if _is_browser(request) else _json(kind_of(code))
+
+
+@routes.get("/", include_in_schema=False)
+@limited("public")
+async def front_page(request: Request) -> RawResponse:
+    """Where to look: a browser is led to the documentation."""
+    if _is_browser(request):
+        return RawResponse(303, [(b"location", b"/docs"), _VARIES, PUBLIC])
+    index = {"title": "Weir", "docs": "/docs", "openapi": "/openapi.json", "problems": "/problems", "health": "/health"}
+    return json_answer(index, headers=[_VARIES, PUBLIC])
+
+
+def kind_of(code: str) -> ProblemKind:
+    """What the table says of a code."""
+    kind = STATUS[code]
+    return ProblemKind(
+        code=code, status=kind.status, title=kind.title, meaning=kind.detail, when=kind.when, remedy=kind.remedy
+    )
+
+
+def _is_browser(request: Request) -> bool:
+    exchange: RequestState = request.scope[EXCHANGE]
+    return prefers_html(exchange.headers.get(b"accept", b""))
+
+
+def _json(document: Described) -> RawResponse:
+    return json_answer(document.model_dump(), headers=[_VARIES, PUBLIC])
+
+
+def _html(page: bytes) -> RawResponse:
+    media = (b"content-type", b"text/html; charset=utf-8")
+    return RawResponse(200, [media, (b"content-security-policy", POLICY), _VARIES, PUBLIC], page)
+
+
+@cache
+def _page(code: str) -> bytes:
+    kind = kind_of(code)
+    told = {"What it means": kind.meaning, "When it comes": kind.when, "What to do": kind.remedy}
+    parts = "".join(f"<dt>{name}</dt><dd>{_text(text)}</dd>" for name, text in told.items())
+    head = f"<h1>{_text(kind.title)}</h1><p><code>{kind.code}</code>, status {kind.status}</p>"
+    return _around(kind.title, f'{head}<dl>{parts}</dl><p><a href="/problems">All codes</a></p>')
+
+
+@cache
+def _list_page() -> bytes:
+    rows = "".join(map(_row, STATUS))
+    return _around("Problem codes", f"<h1>Problem codes</h1><ul>{rows}</ul>")
+
+
+def _row(code: str) -> str:
+    return f'<li><a href="/problems/{code}"><code>{code}</code></a> {_text(STATUS[code].detail)}</li>'
+
+
+def _text(text: str) -> str:
+    """With what stands in backticks as code."""
+    return _CODE.sub(r"<code>\1</code>", escape(text))
+
+
+def _around(title: str, body: str) -> bytes:
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)} · Weir</title><style>{STYLE}</style></head><body>{body}</body></html>\n"
+    ).encode()
