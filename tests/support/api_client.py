@@ -1,18 +1,21 @@
 """The API in this process: its lifespan run as a server would run it, and a client that needs no socket."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import httpx2
+import orjson
 from fastapi import FastAPI
 from starlette.types import Message
 
+from api.http.route_table import Table
 from api.http.routing.targets import targets
 from api.main import create_app
 from infra.settings import Settings
+from tests.support.openapi import PROBLEM, assert_code_is_told
 
 
 @asynccontextmanager
@@ -57,8 +60,20 @@ async def api_process(settings: Settings) -> AsyncIterator[Process]:
             await app({**scope, "state": dict(state)}, receive, send)
 
         transport = httpx2.ASGITransport(app=with_state)
-        async with httpx2.AsyncClient(transport=transport, base_url="http://weir.test") as client:
+        hooks: dict[str, list[Any]] = {"response": [_checked(Table(targets(app)))]}
+        async with httpx2.AsyncClient(transport=transport, base_url="http://weir.test", event_hooks=hooks) as client:
             yield Process(client=client, state=state)
+
+
+def _checked(table: Table) -> Callable[[httpx2.Response], Awaitable[None]]:
+    """Whatever a test provokes, the OpenAPI document tells of it where it was asked for."""
+
+    async def check(response: httpx2.Response) -> None:
+        if response.headers.get("content-type") == PROBLEM and response.request.method != "HEAD":
+            template, _, _ = table.find(response.request.url.path)
+            assert_code_is_told(response.request.method, template, orjson.loads(await response.aread())["code"])
+
+    return check
 
 
 @asynccontextmanager

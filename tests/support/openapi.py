@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 import orjson
 
+from api.main import openapi_document
 from api.problem_kinds import STATUS
 
 PROBLEM: Final = "application/problem+json"
@@ -110,6 +112,21 @@ def written_out(document: Mapping[str, Any], part: Any) -> Any:
     if kind != "schemas":
         return written_out(document, document["components"][kind][name])
     return {key: written_out(document, value) for key, value in part.items()}
+
+
+@cache
+def _told_codes() -> Mapping[tuple[str, str], set[str]]:
+    """The codes that each operation tells of, with those that every one has."""
+    return {
+        (each.method, each.path): set().union(*each.problems().values()) | _codes(each.told["responses"]["default"])
+        for each in operations(openapi_document())
+    }
+
+
+def assert_code_is_told(method: str, template: str, code: str) -> None:
+    """The operation tells of a problem that it was answered with."""
+    told = _told_codes().get((method, template))
+    assert told is None or code in told, f"{method} {template} does not tell of {code}: see api.refusals"
 
 
 def operations(document: Mapping[str, Any]) -> list[Operation]:

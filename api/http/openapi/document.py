@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from inspect import getdoc
+from threading import Lock
 from typing import Any, Final
 
+from anyio import to_thread
 from fastapi import FastAPI, Request
 
 from api.http.fast_route import router
@@ -52,17 +54,18 @@ routes = router(tags=["operations"])
 @limited("public")
 async def openapi_document(request: Request) -> RawResponse:
     """The description of every route."""
-    return json_answer(request.app.openapi())
+    return json_answer(await to_thread.run_sync(request.app.openapi))  # making it takes a second
 
 
 def describe(app: FastAPI, examples: Callable[[], Examples] = dict) -> FastAPI:
     """Make the application's description tell what the edge does to every route. It is made when first asked for."""
-    plain = app.openapi
+    plain, making = app.openapi, Lock()
 
     def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            _tell(app, plain(), examples())
-        return app.openapi_schema or plain()
+        with making:  # nobody is shown one that is half told
+            if app.openapi_schema is None:
+                _tell(app, plain(), examples())
+            return app.openapi_schema or plain()
 
     app.openapi = openapi  # type: ignore[method-assign]
     return app
