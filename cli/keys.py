@@ -7,8 +7,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from cli.data_dir import DATA_DIR, DataDir
 from cli.database import on_database, on_secrets
-from cli.servers import DATA_DIR, DataDir
 from infra.identity.key_rotation import (
     LEAD_SECONDS,
     LONGEST_LEAD,

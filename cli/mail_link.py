@@ -5,14 +5,15 @@ from typing import Annotated
 
 import typer
 
-from cli.demo.visit import Failed, Mailbox
-from cli.servers import DATA_DIR, DataDir
+from cli.data_dir import DATA_DIR, DataDir
 
 Address = Annotated[str, typer.Argument(help="The address that the mail went to.")]
 
 
 def link(address: Address, data_dir: DataDir = DATA_DIR) -> None:
     """Print the link of the newest mail to an address, from the mailbox of `weir up`; wait for it a little."""
+    from cli.demo.visit import Failed, Mailbox
+
     try:
         typer.echo(asyncio.run(Mailbox(data_dir / "mail", address).newest_link()))
     except Failed as error:

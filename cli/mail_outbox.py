@@ -5,7 +5,7 @@ from uuid import UUID
 
 import typer
 
-from cli.servers import DATA_DIR, DataDir
+from cli.data_dir import DATA_DIR, DataDir
 
 if TYPE_CHECKING:
     from infra.mail.outbox import Open

@@ -9,8 +9,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from cli.data_dir import DATA_DIR, DataDir
 from cli.database import echo_failure
-from cli.servers import DATA_DIR, DataDir, settings_for
+from cli.servers import settings_for
 from infra.configs import pool_of
 from infra.errors import AWAY, UnknownSchema
 from infra.event_codec import CODEC

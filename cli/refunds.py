@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
+from cli.data_dir import DATA_DIR, DataDir
 from cli.database import on_database
 from cli.outbox import SHOWN, moment, show
-from cli.servers import DATA_DIR, DataDir
 from infra.payments import refund_outbox
 from infra.payments.refund_outbox import Open
 

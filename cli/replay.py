@@ -10,8 +10,9 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from cli.data_dir import DATA_DIR, DataDir
 from cli.database import echo_failure
-from cli.servers import DATA_DIR, DataDir, settings_for
+from cli.servers import settings_for
 from cli.watching import Show, shown
 from infra.concurrency.cancellation import cancel_and_wait
 from infra.configs import pool_of

@@ -3,17 +3,11 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Final
 
 import typer
 
 from cli.run_file import RunFile, Running
 from infra.settings import Settings
-
-DATA_DIR: Final = Path(".weir")
-DataDir = Annotated[
-    Path, typer.Option("--data-dir", envvar="WEIR_DATA_DIR", help="The folder of the `weir up` that is meant.")
-]
 
 
 class NotRunning(Exception):

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.addresses import place_of
-from cli.servers import DATA_DIR
+from cli.data_dir import DATA_DIR
 from cli.supervisor import Console, Level, Options, Report, Stack
 from infra.embedded import StartFailed
 from infra.settings import Settings

@@ -5,7 +5,8 @@ import asyncio
 import typer
 from rich.console import Console
 
-from cli.servers import DATA_DIR, DataDir, found_or_none, settings_for
+from cli.data_dir import DATA_DIR, DataDir
+from cli.servers import found_or_none, settings_for
 from cli.status.reading import read
 from cli.status.view import show
 

@@ -14,10 +14,10 @@ from cli.psql import target_of
 from cli.run_file import RunFile, Running
 from cli.servers import api_url_for, environment_for, settings_for
 
-MINE = "postgresql://me:mine@db.example/mine"
+MINE = "postgresql://me:mine-and-mine@db.example/mine"
 ITS = {
-    "DATABASE_URL": "postgresql://weir:its@127.0.0.1:8032/weir",
-    "REDIS_URL": "redis://:its@127.0.0.1:8079/0",
+    "DATABASE_URL": "postgresql://weir:its-and-its@127.0.0.1:8032/weir",
+    "REDIS_URL": "redis://:its-and-its@127.0.0.1:8079/0",
     "WEIR_MAIL_FROM": "Its <its@weir.example>",
 }
 API = "http://127.0.0.1:8000"

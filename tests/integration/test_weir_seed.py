@@ -107,7 +107,7 @@ async def test_what_the_shop_refuses_meanwhile_is_told_and_stops_nothing(setting
 
 def test_a_production_environment_is_left_alone(settings: Settings, tmp_path: Path) -> None:
     told = {"DATABASE_URL": settings.database_url.get_secret_value(), "WEIR_DATA_DIR": str(tmp_path)}
-    for environment in ({}, {"WEIR_ENVIRONMENT": "production"}):
+    for environment in ({"WEIR_ENVIRONMENT": None}, {"WEIR_ENVIRONMENT": "production"}):
         result = CliRunner().invoke(build(["seed"]), ["seed"], env={**told, **environment})
         assert (result.exit_code, result.stdout) == (1, "")
         assert "production environment" in result.stderr

@@ -27,9 +27,14 @@ READ: Final[Sequence[Sequence[str]]] = (
     ("mail", "preview"),
     ("refunds", "list"),
     ("provider",),
+    ("pay", "0192f0c1-0000-7000-8000-000000000000"),
+    ("seed",),
+    ("env",),
+    ("psql",),
+    ("status",),
     ("settings",),
 )
-READ_NONE: Final = {"mailsink", "import", "bench"}
+READ_NONE: Final = {"mailsink", "import", "bench", "openapi"}
 
 
 def test_no_command_is_forgotten_here() -> None:

@@ -29,7 +29,7 @@ WITHOUT = {
     | {"infra.eventsourcing.commands.handler"},
     "from workers.main import parts_of; parts_of(['tasks'])": HTTP_API | TOOLS,
     "import workers.rebuild_process": HTTP_API | MAIL | OUTSIDE | TOOLS | {"arq", "infra.write_side"},
-    "import api.server": MAIL | TOOLS | {"httpx2", "arq", "babel"},
+    "import api.server": MAIL - {"jinja2"} | TOOLS | {"httpx2", "arq"},
 }
 """What a process does at its start, and what it gets by without."""
 
