@@ -309,9 +309,9 @@ PROVOKED: Final[Mapping[tuple[str, str], Provoke]] = {
 
 
 def declared() -> set[tuple[str, str]]:
-    routes = iter_route_contexts(create_app(Settings()).routes)
-    endpoints = [route.endpoint for route in routes if isinstance(route.original_route, APIRoute)]
-    return {(endpoint.__name__, code) for endpoint in endpoints for code in refusals_of(endpoint)}
+    contexts = iter_route_contexts(create_app(Settings()).routes)
+    routes = [each.original_route for each in contexts if isinstance(each.original_route, APIRoute)]
+    return {(route.endpoint.__name__, code) for route in routes for code in refusals_of(route.endpoint)}
 
 
 ELSEWHERE: Final = {("read_me", "not-found")}
