@@ -50,13 +50,11 @@ class Changes(Body):
 class Params(BaseModel):
     """Query parameters or a form: everything arrives as text, unknown names are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class Described(BaseModel):
-    """What is answered. What stands below a field is what the OpenAPI document says of it."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
+    """What is answered. What stands below a field is what the OpenAPI document says of it, as it is in bodies."""
 
 
 def _visible(text: str) -> str:

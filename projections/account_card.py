@@ -25,14 +25,11 @@ from domain.accounts import (
 from domain.values import normal_form
 from infra.eventsourcing.projections.fold_table import AT, Begins, Ends, Folds, Is, Its, Sets
 from infra.eventsourcing.projections.projection import ByStream, Column, Projection
-from infra.schemas.descriptions import DESCRIBED
 
 
 @dataclass(frozen=True, kw_only=True)
 class AccountCard:
     """The account document."""
-
-    __pydantic_config__ = DESCRIBED
 
     id: UUID
     """The account's id."""

@@ -21,7 +21,6 @@ from domain.orders import (
 )
 from infra.eventsourcing.projections.fold_table import AT, Begins, Each, Folds, Is, Its, Part, Sets, Times
 from infra.eventsourcing.projections.projection import ByStream, Column, Projection
-from infra.schemas.descriptions import DESCRIBED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +54,6 @@ class Tracking:
 @dataclass(frozen=True, kw_only=True)
 class OrderSummary:
     """The order document."""
-
-    __pydantic_config__ = DESCRIBED
 
     id: UUID
     """The order's id."""

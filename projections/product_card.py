@@ -33,7 +33,6 @@ from domain.values import normal_form
 from infra.eventsourcing.codec import dumps
 from infra.eventsourcing.projections.fold_table import FoldFunctions
 from infra.eventsourcing.projections.projection import By, Column, Projection, amend, make
-from infra.schemas.descriptions import DESCRIBED
 from projections.sort_history import FormerPlaces, with_former_place
 from projections.words import lexemes, likeness, sort_key, words_of
 
@@ -48,8 +47,6 @@ class ProductStatus(StrEnum):
 @dataclass(frozen=True, kw_only=True)
 class ProductCard:
     """The product document. ``version`` is the product's own: its stock is another stream, with versions of its own."""
-
-    __pydantic_config__ = DESCRIBED
 
     id: UUID
     """The product's id."""

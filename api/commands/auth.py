@@ -44,7 +44,7 @@ _PUBLIC: Final = [(b"cache-control", b"public, max-age=300")]
 class TokenForm(BaseModel):
     """RFC 6749 section 4.3. Parameters that it does not know are ignored, as section 3.2 demands."""
 
-    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
 
     grant_type: Literal["password"]
     """Always `password`."""

@@ -10,9 +10,7 @@ from domain.money import Money
 class Body(BaseModel):
     """A JSON body. Unknown fields are refused, and so are ``"1"`` and ``true`` for 1."""
 
-    model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, hide_input_in_errors=True, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
 
 
 Amount = Annotated[str, StringConstraints(pattern=r"^-?[0-9]{1,12}(\.[0-9]{1,4})?$")]

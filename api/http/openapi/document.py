@@ -12,6 +12,7 @@ from api.http.fast_route import router
 from api.http.openapi.facts import Facts, Operation, facts_of
 from api.http.openapi.headers import HEADERS, PARAMETERS, answered, asked
 from api.http.openapi.problems import codes_of, components, tell_problems
+from api.http.openapi.sentences import sentences_of, sentences_within
 from api.http.openapi.shapes import left_out, tidy
 from api.http.response import RawResponse, json_answer
 from api.rate_limits.policies import limited
@@ -72,7 +73,9 @@ def describe(app: FastAPI, examples: Callable[[], Examples] = dict) -> FastAPI:
 
 
 def _tell(app: FastAPI, document: dict[str, Any], examples: Examples) -> None:
+    shapes: set[Any] = set()
     for facts, operation in facts_of(app, document):
+        shapes |= {facts.body, facts.model}
         _tell_request(facts, operation, examples)
         _tell_success(facts, operation["responses"], examples)
         tell_problems(operation, codes_of(facts))
@@ -82,12 +85,19 @@ def _tell(app: FastAPI, document: dict[str, Any], examples: Examples) -> None:
     for name, more in {"headers": HEADERS, "parameters": PARAMETERS, **components()}.items():
         parts.setdefault(name, {}).update(more)
     tidy(document)
+    for title, sentences in sentences_within(shapes).items():
+        for name, field in parts["schemas"].get(title, {}).get("properties", {}).items():
+            if name in sentences:
+                field.setdefault("description", sentences[name])
 
 
 def _tell_request(facts: Facts, operation: Operation, examples: Examples) -> None:
     parameters = operation.setdefault("parameters", [])
+    sentences = {name: said for kind in facts.queries for name, said in sentences_of(kind).items()}
     for each in parameters:
         left_out(each)
+        if each["name"] in sentences:
+            each.setdefault("description", sentences[each["name"]])
         if each["in"] == "path":
             each.setdefault("description", f"The {each['name'].removesuffix('_id').replace('_', ' ')}'s id.")
     parameters += asked(_headers_of_request(facts))

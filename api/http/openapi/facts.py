@@ -127,6 +127,12 @@ class Facts:
         declared = [field.field_info.annotation for field in self.dependant.body_params]
         return next((kind for each in declared for kind in (each, *get_args(each)) if is_model(kind)), None)
 
+    @property
+    def queries(self) -> Sequence[type[BaseModel]]:
+        """The models that hold parameters of the query."""
+        kinds = (field.field_info.annotation for each in self._dependants() for field in each.query_params)
+        return [kind for kind in kinds if is_model(kind)]
+
     def answers_with(self, kind: type[BaseModel]) -> bool:
         """Whether a success is of this kind."""
         return is_model(self.model) and issubclass(self.model, kind)
