@@ -75,7 +75,11 @@ async def is_ready(parts: ComponentsDep) -> RawResponse:
 @routes.get("/health", response_model=Health, responses=_unavailable(Health))
 @limited("free")
 async def read_health(parts: ComponentsDep) -> RawResponse:
-    """Every component with its status and the milliseconds its check took."""
+    """Every component with its status and the milliseconds its check took.
+
+    `read_models` are degraded while one of them is ten seconds behind the log, or any stream is parked; a process is
+    ready all the same.
+    """
     return _answer(await health.health(parts))
 
 

@@ -1,10 +1,10 @@
 """The lifespan of the API process: opened when it starts, closed in reverse order when it ends."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from contextlib import AsyncExitStack, closing
 from functools import partial
-from typing import Final, cast
+from typing import Any, Final, cast
 from uuid import UUID
 
 from prometheus_client import CollectorRegistry
@@ -28,6 +28,7 @@ from infra.configs import pool_of
 from infra.event_codec import CODEC
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.eventsourcing.current_log import CurrentLog
+from infra.eventsourcing.projections import standing
 from infra.eventsourcing.read_cache.invalidations import Channel
 from infra.eventsourcing.startup import open_log
 from infra.identity import ended_long_ago
@@ -52,6 +53,7 @@ from infra.settings import Settings
 from infra.storage import Storage, open_storage
 from infra.storage.product_images import ImageFiles
 from infra.write_side import open_write_side
+from projections.registry import PROJECTIONS
 
 ERASE_SECONDS: Final = 60.0
 """How often it is looked for secrets that lie in clear for a release that can be running no more."""
@@ -163,9 +165,13 @@ def _components(database: Database, redis: Redis, storage: Storage, signing_keys
     async def files() -> None:
         await storage.open("health")
 
+    async def read_models() -> Mapping[str, Any]:
+        return await standing.report(database, PROJECTIONS)
+
     return (
         Component(name="postgres", check=postgres),
         Component(name="signing_keys", check=keys),
         Component(name="redis", check=valkey, needed=False),
         Component(name="storage", check=files, needed=False),
+        Component(name="read_models", check=read_models, needed=False),
     )

@@ -119,6 +119,8 @@ def _figures(story: Story) -> Iterator[BaseModel]:
         revenue_by_day=[DayRevenue(day=NOON.date(), orders=1, paid=total, refunded=nothing, revenue=total)],
         top_products=[TopProduct(product_id=TEA_POT, sku=line.sku, name=line.name, sold=line.quantity)],
         as_of_position=story.events[-1].position,
+        lag_seconds=0.0,
+        parked_streams=0,
     )
     (wrong,) = findings([{"type": "missing", "loc": ("sku",), "msg": ""}])
     yield Import(

@@ -22,6 +22,7 @@ from api.rate_limits.policies import limited
 from api.schemas import Described, MoneyBody, Params
 from api.security import require
 from domain.orders import OrderStatus
+from infra.eventsourcing.projections.standing import LAGS, PARKED
 from infra.eventsourcing.projections.table_name import table_name
 from infra.eventsourcing.read_cache import Document
 from infra.postgres.statements import Sent, Statement, inline
@@ -69,7 +70,10 @@ class TopProduct(Described):
 
 
 class Dashboard(Described):
-    """The shop in figures, all of them as of one moment."""
+    """The shop in figures, all of them as of one moment: a position of the log, or later.
+
+    Only while `lag_seconds` and `parked_streams` are both 0 is everything in it that has happened.
+    """
 
     accounts: int
     """How many accounts there are, but for erased ones."""
@@ -83,6 +87,10 @@ class Dashboard(Described):
     """The most sold products, the first of them first."""
     as_of_position: int
     """Every event of the log up to this position is in the figures."""
+    lag_seconds: float
+    """How many seconds ago the oldest event happened that is not in these sums yet."""
+    parked_streams: int
+    """How many streams the read models of these sums have set aside: what has happened there since is not in them."""
 
 
 class DashboardParams(Params):
@@ -103,13 +111,14 @@ async def read_dashboard(
     params: Annotated[DashboardParams, QueryParams()],
     pages: PagesDep,
 ) -> RawResponse:
-    """Sums of the shop. Every event up to `as_of_position` is in them."""
+    """Sums of the shop. Every event up to `as_of_position` is in them, but for those of parked streams."""
     needs = needs_of(context)
     (row,) = await pages.over(
         MODELS, lambda served: statement(served, params.days, params.top), needs=needs, wait=context.wait
     )
     position, parts = row["position"], {name: orjson.loads(row[name]) for name in ("counts", "days", "top")}
-    body = orjson.dumps(_document(position, **parts))
+    standing = {"lag_seconds": round(row["lag_seconds"], 3), "parked_streams": row["parked_streams"]}
+    body = orjson.dumps(_document(position, **parts) | standing)
     return cached_response(Document(position, position, body), PRIVATE).to(if_none_match(request))
 
 
@@ -146,6 +155,8 @@ def _statement(served: tuple[tuple[str, int], ...]) -> Statement:
             sa.select(sa.func.to_json(counts.table_valued())).scalar_subquery().label("counts"),
             _list_of(days).label("days"),
             _list_of(top).label("top"),
+            _over_models(sa.func.max, LAGS.subquery("lags"), "name", "seconds").label("lag_seconds"),
+            _over_models(sa.func.sum, PARKED.subquery("aside"), "consumer", "streams").label("parked_streams"),
         )
     )
 
@@ -165,6 +176,13 @@ def _position(served: tuple[tuple[str, int], ...]) -> sa.ScalarSelect[Any]:
     position = sa.func.coalesce(sa.func.min(applied), inline(0))
     shards = checkpoints.join(unread, sa.true())
     return sa.select(position).select_from(shards).where(of_these).scalar_subquery()
+
+
+def _over_models(add: Any, rows: sa.Subquery, name: str, column: str) -> sa.ScalarSelect[Any]:
+    """Of the read models that the dashboard is made of, put together; 0 where there is none."""
+    ours = rows.c[name].in_([inline(model) for model in MODELS])
+    told = sa.func.coalesce(add(rows.c[column]), inline(0))
+    return sa.select(sa.cast(told, rows.c[column].type)).where(ours).scalar_subquery()
 
 
 def _rows(model: str, generation: int, *columns: str) -> sa.TableClause:

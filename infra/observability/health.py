@@ -14,7 +14,7 @@ from infra.observability.metrics import METRICS_TYPE, exposition
 CHECK_SECONDS: Final = 1.0
 
 Check = Callable[[], Awaitable[Mapping[str, Any] | None]]
-"""Raises if the component does not work; what it returns is told beside the status."""
+"""Raises if the component does not work; what it returns is told beside the status, or is another ``status``."""
 
 Page = tuple[int, bytes, bytes]
 """Status, media type, body."""

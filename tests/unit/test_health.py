@@ -70,6 +70,18 @@ async def test_each_component_is_told_with_its_latency_and_no_secret() -> None:
     assert b"zq9secret" not in page[2]
 
 
+async def test_a_component_that_is_degraded_is_told_and_the_process_is_ready_all_the_same() -> None:
+    async def late() -> Mapping[str, Any]:
+        return {"status": "degraded", "late": ["shop_counts"]}
+
+    parts = (POSTGRES, Component(name="read_models", check=late, needed=False))
+    page = await health(parts)
+    told = document(page)
+    assert (page[0], told["status"]) == (200, "degraded")
+    assert (told["components"][1]["status"], told["components"][1]["late"]) == ("degraded", ["shop_counts"])
+    assert (await ready(parts))[0] == 200
+
+
 async def test_a_check_that_hangs_is_given_up_and_holds_up_no_other() -> None:
     stuck = [Component(name=name, check=hanging, seconds=0.05) for name in ("a", "b")]
     page = await health((*stuck, POSTGRES))

@@ -144,13 +144,14 @@ def following(life: Life) -> Iterator[Life]:
 
 
 def walked() -> list[Life]:
-    """One life to each state."""
+    """A life to each state, by each event that leads there."""
     found: dict[object, Life] = {}
     ahead = deque([begun(TOTAL), begun(Money.zero("EUR"))])
     while ahead:
         life = ahead.popleft()
-        if life.place not in found:
-            found[life.place] = life
+        arrival = life.place, type(life.happened[-1])
+        if arrival not in found:
+            found[arrival] = life
             assert len(found) < MOST
             ahead.extend(following(life))
     return list(found.values())
