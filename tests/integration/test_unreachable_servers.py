@@ -11,13 +11,17 @@ from urllib.parse import urlsplit
 
 import pytest
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from api.main import create_app
 from cli.main import main
 from infra.errors import Rejected, Unavailable
+from infra.eventsourcing.startup import PATIENCE_SECONDS, open_log
 from infra.postgres.connect import connect
+from infra.postgres.pool import Database, PoolConfig
 from infra.redis import reachable
 from infra.settings import Settings
+from infra.write_side import CODEC
 from tests.support.api_client import lifespan
 from tests.support.serving import free_port
 from workers.main import main as run_worker
@@ -126,11 +130,20 @@ def test_a_command_names_the_server_and_the_cause_and_changes_nothing(
     assert SECRET not in line
 
 
+async def test_a_process_that_waits_for_postgres_says_at_once_which_and_why(wrong: dict[str, tuple[str, str]]) -> None:
+    url, said = wrong["closed"]
+    with capture_logs() as lines, pytest.raises(Unavailable):
+        await open_log(Database(PoolConfig(url=SecretStr(url), size=1)), CODEC, patience=0.1)
+    assert (lines[0]["event"], lines[0]["why"]) == ("waiting for Postgres", said)
+
+
 async def test_the_api_ends_with_one_sentence(settings: Settings, wrong: dict[str, tuple[str, str]]) -> None:
     url, said = wrong["password"]
+    started = monotonic()
     with pytest.raises(AssertionError, match=said) as failed:
         async with lifespan(create_app(settings.model_copy(update={"database_url": SecretStr(url)}))):
             pass
+    assert monotonic() - started < PATIENCE_SECONDS / 2
     assert "Traceback" not in str(failed.value)
 
 
@@ -138,7 +151,9 @@ def test_a_worker_ends_with_one_sentence(
     settings: Settings, wrong: dict[str, tuple[str, str]], capfd: pytest.CaptureFixture[str]
 ) -> None:
     url, said = wrong["database"]
+    started = monotonic()
     assert run_worker(["relay"], settings.model_copy(update={"database_url": SecretStr(url)})) == 1
+    assert monotonic() - started < PATIENCE_SECONDS / 2
     told = capfd.readouterr().out
     assert "worker cannot start" in told
     assert said.replace('"', '\\"') in told
