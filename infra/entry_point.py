@@ -9,7 +9,13 @@ from infra.errors import AWAY, NoEncryptionKey, UnknownSchema
 
 WRONG_SETTINGS: Final = 2
 """As command lines end that were given a wrong option."""
-NO_START: Final = (*AWAY, UnknownSchema, NoEncryptionKey)
+
+
+class CannotListen(Exception):
+    """The address that the process should listen on is not to be had; somebody else may have it."""
+
+
+NO_START: Final = (*AWAY, UnknownSchema, NoEncryptionKey, CannotListen)
 """What keeps a process from starting and is nobody's mistake in the program: its words say all that there is to say."""
 
 

@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry
 
 from infra.concurrency.gc_tuning import tune_gc
 from infra.configs import worker_pool_of
-from infra.entry_point import NO_START
+from infra.entry_point import NO_START, CannotListen
 from infra.event_codec import CODEC
 from infra.eventsourcing.startup import open_log
 from infra.observability.health import Component, health_app
@@ -143,12 +143,20 @@ class _HealthServer(uvicorn.Server):
         yield
 
 
+def _listening(settings: Settings) -> socket.socket:
+    try:
+        return socket.create_server((settings.host, settings.health_port))
+    except OSError as error:
+        at = f"{settings.host}:{settings.health_port}"
+        raise CannotListen(f"WEIR_HOST and WEIR_HEALTH_PORT lead to {at}: {error.strerror}") from None
+
+
 @asynccontextmanager
 async def served_health(
     settings: Settings, components: tuple[Component, ...], registry: CollectorRegistry
 ) -> AsyncIterator[int]:
     """Serves health and metrics on ``health_port``; gives the port, which is a free one for 0."""
-    with socket.create_server((settings.host, settings.health_port)) as listening:
+    with _listening(settings) as listening:
         port: int = listening.getsockname()[1]
         config = uvicorn.Config(
             health_app(components, registry),

@@ -160,6 +160,15 @@ def test_a_worker_ends_with_one_sentence(
     assert "Traceback" not in told
 
 
+def test_a_worker_whose_port_is_taken_says_which(
+    settings: Settings, silent: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run_worker(["relay"], settings.model_copy(update={"health_port": silent})) == 1
+    told = capfd.readouterr().out
+    assert f"WEIR_HOST and WEIR_HEALTH_PORT lead to 127.0.0.1:{silent}: Address already in use" in told
+    assert "Traceback" not in told
+
+
 @pytest.mark.parametrize("server", ["DATABASE_URL", "REDIS_URL"])
 def test_arqs_own_command_ends_with_one_sentence(
     server: str,
