@@ -136,7 +136,13 @@ def _tables() -> Iterator[str]:
         for entry in section:
             secret = " **Secret.**" if entry.secret else ""
             default = f"`{entry.default}`" if entry.default else ""
-            cells = (f"`{entry.name}`", default, entry.unit, entry.form.replace("|", "\\|"), entry.meaning + secret)
+            cells = (
+                f"`{entry.name}`",
+                default,
+                entry.unit,
+                entry.form.replace("|", "\\|").replace("<", "\\<"),
+                entry.meaning + secret,
+            )
             yield f"| {' | '.join(cells)} |"
         yield ""
 
