@@ -3,9 +3,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: install demo up test fuzz check settings openapi bench lock audit sbom clean
+PACKAGES := api cli domain infra migrations projections workers
 
-install: $(VENV)/.installed
+.DEFAULT_GOAL := help
+.PHONY: help install compiled demo up test test-quick fuzz check settings openapi bench lock audit sbom clean
+
+help:                    ## these lines
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+install: $(VENV)/.installed     ## everything that is needed, in .venv
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -13,19 +19,29 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
-demo: install            ## set everything up and run the main job; ONCE=1 ends by itself
+# Each of the many processes would compile the code anew where PYTHONDONTWRITEBYTECODE is set.
+compiled: install
+	@$(BIN)/python -m compileall -q $(PACKAGES)
+
+demo: compiled           ## set everything up and run the main job; ONCE=1 ends by itself
 	$(BIN)/weir demo $(if $(ONCE),--once) $(ARGS)
 
-up: install              ## every process on this machine, until Ctrl-C
+up: compiled             ## every process on this machine, until Ctrl-C
 	$(BIN)/weir up $(ARGS)
 
-test: install
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+# Files are begun in the order of testpaths, the longest first: in xdist's own the last one is waited for alone.
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+test: compiled           ## all tests; ARGS goes to pytest
+	$(PYTEST) $(ARGS)
+
+test-quick: compiled     ## in a minute: the rules, and three orders through every process
+	$(PYTEST) tests/journeys/test_journey.py::test_three_orders_go_their_ways_through_every_process tests/unit $(ARGS)
 
 fuzz: install            ## ten times as many odd requests as the tests send, and others each time
 	$(BIN)/python -m pytest --hypothesis-profile=fuzz tests/integration/test_openapi.py $(ARGS)
 
-check: install
+check: install           ## linters, types, import contracts, and the schema against the declared tables
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -40,7 +56,7 @@ settings: install        ## docs/settings.md and .env.example, from the class th
 openapi: install         ## docs/openapi.json, from the routes that it describes
 	$(BIN)/weir openapi > docs/openapi.json
 
-bench: install
+bench: install           ## measure Weir beside its peers
 	$(BIN)/weir bench $(ARGS)
 
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
@@ -65,5 +81,5 @@ audit: $(AUDIT)/bin/pip-audit    ## known vulnerabilities of what the locks name
 sbom: $(AUDIT)/bin/pip-audit     ## build/sbom.json: what a server's image has in it, as CycloneDX
 	$(AUDIT)/bin/cyclonedx-py requirements deploy/requirements.lock --of JSON --output-reproducible -o build/sbom.json
 
-clean:
+clean:                   ## forget the environment, the data and what tools have kept
 	rm -rf $(VENV) .weir build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

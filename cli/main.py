@@ -1,5 +1,6 @@
 """The ``weir`` command: a table of its commands, each loaded only when it is the one that was asked for."""
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -45,7 +46,7 @@ COMMANDS = {
 
 def build(arguments: Sequence[str]) -> typer.Typer:
     """The application for one call: the command it names in full, the others by their line of help alone."""
-    app = typer.Typer(name="weir", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+    app = typer.Typer(name="weir", no_args_is_help=True, pretty_exceptions_enable=False)
     app.callback()(_weir)
     asked = next((argument for argument in arguments if not argument.startswith("-")), None)
     for name, entry in COMMANDS.items():
@@ -61,7 +62,13 @@ def build(arguments: Sequence[str]) -> typer.Typer:
 def main() -> None:
     """The console script."""
     with entry_point():
-        build(sys.argv[1:])()
+        build(_completed() or sys.argv[1:])()
+
+
+def _completed() -> Sequence[str]:
+    """The words so far, where a shell asks how they may go on: bash has its own name for them."""
+    words = os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS") or ""
+    return words.split()[1:] if "_WEIR_COMPLETE" in os.environ else ()
 
 
 def _weir() -> None:

@@ -36,6 +36,7 @@ def up(
     port: Port = None,
     data_dir: Annotated[Path, typer.Option(envvar="WEIR_DATA_DIR", help="where everything is kept")] = DATA_DIR,
     workers: Annotated[int, typer.Option(min=1, max=16, help="processes of each kind of worker")] = 1,
+    reload: Annotated[bool, typer.Option("--reload", help="start anew what a change of the code touches")] = False,
 ) -> None:
     """Uses the servers of ``DATABASE_URL`` and ``REDIS_URL``, where they are set, instead of its own."""
     settings = Settings()
@@ -48,6 +49,7 @@ def up(
         redis_url=settings.redis_url.get_secret_value() if "redis_url" in named else None,
         workers=workers,
         drain_seconds=settings.drain_seconds,
+        reload=reload,
     )
     raise typer.Exit(asyncio.run(run(options, Console())))
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cli.supervisor.console import Level, Report
+from infra.concurrency.waiting import happens
 from infra.embedded import Process, StartFailed
 
 _random = secrets.SystemRandom()
@@ -56,6 +57,7 @@ class Child:
         self._changed = asyncio.Condition()
         self._wanted = asyncio.Event()
         self._wanted.set()
+        self._at_once = asyncio.Event()
 
     @property
     def name(self) -> str:
@@ -97,8 +99,14 @@ class Child:
         if sign == signal.SIGKILL:
             await self._subject.process.exited()
 
+    def renew(self) -> None:
+        """Let the process drain and end. Its successor starts at once, also where one has failed and is waited for."""
+        self._awaited = self._starts + 1
+        self._at_once.set()
+        self._subject.process.send(signal.SIGTERM)
+
     async def restarted(self, timeout: float = 30.0) -> None:
-        """Wait until the successor of the process that was killed last is ready. Raises TimeoutError."""
+        """Wait until the successor of the process that was killed or renewed last is ready. Raises TimeoutError."""
         async with asyncio.timeout(timeout), self._changed:
             await self._changed.wait_for(lambda: self._starts >= self._awaited)
 
@@ -115,10 +123,7 @@ class Child:
 
     async def _start_again(self, reason: str) -> None:
         while True:
-            delay = self._backoff.delay(self._failures)
-            self._failures += 1
-            self._report(self.name, f"{reason}; starting again in {delay:.1f} s", Level.WARNING)
-            await asyncio.sleep(delay)
+            await self._pause(reason)
             await self._wanted.wait()
             try:
                 await self.start()
@@ -129,3 +134,14 @@ class Child:
             else:
                 self._report(self.name, f"ready again, pid {self.pid}", Level.INFO)
                 return
+
+    async def _pause(self, reason: str) -> None:
+        """Longer after each failure in a row; none where a new process is what was asked for."""
+        if not self._at_once.is_set():
+            delay = self._backoff.delay(self._failures)
+            self._failures += 1
+            self._report(self.name, f"{reason}; starting again in {delay:.1f} s", Level.WARNING)
+            await happens(self._at_once, delay)
+        if self._at_once.is_set():
+            self._at_once.clear()
+            self._failures = 0

@@ -45,6 +45,7 @@ class Options:
     ``drain_seconds`` is what each program is told to drain within. It is killed only later: a conversation with a mail
     server would be cut off, and the mail sent again.
     ``durable=False`` gives up fsync, for tests that claim nothing about power cuts.
+    ``reload``: a process starts anew when its code changes.
     """
 
     directory: Path
@@ -59,6 +60,7 @@ class Options:
     backoff: Backoff = field(default_factory=Backoff)
     ready_seconds: float = 60.0
     drain_seconds: float = DRAIN_SECONDS
+    reload: bool = False
 
 
 class Stack:
@@ -153,6 +155,8 @@ class Stack:
         pages = {program.name: program.ready_url for program in programs if program.ready_url}
         self._run_file.write(api_url=self.api_url, health=pages, environment=self.wiring.told)
         await self._start_programs(programs)
+        if self._options.reload:
+            self._keepers.append(asyncio.create_task(self._reload()))
         remember(self._directory, self.wiring.secrets)
 
     def _mark(self) -> str:
@@ -250,6 +254,11 @@ class Stack:
         for child in children:
             self._report(child.name, f"ready, pid {child.pid}", Level.INFO)
             self._keepers.append(asyncio.create_task(child.keep(), name=child.name))
+
+    async def _reload(self) -> None:
+        from cli.supervisor.reload import reloading  # what watches files is loaded where somebody works on them
+
+        await reloading([child for group in self._groups for child in group], self._report)
 
     async def _follow_logs(self) -> None:
         while True:

@@ -134,6 +134,15 @@ async def test_a_child_that_dies_is_restarted_and_its_exit_code_is_said(tmp_path
     assert "ended by exit code 0; starting again in" in said.of("api")
 
 
+async def test_a_child_that_is_renewed_has_its_successor_at_once_however_long_the_backoff(tmp_path: Path) -> None:
+    patient = Backoff(first=3600, most=3600)
+    async with Stack(replace(options(tmp_path), backoff=patient)) as stack:
+        before = stack.child("api").pid
+        stack.child("api").renew()
+        await stack.restarted("api")
+        assert stack.child("api").pid != before
+
+
 @pytest.mark.parametrize("name", ["postgres", "valkey"])
 async def test_a_server_that_is_killed_comes_back_at_the_same_place(tmp_path: Path, name: str) -> None:
     async with Stack(options(tmp_path)) as stack:

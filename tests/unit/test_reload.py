@@ -1,0 +1,83 @@
+"""``weir up --reload``: which processes a changed file concerns, and that they are started anew."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from cli.supervisor.console import Level
+from cli.supervisor.reload import PACKAGES, ROOT, reloading, users_of
+from tests.support.loading import loaded_by
+from tests.support.write_side import eventually
+
+pytestmark = pytest.mark.anyio
+
+STARTS = {
+    "api": "import api.server",
+    "relay": "from workers.main import parts_of; parts_of(['relay'])",
+    "projections": "from workers.main import parts_of; parts_of(['projections'])",
+    "tasks": "from workers.main import parts_of; parts_of(['tasks'])",
+    "mailsink": "import cli.mailsink",
+    "provider": "import cli.provider",
+}
+EMPTY = {"cli/__init__.py", "migrations/__init__.py"}
+
+
+class Kept:
+    """A process that counts how often it was asked for a successor."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.renewed = 0
+
+    def renew(self) -> None:
+        self.renewed += 1
+
+
+@pytest.mark.parametrize(
+    ("path", "users"),
+    [
+        ("api/commands/orders.py", {"api"}),
+        ("projections/order_summary.py", {"api", "projections"}),
+        ("workers/relay.py", {"relay"}),
+        ("workers/rebuilds.py", {"projections"}),
+        ("workers/mail/templates/en/frame.html", {"tasks"}),
+        ("domain/orders/decider.py", {"api", "relay", "projections", "tasks", "provider"}),
+        ("cli/mailbox.py", {"mailsink"}),
+        ("cli/keys.py", set()),
+    ],
+)
+def test_a_change_concerns_the_processes_that_run_the_file(path: str, users: set[str]) -> None:
+    assert users_of([path]) == users
+
+
+def test_every_file_that_a_process_loads_at_its_start_concerns_it() -> None:
+    loaded = loaded_by(STARTS.values())
+    for name, code in STARTS.items():
+        files = [Path(file) for file in loaded[code].values() if file and Path(file).is_relative_to(ROOT)]
+        paths = [file.relative_to(ROOT).as_posix() for file in files if file.relative_to(ROOT).parts[0] in PACKAGES]
+        missed = {path for path in paths if name not in users_of([path])}
+        assert missed <= EMPTY, name
+
+
+async def test_who_runs_a_changed_file_is_started_anew_and_nobody_else(tmp_path: Path) -> None:
+    for package in PACKAGES:
+        (tmp_path / package).mkdir()
+    api, relay, second = Kept("api"), Kept("relay"), Kept("projections-2")
+    said: list[tuple[str, str]] = []
+
+    def report(name: str, message: str, _level: Level) -> None:
+        said.append((name, message))
+
+    watching = asyncio.create_task(reloading([api, relay, second], report, tmp_path))
+
+    async def seen() -> bool:
+        (tmp_path / "projections" / "order_summary.py").write_text(f"{asyncio.get_running_loop().time()}")
+        return bool(api.renewed and second.renewed)
+
+    try:
+        await eventually(seen, 20)
+    finally:
+        watching.cancel()
+    assert relay.renewed == 0
+    assert ("api", "starts anew for projections/order_summary.py") in said
