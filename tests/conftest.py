@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from infra.embedded import Postgres, StartFailed, Valkey
 from infra.postgres.schema_version import migrate
 from infra.settings import Settings
+from tests.support.memory_folder import memory_folder
 
 # The same examples in every run: what fails, fails again. Others are looked for by --hypothesis-profile=explore.
 examples.register_profile("same", max_examples=20, deadline=None, database=None, derandomize=True)
@@ -42,7 +43,7 @@ class Servers:
 
     def __init__(self, directory: Path) -> None:
         # Tests that claim durability start a server of their own; these claim none, and run several times as fast.
-        self.postgres = Postgres(directory, durable=False)
+        self.postgres = Postgres(directory, durable=False, settings={"max_wal_size": "256MB"})
         self.valkey = Valkey(directory)
         self._numbers = itertools.count(1)
 
@@ -94,15 +95,16 @@ class Servers:
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     """PostgreSQL and Valkey for this test process. Where they cannot start: failure in CI, skipped elsewhere."""
-    running = Servers(tmp_path_factory.mktemp("servers"))
-    try:
-        asyncio.run(running.start())
-    except StartFailed as failure:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(failure))
-    yield running
-    asyncio.run(running.stop())
+    with memory_folder(tmp_path_factory.mktemp("servers")) as folder:
+        running = Servers(folder)
+        try:
+            asyncio.run(running.start())
+        except StartFailed as failure:
+            if os.environ.get("CI"):
+                raise
+            pytest.skip(str(failure))
+        yield running
+        asyncio.run(running.stop())
 
 
 @pytest.fixture
