@@ -16,12 +16,12 @@ from structlog.testing import capture_logs
 from api.main import create_app
 from cli.main import main
 from infra.errors import Rejected, Unavailable
+from infra.event_codec import CODEC
 from infra.eventsourcing.startup import PATIENCE_SECONDS, open_log
 from infra.postgres.connect import connect
 from infra.postgres.pool import Database, PoolConfig
 from infra.redis import reachable
 from infra.settings import Settings
-from infra.write_side import CODEC
 from tests.support.api_client import lifespan
 from tests.support.serving import free_port
 from workers.main import main as run_worker

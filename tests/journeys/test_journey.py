@@ -30,7 +30,7 @@ REBUILT = ("order_summary", "product_card")
 @pytest.fixture(scope="module")
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     """What ``weir up`` runs, in the folder where it keeps things by default. Shared: what it costs is its start."""
-    async with Stack(Options(directory=tmp_path_factory.mktemp("shop") / ".weir")) as running:
+    async with Stack(Options(directory=tmp_path_factory.mktemp("shop") / ".weir", durable=False)) as running:
         yield running
 
 
