@@ -127,15 +127,15 @@ class Mailbox:
             raise Failed(f"the mail {subject!r} has no link")
         return found[1]
 
-    async def newest_link(self) -> str:
-        """The link of the newest mail that has one."""
+    async def newest_link(self, seconds: float) -> str:
+        """The link of the newest mail that has one, which is waited for so long."""
         found: list[str] = []
 
         async def came() -> bool:
             found.extend(link[0] for message in self._messages() if (link := _link_in(message)))
             return bool(found)
 
-        await eventually(came, MAIL_SECONDS, f"no mail with a link came for {self._address}")
+        await eventually(came, seconds, f"no mail with a link came for {self._address}")
         return found[-1]
 
     async def wait_for(self, subject: str) -> EmailMessage:

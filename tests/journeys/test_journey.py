@@ -30,7 +30,8 @@ REBUILT = ("order_summary", "product_card")
 @pytest.fixture(scope="module")
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     """What ``weir up`` runs, in the folder where it keeps things by default. Shared: what it costs is its start."""
-    async with Stack(Options(directory=tmp_path_factory.mktemp("shop") / ".weir", durable=False)) as running:
+    options = Options(directory=tmp_path_factory.mktemp("shop") / ".weir", durable=False, ready_seconds=240)
+    async with Stack(options) as running:
         yield running
 
 
@@ -49,7 +50,7 @@ async def test_a_first_order_goes_through_by_the_commands_of_the_readme_as_they_
     said = await run("bash", "-eu", "-o", "pipefail", "-c", first_order(), at=stack)
     registered, verified, found, placed, *_, order, history = documents(said)
     assert verified == {"id": registered["id"], "version": 2, "position": verified["position"]}
-    assert [product["name"] for product in found["items"]] == ["Copper kettle"]
+    assert "Copper kettle" in [product["name"] for product in found["items"]]
     assert (order["id"], order["total"]) == (placed["id"], {"amount": "79.80", "currency": "EUR"})
     assert [happening["type"] for happening in history["items"]] == ["order.placed", "order.paid"]
 
