@@ -48,29 +48,32 @@ def stack_in(data_dir: Path) -> Running:
 def found(data_dir: Path) -> Running:
     """The stack that runs there. Raises :class:`NotRunning`."""
     directory = data_dir.absolute()
+    demo = directory / "demo"
     try:
-        running = RunFile(directory).read()
+        running, shown = RunFile(directory).read(), RunFile(demo).read()
     except PermissionError:
         raise NotRunning(f"what runs in {directory} is its owner's affair: ask as that user") from None
     if running is not None:
         return running
-    demo = directory / "demo"
-    elsewhere = f"; one runs in {demo}: `--data-dir {demo}`" if RunFile(demo).read() else ""
+    elsewhere = f"; one runs in {demo}: `--data-dir {demo}`" if shown else ""
     raise NotRunning(
         f"nothing runs in {directory}, and DATABASE_URL is not set{elsewhere}\n"
         "start it with `weir up`, name another folder with --data-dir, or servers with DATABASE_URL and REDIS_URL"
     )
 
 
-def found_or_none(data_dir: Path) -> Running | None:
-    """The stack that runs there, for who can do without one."""
+def stack_meant(data_dir: Path) -> Running | None:
+    """The stack that runs there, for who can do without one; none where ``DATABASE_URL`` names another database."""
+    named = Settings()
     try:
-        return found(data_dir)
+        running = found(data_dir)
     except NotRunning:
         return None
+    own = named.database_url.get_secret_value() == running.environment["DATABASE_URL"]
+    return running if own or "database_url" not in named.model_fields_set else None
 
 
 def api_url_for(data_dir: Path) -> str:
     """Where the API of the running stack is; without one, where it is by default."""
-    running = found_or_none(data_dir)
+    running = stack_meant(data_dir)
     return running.api_url if running else f"http://localhost:{Settings().port}"

@@ -6,7 +6,7 @@ import typer
 from rich.console import Console
 
 from cli.data_dir import DATA_DIR, DataDir
-from cli.servers import found_or_none, settings_for
+from cli.servers import settings_for, stack_meant
 from cli.status.reading import read
 from cli.status.view import show
 
@@ -20,6 +20,6 @@ def register(app: typer.Typer) -> None:
 
 def status(data_dir: DataDir = DATA_DIR) -> None:
     """Ends with 1 if a process is not ready or the database cannot be asked."""
-    seen = asyncio.run(read(data_dir.absolute(), found_or_none(data_dir), settings_for(data_dir)))
+    seen = asyncio.run(read(data_dir.absolute(), stack_meant(data_dir), settings_for(data_dir)))
     show(Console(highlight=False), seen)
     raise typer.Exit(0 if seen.well else 1)

@@ -49,7 +49,7 @@ def _pairs(rows: Sequence[Row]) -> Table:
 
 
 def _heads(seen: Seen) -> list[Row]:
-    stack = str(seen.directory) if seen.directory else "none in the data directory; asked is what DATABASE_URL names"
+    stack = str(seen.directory) if seen.directory else "none; the database is the one of DATABASE_URL"
     return [("stack", stack), ("Postgres", seen.database), ("Redis", seen.redis)]
 
 

@@ -20,7 +20,7 @@ ITS = {
     "REDIS_URL": "redis://:its-and-its@127.0.0.1:8079/0",
     "WEIR_MAIL_FROM": "Its <its@weir.example>",
 }
-API = "http://127.0.0.1:8000"
+API = "http://127.0.0.1:8123"
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +60,7 @@ def test_the_environments_servers_go_first_and_are_never_mixed_with_those_of_a_s
     found = settings_for(tmp_path)
     assert (found.database_url.get_secret_value(), found.redis_url.get_secret_value()) == (database, redis)
     assert (found.direct_url.get_secret_value(), found.jobs_url.get_secret_value()) == (database, redis)
+    assert api_url_for(tmp_path) == (API if database == ITS["DATABASE_URL"] else "http://localhost:8000")
     told = environment_for(tmp_path)
     assert (told["DATABASE_URL"], told.get("REDIS_URL", redis)) == (database, redis)
 
