@@ -24,8 +24,7 @@ def settings_for(data_dir: Path) -> Settings:
     if "database_url" in named.model_fields_set:
         return named
     told = {name.removeprefix("WEIR_").lower(): value for name, value in stack_in(data_dir).environment.items()}
-    defaults = {name: field.default for name, field in Settings.model_fields.items()}
-    return Settings(**{**defaults, **told})
+    return Settings(**{name: told.get(name, field.default) for name, field in Settings.model_fields.items()})
 
 
 def environment_for(data_dir: Path) -> Mapping[str, str]:
