@@ -16,7 +16,9 @@ Address = Annotated[str, typer.Argument(help="The address that the mail went to.
 def link(address: Address, data_dir: DataDir = DATA_DIR) -> None:
     """Print the link of the newest mail to an address, from the mailbox of `weir up`; wait a minute for it."""
     from cli.demo.visit import Failed, Mailbox
+    from cli.servers import stack_in
 
+    stack_in(data_dir)  # or nobody brings the mail that is waited for
     try:
         typer.echo(asyncio.run(Mailbox(data_dir / "mail", address).newest_link(WAIT_SECONDS)))
     except Failed as error:

@@ -56,7 +56,7 @@ def found(data_dir: Path) -> Running:
         return running
     elsewhere = f"; one runs in {demo}: `--data-dir {demo}`" if shown else ""
     raise NotRunning(
-        f"nothing runs in {directory}, and DATABASE_URL is not set{elsewhere}\n"
+        f"nothing runs in {directory}{elsewhere}\n"
         "start it with `weir up`, name another folder with --data-dir, or servers with DATABASE_URL and REDIS_URL"
     )
 

@@ -10,6 +10,7 @@ import pytest
 import typer
 
 from cli.env import env
+from cli.mail_link import link
 from cli.psql import target_of
 from cli.run_file import RunFile, Running
 from cli.servers import api_url_for, environment_for, settings_for
@@ -79,10 +80,16 @@ def test_without_a_stack_the_command_says_what_to_do(tmp_path: Path, capsys: pyt
     with pytest.raises(typer.Exit):
         settings_for(tmp_path)
     said = capsys.readouterr().err
-    assert f"nothing runs in {tmp_path}, and DATABASE_URL is not set\n" in said
+    assert f"nothing runs in {tmp_path}\n" in said
     assert "`weir up`" in said
     assert "--data-dir" in said
     assert api_url_for(tmp_path) == "http://localhost:8000"
+
+
+def test_no_mail_is_waited_for_that_nobody_brings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit):
+        link("ada@example.com", tmp_path)
+    assert f"nothing runs in {tmp_path}\n" in capsys.readouterr().err
 
 
 def test_the_stack_of_a_demo_in_the_same_folder_is_pointed_out(
