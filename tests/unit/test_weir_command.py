@@ -1,5 +1,6 @@
 """The ``weir`` command knows all its commands and loads none but the one that is asked for."""
 
+import os
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -19,3 +20,11 @@ def test_the_help_names_every_command_that_is_installed_by_its_line_in_the_table
 def test_the_help_loads_no_command() -> None:
     script = "import sys; from cli.main import build; build(['--help']); sys.exit('cli.up' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False, timeout=30).returncode == 0
+
+
+def test_a_shell_is_told_how_the_words_of_a_command_go_on() -> None:
+    script = "import sys; sys.argv = ['weir']; from cli.main import main; main()"
+    asked = {"_WEIR_COMPLETE": "complete_bash", "COMP_WORDS": "weir worker ", "COMP_CWORD": "2"}
+    command = [sys.executable, "-c", script]
+    told = subprocess.run(command, check=False, timeout=30, text=True, capture_output=True, env={**os.environ, **asked})
+    assert told.stdout.split() == ["relay", "projections", "tasks", "all"]
