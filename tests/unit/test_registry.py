@@ -7,18 +7,18 @@ from importlib import import_module
 from inspect import getmembers, isclass
 from pkgutil import walk_packages
 from re import fullmatch
-from typing import Any
+from typing import Any, get_args
 
 import orjson
 import pytest
 
 import domain
-from domain.accounts import ACCOUNTS
-from domain.catalogue import PRODUCTS
-from domain.inventory import INVENTORY
+from domain.accounts import ACCOUNTS, AccountEvent
+from domain.catalogue import PRODUCTS, ProductEvent
+from domain.inventory import INVENTORY, StockEvent
 from domain.kernel.decider import Decider
 from domain.kernel.messages import Event
-from domain.orders import ORDERS
+from domain.orders import ORDERS, OrderEvent
 from domain.registry import EVENTS, REGISTRY
 from infra.event_codec import CODEC
 from tests.golden.expected import EXPECTED, GOLDEN, GOLDEN_SHORTER, SHORTER
@@ -75,6 +75,14 @@ def test_the_newest_golden_payload_holds_exactly_the_fields_of_today(name: str) 
     payload = GOLDEN[name, kind.version]
     assert payload.keys() == {field.name for field in fields(kind.cls)}
     assert payload == orjson.loads(CODEC.encode(EXPECTED[name, kind.version]).data)
+
+
+@pytest.mark.parametrize(
+    ("context", "told_apart"),
+    [("account", AccountEvent), ("product", ProductEvent), ("stock", StockEvent), ("order", OrderEvent)],
+)
+def test_whoever_tells_the_events_of_a_context_apart_is_asked_of_each(context: str, told_apart: Any) -> None:
+    assert {kind.cls for name, kind in EVENTS.items() if name.startswith(f"{context}.")} == set(get_args(told_apart))
 
 
 def test_each_category_writes_under_its_own_context() -> None:
