@@ -366,6 +366,7 @@ async def test_no_key_is_in_logs_or_metrics(api: httpx2.AsyncClient, capfd: pyte
 async def test_the_document_of_the_api_names_both_ways_in(api: httpx2.AsyncClient) -> None:
     document = (await api.get("/openapi.json")).json()
     schemes = document["components"]["securitySchemes"]
-    assert schemes["apiKey"] == {"type": "apiKey", "in": "header", "name": "X-API-Key"}
+    described = {"description": "An API key of `/v1/me/api-keys`."}
+    assert schemes["apiKey"] == {"type": "apiKey", "in": "header", "name": "X-API-Key", **described}
     assert [list(each) for each in document["paths"]["/v1/orders"]["post"]["security"]] == [["accessToken"], ["apiKey"]]
     assert [list(each) for each in document["paths"][KEYS]["post"]["security"]] == [["accessToken"]]
