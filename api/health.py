@@ -39,8 +39,8 @@ class ComponentHealth(Described):
 
     name: str
     """Which part."""
-    status: Literal["ok", "unavailable"]
-    """Whether it works."""
+    status: Literal["ok", "degraded", "unavailable"]
+    """Whether it works; `degraded` if it does, and somebody should look after it."""
     ms: float
     """How many milliseconds its check took."""
 

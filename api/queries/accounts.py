@@ -80,14 +80,14 @@ async def read_account(
     request: Request,
     context: Context,
     account_id: UUID,
-    _: Admin,
+    admin: Admin,
     accounts: AccountsDep,
 ) -> RawResponse:
     """One account. An erased one is not found.
 
     What was made within the last two seconds is waited for, up to 250 ms, before it is not found.
     """
-    found = await accounts.find(account_id, context)
+    found = await accounts.find(account_id, context, admin)
     return found.to(if_none_match(request))
 
 

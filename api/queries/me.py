@@ -63,7 +63,7 @@ async def read_me(
 
     What was made within the last two seconds is waited for, up to 250 ms, before it is not found.
     """
-    found = await accounts.find(me.id, context)
+    found = await accounts.find(me.id, context, me)
     return found.to(if_none_match(request))
 
 

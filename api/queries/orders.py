@@ -94,7 +94,7 @@ async def read_order(
     if as_of is not None:
         needs_of(context)  # what is read from the log includes every write, but a false token is refused here too
         return await order_as_of(pages, log, order_id, as_of, reader, if_none_match(request))
-    found = await orders.find(order_id, context, partial(sees, reader))
+    found = await orders.find(order_id, context, reader, partial(sees, reader))
     return found.to(if_none_match(request))
 
 

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from starlette.types import Scope
 
 from api.dependencies import Opened
+from api.http.principal import Principal
 from api.http.request_context import RequestContext, context_of
 from api.http.response import RawResponse
 from api.http.trusted_proxies import neighbourhood
@@ -60,15 +61,18 @@ class DocumentReader:
         self._fresh = fresh
         self.documents = documents
 
-    async def find(self, entity_id: UUID, context: RequestContext, may_see: MaySee = anybody) -> CachedResponse:
-        """The document. What may not be seen is not found, in the same time as what is not there.
+    async def find(
+        self, entity_id: UUID, context: RequestContext, by: Principal | None = None, may_see: MaySee = anybody
+    ) -> CachedResponse:
+        """The document, read by somebody who is known, or by anybody. What may not be seen is not found, in the same
+        time as what is not there.
 
         Raises NotFound, NotYetVisible and Unavailable.
         """
         needs = self._reads.needs_of(entity_id, needs_of(context))
         found = await self._get(entity_id, needs, context.wait)
         if found is None or not may_see(found.owner):
-            caller = neighbourhood(context.source) if context.principal is None else str(context.principal.id)
+            caller = neighbourhood(context.source) if by is None else str(by.id)
             found = await self._get_soon(entity_id, caller, may_see)
         return found
 

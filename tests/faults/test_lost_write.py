@@ -208,6 +208,7 @@ WRITES: Final[Mapping[str, Write]] = {
 
 ELSEWHERE: Final = frozenset(
     {
+        "cli.status.reading._figures",  # it only reads
         "infra.identity.api_keys.verifier.ApiKeys._note",  # nobody waits for it
         "infra.identity.credentials.forget",  # what it could not remove goes a day later
         "infra.eventsourcing.store.snapshots.SnapshotWriter.write",  # nor for this

@@ -101,6 +101,12 @@ async def test_whose_access_has_ended_reaches_no_route_with_any_key(
 
 
 PUBLIC = {
+    *(("GET", path) for path in ("/", "/problems", "/problems/{code}")),
+    *(
+        (method, f"/{page}")
+        for method in ("GET", "POST")
+        for page in ("verify-email", "reset-password", "password-reset")
+    ),
     *(("GET", path) for path in ("/.well-known/jwks.json", "/openapi.json", "/docs", "/docs/{asset}", "/metrics")),
     *(("GET", path) for path in ("/health", "/health/live", "/health/ready")),
     *(("GET", path) for path in ("/v1/products", "/v1/products/popular", "/v1/products/{product_id}")),

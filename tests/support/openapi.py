@@ -53,7 +53,7 @@ class Operation:
     def problems(self) -> Mapping[str, set[str]]:
         """The codes that it tells of itself, by their status."""
         answers = {status: answer for status, answer in self.told["responses"].items() if status != "default"}
-        return {status: told for status, answer in answers.items() if (told := _codes(answer))}
+        return {status: told for status, answer in answers.items() if (told := codes_of(answer))}
 
     def fields(self) -> list[str]:
         """The names that stand in its body, at any depth."""
@@ -83,7 +83,7 @@ class Operation:
             assert reply.media in answer.get("content", {}), (self.method, self.path, reply.status, reply.media)
         if reply.status >= 400:
             assert_problem(reply)
-            known = _codes(responses.get(status, {})) | _codes(responses["default"])
+            known = codes_of(responses.get(status, {})) | codes_of(responses["default"])
             code = orjson.loads(reply.body)["code"]
             assert code in known, f"{self.method} {self.path} does not tell of {code}"
 
@@ -97,7 +97,7 @@ def assert_problem(reply: Reply) -> None:
     assert reply.status < 500 or problem["code"] in ("not-yet-visible", "not-implemented"), problem
 
 
-def _codes(answer: Mapping[str, Any]) -> set[str]:
+def codes_of(answer: Mapping[str, Any]) -> set[str]:
     """Of an answer that is a problem, each of which has an example."""
     return set(answer.get("content", {}).get(PROBLEM, {}).get("examples", ()))
 
@@ -115,17 +115,17 @@ def written_out(document: Mapping[str, Any], part: Any) -> Any:
 
 
 @cache
-def _told_codes() -> Mapping[tuple[str, str], set[str]]:
+def _toldcodes_of() -> Mapping[tuple[str, str], set[str]]:
     """The codes that each operation tells of, with those that every one has."""
     return {
-        (each.method, each.path): set().union(*each.problems().values()) | _codes(each.told["responses"]["default"])
+        (each.method, each.path): set().union(*each.problems().values()) | codes_of(each.told["responses"]["default"])
         for each in operations(openapi_document())
     }
 
 
 def assert_code_is_told(method: str, template: str, code: str) -> None:
     """The operation tells of a problem that it was answered with."""
-    told = _told_codes().get((method, template))
+    told = _toldcodes_of().get((method, template))
     assert told is None or code in told, f"{method} {template} does not tell of {code}: see api.refusals"
 
 
