@@ -65,13 +65,13 @@ class Burdened(Unburdened):
 
     def programs(self, wiring: Wiring) -> Sequence[Program]:
         self._line.lead_to(f"smtp://127.0.0.1:{wiring.smtp_port}")
+        self._line.stall()  # before anybody can send: the admin's first mail is owed as soon as the API has started
         told = {"WEIR_SMTP_URL": f"smtp://127.0.0.1:{self._line.port}"}
         return [replace(each, env={**each.env, **told}) for each in super().programs(wiring)]
 
     @asynccontextmanager
     async def on(self, stack: Stack) -> AsyncIterator[None]:
         self._stack = stack
-        self._line.stall()
         bearing = [asyncio.create_task(self._fill_redis()), asyncio.create_task(self._hold_a_snapshot())]
         try:
             await self.are_borne()

@@ -15,7 +15,7 @@ from api.http.route_table import Table
 from api.http.routing.targets import targets
 from api.main import create_app
 from infra.settings import Settings
-from tests.support.openapi import PROBLEM, assert_code_is_told
+from tests.support.openapi import PROBLEM, assert_code_is_told, told_codes
 
 
 @asynccontextmanager
@@ -67,6 +67,7 @@ async def api_process(settings: Settings) -> AsyncIterator[Process]:
 
 def _checked(table: Table) -> Callable[[httpx2.Response], Awaitable[None]]:
     """Whatever a test provokes, the OpenAPI document tells of it where it was asked for."""
+    told_codes()  # now, and not when the first refusal is timed
 
     async def check(response: httpx2.Response) -> None:
         if response.headers.get("content-type") == PROBLEM and response.request.method != "HEAD":

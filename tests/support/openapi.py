@@ -115,8 +115,8 @@ def written_out(document: Mapping[str, Any], part: Any) -> Any:
 
 
 @cache
-def _toldcodes_of() -> Mapping[tuple[str, str], set[str]]:
-    """The codes that each operation tells of, with those that every one has."""
+def told_codes() -> Mapping[tuple[str, str], set[str]]:
+    """The codes that each operation tells of, with those that every one has. To make it takes a second, once."""
     return {
         (each.method, each.path): set().union(*each.problems().values()) | codes_of(each.told["responses"]["default"])
         for each in operations(openapi_document())
@@ -125,7 +125,7 @@ def _toldcodes_of() -> Mapping[tuple[str, str], set[str]]:
 
 def assert_code_is_told(method: str, template: str, code: str) -> None:
     """The operation tells of a problem that it was answered with."""
-    told = _toldcodes_of().get((method, template))
+    told = told_codes().get((method, template))
     assert told is None or code in told, f"{method} {template} does not tell of {code}: see api.refusals"
 
 
