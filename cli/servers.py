@@ -1,13 +1,12 @@
 """Which servers a command speaks to: those of ``DATABASE_URL``, else of the stack that runs in the data directory."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import typer
 
 from cli.run_file import RunFile, Running
-from infra.settings import Settings
+from infra.settings import Settings, environment
 
 
 class NotRunning(Exception):
@@ -30,7 +29,8 @@ def settings_for(data_dir: Path) -> Settings:
 def environment_for(data_dir: Path) -> Mapping[str, str]:
     """The same as variables of an environment."""
     if "database_url" in Settings().model_fields_set:
-        return {name: value for name, value in os.environ.items() if name.endswith("_URL") or name.startswith("WEIR_")}
+        said = environment()
+        return {name: value for name, value in said.items() if name.endswith("_URL") or name.startswith("WEIR_")}
     stack = stack_in(data_dir)
     return {"WEIR_URL": stack.api_url, **stack.environment}
 

@@ -14,7 +14,7 @@ from api.dependencies import Opened
 from api.http.principal import Principal
 from api.http.request_context import RequestContext, context_of
 from api.http.response import RawResponse
-from api.http.trusted_proxies import neighbourhood
+from api.http.trusted_proxies import neighbourhood, source_of
 from api.queries import documents
 from api.queries.documents import CachedResponse, needs_of
 from api.queries.fresh_ids import FreshIds
@@ -71,17 +71,16 @@ class DocumentReader:
         """
         needs = self._reads.needs_of(entity_id, needs_of(context))
         found = await self._get(entity_id, needs, context.wait)
-        if found is None or not may_see(found.owner):
-            caller = neighbourhood(context.source) if by is None else str(by.id)
-            found = await self._get_soon(entity_id, caller, may_see)
-        return found
+        if found is not None and may_see(found.owner):
+            return found
+        return await self.find_new(entity_id, neighbourhood(context.source) if by is None else str(by.id), may_see)
 
     async def _get(self, entity_id: UUID, needs: Needs, seconds: float) -> CachedResponse | None:
         if needs and await self._reads.see(self.documents.name, needs, seconds) is Sight.STORED:
             return await self.documents.past_caches(str(entity_id))
         return await self.documents.get(str(entity_id))
 
-    async def _get_soon(self, entity_id: UUID, caller: str, may_see: MaySee) -> CachedResponse:
+    async def find_new(self, entity_id: UUID, caller: str, may_see: MaySee = anybody) -> CachedResponse:
         """The document of something that was made a moment ago. Raises NotFound."""
         found = None
         with self._fresh.place(entity_id, caller) as taken:
@@ -136,7 +135,12 @@ class HotProduct:
         """From wherever it is. What is no id is left to the endpoint to refuse."""
         if not ID.fits(args[0]):
             return None
-        found = await self._products.find(UUID(args[0]), context_of(scope))
+        product_id = UUID(args[0])
+        if b"consistency-token" in headers:
+            found = await self._products.find(product_id, context_of(scope))
+        else:
+            there = await self._products.documents.get(str(product_id))
+            found = there or await self._products.find_new(product_id, source_of(scope))
         return found.to(headers.get(b"if-none-match"))
 
 

@@ -22,7 +22,7 @@ def unreachable(failures: Sequence[tuple[str, Exception]]) -> Unavailable:
 
     :class:`~infra.errors.Rejected` where they answer, and none will ever do what these settings ask for.
     """
-    rejected = all(_rejects(error) for _, error in failures)
+    rejected = bool(failures) and all(_rejects(error) for _, error in failures)
     if len(failures) == 1:
         ((at, error),) = failures
         text = f"Postgres at {at} {'refuses' if rejected else 'cannot be reached'}: {cause(error)}"
