@@ -237,8 +237,10 @@ def _settle(request: AppendRequest, verdict: Appended) -> None:
 
 def _is_void(request: AppendRequest) -> bool:
     """Whether anything that it was decided on has turned out not to be."""
-    bases = request.premises if request.shared is None else [*request.premises, *request.shared.bases]
-    return any(base.broken for base in bases)
+    for base in request.premises:
+        if base.broken:
+            return True
+    return request.shared is not None and any(base.broken for base in request.shared.bases)
 
 
 def _break(request: AppendRequest) -> None:
