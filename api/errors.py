@@ -20,8 +20,7 @@ from api.http.response import Headers, RawResponse
 from api.problem_kinds import STATUS, Kind
 from domain.kernel.refusals import Refusal
 from infra import errors as infra
-from infra.postgres.errors import classify
-from infra.postgres.pool import told
+from infra.postgres.errors import classify, told
 from infra.schemas.strict_json import MalformedJson
 from infra.schemas.validation_errors import findings, findings_of
 

@@ -22,9 +22,9 @@ from api.errors import to_the_edge
 from api.examples import examples
 from api.http import openapi
 from api.http.edge import EDGE, Edge, EdgeState
+from api.http.policies.security_headers import Rules
 from api.http.request_metrics import RequestMetrics
 from api.http.route_table import TableRoute
-from api.http.security_headers import Rules
 from api.lifespan import open_servers
 from api.pages import mail_links
 from api.queries import accounts as account_queries

@@ -9,11 +9,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
-from benchmarks.databases import Databases
 from benchmarks.figures import Figures, heard
 from benchmarks.options import Options
-from benchmarks.processes import environment, output_of, serving
-from benchmarks.shop import ADMIN_EMAIL, ADMIN_PASSWORD
+from benchmarks.setting.databases import Databases
+from benchmarks.setting.processes import environment, output_of, serving
+from benchmarks.setting.shop import ADMIN_EMAIL, ADMIN_PASSWORD
 from benchmarks.task import Task
 from infra.embedded import free_port
 
@@ -105,7 +105,7 @@ class Bench:
     async def responder(self) -> AsyncIterator[int]:
         """The cheapest server there is. Gives its port."""
         port = free_port()
-        command = (str(self.python), "-m", "benchmarks.responder", str(port))
+        command = (str(self.python), "-m", "benchmarks.load.responder", str(port))
         async with serving(command, {}, self._log("responder"), port=port, path="/"):
             yield port
 

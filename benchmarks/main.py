@@ -11,18 +11,18 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.bench import Bench
-from benchmarks.calibration import calibrate
-from benchmarks.databases import Databases
-from benchmarks.environment import peers_python
 from benchmarks.failure import Failed
-from benchmarks.machine import description
+from benchmarks.load.calibration import calibrate
 from benchmarks.measure import Measure
 from benchmarks.measures.all import MEASURES
 from benchmarks.options import ROOT, Options
 from benchmarks.report import write
 from benchmarks.rounds import play
 from benchmarks.screen import Screen
-from benchmarks.servers import Servers, servers
+from benchmarks.setting.databases import Databases
+from benchmarks.setting.environment import peers_python
+from benchmarks.setting.machine import description
+from benchmarks.setting.servers import Servers, servers
 
 
 class UnknownMeasure(Exception):

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from cli.data_dir import DATA_DIR, DataDir
-from cli.servers import environment_for
+from cli.target.data_dir import DATA_DIR, DataDir
+from cli.target.servers import environment_for
 
 _HELP = 'Print what the running stack is told, secrets included: `eval "$(weir env)"`.'
 Name = Annotated[str | None, typer.Argument(help="One of them, whose value alone is printed: `weir env DATABASE_URL`.")]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import typer
 
-from infra.entry_point import entry_point
+from infra.host.entry_point import entry_point
 
 
 class Entry(NamedTuple):
@@ -27,13 +27,13 @@ COMMANDS = {
     "psql": Entry("cli.psql", "Open PostgreSQL's shell on the database."),
     "serve": Entry("cli.serve", "Run the HTTP API."),
     "worker": Entry("cli.worker", "Run background workers: relay, projections, tasks, or all."),
-    "migrate": Entry("cli.migrate", "Bring the database's schema up to date."),
-    "keys": Entry("cli.keys", "List the keys that sign access tokens, rotate them, or wrap them anew."),
-    "replay": Entry("cli.replay", "Rebuild a read model from the log."),
-    "parked": Entry("cli.parked", "List, retry or skip streams that a poison event has parked."),
+    "migrate": Entry("cli.operations.migrate", "Bring the database's schema up to date."),
+    "keys": Entry("cli.operations.keys", "List the keys that sign access tokens, rotate them, or wrap them anew."),
+    "replay": Entry("cli.operations.replay", "Rebuild a read model from the log."),
+    "parked": Entry("cli.operations.parked", "List, retry or skip streams that a poison event has parked."),
     "mail": Entry("cli.mail", "See mails as their readers will; list those that are owed, or have them tried again."),
     "pay": Entry("cli.pay", "Pay an order as the payment provider would, in development."),
-    "refunds": Entry("cli.refunds", "List money that is owed back, or have it asked for again."),
+    "refunds": Entry("cli.operations.refunds", "List money that is owed back, or have it asked for again."),
     "provider": Entry("cli.provider", "Stand in for the payment provider: give money back, in a file."),
     "seed": Entry("cli.seed", "Make a shop to play with: products, customers, orders in every state."),
     "mailsink": Entry("cli.mailsink", "Take mail by SMTP, keep each message as a file, show them in a browser."),

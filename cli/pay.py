@@ -11,10 +11,10 @@ from uuid import UUID
 import httpx2
 import typer
 
-from cli.data_dir import DATA_DIR, DataDir
 from cli.demo.visit import Failed, Visitor, eventually
 from cli.importing.remote import told
-from cli.servers import api_url_for, settings_for
+from cli.target.data_dir import DATA_DIR, DataDir
+from cli.target.servers import api_url_for, settings_for
 from infra.payments.webhook_signature import sign
 from infra.settings import Settings
 

@@ -9,8 +9,8 @@ from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
 import typer
 
-from cli.data_dir import DATA_DIR, DataDir
-from cli.servers import settings_for
+from cli.target.data_dir import DATA_DIR, DataDir
+from cli.target.servers import settings_for
 
 _HELP = "Open PostgreSQL's shell on the database. What comes behind is psql's: `weir psql -c 'SELECT 1'`."
 

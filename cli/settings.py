@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cli.outbox import show
+from cli.tables import show
 from infra.settings import Settings
 from infra.settings.reference import entries, example, markdown, shown
 

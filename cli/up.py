@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.addresses import place_of
-from cli.data_dir import DATA_DIR
 from cli.supervisor import Console, Level, Options, Report, Stack
+from cli.target.data_dir import DATA_DIR
 from infra.embedded import StartFailed
 from infra.settings import Settings
+from infra.settings.urls import address_of
 
 _HELP = "Start everything on this machine, until Ctrl-C."
 Port = Annotated[
@@ -85,7 +85,7 @@ async def _keep(options: Options, console: Console) -> int:
 
 async def places(stack: Stack) -> dict[str, str]:
     """Where a human looks."""
-    from cli.admin import admin_of  # once all is up: what it takes to load would keep everything waiting
+    from cli.supervisor.admin import admin_of  # once all is up: what it takes to load would keep everything waiting
 
     wiring = stack.wiring
     return {
@@ -94,8 +94,8 @@ async def places(stack: Stack) -> dict[str, str]:
         "admin": await admin_of(wiring),
         "mailbox": f"{wiring.mailbox_url}, by SMTP at 127.0.0.1:{wiring.smtp_port}",
         "refunds": wiring.provider_url,
-        "Postgres": f"{place_of(wiring.database_url)}: `weir psql`, `weir env`",
-        "Redis": place_of(wiring.redis_url),
+        "Postgres": f"{address_of(wiring.database_url)}: `weir psql`, `weir env`",
+        "Redis": address_of(wiring.redis_url),
         "metrics": f"{stack.api_url}/metrics",
         **{f"  {name}": f"http://127.0.0.1:{port}/metrics" for name, port in wiring.worker_ports.items()},
         "logs": str(wiring.directory / "log"),

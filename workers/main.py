@@ -20,9 +20,9 @@ from prometheus_client import CollectorRegistry
 
 from infra.concurrency.gc_tuning import tune_gc
 from infra.configs import worker_pool_of
-from infra.entry_point import NO_START, CannotListen
 from infra.event_codec import CODEC
 from infra.eventsourcing.startup import open_log
+from infra.host.entry_point import NO_START, CannotListen
 from infra.observability.health import Component, health_app
 from infra.observability.logging import logging_to
 from infra.observability.metrics import new_registry

@@ -20,7 +20,7 @@ from infra.postgres.pool import Database
 from infra.settings import Settings
 from projections.registry import PROJECTIONS
 from workers.due_loop import DueLoop
-from workers.rebuilds import KIND, LOOK, Rebuilds, want_spoiled
+from workers.rebuilds.requested import KIND, LOOK, Rebuilds, want_spoiled
 from workers.runtime import Context, Runtime, Work
 
 RENEWAL_SECONDS = 60.0

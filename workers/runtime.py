@@ -27,10 +27,10 @@ from prometheus_client import CollectorRegistry
 from infra.concurrency.cancellation import cancel_and_wait
 from infra.concurrency.waiting import happens
 from infra.configs import worker_pool_of
-from infra.entry_point import entry_point
 from infra.event_codec import CODEC
 from infra.eventsourcing.event_log import Log
 from infra.eventsourcing.startup import open_log
+from infra.host.entry_point import entry_point
 from infra.observability.logging import logging_to
 from infra.observability.metrics import new_registry
 from infra.postgres.pool import Database

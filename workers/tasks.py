@@ -16,16 +16,16 @@ from infra.eventsourcing.process_managers.consumer import ProcessConsumer
 from infra.identity.one_time_links import lives_of
 from infra.postgres.pool import Database
 from infra.settings import Settings
-from workers.cleanup import forget_commands
 from workers.due_loop import run_due_work
-from workers.images import sweep_images
 from workers.imports.importer import tidy_imports
 from workers.job_context import due_loops, open_job_context
 from workers.mail.consumer import NAME, Reacting
 from workers.mail.message import domain_of
 from workers.order_deadlines import PROCESSES, effects_of
 from workers.runtime import Context, Runtime, Work
-from workers.snapshots import renew_snapshots
+from workers.upkeep.cleanup import forget_commands
+from workers.upkeep.images import sweep_images
+from workers.upkeep.snapshots import renew_snapshots
 
 TIDY_SECONDS: Final = 50
 RENEW_SECONDS: Final = 120

@@ -8,9 +8,9 @@ from fastapi import Depends, Request
 from starlette.types import Scope
 
 from api.commands.dependencies import WriteSideDep, get_write_side
+from api.http.policies.trusted_proxies import source_of
 from api.http.request_context import RequestContext, context_of, digest_of, note_commit
 from api.http.response import Receipt
-from api.http.trusted_proxies import source_of
 from api.security import invalid_token
 from domain.accounts import ACCOUNTS
 from domain.kernel.unit_of_work import Decide, StreamRef, UnitOfWork

@@ -22,7 +22,7 @@ from api.problem_pages import ProblemKinds, kind_of
 from api.queries.dashboard import Dashboard, DayRevenue, TopProduct
 from api.queries.events import EventDocument
 from api.queries.imports import Import, RowError
-from api.queries.listing import Page
+from api.queries.lists.page_answer import Page
 from api.queries.me import SessionDocument
 from api.queries.order_history import DETAILS, Doer, Happening
 from api.schemas import MoneyBody, ReceiptDocument

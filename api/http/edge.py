@@ -29,16 +29,16 @@ from api.http.body_reader import (
     replayed,
 )
 from api.http.compression import Compressor
+from api.http.policies.security_headers import Rules
+from api.http.policies.trusted_hosts import PROBES, check_host
+from api.http.policies.trusted_proxies import source_of
 from api.http.request_context import EXCHANGE, RequestState, malformed_header
 from api.http.request_metrics import RequestMetrics
 from api.http.response import RawResponse, WholeResponse
 from api.http.response_writer import Reply
 from api.http.route_table import TARGET, Found, HotRead, LimitPolicy, Table, Target, method_of, target_of
 from api.http.routing.targets import targets
-from api.http.security_headers import Rules
 from api.http.start_failures import in_words
-from api.http.trusted_hosts import PROBES, check_host
-from api.http.trusted_proxies import source_of
 from infra.observability.access_log import AccessLog
 from infra.observability.logging import REQUEST_ID
 

@@ -7,9 +7,9 @@ from starlette.types import Message, Send
 
 from api.http.body_reader import ClientGone
 from api.http.compression import SMALLEST, Compressor, is_worth_it, wants_gzip, with_mark
+from api.http.policies.security_headers import Rules
 from api.http.request_context import RequestState
 from api.http.response import Headers, RawResponse
-from api.http.security_headers import Rules
 
 _LENGTH: Final = b"content-length"
 

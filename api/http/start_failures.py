@@ -4,7 +4,7 @@ import sys
 
 from starlette.types import Message, Send
 
-from infra.entry_point import NO_START
+from infra.host.entry_point import NO_START
 
 
 def in_words(send: Send) -> Send:

@@ -15,11 +15,11 @@ from api.dependencies import Context, LogDep
 from api.http.fast_route import router
 from api.http.principal import Principal
 from api.http.response import RawResponse
-from api.queries import cursors
 from api.queries.dependencies import AccountsDep, PagesDep
 from api.queries.documents import PRIVATE, if_none_match, needs_of
-from api.queries.listing import Page, PageParams, go_on, page_answer
-from api.queries.lists import Condition, Query, Sort
+from api.queries.lists import cursors
+from api.queries.lists.page_answer import Page, PageParams, go_on, page_answer
+from api.queries.lists.query import Condition, Query, Sort
 from api.queries.read_models import ACCOUNTS
 from api.rate_limits.policies import limited
 from api.security import require

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from api.queries.listing import Pages
+from api.queries.lists.page_reader import Pages
 from api.queries.read_models import DocumentReader, ReadSide
 
 

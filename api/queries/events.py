@@ -14,10 +14,11 @@ from api.dependencies import LogDep
 from api.http.fast_route import router
 from api.http.principal import Principal
 from api.http.response import RawResponse
-from api.queries import cursors
 from api.queries.dependencies import PagesDep
 from api.queries.documents import PRIVATE
-from api.queries.listing import Page, PageParams, Pages, page_answer, read_cursor
+from api.queries.lists import cursors
+from api.queries.lists.page_answer import Page, PageParams, page_answer, read_cursor
+from api.queries.lists.page_reader import Pages
 from api.rate_limits.policies import limited
 from api.schemas import Described
 from api.security import require

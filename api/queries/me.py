@@ -14,7 +14,7 @@ from api.http.principal import Principal
 from api.http.response import RawResponse
 from api.queries.dependencies import AccountsDep, PagesDep
 from api.queries.documents import PRIVATE, if_none_match
-from api.queries.listing import Page, page_answer
+from api.queries.lists.page_answer import Page, page_answer
 from api.rate_limits.policies import limited
 from api.refusals import refuses
 from api.schemas import Described

@@ -16,11 +16,11 @@ from sqlalchemy.dialects.postgresql import ARRAY, TSQUERY, array
 from api.dependencies import Context, LogDep
 from api.http.fast_route import router
 from api.http.response import RawResponse
-from api.queries import cursors
 from api.queries.dependencies import PagesDep, ProductsDep
 from api.queries.documents import PUBLIC, if_none_match, needs_of
-from api.queries.listing import Page, PageParams, go_on, page_answer
-from api.queries.lists import Condition, Query, Sort
+from api.queries.lists import cursors
+from api.queries.lists.page_answer import Page, PageParams, go_on, page_answer
+from api.queries.lists.query import Condition, Query, Sort
 from api.queries.read_models import PRODUCTS
 from api.queries.search import read
 from api.rate_limits.policies import limited

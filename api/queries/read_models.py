@@ -11,14 +11,14 @@ from prometheus_client import CollectorRegistry
 from starlette.types import Scope
 
 from api.dependencies import Opened
+from api.http.policies.trusted_proxies import neighbourhood, source_of
 from api.http.principal import Principal
 from api.http.request_context import RequestContext, context_of
 from api.http.response import RawResponse
-from api.http.trusted_proxies import neighbourhood, source_of
 from api.queries import documents
 from api.queries.documents import CachedResponse, needs_of
 from api.queries.fresh_ids import FreshIds
-from api.queries.listing import Pages
+from api.queries.lists.page_reader import Pages
 from domain import accounts, catalogue, orders
 from infra.configs import cache_of
 from infra.errors import NotFound, NotYetVisible

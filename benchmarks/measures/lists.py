@@ -9,8 +9,8 @@ from pydantic import SecretStr
 
 from benchmarks.bench import Bench
 from benchmarks.figures import Figures
-from benchmarks.http_client import request
-from benchmarks.load import Load
+from benchmarks.load.generator import Load
+from benchmarks.load.http_client import request
 from benchmarks.measure import WEIR, Bar, Lap, Measure
 from infra.postgres.pool import connect
 
@@ -66,7 +66,7 @@ async def _opened(bench: Bench) -> AsyncIterator[Mapping[str, Lap]]:
 
             async def lap(_number: int) -> Figures:
                 load = Load(ports=[port], requests=requests, expect=[200], seconds=bench.options.seconds, connections=1)
-                return await bench.client("benchmarks.load", load)
+                return await bench.client("benchmarks.load.generator", load)
 
             yield {WEIR: lap}
 

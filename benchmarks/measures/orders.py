@@ -4,13 +4,13 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-from benchmarks import workload
 from benchmarks.bench import Bench
 from benchmarks.figures import Figures
-from benchmarks.http_client import request
-from benchmarks.load import MARK, Load
+from benchmarks.load import workload
+from benchmarks.load.generator import MARK, Load
+from benchmarks.load.http_client import request
 from benchmarks.measure import WEIR, Bar, Lap, Measure
-from benchmarks.shop import stocked
+from benchmarks.setting.shop import stocked
 
 _TUTORIAL = "FastAPI + SQLAlchemy ORM"
 _REQUESTS = 5_000
@@ -32,7 +32,7 @@ async def _opened(bench: Bench) -> AsyncIterator[Mapping[str, Lap]]:
         def side(port: int, requests: list[str]) -> Lap:
             async def lap(number: int) -> Figures:
                 load = Load(ports=[port], requests=requests, expect=[201], seconds=bench.options.seconds, run=number)
-                return await bench.client("benchmarks.load", load)
+                return await bench.client("benchmarks.load.generator", load)
 
             return lap
 

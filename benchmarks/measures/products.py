@@ -4,14 +4,14 @@ from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-from benchmarks import workload
 from benchmarks.bench import Bench
 from benchmarks.figures import Figures
-from benchmarks.http_client import Client, request
-from benchmarks.load import Load
+from benchmarks.load import workload
+from benchmarks.load.generator import Load
+from benchmarks.load.http_client import Client, request
 from benchmarks.measure import WEIR, Bar, Lap, Measure
-from benchmarks.shop import Shop, stocked
-from benchmarks.waiting import until
+from benchmarks.setting.shop import Shop, stocked
+from benchmarks.setting.waiting import until
 
 _TUTORIAL = "FastAPI + redis GET + response_model"
 _READABLE_SECONDS = 60.0
@@ -34,7 +34,7 @@ async def _opened(bench: Bench) -> AsyncIterator[Mapping[str, Lap]]:
         def side(port: int, requests: list[str]) -> Lap:
             async def lap(_number: int) -> Figures:
                 return await bench.client(
-                    "benchmarks.load",
+                    "benchmarks.load.generator",
                     Load(ports=[port], requests=requests, expect=[200], seconds=bench.options.seconds),
                 )
 

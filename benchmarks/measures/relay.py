@@ -11,11 +11,11 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from benchmarks.bench import Bench
-from benchmarks.databases import SHARDS
 from benchmarks.failure import Failed
 from benchmarks.figures import Figures
 from benchmarks.measure import WEIR, Bar, Lap, Measure
-from benchmarks.waiting import until
+from benchmarks.setting.databases import SHARDS
+from benchmarks.setting.waiting import until
 from infra.event_codec import CODEC
 from infra.eventsourcing.event_log import identify
 from infra.redis.client import open_redis

@@ -8,9 +8,9 @@ from time import perf_counter
 
 from benchmarks.bench import Bench
 from benchmarks.figures import Figures, summed_up
-from benchmarks.http_client import Client, request
+from benchmarks.load.http_client import Client, request
 from benchmarks.measure import WEIR, Bar, Lap, Measure
-from benchmarks.shop import account_of, customer, signed_in, signed_in_again
+from benchmarks.setting.shop import account_of, customer, signed_in, signed_in_again
 
 
 @asynccontextmanager

@@ -11,10 +11,10 @@ import asyncpg
 from benchmarks.bench import Bench
 from benchmarks.failure import Failed
 from benchmarks.figures import Figures
-from benchmarks.http_client import Client, request
-from benchmarks.load import MARK, Load
+from benchmarks.load.generator import MARK, Load
+from benchmarks.load.http_client import Client, request
 from benchmarks.measure import WEIR, Bar, Lap, Measure
-from benchmarks.shop import STOCK, Shop, add_products, customer, signed_in
+from benchmarks.setting.shop import STOCK, Shop, add_products, customer, signed_in
 from domain.inventory import INVENTORY
 
 _TUTORIAL = "FastAPI + SQLAlchemy ORM, conditional UPDATE"
@@ -130,7 +130,7 @@ async def _load(
         # A sale is over before a warm-up would be.
         warm_up=0.0 if 409 in expect else 1.0,
     )
-    return await bench.client("benchmarks.load", load)
+    return await bench.client("benchmarks.load.generator", load)
 
 
 async def _check(database: str, product_id: UUID) -> None:

@@ -3,13 +3,13 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-from benchmarks import workload
 from benchmarks.bench import Bench
 from benchmarks.figures import Figures
-from benchmarks.load import MARK
+from benchmarks.load import workload
+from benchmarks.load.generator import MARK
+from benchmarks.load.visible import Watch
 from benchmarks.measure import WEIR, Bar, Lap, Measure
-from benchmarks.shop import stocked
-from benchmarks.visible import Watch
+from benchmarks.setting.shop import stocked
 
 _RATE = 200
 _REQUESTS = 5_000
@@ -25,7 +25,7 @@ async def _opened(bench: Bench) -> AsyncIterator[Mapping[str, Lap]]:
             watch = Watch(
                 port=port, token=shop.token, orders=orders, rate=_RATE, seconds=bench.options.seconds, run=number
             )
-            return await bench.client("benchmarks.visible", watch)
+            return await bench.client("benchmarks.load.visible", watch)
 
         yield {WEIR: lap}
 

@@ -6,9 +6,9 @@ from uuid import uuid4
 import orjson
 import uvloop
 
-from benchmarks import workload
 from benchmarks.figures import Figures
-from benchmarks.loops import race
+from benchmarks.load import workload
+from benchmarks.load.loops import race
 from benchmarks.ours.settings import settings_of
 from benchmarks.task import Task, received
 from domain.kernel.messages import shard_of

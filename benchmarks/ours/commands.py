@@ -6,7 +6,7 @@ from uuid import uuid4
 import uvloop
 
 from benchmarks.figures import Figures
-from benchmarks.loops import race
+from benchmarks.load.loops import race
 from benchmarks.ours.settings import settings_of
 from benchmarks.task import Task, received
 from domain.inventory import INVENTORY, ChangeStock

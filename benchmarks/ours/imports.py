@@ -13,8 +13,8 @@ from uuid import UUID, uuid4
 import uvloop
 from prometheus_client import CollectorRegistry
 
-from benchmarks import workload
 from benchmarks.figures import Figures
+from benchmarks.load import workload
 from benchmarks.ours.settings import settings_of
 from benchmarks.task import Task, received
 from domain.accounts import ACCOUNTS, RegisterAccount, Role

@@ -6,9 +6,9 @@ from uuid import uuid4
 import uvloop
 
 from benchmarks.figures import Figures
-from benchmarks.loops import race
+from benchmarks.load.loops import race
 from benchmarks.ours.settings import settings_of
-from benchmarks.shop import STOCK
+from benchmarks.setting.shop import STOCK
 from benchmarks.task import Task, received
 from domain.inventory import INVENTORY, ChangeStock, ReserveStock
 from infra.concurrency.gc_tuning import tune_gc

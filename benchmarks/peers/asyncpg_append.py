@@ -7,9 +7,9 @@ from uuid import uuid4
 import asyncpg
 import uvloop
 
-from benchmarks import workload
 from benchmarks.figures import Figures
-from benchmarks.loops import race
+from benchmarks.load import workload
+from benchmarks.load.loops import race
 from benchmarks.task import Task, received
 
 TABLE = """

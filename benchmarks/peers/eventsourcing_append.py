@@ -1,8 +1,8 @@
 """The Python ``eventsourcing`` library: ``app.save`` of one new order per call, one thread per writer."""
 
-from benchmarks import workload
 from benchmarks.figures import Figures
-from benchmarks.loops import race_threads
+from benchmarks.load import workload
+from benchmarks.load.loops import race_threads
 from benchmarks.peers.shop import Order, Shop, environment
 from benchmarks.task import Task, received
 

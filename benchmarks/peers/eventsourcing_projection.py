@@ -17,8 +17,8 @@ from eventsourcing.utils import get_topic
 from psycopg.sql import SQL, Composed, Identifier
 from psycopg.types.json import Jsonb
 
-from benchmarks import workload
 from benchmarks.figures import Figures
+from benchmarks.load import workload
 from benchmarks.peers.shop import Order, Shop, environment
 from benchmarks.task import Task, received
 

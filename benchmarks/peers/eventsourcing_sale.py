@@ -14,7 +14,7 @@ from eventsourcing.domain import Aggregate, event
 from eventsourcing.persistence import RecordConflictError
 
 from benchmarks.figures import Figures
-from benchmarks.loops import race_threads
+from benchmarks.load.loops import race_threads
 from benchmarks.peers.shop import environment
 from benchmarks.task import Task, received
 

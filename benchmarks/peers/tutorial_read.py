@@ -12,7 +12,7 @@ from fastapi import FastAPI, HTTPException, Request
 from pydantic import BaseModel
 from redis.asyncio import Redis
 
-from benchmarks import workload
+from benchmarks.load import workload
 from benchmarks.peers.tutorial import dressed
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy import update
 from sqlalchemy.orm import Mapped, mapped_column
 
-from benchmarks import workload
+from benchmarks.load import workload
 from benchmarks.peers.tutorial import dressed
 from benchmarks.peers.tutorial_write import Base, Order, OrderIn, OrderItem, OrderOut, Session, lifespan
 

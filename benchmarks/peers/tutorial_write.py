@@ -17,7 +17,7 @@ from sqlalchemy import ForeignKey, func
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-from benchmarks import workload
+from benchmarks.load import workload
 from benchmarks.peers.tutorial import dressed
 
 

@@ -10,10 +10,10 @@ import httpx2
 import typer
 from rich.console import Console
 
-from cli.data_dir import DATA_DIR, DataDir
 from cli.importing.remote import Refused, Remote, Upload
 from cli.importing.view import View, verdict
-from cli.servers import api_url_for
+from cli.target.data_dir import DATA_DIR, DataDir
+from cli.target.servers import api_url_for
 
 _HELP = "Put the products of a CSV or NDJSON file on sale, and watch."
 _MEDIA = {".csv": "text/csv", ".ndjson": "application/x-ndjson", ".jsonl": "application/x-ndjson"}

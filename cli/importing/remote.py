@@ -10,7 +10,7 @@ from uuid import UUID
 
 import httpx2
 
-from infra import network_errors
+from infra.host import network_errors
 
 CHUNK_BYTES: Final = 256 * 1024
 TRIES: Final = 6

@@ -7,12 +7,12 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
-from cli.data_dir import DATA_DIR, DataDir
-from cli.database import echo_failure
 from cli.seed.execution import PASSWORD, Seeder, Tally
 from cli.seed.plan import SIZES, blocks
 from cli.seed.view import shown
-from cli.servers import settings_for
+from cli.target.data_dir import DATA_DIR, DataDir
+from cli.target.database import echo_failure
+from cli.target.servers import settings_for
 from infra.configs import pool_of
 from infra.errors import AWAY, TooBusy, UnknownSchema
 from infra.event_codec import CODEC

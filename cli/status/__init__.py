@@ -5,10 +5,10 @@ import asyncio
 import typer
 from rich.console import Console
 
-from cli.data_dir import DATA_DIR, DataDir
-from cli.servers import settings_for, stack_meant
 from cli.status.reading import read
 from cli.status.view import show
+from cli.target.data_dir import DATA_DIR, DataDir
+from cli.target.servers import settings_for, stack_meant
 
 _HELP = "Show processes, ports, lag, parked streams and outboxes of the running stack."
 

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
-from cli.addresses import place_of
-from cli.run_file import Running
 from cli.supervisor.runner import answers_well
+from cli.target.run_file import Running
 from infra.configs import pool_of
 from infra.embedded import living
 from infra.errors import AWAY, UnknownSchema
@@ -20,6 +19,7 @@ from infra.payments import refund_outbox
 from infra.postgres import schema_version
 from infra.postgres.pool import Database
 from infra.settings import Settings
+from infra.settings.urls import address_of
 from projections.registry import PROJECTIONS
 from workers.mail.consumer import NAME
 from workers.order_deadlines import PROCESSES
@@ -73,8 +73,8 @@ async def read(directory: Path, running: Running | None, settings: Settings) -> 
     figures, processes = await asyncio.gather(_figures_or_failure(settings), _processes(directory, running))
     return Seen(
         directory=directory if running else None,
-        database=place_of(settings.database_url.get_secret_value()),
-        redis=place_of(settings.redis_url.get_secret_value()),
+        database=address_of(settings.database_url.get_secret_value()),
+        redis=address_of(settings.redis_url.get_secret_value()),
         processes=processes,
         figures=figures,
     )
@@ -84,7 +84,7 @@ async def _processes(directory: Path, running: Running | None) -> Sequence[Proce
     if running is None:
         return []
     own = [name for name in SERVERS if (directory / "run" / f"{name}.pid").exists()]
-    places = {name: place_of(running.environment[variable]) for name, variable in SERVERS.items()}
+    places = {name: address_of(running.environment[variable]) for name, variable in SERVERS.items()}
     programs = await asyncio.gather(*(_program(directory, name, page) for name, page in running.health.items()))
     return [*(_server(directory, name, places[name]) for name in own), *programs]
 

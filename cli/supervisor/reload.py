@@ -16,7 +16,7 @@ USERS: Final[Mapping[str, tuple[str, ...]]] = {
     "api/": ("api",),
     "workers/relay.py": ("relay",),
     "workers/projections.py": ("projections",),
-    "workers/rebuild": ("projections",),
+    "workers/rebuilds/": ("projections",),
     "workers/__init__.py": _KINDS,
     "workers/main.py": _KINDS,
     "workers/parts.py": _KINDS,
@@ -28,9 +28,8 @@ USERS: Final[Mapping[str, tuple[str, ...]]] = {
     "infra/": ("api", *_KINDS, "mailsink", "provider"),
     "domain/": ("api", *_KINDS, "provider"),
     "cli/provider/": ("provider",),
-    "cli/mailbox.py": ("mailsink",),
     "cli/signals.py": ("api", "mailsink", "provider"),
-    "cli/mailsink.py": ("mailsink",),
+    "cli/mailsink/": ("mailsink",),
 }
 """Which programs load what: the first line whose beginning a file's path has. What is in none is nobody's here."""
 

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from cli.addresses import place_of
-from cli.run_file import RunFile
 from cli.supervisor.child import Backoff, Child, Startable
 from cli.supervisor.console import Level, Report, silent
 from cli.supervisor.credentials import another_admin, credentials, remember
@@ -28,8 +26,10 @@ from cli.supervisor.programs import (
     worker_names,
 )
 from cli.supervisor.runner import Runner
+from cli.target.run_file import RunFile
 from infra.embedded import Postgres, StartFailed, Valkey, end_marked, write_private
 from infra.settings import DRAIN_SECONDS
+from infra.settings.urls import address_of
 
 _FOLLOW_SECONDS = 0.25
 _GRACE = 5.0
@@ -190,7 +190,7 @@ class Stack:
         """The server that the caller has named, unless it is this directory's own."""
         if url is None or self._ports.leads_here(name, url):
             return None
-        self._report(name, f"none is started: {place_of(url)} is used, as the environment says", Level.INFO)
+        self._report(name, f"none is started: {address_of(url)} is used, as the environment says", Level.INFO)
         return url
 
     def _wired(self, api_port: int, database_url: str, redis_url: str) -> Wiring:

@@ -15,7 +15,7 @@ from infra.embedded.ports import free_port, free_ports, is_free
 from infra.embedded.postgres import Postgres
 from infra.embedded.process import Launch, Process, StartFailed, living, started_at
 from infra.embedded.valkey import Valkey
-from infra.secret_file import sync_directory, write_private
+from infra.host.secret_file import sync_directory, write_private
 
 __all__ = [
     "Launch",

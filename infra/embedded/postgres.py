@@ -15,7 +15,7 @@ from infra.embedded.leftovers import end_servers, servers_in
 from infra.embedded.ports import on_free_port
 from infra.embedded.process import Launch, Process, StartFailed, clear_orphan
 from infra.embedded.release import Unreachable, postgres_release, reachable
-from infra.secret_file import sync_directory, write_private
+from infra.host.secret_file import sync_directory, write_private
 
 # For a laptop with two cores. fsync stays on: an acknowledged command must survive a power cut.
 _SETTINGS = {

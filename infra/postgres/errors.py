@@ -18,7 +18,7 @@ from typing import Final, Literal
 
 import asyncpg
 
-from infra.errors import AWAY
+from infra.errors import AWAY, OutcomeUnknown, Unavailable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,3 +105,10 @@ def _by_state(error: asyncpg.PostgresError) -> Failure | None:
         return failure
     # The session is over, whatever the code is.
     return ENDED if failure is not None and failure.stored == "no" else LOST
+
+
+def told(failure: Failure, *, writes: bool) -> Unavailable | OutcomeUnknown:
+    """The failure of a statement as the rest of the house knows it."""
+    if writes and failure.stored == "maybe":
+        return OutcomeUnknown("the answer to a commit was lost")
+    return Unavailable("Postgres cannot be reached")

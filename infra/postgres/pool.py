@@ -11,27 +11,22 @@ What a server refuses is :class:`~infra.errors.Unavailable` either way. A connec
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 import asyncpg
-from asyncpg.transaction import Transaction
 from pydantic import SecretStr
 
-from infra.errors import OutcomeUnknown, TookTooLong, Unavailable
+from infra.errors import TookTooLong, Unavailable
 from infra.postgres.connect import CONNECT_SECONDS, Connection, Connector, connect, is_failure, prepare
-from infra.postgres.errors import Failure, classify
+from infra.postgres.connection import DRIVER_ERRORS, Pooled, answering, drop, roll_back
 from infra.postgres.reader import Reader, Reading, Snapshot
 
 __all__ = ["CONNECT_SECONDS", "DRIVER_ERRORS", "Connection", "Database", "Pooled", "Reader", "connect", "prepare"]
 
-Pooled: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
-
-DRIVER_ERRORS: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-"""All that the driver raises: for where a connection is given up, and it does not matter how that goes."""
 
 COMMAND_SECONDS: Final = 10.0
 IDLE_SECONDS: Final = 10.0
@@ -149,7 +144,7 @@ class Database:
                 await self._look(connection)
                 yield connection
             except BaseException:
-                await _roll_back(connection, transaction)
+                await roll_back(connection, transaction)
                 raise
             # From here on the failure of the line says nothing about what is stored.
             with answering(connection, writes=True):
@@ -254,39 +249,10 @@ class Database:
                 self._opened = True
 
 
-@contextmanager
-def answering(connection: "Connection | Pooled", *, writes: bool) -> Iterator[None]:
-    """Tells a failure of the server for what it means, and drops a connection that is of no more use."""
-    try:
-        yield
-    except Exception as error:
-        failure = classify(error, lost=_is_lost(connection))
-        if failure is None:
-            raise
-        if failure.drop_connection:
-            _drop(connection)
-        raise told(failure, writes=writes) from error
-
-
-def told(failure: Failure, *, writes: bool) -> Unavailable | OutcomeUnknown:
-    """The failure of a statement as the rest of the house knows it."""
-    if writes and failure.stored == "maybe":
-        return OutcomeUnknown("the answer to a commit was lost")
-    return Unavailable("Postgres cannot be reached")
-
-
-async def close(connection: Connection) -> None:
-    """Closes a connection of one's own, in time."""
-    try:
-        await connection.close(timeout=CONNECT_SECONDS)
-    except DRIVER_ERRORS:
-        connection.terminate()
-
-
 async def _insist(connection: Pooled) -> None:
     """Raises Unavailable where the server takes no writes now. It may be a standby, whose *no* may be out of date."""
     if await connection.fetchval(_READ_ONLY):
-        _drop(connection)
+        drop(connection)
         raise Unavailable("Postgres takes no writes")
 
 
@@ -297,24 +263,3 @@ def _takes_writes(connection: Pooled) -> bool:
         getattr(settings, "in_hot_standby", "off"),
         getattr(settings, "default_transaction_read_only", "off"),
     )
-
-
-async def _roll_back(connection: Pooled, transaction: Transaction) -> None:
-    """Nothing is committed, whether or not this arrives."""
-    try:
-        async with asyncio.timeout(CONNECT_SECONDS):
-            await transaction.rollback()
-    except DRIVER_ERRORS:
-        _drop(connection)
-
-
-def _is_lost(connection: "Connection | Pooled") -> bool:
-    try:
-        return connection.is_closed()
-    except asyncpg.InterfaceError:  # the pool has taken it back because its line broke
-        return True
-
-
-def _drop(connection: "Connection | Pooled") -> None:
-    with suppress(asyncpg.InterfaceError):  # it is gone already
-        connection.terminate()

@@ -10,7 +10,8 @@ from pydantic import SecretStr
 
 import migrations
 from infra.errors import Unavailable, UnknownSchema
-from infra.postgres.pool import DRIVER_ERRORS, Database, close, connect
+from infra.postgres.connection import close
+from infra.postgres.pool import DRIVER_ERRORS, Database, connect
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

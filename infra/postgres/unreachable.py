@@ -5,8 +5,8 @@ from typing import Final
 
 import asyncpg
 
-from infra import network_errors
 from infra.errors import Rejected, Unavailable
+from infra.host import network_errors
 
 POSTGRES_PORT: Final = 5432
 MOST_TOLD: Final = 4

@@ -8,8 +8,8 @@ import structlog
 from pydantic import SecretStr
 from redis.exceptions import AuthenticationError, ResponseError
 
-from infra import network_errors
 from infra.errors import Rejected, Unavailable
+from infra.host import network_errors
 from infra.redis.client import BROKEN, open_redis
 
 REDIS_PORT: Final = 6379

@@ -26,6 +26,12 @@ def masked(url: str) -> str:
     return _CREDENTIALS.sub("***", url)
 
 
+def address_of(url: str) -> str:
+    """Host, port and database of a server's URL; neither its user nor its password."""
+    parts = urlsplit(url)
+    return parts.netloc.rpartition("@")[2] + parts.path
+
+
 def place_of(url: str) -> str | None:
     """Where the URL of a server leads, without user, password and query; None where that cannot be told apart."""
     try:
@@ -36,7 +42,7 @@ def place_of(url: str) -> str | None:
         return None
     if not parts.netloc:
         return None
-    return f"{parts.scheme}://{'***@' if '@' in parts.netloc else ''}{parts.netloc.rpartition('@')[2]}{parts.path}"
+    return f"{parts.scheme}://{'***@' if '@' in parts.netloc else ''}{address_of(url)}"
 
 
 def _server(*schemes: str, host: bool = False) -> Callable[[SecretStr, ValidationInfo], SecretStr]:

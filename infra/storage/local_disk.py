@@ -10,7 +10,7 @@ from typing import BinaryIO, Final, ParamSpec, TypeVar
 from uuid import uuid4
 
 from infra.errors import Unavailable
-from infra.secret_file import sync_directory
+from infra.host.secret_file import sync_directory
 from infra.storage.storage import LARGEST, Blob, Stored, checked, type_of
 from infra.storage.streaming import CHUNK_BYTES, CLOSE_SECONDS, READ_SECONDS, WRITE_SECONDS, Counted, answered
 

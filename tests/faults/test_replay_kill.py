@@ -17,7 +17,7 @@ from tests.support.consumers import Scene, scene
 from tests.support.event_logs import expected_rows, stored_rows
 from tests.support.rebuilds import GATE, at_the_gate, gate_closed, holding, replay, waiting
 from tests.support.write_side import eventually
-from workers.rebuilds import Rebuilds, want_spoiled
+from workers.rebuilds.requested import Rebuilds, want_spoiled
 
 pytestmark = pytest.mark.anyio
 

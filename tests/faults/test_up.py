@@ -19,11 +19,11 @@ import orjson
 import psutil
 import pytest
 
-from cli.run_file import RunFile
 from cli.supervisor import Backoff, Level, Options, Program, Stack, Stage, Wiring
 from cli.supervisor.credentials import ENCRYPTION_KEYS, PROVIDER_KEY, credentials
 from cli.supervisor.programs import weir_programs
 from cli.supervisor.runner import Runner
+from cli.target.run_file import RunFile
 from infra.embedded import StartFailed, free_port, is_free
 from infra.settings import Settings
 from tests.faults.stand_ins import QUICK, an_api, options, stand_in, wiring_of

@@ -11,7 +11,7 @@ import httpx2
 import pytest
 from pydantic import SecretStr
 
-from cli.admin import admin_of
+from cli.supervisor.admin import admin_of
 from infra.configs import pool_of
 from infra.postgres.pool import Database
 from infra.settings import Settings

@@ -8,8 +8,8 @@ from urllib.parse import quote
 import orjson
 import pytest
 
-from api.queries.list_statements import ALONG_THE_ORDER, BY_INDEXES
-from api.queries.lists import Place
+from api.queries.lists.query import Place
+from api.queries.lists.statements import ALONG_THE_ORDER, BY_INDEXES
 from api.queries.products import SORTS, ProductFilters, query_of
 from domain.accounts import Role
 from infra.eventsourcing.event_log import Log

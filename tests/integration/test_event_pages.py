@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from api.http.principal import Principal
 from api.queries.events import SPAN, EventFilters, list_events
-from api.queries.listing import Pages
+from api.queries.lists.page_reader import Pages
 from infra.configs import cache_of, pool_of
 from infra.event_codec import CODEC
 from infra.eventsourcing.current_log import CurrentLog

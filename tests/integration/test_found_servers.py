@@ -10,10 +10,10 @@ import pytest
 import typer
 
 from cli.env import env
-from cli.mail_link import link
+from cli.mail.newest_link import link
 from cli.psql import target_of
-from cli.run_file import RunFile, Running
-from cli.servers import api_url_for, environment_for, settings_for
+from cli.target.run_file import RunFile, Running
+from cli.target.servers import api_url_for, environment_for, settings_for
 
 MINE = "postgresql://me:mine-and-mine@db.example/mine"
 ITS = {
@@ -102,7 +102,9 @@ def test_the_stack_of_a_demo_in_the_same_folder_is_pointed_out(
 
 
 def test_a_file_of_a_supervisor_that_was_killed_counts_for_nothing(tmp_path: Path) -> None:
-    script = f"from pathlib import Path; from cli.run_file import RunFile; RunFile(Path({str(tmp_path)!r})).write("
+    script = (
+        f"from pathlib import Path; from cli.target.run_file import RunFile; RunFile(Path({str(tmp_path)!r})).write("
+    )
     script += "api_url='', health={}, environment={}); import os; os.kill(os.getpid(), 9)"
     assert subprocess.run([sys.executable, "-c", script], check=False, timeout=60).returncode == -9
     assert (tmp_path / "run" / "stack.json").exists()

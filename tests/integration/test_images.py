@@ -27,7 +27,7 @@ from tests.support.pictures import chunk, jpeg, opened, png, segment, webp
 from tests.support.s3_stand_in import S3StandIn, s3_settings
 from tests.support.serving import connected, serving
 from tests.support.shop import Client, Shop, shop
-from workers.images import is_shown
+from workers.upkeep.images import is_shown
 
 pytestmark = pytest.mark.anyio
 

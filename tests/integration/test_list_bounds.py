@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from api.errors import Problem
 from api.queries.accounts import AccountFilters
 from api.queries.accounts import query_of as accounts_of
-from api.queries.list_statements import CANDIDATES, FEW, NEARLY, STRETCH
-from api.queries.listing import Pages
-from api.queries.lists import Condition, Query
+from api.queries.lists.page_reader import Pages
+from api.queries.lists.query import Condition, Query
+from api.queries.lists.statements import CANDIDATES, FEW, NEARLY, STRETCH
 from api.queries.products import LONGEST_SEARCH, ProductFilters, query_of
 from infra.configs import cache_of, pool_of
 from infra.errors import NotYetVisible

@@ -13,7 +13,7 @@ import aiosmtplib
 import httpx2
 import pytest
 
-from cli.mailbox import create_mailbox
+from cli.mailsink.mailbox import create_mailbox
 from cli.supervisor.programs import WEIR, Program
 from cli.supervisor.runner import Runner
 from infra.embedded import free_ports

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from api.http.connection import protocol, transport
-from api.http.security_headers import Rules
+from api.http.policies.security_headers import Rules
 from infra.settings import Settings
 from tests.support.sample_edge import SampleEdge, sample_edge, with_state
 from tests.support.sample_routes import ORDER_ID

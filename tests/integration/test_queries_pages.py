@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from api.queries import cursors
-from api.queries.listing import Pages
-from api.queries.lists import Query
+from api.queries.lists import cursors
+from api.queries.lists.page_reader import Pages
+from api.queries.lists.query import Query
 from api.queries.products import ON_SALE, SORTS
 from api.queries.read_models import PRODUCTS
 from domain.catalogue import ProductAdded, ProductDescribed, ProductDiscontinued, ProductRepriced

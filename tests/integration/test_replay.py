@@ -13,7 +13,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from cli.replay import register
+from cli.operations.replay import register
 from domain.accounts import AccountDeactivated, AccountErased, AccountProfileChanged, AccountSessionEnded, EndedBy
 from domain.inventory import StockReceived
 from domain.kernel.messages import Event, Recorded

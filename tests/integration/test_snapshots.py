@@ -16,7 +16,7 @@ from infra.identity import account_erasure
 from tests.support.proxy import proxy_before
 from tests.support.stock import change_stock, reserve
 from tests.support.write_side import WriteSide, connected, request, write_side
-from workers.snapshots import renew_snapshots
+from workers.upkeep.snapshots import renew_snapshots
 
 pytestmark = pytest.mark.anyio
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 from uuid import UUID, uuid4
 
 from api.scopes import scopes_of
-from benchmarks.http_client import request
+from benchmarks.load.http_client import request
 from domain.accounts import Role
 from infra.configs import pool_of
 from infra.identity.access_tokens import Tokens

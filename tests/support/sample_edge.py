@@ -13,8 +13,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api import swagger_ui
 from api.http import openapi
 from api.http.edge import EDGE, EdgeState
+from api.http.policies.security_headers import Rules
 from api.http.route_table import HotRead, LimitPolicy
-from api.http.security_headers import Rules
 from api.main import with_edge
 from tests.support.sample_routes import Warehouse, other, routes
 

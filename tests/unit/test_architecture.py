@@ -1,6 +1,7 @@
-"""The page that shows newcomers the house names files and folders that are there."""
+"""The page that shows newcomers the house names what is there; and no folder or file of it is too large to be seen."""
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ PAGES = (
 )
 ROOMS = ("api", "cli", "domain", "infra", "migrations", "projections", "tests", "workers", "benchmarks")
 FILES = sorted(str(file.relative_to(ROOT)) for room in ROOMS for file in (ROOT / room).rglob("*.py"))
+CODE = [file for file in FILES if not file.startswith(("tests/", "migrations/versions/"))]
 NAMED = re.compile(r"`([a-z_0-9/]+\.py)\b")
 
 
@@ -29,6 +31,17 @@ def test_every_folder_of_the_processes_and_the_engine_is_on_the_page() -> None:
         str(Path(file).parent) for file in FILES if file.startswith(("api/", "infra/", "workers/", "projections/"))
     }
     assert [folder for folder in sorted(folders) if not _is_told(folder, told)] == []
+
+
+def test_no_folder_of_code_holds_more_than_eighteen_files() -> None:
+    flat = Counter(str(Path(file).parent) for file in CODE)
+    assert {folder: number for folder, number in flat.items() if number > 18} == {}
+    assert flat["infra"] <= 6
+
+
+def test_no_file_of_code_is_longer_than_three_hundred_lines() -> None:
+    lengths = {file: len((ROOT / file).read_text().splitlines()) for file in CODE}
+    assert {file: length for file, length in lengths.items() if length > 300} == {}
 
 
 def _is_told(folder: str, told: str) -> bool:

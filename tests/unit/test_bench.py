@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks import report
 from benchmarks.figures import Figures, heard, quantile, summed_up
-from benchmarks.http_client import Broken, body_length, header, request
+from benchmarks.load.http_client import Broken, body_length, header, request
 from benchmarks.measure import WEIR, Bar, Measure, Result
 from benchmarks.measures.all import MEASURES
 from benchmarks.options import RESULTS, Options

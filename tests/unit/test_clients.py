@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from api.http.trusted_proxies import Proxies, source_of
+from api.http.policies.trusted_proxies import Proxies, source_of
 
 TRUSTED = [ip_network("10.0.0.0/8"), ip_network("::1/128"), ip_network("2001:db8:ff::/48")]
 

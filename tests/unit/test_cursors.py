@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.queries.cursors import InvalidCursor, decode, encode, list_id
+from api.queries.lists.cursors import InvalidCursor, decode, encode, list_id
 from infra.event_codec import CODEC
 from infra.eventsourcing.event_log import Log
 

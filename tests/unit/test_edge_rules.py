@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from api.http.policies.security_headers import Rules
 from api.http.response import RawResponse
-from api.http.security_headers import Rules
 from infra.settings import Settings
 from tests.support.sample_edge import Reply, SampleEdge, assert_problem, sample_edge
 from tests.support.sample_routes import ORDER_ID

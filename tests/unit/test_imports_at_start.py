@@ -16,8 +16,8 @@ WITHOUT = {
     "import cli.main": ALL - {"typer"},
     "from cli.main import build; build(['serve']); build(['worker']); build(['mail'])": ALL - {"typer"},
     "import cli.up": STATEMENTS | HTTP_API | MAIL | OUTSIDE | {"redis", "arq", "domain.registry", "alembic"},
-    "import cli.migrate": HTTP_API | MAIL | OUTSIDE | {"redis", "arq"},
-    "import cli.parked": HTTP_API | MAIL | OUTSIDE | {"arq", "infra.eventsourcing.commands.handler"},
+    "import cli.operations.migrate": HTTP_API | MAIL | OUTSIDE | {"redis", "arq"},
+    "import cli.operations.parked": HTTP_API | MAIL | OUTSIDE | {"arq", "infra.eventsourcing.commands.handler"},
     "from workers.main import parts_of; parts_of(['relay'])": STATEMENTS | HTTP_API | MAIL | OUTSIDE | TOOLS | {"arq"},
     "from workers.main import parts_of; parts_of(['projections'])": HTTP_API
     | MAIL
@@ -25,7 +25,7 @@ WITHOUT = {
     | TOOLS
     | {"infra.eventsourcing.commands.handler"},
     "from workers.main import parts_of; parts_of(['tasks'])": HTTP_API | TOOLS,
-    "import workers.rebuild_process": HTTP_API | MAIL | OUTSIDE | TOOLS | {"arq", "infra.write_side"},
+    "import workers.rebuilds.process": HTTP_API | MAIL | OUTSIDE | TOOLS | {"arq", "infra.write_side"},
     "import api.server": MAIL - {"jinja2"} | TOOLS | {"httpx2", "arq"},
 }
 """What a process does at its start, and what it gets by without."""

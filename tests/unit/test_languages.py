@@ -13,8 +13,8 @@ from pydantic import ValidationError
 
 from api.http.accept_language import LONGEST, MOST, spoken
 from domain.money import MINOR_DIGITS, Money
-from infra.language import Language
 from infra.locales import FALLBACK, LANGUAGES, TEMPLATES, first_of, languages_in
+from infra.locales.language import Language
 from infra.settings import Settings
 
 SPOKEN = {code: Language(code, moments=(TEMPLATES / code / "moment.txt").read_text().strip()) for code in LANGUAGES}

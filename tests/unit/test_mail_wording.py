@@ -16,8 +16,8 @@ from hypothesis import strategies as some
 from jinja2 import DictLoader, TemplateNotFound
 
 from infra.identity.one_time_links import lives_of
-from infra.language import Language
 from infra.locales import FALLBACK, LANGUAGES, TEMPLATES
+from infra.locales.language import Language
 from infra.mail.outbox import Claimed
 from infra.settings import Settings
 from workers.mail.inline_css import Unstylable, inlined

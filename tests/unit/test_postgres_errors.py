@@ -8,8 +8,18 @@ import pytest
 
 from api.errors import problem_of
 from infra.errors import OutcomeUnknown, Unavailable
-from infra.postgres.errors import CLASSES, ENDED, LOST, REFUSED, STATES, Failure, classify, refuses_values, storable
-from infra.postgres.pool import told
+from infra.postgres.errors import (
+    CLASSES,
+    ENDED,
+    LOST,
+    REFUSED,
+    STATES,
+    Failure,
+    classify,
+    refuses_values,
+    storable,
+    told,
+)
 
 STATED = {
     kind.sqlstate: kind

@@ -6,7 +6,7 @@ from typing import cast
 import pytest
 
 from api.queries.dashboard import MODELS
-from api.queries.listing import Pages
+from api.queries.lists.page_reader import Pages
 from infra.errors import NotYetVisible
 from infra.eventsourcing.consistency_token import Needs
 from infra.eventsourcing.read_cache import Reads

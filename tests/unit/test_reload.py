@@ -40,11 +40,11 @@ class Kept:
         ("api/commands/orders.py", {"api"}),
         ("projections/order_summary.py", {"api", "projections"}),
         ("workers/relay.py", {"relay"}),
-        ("workers/rebuilds.py", {"projections"}),
+        ("workers/rebuilds/requested.py", {"projections"}),
         ("workers/mail/templates/en/frame.html", {"tasks"}),
         ("domain/orders/decider.py", {"api", "relay", "projections", "tasks", "provider"}),
-        ("cli/mailbox.py", {"mailsink"}),
-        ("cli/keys.py", set()),
+        ("cli/mailsink/mailbox.py", {"mailsink"}),
+        ("cli/operations/keys.py", set()),
     ],
 )
 def test_a_change_concerns_the_processes_that_run_the_file(path: str, users: set[str]) -> None:

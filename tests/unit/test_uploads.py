@@ -11,9 +11,9 @@ from starlette.types import Message, Receive
 from api.errors import Problem
 from api.http.body_reader import ClientGone
 from api.http.compression import Compressor
+from api.http.policies.security_headers import Rules
 from api.http.request_context import RequestState
 from api.http.response_writer import Reply
-from api.http.security_headers import Rules
 from api.http.upload_slots import UploadSlots
 from infra.errors import TooBusy
 

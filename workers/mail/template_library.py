@@ -22,8 +22,8 @@ from jinja2 import (
     select_autoescape,
 )
 
-from infra.language import Language
 from infra.locales import FALLBACK, LANGUAGES, TEMPLATES
+from infra.locales.language import Language
 from workers.mail.inline_css import inlined
 
 _FOR_ALL: Final = "frame.html"

@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from api.errors import Problem, problem_answer
 from api.http.connection.transport import LINGER_SECONDS, Transport
 from api.http.edge import LONGEST_HEADERS, LONGEST_TARGET, request_ids
-from api.http.security_headers import ALWAYS
+from api.http.policies.security_headers import ALWAYS
 
 HEAD_SECONDS: Final = 10.0
 """From the first byte of a head, or from the beginning of the connection, until the head is complete."""

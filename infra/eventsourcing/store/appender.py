@@ -10,8 +10,8 @@ import structlog
 from infra.errors import OutcomeUnknown, TooBusy, Unavailable
 from infra.eventsourcing.store.append_request import Appended, AppendRequest, Conflict, Last, Verdict
 from infra.eventsourcing.store.batch import APPEND, NO_LIMITS, Limits, document, verdicts_of
-from infra.postgres.errors import classify
-from infra.postgres.pool import DRIVER_ERRORS, Connection, Database, told
+from infra.postgres.errors import classify, told
+from infra.postgres.pool import DRIVER_ERRORS, Connection, Database
 
 ONE_AT_FAULT = (
     asyncpg.DataError,

@@ -19,7 +19,8 @@ from infra.eventsourcing.projections.fold import describe
 from infra.eventsourcing.projections.rebuild.builder import Report, build
 from infra.eventsourcing.projections.rebuild.new_generation import Building
 from infra.eventsourcing.projections.rebuild.partitions import Share
-from infra.postgres.pool import answering, close, connect
+from infra.postgres.connection import answering, close
+from infra.postgres.pool import connect
 
 LISTEN_SECONDS: Final = 0.1
 

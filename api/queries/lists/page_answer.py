@@ -1,0 +1,84 @@
+"""A page of a list as it is asked for and answered: documents joined as they are stored, and the cursor behind them."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any, Generic, TypeVar
+from urllib.parse import parse_qsl, urlencode
+
+from fastapi import Request
+from pydantic import ConfigDict, Field
+
+from api.errors import Problem
+from api.http.response import JSON, Headers, RawResponse
+from api.queries.lists import cursors
+from api.queries.lists.query import Query
+from api.schemas import Described, Params
+
+T = TypeVar("T")
+
+
+class Page(Described, Generic[T]):
+    """Some items of a list."""
+
+    model_config = ConfigDict(json_schema_extra={"description": "Some items of a list."})
+
+    items: list[T]
+    """The items, in the order of the list."""
+    next: str | None
+    """The `cursor` of the page that follows; null at the end."""
+
+    @classmethod
+    def model_parametrized_name(cls, params: tuple[Any, ...]) -> str:
+        """``ProductCardPage``: a name that programs can use."""
+        named = getattr(params[0], "model_config", {})
+        return f"{named.get('title') or params[0].__name__}Page"
+
+
+class PageParams(Params):
+    """What every list takes."""
+
+    limit: int = Field(20, ge=1, le=100)
+    """How many items at most, 1 to 100."""
+    cursor: Annotated[str, Field(max_length=cursors.LONGEST)] | None = None
+    """`next` of the page before, with the same filters and sort."""
+
+
+def read_cursor(list_id: bytes, cursor: str, kinds: tuple[type, ...]) -> list[Any]:
+    """The place behind a cursor. Raises :class:`~api.errors.Problem` ``invalid``."""
+    with refusing_false_cursors():
+        return cursors.decode(list_id, cursor, kinds)
+
+
+def go_on(query: Query, cursor: str | None) -> None:
+    """Has the list go on behind the cursor. Raises :class:`~api.errors.Problem` ``invalid``."""
+    with refusing_false_cursors():
+        query.after(cursor)
+
+
+@contextmanager
+def refusing_false_cursors() -> Iterator[None]:
+    """Makes the answer to a cursor that is none of the list's."""
+    try:
+        yield
+    except cursors.InvalidCursor:
+        finding = {"pointer": "/query/cursor", "code": "invalid-cursor", "detail": "This is no cursor of this list."}
+        raise Problem("invalid", errors=[finding]) from None
+
+
+def page_answer(
+    request: Request, items: Sequence[bytes], cursor: str | None, caching: tuple[bytes, bytes]
+) -> RawResponse:
+    """``{"items": […], "next": …}`` around documents that are JSON already."""
+    headers: Headers = [JSON, caching]
+    quoted = b"null"
+    if cursor is not None:
+        quoted = b'"%b"' % cursor.encode("ascii")
+        headers.append((b"link", b'<%b>; rel="next"' % _url_of(request, cursor).encode("ascii")))
+    return RawResponse(200, headers, b'{"items":[%b],"next":%b}' % (b",".join(items), quoted))
+
+
+def _url_of(request: Request, cursor: str) -> str:
+    """This request's target with another cursor."""
+    pairs = parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    kept = [(name, value) for name, value in pairs if name not in ("cursor", "after")]
+    return f"{request.scope['path']}?{urlencode([*kept, ('cursor', cursor)])}"

@@ -1,0 +1,1 @@
+"""What loads the servers that are measured: clients, loops, and the work that both sides do."""

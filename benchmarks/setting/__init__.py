@@ -1,0 +1,1 @@
+"""What a measure needs around it: servers, databases, processes, a shop, a long log."""

@@ -1,0 +1,26 @@
+"""``weir mail link``: the link that a mail in the local mailbox carries, for the command line."""
+
+import asyncio
+from typing import Annotated, Final
+
+import typer
+
+from cli.target.data_dir import DATA_DIR, DataDir
+
+WAIT_SECONDS: Final = 60.0
+"""A mail stands back for everything else: on a busy machine it takes its time."""
+
+Address = Annotated[str, typer.Argument(help="The address that the mail went to.")]
+
+
+def link(address: Address, data_dir: DataDir = DATA_DIR) -> None:
+    """Print the link of the newest mail to an address, from the mailbox of `weir up`; wait a minute for it."""
+    from cli.demo.visit import Failed, Mailbox
+    from cli.target.servers import stack_in
+
+    stack_in(data_dir)  # or nobody brings the mail that is waited for
+    try:
+        typer.echo(asyncio.run(Mailbox(data_dir / "mail", address).newest_link(WAIT_SECONDS)))
+    except Failed as error:
+        typer.echo(error, err=True)
+        raise typer.Exit(1) from None

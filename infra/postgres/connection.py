@@ -1,0 +1,61 @@
+"""A connection in use: a failure on it is told for what it means, and a line that is of no more use is dropped."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Final, TypeAlias
+
+import asyncpg
+from asyncpg.transaction import Transaction
+
+from infra.postgres.connect import CONNECT_SECONDS, Connection
+from infra.postgres.errors import classify, told
+
+Pooled: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+
+DRIVER_ERRORS: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""All that the driver raises: for where a connection is given up, and it does not matter how that goes."""
+
+
+@contextmanager
+def answering(connection: "Connection | Pooled", *, writes: bool) -> Iterator[None]:
+    """Tells a failure of the server for what it means, and drops a connection that is of no more use."""
+    try:
+        yield
+    except Exception as error:
+        failure = classify(error, lost=_is_lost(connection))
+        if failure is None:
+            raise
+        if failure.drop_connection:
+            drop(connection)
+        raise told(failure, writes=writes) from error
+
+
+async def close(connection: Connection) -> None:
+    """Closes a connection of one's own, in time."""
+    try:
+        await connection.close(timeout=CONNECT_SECONDS)
+    except DRIVER_ERRORS:
+        connection.terminate()
+
+
+async def roll_back(connection: Pooled, transaction: Transaction) -> None:
+    """Nothing is committed, whether or not this arrives."""
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            await transaction.rollback()
+    except DRIVER_ERRORS:
+        drop(connection)
+
+
+def _is_lost(connection: "Connection | Pooled") -> bool:
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:  # the pool has taken it back because its line broke
+        return True
+
+
+def drop(connection: "Connection | Pooled") -> None:
+    """Cuts it off; the pool makes another one when it needs one."""
+    with suppress(asyncpg.InterfaceError):  # it is gone already
+        connection.terminate()
