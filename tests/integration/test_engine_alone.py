@@ -161,6 +161,7 @@ async def test_another_domain_lives_on_the_engine_without_the_shop(database_url:
     engine = ("domain.kernel", "infra.eventsourcing", "infra.postgres", "infra.redis", "infra.concurrency")
     assert [name for name in seen["modules"] if name.startswith(ours) and not name.startswith(engine)] == [
         "infra.errors",
+        "infra.host",
         "infra.host.network_errors",
     ]
 
