@@ -29,7 +29,6 @@ from infra.event_codec import CODEC
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.eventsourcing.current_log import CurrentLog
 from infra.eventsourcing.projections import standing
-from infra.eventsourcing.read_cache.invalidations import Channel
 from infra.eventsourcing.startup import open_log
 from infra.identity import ended_long_ago
 from infra.identity.access_tokens import Tokens
@@ -48,6 +47,7 @@ from infra.postgres.pool import Database
 from infra.redis import reachable
 from infra.redis.client import open_redis
 from infra.redis.keyspace import Keyspace
+from infra.redis.push_channel import Channel
 from infra.redis.resilient_connection import kept
 from infra.settings import Settings
 from infra.storage import Storage, open_storage

@@ -3,10 +3,15 @@ knows the environment.
 """
 
 from dataclasses import replace
+from typing import Final
 
-from infra.eventsourcing.configs import LOCK_SECONDS, CacheConfig, RelayConfig
+from domain.orders import ORDERS
+from infra.eventsourcing.configs import LOCK_SECONDS, CacheConfig, RelayConfig, SubscriptionConfig
 from infra.postgres.pool import PoolConfig
 from infra.settings import Settings
+
+FOLLOWED: Final = frozenset({ORDERS.category})
+"""The categories of which single streams can be followed."""
 
 
 def pool_of(settings: Settings) -> PoolConfig:
@@ -36,4 +41,10 @@ def relay_of(settings: Settings) -> RelayConfig:
         stream_length=settings.stream_length,
         stream_bytes=settings.stream_bytes,
         lease_seconds=settings.lease_seconds,
+        followed=FOLLOWED,
     )
+
+
+def subscriptions_of(settings: Settings) -> SubscriptionConfig:
+    """What follows streams and the log."""
+    return SubscriptionConfig(redis_url=settings.redis_url)

@@ -23,9 +23,28 @@ class CacheConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RelayConfig:
-    """Where a relay publishes, how many entries and bytes the streams keep, and for how long a leader may be silent."""
+    """Where a relay publishes, how many entries and bytes the streams keep, and for how long a leader may be silent.
+
+    ``followed`` are the categories of which single streams may be followed: of those each is told of by itself.
+    """
 
     redis_url: SecretStr
     stream_length: int
     stream_bytes: int
     lease_seconds: float
+    followed: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SubscriptionConfig:
+    """Where those who follow streams or the log are told that these have grown, and what is kept for a slow one.
+
+    It is looked every ``poll_seconds`` whether or not anybody is told; the log is read at most once in
+    ``log_rest_seconds``. So many events and bytes wait at most for one follower.
+    """
+
+    redis_url: SecretStr
+    poll_seconds: float = 1.5
+    log_rest_seconds: float = 0.02
+    most_events: int = 1_000
+    most_bytes: int = 1024 * 1024

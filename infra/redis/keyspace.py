@@ -39,6 +39,20 @@ class Keyspace:
         return f"{self.prefix}access"
 
     @property
+    def log(self) -> str:
+        """The channel that tells how far the log has come."""
+        return f"{self.prefix}log"
+
+    def stream(self, stream_id: UUID | str) -> str:
+        """The channel that tells how far a stream has come, where its category can be followed."""
+        return f"{self.prefix}stream:{stream_id}"
+
+    @property
+    def followers(self) -> str:
+        """The channel that a process hears which follows nothing now. Nobody rings it."""
+        return f"{self.prefix}followers"
+
+    @property
     def applied(self) -> str:
         """The channel that tells how far consumers have come, after the cache was refreshed."""
         return f"{self.prefix}applied"

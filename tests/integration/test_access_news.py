@@ -15,13 +15,13 @@ from infra.configs import pool_of
 from infra.event_codec import CODEC
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.eventsourcing.current_log import CurrentLog
-from infra.eventsourcing.read_cache.invalidations import Channel
 from infra.eventsourcing.startup import open_log
 from infra.identity.access_tokens import Access
 from infra.identity.revocations import Revocations, Stored
 from infra.observability.metrics import new_registry
 from infra.postgres.pool import Database
 from infra.redis.keyspace import Keyspace
+from infra.redis.push_channel import Channel
 from infra.settings import Settings
 from infra.write_side import open_bulk_write_side, open_write_side
 from tests.support.builders import register_account

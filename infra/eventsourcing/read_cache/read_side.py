@@ -21,12 +21,12 @@ from infra.eventsourcing.leases import WHOLE
 from infra.eventsourcing.projections.table_name import table_name, with_names
 from infra.eventsourcing.read_cache.document import Document
 from infra.eventsourcing.read_cache.document_cache import Documents, GenerationGone
-from infra.eventsourcing.read_cache.invalidations import Channel
 from infra.eventsourcing.read_cache.redis_cache import NOTHING, Held, Place, RemoteCache
 from infra.eventsourcing.read_cache.staleness_monitor import Watch
 from infra.eventsourcing.read_cache.visibility import Part, Sight, Visibility
 from infra.postgres.pool import Database
 from infra.redis.keyspace import Keyspace
+from infra.redis.push_channel import Channel
 from infra.redis.resilient_connection import CacheAway, kept
 
 V = TypeVar("V")

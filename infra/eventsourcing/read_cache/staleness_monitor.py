@@ -14,10 +14,10 @@ from infra.concurrency.waiting import happens
 from infra.errors import OutcomeUnknown, Unavailable
 from infra.eventsourcing.current_log import CurrentLog
 from infra.eventsourcing.event_log import Log, begin_history, identify
-from infra.eventsourcing.read_cache.invalidations import Channel
 from infra.eventsourcing.read_cache.visibility import Part, Visibility
 from infra.postgres.errors import PASSING
 from infra.postgres.pool import Database
+from infra.redis.push_channel import Channel
 
 INTERVAL: Final = 1.0
 HURRIED: Final = 0.05

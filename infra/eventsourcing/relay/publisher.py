@@ -1,6 +1,6 @@
 """From the log into the streams: pages of events, each already in the bytes of its stream entry, in one write."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -34,17 +34,19 @@ PAGES_HELD: Final = 8
 WRITE_SECONDS: Final = 5.0
 
 # Everything of an entry but `p` and `v` is written by Postgres, which has to turn the JSON into text anyway: the relay
-# gets one value for each event instead of ten. `bytea` comes to us as it is.
+# gets one value for each event instead of ten. `bytea` comes to us as it is. Only of a stream that may be followed its
+# id and version come by themselves as well.
 _READ: Final = """
 WITH page AS (
-    SELECT position, shard, recorded_at, convert_to(
+    SELECT position, shard, recorded_at,
+           CASE WHEN category = ANY($5::text[]) THEN stream_id::text END AS followed, version, convert_to(
         concat('"s":"', stream_id, '","n":', version, ',"c":', to_json(category), ',"h":', shard,
                ',"t":', to_json(type), ',"u":', schema_version, ',"d":', data, ',"m":', metadata,
                ',"r":"', to_char(recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US'), 'Z"}'), 'UTF8') AS rest
     FROM events WHERE position > $1 ORDER BY position LIMIT $2
 )
 SELECT position, shard, rest, recorded_at, $1 = 0 OR $3::timestamptz IS NULL OR EXISTS (
-    SELECT FROM events e WHERE e.position = $1 AND e.recorded_at = $3::timestamptz)
+    SELECT FROM events e WHERE e.position = $1 AND e.recorded_at = $3::timestamptz), followed, version
 FROM (SELECT *, sum(length(rest)) OVER (ORDER BY position) - length(rest) AS before FROM page) p WHERE before < $4
 """
 
@@ -58,7 +60,10 @@ _DOUBLE: Final = "equal or smaller"
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Events as they lie in the log, in order: position, shard, and the rest of the entry; ``most`` bytes of these."""
+    """Events as they lie in the log, in order: position, shard, and the rest of the entry; ``most`` bytes of these.
+
+    Of streams that may be followed also which it is, and the version.
+    """
 
     rows: Sequence[asyncpg.Record]
     most: int = PAGE_BYTES
@@ -81,6 +86,11 @@ class Page:
         return position
 
     @property
+    def streams(self) -> dict[str, int]:
+        """The streams that may be followed, each with its last version."""
+        return {row[5]: row[6] for row in self.rows if row[5] is not None}
+
+    @property
     def full(self) -> bool:
         """Whether there may be more."""
         return len(self.rows) == PAGE or self.size >= self.most
@@ -92,10 +102,18 @@ class Page:
 
 
 async def read_page(
-    session: Reader, after: int, recorded_at: datetime | None = None, *, most: int = PAGE_BYTES
+    session: Reader,
+    after: int,
+    recorded_at: datetime | None = None,
+    *,
+    most: int = PAGE_BYTES,
+    followed: Collection[str] = (),
 ) -> Page:
-    """The next events after a position; ``recorded_at`` is the time of the event there, if that is known."""
-    return Page(await session.fetch(_READ, after, PAGE, recorded_at, most), most)
+    """The next events after a position; ``recorded_at`` is the time of the event there, if that is known.
+
+    ``followed`` are the categories of which streams may be followed.
+    """
+    return Page(await session.fetch(_READ, after, PAGE, recorded_at, most, list(followed)), most)
 
 
 class OtherHistory(Exception):
@@ -172,7 +190,7 @@ class Publisher:
         commands, count = self._packed(page, previous)
         size = entry_size(page.size // len(page.rows)) * count
         await self._make_room(wire, max(0, self.budget - size))
-        new = await self._write(wire, commands, count)
+        new = await self._write(wire, commands, count, self._rings(page))
         self.window.add(page.last, size)
         self.cursor, self.recorded_at, self.previous = page.last, page.recorded_at, previous
         return new
@@ -186,14 +204,14 @@ class Publisher:
             await trim(wire, self._streams, first)
             self.window.begin_at(first)
 
-    async def _write(self, wire: PipelineConnection, commands: bytes, count: int) -> int:
-        """Sends the XADDs; answers how many entries were new. Raises one of ``BROKEN``.
+    async def _write(self, wire: PipelineConnection, commands: bytes, count: int, rings: Sequence[bytes]) -> int:
+        """Sends the XADDs and rings; answers how many entries were new. Raises one of ``BROKEN``.
 
         Where Redis is full, for whatever reason, half of what is ours goes, and again, until it takes them.
         """
         while True:
             try:
-                return _new(await _ask(wire, commands, count))
+                return _new(await _ask(wire, commands, count, rings))
             except OutOfMemory:
                 self._on_full()
                 if not self.window.size:
@@ -203,7 +221,7 @@ class Publisher:
     def _packed(self, page: Page, previous: dict[int, int]) -> tuple[bytes, int]:
         """The XADDs of a page, and how many: an event larger than all streams may be is left for the log to tell."""
         parts = []
-        for position, shard, rest, _, _ in page.rows:
+        for position, shard, rest, *_ in page.rows:
             body = b'{"p":%d,"v":%d,%b' % (position, previous.get(shard, 0), rest)
             previous[shard] = position
             if entry_size(len(body)) > self.budget:
@@ -214,6 +232,12 @@ class Publisher:
                 b"%b$%d\r\n%b\r\n$1\r\ne\r\n$%d\r\n%b\r\n" % (command, len(entry_id), entry_id, len(body), body)
             )
         return b"".join(parts), len(parts)
+
+    def _rings(self, page: Page) -> Sequence[bytes]:
+        """Tells who follows streams or the log how far these have come: a hint, whatever becomes of it."""
+        whole = pack("PUBLISH", self._keys.log, b'{"upto":%d}' % page.last)
+        streams = page.streams.items()
+        return [whole, *(pack("PUBLISH", self._keys.stream(name), _told(name, version)) for name, version in streams)]
 
     def _command(self, shard: int) -> bytes:
         """What all XADDs of a shard begin with, packed once: hiredis takes twice as long for a whole one."""
@@ -227,11 +251,17 @@ class Publisher:
         return {shard: _tail(reply) for shard, reply in enumerate(replies)}
 
 
-async def _ask(wire: PipelineConnection, commands: bytes, count: int) -> Sequence[Any]:
-    """Sends XADDs; answers what each was answered. Raises one of ``BROKEN``."""
+def _told(stream: str, version: int) -> bytes:
+    return b'{"stream":"%b","upto":%d}' % (stream.encode("ascii"), version)
+
+
+async def _ask(wire: PipelineConnection, commands: bytes, count: int, rings: Sequence[bytes]) -> Sequence[Any]:
+    """Sends XADDs, and the rings behind them; answers what each XADD was answered. Raises one of ``BROKEN``."""
+    behind = b"".join(rings)
     if not 1 < count <= AT_ONCE:
-        return await wire.ask(commands, count, WRITE_SECONDS) if count else ()
-    *queued, replies = await wire.ask(_MULTI + commands + _EXEC, count + 2, WRITE_SECONDS)
+        return (await wire.ask(commands + behind, count + len(rings), WRITE_SECONDS))[:count]
+    answered = await wire.ask(_MULTI + commands + _EXEC + behind, count + 2 + len(rings), WRITE_SECONDS)
+    *queued, replies = answered[: count + 2]
     return [*queued, replies] if isinstance(replies, hiredis.ReplyError) else list(replies)
 
 

@@ -81,6 +81,7 @@ class Relay:
             Keyspace.of(log.history), length=config.stream_length, on_full=lambda: metrics.full.inc()
         )
         self._stream_bytes = config.stream_bytes
+        self._followed = config.followed
         self._warned: list[str] = []
         self._database = database
         self._url = config.redis_url
@@ -210,7 +211,8 @@ class Relay:
 
     async def _read(self, after: int, recorded_at: datetime | None) -> Page:
         async with self._database.acquire() as session:
-            return await read_page(session, after, recorded_at, most=self.publisher.page_bytes)
+            most = self.publisher.page_bytes
+            return await read_page(session, after, recorded_at, most=most, followed=self._followed)
 
     @asynccontextmanager
     async def _wires(self) -> AsyncIterator[tuple[PipelineConnection, PipelineConnection]]:

@@ -43,6 +43,7 @@ class Channel:
     def __init__(self, url: SecretStr, topic: str, listener: Listener) -> None:
         self._url = url
         self._topic = topic
+        self._others: set[str] = set()
         self._listener = listener
         self._wire: PipelineConnection | None = None
         self._numbers = count(1)
@@ -55,6 +56,16 @@ class Channel:
         self._topic = topic
         if self._wire is not None:
             self._wire.close()
+
+    def listen(self, topic: str) -> None:
+        """Hears another topic as well, for certain from behind the next fence on."""
+        self._others.add(topic)
+        self._say("SUBSCRIBE", topic)
+
+    def leave(self, topic: str) -> None:
+        """Hears it no more."""
+        self._others.discard(topic)
+        self._say("UNSUBSCRIBE", topic)
 
     @property
     def up(self) -> bool:
@@ -107,6 +118,8 @@ class Channel:
     async def _listen(self, wire: PipelineConnection, lost: asyncio.Event) -> None:
         """Until the connection ends, or its other end does not answer any more."""
         self._wire = wire
+        if self._others:
+            self._say("SUBSCRIBE", *self._others)
         self._up.set()
         self._listener.opened()
         try:
@@ -121,6 +134,11 @@ class Channel:
                 if not fence.done():
                     fence.set_result(False)
 
+    def _say(self, *command: str) -> None:
+        """What is answered to that is of no interest: a fence tells that it has been done."""
+        if self._wire is not None:
+            self._wire.send(pack(*command))
+
     def _hear(self, heard: Any) -> None:
         """Takes one message. One that cannot be read is as bad as one that was missed: it ends the connection."""
         try:
@@ -131,7 +149,7 @@ class Channel:
                 self._wire.close()
 
     def _take(self, heard: list[bytes]) -> None:
-        if heard[0] == b"message" and heard[1] == self._topic.encode():
+        if heard[0] == b"message" and ((topic := heard[1].decode()) == self._topic or topic in self._others):
             self._listener.announced(orjson.loads(heard[2]))
         elif heard[0] == b"pong" and (fence := self._fences.get(heard[1])) is not None and not fence.done():
             fence.set_result(True)
