@@ -11,12 +11,30 @@ PACKAGES := api cli domain infra migrations projections workers
 help:                    ## these lines
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
-install: $(VENV)/.installed     ## everything that is needed, in .venv
+install: $(VENV)/.client         ## everything that is needed, in .venv
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+# The client that the demo asks the shop by, from the API's own document. Its generator and what is in the lock exclude
+# each other, so that it has an environment of its own.
+GENERATOR := build/generator
+CLIENT := build/weir-client
+
+$(GENERATOR)/.installed: cli/demo/client/requirements.txt | $(VENV)/.installed
+	$(BIN)/python -m venv --clear --without-pip $(GENERATOR)
+	$(BIN)/python -m pip --python $(GENERATOR) install --quiet --disable-pip-version-check --no-compile --require-hashes \
+		--no-deps -r $<
+	touch $@
+
+$(VENV)/.client: docs/openapi.json cli/demo/client/config.yaml $(GENERATOR)/.installed $(VENV)/.installed
+	rm -rf $(CLIENT)
+	$(GENERATOR)/bin/openapi-python-client generate --path docs/openapi.json --config cli/demo/client/config.yaml --meta setup \
+		--output-path $(CLIENT) > build/client.log 2>&1 || { cat build/client.log; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index $(CLIENT)
 	touch $@
 
 # Each of the many processes would compile the code anew where PYTHONDONTWRITEBYTECODE is set.
@@ -62,10 +80,11 @@ bench: install           ## measure Weir beside its peers
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	--no-annotate
 
-lock:                    ## write the locks anew: all of pyproject.toml, what a server's image needs of it, the bench's peers
+lock:                    ## write the locks anew: pyproject.toml, what a server's image needs of it, the bench's peers, the client
 	$(LOCK) pyproject.toml --extra local --extra dev -o requirements.lock
 	$(LOCK) pyproject.toml --constraint requirements.lock -o deploy/requirements.lock
 	$(LOCK) benchmarks/requirements.in --constraint requirements.lock -o benchmarks/requirements.txt
+	$(LOCK) cli/demo/client/requirements.in --no-emit-package ruff -o cli/demo/client/requirements.txt
 
 # Tools of their own, in an environment of their own: nothing of them is in the locks.
 AUDIT := build/audit

@@ -11,7 +11,7 @@ from uuid import UUID
 import httpx2
 import typer
 
-from cli.demo.visit import Failed, Visitor, eventually
+from cli.demo.visit import Failed, eventually
 from cli.importing.remote import told
 from cli.target.data_dir import DATA_DIR, DataDir
 from cli.target.servers import api_url_for, settings_for
@@ -83,10 +83,8 @@ async def send_payment(
     money = await _amount(http, settings, payment["order_id"], amount)
     body = json.dumps({**payment, "amount": money}).encode()
     headers = {"Content-Type": "application/json", **sign(settings.payment_webhook_secret.get_secret_value(), body)}
-    answer = await http.post("/v1/webhooks/payments", content=body, headers=headers)
-    if answer.is_error:
-        raise Failed(told(answer))
-    what, version = "{amount} {currency}".format_map(money), answer.json()["version"]
+    receipt = _taken(await http.post("/v1/webhooks/payments", content=body, headers=headers))
+    what, version = "{amount} {currency}".format_map(money), receipt["version"]
     return f"{what} {payment['status']}: {payment['payment_id']}; the order is at version {version}"
 
 
@@ -105,14 +103,24 @@ async def _total(http: httpx2.AsyncClient, settings: Settings, order: str) -> di
     """The order's total, as the admin reads it, who may read each. What was placed a moment ago is waited for."""
     if settings.admin_email is None or settings.admin_password is None:
         raise Failed('nobody is known who may read the order; give the whole amount: --amount "79.80 EUR"')
-    admin = Visitor(http)
-    await admin.sign_in(settings.admin_email, settings.admin_password.get_secret_value())
+    form = {"grant_type": "password", "username": settings.admin_email}
+    password = settings.admin_password.get_secret_value()
+    signed_in = _taken(await http.post("/v1/auth/token", data={**form, "password": password}))
+    headers = {"Authorization": f"Bearer {signed_in['access_token']}"}
     documents: list[dict[str, Any]] = []
 
     async def there() -> bool:
-        documents.extend(await admin.found(f"/v1/orders/{order}"))
+        answer = await http.get(f"/v1/orders/{order}", headers=headers)
+        documents.extend([] if answer.status_code == httpx2.codes.NOT_FOUND else [_taken(answer)])
         return bool(documents)
 
     await eventually(there, READ_SECONDS, f"no order {order} was found")
     total: dict[str, str] = documents[0]["total"]
     return total
+
+
+def _taken(answer: httpx2.Response) -> dict[str, Any]:
+    if answer.is_error:
+        raise Failed(told(answer))
+    document: dict[str, Any] = answer.json()
+    return document

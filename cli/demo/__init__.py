@@ -1,13 +1,12 @@
 """``weir demo``: everything started, the main job done before your eyes, and the verdict."""
 
 import asyncio
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
-import httpx2
 import typer
 
-from cli.demo.journey import Journey
 from cli.demo.view import showing
 from cli.demo.visit import Failed, Shop
 from cli.supervisor import Console, Level, Options, Stack
@@ -28,6 +27,9 @@ def demo(
     data_dir: Annotated[Path, typer.Option(help="where everything is kept")] = Path(".weir/demo"),
 ) -> None:
     settings = Settings()
+    if find_spec("weir_client") is None:
+        typer.echo("the client by which the demo asks the shop is not installed: run `make install`", err=True)
+        raise typer.Exit(1)
     options = Options(directory=data_dir, host=settings.host, port=port)
     raise typer.Exit(asyncio.run(until_stopped(_run(options, Console(), once=once), Console().report)))
 
@@ -44,12 +46,15 @@ async def _run(options: Options, console: Console, *, once: bool) -> int:
 
 
 async def _travel(shop: Shop, console: Console) -> bool:
-    async with httpx2.AsyncClient(base_url=shop.api_url, timeout=15) as client:
+    from cli.demo.calls import Clients  # needs the generated client
+    from cli.demo.journey import Journey
+
+    async with Clients(shop.api_url) as clients:
         try:
             with showing() as show:
-                async for step in Journey(shop, client).steps():
+                async for step in Journey(shop, clients).steps():
                     show(step)
-        except (Failed, httpx2.HTTPError) as failure:
+        except Failed as failure:
             console.report("demo", f"FAIL: {failure}", Level.ERROR)
             return False
     console.report(

@@ -1,11 +1,14 @@
-"""The main job, driven through the public HTTP API alone: three orders from the first visit to the last cent."""
+"""The main job: three orders from the first visit to the last cent.
+
+All of it goes through the public HTTP API, by the client that is generated from its OpenAPI document.
+"""
 
 import secrets
-from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from collections.abc import AsyncIterator
 
-import httpx2
+from weir_client.models import OrderReceipt
 
+from cli.demo.calls import Clients
 from cli.demo.customer import PIECES, Customer
 from cli.demo.staff import STOCK, Staff
 from cli.demo.visit import Shop, Step
@@ -14,10 +17,10 @@ from cli.demo.visit import Shop, Step
 class Journey:
     """One customer and the staff. Unique names, so that it can be made again."""
 
-    def __init__(self, shop: Shop, http: httpx2.AsyncClient) -> None:
+    def __init__(self, shop: Shop, clients: Clients) -> None:
         self._tag = secrets.token_hex(4)
-        self._customer = Customer(shop, http, self._tag)
-        self._staff = Staff(shop, http, self._tag)
+        self._customer = Customer(shop, clients, self._tag)
+        self._staff = Staff(shop, clients, self._tag)
 
     async def steps(self) -> AsyncIterator[Step]:
         """The whole journey. Raises :class:`~cli.demo.visit.Failed` at the first thing that is not as promised."""
@@ -32,7 +35,7 @@ class Journey:
         yield await staff.show(product)
         yield await staff.import_products()
         yield await customer.find(f"kettle {self._tag}", product, token)
-        orders: list[Mapping[str, Any]] = []
+        orders: list[OrderReceipt] = []
         for way in (self._all_the_way, self._paid_too_late, self._given_back):
             order, step = await customer.place_order(product)
             yield step
@@ -45,31 +48,31 @@ class Journey:
             async for step in staff.events(each):
                 yield step
 
-    async def _all_the_way(self, order: Mapping[str, Any]) -> AsyncIterator[Step]:
+    async def _all_the_way(self, order: OrderReceipt) -> AsyncIterator[Step]:
         """The first order is paid, shipped and received."""
         customer, staff = self._customer, self._staff
         yield await customer.pay(order)
         yield await staff.ship(customer, order)
         yield await staff.complete(customer, order)
         for subject in (
-            f"Your order {order['order_no']}",
-            f"We have your payment for order {order['order_no']}",
-            f"Your order {order['order_no']} is on its way",
+            f"Your order {order.order_no}",
+            f"We have your payment for order {order.order_no}",
+            f"Your order {order.order_no} is on its way",
         ):
             yield await customer.mailbox.came(subject)
         async for step in customer.looks_back(order):
             yield step
 
-    async def _paid_too_late(self, order: Mapping[str, Any]) -> AsyncIterator[Step]:
+    async def _paid_too_late(self, order: OrderReceipt) -> AsyncIterator[Step]:
         """The second is cancelled, and its money comes all the same."""
         customer, staff = self._customer, self._staff
         yield await customer.cancel(order)
-        yield await customer.mailbox.came(f"Your order {order['order_no']} is cancelled")
+        yield await customer.mailbox.came(f"Your order {order.order_no} is cancelled")
         yield await customer.pay_too_late(order)
-        yield await customer.mailbox.came(f"Your payment for order {order['order_no']} goes back to you")
+        yield await customer.mailbox.came(f"Your payment for order {order.order_no} goes back to you")
         yield await staff.sees_money_back(order)
 
-    async def _given_back(self, order: Mapping[str, Any]) -> AsyncIterator[Step]:
+    async def _given_back(self, order: OrderReceipt) -> AsyncIterator[Step]:
         """The third is paid, and refunded before it left the house."""
         customer, staff = self._customer, self._staff
         yield await customer.pay(order)

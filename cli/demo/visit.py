@@ -1,21 +1,16 @@
-"""What a journey is made of: somebody who asks through the public HTTP API, what was done, and what was promised."""
+"""What a journey is made of: where the shop is, what was done and promised, and the mails that came."""
 
 import asyncio
 import re
-import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
-from typing import Any, Final
-from urllib.parse import urlencode
-
-import httpx2
+from typing import Final
 
 MAIL_SECONDS: Final = 15.0
-FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
 _LINK: Final = re.compile(r"https?://\S+[?&]token=([A-Za-z0-9_-]+)")
 
 
@@ -43,68 +38,6 @@ class Shop:
     admin_email: str
     admin_password: str = field(repr=False)
     webhook_secret: str = field(repr=False)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Written:
-    """What a write was answered with: its receipt, the milliseconds it took, and the token to read it back with."""
-
-    receipt: dict[str, Any]
-    took_ms: float
-    token: str
-
-    def step(self, title: str, detail: str, readable_ms: float | None = None) -> Step:
-        """The write as a step."""
-        position = self.receipt.get("position")
-        return Step(title=title, detail=detail, position=position, took_ms=self.took_ms, readable_ms=readable_ms)
-
-
-class Visitor:
-    """Somebody at the API: nobody in particular until signed in. Raises :class:`Failed` at any answer from 400 on."""
-
-    def __init__(self, http: httpx2.AsyncClient) -> None:
-        self._http = http
-        self._who: dict[str, str] = {}
-
-    async def sign_in(self, username: str, password: str) -> None:
-        """From now on this account asks."""
-        form = urlencode({"grant_type": "password", "username": username, "password": password})
-        answer = await self._http.post("/v1/auth/token", content=form, headers=FORM)
-        self._who = {"Authorization": f"Bearer {_json(answer)['access_token']}"}
-
-    async def write(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Written:
-        """A command, with an idempotency key of its own."""
-        headers = {**self._who, "Idempotency-Key": secrets.token_hex(12)}
-        return await self._written(method, path, headers, json=body)
-
-    async def send(self, method: str, path: str, content: bytes, headers: Mapping[str, str]) -> Written:
-        """A command whose body is these bytes."""
-        return await self._written(method, path, {**self._who, **headers}, content=content)
-
-    async def read(self, path: str, token: str | None = None) -> tuple[dict[str, Any], float]:
-        """A document, no older than the write with this token, and the milliseconds until it was there."""
-        headers = {**self._who, **({"Consistency-Token": token} if token else {})}
-        started = time.perf_counter()
-        return _json(await self._http.get(path, headers=headers)), since(started)
-
-    async def found(self, path: str) -> list[dict[str, Any]]:
-        """The document, if there is one."""
-        answer = await self._http.get(path, headers=self._who)
-        return [] if answer.status_code == 404 else [_json(answer)]
-
-    async def fetch(self, path: str) -> tuple[bytes, float]:
-        """Bytes as they are served, and the milliseconds until they were there."""
-        started = time.perf_counter()
-        answer = await self._http.get(path, headers=self._who)
-        if answer.status_code != 200:
-            raise Failed(f"GET {path} answered {answer.status_code}")
-        return answer.content, since(started)
-
-    async def _written(self, method: str, path: str, headers: Mapping[str, str], **body: Any) -> Written:
-        started = time.perf_counter()
-        answer = await self._http.request(method, path, headers=dict(headers), **body)
-        receipt = _json(answer)
-        return Written(receipt=receipt, took_ms=since(started), token=answer.headers.get("Consistency-Token", ""))
 
 
 class Mailbox:
@@ -181,10 +114,3 @@ def expect(holds: bool, otherwise: str) -> None:
 def since(started: float) -> float:
     """Milliseconds since then."""
     return (time.perf_counter() - started) * 1000
-
-
-def _json(answer: httpx2.Response) -> dict[str, Any]:
-    if answer.status_code >= 400:
-        raise Failed(f"{answer.request.method} {answer.request.url.path} answered {answer.status_code}: {answer.text}")
-    document: dict[str, Any] = answer.json()
-    return document

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -14,6 +15,7 @@ import httpx2
 import pytest
 
 from cli.demo import shop_of
+from cli.demo.calls import Clients
 from cli.demo.journey import Journey
 from cli.supervisor import Options, Stack
 from cli.up import places
@@ -36,8 +38,8 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack
 
 
 async def test_three_orders_go_their_ways_through_every_process(stack: Stack) -> None:
-    async with httpx2.AsyncClient(base_url=stack.api_url) as http:
-        titles = [step.title async for step in Journey(shop_of(stack), http).steps()]
+    async with Clients(stack.api_url) as clients:
+        titles = [step.title async for step in Journey(shop_of(stack), clients).steps()]
     assert titles.count("mail in the box") == 6
     assert titles[titles.index("dashboard exact") + 1 :] == [
         *("order.placed", "order.paid", "order.shipped", "order.completed"),
@@ -47,7 +49,8 @@ async def test_three_orders_go_their_ways_through_every_process(stack: Stack) ->
 
 
 async def test_a_first_order_goes_through_by_the_commands_of_the_readme_as_they_stand(stack: Stack) -> None:
-    said = await run("bash", "-eu", "-o", "pipefail", "-c", first_order(), at=stack)
+    said = await run("bash", "-eu", "-o", "pipefail", "-c", "".join(first_order()), at=stack)
+    assert "Copper kettle 39.90 EUR\n" in said
     registered, verified, found, placed, *_, order, history = documents(said)
     assert verified == {"id": registered["id"], "version": 2, "position": verified["position"]}
     assert "Copper kettle" in [product["name"] for product in found["items"]]
@@ -55,11 +58,11 @@ async def test_a_first_order_goes_through_by_the_commands_of_the_readme_as_they_
     assert [happening["type"] for happening in history["items"]] == ["order.placed", "order.paid"]
 
 
-def first_order() -> str:
-    """The block of README, untouched."""
+def first_order() -> list[str]:
+    """The blocks of README, untouched."""
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     section = readme.partition("## Your first order in ten commands\n")[2].partition("\n## ")[0]
-    return section.partition("```sh\n")[2].partition("```")[0]
+    return re.findall(r"^```sh\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
 
 
 def documents(said: str) -> Iterator[dict[str, Any]]:
