@@ -44,7 +44,7 @@ class Stage(IntEnum):
 class Program:
     """One process: its name, its command, what it is told beyond the rest, and where it says that it is ready.
 
-    ``nice`` is how far it stands back when processors are short.
+    ``nice`` is how far it stands back when processors are short, once it is ready.
     """
 
     name: str

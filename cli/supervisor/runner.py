@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cli.supervisor.programs import Program
-from infra.embedded import Launch, Process, StartFailed
+from infra.embedded import Launch, Process, StartFailed, stand_back
 
 _ASK_SECONDS = 2.0
 
@@ -32,7 +32,6 @@ class Runner:
             pidfile=directory / "run" / f"{program.name}.pid",
             env={**environment, **program.env},
             stop=((signal.SIGTERM, drain_seconds),),
-            nice=program.nice,
         )
         self._ready_seconds = ready_seconds
         self._process: Process | None = None
@@ -48,9 +47,14 @@ class Runner:
         return self._process
 
     async def start(self) -> None:
-        """Start it and wait until it is ready. Raises StartFailed."""
+        """Start it and wait until it is ready. Raises StartFailed.
+
+        It stands back only from then on: one that did before would not become ready on a machine that has much to do.
+        """
         self._process = Process.spawn(self._launch)
         await self._process.until(self._is_ready, self._ready_seconds)
+        if self._program.nice:
+            await stand_back(self._process.pid, self._program.nice)
 
     async def run(self) -> None:
         """Start it and wait until it has done its work. Raises StartFailed where it does not end well, or in time."""

@@ -11,6 +11,7 @@
 """
 
 from infra.embedded.leftovers import end_marked
+from infra.embedded.niceness import stand_back
 from infra.embedded.ports import free_port, free_ports, is_free
 from infra.embedded.postgres import Postgres
 from infra.embedded.process import Launch, Process, StartFailed, living, started_at
@@ -28,6 +29,7 @@ __all__ = [
     "free_ports",
     "is_free",
     "living",
+    "stand_back",
     "started_at",
     "sync_directory",
     "write_private",

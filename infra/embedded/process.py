@@ -42,7 +42,7 @@ class StartFailed(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """How to start a program, and how it wants to be stopped. ``nice`` is added to the caller's own niceness.
+    """How to start a program, and how it wants to be stopped.
 
     Output goes straight to ``log``, not through a pipe: a parent that is busy or dead must not stall its children.
     """
@@ -57,7 +57,6 @@ class Launch:
     run_as: Identity | None = None
     stop: Patience = ((signal.SIGTERM, 10.0),)
     orphaned: signal.Signals = signal.SIGKILL
-    nice: int = 0
 
 
 class Process:
@@ -80,7 +79,7 @@ class Process:
         with _append(launch.log) as log:
             log_start = log.tell()
             popen = subprocess.Popen(  # noqa: S603 (the program is ours)
-                launch_command(launch.argv, launch.run_as, launch.orphaned, launch.nice),
+                launch_command(launch.argv, launch.run_as, launch.orphaned),
                 cwd=launch.cwd,
                 env=dict(launch.env),
                 stdin=subprocess.PIPE,
@@ -168,11 +167,11 @@ class Process:
 
 
 def launch_command(
-    argv: tuple[str, ...], run_as: Identity | None, orphaned: signal.Signals = signal.SIGKILL, nice: int = 0
+    argv: tuple[str, ...], run_as: Identity | None, orphaned: signal.Signals = signal.SIGKILL
 ) -> list[str]:
-    """The command that becomes ``argv`` as that user, so much nicer, and is sent ``orphaned`` when its parent dies."""
+    """The command that becomes ``argv`` as that user, and is sent ``orphaned`` when its parent dies."""
     uid, gid = (run_as.uid, run_as.gid) if run_as else (-1, -1)
-    numbers = (os.getpid(), int(orphaned), uid, gid, nice)
+    numbers = (os.getpid(), int(orphaned), uid, gid)
     return [sys.executable, "-I", "-S", str(_LAUNCHER), *map(str, numbers), *argv]
 
 
