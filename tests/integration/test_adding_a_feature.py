@@ -56,7 +56,7 @@ def types(tree: Path) -> tuple[int, str]:
 
 
 def unit_tests(tree: Path, *names: str) -> tuple[int, str]:
-    return run(tree, "-m", "pytest", "-p", "no:cacheprovider", *(f"tests/unit/test_{name}.py" for name in names))
+    return run(tree, "-m", "pytest", "-p", "no:cacheprovider", *(f"tests/unit/shop/test_{name}.py" for name in names))
 
 
 def test_the_feature_is_small() -> None:

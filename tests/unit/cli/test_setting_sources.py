@@ -12,7 +12,7 @@ from infra.settings import Settings, environment
 from infra.settings.names import known
 from infra.settings.report import Fault, faults_of
 
-ROOT: Final = Path(__file__).parents[2]
+ROOT: Final = Path(__file__).parents[3]
 HUSH: Final = "postgresql://weir:long-and-secret@db/weir"
 
 

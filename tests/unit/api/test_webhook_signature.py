@@ -24,7 +24,7 @@ BODY: Final = b'{"test": 2432232314}'
 ID: Final = "msg_p5jXN8AQM9LWM0D4loKWxJek"
 ANOTHER: Final = "v1," + base64.b64encode(b"another signature, 32 bytes long").decode()
 
-PAGE: Final = Path(__file__).parents[2] / "docs" / "webhook-signing.md"
+PAGE: Final = Path(__file__).parents[3] / "docs" / "webhook-signing.md"
 VECTORS: Final[list[dict[str, str]]] = json.loads(re.findall(r"```json\n(.*?)```", PAGE.read_text(), re.DOTALL)[0])
 
 _ARABIC: Final = {ord("0") + digit: 0x660 + digit for digit in range(10)}

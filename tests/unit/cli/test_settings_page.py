@@ -8,7 +8,7 @@ import pytest
 from infra.settings import Settings
 from infra.settings.reference import entries, example, form_of, markdown
 
-ROOT: Final = Path(__file__).parents[2]
+ROOT: Final = Path(__file__).parents[3]
 FIELDS: Final = list(Settings.model_fields)
 
 

@@ -38,7 +38,7 @@ from projections.order_summary import ORDER_SUMMARY
 from projections.product_card import PRODUCT_CARD
 from projections.shop_counts import SHOP_COUNTS
 from tests.support.builders import EXPIRES_AT, ORDER_ID, place_order, product_added
-from tests.unit.test_projections import record
+from tests.unit.shop.test_projections import record
 
 C = TypeVar("C")
 E = TypeVar("E")

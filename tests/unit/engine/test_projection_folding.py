@@ -24,7 +24,7 @@ from tests.support.builders import (
     order_shipped,
     product_added,
 )
-from tests.unit.test_projections import record
+from tests.unit.shop.test_projections import record
 
 
 class Happened(Entry):

@@ -44,7 +44,7 @@ from domain.kernel.refusals import Refusal
 from infra.eventsourcing.projections.fold import Kept, written
 from projections.account_card import ACCOUNT_CARD, AccountCard
 from tests.support.builders import ACCOUNT_ID, account_registered
-from tests.unit.test_projections import document, fold, record
+from tests.unit.shop.test_projections import document, fold, record
 
 REGISTERED = account_registered()
 VERIFIED = AccountEmailVerified(account_id=ACCOUNT_ID, email="Ada@Example.org")

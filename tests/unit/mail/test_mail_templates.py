@@ -17,7 +17,7 @@ from jinja2 import UndefinedError
 from infra.identity.one_time_links import Purpose, lives_of
 from infra.mail.outbox import Claimed
 from infra.settings import Settings
-from tests.unit.test_reactions import CANCELLED, CHANGED, LATE, PAID, PLACED, REGISTERED, RESET_ASKED, SHIPPED
+from tests.unit.mail.test_reactions import CANCELLED, CHANGED, LATE, PAID, PLACED, REGISTERED, RESET_ASKED, SHIPPED
 from workers.mail.links import linked
 from workers.mail.message import build_message, domain_of, header_line, text_line, wire_address
 from workers.mail.reactions import react

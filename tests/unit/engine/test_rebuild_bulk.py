@@ -20,7 +20,7 @@ from projections.account_card import ACCOUNT_CARD
 from projections.order_summary import ORDER_SUMMARY
 from tests.golden.expected import EXPECTED
 from tests.support.builders import ACCOUNT_ID, account_registered, order_placed, order_shipped
-from tests.unit.test_projections import record
+from tests.unit.shop.test_projections import record
 
 AT = datetime(2026, 11, 22, 12, 0, 0, 250_000, tzinfo=UTC)
 TABLES: Sequence[Projection[Any]] = (ORDER_SUMMARY, ACCOUNT_CARD)

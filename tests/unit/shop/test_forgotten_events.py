@@ -40,7 +40,7 @@ from projections.shop_counts import SHOP_COUNTS
 from tests.golden.expected import EXPECTED
 from tests.support.builders import order_placed
 from tests.support.spec import Spec
-from tests.unit.test_projections import fold, record
+from tests.unit.shop.test_projections import fold, record
 
 EVENTS: Final[Mapping[str, Event]] = {name: event for (name, _), event in EXPECTED.items()}
 OF_ORDERS: Final[list[OrderEvent]] = [

@@ -17,11 +17,11 @@ from api.main import openapi_document
 from api.problem_kinds import STATUS
 from api.schemas import Body
 from tests.support.openapi import Operation, operations, written_out
-from tests.unit.test_errors import refusals
+from tests.unit.api.test_errors import refusals
 from workers.imports.record_splitter import Record
 from workers.imports.row_parser import csv_reader, ndjson_row
 
-COMMITTED: Final = Path(__file__).parents[2] / "docs/openapi.json"
+COMMITTED: Final = Path(__file__).parents[3] / "docs/openapi.json"
 SENTENCE: Final = re.compile(r"[A-Z0-9`].*[.…`]", re.S)
 NOT_TOLD: Final = {
     "already-exists": "ids are new",

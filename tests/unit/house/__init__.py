@@ -1,0 +1,1 @@
+"""The tree itself: what imports what, and how large it may grow."""

@@ -1,0 +1,1 @@
+"""The HTTP framework: bytes, bodies, headers, limits, FastAPI within the edge."""

@@ -1,0 +1,1 @@
+"""Who may do what: passwords, keys, tokens, and what ends them."""

@@ -1,0 +1,1 @@
+"""From an event to the words of a mail."""
