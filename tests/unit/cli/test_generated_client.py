@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from cli.main import build
 
-DOCUMENT: Final = json.loads((Path(__file__).parents[2] / "docs/openapi.json").read_text())
+DOCUMENT: Final = json.loads((Path(__file__).parents[3] / "docs/openapi.json").read_text())
 OPERATIONS: Final[list[Mapping[str, Any]]] = [
     operation for methods in DOCUMENT["paths"].values() for operation in methods.values()
 ]
