@@ -24,15 +24,15 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 GENERATOR := build/generator
 CLIENT := build/weir-client
 
-$(GENERATOR)/.installed: cli/demo/client/requirements.txt | $(VENV)/.installed
+$(GENERATOR)/.installed: docs/client/requirements.txt | $(VENV)/.installed
 	$(BIN)/python -m venv --clear --without-pip $(GENERATOR)
 	$(BIN)/python -m pip --python $(GENERATOR) install --quiet --disable-pip-version-check --no-compile --require-hashes \
 		--no-deps -r $<
 	touch $@
 
-$(VENV)/.client: docs/openapi.json cli/demo/client/config.yaml $(GENERATOR)/.installed $(VENV)/.installed
+$(VENV)/.client: docs/openapi.json docs/client/config.yaml $(GENERATOR)/.installed $(VENV)/.installed
 	rm -rf $(CLIENT)
-	$(GENERATOR)/bin/openapi-python-client generate --path docs/openapi.json --config cli/demo/client/config.yaml --meta setup \
+	$(GENERATOR)/bin/openapi-python-client generate --path docs/openapi.json --config docs/client/config.yaml --meta setup \
 		--output-path $(CLIENT) > build/client.log 2>&1 || { cat build/client.log; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index $(CLIENT)
 	touch $@
@@ -84,7 +84,7 @@ lock:                    ## write the locks anew: pyproject.toml, what a server'
 	$(LOCK) pyproject.toml --extra local --extra dev -o requirements.lock
 	$(LOCK) pyproject.toml --constraint requirements.lock -o deploy/requirements.lock
 	$(LOCK) benchmarks/requirements.in --constraint requirements.lock -o benchmarks/requirements.txt
-	$(LOCK) cli/demo/client/requirements.in --no-emit-package ruff -o cli/demo/client/requirements.txt
+	$(LOCK) docs/client/requirements.in --no-emit-package ruff -o docs/client/requirements.txt
 
 # Tools of their own, in an environment of their own: nothing of them is in the locks.
 AUDIT := build/audit
