@@ -17,6 +17,7 @@ from api.commands import images as image_commands
 from api.commands import imports as import_commands
 from api.commands import orders as order_commands
 from api.commands import products as product_commands
+from api.commands import rooms as room_commands
 from api.dependencies import Opened
 from api.errors import to_the_edge
 from api.examples import examples
@@ -28,12 +29,13 @@ from api.http.route_table import TableRoute
 from api.lifespan import open_servers
 from api.pages import mail_links
 from api.queries import accounts as account_queries
-from api.queries import dashboard, events, order_history
+from api.queries import dashboard, events, order_history, room_messages
 from api.queries import images as image_queries
 from api.queries import imports as import_queries
 from api.queries import me as my_queries
 from api.queries import orders as order_queries
 from api.queries import products as product_queries
+from api.queries import rooms as room_queries
 from infra.observability.access_log import AccessLog
 from infra.observability.logging import logging_to
 from infra.observability.metrics import new_registry
@@ -58,6 +60,9 @@ ROUTERS: tuple[APIRouter, ...] = (
     order_queries.routes,
     order_history.routes,
     payments.routes,
+    room_commands.routes,
+    room_queries.routes,
+    room_messages.routes,
     dashboard.routes,
     events.routes,
     health.routes,

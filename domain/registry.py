@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from domain import accounts, catalogue, inventory, orders
+from domain import accounts, catalogue, inventory, orders, rooms
 from domain.kernel.event_registry import EventRegistry, EventType
 
 EVENTS: Final[Mapping[str, EventType]] = {
@@ -42,6 +42,13 @@ EVENTS: Final[Mapping[str, EventType]] = {
     "order.cancelled": EventType(cls=orders.OrderCancelled),
     "order.refunded": EventType(cls=orders.OrderRefunded),
     "order.money_returned": EventType(cls=orders.OrderMoneyReturned),
+    "room.opened": EventType(cls=rooms.RoomOpened),
+    "room.invited": EventType(cls=rooms.RoomInvited),
+    "room.invitation_withdrawn": EventType(cls=rooms.RoomInvitationWithdrawn),
+    "room.joined": EventType(cls=rooms.RoomJoined),
+    "room.left": EventType(cls=rooms.RoomLeft),
+    "room.message_posted": EventType(cls=rooms.RoomMessagePosted),
+    "room.closed": EventType(cls=rooms.RoomClosed),
 }
 
 REGISTRY: Final = EventRegistry(EVENTS)

@@ -7,6 +7,7 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry
 
 from domain.orders import UNPAID
+from domain.rooms import INVITATION, MEMBERSHIP
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.eventsourcing.commands.metrics import RaceMetrics
 from infra.eventsourcing.event_log import Log
@@ -57,7 +58,11 @@ def open_bulk_write_side(stack: AsyncExitStack, settings: Settings, database: Da
 
 def limits_of(settings: Settings) -> Limits:
     """How much of each scarce thing an account may have at once."""
-    return {UNPAID: Limit(settings.unpaid_orders_most or None, settings.unpaid_pieces_most or None)}
+    return {
+        UNPAID: Limit(settings.unpaid_orders_most or None, settings.unpaid_pieces_most or None),
+        MEMBERSHIP: Limit(settings.rooms_most or None),
+        INVITATION: Limit(settings.invitations_most or None),
+    }
 
 
 def _opened(stack: AsyncExitStack, database: Database, log: Log, appender: Appender, **kept: Any) -> CommandHandler:

@@ -8,8 +8,21 @@ from projections.account_card import ACCOUNT_CARD
 from projections.daily_revenue import DAILY_REVENUE
 from projections.order_summary import ORDER_SUMMARY
 from projections.product_card import PRODUCT_CARD
+from projections.room_card import ROOM_CARD
+from projections.room_member import ROOM_MEMBER
+from projections.room_message import ROOM_MESSAGE
 from projections.shop_counts import SHOP_COUNTS
 
 PROJECTIONS: Final[Mapping[str, Projection[Any]]] = {
-    each.name: each for each in (ORDER_SUMMARY, PRODUCT_CARD, ACCOUNT_CARD, SHOP_COUNTS, DAILY_REVENUE)
+    each.name: each
+    for each in (
+        ORDER_SUMMARY,
+        PRODUCT_CARD,
+        ACCOUNT_CARD,
+        SHOP_COUNTS,
+        DAILY_REVENUE,
+        ROOM_CARD,
+        ROOM_MEMBER,
+        ROOM_MESSAGE,
+    )
 }

@@ -1,13 +1,14 @@
 """From an HTTP request to the command handler and back to a receipt: who asks, under which key and condition."""
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, NamedTuple, Protocol
 from uuid import UUID
 
 from fastapi import Depends, Request
 from starlette.types import Scope
 
 from api.commands.dependencies import WriteSideDep, get_write_side
+from api.errors import Problem
 from api.http.policies.trusted_proxies import source_of
 from api.http.request_context import RequestContext, context_of, digest_of, note_commit
 from api.http.response import Receipt
@@ -29,6 +30,14 @@ class Authority(Protocol):
         """The same work, together with what the authority rests on."""
 
 
+class OwnKey(NamedTuple):
+    """An idempotency key that a request has of itself: whose it is, and what it stands for, whichever way it comes."""
+
+    principal: str
+    key: str
+    told: bytes
+
+
 class CommandDispatcher:
     """Sends the commands of one request, in the name of whom it turns out to come from.
 
@@ -36,7 +45,7 @@ class CommandDispatcher:
     ``authority`` all that is sent is checked once more, at its append.
     """
 
-    __slots__ = ("_actor", "_authority", "_handler", "_keys", "_scope", "_secret")
+    __slots__ = ("_actor", "_authority", "_handler", "_keys", "_own_key", "_scope", "_secret")
 
     def __init__(
         self,
@@ -47,6 +56,7 @@ class CommandDispatcher:
         actor: str | None = None,
         keys: str | None = None,
         authority: Authority | None = None,
+        own_key: OwnKey | None = None,
     ) -> None:
         self._handler = handler
         self._secret = secret
@@ -54,6 +64,7 @@ class CommandDispatcher:
         self._actor = actor
         self._keys = keys
         self._authority = authority
+        self._own_key = own_key
 
     @property
     def handler(self) -> CommandHandler:
@@ -75,6 +86,14 @@ class CommandDispatcher:
         """The same request, all of whose work rests on the authority from here on."""
         return CommandDispatcher(
             self._handler, self._secret, self._scope, actor=self._actor, keys=self._keys, authority=authority
+        )
+
+    def under(self, key: OwnKey) -> "CommandDispatcher":
+        """The same request under a key of its own. Raises Problem ``malformed-request`` where it comes with another."""
+        if context_of(self._scope).idempotency_key is not None:
+            raise Problem("malformed-request", "Send a client_id or an Idempotency-Key, not both.")
+        return CommandDispatcher(
+            self._handler, self._secret, self._scope, actor=self._actor, authority=self._authority, own_key=key
         )
 
     async def handle(self, target: StreamRef, command: Any) -> Receipt:
@@ -138,7 +157,7 @@ class CommandDispatcher:
         """
         context = context_of(self._scope)
         principal = str(context.principal.id) if context.principal else None
-        return CommandContext(
+        conditions = CommandContext(
             principal=principal or self._keys or "",
             actor=principal or self._actor,
             correlation=context.request_id,
@@ -147,6 +166,7 @@ class CommandDispatcher:
             fingerprint=await self._fingerprint() if context.idempotency_key is not None else b"",
             if_match=context.if_match,
         )
+        return conditions if self._own_key is None else await keyed(conditions, self._own_key, self._secret)
 
     async def conditions_from_here(self) -> CommandContext:
         """The conditions of a request by nobody about somebody else, perhaps: its key is that of who sent it alone.
@@ -165,6 +185,13 @@ class CommandDispatcher:
         if self._keys is None and context_of(self._scope).principal is None:
             raise RuntimeError("nobody owns the idempotency keys of this route: see Sender.speaking_for")
         return await self._secret.mac(b"idempotency", digest_of(self._scope))
+
+
+async def keyed(conditions: CommandContext, key: OwnKey, secret: ServerSecret) -> CommandContext:
+    """The same conditions under that key."""
+    return conditions._replace(
+        principal=key.principal, idempotency_key=key.key, fingerprint=await secret.mac(b"idempotency", key.told)
+    )
 
 
 def unconditional(context: RequestContext, account_id: UUID) -> CommandContext:

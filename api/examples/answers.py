@@ -15,8 +15,9 @@ from api.commands.api_keys import ApiKeyDocument, ApiKeyList, MadeApiKeyDocument
 from api.commands.auth import KeySet, TokenDocument
 from api.commands.imports import ImportReceipt
 from api.commands.orders import OrderReceipt
+from api.commands.rooms import MessageReceipt
 from api.examples.bodies import REFRESH
-from api.examples.story import ADA, NOON, ORDER, TEA_POT, Story, uuid7
+from api.examples.story import ADA, NOON, ORDER, ROOM, STAFF, TEA_POT, Story, uuid7
 from api.health import Alive, ComponentHealth, Health, Readiness
 from api.problem_pages import ProblemKinds, kind_of
 from api.queries.dashboard import Dashboard, DayRevenue, TopProduct
@@ -25,11 +26,14 @@ from api.queries.imports import Import, RowError
 from api.queries.lists.page_answer import Page
 from api.queries.me import SessionDocument
 from api.queries.order_history import DETAILS, Doer, Happening
+from api.queries.room_messages import MessageDocument, as_json, told_of
+from api.queries.rooms import MemberDocument
 from api.schemas import MoneyBody, ReceiptDocument
 from api.scopes import scopes_of
 from domain.accounts import Role
 from domain.money import Money
 from domain.orders import OrderStatus
+from domain.rooms import RoomJoined, RoomMessagePosted, RoomOpened
 from infra.eventsourcing.codec import dumps
 from infra.identity.api_keys import prefix_of
 from infra.identity.signing_keys import SigningKey
@@ -39,6 +43,7 @@ from infra.settings import Settings
 from projections.account_card import ACCOUNT_CARD, AccountCard
 from projections.order_summary import OrderSummary
 from projections.product_card import PRODUCT_CARD, ProductCard
+from projections.room_card import ROOM_CARD, RoomCard
 
 KEY: Final = uuid7(6)
 IMPORT: Final = uuid7(7)
@@ -54,6 +59,7 @@ def answers() -> Mapping[Any, Any]:
     return {
         **{type(model): model.model_dump(mode="json") for model in told},
         **_documents(story),
+        **_rooms(story),
         "text/plain": _metrics(),
     }
 
@@ -71,6 +77,9 @@ def _receipts(story: Story) -> Iterator[BaseModel]:
         expires_at=story.placed.expires_at,
     )
     yield ImportReceipt(id=IMPORT)
+    said = story.of(ROOM)[-1]
+    message_id = said.data.message_id if isinstance(said.data, RoomMessagePosted) else ROOM
+    yield MessageReceipt(id=message_id, version=said.version, position=said.position, room_id=ROOM)
 
 
 def _access() -> Iterator[BaseModel]:
@@ -151,6 +160,28 @@ def _documents(story: Story) -> Mapping[Any, Any]:
         Page[OrderSummary]: _page(story.order),
         Page[Happening]: _page(*history),
         Page[EventDocument]: _page(*events),
+    }
+
+
+def _rooms(story: Story) -> Mapping[Any, Any]:
+    """A room, who is in it, and what was said there."""
+    room, happened = story.document(ROOM_CARD, ROOM), story.of(ROOM)
+    said = [orjson.loads(as_json(told_of(event))) for event in happened if isinstance(event.data, RoomMessagePosted)]
+    since = {
+        event.data.owner_id if isinstance(event.data, RoomOpened) else event.data.account_id: event.recorded_at
+        for event in happened
+        if isinstance(event.data, RoomOpened | RoomJoined)
+    }
+    members = [
+        MemberDocument(account_id=ADA, name="Ada Lovelace", standing="owner", since=since[ADA]),
+        MemberDocument(account_id=STAFF, name="Tea pots", standing="member", since=since[STAFF]),
+    ]
+    return {
+        RoomCard: room,
+        Page[RoomCard]: _page(room),
+        Page[MemberDocument]: _page(*[member.model_dump(mode="json") for member in members]),
+        MessageDocument: said[0],
+        Page[MessageDocument]: _page(*reversed(said)),
     }
 
 

@@ -19,7 +19,8 @@ from api.commands.orders import AddressBody, CancelBody, ItemBody, OrderBody, Sh
 from api.commands.payments import PaymentBody
 from api.commands.products import ProductChanges, StockBody
 from api.commands.recovery import ConfirmBody, ResetBody, VerifyBody
-from api.examples.story import HOME, NOON, ORDER, PAYMENT, TEA_POT, Story
+from api.commands.rooms import MemberBody, MessageBody, RoomBody
+from api.examples.story import HOME, NOON, ORDER, PAYMENT, STAFF, TEA_POT, Story
 from api.schemas import MoneyBody
 from domain.accounts import Role
 from infra.schemas.product import NewProduct
@@ -67,6 +68,9 @@ def bodies() -> Mapping[Any, Any]:
         CancelBody(reason="ordered twice"),
         ShipBody(carrier="DHL", tracking_no="JD014600003SE"),
         PaymentBody(order_id=ORDER, payment_id=PAYMENT, amount=paid, status="succeeded"),
+        RoomBody(name="Tea drinkers", topic="What is in the pot"),
+        MemberBody(account_id=STAFF),
+        MessageBody(text="Green or black?", client_id="c-1"),
     ]
     return {type(body): _as_sent(body) for body in sent}
 

@@ -16,6 +16,7 @@ from domain.kernel.messages import Event, Recorded
 from domain.money import Money
 from domain.orders import ORDERS, Address, OrderPlaced, PayOrder, PlaceOrder, ShipOrder, order_number
 from domain.registry import REGISTRY
+from domain.rooms import ROOMS, JoinRoom, OpenRoom, PostMessage
 from domain.workflows.checkout import order_line, stock_moves
 from infra.eventsourcing.projections.projection import Projection, Row
 from projections.order_summary import ORDER_SUMMARY
@@ -38,6 +39,7 @@ TEA_POT: Final = uuid7(2)
 ORDER: Final = uuid7(3)
 STAFF: Final = uuid7(4)
 REQUEST: Final = str(uuid7(5))
+ROOM: Final = uuid7(9)
 HOME: Final = Address(name="Ada Lovelace", line1="Markt 1", city="Jena", postal_code="07743", country="DE")
 
 
@@ -50,7 +52,8 @@ class Story:
         self._tell()
 
     def _tell(self) -> None:
-        """Ada registers and verifies her address, tea pots come in, she orders two, pays, and they go out."""
+        """Ada registers and verifies her address, tea pots come in, she orders two, pays, and they go out. Then she
+        opens a room, and is answered there."""
         self._do(ACCOUNTS, ADA, RegisterAccount(account_id=ADA, email="ada@example.org", username="ada"), None)
         self._do(ACCOUNTS, ADA, VerifyEmail(), ADA)
         self._do(ACCOUNTS, ADA, ChangeProfile(full_name="Ada Lovelace", bio="Drinks tea."), ADA)
@@ -68,6 +71,13 @@ class Story:
         self._do(ORDERS, ORDER, placing, ADA)
         self._do(ORDERS, ORDER, PayOrder(payment_id=PAYMENT, amount=self.placed.total), PROVIDER)
         self._do(ORDERS, ORDER, ShipOrder(carrier="DHL", tracking_no="JD014600003SE"), STAFF)
+        opening = OpenRoom(room_id=ROOM, owner_id=ADA, name="Tea drinkers", topic="What is in the pot")
+        question = PostMessage(message_id=uuid7(10), author_id=ADA, text="Green or black?", client_id="c-1")
+        answer = PostMessage(message_id=uuid7(11), author_id=STAFF, text="Both.")
+        self._do(ROOMS, ROOM, opening, ADA)
+        self._do(ROOMS, ROOM, JoinRoom(account_id=STAFF, most=2), STAFF)
+        self._do(ROOMS, ROOM, question, ADA)
+        self._do(ROOMS, ROOM, answer, STAFF)
 
     @property
     def placed(self) -> OrderPlaced:

@@ -29,6 +29,10 @@ async def get_accounts(side: ReadSideDep) -> DocumentReader:
     return side.accounts
 
 
+async def get_rooms(side: ReadSideDep) -> DocumentReader:
+    return side.rooms
+
+
 async def get_pages(side: ReadSideDep) -> Pages:
     return side.pages
 
@@ -36,4 +40,5 @@ async def get_pages(side: ReadSideDep) -> Pages:
 ProductsDep = Annotated[DocumentReader, Depends(get_products)]
 OrdersDep = Annotated[DocumentReader, Depends(get_orders)]
 AccountsDep = Annotated[DocumentReader, Depends(get_accounts)]
+RoomsDep = Annotated[DocumentReader, Depends(get_rooms)]
 PagesDep = Annotated[Pages, Depends(get_pages)]

@@ -67,6 +67,12 @@ def account(document: Document) -> CachedResponse:
     return cached_response(document, PRIVATE, UUID(orjson.loads(document.body)["id"]))
 
 
+def room(document: Document) -> CachedResponse:
+    """For everybody; a private one, which has an owner here, for those who belong to it."""
+    told = orjson.loads(document.body)
+    return cached_response(document, PRIVATE, UUID(told["id"]) if told["private"] else None)
+
+
 def needs_of(context: RequestContext) -> Needs:
     """What the request's token asks for. Raises :class:`~api.errors.Problem` ``malformed-header`` for a false one."""
     if context.consistency_token is None:

@@ -46,7 +46,7 @@ class EventDocument(Described):
     version: int
     """Its place in that stream: 1, 2, 3 …"""
     category: str
-    """What kind of thing the stream is of: `account`, `product`, `inventory`, `order`."""
+    """What kind of thing the stream is of: `account`, `product`, `inventory`, `order`, `room`."""
     type: str
     """What happened: `order.placed`."""
     data: dict[str, Any]

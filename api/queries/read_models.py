@@ -19,7 +19,7 @@ from api.queries import documents
 from api.queries.documents import CachedResponse, needs_of
 from api.queries.fresh_ids import FreshIds
 from api.queries.lists.page_reader import Pages
-from domain import accounts, catalogue, orders
+from domain import accounts, catalogue, orders, rooms
 from infra.configs import cache_of
 from infra.errors import NotFound, NotYetVisible
 from infra.eventsourcing.consistency_token import Needs
@@ -34,6 +34,7 @@ from infra.settings import Settings
 PRODUCTS: Final = "product_card"
 ORDERS: Final = "order_summary"
 ACCOUNTS: Final = "account_card"
+ROOMS: Final = "room_card"
 
 ID: Final = FORMS[UUID]
 
@@ -111,6 +112,7 @@ class ReadSide:
     products: DocumentReader
     orders: DocumentReader
     accounts: DocumentReader
+    rooms: DocumentReader
     pages: Pages
     fresh: FreshIds
 
@@ -159,6 +161,7 @@ async def open_reads(
         products=reader(PRODUCTS, documents.product, catalogue.PRODUCTS.category),
         orders=reader(ORDERS, documents.order, orders.ORDERS.category, owner="customer_id"),
         accounts=reader(ACCOUNTS, documents.account, accounts.ACCOUNTS.category),
+        rooms=reader(ROOMS, documents.room, rooms.ROOMS.category, owner="owner_id"),
         pages=Pages(database, reads, at_once=max(1, settings.pool_size // 2)),
         fresh=fresh,
     )

@@ -172,6 +172,18 @@ class Settings(BaseSettings):
     unpaid_pieces_most: Annotated[int, Unit("pieces")] = Field(
         default=1000, ge=0, description="How many pieces may be in the unpaid orders of an account; 0 bounds nothing."
     )
+    rooms_most: Annotated[int, Unit("rooms")] = Field(
+        default=100, ge=0, description="How many rooms an account may be in at once; 0 bounds nothing."
+    )
+    invitations_most: Annotated[int, Unit("invitations")] = Field(
+        default=100, ge=0, description="How many invitations to rooms an account may have at once; 0 bounds nothing."
+    )
+    room_members_most: Annotated[int, Unit("accounts")] = Field(
+        default=1000,
+        ge=1,
+        le=5000,
+        description="How many accounts may be in a room, those who are asked in among them.",
+    )
 
     smtp_url: SmtpUrl = Field(
         default=SecretStr("smtp://localhost:1025"),

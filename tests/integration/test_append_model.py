@@ -29,7 +29,7 @@ from infra.postgres.pool import Connection
 from tests.support.log_checks import violations
 from tests.support.write_side import connected, idempotency, part, request, take
 
-MOST, MOST_WEIGHT = 1, 2
+MOST, MOST_WEIGHT = 2, 4
 LIMITS = {"thing": Limit(MOST, MOST_WEIGHT)}
 
 Batches: TypeAlias = list[list["Wish"]]
@@ -43,7 +43,7 @@ class Wish:
     takes: tuple[tuple[int, int, bool], ...]  # stream, key, released
     key: int | None
     store: bool
-    weight: int  # of the share that each stream takes with its first event, and later gives back
+    weight: int  # of the share that each stream takes, gives back, and takes again
 
 
 @dataclass
@@ -112,7 +112,7 @@ class Model:
             if change.allowance.released:
                 self.shares.pop(name, None)
             else:
-                self.shares.setdefault(name, change.allowance.weight)
+                self.shares[name] = change.allowance.weight
 
 
 def spoken(verdict: Verdict) -> str:
@@ -168,14 +168,14 @@ class World:
             yield request(*parts, claims=claims, key=key, allowances=self._shares(wish, parts))
 
     def _shares(self, wish: Wish, parts: list[StreamAppend]) -> list[AllowanceChange]:
-        """A share is taken with a stream's first event and given back with a later one."""
+        """A share is taken at every other version of a stream, and given back at those between."""
         return [
             AllowanceChange(
                 Allowance(
                     scope="thing",
-                    owner=self.owners[number % 2],
+                    owner=self.owners[number // 3],
                     weight=wish.weight,
-                    released=part.expected > 0,
+                    released=part.expected % 2 == 1,
                     too_many=Refusal,
                     too_much=Refusal,
                 ),

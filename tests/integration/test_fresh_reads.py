@@ -31,6 +31,10 @@ WAIT: Final = {
     "/v1/products/{product_id}/image",
     "/v1/orders/{order_id}",
     "/v1/accounts/{account_id}",
+    "/v1/rooms/{room_id}",
+    "/v1/rooms/{room_id}/members",
+    "/v1/rooms/{room_id}/messages",
+    "/v1/rooms/{room_id}/messages/{seq}",
 }
 """Reads of one document of a read model."""
 TELL_AT_ONCE: Final = {
@@ -133,10 +137,13 @@ async def test_what_was_made_a_moment_ago_is_waited_for_on_every_route(world: Wo
     waiting["account"] = await world.waits(f"/v1/accounts/{account}")
     order, customer = await world.order()
     waiting["order"] = await world.waits(f"/v1/orders/{order}", customer)
+    room = world.made_just_now(await stage.made("/v1/rooms", {"name": "Tea", "private": True}))
+    waiting["room"] = await world.waits(f"/v1/rooms/{room}")
     async with world.read_models():
         answers = {path: await reading for path, reading in waiting.items()}
     assert {path: answer.status_code for path, answer in answers.items()} == dict.fromkeys(waiting, 200)
     assert answers["order"].json()["id"] == order
+    assert answers["room"].json()["id"] == room
     assert world.fresh.waiting == 0
 
 
@@ -184,6 +191,17 @@ async def test_somebody_elses_order_is_not_found_at_once_as_what_is_not_there(wo
     async with world.read_models():
         assert [(await owners).status_code, (await staffs).status_code] == [200, 200]
         await world.missed_at_once(f"/v1/orders/{order}", stranger)
+
+
+async def test_a_private_room_of_others_is_not_found_at_once_as_what_is_not_there(world: World) -> None:
+    room = world.made_just_now(await world.stage.made("/v1/rooms", {"name": "Tea", "private": True}))
+    _, stranger = await world.stage.person()
+    owners = await world.waits(f"/v1/rooms/{room}")
+    for hidden in (room, str(new_id())):
+        await world.missed_at_once(f"/v1/rooms/{hidden}", stranger)
+    async with world.read_models():
+        assert (await owners).status_code == 200
+        await world.missed_at_once(f"/v1/rooms/{room}", stranger)
 
 
 async def test_an_id_of_another_kind_is_not_waited_for(world: World) -> None:

@@ -20,6 +20,7 @@ BODIES: Mapping[tuple[str, str], Any] = {
     ("POST", "/v1/products/{product_id}/stock"): {"change": 5, "reason": "count"},
     ("PUT", "/v1/accounts/{account_id}/roles"): {"roles": ["customer"]},
     ("POST", "/v1/orders/{order_id}/ship"): {"carrier": "DHL", "tracking_no": "1"},
+    ("POST", "/v1/rooms/{room_id}/messages"): {"text": "hello"},
 }
 """What a route needs beside the id, where it needs anything."""
 
@@ -42,10 +43,12 @@ async def ids(api: Shop) -> Mapping[str, str]:
     order = await customer.post("/v1/orders", {"items": [{"product_id": product, "quantity": 1}]})
     person = {"email": "ada@example.org", "username": "ada", "password": "a good password"}
     account = await api.http.post("/v1/accounts", json=person)
+    room = await (await api.client(Role.CUSTOMER)).post("/v1/rooms", {"name": "Tea"})
     return {
         "product_id": product,
         "order_id": order.json()["id"],
         "account_id": account.json()["id"],
+        "room_id": room.json()["id"],
         "stock": str(INVENTORY.stream_id(UUID(product))),
     }
 
@@ -69,7 +72,8 @@ async def test_every_command_finds_nothing_under_an_id_of_another_kind(api: Shop
             continue
         for kind, strange in ids.items():
             if kind != parameter:
-                answer = await admin.send(method, path.replace(f"{{{parameter}}}", strange), BODIES.get((method, path)))
+                strangely = path.format(**{**ids, parameter: strange})
+                answer = await admin.send(method, strangely, BODIES.get((method, path)))
                 said = (method, path, kind, answer.text[:200])
                 assert answer.status_code == 404, said
                 tried += 1

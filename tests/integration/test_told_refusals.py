@@ -240,6 +240,71 @@ async def unsigned(stage: Stage) -> Answer:
     return await stage.api.post("/v1/webhooks/payments", json=payment(await stage.order()).body)
 
 
+async def room_of(stage: Stage, owner: Mapping[str, str] | None = None, **more: Any) -> str:
+    return await stage.made("/v1/rooms", {"name": "Tea", **more}, owner)
+
+
+def in_a_room(method: str, last: str, body: Any = None, *, joined: bool = False, closed: bool = False) -> Provoke:
+    async def provoke(stage: Stage) -> Answer:
+        """By somebody who has joined the room, or not; of somebody else."""
+        room, (_, me) = await room_of(stage), await stage.person()
+        if joined:
+            assert (await ask(stage, "POST", f"/v1/rooms/{room}/members", **me)).is_success
+        if closed:
+            assert (await ask(stage, "DELETE", f"/v1/rooms/{room}")).is_success
+        return await ask(stage, method, f"/v1/rooms/{room}{last}", body, **me)
+
+    return provoke
+
+
+def in_ones_own_room(method: str, last: str, body: Any) -> Provoke:
+    async def provoke(stage: Stage) -> Answer:
+        return await ask(stage, method, f"/v1/rooms/{await room_of(stage)}{last}", body)
+
+    return provoke
+
+
+async def one_room_more(stage: Stage, me: Mapping[str, str]) -> Answer:
+    for _ in range(Settings().rooms_most):
+        await room_of(stage, me)
+    return await ask(stage, "POST", "/v1/rooms", {"name": "Tea"}, **me)
+
+
+async def opened_beyond(stage: Stage) -> Answer:
+    _, me = await stage.person()
+    return await one_room_more(stage, me)
+
+
+async def joined_beyond(stage: Stage) -> Answer:
+    room, (_, me) = await room_of(stage), await stage.person()
+    await one_room_more(stage, me)
+    return await ask(stage, "POST", f"/v1/rooms/{room}/members", **me)
+
+
+async def invited_beyond(stage: Stage) -> Answer:
+    guest, _ = await stage.person()
+    owners = [(await stage.person())[1] for _ in range(2)]
+    for place in range(Settings().invitations_most + 1):
+        me = owners[place % 2]
+        room = await room_of(stage, me, private=True)
+        answer = await ask(stage, "POST", f"/v1/rooms/{room}/members", {"account_id": guest}, **me)
+    return answer
+
+
+async def full_room(stage: Stage) -> Answer:
+    """As many members as a room may have are more than a test should make: the log is told of them."""
+    room, (_, me) = await room_of(stage), await stage.person()
+    await stage.database.execute(
+        "INSERT INTO events SELECT log_position() + n, e.stream_id, 1 + n, e.category, e.shard, 'room.joined', 1,"
+        " jsonb_build_object('room_id', e.stream_id, 'account_id', gen_random_uuid()), '{}', now()"
+        " FROM events e, generate_series(1, $2::int) AS n WHERE e.stream_id = $1",
+        UUID(room),
+        Settings().room_members_most - 1,
+    )
+    return await ask(stage, "POST", f"/v1/rooms/{room}/members", **me)
+
+
+STRANGER_ID: Final = {"account_id": str(uuid4())}
 PARCEL: Final = {"carrier": BLANK, "tracking_no": "1"}
 WRONG: Final = {"token": "nothing", "password": ANOTHER}
 VERIFY, CONFIRM = "/v1/auth/verify-email", "/v1/auth/password-reset/confirm"
@@ -300,6 +365,22 @@ PROVOKED: Final[Mapping[tuple[str, str], Provoke]] = {
     ("complete_order", "order-not-shipped"): order("complete", None, "pay"),
     ("refund_order", "order-not-paid"): order("refund"),
     ("refund_order", "invalid-value"): order("refund", {"reason": "two\nlines"}, "pay"),
+    ("open_room", "too-many-rooms"): opened_beyond,
+    ("open_room", "invalid-value"): somebody("POST", "/v1/rooms", {"name": BLANK}),
+    ("close_room", "not-room-member"): in_a_room("DELETE", ""),
+    ("close_room", "not-room-owner"): in_a_room("DELETE", "", joined=True),
+    ("add_room_member", "not-room-member"): in_a_room("POST", "/members", STRANGER_ID),
+    ("add_room_member", "not-room-owner"): in_a_room("POST", "/members", STRANGER_ID, joined=True),
+    ("add_room_member", "room-not-open"): in_a_room("POST", "/members", closed=True),
+    ("add_room_member", "room-full"): full_room,
+    ("add_room_member", "too-many-rooms"): joined_beyond,
+    ("add_room_member", "too-many-invitations"): invited_beyond,
+    ("add_room_member", "unknown-account"): in_ones_own_room("POST", "/members", STRANGER_ID),
+    ("remove_room_member", "not-room-member"): in_a_room("DELETE", f"/members/{uuid4()}"),
+    ("remove_room_member", "not-room-owner"): in_a_room("DELETE", f"/members/{uuid4()}", joined=True),
+    ("post_message", "not-room-member"): in_a_room("POST", "/messages", {"text": "hello"}),
+    ("post_message", "room-not-open"): in_a_room("POST", "/messages", {"text": "hello"}, joined=True, closed=True),
+    ("post_message", "invalid-value"): in_ones_own_room("POST", "/messages", {"text": BLANK}),
     ("payment", "invalid-signature"): unsigned,
     ("payment", "not-found"): paid(order_id=str(uuid4())),
     ("payment", "payment-mismatch"): paid(amount={"amount": "1.00", "currency": "EUR"}),

@@ -251,7 +251,7 @@ async def test_an_order_whose_answer_was_lost_is_counted_as_what_it_came_to(data
 
 async def test_without_bounds_nothing_is_refused_and_all_is_counted(database_url: str, settings: Settings) -> None:
     unbound = settings.model_copy(update={"unpaid_orders_most": 0, "unpaid_pieces_most": 0})
-    assert limits_of(unbound) == {UNPAID: Limit(None, None)}
+    assert limits_of(unbound)[UNPAID] == Limit(None, None)
     async with write_side(database_url, limits=limits_of(unbound)) as side:
         customer = uuid4()
         await asyncio.gather(*[placed(side, customer, 9) for _ in range(2 * MOST)])
@@ -259,4 +259,4 @@ async def test_without_bounds_nothing_is_refused_and_all_is_counted(database_url
 
 
 def test_a_customer_may_have_twenty_unpaid_orders_and_a_thousand_pieces_unless_told_otherwise() -> None:
-    assert limits_of(Settings()) == {UNPAID: Limit(20, 1000)}
+    assert limits_of(Settings())[UNPAID] == Limit(20, 1000)

@@ -284,6 +284,20 @@ async def _payment(stage: Stage) -> Asked:
     return payment(await stage.order())
 
 
+async def _open_room(stage: Stage) -> Asked:
+    body, other = {"name": "Tea"}, {"body": {"name": "Coffee"}}
+    return Asked(method="POST", path="/v1/rooms", body=body, headers=stage.staff, other=other, status=201)
+
+
+def _of_room(method: str, last: str, body: Any = None, status: int = 200) -> Prepare:
+    async def prepare(stage: Stage) -> Asked:
+        path, another = [f"/v1/rooms/{await stage.made('/v1/rooms', {'name': 'Tea'})}{last}" for _ in range(2)]
+        other = {"path": another}
+        return Asked(method=method, path=path, body=body, headers=stage.staff, other=other, status=status)
+
+    return prepare
+
+
 ROUTES: Final[Mapping[tuple[str, str], Prepare]] = {
     ("POST", "/v1/accounts"): _register,
     ("POST", "/v1/accounts/{account_id}/deactivate"): _of_account("POST", "/deactivate"),
@@ -314,5 +328,10 @@ ROUTES: Final[Mapping[tuple[str, str], Prepare]] = {
     ("POST", "/v1/orders/{order_id}/ship"): _of_order("ship", {"carrier": "DHL", "tracking_no": "1"}, "pay"),
     ("POST", "/v1/orders/{order_id}/complete"): _of_order("complete", None, "pay", "ship"),
     ("POST", "/v1/webhooks/payments"): _payment,
+    ("POST", "/v1/rooms"): _open_room,
+    ("DELETE", "/v1/rooms/{room_id}"): _of_room("DELETE", ""),
+    ("POST", "/v1/rooms/{room_id}/members"): _of_room("POST", "/members"),
+    ("DELETE", "/v1/rooms/{room_id}/members/{account_id}"): _of_room("DELETE", f"/members/{uuid4()}"),
+    ("POST", "/v1/rooms/{room_id}/messages"): _of_room("POST", "/messages", {"text": "hello"}, 201),
 }
 """Those that honour an idempotency key."""

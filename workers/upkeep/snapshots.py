@@ -12,13 +12,14 @@ from domain.catalogue import PRODUCTS
 from domain.inventory import INVENTORY
 from domain.kernel.decider import Decider
 from domain.orders import ORDERS
+from domain.rooms import ROOMS
 from infra.eventsourcing.codec import MalformedEvent, UnknownEventType
 from infra.eventsourcing.event_log import Log
 from infra.eventsourcing.store import Known, Settled, read_states
 from infra.eventsourcing.store.snapshots import Snapshot, SnapshotWriter, drop, outdated
 from infra.postgres.pool import Database
 
-DECIDERS: Final[tuple[Decider[Any, Any, Any], ...]] = (ACCOUNTS, INVENTORY, ORDERS, PRODUCTS)
+DECIDERS: Final[tuple[Decider[Any, Any, Any], ...]] = (ACCOUNTS, INVENTORY, ORDERS, PRODUCTS, ROOMS)
 AT_ONCE: Final = 20
 """Streams of each kind that are looked up at once."""
 

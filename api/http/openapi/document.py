@@ -35,6 +35,7 @@ METADATA: Final[dict[str, Any]] = {
         {"name": "accounts", "description": "Who shops here: registering, signing in, API keys, roles."},
         {"name": "catalogue", "description": "What is sold, and how much of it there is."},
         {"name": "orders", "description": "What was ordered, paid, shipped."},
+        {"name": "rooms", "description": "What people say to each other, and who is there."},
         {"name": "dashboard", "description": "The shop in figures."},
         {"name": "events", "description": "The log itself."},
         {"name": "operations", "description": "Whether the process lives and works, and its metrics."},

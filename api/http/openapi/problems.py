@@ -55,6 +55,7 @@ _POINTERS: Final = {
     "invalid-link": "/token",
     "invalid-value": "/reason",
     "out-of-stock": "/items/0",
+    "unknown-account": "/account_id",
     "unknown-currency": "/amount/currency",
     "unknown-product": "/items/0/product_id",
     "wrong-password": "/password",

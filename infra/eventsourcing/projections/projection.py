@@ -11,7 +11,7 @@ from domain.kernel.messages import Event, Recorded
 from infra.eventsourcing.codec import dumps, reader
 from infra.eventsourcing.projections.table_name import table_name
 
-__all__ = ["By", "ByStream", "Column", "Projection", "Row", "RowMissing", "amend", "known", "make"]
+__all__ = ["By", "ByEvent", "ByStream", "Column", "Projection", "Row", "RowMissing", "amend", "known", "make"]
 
 
 class Row(Protocol):
@@ -53,6 +53,15 @@ class ByStream:
     def __call__(self, event: Recorded) -> str:
         """The key of the row."""
         return str(event.stream_id)
+
+
+@dataclass(frozen=True)
+class ByEvent:
+    """The key of rows that are each about one event: its stream and version. A rebuild remembers none of them."""
+
+    def __call__(self, event: Recorded) -> str:
+        """The key of the row."""
+        return f"{event.stream_id}.{event.version}"
 
 
 @dataclass(frozen=True, kw_only=True)

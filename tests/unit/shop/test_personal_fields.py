@@ -14,15 +14,17 @@ MODULES = [
     "domain.accounts.state",
     "domain.orders.messages",
     "domain.orders.decider",
+    "domain.rooms.messages",
     "projections.account_card",
     "projections.order_summary",
+    "projections.room_message",
     "workers.mail.due_mails",
     "infra.mail.outbox",
     "infra.mail.mailer",
 ]
 PERSONAL = {
     *("email", "email_key", "username", "username_key", "full_name", "bio"),
-    *("shipping_address", "address", "recipient", "context", "message"),
+    *("shipping_address", "address", "recipient", "context", "message", "text"),
 }
 
 

@@ -50,6 +50,7 @@ from projections.daily_revenue import DAILY_REVENUE
 from projections.order_summary import ORDER_SUMMARY
 from projections.product_card import PRODUCT_CARD, image_file
 from projections.registry import PROJECTIONS
+from projections.room_card import ROOM_CARD
 from projections.shop_counts import SHOP_COUNTS
 from projections.sort_history import REMEMBERED
 
@@ -297,7 +298,12 @@ def test_every_read_model_is_in_the_table_under_its_name() -> None:
 
 @pytest.mark.parametrize(
     ("projection", "contexts"),
-    [(ORDER_SUMMARY, {"order"}), (PRODUCT_CARD, {"product", "stock"}), (ACCOUNT_CARD, {"account"})],
+    [
+        (ORDER_SUMMARY, {"order"}),
+        (PRODUCT_CARD, {"product", "stock"}),
+        (ACCOUNT_CARD, {"account"}),
+        (ROOM_CARD, {"room"}),
+    ],
 )
 def test_a_read_model_handles_every_event_of_its_contexts(projection: Projection[Any], contexts: set[str]) -> None:
     known = {kind.cls for name, kind in EVENTS.items() if name.partition(".")[0] in contexts}

@@ -20,6 +20,7 @@ from domain.kernel.decider import Decider
 from domain.kernel.messages import Event
 from domain.orders import ORDERS, OrderEvent
 from domain.registry import EVENTS, REGISTRY
+from domain.rooms import ROOMS, RoomEvent
 from infra.event_codec import CODEC
 from tests.golden.expected import EXPECTED, GOLDEN, GOLDEN_SHORTER, SHORTER
 
@@ -46,7 +47,7 @@ def test_every_event_is_registered_once() -> None:
 def test_a_name_says_context_and_past_tense() -> None:
     for name in EVENTS:
         assert fullmatch(r"[a-z]+\.[a-z]+(_[a-z]+)*", name)
-        assert name.endswith(("ed", "paid", "sold", "withdrawn", "held", "sent", "begun", "taken", "lost"))
+        assert name.endswith(("ed", "paid", "sold", "withdrawn", "held", "sent", "begun", "taken", "lost", "left"))
 
 
 def test_every_version_below_the_newest_has_its_upcaster() -> None:
@@ -79,7 +80,13 @@ def test_the_newest_golden_payload_holds_exactly_the_fields_of_today(name: str) 
 
 @pytest.mark.parametrize(
     ("context", "told_apart"),
-    [("account", AccountEvent), ("product", ProductEvent), ("stock", StockEvent), ("order", OrderEvent)],
+    [
+        ("account", AccountEvent),
+        ("product", ProductEvent),
+        ("stock", StockEvent),
+        ("order", OrderEvent),
+        ("room", RoomEvent),
+    ],
 )
 def test_whoever_tells_the_events_of_a_context_apart_is_asked_of_each(context: str, told_apart: Any) -> None:
     assert {kind.cls for name, kind in EVENTS.items() if name.startswith(f"{context}.")} == set(get_args(told_apart))
@@ -91,6 +98,7 @@ def test_each_category_writes_under_its_own_context() -> None:
         "product": PRODUCTS,
         "stock": INVENTORY,
         "order": ORDERS,
+        "room": ROOMS,
     }
     assert {name.partition(".")[0] for name in EVENTS} == contexts.keys()
     assert len({decider.category for decider in contexts.values()}) == len(contexts)

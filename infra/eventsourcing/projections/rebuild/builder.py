@@ -12,6 +12,7 @@ from infra.concurrency.gc_tuning import gc_paused
 from infra.eventsourcing.event_log import Entry, Session
 from infra.eventsourcing.projections import parked_streams
 from infra.eventsourcing.projections.fold import FailedEvent, Folded, Kept, Written, fold, fold_from_nothing, written
+from infra.eventsourcing.projections.projection import ByEvent
 from infra.eventsourcing.projections.rebuild.additive_fold import Adding, Amiss
 from infra.eventsourcing.projections.rebuild.bulk_fold import Steps, document
 from infra.eventsourcing.projections.rebuild.bulk_reader import PAGE, read_streams
@@ -164,7 +165,8 @@ async def _shards(
         except Amiss:
             pass
     for number in share.numbers:
-        yield await _folded_plainly(session, building, number, report, page)
+        async for folded in _folded_plainly(session, building, number, report, page):
+            yield folded
 
 
 async def _added(session: Session, building: Building, share: Shards, report: Report, page: int) -> Folded:
@@ -178,15 +180,19 @@ async def _added(session: Session, building: Building, share: Shards, report: Re
     return Folded(written=adding.written())
 
 
-async def _folded_plainly(session: Session, building: Building, shard: int, report: Report, page: int) -> Folded:
-    """A shard, as a consumer folds it."""
+async def _folded_plainly(
+    session: Session, building: Building, shard: int, report: Report, page: int
+) -> AsyncIterator[Folded]:
+    """A shard, as a consumer folds it. Rows that are each about one event are finished with their page."""
     folding, reached = _ByShard(building), 0
     async for entries in _pages(session, building, shard, page):
         folding.take(entries)
         before, reached = reached, entries[-1].position
         report(len(entries), (reached - before) / len(building.shards))
+        if isinstance(building.projection.key, ByEvent):
+            yield folding.finished()
     report(0, (building.head - reached) / len(building.shards))
-    return Folded(written=list(folding.written.values()), parkings=folding.parkings)
+    yield folding.finished()
 
 
 async def _pages(session: Session, building: Building, shard: int, page: int) -> AsyncIterator[Sequence[Entry]]:
@@ -204,8 +210,8 @@ class _ByShard:
         self._projection, self._concerns = building.projection, building.concerns
         self._rows: dict[str, Kept] = {}
         self._aside: set[UUID] = set()
-        self.written: dict[str, Written] = {}
-        self.parkings: list[FailedEvent] = []
+        self._written: dict[str, Written] = {}
+        self._parkings: list[FailedEvent] = []
 
     def take(self, entries: Sequence[Entry]) -> None:
         """Folds some events."""
@@ -213,5 +219,11 @@ class _ByShard:
         folded = fold(self._projection, self._rows, self._aside, concerned)
         self._rows.update(folded.kept)
         self._aside.update(each.entry.stream_id for each in folded.parkings)
-        self.written.update((row.key, row) for row in folded.written)
-        self.parkings += folded.parkings
+        self._written.update((row.key, row) for row in folded.written)
+        self._parkings += folded.parkings
+
+    def finished(self) -> Folded:
+        """The rows so far, of which no event touches any more."""
+        folded = Folded(written=list(self._written.values()), parkings=self._parkings)
+        self._rows, self._written, self._parkings = {}, {}, []
+        return folded
