@@ -6,7 +6,7 @@ ARGS ?=
 PACKAGES := api cli domain infra migrations projections workers
 
 .DEFAULT_GOAL := help
-.PHONY: help install compiled demo up test test-quick fuzz check settings openapi bench lock audit sbom clean
+.PHONY: help install compiled demo up test test-quick fuzz check settings openapi reference docs bench lock audit sbom clean
 
 help:                    ## these lines
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -59,7 +59,7 @@ test-quick: compiled     ## in a minute: the rules, and three orders through eve
 fuzz: install            ## ten times as many odd requests as the tests send, and others each time
 	$(BIN)/python -m pytest --hypothesis-profile=fuzz tests/integration/test_openapi.py $(ARGS)
 
-check: install           ## linters, types, import contracts, and the schema against the declared tables
+check: docs              ## linters, types, import contracts, the schema against the declared tables, links in docs/
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -73,6 +73,13 @@ settings: install        ## docs/settings.md and .env.example, from the class th
 
 openapi: install         ## docs/openapi.json, from the routes that it describes
 	$(BIN)/weir openapi > docs/openapi.json
+
+reference: install       ## docs/events.md and docs/problems.md, from the tables that they describe
+	$(BIN)/weir reference events > docs/events.md
+	$(BIN)/weir reference problems > docs/problems.md
+
+docs: install            ## the pages of docs/ as a site in build/docs; `weir up` shows it at /docs/guide
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --config-file docs/site/mkdocs.yml
 
 bench: install           ## measure Weir beside its peers
 	$(BIN)/weir bench $(ARGS)

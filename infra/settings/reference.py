@@ -37,7 +37,7 @@ Every process reads its settings when it starts. The first of these that says so
 
 1. the environment, where an empty value says nothing;
 2. the file `.env` in the folder in which the process is started, if there is one. `WEIR_ENV_FILE` names another; an
-   empty one has none read. [.env.example](../.env.example) is one to begin with.
+   empty one has none read. `.env.example` is one to begin with.
 
 **Secrets from files.** A secret's name with `_FILE` behind it names a file that holds it, as Docker and Kubernetes
 mount them: `WEIR_ENCRYPTION_KEYS_FILE=/run/secrets/weir-keys`. The newline at its end is not part of it. So it is for
