@@ -1,4 +1,6 @@
-"""The page on adding a feature is true: types and tests are content with its very diff, and name what is forgotten."""
+"""The pages on adding something are true: types and tests are content with just what they say, and name what is
+forgotten.
+"""
 
 import os
 import re
@@ -9,16 +11,21 @@ from pathlib import Path
 from shutil import copy2, copytree
 from typing import Final
 
+from tests.support.pages import ROOT, blocks_of
 from tests.support.patches import Hunk, apply, hunks_of
 
-ROOT: Final = Path(__file__).parents[2]
 ROOMS: Final = ("api", "cli", "domain", "infra", "migrations", "projections", "tests", "workers")
-BLOCKS: Final = re.findall(r"^```diff\n(.*?)^```$", (ROOT / "docs/adding-a-feature.md").read_text(), re.M | re.S)
+FEATURE: Final = "docs/adding-a-feature.md"
+OTHERS: Final = ("docs/adding-a-read-model.md", "docs/adding-a-mail.md")
+BLOCKS: Final = [block.text for block in blocks_of(FEATURE) if block.language == "diff"]
 HELD: Final = [hunk for block in BLOCKS[:-1] for hunk in hunks_of(block)]
 RELEASED: Final = [*HELD, *hunks_of(BLOCKS[-1])]
 TYPES_CACHE: Final = ROOT / ".mypy_cache" / "adding-a-feature"
 """Kept: only the first run on a machine has to look at everything."""
-TESTS: Final = ("orders", "order_walk", "forgotten_events", "registry", "projections", "personal_fields")
+TESTS: Final = (
+    *("orders", "order_walk", "forgotten_events", "registry", "projections", "personal_fields"),
+    *("parcel", "described_shapes", "reactions", "mail_wording"),
+)
 DECIDES: Final = ("domain/orders/decider.py", "domain/workflows/checkout.py", "domain/orders/payment_deadline.py")
 SECONDS: Final = 300
 
@@ -36,6 +43,18 @@ def changed(tree: Path, hunks: Sequence[Hunk]) -> Path:
     return tree
 
 
+def written(tree: Path, page: str) -> list[str]:
+    """Makes a page's change in the tree: its diffs, and the files that it shows whole. Returns what was touched."""
+    blocks = blocks_of(page)
+    hunks = [hunk for block in blocks if block.language == "diff" for hunk in hunks_of(block.text)]
+    apply(tree, hunks)
+    whole = {block.options["title"]: block.text for block in blocks if "title" in block.options}
+    for name, text in whole.items():
+        assert not (tree / name).exists(), name
+        (tree / name).write_text(text)
+    return [*whole, *(hunk.path for hunk in hunks)]
+
+
 def run(tree: Path, *arguments: str) -> tuple[int, str]:
     """How Python ends in the copy, and what it says. What is installed is the original: the copy comes before it."""
     done = subprocess.run(
@@ -50,8 +69,8 @@ def run(tree: Path, *arguments: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def types(tree: Path) -> tuple[int, str]:
-    files = sorted({hunk.path for hunk in HELD if hunk.path.endswith(".py")})
+def types(tree: Path, *others: str) -> tuple[int, str]:
+    files = sorted({path for path in (*others, *(hunk.path for hunk in HELD)) if path.endswith(".py")})
     return run(tree, "-m", "mypy", "--cache-dir", str(TYPES_CACHE), *files)
 
 
@@ -65,12 +84,23 @@ def test_the_feature_is_small() -> None:
     assert {hunk.path for hunk in RELEASED} == {hunk.path for hunk in HELD}
 
 
-def test_types_and_tests_are_content_with_the_feature(tmp_path: Path) -> None:
+def test_types_and_tests_are_content_with_the_feature_and_with_all_others(tmp_path: Path) -> None:
+    """All in one tree, since the types are checked once: no page touches what another one does."""
     tree = changed(tmp_path, RELEASED)
+    touched = [path for page in OTHERS for path in written(tree, page)]
+    assert not {hunk.path for hunk in RELEASED} & {*touched}
+    (tree / "docs").mkdir()
+    status, document = run(tree, "-m", "cli.main", "openapi")
+    (tree / "docs/openapi.json").write_text(document)
+    assert (status, "/v1/parcels" in document) == (0, True)
     where = run(tree, "-c", "import domain.orders as orders; print(orders.__file__, orders.OrderStatus.ON_HOLD)")
     assert where == (0, f"{tree}/domain/orders/__init__.py on_hold\n")
-    status, said = types(tree)
+    status, said = types(tree, *touched)
     assert status == 0, said
+    python = [path for path in touched if path.endswith(".py")]
+    for command in (("check",), ("format", "--check")):
+        status, said = run(tree, "-m", "ruff", *command, *python)
+        assert status == 0, said
     status, said = unit_tests(tree, *TESTS)
     assert status == 0, said
 

@@ -3,10 +3,8 @@
 import asyncio
 import json
 import os
-import re
 import sys
-from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,6 +20,8 @@ from cli.up import places
 from projections.registry import PROJECTIONS
 from tests.faults import audit
 from tests.faults.test_kills import a_shop, settled
+from tests.support.page_runs import run_beside, run_page
+from tests.support.pages import blocks_of, pages
 from tests.support.write_side import connected
 
 pytestmark = pytest.mark.anyio
@@ -48,40 +48,11 @@ async def test_three_orders_go_their_ways_through_every_process(stack: Stack) ->
     ]
 
 
-async def test_a_first_order_goes_through_by_the_commands_of_the_readme_as_they_stand(stack: Stack) -> None:
-    said = await run("bash", "-eu", "-o", "pipefail", "-c", "".join(first_order()), at=stack)
-    assert "Copper kettle 39.90 EUR\n" in said
-    registered, verified, found, placed, *_, order, history = documents(said)
-    assert verified == {"id": registered["id"], "version": 2, "position": verified["position"]}
-    assert "Copper kettle" in [product["name"] for product in found["items"]]
-    assert (order["id"], order["total"]) == (placed["id"], {"amount": "79.80", "currency": "EUR"})
-    assert [happening["type"] for happening in history["items"]] == ["order.placed", "order.paid"]
-
-
-def first_order() -> list[str]:
-    """The blocks of README, untouched."""
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    section = readme.partition("## Your first order in ten commands\n")[2].partition("\n## ")[0]
-    return re.findall(r"^```sh\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
-
-
-def documents(said: str) -> Iterator[dict[str, Any]]:
-    """The JSON objects in it, whatever is said between them."""
-    decoder, end = json.JSONDecoder(), 0
-    while (begin := said.find('{"', end)) >= 0:
-        document, end = decoder.raw_decode(said, begin)
-        yield document
-
-
 async def run(*command: str, at: Stack) -> str:
     """What a command prints that somebody gives beside the stack, who knows nothing of it. It must end well."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    process = await asyncio.create_subprocess_exec(
-        *command, cwd=at.wiring.directory.parent, env={"PATH": path, "HOME": "/nonexistent"}, stdout=PIPE, stderr=PIPE
-    )
-    said, complaints = await asyncio.wait_for(process.communicate(), 120)
-    assert process.returncode == 0, (said.decode(), complaints.decode())
-    return said.decode()
+    status, said, complaints = await run_beside(at.wiring.directory.parent, *command)
+    assert status == 0, (said, complaints)
+    return said
 
 
 @pytest.mark.parametrize(
@@ -112,10 +83,10 @@ async def test_the_status_names_every_process_with_its_port_and_what_is_behind(s
 
 async def test_every_address_that_is_printed_answers(stack: Stack) -> None:
     told = await places(stack)
-    pages = [place.partition(",")[0] for place in told.values() if place.startswith("http")]
-    assert len(pages) == 8
+    links = [place.partition(",")[0] for place in told.values() if place.startswith("http")]
+    assert len(links) == 9
     async with httpx2.AsyncClient() as http:
-        answers = {page: (await http.get(page)).status_code for page in pages}
+        answers = {page: (await http.get(page)).status_code for page in links}
     assert {page: status for page, status in answers.items() if status >= 400 and page != stack.api_url} == {}
     assert told["admin"] == f"admin@weir.example, password in {stack.wiring.directory / 'secrets.json'}"
 
@@ -133,6 +104,42 @@ async def test_no_file_that_others_may_read_holds_a_secret(stack: Stack) -> None
     for path in {*files} - private:
         content = path.read_bytes()
         assert [secret for secret in secrets if secret.encode() in content] == [], path
+
+
+@pytest.fixture(scope="module")
+async def readme(stack: Stack) -> Mapping[str, str]:
+    """What the commands of README say, by their block. Ada, whom they make, is there from then on."""
+    return await run_page("README.md", stack.wiring.directory.parent)
+
+
+async def test_a_first_order_goes_through_by_the_commands_of_the_readme_as_they_stand(
+    readme: Mapping[str, str],
+) -> None:
+    blocks = {block.place: block.text for block in blocks_of("README.md") if block.is_run}
+    (first_order,) = [place for place, text in blocks.items() if "v1/accounts" in text]
+    (by_client,) = [place for place, text in blocks.items() if "weir_client" in text]
+    assert "Copper kettle 39.90 EUR\n" in readme[by_client]
+    registered, verified, found, placed, *_, order, history = documents(readme[first_order])
+    assert verified == {"id": registered["id"], "version": 2, "position": verified["position"]}
+    assert "Copper kettle" in [product["name"] for product in found["items"]]
+    assert (order["id"], order["total"]) == (placed["id"], {"amount": "79.80", "currency": "EUR"})
+    assert [happening["type"] for happening in history["items"]] == ["order.placed", "order.paid"]
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in pages() if page != "README.md" and any(block.is_run for block in blocks_of(page))]
+)
+@pytest.mark.usefixtures("readme")
+async def test_the_commands_of_a_page_do_what_it_says(stack: Stack, page: str) -> None:
+    await run_page(page, stack.wiring.directory.parent)
+
+
+def documents(said: str) -> Iterator[dict[str, Any]]:
+    """The JSON objects in it, whatever is said between them."""
+    decoder, end = json.JSONDecoder(), 0
+    while (begin := said.find('{"', end)) >= 0:
+        document, end = decoder.raw_decode(said, begin)
+        yield document
 
 
 async def test_a_read_model_is_rebuilt_while_customers_order_and_read(tmp_path: Path) -> None:
