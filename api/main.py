@@ -21,6 +21,7 @@ from api.commands import rooms as room_commands
 from api.dependencies import Opened
 from api.errors import to_the_edge
 from api.examples import examples
+from api.guide import guide
 from api.http import openapi
 from api.http.edge import EDGE, Edge, EdgeState
 from api.http.policies.security_headers import Rules
@@ -106,7 +107,8 @@ Open = Callable[[AsyncExitStack, Settings, CollectorRegistry], Awaitable[Opened]
 
 def create_app(settings: Settings) -> FastAPI:
     """The ASGI application. It opens its servers when its lifespan begins and closes them when it ends."""
-    return assemble(settings, ROUTERS, open_servers)
+    shown = [guide()] if settings.environment == "development" else []
+    return assemble(settings, (*ROUTERS, *shown), open_servers)
 
 
 def openapi_document() -> dict[str, Any]:
