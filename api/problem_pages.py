@@ -23,9 +23,14 @@ from api.schemas import Described
 from infra.errors import NotFound
 
 STYLE: Final = (
-    "body{font:1rem/1.6 system-ui,sans-serif;max-width:44rem;margin:3rem auto;padding:0 1rem;color:#1b2733}"
-    "code{font-size:.95em;background:#eef2f5;padding:.1em .3em;border-radius:.2em}"
-    "dt{font-weight:600;margin-top:1rem}dd{margin:0}a{color:#0b5cad}"
+    ":root{color-scheme:light dark;--ground:#fff;--ink:#1c2733;--code:#eef2f5;--link:#1f5fbf}"
+    "@media(prefers-color-scheme:dark){:root{--ground:#14181c;--ink:#e8ecf0;--code:#2a323b;--link:#8ab8ff}}"
+    "body{font:1rem/1.6 -apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif;max-width:44rem;margin:3rem auto;"
+    "padding:0 1rem;background:var(--ground);color:var(--ink);overflow-wrap:anywhere}"
+    "h1{font-size:1.75rem;line-height:1.3}"
+    "code{font-size:.95em;background:var(--code);padding:.1em .3em;border-radius:.2em}"
+    "dt{font-weight:600;margin-top:1rem}dd{margin:0}ul{padding:0;list-style:none}li{margin:.6rem 0}a{color:var(--link)}"
+    ":focus-visible{outline:3px solid var(--link);outline-offset:2px}"
 )
 _STYLE_DIGEST: Final = b64encode(sha256(STYLE.encode()).digest()).decode()
 POLICY: Final = (

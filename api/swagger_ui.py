@@ -24,6 +24,10 @@ PACKAGE: Final = "fastapi_swagger"
 """Whose wheel carries the files of the npm package ``swagger-ui-dist``. Its code is not used."""
 
 START: Final = b"""\
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const paint = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
+dark.addEventListener("change", paint);
+paint();
 SwaggerUIBundle({
   url: "openapi.json",
   dom_id: "#swagger-ui",

@@ -29,22 +29,37 @@ _SANDBOX = "allow-popups allow-popups-to-escape-sandbox"
 _MAIL_POLICY = f"sandbox {_SANDBOX}; default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _HEAD = re.compile(r"<head\b[^>]*>", re.IGNORECASE)
 
-_LAYOUT = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Mailbox</title><style>
-body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
-table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.3rem .6rem;border-bottom:1px solid #ddd}
-pre{white-space:pre-wrap;background:#f6f6f6;padding:1rem}iframe{width:100%;height:32rem;border:1px solid #ddd}
+_LAYOUT = """<!doctype html><html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1"><title>Mailbox</title><style>
+:root{color-scheme:light dark;--ground:#f2f4f7;--card:#fff;--ink:#1c2733;--pale:#5b6773;--line:#dde3e9;--link:#1f5fbf}
+@media(prefers-color-scheme:dark){:root{--ground:#14181c;--card:#1d232a;--ink:#e8ecf0;--pale:#9aa7b4;--line:#38424d;
+--link:#8ab8ff}}
+*{box-sizing:border-box}
+body{font:15px/1.5 -apple-system,"Segoe UI",Roboto,Helvetica,Arial,sans-serif;max-width:64rem;margin:2rem auto;
+padding:0 1rem;background:var(--ground);color:var(--ink);overflow-wrap:anywhere}
+h1{font-size:1.5rem}h2{margin:2rem 0 .5rem;font-size:1.1rem}a{color:var(--link)}
+:focus-visible{outline:3px solid var(--link);outline-offset:2px}
+table{border-collapse:collapse;width:100%;background:var(--card);border-radius:10px}
+td,th{text-align:left;vertical-align:top;padding:.5rem .9rem;border-bottom:1px solid var(--line)}
+tr:last-child>*{border-bottom:0}th{color:var(--pale);font-weight:400}
+th,.when{white-space:nowrap}.when{color:var(--pale)}.to{width:40%}
+pre{white-space:pre-wrap;background:var(--card);padding:1rem;border-radius:10px}
+iframe{width:100%;height:40rem;border:1px solid var(--line);border-radius:10px}
+@media(max-width:40rem){body{margin:1rem auto}.list th{display:none}
+.list td{display:block;padding:0 .9rem;border:0}.list .when{padding-top:.6rem}
+.list .to{width:auto}.list td:last-child{padding-bottom:.6rem}.list tr+tr+tr td.when{border-top:1px solid var(--line)}}
 </style></head><body>"""
 _PAGES = Environment(autoescape=True)
 _LIST = _PAGES.from_string(
     _LAYOUT
-    + """<h1>Mailbox</h1><table><tr><th>Received</th><th>To</th><th>Subject</th></tr>
-{% for mail in mails %}<tr><td>{{ mail.received }}</td><td>{{ mail.to }}</td>
+    + """<h1>Mailbox</h1>{% if mails %}<table class="list"><tr><th>Received</th><th>To</th><th>Subject</th></tr>
+{% for mail in mails %}<tr><td class="when">{{ mail.received }}</td><td class="to">{{ mail.to }}</td>
 <td><a href="/message/{{ mail.name }}">{{ mail.subject or "(no subject)" }}</a></td></tr>{% endfor %}
-</table>{% if not mails %}<p>No mail yet.</p>{% endif %}</body></html>"""
+</table>{% else %}<p>No mail yet. Load the page again when some has been sent.</p>{% endif %}</body></html>"""
 )
 _MESSAGE = _PAGES.from_string(
     _LAYOUT
-    + """<p><a href="/">Mailbox</a> · <a href="/message/{{ name }}/raw">source</a></p>
+    + """<p><a href="/">Mailbox</a> · <a href="/message/{{ name }}/raw">Source</a></p>
 <table>{% for header, value in headers %}<tr><th>{{ header }}</th><td>{{ value }}</td></tr>{% endfor %}</table>
 {% if html %}<h2>HTML</h2>
 <iframe sandbox="{{ sandbox }}" src="/message/{{ name }}/html" title="HTML part"></iframe>{% endif %}

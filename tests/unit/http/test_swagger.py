@@ -38,6 +38,13 @@ async def test_its_script_shows_our_document(sample: SampleEdge) -> None:
     assert (await sample.send("GET", "/openapi.json")).status == 200
 
 
+async def test_the_page_is_dark_where_the_reader_has_it_so(sample: SampleEdge) -> None:
+    start, style = [(await sample.send("GET", f"/docs/{name}")).body for name in ("start.js", "swagger-ui.css")]
+    assert b"prefers-color-scheme: dark" in start
+    for each in (start, style):
+        assert b"dark-mode" in each
+
+
 async def test_an_asset_is_sent_once_and_small(sample: SampleEdge) -> None:
     whole = await sample.send("GET", "/docs/swagger-ui-bundle.js")
     small = await sample.send("GET", "/docs/swagger-ui-bundle.js", headers={"accept-encoding": "gzip"})
