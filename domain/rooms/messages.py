@@ -136,8 +136,10 @@ class RoomJoined(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class RoomLeft(Event):
-    """The account is a member no more, ``by`` its own will or the owner's. ``owner_id`` owns the room from here on;
-    None: nobody is left."""
+    """The account is a member no more, ``by`` its own will or the owner's.
+
+    ``owner_id`` owns the room from here on; None: nobody is left.
+    """
 
     room_id: UUID
     account_id: UUID

@@ -60,7 +60,8 @@ def pages() -> list[str]:
     """Every page of the tree, README first: what it makes is there for the others."""
     folders = [each for each in ROOT.iterdir() if each.is_dir() and not each.name.startswith(".")]
     inner = [page for folder in folders if folder.name not in OUTSIDE for page in folder.rglob("*.md")]
-    return [str(page.relative_to(ROOT)) for page in [*sorted(ROOT.glob("*.md")), *sorted(inner)]]
+    found = [str(page.relative_to(ROOT)) for page in [*sorted(ROOT.glob("*.md")), *sorted(inner)]]
+    return [page for page in found if "/." not in page]  # the bench's peers have an environment of their own there
 
 
 def blocks_of(page: str, text: str | None = None) -> list[Block]:

@@ -27,7 +27,7 @@ from domain.rooms import (
 )
 from projections.room_card import ROOM_CARD, RoomStatus
 from projections.room_member import ROOM_MEMBER, Standing
-from tests.unit.test_projections import record
+from tests.unit.shop.test_projections import record
 
 ROOM, ADA, BOB, EVE, MESSAGE = [UUID(int=number) for number in range(1, 6)]
 PEOPLE: Final = (ADA, BOB, EVE)

@@ -11,7 +11,7 @@ from cli.reference import PAGES
 from cli.reference.problems import SECTIONS
 from domain.registry import EVENTS
 
-DOCS: Final = Path(__file__).parents[2] / "docs"
+DOCS: Final = Path(__file__).parents[3] / "docs"
 
 
 @pytest.mark.parametrize("name", PAGES)
