@@ -1,16 +1,18 @@
 """Dependencies of endpoints of both sides: the request's context, and what the lifespan has opened for all of them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
+from api.http.event_stream import OpenStreams
 from api.http.request_context import EXCHANGE, LimitTicket, RequestContext, RequestState, context_of
 from api.http.route_table import HotRead, LimitPolicy
 from infra.eventsourcing.current_log import CurrentLog
 from infra.eventsourcing.event_log import Log
+from infra.eventsourcing.subscriptions import Subscriptions
 from infra.observability.health import Component
 from infra.postgres.clock import PostgresClock
 from infra.postgres.pool import Database
@@ -23,11 +25,13 @@ class Opened:
     """What the process has opened. ``state`` is the lifespan's: what endpoints find in ``request.state``.
 
     ``hot`` are the reads that are answered from bytes, by route template; ``gates`` count requests, by class of route.
+    ``ending`` is called when the process is told to end, before it waits for what has begun.
     """
 
     state: Mapping[str, Any]
     hot: Mapping[str, HotRead] = field(default_factory=dict)
     gates: Mapping[str, LimitPolicy] = field(default_factory=dict)
+    ending: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +46,8 @@ class Shared:
     current_log: CurrentLog
     clock: PostgresClock
     image_files: ImageFiles
+    subscriptions: Subscriptions
+    event_streams: OpenStreams
 
 
 async def get_shared(request: Request) -> Shared:
@@ -85,6 +91,14 @@ async def get_image_files(shared: SharedDep) -> ImageFiles:
     return shared.image_files
 
 
+async def get_subscriptions(shared: SharedDep) -> Subscriptions:
+    return shared.subscriptions
+
+
+async def get_event_streams(shared: SharedDep) -> OpenStreams:
+    return shared.event_streams
+
+
 async def request_context(request: Request) -> RequestContext:
     """The request's conditions: id, idempotency key, expected version, principal."""
     return context_of(request.scope)
@@ -110,6 +124,8 @@ LogDep = Annotated[Log, Depends(get_log)]
 CurrentLogDep = Annotated[CurrentLog, Depends(get_current_log)]
 ClockDep = Annotated[PostgresClock, Depends(get_clock)]
 ImageFilesDep = Annotated[ImageFiles, Depends(get_image_files)]
+SubscriptionsDep = Annotated[Subscriptions, Depends(get_subscriptions)]
+EventStreamsDep = Annotated[OpenStreams, Depends(get_event_streams)]
 Context = Annotated[RequestContext, Depends(request_context)]
 Counted = Annotated[LimitTicket | None, Depends(limited_visit)]
 RawBody = Annotated[bytes, Depends(raw_body)]

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from api.bootstrap import ensure_admin
 from api.commands.dependencies import WriteSide
 from api.dependencies import Opened, Shared
+from api.http.event_stream import OpenStreams
 from api.http.upload_slots import UploadSlots
 from api.images import ImageRewriter
 from api.import_uploads import ImportUploads
@@ -24,12 +25,13 @@ from domain.accounts import ACCOUNTS
 from infra.concurrency.background_tasks import Background
 from infra.concurrency.cancellation import cancel_and_wait
 from infra.concurrency.periodic import repeating
-from infra.configs import pool_of
+from infra.configs import pool_of, subscriptions_of
 from infra.event_codec import CODEC
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.eventsourcing.current_log import CurrentLog
 from infra.eventsourcing.projections import standing
 from infra.eventsourcing.startup import open_log
+from infra.eventsourcing.subscriptions import Subscriptions
 from infra.identity import ended_long_ago
 from infra.identity.access_tokens import Tokens
 from infra.identity.api_keys import ApiKeys
@@ -81,6 +83,8 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
     passwords = Passwords()
     await ensure_admin(settings, database, handler, passwords)
     reads = await open_reads(stack, settings, registry, database, current)
+    subscriptions = Subscriptions(subscriptions_of(settings), database, current, registry)
+    await stack.enter_async_context(subscriptions.running())
     shared = Shared(
         settings=settings,
         registry=registry,
@@ -90,6 +94,8 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
         current_log=current,
         clock=PostgresClock(database),
         image_files=ImageFiles(database, storage),
+        subscriptions=subscriptions,
+        event_streams=OpenStreams(registry, most=settings.event_streams_most, each=settings.event_streams_each),
     )
     write_side = WriteSide(
         handler=handler,
@@ -107,6 +113,7 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
         state={"shared": shared, "identity": identity, "write_side": write_side, **reads.state},
         hot=reads.hot,
         gates=await open_gates(stack, settings, Keyspace.of(log.log_id), secret),
+        ending=subscriptions.close,
     )
 
 

@@ -23,6 +23,7 @@ from api.errors import to_the_edge
 from api.examples import examples
 from api.guide import guide
 from api.http import openapi
+from api.http.connection.server import ENDING
 from api.http.edge import EDGE, Edge, EdgeState
 from api.http.policies.security_headers import Rules
 from api.http.request_metrics import RequestMetrics
@@ -30,7 +31,7 @@ from api.http.route_table import TableRoute
 from api.lifespan import open_servers
 from api.pages import mail_links
 from api.queries import accounts as account_queries
-from api.queries import dashboard, events, order_history, room_messages
+from api.queries import dashboard, events, order_events, order_history, room_messages
 from api.queries import images as image_queries
 from api.queries import imports as import_queries
 from api.queries import me as my_queries
@@ -60,6 +61,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     order_commands.routes,
     order_queries.routes,
     order_history.routes,
+    order_events.routes,
     payments.routes,
     room_commands.routes,
     room_queries.routes,
@@ -126,7 +128,8 @@ def assemble(settings: Settings, routers: Iterable[APIRouter], open_them: Open, 
         async with AsyncExitStack() as stack:
             access = AccessLog(stack.enter_context(logging_to(settings, log_descriptor)), settings)
             opened = await open_them(stack, settings, registry)
-            yield {EDGE: EdgeState(access=access, hot=opened.hot, gates=opened.gates), **opened.state}
+            edge = EdgeState(access=access, hot=opened.hot, gates=opened.gates)
+            yield {EDGE: edge, ENDING: opened.ending, **opened.state}
 
     return with_edge(Application(lifespan=lifespan, **openapi.METADATA), routers, registry, Rules.of(settings))
 

@@ -21,6 +21,7 @@ from api.scopes import MEANINGS
 from infra.identity.access_tokens import InvalidToken, Tokens
 from infra.identity.api_keys import ApiKeys, InvalidApiKey
 from infra.identity.revocations import Revocations
+from infra.postgres.errors import PASSING
 
 _INVALID: Final = ((b"www-authenticate", b'Bearer realm="weir", error="invalid_token"'),)
 
@@ -45,15 +46,7 @@ async def authenticate(scope: Scope, needed: frozenset[str], *, ended: Recall | 
     when both are there (RFC 6750 section 3.1): which of them should count?
     """
     exchange: RequestState = scope[EXCHANGE]
-    given, key = exchange.headers.get(b"authorization"), exchange.headers.get(b"x-api-key")
-    identity: Identity = scope["state"]["identity"]
-    over = False
-    if key is None:
-        principal, over = await _by_token(identity, _bearer(given))
-    elif given is None:
-        principal = await _by_api_key(identity, key)
-    else:
-        raise Problem("malformed-request", "Send an access token or an API key, not both.")
+    principal, over = await _who_asks(scope)
     if over and (ended is None or b"idempotency-key" not in exchange.headers):
         raise invalid_token()
     identify(scope, principal)
@@ -61,6 +54,32 @@ async def authenticate(scope: Scope, needed: frozenset[str], *, ended: Recall | 
     if over and ended is not None:
         raise EndedSince(invalid_token(), ended)
     return principal
+
+
+async def holds_still(scope: Scope, needed: frozenset[str]) -> bool:
+    """Whether the credentials that a request was let in with would let it in now: for answers that take their time.
+
+    While that cannot be asked, what was known goes on to count.
+    """
+    try:
+        principal, over = await _who_asks(scope)
+    except Problem:
+        return False
+    except PASSING:
+        return True
+    return not over and needed <= principal.scopes
+
+
+async def _who_asks(scope: Scope) -> tuple[Principal, bool]:
+    """Whose credentials came, and whether the access that they give has ended since."""
+    exchange: RequestState = scope[EXCHANGE]
+    given, key = exchange.headers.get(b"authorization"), exchange.headers.get(b"x-api-key")
+    identity: Identity = scope["state"]["identity"]
+    if key is None:
+        return await _by_token(identity, _bearer(given))
+    if given is None:
+        return await _by_api_key(identity, key), False
+    raise Problem("malformed-request", "Send an access token or an API key, not both.")
 
 
 async def _by_token(identity: Identity, token: str) -> tuple[Principal, bool]:

@@ -3,6 +3,7 @@
 import uvicorn
 
 from api.http.connection.protocol import Protocol
+from api.http.connection.server import Server
 from api.main import create_app
 from infra.concurrency.gc_tuning import tune_gc
 from infra.settings import Settings
@@ -10,7 +11,7 @@ from infra.settings import Settings
 
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then answer what has begun for at most ``drain_seconds``."""
-    uvicorn.Server(_loaded(_config(settings))).run()
+    Server(_loaded(_config(settings))).run()
 
 
 def _config(settings: Settings) -> uvicorn.Config:

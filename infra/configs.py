@@ -6,11 +6,12 @@ from dataclasses import replace
 from typing import Final
 
 from domain.orders import ORDERS
+from domain.rooms import ROOMS
 from infra.eventsourcing.configs import LOCK_SECONDS, CacheConfig, RelayConfig, SubscriptionConfig
 from infra.postgres.pool import PoolConfig
 from infra.settings import Settings
 
-FOLLOWED: Final = frozenset({ORDERS.category})
+FOLLOWED: Final = frozenset({ORDERS.category, ROOMS.category})
 """The categories of which single streams can be followed."""
 
 

@@ -1,7 +1,7 @@
 """An example for each answer, as the API would give it on that day."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -19,18 +19,21 @@ from api.commands.rooms import MessageReceipt
 from api.examples.bodies import REFRESH
 from api.examples.story import ADA, NOON, ORDER, ROOM, STAFF, TEA_POT, Story, uuid7
 from api.health import Alive, ComponentHealth, Health, Readiness
+from api.http.event_stream import EVENT_STREAM, event
 from api.problem_pages import ProblemKinds, kind_of
 from api.queries.dashboard import Dashboard, DayRevenue, TopProduct
 from api.queries.events import EventDocument
 from api.queries.imports import Import, RowError
 from api.queries.lists.page_answer import Page
 from api.queries.me import SessionDocument
+from api.queries.order_events import change_of
 from api.queries.order_history import DETAILS, Doer, Happening
 from api.queries.room_messages import MessageDocument, as_json, told_of
 from api.queries.rooms import MemberDocument
 from api.schemas import MoneyBody, ReceiptDocument
 from api.scopes import scopes_of
 from domain.accounts import Role
+from domain.kernel.messages import Recorded
 from domain.money import Money
 from domain.orders import OrderStatus
 from domain.rooms import RoomJoined, RoomMessagePosted, RoomOpened
@@ -41,7 +44,7 @@ from infra.observability.metrics import exposition
 from infra.schemas.validation_errors import findings
 from infra.settings import Settings
 from projections.account_card import ACCOUNT_CARD, AccountCard
-from projections.order_summary import OrderSummary
+from projections.order_summary import ORDER_SUMMARY, OrderSummary
 from projections.product_card import PRODUCT_CARD, ProductCard
 from projections.room_card import ROOM_CARD, RoomCard
 
@@ -160,6 +163,8 @@ def _documents(story: Story) -> Mapping[Any, Any]:
         Page[OrderSummary]: _page(story.order),
         Page[Happening]: _page(*history),
         Page[EventDocument]: _page(*events),
+        (EVENT_STREAM, Page[EventDocument]): _streamed((orjson.dumps(each), each["position"]) for each in events),
+        EVENT_STREAM: _streamed(_changes(story.of(ORDER))),
     }
 
 
@@ -183,6 +188,17 @@ def _rooms(story: Story) -> Mapping[Any, Any]:
         MessageDocument: said[0],
         Page[MessageDocument]: _page(*reversed(said)),
     }
+
+
+def _streamed(told: Iterable[tuple[bytes, int]]) -> str:
+    return b"".join(event(data, str(place)) for data, place in told).decode()
+
+
+def _changes(events: Iterable[Recorded]) -> Iterator[tuple[bytes, int]]:
+    order = None
+    for each in events:
+        order = ORDER_SUMMARY.project(order, each)
+        yield change_of(order, each), each.version
 
 
 def _page(*items: Any) -> Any:

@@ -51,6 +51,13 @@ ASKING: Final[Mapping[str, Kind]] = {
         "More requests came within a time than the `RateLimit-Policy` header allows.",
         "Wait as many seconds as `Retry-After` says, and spread requests by what `RateLimit` says is left.",
     ),
+    "too-many-streams": soon(
+        429,
+        "Too many streams",
+        "The account has as many event streams open as it may.",
+        "More streams of events are open at once, of one account at one server, than one may have.",
+        "Close those that are not needed; one stream can tell of several orders.",
+    ),
     "not-found": kind(
         404,
         "Not found",

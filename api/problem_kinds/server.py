@@ -34,6 +34,13 @@ SERVER: Final[Mapping[str, Kind]] = {
         "Postgres, or another server that the request needs, cannot be reached or takes too long.",
         "Send it again after `Retry-After`.",
     ),
+    "streams-full": soon(
+        503,
+        "Streams full",
+        "This server has as many event streams open as it can.",
+        "As many streams of events are open at this server, of all accounts together, as it has room for.",
+        "Ask again after `Retry-After`: another server may have room, or this one by then.",
+    ),
     "too-busy": soon(
         503,
         "Too busy",

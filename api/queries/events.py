@@ -1,16 +1,20 @@
 """Reading the log itself: every event in its order, or those of one stream. Always up to the last commit."""
 
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Annotated, Any, Final, NamedTuple
 from uuid import UUID
 
-import asyncpg
 import orjson
 import sqlalchemy as sa
-from fastapi import Depends, Request
+from fastapi import Depends, Header, Request
 from fastapi import Query as QueryParams
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, StringConstraints
 
-from api.dependencies import LogDep
+from api.dependencies import EventStreamsDep, LogDep, SubscriptionsDep
+from api.errors import Problem
+from api.http.event_stream import EVENT_STREAM, EventStream, event, wants_events
 from api.http.fast_route import router
 from api.http.principal import Principal
 from api.http.response import RawResponse
@@ -20,10 +24,12 @@ from api.queries.lists import cursors
 from api.queries.lists.page_answer import Page, PageParams, page_answer, read_cursor
 from api.queries.lists.page_reader import Pages
 from api.rate_limits.policies import limited
+from api.refusals import refuses
 from api.schemas import Described
-from api.security import require
+from api.security import holds_still, require
 from infra.errors import NotFound
-from infra.eventsourcing.event_log import LAST
+from infra.eventsourcing.event_log import LAST, Log
+from infra.eventsourcing.subscriptions import FollowedEvent, Subscription, Subscriptions, Wanted
 from infra.postgres.statements import Statement
 from infra.postgres.tables.log import events
 
@@ -32,7 +38,9 @@ routes = router(tags=["events"])
 SPAN: Final = 20_000
 """How many positions one request looks at in search of events that pass its filters."""
 
-Auditor = Annotated[Principal, Depends(require("events:read"))]
+AUDITS: Final = frozenset({"events:read"})
+Auditor = Annotated[Principal, Depends(require(*AUDITS))]
+LastPosition = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,18}$")]
 Name = Annotated[str, Field(max_length=100)]
 
 
@@ -57,6 +65,7 @@ class EventDocument(Described):
     """When it was committed."""
 
 
+_HEAD: Final = "SELECT log_position() AS position"
 _limit: Final[Any] = sa.bindparam("limit")
 _events: Final = sa.select(*[events.c[name] for name in EventDocument.model_fields]).limit(_limit)
 
@@ -97,14 +106,48 @@ class EventFilters(PageParams):
         return self.category is not None or self.type is not None
 
 
-@routes.get("/v1/events", response_model=Page[EventDocument])
+@routes.get(
+    "/v1/events",
+    response_model=Page[EventDocument],
+    responses={200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}}}}},
+)
 @limited("read")
+@refuses("too-many-streams", "streams-full")
 async def list_events(
-    request: Request, _: Auditor, filters: Annotated[EventFilters, QueryParams()], pages: PagesDep, log: LogDep
-) -> RawResponse:
-    """The log from a position on, in order and without holes."""
+    request: Request,
+    auditor: Auditor,
+    filters: Annotated[EventFilters, QueryParams()],
+    pages: PagesDep,
+    log: LogDep,
+    subscriptions: SubscriptionsDep,
+    streams: EventStreamsDep,
+    last_event_id: Annotated[LastPosition | None, Header(description="The `id` of the last event that came.")] = None,
+) -> RawResponse | EventStream:
+    """The log from a position on, in order and without holes: page by page, or as it grows.
+
+    With `Accept: text/event-stream` it is a stream of server-sent events: what there is behind `after`, then each event
+    within a moment of its commit. The `data` of each is an item of the list, its `id` the position. Whoever comes back
+    with the last of them as `Last-Event-ID` misses nothing and gets nothing twice. After 15 seconds of silence there is
+    a comment. An `end` event says why the server ends a stream; a client that does not keep up is cut off.
+    """
+    if not wants_events(request):
+        return await page_of(request, filters, pages, log)
+    _, after = _begin(filters, log)
+    after = after if last_event_id is None else int(last_event_id)
+    await _insist(pages, after)
+    feed = partial(log_feed, subscriptions, after, Wanted(category=filters.category, type=filters.type))
+    return EventStream(streams, auditor, partial(holds_still, request.scope, AUDITS), feed)
+
+
+def _begin(filters: EventFilters, log: Log) -> tuple[bytes, int]:
+    """Which list it is, and the position behind which it goes on."""
     list_id = cursors.list_id(log, "events", {"category": filters.category, "type": filters.type})
-    after = read_cursor(list_id, filters.cursor, (int,))[0] if filters.cursor else filters.after
+    return list_id, read_cursor(list_id, filters.cursor, (int,))[0] if filters.cursor else filters.after
+
+
+async def page_of(request: Request, filters: EventFilters, pages: Pages, log: Log) -> RawResponse:
+    """A page of the log."""
+    list_id, after = _begin(filters, log)
     end = await _end(pages, after, filters)
     asked = _LOG(after=after, end=end.position, category=filters.category, type=filters.type, limit=filters.limit + 1)
     rows = await pages.ask(*asked)
@@ -114,7 +157,16 @@ async def list_events(
         cursor = cursors.encode(list_id, [shown[-1]["position"]])
     elif end.more:
         cursor = cursors.encode(list_id, [end.position])
-    return page_answer(request, [_document(row) for row in shown], cursor, PRIVATE)
+    return page_answer(request, [_document(dict(row)) for row in shown], cursor, PRIVATE)
+
+
+async def _insist(pages: Pages, after: int) -> None:
+    """Raises ``invalid`` for a position that the log has not come to: it is that of another log, or of another history
+    of this one, and what has that position here would be missed."""
+    (head,) = await pages.ask(_HEAD)
+    if after > head["position"]:
+        finding = {"pointer": "/header/last-event-id", "code": "unknown-position", "detail": "The log ends before it."}
+        raise Problem("invalid", errors=[finding])
 
 
 class _End(NamedTuple):
@@ -129,9 +181,37 @@ async def _end(pages: Pages, after: int, filters: EventFilters) -> _End:
     the head that was seen, and would be passed over by a page that looked at the head of a later moment."""
     if not filters.filtered:
         return _End(LAST, False)
-    (head,) = await pages.ask("SELECT log_position() AS position")
+    (head,) = await pages.ask(_HEAD)
     looked: int = min(after + SPAN, max(head["position"], after))
     return _End(looked, looked < head["position"])
+
+
+@asynccontextmanager
+async def log_feed(subscriptions: Subscriptions, after: int, wanted: Wanted) -> AsyncIterator["LogFeed"]:
+    """The log behind a position, until the end of the block."""
+    with subscriptions.to_log(after=after, wanted=wanted) as subscription:
+        yield LogFeed(subscription)
+
+
+class LogFeed:
+    """The log as it grows: each event as an item of the list, made once for all who follow."""
+
+    def __init__(self, subscription: Subscription) -> None:
+        self._subscription = subscription
+
+    @property
+    def place(self) -> str:
+        """The position up to which all has been told, or passed over."""
+        return str(self._subscription.place)
+
+    async def next(self, seconds: float) -> Sequence[bytes]:
+        """What comes next."""
+        return [each.once(_frame) for each in await self._subscription.next(seconds)]
+
+
+def _frame(followed: FollowedEvent) -> bytes:
+    fields = {name: followed.row[name] for name in EventDocument.model_fields}
+    return event(_document(fields), str(followed.place))
 
 
 class StreamPage(PageParams):
@@ -156,12 +236,11 @@ async def list_stream_events(
         raise NotFound
     shown = rows[: params.limit]
     cursor = cursors.encode(list_id, [shown[-1]["version"]]) if len(rows) > params.limit else None
-    return page_answer(request, [_document(row) for row in shown], cursor, PRIVATE)
+    return page_answer(request, [_document(dict(row)) for row in shown], cursor, PRIVATE)
 
 
-def _document(row: asyncpg.Record) -> bytes:
+def _document(fields: dict[str, Any]) -> bytes:
     """An event as JSON, around data and metadata that are JSON already."""
-    fields = dict(row)
     for name in ("data", "metadata"):
         fields[name] = orjson.Fragment(fields[name])
     fields["stream_id"] = str(fields["stream_id"])  # the driver's UUID is a class of its own

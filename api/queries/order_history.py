@@ -124,7 +124,7 @@ async def read_order_history(
     """What happened to an order, when, and by whom. Another customer's order is not found."""
     list_id = cursors.list_id(log, "history", {"order_id": order_id})
     after = read_cursor(list_id, params.cursor, (int,))[0] if params.cursor else 0
-    customer = await _customer(pages, order_id)
+    customer = await customer_of(pages, order_id)
     if not sees(reader, customer):
         raise NotFound
     rows = await pages.ask(*_HISTORY(order=order_id, after=after, limit=params.limit + 1))
@@ -146,7 +146,7 @@ async def order_as_of(
     Raises NotFound where there was no such order or version then.
     """
     version, until = _moment(as_of)
-    order = await _folded(pages, log, order_id, version or _NEVER, until)
+    order = await folded(pages, log, order_id, version or _NEVER, until)
     if order is None or (version is not None and order.version != version) or not sees(reader, order.customer_id):
         raise NotFound
     document = Document(0, order.version, ORDER_SUMMARY.document(order))
@@ -166,7 +166,7 @@ def _moment(as_of: str) -> tuple[int | None, datetime | None]:
 _TIME: Final = TypeAdapter[datetime](Moment)
 
 
-async def _folded(pages: Pages, log: Log, order_id: UUID, last: int, until: datetime | None) -> OrderSummary | None:
+async def folded(pages: Pages, log: Log, order_id: UUID, last: int, until: datetime | None) -> OrderSummary | None:
     """The order after its events up to a version, and before the first that came after ``until``.
 
     A prefix in either case: where a clock was set back, a later event may bear an earlier time.
@@ -192,7 +192,7 @@ def _read(log: Log, row: asyncpg.Record) -> Recorded:
         raise Unavailable("only a newer release knows what happened to the order") from error
 
 
-async def _customer(pages: Pages, order_id: UUID) -> UUID:
+async def customer_of(pages: Pages, order_id: UUID) -> UUID:
     rows = await pages.ask(*_CUSTOMER(order=order_id))
     if not rows:
         raise NotFound

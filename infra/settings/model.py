@@ -237,6 +237,12 @@ class Settings(BaseSettings):
     limit_public: Written = Field(default=Rate(6000, 60), description="Reads from memory by one source.")
     limit_hook: Written = Field(default=Rate(6000, 60), description="Webhooks from one source.")
 
+    event_streams_most: Annotated[int, Unit("streams")] = Field(
+        default=1_000, ge=1, description="How many event streams (SSE) each API process keeps open at once."
+    )
+    event_streams_each: Annotated[int, Unit("streams")] = Field(
+        default=10, ge=1, description="And how many of them for one account."
+    )
     cache_seconds: int = Field(default=300, ge=1, description="How long a document stays in Redis.")
     l1_entries: Annotated[int, Unit("documents")] = Field(
         default=20_000, ge=0, description="How many documents of a read model each API process keeps in memory."

@@ -13,8 +13,7 @@ from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from api.http.principal import Principal
-from api.queries.events import SPAN, EventFilters, list_events
+from api.queries.events import SPAN, EventFilters, page_of
 from api.queries.lists.page_reader import Pages
 from infra.configs import cache_of, pool_of
 from infra.event_codec import CODEC
@@ -73,7 +72,7 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
 async def page(pages: Pages, log: Log, cursor: str | None, limit: int) -> tuple[list[int], str | None]:
     request = cast(Request, SimpleNamespace(scope={"query_string": b"", "path": "/v1/events"}))
     filters = EventFilters.model_validate({"type": "thing.rare", "limit": limit, "cursor": cursor})
-    answer = await list_events(request, cast(Principal, None), filters, pages, log)
+    answer = await page_of(request, filters, pages, log)
     found = orjson.loads(answer.body)
     return [each["position"] for each in found["items"]], found["next"]
 

@@ -38,6 +38,7 @@ WAIT: Final = {
 }
 """Reads of one document of a read model."""
 TELL_AT_ONCE: Final = {
+    "/v1/orders/{order_id}/events",
     "/v1/orders/{order_id}/history",
     "/v1/streams/{stream_id}/events",
     "/v1/imports/{import_id}",

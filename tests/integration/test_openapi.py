@@ -108,6 +108,8 @@ async def test_every_answer_is_one_that_the_document_tells_of(
         for operation in operations(target.document):
             if mode is GenerationMode.NEGATIVE and not operation.takes_anything:
                 continue  # there is nothing that could be wrong
+            if operation.is_endless:
+                continue  # the test below asks it by a client that does not wait for the end
             strategy = described[operation.method, operation.path].as_strategy(generation_mode=mode)
             await asyncio.to_thread(_send_cases, target, operation, strategy)
 
@@ -185,4 +187,5 @@ def answered(port: int, request: Sent) -> Reply:
         answer = http.client.HTTPResponse(line, method=request.method)
         answer.begin()
         headers = {name.lower(): value for name, value in answer.getheaders()}
-        return Reply(status=answer.status, headers=headers, body=answer.read())
+        endless = headers.get("content-type", "").startswith("text/event-stream")
+        return Reply(status=answer.status, headers=headers, body=answer.read1() if endless else answer.read())

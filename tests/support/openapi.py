@@ -73,6 +73,11 @@ class Operation:
         for each in part.values():
             yield from self._names(each, seen)
 
+    @property
+    def is_endless(self) -> bool:
+        """Whether a success is an event stream, whatever is asked for."""
+        return set(self.told["responses"].get("200", {}).get("content", {})) == {"text/event-stream"}
+
     def assert_told(self, reply: Reply) -> None:
         """The document tells of this answer; nothing failed on our side; a refusal is a problem with a code that the
         operation tells of, or that every one has."""

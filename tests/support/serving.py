@@ -14,6 +14,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from api.http.connection.protocol import Protocol
+from api.http.connection.server import Server
 from infra.settings import Settings
 from tests.support.write_side import eventually
 
@@ -22,7 +23,7 @@ from tests.support.write_side import eventually
 async def serving(app: ASGIApp, http: type[Protocol] = Protocol) -> AsyncIterator[int]:
     """Serves until the end of the block; gives the port."""
     config = uvicorn.Config(app, port=0, log_config=None, access_log=False, server_header=False, http=http)
-    server = uvicorn.Server(config)
+    server = Server(config)
     running = asyncio.create_task(server.serve())
     try:
         while not server.started and not running.done():

@@ -13,6 +13,7 @@ import uvicorn
 from pydantic import SecretStr
 
 from api.http.connection.protocol import Protocol
+from api.http.connection.server import Server
 from api.main import create_app
 from api.scopes import scopes_of
 from domain.accounts import Role
@@ -53,6 +54,7 @@ class Shop:
     http: httpx2.AsyncClient
     database: Database
     tokens: Tokens
+    server: Server
 
     async def client(self, *roles: Role) -> Client:
         """Somebody with these roles; a customer, for whom a token is enough, if none are named."""
@@ -89,9 +91,7 @@ class Shop:
 async def shop(settings: Settings) -> AsyncIterator[Shop]:
     """The API, served until the end of the block."""
     settings = settings.model_copy(update={"payment_webhook_secret": SecretStr(SECRET)})
-    server = uvicorn.Server(
-        uvicorn.Config(create_app(settings), port=0, log_config=None, access_log=False, http=Protocol)
-    )
+    server = Server(uvicorn.Config(create_app(settings), port=0, log_config=None, access_log=False, http=Protocol))
     serving = asyncio.create_task(server.serve())
     try:
         while not server.started:
@@ -108,7 +108,7 @@ async def shop(settings: Settings) -> AsyncIterator[Shop]:
             seconds=settings.access_token_seconds,
         )
         async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20) as http:
-            yield Shop(http=http, database=database, tokens=tokens)
+            yield Shop(http=http, database=database, tokens=tokens, server=server)
         await database.close()
     finally:
         server.should_exit = True

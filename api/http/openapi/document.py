@@ -117,7 +117,7 @@ def _tell_success(facts: Facts, responses: dict[str, Any], examples: Examples) -
         said = "Done. There is nothing more to tell." if facts.model is None else getdoc(facts.model) or ""
         success["description"] = said.partition("\n")[0]
     for media, content in success.get("content", {}).items():
-        _give_example(content, examples, facts.model, media)
+        _give_example(content, examples, (media, facts.model), facts.model, media)
     if told := answered(_headers_of_success(facts)):
         success["headers"] = told
     if facts.is_document:
