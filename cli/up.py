@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.supervisor import Console, Level, Options, Report, Stack
-from cli.target.data_dir import DATA_DIR
+from cli.target.data_dir import DATA_DIR, as_set
 from infra.embedded import StartFailed
 from infra.settings import Settings
 from infra.settings.urls import address_of
@@ -20,9 +20,9 @@ Port = Annotated[
     typer.Option(
         min=0,
         max=65535,
-        envvar="WEIR_PORT",
-        help="the API's port, from which the others are counted; 0 takes free ones, and without it they are those "
-        "of the last start, at first from 8000 on",
+        callback=as_set,
+        help="the API's port, from which the others are counted; 0 takes free ones; else WEIR_PORT, else those of the "
+        "last start, at first from 8000 on",
     ),
 ]
 
@@ -34,7 +34,9 @@ def register(app: typer.Typer) -> None:
 
 def up(
     port: Port = None,
-    data_dir: Annotated[Path, typer.Option(envvar="WEIR_DATA_DIR", help="where everything is kept")] = DATA_DIR,
+    data_dir: Annotated[
+        Path, typer.Option(callback=as_set, help="where everything is kept; else WEIR_DATA_DIR")
+    ] = DATA_DIR,
     workers: Annotated[int, typer.Option(min=1, max=16, help="processes of each kind of worker")] = 1,
     reload: Annotated[bool, typer.Option("--reload", help="start anew what a change of the code touches")] = False,
 ) -> None:

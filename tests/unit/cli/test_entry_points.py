@@ -70,4 +70,6 @@ def test_arqs_own_command_does_too(kind: str, monkeypatch: pytest.MonkeyPatch) -
         text=True,
     )
     assert ended.returncode == 2
-    assert ended.stderr.splitlines()[1:] == ["WEIR_ADMIN_PASSWORD (not shown): is one that is tried first"]
+    assert ended.stderr.splitlines()[1:] == [
+        "WEIR_ADMIN_PASSWORD (not shown): is among the passwords that are tried first"
+    ]
