@@ -23,8 +23,9 @@ RELEASED: Final = [*HELD, *hunks_of(BLOCKS[-1])]
 TYPES_CACHE: Final = ROOT / ".mypy_cache" / "adding-a-feature"
 """Kept: only the first run on a machine has to look at everything."""
 TESTS: Final = (
-    *("orders", "order_walk", "forgotten_events", "registry", "projections", "personal_fields"),
-    *("parcel", "described_shapes", "reactions", "mail_wording"),
+    *("shop/test_orders", "shop/test_order_walk", "shop/test_forgotten_events", "shop/test_registry"),
+    *("shop/test_projections", "shop/test_personal_fields", "shop/test_parcel", "api/test_described_shapes"),
+    *("mail/test_reactions", "mail/test_mail_wording"),
 )
 DECIDES: Final = ("domain/orders/decider.py", "domain/workflows/checkout.py", "domain/orders/payment_deadline.py")
 SECONDS: Final = 300
@@ -75,7 +76,7 @@ def types(tree: Path, *others: str) -> tuple[int, str]:
 
 
 def unit_tests(tree: Path, *names: str) -> tuple[int, str]:
-    return run(tree, "-m", "pytest", "-p", "no:cacheprovider", *(f"tests/unit/shop/test_{name}.py" for name in names))
+    return run(tree, "-m", "pytest", "-p", "no:cacheprovider", *(f"tests/unit/{name}.py" for name in names))
 
 
 def test_the_feature_is_small() -> None:
@@ -92,7 +93,7 @@ def test_types_and_tests_are_content_with_the_feature_and_with_all_others(tmp_pa
     (tree / "docs").mkdir()
     status, document = run(tree, "-m", "cli.main", "openapi")
     (tree / "docs/openapi.json").write_text(document)
-    assert (status, "/v1/parcels" in document) == (0, True)
+    assert (status, "/v1/parcels" in document) == (0, True), document
     where = run(tree, "-c", "import domain.orders as orders; print(orders.__file__, orders.OrderStatus.ON_HOLD)")
     assert where == (0, f"{tree}/domain/orders/__init__.py on_hold\n")
     status, said = types(tree, *touched)
@@ -122,7 +123,7 @@ def test_whoever_forgets_the_event_or_the_status_is_named_by_its_type(tmp_path: 
 
 def test_a_document_and_a_lifecycle_that_forget_the_event_are_named_by_tests(tmp_path: Path) -> None:
     tree = changed(tmp_path, [hunk for hunk in HELD if "ON_HOLD)" not in said_by(hunk)])
-    status, said = unit_tests(tree, "projections", "forgotten_events")
+    status, said = unit_tests(tree, "shop/test_projections", "shop/test_forgotten_events")
     assert status == 1
     assert "test_a_read_model_handles_every_event_of_its_contexts[projection0-contexts0]" in said
     assert "test_the_lifecycle_leads_to_every_status" in said
