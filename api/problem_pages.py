@@ -5,12 +5,14 @@ The front page is here, too: it leads a browser to the documentation, and tells 
 
 import re
 from base64 import b64encode
+from contextlib import suppress
 from functools import cache
 from hashlib import sha256
 from html import escape
 from typing import Annotated, Final
 
 from fastapi import Path, Request
+from starlette.routing import NoMatchFound
 
 from api.http.accept import prefers_html
 from api.http.fast_route import router
@@ -93,6 +95,8 @@ async def front_page(request: Request) -> RawResponse:
     if _is_browser(request):
         return RawResponse(303, [(b"location", b"/docs"), _VARIES, PUBLIC])
     index = {"title": "Weir", "docs": "/docs", "openapi": "/openapi.json", "problems": "/problems", "health": "/health"}
+    with suppress(NoMatchFound):  # shown in development alone
+        index["guide"] = str(request.app.url_path_for("guide_front"))
     return json_answer(index, headers=[_VARIES, PUBLIC])
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from fastapi.routing import iter_route_contexts
 
+from api import problem_pages
 from api.guide import MEDIA, guide
 from api.main import create_app
 from infra.settings import Settings
@@ -76,6 +77,12 @@ async def test_who_has_not_built_it_is_told_how(tmp_path: Path) -> None:
     assert page.status == 200
     assert b"<code>make docs</code>" in page.body
     assert_problem(await sample.send("GET", "/docs/guide/tutorial.html"), 404, "not-found")
+
+
+async def test_the_front_page_tells_of_it_where_it_is_shown(built: Path) -> None:
+    shown, not_shown = (sample_edge(None, problem_pages.routes, *more) for more in ([guide(built)], []))
+    assert (await shown.send("GET", "/")).json["guide"] == "/docs/guide"
+    assert "guide" not in (await not_shown.send("GET", "/")).json
 
 
 @pytest.mark.parametrize(("environment", "shown"), [("development", True), ("production", False)])
