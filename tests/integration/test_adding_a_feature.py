@@ -85,6 +85,19 @@ def test_the_feature_is_small() -> None:
     assert {hunk.path for hunk in RELEASED} == {hunk.path for hunk in HELD}
 
 
+def test_the_command_of_the_tutorial_writes_the_feature(tmp_path: Path) -> None:
+    by_hand, by_command = tmp_path / "a", tmp_path / "b"
+    for name in {FEATURE, *(hunk.path for hunk in HELD)}:
+        for tree in (by_hand, by_command):
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            copy2(ROOT / name, tree / name)
+    apply(by_hand, HELD)
+    (command,) = [block.text for block in blocks_of("docs/tutorial.md") if FEATURE in block.text]
+    subprocess.run(["bash", "-eo", "pipefail", "-c", command], cwd=by_command, check=True, timeout=SECONDS)
+    for hunk in HELD:
+        assert (by_command / hunk.path).read_text() == (by_hand / hunk.path).read_text()
+
+
 def test_types_and_tests_are_content_with_the_feature_and_with_all_others(tmp_path: Path) -> None:
     """All in one tree, since the types are checked once: no page touches what another one does."""
     tree = changed(tmp_path, RELEASED)

@@ -15,7 +15,7 @@ REASONS: Final = {
     "sets everything up, and runs the tests of which this one is": 1,
     "starts a stack of its own": 1,
     "starts a stack of its own, and runs until it is stopped": 1,
-    "changes the checkout": 1,
+    "changes the checkout; a test runs it on a copy": 1,
     "checks and tests the checkout, as CI does": 1,
     "needs the change of this page in the running code": 3,
     "needs a PostgreSQL and a Redis of your own": 2,
