@@ -50,7 +50,7 @@ async def _registered(handler: CommandHandler, account_id: UUID, email: str, use
         work.execute(ACCOUNTS, account_id, command)
 
     try:
-        await handler.carry_out([(ACCOUNTS, account_id)], decide, CommandContext(principal="bootstrap"), new=1)
+        await handler.run([(ACCOUNTS, account_id)], decide, CommandContext(principal="bootstrap"), new=1)
     except AlreadyTaken as refusal:
         return refusal.pointer != "/username"
     _log.info("first admin registered", account_id=str(account_id), username=username)

@@ -11,7 +11,7 @@ from api.http.event_stream import OpenStreams
 from api.http.request_context import EXCHANGE, LimitTicket, RequestContext, RequestState, context_of
 from api.http.route_table import HotRead, LimitPolicy
 from infra.eventsourcing.current_log import CurrentLog
-from infra.eventsourcing.event_log import Log
+from infra.eventsourcing.event_log import EventLog
 from infra.eventsourcing.subscriptions import Subscriptions
 from infra.observability.health import Component
 from infra.postgres.clock import PostgresClock
@@ -42,7 +42,7 @@ class Shared:
     registry: CollectorRegistry
     components: tuple[Component, ...]
     database: Database
-    log: Log
+    log: EventLog
     current_log: CurrentLog
     clock: PostgresClock
     image_files: ImageFiles
@@ -75,7 +75,7 @@ async def get_database(shared: SharedDep) -> Database:
     return shared.database
 
 
-async def get_log(shared: SharedDep) -> Log:
+async def get_log(shared: SharedDep) -> EventLog:
     return shared.log
 
 
@@ -120,7 +120,7 @@ SettingsDep = Annotated[Settings, Depends(get_settings)]
 RegistryDep = Annotated[CollectorRegistry, Depends(get_registry)]
 ComponentsDep = Annotated[tuple[Component, ...], Depends(get_components)]
 DatabaseDep = Annotated[Database, Depends(get_database)]
-LogDep = Annotated[Log, Depends(get_log)]
+LogDep = Annotated[EventLog, Depends(get_log)]
 CurrentLogDep = Annotated[CurrentLog, Depends(get_current_log)]
 ClockDep = Annotated[PostgresClock, Depends(get_clock)]
 ImageFilesDep = Annotated[ImageFiles, Depends(get_image_files)]

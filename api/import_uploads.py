@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 from uuid import UUID
 
 from api.errors import Problem
-from api.http.upload_slots import Places
+from api.http.upload_slots import Slots
 from infra import imports
 from infra.errors import AWAY, IdempotencyKeyInFlight, IdempotencyKeyReused, Unavailable
 from infra.eventsourcing.commands.attempt import CommandContext
@@ -33,7 +33,7 @@ class ImportUploads:
     def __init__(self, database: Database, storage: Storage, *, whole: float = WHOLE_SECONDS) -> None:
         self._database = database
         self._storage = storage
-        self._places = Places(MOST_AT_ONCE)
+        self._slots = Slots(MOST_AT_ONCE)
         self._whole = whole
 
     async def take(self, body: AsyncIterator[bytes], new: NewImport, conditions: Conditions) -> UUID:
@@ -42,7 +42,7 @@ class ImportUploads:
         Raises :class:`~infra.imports.TooManyImports`, :class:`~infra.errors.TooBusy`, what the storage and the ledger
         raise, and :class:`~api.errors.Problem`: ``request-timeout``, or the edge's.
         """
-        async with self._places.one():
+        async with self._slots.acquire():
             if await imports.begin(self._database, new, await conditions(b"")):
                 async with self._in_time():
                     digest = await _digest(body)

@@ -10,7 +10,7 @@ from domain.orders import UNPAID
 from domain.rooms import INVITATION, MEMBERSHIP
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.eventsourcing.commands.metrics import RaceMetrics
-from infra.eventsourcing.event_log import Log
+from infra.eventsourcing.event_log import EventLog
 from infra.eventsourcing.relay.append_notifier import Doorbell
 from infra.eventsourcing.store import Appender, AppendRequest, Limit, Limits
 from infra.identity.access_news import AccessNews, Observer
@@ -31,7 +31,7 @@ def open_write_side(
     stack: AsyncExitStack,
     settings: Settings,
     database: Database,
-    log: Log,
+    log: EventLog,
     registry: CollectorRegistry,
     *,
     on_ended: Observer = lambda _: None,
@@ -43,7 +43,9 @@ def open_write_side(
     return handler
 
 
-def open_bulk_write_side(stack: AsyncExitStack, settings: Settings, database: Database, log: Log) -> CommandHandler:
+def open_bulk_write_side(
+    stack: AsyncExitStack, settings: Settings, database: Database, log: EventLog
+) -> CommandHandler:
     """One for thousands of commands that nobody waits for, beside the one for those that somebody does.
 
     Small batches, two at once and with much patience; few rings, and few streams: the streams that it begins are not
@@ -65,7 +67,9 @@ def limits_of(settings: Settings) -> Limits:
     }
 
 
-def _opened(stack: AsyncExitStack, database: Database, log: Log, appender: Appender, **kept: Any) -> CommandHandler:
+def _opened(
+    stack: AsyncExitStack, database: Database, log: EventLog, appender: Appender, **kept: Any
+) -> CommandHandler:
     handler = CommandHandler(database, appender, log=log, **kept)
     stack.push_async_callback(handler.close)
     return handler
@@ -75,7 +79,7 @@ def _appenders(
     stack: AsyncExitStack,
     settings: Settings,
     database: Database,
-    log: Log,
+    log: EventLog,
     *,
     rest: float = 0.0,
     on_ended: Observer = lambda _: None,

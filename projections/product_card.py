@@ -245,7 +245,7 @@ PRODUCT_CARD: Final = Projection[ListedProduct](
     project=FOLDS,
     adds=dict.fromkeys(STOCK, ("product_id", "quantity")),
     rest=0.01,
-    aside="_places",
+    memo="_places",
     columns=(
         Column("name", "text", lambda card: sort_key(card.name)),
         Column("category", "text", lambda card: card.category),

@@ -47,7 +47,7 @@ class Kind(Protocol[C]):
     async def claim(self, limit: int) -> Sequence[C]:
         """Takes pieces that are due, at most so many."""
 
-    async def carry_out(self, claimed: C, since: float) -> object:
+    async def run(self, claimed: C, since: float) -> object:
         """Does the work and settles it. ``since`` is the event loop's time from before the claim: the lease began then
         or later, so a bound that is reckoned from it ends before the lease does.
         """
@@ -115,7 +115,7 @@ class DueLoop(Generic[C]):
     async def _carried_out(self, claimed: C, since: float) -> None:
         """One piece. What a kind does not see to itself puts the work off: it stays owed, and stops no other."""
         try:
-            await self._kind.carry_out(claimed, since)
+            await self._kind.run(claimed, since)
         except Exception as error:
             if isinstance(error, PASSING):
                 _log.warning("due work put off", work=self._name, error=type(error).__name__)

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from infra.concurrency.circuit_breaker import Breaker
 from infra.eventsourcing.commands.handler import CommandHandler
-from infra.eventsourcing.event_log import Log
+from infra.eventsourcing.event_log import EventLog
 from infra.eventsourcing.process_managers.timer_runner import TimerMetrics, TimerRunner
 from infra.identity.key_wrapping import KeyWrapping
 from infra.identity.server_secret import ServerSecret
@@ -33,7 +33,7 @@ DUE_WORK: Final = ("post", "refunds", "timekeeper", "importer", "resets")
 
 
 async def open_job_context(
-    stack: AsyncExitStack, settings: Settings, database: Database, log: Log, registry: CollectorRegistry
+    stack: AsyncExitStack, settings: Settings, database: Database, log: EventLog, registry: CollectorRegistry
 ) -> dict[str, Any]:
     """The context of jobs and of due work, until the stack is closed."""
     secret = ServerSecret(database, KeyWrapping(settings.encryption_keys))
@@ -64,9 +64,9 @@ async def open_job_context(
     }
 
 
-def due_loops(hands: Mapping[str, Any]) -> dict[str, DueLoop[Any]]:
+def due_loops(context: Mapping[str, Any]) -> dict[str, DueLoop[Any]]:
     """The claim loops, one for each kind of due work, by the name of the hand that does it."""
-    return {name: DueLoop(name, hands[name], hands["database"]) for name in DUE_WORK}
+    return {name: DueLoop(name, context[name], context["database"]) for name in DUE_WORK}
 
 
 def _post(

@@ -16,7 +16,7 @@ from domain.orders.payment_deadline import ORDER_TIME, OrderEffect, OrderTime, P
 from domain.workflows.checkout import change_order
 from infra.eventsourcing.commands.attempt import CommandContext
 from infra.eventsourcing.commands.handler import CommandHandler
-from infra.eventsourcing.event_log import Log, Session
+from infra.eventsourcing.event_log import EventLog, Session
 from infra.eventsourcing.process_managers.consumer import Effects
 from infra.eventsourcing.process_managers.timer_runner import Issue
 from infra.mail import outbox
@@ -32,7 +32,7 @@ PROCESSES: Final[Mapping[str, ProcessManager[Any, Any]]] = {each.name: each for 
 REMINDER: Final = "payment_reminder"
 
 
-def effects_of(log: Log, domain: str) -> Effects:
+def effects_of(log: EventLog, domain: str) -> Effects:
     """Writes effects down: mails due, and money owed. ``domain`` is the right side of Message-IDs."""
     return partial(_write_effects, log.log_id, domain)
 
@@ -46,7 +46,7 @@ def issuer(commands: CommandHandler) -> Issue:
             case ExpireOrder():
                 order = await commands.read_cached(ORDERS, entity_id)
                 assert order is not None  # noqa: S101 - a stream with events has a state
-                await commands.carry_out(*change_order(entity_id, order, command), context)
+                await commands.run(*change_order(entity_id, order, command), context)
             case _:
                 raise TypeError(f"nobody carries out {type(command).__name__}")
 

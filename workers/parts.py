@@ -11,7 +11,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from infra.concurrency.waiting import happens
-from infra.eventsourcing.event_log import Log, identify
+from infra.eventsourcing.event_log import EventLog, identify
 from infra.postgres.errors import PASSING
 from infra.postgres.pool import Database
 from infra.settings import Settings
@@ -56,7 +56,7 @@ async def _run_part(part: Part, settings: Settings, registry: CollectorRegistry,
         raise PartEnded(getattr(part, "__name__", "a part"))
 
 
-def watching(database: Database, log: Log) -> Part:
+def watching(database: Database, log: EventLog) -> Part:
     """A part that fails when the log behind the database is another, or has another history: it was restored, or its
     server has failed over. What the process remembers is not of it, and the names that it uses in Redis are not its.
     """

@@ -13,7 +13,7 @@ from infra.concurrency.periodic import repeating
 from infra.configs import cache_of
 from infra.eventsourcing.consumers.consumer_host import Host
 from infra.eventsourcing.consumers.metrics import RuntimeMetrics
-from infra.eventsourcing.event_log import Log
+from infra.eventsourcing.event_log import EventLog
 from infra.eventsourcing.projections.projector import Projecting
 from infra.eventsourcing.read_cache import Refresher
 from infra.postgres.pool import Database
@@ -38,7 +38,7 @@ async def look_for_rebuilds(ctx: Context) -> None:
 
 
 async def _open(
-    stack: AsyncExitStack, settings: Settings, database: Database, log: Log, registry: CollectorRegistry
+    stack: AsyncExitStack, settings: Settings, database: Database, log: EventLog, registry: CollectorRegistry
 ) -> tuple[Context, Work]:
     refresher = await stack.enter_async_context(Refresher(cache_of(settings), log).running())
     metrics, sooner = RuntimeMetrics.shared(registry), asyncio.Event()

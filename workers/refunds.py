@@ -26,7 +26,7 @@ from infra.eventsourcing.commands.handler import CommandHandler
 from infra.eventsourcing.projections.fold import describe
 from infra.observability.logging import REQUEST_ID
 from infra.payments import refund_outbox
-from infra.payments.provider import Deferred, Outcome, PaymentProvider, Refund, Refused, Returned
+from infra.payments.provider import Deferred, PaymentProvider, Refund, RefundOutcome, Refused, Returned
 from infra.payments.refund_outbox import Claimed
 from infra.postgres.due_work import Lease, persisted
 from infra.postgres.pool import Database
@@ -109,7 +109,7 @@ class Refunds:
             for permit in permits:  # nobody asks by those that are left
                 permit.withdraw()
 
-    async def carry_out(self, piece: Piece, since: float) -> None:
+    async def run(self, piece: Piece, since: float) -> None:
         """Does what can be done about a refund now: one attempt at it, and its order told.
 
         Raises ``TimeoutError`` where Postgres stays away.
@@ -151,7 +151,7 @@ class Refunds:
         _log.warning(f"refund {name}", reason=outcome.reason, **told)
         return None
 
-    async def _written(self, claimed: Claimed, outcome: Outcome) -> bool:
+    async def _written(self, claimed: Claimed, outcome: RefundOutcome) -> bool:
         match outcome:
             case Returned(reference=reference):
                 return await refund_outbox.returned(self._database, claimed, reference)
@@ -177,7 +177,7 @@ class Refunds:
             await self.work.put_off(self._database, claimed, describe(error))
 
 
-async def _asked(provider: PaymentProvider, claimed: Claimed, deadline: float) -> Outcome:
+async def _asked(provider: PaymentProvider, claimed: Claimed, deadline: float) -> RefundOutcome:
     """One call. A fault of ours keeps the money owed, and is told, like any other."""
     try:
         refund = Refund(payment_id=claimed.payment_id, amount=claimed.amount, refusals=claimed.refusals)
@@ -191,7 +191,7 @@ def _stands(breaker: Breaker, state: State) -> float:
     return float(breaker.state is state)
 
 
-def _judge(permit: Permit, outcome: Outcome) -> None:
+def _judge(permit: Permit, outcome: RefundOutcome) -> None:
     """What an outcome says of the provider. One that refuses works; what is about one refund alone says nothing."""
     match outcome:
         case Returned() | Refused():

@@ -35,7 +35,7 @@ class Resets:
         """Wishes that nobody is at, at most so many."""
         return await reset_wishes.claim(self._database, limit)
 
-    async def carry_out(self, claimed: Claimed, since: float) -> None:
+    async def run(self, claimed: Claimed, since: float) -> None:
         """Looks into a wish. Raises :class:`~infra.errors.Unavailable` and ``TimeoutError`` when Postgres is away."""
         try:
             async with asyncio.timeout_at(since + SECONDS):

@@ -28,7 +28,7 @@ from infra.concurrency.cancellation import cancel_and_wait
 from infra.concurrency.waiting import happens
 from infra.configs import worker_pool_of
 from infra.event_codec import CODEC
-from infra.eventsourcing.event_log import Log
+from infra.eventsourcing.event_log import EventLog
 from infra.eventsourcing.startup import open_log
 from infra.host.entry_point import entry_point
 from infra.observability.logging import logging_to
@@ -48,7 +48,7 @@ Work: TypeAlias = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
 """Works until the event is set, then drains and returns."""
 
 Open: TypeAlias = Callable[
-    [AsyncExitStack, Settings, Database, Log, CollectorRegistry], Awaitable[tuple[Context, Work]]
+    [AsyncExitStack, Settings, Database, EventLog, CollectorRegistry], Awaitable[tuple[Context, Work]]
 ]
 """Opens what a kind of worker needs, until the stack is closed."""
 
@@ -89,7 +89,7 @@ class Runtime:
     @asynccontextmanager
     async def _opened(
         self, settings: Settings, registry: CollectorRegistry
-    ) -> AsyncIterator[tuple[Database, Log, Context, Work]]:
+    ) -> AsyncIterator[tuple[Database, EventLog, Context, Work]]:
         async with AsyncExitStack() as stack:
             database = Database(worker_pool_of(settings))
             stack.push_async_callback(database.close)
@@ -127,7 +127,7 @@ class Runtime:
         finally:
             await database.close()
 
-    def _queue(self, log: Log) -> str:
+    def _queue(self, log: EventLog) -> str:
         return Keyspace.of(log.history).jobs(self.name)
 
 

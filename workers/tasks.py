@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from infra.eventsourcing.consumers.consumer_host import Host
 from infra.eventsourcing.consumers.metrics import RuntimeMetrics
-from infra.eventsourcing.event_log import Log
+from infra.eventsourcing.event_log import EventLog
 from infra.eventsourcing.leases import WHOLE, Place
 from infra.eventsourcing.process_managers.consumer import ProcessConsumer
 from infra.identity.one_time_links import lives_of
@@ -32,10 +32,10 @@ RENEW_SECONDS: Final = 120
 
 
 async def _open(
-    stack: AsyncExitStack, settings: Settings, database: Database, log: Log, registry: CollectorRegistry
+    stack: AsyncExitStack, settings: Settings, database: Database, log: EventLog, registry: CollectorRegistry
 ) -> tuple[Context, Work]:
-    hands = await open_job_context(stack, settings, database, log, registry)
-    loops = due_loops(hands)
+    context = await open_job_context(stack, settings, database, log, registry)
+    loops = due_loops(context)
     host = _host(settings, registry, database, log, loops["post"].wake)
 
     async def work(stop: asyncio.Event) -> None:
@@ -43,7 +43,7 @@ async def _open(
             group.create_task(host.run(stop))
             group.create_task(run_due_work(loops.values(), stop, settings.drain_seconds))
 
-    return hands, work
+    return context, work
 
 
 TASKS: Final = Runtime(
@@ -59,7 +59,7 @@ TASKS: Final = Runtime(
 
 
 def _host(
-    settings: Settings, registry: CollectorRegistry, database: Database, log: Log, wake_mail: Callable[[], None]
+    settings: Settings, registry: CollectorRegistry, database: Database, log: EventLog, wake_mail: Callable[[], None]
 ) -> Host:
     """What runs reactions and processes: one owner for the reactions, shards of the processes for all who work here."""
     domain, metrics = domain_of(settings.mail_from), RuntimeMetrics.shared(registry)

@@ -91,7 +91,7 @@ async def register_account(
     # The hash goes first: an account without one could never sign in, a hash without an account means nothing.
     await credentials.store(database, account_id, hashed)
     try:
-        receipt = await commands.carry_out([(ACCOUNTS, account_id)], decide, new=1, location=_location)
+        receipt = await commands.run([(ACCOUNTS, account_id)], decide, new=1, location=_location)
     except credentials.NO_ACCOUNT:
         await credentials.forget(database, account_id)
         raise

@@ -162,7 +162,7 @@ async def revoke_api_key(key_id: UUID, owner: Owner, commands: Own, database: Da
         work.execute(ACCOUNTS, owner.id, RevokeApiKey(key_id=key_id))
 
     # Told to the log first, so that every process hears of it even if this one gets no further.
-    receipt = await commands.carry_out([(ACCOUNTS, owner.id)], decide)
+    receipt = await commands.run([(ACCOUNTS, owner.id)], decide)
     await api_keys.revoke(database, owner.id, key_id)
     return Done(replayed=receipt.replayed)
 

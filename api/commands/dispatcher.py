@@ -103,7 +103,7 @@ class CommandDispatcher:
         def decide(work: UnitOfWork) -> None:
             work.execute(decider, entity_id, command)
 
-        return await self.carry_out([target], decide)
+        return await self.run([target], decide)
 
     async def entitled(self, account_id: UUID) -> tuple[int, Last | None]:
         """The version of the account's stream at which the log confirms the authority, and the event it is of.
@@ -119,7 +119,7 @@ class CommandDispatcher:
         await self._handler.handle(target, command, unconditional(context_of(self._scope), account_id))
         self.note_commit()
 
-    async def carry_out(
+    async def run(
         self,
         targets: Sequence[StreamRef],
         decide: Decide,
@@ -137,7 +137,7 @@ class CommandDispatcher:
     ) -> CommandOutcome:
         if self._authority is not None:
             targets, decide = self._authority.over(targets, decide)
-        return await self._handler.carry_out(targets, decide, context, new=new)
+        return await self._handler.run(targets, decide, context, new=new)
 
     async def write(self, act: Act) -> Answered:
         """A write to state tables."""

@@ -46,7 +46,7 @@ class MailedLinks:
                 raise _invalid_link()
             work.execute(ACCOUNTS, link.account_id, VerifyEmail())
 
-        receipt = await self._bearer(link).carry_out([(ACCOUNTS, link.account_id)], decide)
+        receipt = await self._bearer(link).run([(ACCOUNTS, link.account_id)], decide)
         async with self._database.write() as connection:
             await one_time_links.use(connection, link.link_id)
         return receipt

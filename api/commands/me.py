@@ -96,7 +96,7 @@ async def change_me(body: MyChanges, commands: Mine, me: Me) -> Receipt:
         said = {"full_name": account.full_name, "bio": account.bio, **given}
         work.execute(ACCOUNTS, me.id, ChangeProfile(full_name=said["full_name"], bio=said["bio"]))
 
-    return await commands.carry_out([(ACCOUNTS, me.id)], decide)
+    return await commands.run([(ACCOUNTS, me.id)], decide)
 
 
 @routes.put("/v1/me/password", status_code=204)
@@ -132,7 +132,7 @@ async def end_my_session(session_id: UUID, commands: Last, me: Leaving, sessions
             raise NotFound
         work.execute(ACCOUNTS, me.id, EndSession(session_id=session_id, by=EndedBy.OWNER))
 
-    receipt = await commands.carry_out([(ACCOUNTS, me.id)], decide)
+    receipt = await commands.run([(ACCOUNTS, me.id)], decide)
     await sessions.end(session_id)
     return Done(replayed=receipt.replayed)
 
@@ -151,7 +151,7 @@ async def erase_me(body: EraseBody, commands: Last, me: Leaving, proving: Provin
         proof.check(work)
         work.execute(ACCOUNTS, me.id, EraseAccount())
 
-    receipt = await commands.carry_out([(ACCOUNTS, me.id)], decide)
+    receipt = await commands.run([(ACCOUNTS, me.id)], decide)
     async with database.write() as connection:
         await account_erasure.forget(connection, [me.id])
     return receipt

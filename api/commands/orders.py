@@ -159,7 +159,7 @@ async def _place(body: OrderBody, commands: CommandDispatcher, customer_id: UUID
         total = {"amount": str(placed.total.amount), "currency": placed.total.currency}
         work.answer = {"order_no": placed.order_no, "total": total, "expires_at": _rfc3339(expires_at)}
 
-    return await commands.carry_out(new.streams, decide, new=1, location=_location)
+    return await commands.run(new.streams, decide, new=1, location=_location)
 
 
 @routes.post("/v1/orders/{order_id}/cancel")
@@ -207,7 +207,7 @@ async def change_order(
     order = await commands.handler.read_cached(ORDERS, order_id)
     if order is None or (owner is not None and order.customer_id != owner):
         raise NotFound
-    return await commands.carry_out(*checkout.change_order(order_id, order, command))
+    return await commands.run(*checkout.change_order(order_id, order, command))
 
 
 def _rfc3339(at: datetime) -> str:

@@ -54,7 +54,7 @@ async def change_password(
         if (account := work.state(ACCOUNTS, account_id)) is not None:
             work.answer = {"password_no": account.password_no}
 
-    receipt = await commands.carry_out([(ACCOUNTS, account_id)], decide)
+    receipt = await commands.run([(ACCOUNTS, account_id)], decide)
     number: int = receipt.extra["password_no"]
     if isinstance(new.hashed, str):
         void = Void(account_id=account_id, version=receipt.version, kept=command.kept_session)

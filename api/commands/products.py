@@ -68,7 +68,7 @@ class StockBody(Body):
 async def add_product(body: NewProduct, commands: Catalogue) -> Receipt:
     """Put a product on sale, with its first stock. A taken sku is ``already-taken``."""
     targets, decide = launch_of(new_id(), body)
-    return await commands.carry_out(targets, decide, new=NEW_STREAMS, location=_location)
+    return await commands.run(targets, decide, new=NEW_STREAMS, location=_location)
 
 
 @routes.patch("/v1/products/{product_id}")
@@ -83,7 +83,7 @@ async def change_product(product_id: UUID, body: ProductChanges, commands: Catal
         for command in changes:
             work.execute(PRODUCTS, product_id, command)
 
-    return await commands.carry_out([(PRODUCTS, product_id)], decide)
+    return await commands.run([(PRODUCTS, product_id)], decide)
 
 
 @routes.post("/v1/products/{product_id}/stock")
@@ -97,7 +97,7 @@ async def change_stock(product_id: UUID, body: StockBody, commands: Catalogue) -
         _existing(work, product_id)
         work.execute(INVENTORY, product_id, command)
 
-    return await commands.carry_out([(PRODUCTS, product_id), (INVENTORY, product_id)], decide)
+    return await commands.run([(PRODUCTS, product_id), (INVENTORY, product_id)], decide)
 
 
 @routes.delete("/v1/products/{product_id}")

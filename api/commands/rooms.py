@@ -92,7 +92,7 @@ async def open_room(body: RoomBody, commands: Sender, me: Writer) -> Receipt:
     def decide(work: UnitOfWork) -> None:
         work.execute(ROOMS, room_id, command)
 
-    return await commands.carry_out([(ROOMS, room_id)], decide, new=1, location=_location)
+    return await commands.run([(ROOMS, room_id)], decide, new=1, location=_location)
 
 
 @routes.delete("/v1/rooms/{room_id}")
@@ -121,7 +121,7 @@ async def add_room_member(
     guest, most = body.account_id if body else None, settings.room_members_most
     if guest is None:
         return await commands.handle((ROOMS, room_id), JoinRoom(account_id=me.id, most=most))
-    return await commands.carry_out(*invite(room_id, InviteToRoom(account_id=guest, by=me.id, most=most)))
+    return await commands.run(*invite(room_id, InviteToRoom(account_id=guest, by=me.id, most=most)))
 
 
 @routes.delete("/v1/rooms/{room_id}/members/{account_id}")
@@ -143,7 +143,7 @@ async def post_message(room_id: UUID, body: MessageBody, commands: Sender, me: W
     if body.client_id is not None:
         commands = commands.under(message_key(room_id, me.id, body.client_id, body.text))
     message = posting(room_id, me.id, body.text, body.client_id)
-    return await commands.carry_out(*message, location=_message_location)
+    return await commands.run(*message, location=_message_location)
 
 
 def posting(room_id: UUID, author_id: UUID, text: str, client_id: str | None) -> Workflow:

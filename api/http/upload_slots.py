@@ -17,7 +17,7 @@ WHOLE_SECONDS: Final = 60.0
 """For all of a body; the edge has bounded each wait for a part of it, and its size."""
 
 
-class Places:
+class Slots:
     """So many at once; one too many waits a moment for its place."""
 
     def __init__(self, most: int, *, wait: float = WAIT_SECONDS) -> None:
@@ -25,7 +25,7 @@ class Places:
         self._wait = wait
 
     @asynccontextmanager
-    async def one(self) -> AsyncIterator[None]:
+    async def acquire(self) -> AsyncIterator[None]:
         """A place, for as long as the block lasts. Raises :class:`~infra.errors.TooBusy`."""
         try:
             async with asyncio.timeout(self._wait):
@@ -42,7 +42,7 @@ class UploadSlots:
     """How many bodies this process holds whole in memory."""
 
     def __init__(self, *, most: int = MOST_AT_ONCE, wait: float = WAIT_SECONDS, whole: float = WHOLE_SECONDS) -> None:
-        self._places = Places(most, wait=wait)
+        self._slots = Slots(most, wait=wait)
         self._whole = whole
 
     @asynccontextmanager
@@ -51,7 +51,7 @@ class UploadSlots:
 
         Raises :class:`~infra.errors.TooBusy`, and :class:`~api.errors.Problem`: ``request-timeout``, or the edge's.
         """
-        async with self._places.one():
+        async with self._slots.acquire():
             yield await self._read(request)
 
     async def _read(self, request: Request) -> bytes:

@@ -18,14 +18,14 @@ from api.http.response import RawResponse
 from api.queries.dependencies import AccountsDep, PagesDep
 from api.queries.documents import PRIVATE, if_none_match, needs_of
 from api.queries.lists import cursors
-from api.queries.lists.page_answer import Page, PageParams, go_on, page_answer
+from api.queries.lists.page_answer import Page, PageParams, continue_after, page_answer
 from api.queries.lists.query import Condition, Query, Sort
 from api.queries.read_models import ACCOUNTS
 from api.rate_limits.policies import limited
 from api.security import require
 from domain.accounts import LONGEST_EMAIL, Role
 from domain.values import normal_form
-from infra.eventsourcing.event_log import Log
+from infra.eventsourcing.event_log import EventLog
 from infra.postgres.statements import TIMESTAMPTZ
 from projections.account_card import AccountCard
 
@@ -91,7 +91,7 @@ async def read_account(
     return found.to(if_none_match(request))
 
 
-def query_of(log: Log, filters: AccountFilters) -> Query:
+def query_of(log: EventLog, filters: AccountFilters) -> Query:
     """The list that is asked for."""
     conditions = filters.model_dump(exclude={"limit", "cursor"})
     query = Query(projection=ACCOUNTS, sort=NEWEST, list_id=cursors.list_id(log, ACCOUNTS, conditions))
@@ -99,7 +99,7 @@ def query_of(log: Log, filters: AccountFilters) -> Query:
         _search(query, normal_form(filters.q))
     query.narrow(_HAS_ROLE, role=filters.role)
     query.within(_IS_ACTIVE, active=filters.active)
-    go_on(query, filters.cursor)
+    continue_after(query, filters.cursor)
     return query
 
 

@@ -28,7 +28,7 @@ from api.refusals import refuses
 from api.schemas import Described
 from api.security import holds_still, require
 from infra.errors import NotFound
-from infra.eventsourcing.event_log import LAST, Log
+from infra.eventsourcing.event_log import LAST, EventLog
 from infra.eventsourcing.subscriptions import FollowedEvent, Subscription, Subscriptions, Wanted
 from infra.postgres.statements import Statement
 from infra.postgres.tables.log import events
@@ -139,13 +139,13 @@ async def list_events(
     return EventStream(streams, auditor, partial(holds_still, request.scope, AUDITS), feed)
 
 
-def _begin(filters: EventFilters, log: Log) -> tuple[bytes, int]:
+def _begin(filters: EventFilters, log: EventLog) -> tuple[bytes, int]:
     """Which list it is, and the position behind which it goes on."""
     list_id = cursors.list_id(log, "events", {"category": filters.category, "type": filters.type})
     return list_id, read_cursor(list_id, filters.cursor, (int,))[0] if filters.cursor else filters.after
 
 
-async def page_of(request: Request, filters: EventFilters, pages: Pages, log: Log) -> RawResponse:
+async def page_of(request: Request, filters: EventFilters, pages: Pages, log: EventLog) -> RawResponse:
     """A page of the log."""
     list_id, after = _begin(filters, log)
     end = await _end(pages, after, filters)

@@ -28,7 +28,7 @@ from domain.kernel.messages import Recorded
 from infra.concurrency.cancellation import cancel_and_wait
 from infra.errors import NotFound
 from infra.eventsourcing.codec import MalformedEvent, UnknownEventType
-from infra.eventsourcing.event_log import Log
+from infra.eventsourcing.event_log import EventLog
 from infra.eventsourcing.subscriptions import Ended, FollowedEvent, Reason, Subscription, Subscriptions
 from projections.order_summary import ORDER_SUMMARY, OrderSummary
 
@@ -105,7 +105,7 @@ class _Known:
 
 
 async def _orders(
-    pages: Pages, log: Log, order_ids: Sequence[UUID], last_event_id: str | None, reader: Principal
+    pages: Pages, log: EventLog, order_ids: Sequence[UUID], last_event_id: str | None, reader: Principal
 ) -> Sequence[_Known]:
     """Raises NotFound, and :class:`~api.errors.Problem` ``invalid`` for versions that these orders have not come to."""
     for order_id in order_ids:
@@ -117,7 +117,7 @@ async def _orders(
     return [await _known(pages, log, *each) for each in zip(order_ids, versions, strict=True)]
 
 
-async def _known(pages: Pages, log: Log, order_id: UUID, version: int) -> _Known:
+async def _known(pages: Pages, log: EventLog, order_id: UUID, version: int) -> _Known:
     order = await folded(pages, log, order_id, version, None) if version else None
     if version and (order is None or order.version != version):
         raise _unknown_versions()

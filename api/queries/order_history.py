@@ -30,7 +30,7 @@ from domain.kernel.messages import Event, Recorded
 from domain.orders import OrderEvent, OrderFact
 from infra.errors import NotFound, Unavailable
 from infra.eventsourcing.codec import UnknownEventType, dumps
-from infra.eventsourcing.event_log import Log
+from infra.eventsourcing.event_log import EventLog
 from infra.eventsourcing.read_cache import Document
 from infra.postgres.statements import TIMESTAMPTZ, Statement
 from infra.postgres.tables.log import events
@@ -139,7 +139,7 @@ def sees(reader: Principal, customer: UUID | None) -> bool:
 
 
 async def order_as_of(
-    pages: Pages, log: Log, order_id: UUID, as_of: str, reader: Principal, if_none_match: bytes | None
+    pages: Pages, log: EventLog, order_id: UUID, as_of: str, reader: Principal, if_none_match: bytes | None
 ) -> RawResponse:
     """The order's document as it was at a version or a time, folded by the read model's own rules.
 
@@ -166,7 +166,7 @@ def _moment(as_of: str) -> tuple[int | None, datetime | None]:
 _TIME: Final = TypeAdapter[datetime](Moment)
 
 
-async def folded(pages: Pages, log: Log, order_id: UUID, last: int, until: datetime | None) -> OrderSummary | None:
+async def folded(pages: Pages, log: EventLog, order_id: UUID, last: int, until: datetime | None) -> OrderSummary | None:
     """The order after its events up to a version, and before the first that came after ``until``.
 
     A prefix in either case: where a clock was set back, a later event may bear an earlier time.
@@ -185,7 +185,7 @@ async def folded(pages: Pages, log: Log, order_id: UUID, last: int, until: datet
     return order
 
 
-def _read(log: Log, row: asyncpg.Record) -> Recorded:
+def _read(log: EventLog, row: asyncpg.Record) -> Recorded:
     try:
         return log.recorded(row)
     except UnknownEventType as error:
@@ -199,7 +199,7 @@ async def customer_of(pages: Pages, order_id: UUID) -> UUID:
     return UUID(rows[0]["customer_id"])
 
 
-def _happening(log: Log, row: asyncpg.Record, customer: UUID, reader: Principal) -> dict[str, Any]:
+def _happening(log: EventLog, row: asyncpg.Record, customer: UUID, reader: Principal) -> dict[str, Any]:
     return {
         "version": row["version"],
         "type": row["type"],
@@ -209,7 +209,7 @@ def _happening(log: Log, row: asyncpg.Record, customer: UUID, reader: Principal)
     }
 
 
-def _details(log: Log, row: asyncpg.Record) -> dict[str, Any]:
+def _details(log: EventLog, row: asyncpg.Record) -> dict[str, Any]:
     """What may be told of the event. Of one that only a newer release knows, that one tells more."""
     try:
         event = log.recorded(row).data

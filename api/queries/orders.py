@@ -18,14 +18,14 @@ from api.http.response import RawResponse
 from api.queries.dependencies import OrdersDep, PagesDep
 from api.queries.documents import PRIVATE, if_none_match, needs_of
 from api.queries.lists import cursors
-from api.queries.lists.page_answer import Page, PageParams, go_on, page_answer
+from api.queries.lists.page_answer import Page, PageParams, continue_after, page_answer
 from api.queries.lists.query import Condition, Query, Sort
 from api.queries.order_history import AsOf, order_as_of, sees
 from api.queries.read_models import ORDERS
 from api.rate_limits.policies import limited
 from api.security import require
 from domain.orders import OrderStatus
-from infra.eventsourcing.event_log import Log
+from infra.eventsourcing.event_log import EventLog
 from infra.postgres.statements import TIMESTAMPTZ
 from infra.schemas.forms import Moment
 from projections.order_summary import OrderSummary
@@ -107,7 +107,7 @@ def _customer(reader: Principal, wanted: UUID | None) -> UUID | None:
     return reader.id
 
 
-def _query(log: Log, filters: OrderFilters, customer: UUID | None) -> Query:
+def _query(log: EventLog, filters: OrderFilters, customer: UUID | None) -> Query:
     conditions = {**filters.model_dump(exclude={"limit", "cursor"}), "customer_id": customer}
     query = Query(projection=ORDERS, sort=NEWEST, list_id=cursors.list_id(log, ORDERS, conditions))
     query.within(_OF_CUSTOMER, customer=customer)
@@ -115,5 +115,5 @@ def _query(log: Log, filters: OrderFilters, customer: UUID | None) -> Query:
     (query.within if customer is None else query.where)(_OF_STATUS, status=filters.status)
     query.within(_SINCE, since=filters.since)
     query.within(_UNTIL, until=filters.until)
-    go_on(query, filters.cursor)
+    continue_after(query, filters.cursor)
     return query

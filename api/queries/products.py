@@ -19,14 +19,14 @@ from api.http.response import RawResponse
 from api.queries.dependencies import PagesDep, ProductsDep
 from api.queries.documents import PUBLIC, if_none_match, needs_of
 from api.queries.lists import cursors
-from api.queries.lists.page_answer import Page, PageParams, go_on, page_answer
+from api.queries.lists.page_answer import Page, PageParams, continue_after, page_answer
 from api.queries.lists.query import Condition, Query, Sort
 from api.queries.read_models import PRODUCTS
 from api.queries.search import read
 from api.rate_limits.policies import limited
 from domain.catalogue import LONGEST_CATEGORY, LONGEST_TAG
 from domain.values import normal_form
-from infra.eventsourcing.event_log import Log
+from infra.eventsourcing.event_log import EventLog
 from infra.postgres.statements import TIMESTAMPTZ, inline
 from projections.product_card import ProductCard
 
@@ -113,7 +113,7 @@ async def list_popular_products(
     query = Query(projection=PRODUCTS, sort=SORTS["popular"], list_id=cursors.list_id(log, "popular", {}))
     query.within(ON_SALE)
     query.within(_SOLD)
-    go_on(query, params.cursor)
+    continue_after(query, params.cursor)
     page = await pages.fetch(query, params.limit, needs_of(context), context.wait)
     return page_answer(request, *page, PUBLIC)
 
@@ -129,7 +129,7 @@ async def read_product(request: Request, context: Context, product_id: UUID, pro
     return found.to(if_none_match(request))
 
 
-def query_of(log: Log, filters: ProductFilters) -> Query:
+def query_of(log: EventLog, filters: ProductFilters) -> Query:
     """The list that is asked for."""
     list_id = cursors.list_id(log, PRODUCTS, filters.model_dump(exclude={"limit", "cursor"}))
     query = Query(projection=PRODUCTS, sort=SORTS[filters.sort], list_id=list_id)
@@ -142,7 +142,7 @@ def query_of(log: Log, filters: ProductFilters) -> Query:
     query.where(_IN_STOCK, in_stock=filters.in_stock)
     if filters.q is not None:
         _search(query, filters.q)
-    go_on(query, filters.cursor)
+    continue_after(query, filters.cursor)
     return query
 
 

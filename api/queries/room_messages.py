@@ -18,7 +18,7 @@ from api.http.response import JSON, RawResponse
 from api.queries.dependencies import PagesDep, RoomsDep
 from api.queries.documents import PRIVATE, needs_of
 from api.queries.lists import cursors
-from api.queries.lists.page_answer import Page, PageParams, go_on, page_answer
+from api.queries.lists.page_answer import Page, PageParams, continue_after, page_answer
 from api.queries.lists.query import Condition, Query, Sort
 from api.queries.room_access import IS_MEMBER, MAY_READ, find_room
 from api.rate_limits.policies import limited
@@ -28,7 +28,7 @@ from domain.kernel.messages import Recorded
 from domain.rooms import RoomMessagePosted
 from infra.errors import NotFound, Unavailable
 from infra.eventsourcing.codec import UnknownEventType
-from infra.eventsourcing.event_log import Log
+from infra.eventsourcing.event_log import EventLog
 from infra.postgres.statements import Statement, inline
 from infra.postgres.tables.log import events
 
@@ -109,7 +109,7 @@ async def list_room_messages(
     query.within(_OF_ROOM, room=room_id)
     query.within(_AFTER, after=filters.after)
     query.within(IS_MEMBER, reader=None if room.owner is None else reader.id, room=room_id)
-    go_on(query, filters.cursor)
+    continue_after(query, filters.cursor)
     items, cursor = await pages.fetch(query, filters.limit, needs_of(context), context.wait)
     return page_answer(request, [_shown(item) for item in items], cursor, PRIVATE)
 
@@ -144,7 +144,7 @@ def as_json(told: Mapping[str, Any]) -> bytes:
     return orjson.dumps(told, option=orjson.OPT_UTC_Z)
 
 
-def _recorded(log: Log, row: asyncpg.Record) -> Recorded:
+def _recorded(log: EventLog, row: asyncpg.Record) -> Recorded:
     try:
         return log.recorded(row)
     except UnknownEventType as error:

@@ -20,7 +20,7 @@ from api.http.response import RawResponse
 from api.queries.dependencies import PagesDep, RoomsDep
 from api.queries.documents import PRIVATE, if_none_match, needs_of
 from api.queries.lists import cursors
-from api.queries.lists.page_answer import Page, PageParams, go_on, page_answer, read_cursor
+from api.queries.lists.page_answer import Page, PageParams, continue_after, page_answer, read_cursor
 from api.queries.lists.query import Condition, Query, Sort
 from api.queries.read_models import ACCOUNTS, ROOMS
 from api.queries.room_access import IS_SHOWN, MAY_READ, find_room, rooms_of
@@ -88,7 +88,7 @@ async def list_rooms(
     if filters.mine is not None:
         query.narrow(_ARE_MINE, mine=[str(room) for room in await rooms_of(pages, reader, SCOPES[filters.mine])])
     query.where(IS_SHOWN, reader=reader.id)
-    go_on(query, filters.cursor)
+    continue_after(query, filters.cursor)
     page = await pages.fetch(query, filters.limit, needs, context.wait)
     return page_answer(request, *page, PRIVATE)
 

@@ -49,7 +49,7 @@ async def _run(task: Task, folder: str) -> Figures:
         started, cpu = time.perf_counter(), time.process_time()
         while (seen := await imports.see(database, import_id)) and seen.state in ("waiting", "running"):
             for mine in await importer.claim(1):
-                await importer.carry_out(mine, 0.0)
+                await importer.run(mine, 0.0)
         seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
     if seen is None or seen.done != rows:
         raise RuntimeError(f"{rows} rows came to {seen}")

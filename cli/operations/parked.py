@@ -15,7 +15,7 @@ from cli.target.servers import settings_for
 from infra.configs import pool_of
 from infra.errors import AWAY, UnknownSchema
 from infra.event_codec import CODEC
-from infra.eventsourcing.event_log import Log, Session, identify
+from infra.eventsourcing.event_log import EventLog, Session, identify
 from infra.eventsourcing.projections import parked_streams
 from infra.eventsourcing.projections.parked_streams import Apply, KeptByAnother, NotParked, Parked
 from infra.eventsourcing.projections.projection import Projection
@@ -29,7 +29,9 @@ from projections.registry import PROJECTIONS
 T = TypeVar("T")
 
 Number = Annotated[int, typer.Argument(help="The number that `weir parked list` shows.")]
-TakeUp = Callable[[Session, Log, int, Mapping[str, Projection[Any]], Mapping[str, Apply]], Awaitable[Parked | None]]
+TakeUp = Callable[
+    [Session, EventLog, int, Mapping[str, Projection[Any]], Mapping[str, Apply]], Awaitable[Parked | None]
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -69,7 +71,7 @@ def _take_up(data_dir: Path, number: int, how: TakeUp) -> None:
     from workers.appliers import appliers
     from workers.mail.message import domain_of
 
-    def take_up(session: Session, log: Log, settings: Settings) -> Awaitable[Parked | None]:
+    def take_up(session: Session, log: EventLog, settings: Settings) -> Awaitable[Parked | None]:
         consumers = appliers(log, domain_of(settings.mail_from), lives_of(settings))
         return how(session, log, number, PROJECTIONS, consumers)
 
@@ -88,7 +90,7 @@ def _take_up(data_dir: Path, number: int, how: TakeUp) -> None:
     raise typer.Exit(1)
 
 
-def _run(data_dir: Path, work: Callable[[Session, Log, Settings], Awaitable[T]]) -> T:
+def _run(data_dir: Path, work: Callable[[Session, EventLog, Settings], Awaitable[T]]) -> T:
     """Does it on a connection of its own, if the database is one that this release knows."""
     settings = settings_for(data_dir)
     try:
@@ -98,7 +100,7 @@ def _run(data_dir: Path, work: Callable[[Session, Log, Settings], Awaitable[T]])
         raise typer.Exit(1) from None
 
 
-async def _connected(settings: Settings, work: Callable[[Session, Log, Settings], Awaitable[T]]) -> T:
+async def _connected(settings: Settings, work: Callable[[Session, EventLog, Settings], Awaitable[T]]) -> T:
     database = Database(pool_of(settings))
     try:
         await schema_version.check(database)

@@ -67,5 +67,5 @@ async def _seed(settings: Settings, number: int, scale: int) -> Tally:
         seeder = Seeder(handler, database, hashed, seed=number, payment_minutes=settings.order_payment_minutes)
         show = stack.enter_context(shown(Console(), scale * sum(SIZES.values())))
         for block in blocks(number, scale):
-            await seeder.carry_out(block, show)
+            await seeder.run(block, show)
         return seeder.tally

@@ -91,7 +91,7 @@ class Seeder:
         self._free = asyncio.Semaphore(AT_ONCE)
         self.tally = Tally()
 
-    async def carry_out(self, block: Block, show: Show) -> None:
+    async def run(self, block: Block, show: Show) -> None:
         """First what orders rest on, then the orders."""
         products = [partial(self._add, *each) for each in block.products.items()]
         await self._together([*products, *(partial(self._register, each) for each in block.customers)], show)
@@ -145,7 +145,7 @@ class Seeder:
         for command in steps(planned, order):
             context = self._context(planned.customer_id, planned.order_id, type(command).__name__)
             workflow = checkout.change_order(planned.order_id, order, command)
-            await self._handler.carry_out(*workflow, context)
+            await self._handler.run(*workflow, context)
         self.tally.count("orders", made=made)
         if (order := await self._handler.read_cached(ORDERS, planned.order_id)) is not None:
             self.tally.statuses[order.status] += 1
@@ -167,7 +167,7 @@ class Seeder:
     async def _begun(self, workflow: Workflow, context: CommandContext, new: int) -> bool:
         """Whether it was begun now, and not before."""
         try:
-            return not (await self._handler.carry_out(*workflow, context, new=new)).replayed
+            return not (await self._handler.run(*workflow, context, new=new)).replayed
         except AlreadyExists:
             return False
 

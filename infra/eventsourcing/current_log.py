@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import structlog
 
-from infra.eventsourcing.event_log import Log
+from infra.eventsourcing.event_log import EventLog
 from infra.postgres.pool import Database
 
 _log = structlog.get_logger("weir.log")
@@ -18,23 +18,23 @@ class CurrentLog:
     :meth:`found`. ``since`` is when it became another (Unix seconds); 0.0 for the one that the process began with.
     """
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: EventLog) -> None:
         self.log, self.history = log, log.history
         self.since = 0.0
-        self._followers: list[Callable[[Log], None]] = []
+        self._followers: list[Callable[[EventLog], None]] = []
 
     @classmethod
-    def behind(cls, database: Database, log: Log) -> "CurrentLog":
+    def behind(cls, database: Database, log: EventLog) -> "CurrentLog":
         """The log behind a pool, all of whose new connections are heard."""
         current = cls(log)
         database.follow_timeline(lambda timeline: current.found(current.log.on(timeline)))
         return current
 
-    def follow(self, told: Callable[[Log], None]) -> None:
+    def follow(self, told: Callable[[EventLog], None]) -> None:
         """Has ``told`` called with each other log, at once when it is found; it must not wait."""
         self._followers.append(told)
 
-    def found(self, log: Log) -> None:
+    def found(self, log: EventLog) -> None:
         """Postgres holds this one."""
         if log == self.log:
             return

@@ -29,7 +29,7 @@ LAST: Final = 2**63 - 1
 EVENT: Final = (
     "position, stream_id, version, category, shard, type, schema_version, data, metadata, recorded_at FROM events"
 )
-"""What a statement selects whose rows :meth:`Log.recorded` takes."""
+"""What a statement selects whose rows :meth:`EventLog.recorded` takes."""
 
 
 class Published(Struct, frozen=True, kw_only=True):
@@ -88,7 +88,7 @@ class Entry:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Log:
+class EventLog:
     """A log: which one it is, into how many shards it is sliced, and how its events are read.
 
     The first two are fixed when it is created. ``history`` is another where the log was restored, or its server failed
@@ -102,7 +102,7 @@ class Log:
     restored: UUID | None = None
     codec: EventCodec = field(compare=False, repr=False)
 
-    def on(self, timeline: str) -> "Log":
+    def on(self, timeline: str) -> "EventLog":
         """The same log on another timeline of its server."""
         return replace(self, history=uuid5(self.log_id, f"{timeline}{self.restored or ''}"))
 
@@ -189,18 +189,18 @@ def _of_row(row: asyncpg.Record, decode: Decode) -> Recorded:
     )
 
 
-async def identify(session: Reader, codec: EventCodec) -> Log:
+async def identify(session: Reader, codec: EventCodec) -> EventLog:
     """Which log this database holds. Raises ``LookupError`` where ``weir migrate`` has never run."""
     row = await session.fetchrow("SELECT log_id, shards, history FROM log_head")
     if row is None:
         raise LookupError("the log has no head")
     log_id = UUID(bytes=row["log_id"].bytes)
     restored = UUID(bytes=row["history"].bytes) if row["history"] else None
-    log = Log(log_id=log_id, shards=row["shards"], history=log_id, restored=restored, codec=codec)
+    log = EventLog(log_id=log_id, shards=row["shards"], history=log_id, restored=restored, codec=codec)
     return log.on(await timeline(session))
 
 
-async def begin_history(database: Database, log: Log) -> None:
+async def begin_history(database: Database, log: EventLog) -> None:
     """Gives the log another history, for whoever has found that it does not hold what it held.
 
     A server that was restored from a copy of its files says so by its timeline only where it was promoted. Of several

@@ -8,7 +8,7 @@ import structlog
 from infra.concurrency.backoff import Pauses
 from infra.errors import Rejected, Unavailable
 from infra.eventsourcing.codec import EventCodec
-from infra.eventsourcing.event_log import Log, identify
+from infra.eventsourcing.event_log import EventLog, identify
 from infra.postgres import schema_version
 from infra.postgres.pool import Database
 
@@ -18,7 +18,7 @@ PATIENCE_SECONDS: Final = 30.0
 _log = structlog.get_logger("weir.startup")
 
 
-async def open_log(database: Database, codec: EventCodec, *, patience: float = PATIENCE_SECONDS) -> Log:
+async def open_log(database: Database, codec: EventCodec, *, patience: float = PATIENCE_SECONDS) -> EventLog:
     """The log behind the database, once Postgres answers and its schema is this release's.
 
     Raises :class:`~infra.errors.UnknownSchema` and :class:`~infra.errors.Rejected`, which no wait mends, and

@@ -65,7 +65,7 @@ _log = structlog.get_logger("weir.access")
 Last: TypeAlias = tuple[int, int]
 """Which event was read last: its position, and its time in microseconds."""
 
-Told: TypeAlias = tuple[UUID, Ending]
+EndedAccess: TypeAlias = tuple[UUID, Ending]
 """Whose access has ended, and what of it."""
 
 
@@ -92,7 +92,7 @@ class Revocations:
         log.follow(lambda _: self._news.set())
         self._cuts: dict[UUID, tuple[Revocation, float]] = {}
         self._ended: dict[UUID, float] = {}
-        self._provisional: list[Told] = []
+        self._provisional: list[EndedAccess] = []
         self._last: Last | None = None
         self._news = asyncio.Event()
 
@@ -152,13 +152,13 @@ class Revocations:
         del self._provisional[: len(mine)]
         self._forget()
 
-    async def _news_or_all(self) -> tuple[Collection[Told], bool]:
+    async def _news_or_all(self) -> tuple[Collection[EndedAccess], bool]:
         """Takes in what has happened since the last event that is known; answers what that was, or that it was all.
 
         That one is read once more. Where the log does not hold that very event, a standby took over that had not heard
         of it, and what is known may never have been.
         """
-        told: set[Told] = set()
+        told: set[EndedAccess] = set()
         while (last := self._last) is not None:
             rows = await self._fetch(_FROM, last[0])
             if _last(rows[:1]) != last:
@@ -196,7 +196,7 @@ class Revocations:
         async with self._database.acquire() as connection:
             return await connection.fetch(*statement(position=position, page=PAGE), timeout=LOOK_SECONDS)
 
-    def _take(self, rows: Sequence[Any]) -> Sequence[Told]:
+    def _take(self, rows: Sequence[Any]) -> Sequence[EndedAccess]:
         told = [
             (row["stream_id"], self._ending(row["version"], row["type"], row["schema_version"], row["data"]))
             for row in rows

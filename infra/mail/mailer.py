@@ -12,7 +12,7 @@ from aiosmtplib import SMTP
 from aiosmtplib.errors import SMTPException, SMTPHeloError, SMTPResponseException, SMTPServerDisconnected
 from pydantic import SecretStr
 
-from infra.mail.smtp_connection import Exchange, Line, stuffed
+from infra.mail.smtp_connection import Line, SmtpCommand, stuffed
 
 CONNECT_SECONDS: Final = 5.0
 REPLY_SECONDS: Final = 10.0
@@ -194,15 +194,15 @@ async def converse(line: Line, envelope: Envelope, progress: Progress, deadline:
     beyond_ascii = b"" if envelope.recipient.isascii() else b" SMTPUTF8"
     await line.say(
         [
-            Exchange(b"MAIL FROM:<%b>%b\r\n" % (envelope.sender.encode(), beyond_ascii), _TAKEN),
-            Exchange(b"RCPT TO:<%b>\r\n" % envelope.recipient.encode(), _TAKEN_OR_FORWARDED),
-            Exchange(b"DATA\r\n", _GO_ON),
+            SmtpCommand(b"MAIL FROM:<%b>%b\r\n" % (envelope.sender.encode(), beyond_ascii), _TAKEN),
+            SmtpCommand(b"RCPT TO:<%b>\r\n" % envelope.recipient.encode(), _TAKEN_OR_FORWARDED),
+            SmtpCommand(b"DATA\r\n", _GO_ON),
         ]
     )
     if asyncio.get_running_loop().time() >= deadline:
         raise TimeoutError
     progress.in_data = True
-    await line.say([Exchange(stuffed(envelope.message), _TAKEN)])
+    await line.say([SmtpCommand(stuffed(envelope.message), _TAKEN)])
 
 
 @contextmanager

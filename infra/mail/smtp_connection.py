@@ -22,10 +22,10 @@ NO_REPLY: Final = -1
 """The code of what is none."""
 
 
-class Exchange(NamedTuple):
+class SmtpCommand(NamedTuple):
     """What is said, and the codes that let the conversation go on."""
 
-    command: bytes
+    line: bytes
     wanted: Collection[int]
 
 
@@ -46,17 +46,17 @@ class Line(asyncio.Protocol):
         """Open, and nothing unasked has come since the last conversation, such as a farewell."""
         return not (self._lost or self._transport.is_closing() or self._replies or self._received)
 
-    async def say(self, exchanges: Sequence[Exchange]) -> None:
-        """Has the exchanges in their order, up to the first that goes wrong; what is in flight then is never answered.
+    async def say(self, commands: Sequence[SmtpCommand]) -> None:
+        """Says the commands in their order, up to the first that goes wrong; what is in flight then is never answered.
 
         Raises aiosmtplib's ``SMTPResponseException`` for another code than those wanted, and its
         ``SMTPServerDisconnected``; the line is of no more use after either.
         """
         if self._pipelining:
-            self._write(b"".join([exchange.command for exchange in exchanges]))
-        for command, wanted in exchanges:
+            self._write(b"".join([command.line for command in commands]))
+        for line, wanted in commands:
             if not self._pipelining:
-                self._write(command)
+                self._write(line)
             code = await self._reply()
             if code not in wanted:
                 raise SMTPResponseException(code, "")

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 from domain.kernel.refusals import InvalidValue
 from domain.money import Money
-from infra.payments.provider import Deferred, Outcome, Refund, Refused, Returned
+from infra.payments.provider import Deferred, Refund, RefundOutcome, Refused, Returned
 
 CONNECT_SECONDS: Final = 3.0
 READ_SECONDS: Final = 8.0
@@ -56,7 +56,7 @@ class HttpPaymentProvider:
             trust_env=False,
         )
 
-    async def refund(self, refund: Refund, *, deadline: float) -> Outcome:
+    async def refund(self, refund: Refund, *, deadline: float) -> RefundOutcome:
         """See :class:`~infra.payments.provider.PaymentProvider`."""
         if asyncio.get_running_loop().time() >= deadline:
             return Deferred(reason="too late to ask", alone=True)
@@ -72,7 +72,7 @@ class HttpPaymentProvider:
         """Closes the connections."""
         await self._client.aclose()
 
-    async def _ask(self, refund: Refund) -> Outcome:
+    async def _ask(self, refund: Refund) -> RefundOutcome:
         body = orjson.dumps({"payment_id": refund.payment_id, "amount": _written(refund.amount)})
         headers = {"Idempotency-Key": refund.key}
         async with self._client.stream("POST", self._url, content=body, headers=headers) as answer:
@@ -91,7 +91,7 @@ async def _bounded(answer: httpx2.Response) -> bytes:
     return bytes(body)
 
 
-def judge(refund: Refund, status: int, headers: Mapping[str, str], content: bytes) -> Outcome:
+def judge(refund: Refund, status: int, headers: Mapping[str, str], content: bytes) -> RefundOutcome:
     """What an answer means. Of its text only a code is kept: the rest may name people."""
     told = _object(content)
     wait = retry_after(headers.get("retry-after"), datetime.now(UTC))

@@ -52,13 +52,13 @@ class Deferred:
     alone: bool = False
 
 
-Outcome: TypeAlias = Returned | Refused | Deferred
+RefundOutcome: TypeAlias = Returned | Refused | Deferred
 
 
 class PaymentProvider(Protocol):
     """Whoever holds the money of our customers."""
 
-    async def refund(self, refund: Refund, *, deadline: float) -> Outcome:
+    async def refund(self, refund: Refund, *, deadline: float) -> RefundOutcome:
         """Asks for the money to go back, until ``deadline`` on the event loop's clock. The same refund goes back once.
 
         Never raises for what the provider or the network does. Nothing is asked for after the deadline.

@@ -146,7 +146,7 @@ def placing(order: UUID, product: UUID, pieces: int) -> Act:
             work.execute(INVENTORY, move.product_id, move)
 
     async def act(side: WriteSide, key: str) -> CommandOutcome:
-        return await side.commands.carry_out([(ORDERS, order), (INVENTORY, product)], decide, context(key), new=1)
+        return await side.commands.run([(ORDERS, order), (INVENTORY, product)], decide, context(key), new=1)
 
     return act
 
@@ -159,7 +159,7 @@ def cancelling(order: UUID) -> Act:
         known = await side.commands.read_cached(ORDERS, order)
         assert known is not None
         targets, decide = change_order(order, known, command)
-        return await side.commands.carry_out(targets, decide, context(key))
+        return await side.commands.run(targets, decide, context(key))
 
     return act
 

@@ -114,7 +114,7 @@ class Shoppers:
         async with asyncio.timeout(30), write_side(self._stack.database_url) as side:
             while True:
                 with suppress(TooBusy):  # others want the product, too: it comes back, as any client that is told so
-                    outcome = await side.commands.carry_out(targets, decide, context(), new=1)
+                    outcome = await side.commands.run(targets, decide, context(), new=1)
                     break
         self.acknowledged.placed.append(str(order))
         self.acknowledged.positions.append(outcome.position)

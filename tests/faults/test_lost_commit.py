@@ -40,7 +40,7 @@ async def product(ours: WriteSide) -> UUID:
     def decide(work: UnitOfWork) -> None:
         work.execute(INVENTORY, product, command)
 
-    await ours.commands.carry_out([(INVENTORY, product)], decide, context(), new=1)
+    await ours.commands.run([(INVENTORY, product)], decide, context(), new=1)
     return product
 
 

@@ -19,7 +19,7 @@ from infra.errors import OutcomeUnknown, Unavailable
 from infra.event_codec import CODEC
 from infra.eventsourcing.commands import idempotency
 from infra.eventsourcing.commands.attempt import CommandContext
-from infra.eventsourcing.event_log import Log, begin_history
+from infra.eventsourcing.event_log import EventLog, begin_history
 from infra.eventsourcing.leases.balancing import Place
 from infra.eventsourcing.leases.leader import Leader
 from infra.eventsourcing.leases.membership import Grant, Membership
@@ -171,7 +171,7 @@ WRITES: Final[Mapping[str, Write]] = {
     ),
     "infra.eventsourcing.leases.membership.Membership.leave": lambda database: membership(database).leave(),
     "infra.eventsourcing.event_log.begin_history": lambda database: begin_history(
-        database, Log(log_id=uuid4(), shards=1, history=uuid4(), codec=CODEC)
+        database, EventLog(log_id=uuid4(), shards=1, history=uuid4(), codec=CODEC)
     ),
     "infra.mail.outbox.retry": outbox.retry,
     "infra.mail.outbox.settle": lambda database: outbox.settle(

@@ -48,7 +48,7 @@ async def begin(side: WriteSide, pieces: int = 10) -> UUID:
     def decide(work: UnitOfWork) -> None:
         work.execute(INVENTORY, product, command)
 
-    await side.commands.carry_out([(INVENTORY, product)], decide, context(), new=1)
+    await side.commands.run([(INVENTORY, product)], decide, context(), new=1)
     return product
 
 

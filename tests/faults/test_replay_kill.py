@@ -91,7 +91,7 @@ async def test_a_worker_rebuilds_in_a_process_of_its_own_which_ends_when_the_wor
         assert await want_spoiled(shop.database)
         async with gate_closed(shop):
             (wish,) = await rebuilds.claim(1)
-            making = asyncio.create_task(rebuilds.carry_out(wish, 0.0))
+            making = asyncio.create_task(rebuilds.run(wish, 0.0))
             await eventually(lambda: at_the_gate(shop), 30)
             assert gc.isenabled(), "as it is not where events are folded in bulk"
             processes = psutil.Process().children(recursive=True)
@@ -102,6 +102,6 @@ async def test_a_worker_rebuilds_in_a_process_of_its_own_which_ends_when_the_wor
             assert len(builders) == 1 + (os.cpu_count() or 1)
             await eventually(lambda: ended(builders), GONE_SECONDS)
         (wish,) = await rebuilds.claim(1)
-        await rebuilds.carry_out(wish, 0.0)
+        await rebuilds.run(wish, 0.0)
         expected = await expected_rows(shop.writer.session, ORDER_SUMMARY)
         assert await stored_rows(shop.writer.session, ORDER_SUMMARY, 3) == expected

@@ -99,7 +99,7 @@ async def test_after_a_client_has_hung_up_a_command_without_effect_still_tells_w
         await eventually(lambda: somebody_waits(holder))
         leaving.cancel()
         await asyncio.wait([leaving])
-    outcome = await ours.commands.carry_out([(INVENTORY, product)], nothing, context())
+    outcome = await ours.commands.run([(INVENTORY, product)], nothing, context())
     assert (outcome.version, outcome.position) == (2, 2)
 
 
@@ -145,7 +145,7 @@ async def test_a_unit_of_work_over_more_streams_than_are_kept_in_mind_comes_to_a
                 move(work, product, ReserveStock(product_id=product, order_id=uuid4(), quantity=1))
 
         async with asyncio.timeout(5):
-            outcome = await side.commands.carry_out([(INVENTORY, p) for p in products], decide, context())
+            outcome = await side.commands.run([(INVENTORY, p) for p in products], decide, context())
     assert outcome.position == 8
 
 

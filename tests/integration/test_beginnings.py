@@ -42,7 +42,7 @@ async def test_all_are_stored_as_they_would_be_one_by_one(ours: WriteSide, datab
     groups = [[beginning(uuid4(), f"A-{group}-{number}") for number in range(40)] for group in range(5)]
     assert await ours.commands.create_many(groups) == [None] * 200
     alone = beginning(uuid4(), "alone")
-    await ours.commands.carry_out(*alone)
+    await ours.commands.run(*alone)
     async with connected(database_url) as connection:
         assert await violations(connection) == []
         log = await whole_log(connection)
@@ -87,7 +87,7 @@ async def test_each_ends_as_it_would_alone_and_takes_nobody_down(ours: WriteSide
 
 async def test_what_all_rest_on_is_read_by_each_and_written_by_none(ours: WriteSide) -> None:
     shared, seen = uuid4(), []
-    await ours.commands.carry_out(*beginning(shared, "shared"))
+    await ours.commands.run(*beginning(shared, "shared"))
 
     def reads(work: UnitOfWork) -> None:
         seen.append(work.state(INVENTORY, shared).available)

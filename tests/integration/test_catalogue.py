@@ -12,7 +12,7 @@ from api.queries.lists.query import Place
 from api.queries.lists.statements import ALONG_THE_ORDER, BY_INDEXES
 from api.queries.products import SORTS, ProductFilters, query_of
 from domain.accounts import Role
-from infra.eventsourcing.event_log import Log
+from infra.eventsourcing.event_log import EventLog
 from infra.postgres.pool import Database
 from infra.settings import Settings
 from projections.product_card import ProductStatus
@@ -274,7 +274,7 @@ SELECT lpad(n::text, 36, '0'), 1, 1, '{}', w.name, 'c' || n % 50, ARRAY['t' || n
 FROM generate_series(1, $1::int) n, LATERAL (SELECT md5(n::text) || ' ' || md5((n / 7)::text) AS name) w"""
 
 
-async def explained(database: Database, log: Log, *, behind: Any = None, **filters: Any) -> str:
+async def explained(database: Database, log: EventLog, *, behind: Any = None, **filters: Any) -> str:
     """The plans of a list that was begun at position 1, for the page behind this place: along the order, by indexes."""
     query = query_of(log, ProductFilters.model_validate(filters))
     query.as_of = 1 if query.sort.keeps else None

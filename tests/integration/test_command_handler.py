@@ -49,7 +49,7 @@ async def test_positions_are_those_of_the_last_event_in_each_shard(ours: WriteSi
             move(work, product, *[ChangeStock(product_id=product, change=1, reason="count")] * 2)
 
     await change_stock(ours, uuid4(), 1, new=1)
-    outcome = await ours.commands.carry_out([(INVENTORY, product) for product in products], decide, context(), new=12)
+    outcome = await ours.commands.run([(INVENTORY, product) for product in products], decide, context(), new=12)
     async with connected(database_url) as connection:
         rows = await connection.fetch(
             "SELECT shard, max(position) AS last FROM events WHERE position > 1 GROUP BY shard"
@@ -63,7 +63,7 @@ async def test_a_command_that_changes_nothing_tells_where_its_stream_is(ours: Wr
     account = await register_account(ours, "ada@example.org", "ada")
     await change_stock(ours, uuid4(), 1, new=1)
     for side in (ours, theirs):
-        outcome = await side.commands.carry_out([(ACCOUNTS, account)], nothing, context())
+        outcome = await side.commands.run([(ACCOUNTS, account)], nothing, context())
         assert (outcome.version, outcome.position, list(outcome.positions.values())) == (1, 1, [1])
 
 
@@ -76,7 +76,7 @@ async def test_a_stream_that_is_not_there_is_refused_by_the_rules_and_can_be_beg
     with pytest.raises(NotFound):
         await ours.commands.read_cached(ACCOUNTS, account)
     command = RegisterAccount(account_id=account, email="ada@example.org", username="ada")
-    await theirs.commands.carry_out(
+    await theirs.commands.run(
         [(ACCOUNTS, account)], lambda work: _ignore(work.execute(ACCOUNTS, account, command)), context(), new=1
     )
     assert (await ours.commands.read_cached(ACCOUNTS, account)) is not None
@@ -91,7 +91,7 @@ async def test_a_stream_that_is_there_cannot_be_begun_and_the_rules_say_so_at_on
         work.execute(ACCOUNTS, account, command)
 
     with pytest.raises(AlreadyExists):
-        await ours.commands.carry_out([(ACCOUNTS, account)], decide, context(), new=1)
+        await ours.commands.run([(ACCOUNTS, account)], decide, context(), new=1)
 
 
 async def test_an_expected_version_that_is_not_the_stream_s_is_told_with_the_true_one(
@@ -111,7 +111,7 @@ async def test_an_expected_version_that_is_not_the_stream_s_is_told_with_the_tru
 async def test_events_say_who_commanded_and_why(ours: WriteSide, database_url: str) -> None:
     product, command = uuid4(), ChangeStock(product_id=uuid4(), change=1, reason="count")
     who = context(actor="ada", correlation="r-1", causation="e-1", traceparent="00-1-1-01")
-    await ours.commands.carry_out([(INVENTORY, product)], lambda work: move(work, product, command), who, new=1)
+    await ours.commands.run([(INVENTORY, product)], lambda work: move(work, product, command), who, new=1)
     async with connected(database_url) as connection:
         (event,) = await whole_log(connection)
     assert event["metadata"] == (
@@ -132,7 +132,7 @@ async def test_an_order_over_two_products_takes_nothing_when_one_is_short(ours: 
             move(work, product, ReserveStock(product_id=product, order_id=uuid4(), quantity=2))
 
     with pytest.raises(OutOfStock):
-        await ours.commands.carry_out([(INVENTORY, plenty), (INVENTORY, short)], decide, context())
+        await ours.commands.run([(INVENTORY, plenty), (INVENTORY, short)], decide, context())
     assert (await state_of(ours.database, INVENTORY, plenty)).reserved == 0
     assert (await reserve(ours, plenty, 10)).version == 2
 
@@ -216,7 +216,7 @@ async def test_a_yes_on_what_another_process_has_changed_becomes_a_no(ours: Writ
 async def test_a_price_that_another_process_has_changed_is_not_sold_at(ours: WriteSide, theirs: WriteSide) -> None:
     product, order = uuid4(), uuid4()
     add = add_product(product_id=product, sku=product.hex)
-    await ours.commands.carry_out(
+    await ours.commands.run(
         [(PRODUCTS, product)], lambda work: _ignore(work.execute(PRODUCTS, product, add)), context(), new=1
     )
     await theirs.commands.handle((PRODUCTS, product), RepriceProduct(price=euros("99.00")), context())
@@ -227,7 +227,7 @@ async def test_a_price_that_another_process_has_changed_is_not_sold_at(ours: Wri
         line = order_line(product_id=product, unit_price=known.price)
         work.execute(ORDERS, order, place_order(order_id=order, lines=(line,)))
 
-    await ours.commands.carry_out([(ORDERS, order), (PRODUCTS, product)], decide, context(), new=1)
+    await ours.commands.run([(ORDERS, order), (PRODUCTS, product)], decide, context(), new=1)
     assert (await state_of(ours.database, ORDERS, order)).lines[0].unit_price == euros("99.00")
 
 

@@ -63,12 +63,12 @@ async def test_an_event_that_comes_alone_is_applied_at_once_and_those_that_follo
     async with scene.relay(), scene.process([resting]) as host:
         await scene.happens(20)
         await scene.all_seen(WHOLE_LOG)
-        first = len(resting.steps)
+        first = len(resting.batches)
         for _ in range(8):
             position = await scene.happens(1)
             await eventually(partial(taken, host, position), 10)
         await scene.all_seen(WHOLE_LOG)
-        assert 0 < len(resting.steps[first:]) < sum(resting.steps[first:])
+        assert 0 < len(resting.batches[first:]) < sum(resting.batches[first:])
 
 
 async def taken(host: Host, position: int) -> bool:

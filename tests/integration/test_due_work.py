@@ -206,7 +206,7 @@ class Counting:
     async def claim(self, limit: int) -> Sequence[Held]:
         return await claimed(self.database, self.work, limit)
 
-    async def carry_out(self, piece: Held, since: float) -> None:
+    async def run(self, piece: Held, since: float) -> None:
         assert since <= asyncio.get_running_loop().time()
         self.begun += 1
         await self.hold.wait()

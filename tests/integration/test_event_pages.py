@@ -18,7 +18,7 @@ from api.queries.lists.page_reader import Pages
 from infra.configs import cache_of, pool_of
 from infra.event_codec import CODEC
 from infra.eventsourcing.current_log import CurrentLog
-from infra.eventsourcing.event_log import Log, identify
+from infra.eventsourcing.event_log import EventLog, identify
 from infra.eventsourcing.read_cache import Reads
 from infra.postgres.pool import Database
 from infra.settings import Settings
@@ -69,7 +69,7 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
     await database.close()
 
 
-async def page(pages: Pages, log: Log, cursor: str | None, limit: int) -> tuple[list[int], str | None]:
+async def page(pages: Pages, log: EventLog, cursor: str | None, limit: int) -> tuple[list[int], str | None]:
     request = cast(Request, SimpleNamespace(scope={"query_string": b"", "path": "/v1/events"}))
     filters = EventFilters.model_validate({"type": "thing.rare", "limit": limit, "cursor": cursor})
     answer = await page_of(request, filters, pages, log)

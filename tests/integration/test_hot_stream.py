@@ -27,7 +27,7 @@ async def put_on_sale(side: WriteSide, pieces: int) -> UUID:
     def decide(work: UnitOfWork) -> None:
         work.execute(INVENTORY, product, command)
 
-    await side.commands.carry_out([(INVENTORY, product)], decide, context(), new=1)
+    await side.commands.run([(INVENTORY, product)], decide, context(), new=1)
     return product
 
 

@@ -82,15 +82,15 @@ async def test_a_repeated_unit_of_work_tells_every_shard_again(ours: WriteSide, 
                 work.execute(INVENTORY, product, command)
         work.answer = {"total": {"amount": "19.90"}, "number": 55, "nothing": None}
 
-    async def carry_out(side: WriteSide) -> CommandOutcome:
+    async def run(side: WriteSide) -> CommandOutcome:
         targets = [(INVENTORY, product) for product in products]
-        return await side.commands.carry_out(targets, decide, context("k"), new=10)
+        return await side.commands.run(targets, decide, context("k"), new=10)
 
     await receive(ours, uuid4(), 1)
-    first = await carry_out(ours)
+    first = await run(ours)
     assert len(first.positions) > 1
-    assert same(first, await carry_out(theirs))
-    assert same(first, await carry_out(ours))
+    assert same(first, await run(theirs))
+    assert same(first, await run(ours))
 
 
 async def test_another_request_under_the_same_key_is_refused_before_anything_else(
@@ -149,14 +149,14 @@ async def test_a_command_without_effect_keeps_its_outcome_too(ours: WriteSide, t
     account = await register_account(ours, "ada@example.org", "ada")
     await receive(ours, uuid4(), 1)
     off = (ACCOUNTS, account)
-    first = await ours.commands.carry_out([off], lambda work: _touch(work, account), context("k", "touch"))
+    first = await ours.commands.run([off], lambda work: _touch(work, account), context("k", "touch"))
     assert (first.version, first.position) == (1, 1)
     await ours.commands.handle(off, DeactivateAccount(), context("other"))
     for side in (ours, theirs):
-        again = await side.commands.carry_out([off], lambda work: _touch(work, account), context("k", "touch"))
+        again = await side.commands.run([off], lambda work: _touch(work, account), context("k", "touch"))
         assert same(first, again)
         with pytest.raises(IdempotencyKeyReused):
-            await side.commands.carry_out([off], lambda work: _touch(work, account), context("k", "else"))
+            await side.commands.run([off], lambda work: _touch(work, account), context("k", "else"))
 
 
 def _touch(work: UnitOfWork, account: UUID) -> None:

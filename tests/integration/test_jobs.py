@@ -53,10 +53,10 @@ async def running(office: Office, **changed: Any) -> AsyncIterator[asyncio.Event
     """A worker of due work and of jobs; it has drained when the block ends."""
     stop = asyncio.Event()
     settings = office.settings.model_copy(update=changed)
-    hands = await office.hands()
+    job_context = await office.job_context()
     async with asyncio.TaskGroup() as group:
-        group.create_task(run_due_work(due_loops(hands).values(), stop, settings.drain_seconds))
-        group.create_task(run_jobs(settings, QUEUE, TASKS.cron_jobs, hands, stop))
+        group.create_task(run_due_work(due_loops(job_context).values(), stop, settings.drain_seconds))
+        group.create_task(run_jobs(settings, QUEUE, TASKS.cron_jobs, job_context, stop))
         yield stop
         stop.set()
 
@@ -112,10 +112,10 @@ async def test_of_several_mails_one_that_fails_is_put_off_and_stops_no_other(off
         async def claim(self, limit: int) -> Sequence[Claimed]:
             return await self._post.claim(limit)
 
-        async def carry_out(self, mail: Claimed, since: float) -> Settled:
+        async def run(self, mail: Claimed, since: float) -> Settled:
             if mail.mail_id == broken:
                 raise Unavailable("Postgres cannot be reached")
-            return await self._post.carry_out(mail, since)
+            return await self._post.run(mail, since)
 
         async def observe(self) -> None:
             await self._post.observe()
@@ -232,11 +232,11 @@ async def test_a_drain_ends_when_its_time_is_over_and_the_mail_is_another_worker
 
 
 async def test_each_kind_of_due_work_has_a_loop_and_slots_of_its_own(office: Office) -> None:
-    hands = await office.hands()
-    loops = due_loops(hands)
+    job_context = await office.job_context()
+    loops = due_loops(job_context)
     assert set(loops) == set(DUE_WORK)
     assert len({id(loop) for loop in loops.values()}) == len(DUE_WORK)
-    assert len({hands[name].work.table for name in DUE_WORK}) == len(DUE_WORK)
+    assert len({job_context[name].work.table for name in DUE_WORK}) == len(DUE_WORK)
 
 
 async def test_two_logs_in_one_redis_have_their_own_sweeps(office: Office) -> None:

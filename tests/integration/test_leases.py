@@ -170,14 +170,14 @@ async def test_a_release_writes_down_how_far_the_cache_has_followed(database: Da
         await ada.note([(grant.place, grant.epoch, 17)])
         await ada.note([(grant.place, grant.epoch - 1, 99)])
         standing = await ada.retake([grant.place])
-        assert (standing[0].refreshed, standing[0].epoch) == (17, grant.epoch + 1)
+        assert (standing[0].cache_position, standing[0].epoch) == (17, grant.epoch + 1)
 
 
 async def test_the_cache_never_counts_as_further_than_the_rows(database: Database) -> None:
     async with member(database) as ada:
         grant, *_ = await turn(ada)
         await database.execute("UPDATE checkpoints SET position = 20, refreshed = 50")
-        assert (await ada.retake([grant.place]))[0].refreshed == 20
+        assert (await ada.retake([grant.place]))[0].cache_position == 20
 
 
 async def test_only_the_generation_that_is_served_is_shared_out(database: Database) -> None:

@@ -24,12 +24,12 @@ from infra.configs import cache_of, pool_of
 from infra.errors import NotYetVisible
 from infra.event_codec import CODEC
 from infra.eventsourcing.current_log import CurrentLog
-from infra.eventsourcing.event_log import Log, identify
+from infra.eventsourcing.event_log import EventLog, identify
 from infra.eventsourcing.projections.fold import Kept, written
 from infra.eventsourcing.projections.generations import FIRST
 from infra.eventsourcing.projections.row_table import Table
 from infra.eventsourcing.read_cache import Reads
-from infra.eventsourcing.read_cache.visibility import Part
+from infra.eventsourcing.read_cache.visibility import ProjectionShard
 from infra.postgres.pool import Database
 from infra.settings import Settings
 from projections.account_card import ACCOUNT_CARD
@@ -79,13 +79,13 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-async def log(database: Database) -> Log:
+async def log(database: Database) -> EventLog:
     async with database.acquire() as session:
         return await identify(session, CODEC)
 
 
 @pytest.fixture
-async def pages(database: Database, settings: Settings, log: Log) -> AsyncIterator[Pages]:
+async def pages(database: Database, settings: Settings, log: EventLog) -> AsyncIterator[Pages]:
     async with Reads(cache_of(settings), database, CurrentLog.behind(database, log)).running() as reads:
         assert await reads.watch.ready(5)
         yield Pages(database, reads, at_once=1)
@@ -102,7 +102,7 @@ def asked(**filters: Any) -> ProductFilters:
     return ProductFilters.model_validate(filters)
 
 
-async def walked(pages: Pages, log: Log, limit: int = 100, **filters: Any) -> list[str]:
+async def walked(pages: Pages, log: EventLog, limit: int = 100, **filters: Any) -> list[str]:
     """The ids of the whole list, page by page."""
     found: list[str] = []
     cursor: str | None = None
@@ -133,14 +133,16 @@ COMBINATIONS: Final[list[tuple[dict[str, Any], Any]]] = [
 
 @pytest.mark.usefixtures("stocked")
 @pytest.mark.parametrize("sort", list(SORTS))
-async def test_the_pages_of_a_filtered_list_are_the_list(pages: Pages, log: Log, sort: str) -> None:
+async def test_the_pages_of_a_filtered_list_are_the_list(pages: Pages, log: EventLog, sort: str) -> None:
     for filters, passes in COMBINATIONS:
         expected = sorted(filter(passes, ALL.values()), key=SORTS[sort], reverse=sort in ("newest", "popular"))
         assert await walked(pages, log, sort=sort, **filters) == [str(row.id) for row in expected], filters
 
 
 @pytest.mark.usefixtures("stocked")
-async def test_what_is_found_by_an_index_is_on_the_first_page_however_far_it_stands(pages: Pages, log: Log) -> None:
+async def test_what_is_found_by_an_index_is_on_the_first_page_however_far_it_stands(
+    pages: Pages, log: EventLog
+) -> None:
     assert MANY // 2 > FEW
     query = query_of(log, asked(q="unicorn"))
     documents, cursor = await pages.fetch(query, 20, {}, 0)
@@ -149,7 +151,7 @@ async def test_what_is_found_by_an_index_is_on_the_first_page_however_far_it_sta
 
 
 @pytest.mark.usefixtures("stocked")
-async def test_of_what_is_only_spelled_nearly_so_a_bounded_number_is_listed(pages: Pages, log: Log) -> None:
+async def test_of_what_is_only_spelled_nearly_so_a_bounded_number_is_listed(pages: Pages, log: EventLog) -> None:
     found = await walked(pages, log, q="thinng")
     assert len(found) == NEARLY
     assert found == sorted(found)
@@ -157,7 +159,7 @@ async def test_of_what_is_only_spelled_nearly_so_a_bounded_number_is_listed(page
 
 @pytest.mark.usefixtures("stocked")
 async def test_no_page_looks_at_more_than_a_bounded_part_of_the_table(
-    pages: Pages, database: Database, log: Log
+    pages: Pages, database: Database, log: EventLog
 ) -> None:
     """Counted by Postgres itself, on a table without statistics: the rows that it has fetched."""
     await database.execute("ALTER TABLE rm_product_card_1 SET (autovacuum_enabled = off)")
@@ -203,7 +205,7 @@ TYPED: Final = st.one_of(
 @example(typed="or " * (LONGEST_SEARCH // 3))
 @example(typed="-a or " * (LONGEST_SEARCH // 6))
 @hypothesis_settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
-async def test_whatever_is_typed_is_searched_for(pages: Pages, log: Log, typed: str) -> None:
+async def test_whatever_is_typed_is_searched_for(pages: Pages, log: EventLog, typed: str) -> None:
     await pages.fetch(query_of(log, asked(q=typed)), 20, {}, 0)
 
 
@@ -215,7 +217,7 @@ async def test_whatever_is_typed_is_searched_for(pages: Pages, log: Log, typed: 
     ],
 )
 async def test_what_postgres_refuses_of_a_search_is_the_clients_fault(
-    pages: Pages, database: Database, log: Log, condition: sa.ColumnElement[bool], typed: str
+    pages: Pages, database: Database, log: EventLog, condition: sa.ColumnElement[bool], typed: str
 ) -> None:
     await sell_one(database)
     query = query_of(log, asked())
@@ -225,7 +227,7 @@ async def test_what_postgres_refuses_of_a_search_is_the_clients_fault(
     assert refused.value.code == "invalid"
 
 
-async def test_a_statement_that_is_wrong_is_our_own_fault(pages: Pages, log: Log) -> None:
+async def test_a_statement_that_is_wrong_is_our_own_fault(pages: Pages, log: EventLog) -> None:
     query = query_of(log, asked())
     query.where(Condition(sa.func.to_tsquery("simple", SENT).is_(None)), sent="a &")
     with pytest.raises(asyncpg.PostgresSyntaxError):
@@ -237,7 +239,7 @@ async def sell_one(database: Database) -> None:
         await Table(PRODUCT_CARD, FIRST).copy(session, [written(PRODUCT_CARD, "1", Kept(1, goods(1)))])
 
 
-async def test_a_list_that_takes_too_long_is_ended_and_says_so(pages: Pages, database: Database, log: Log) -> None:
+async def test_a_list_that_takes_too_long_is_ended_and_says_so(pages: Pages, database: Database, log: EventLog) -> None:
     await sell_one(database)
     query = query_of(log, asked())
     query.where(Condition(sa.cast(sa.func.pg_sleep(60), sa.Text).is_not(None)))
@@ -249,7 +251,7 @@ async def test_a_list_that_takes_too_long_is_ended_and_says_so(pages: Pages, dat
         await database.execute("SELECT 1 / 0")  # the pool goes on: the connection was not given up in a transaction
 
 
-async def test_accounts_are_found_by_any_part_of_their_names(pages: Pages, database: Database, log: Log) -> None:
+async def test_accounts_are_found_by_any_part_of_their_names(pages: Pages, database: Database, log: EventLog) -> None:
     people = [account(number) for number in range(1, FEW + 100)]
     odd = account(FEW + 100, email=r"a_b%c\d@example.org", username="odd")
     async with database.session() as session:
@@ -267,19 +269,19 @@ async def test_accounts_are_found_by_any_part_of_their_names(pages: Pages, datab
     assert await found("nobody%") == []
 
 
-def _accounts(log: Log, part: str) -> Query:
+def _accounts(log: EventLog, part: str) -> Query:
     return accounts_of(log, AccountFilters.model_validate({"q": part}))
 
 
 async def test_a_list_goes_by_the_checkpoints_that_it_reads_and_not_by_what_was_told(
-    database: Database, settings: Settings, log: Log
+    database: Database, settings: Settings, log: EventLog
 ) -> None:
     """What a crash of Postgres leaves: the process was told of a position that the read model has lost again."""
     async with Reads(cache_of(settings), database, CurrentLog.behind(database, log)).running() as reads:
         assert await reads.watch.ready(5)
         pages = Pages(database, reads, at_once=1)
         await database.execute("UPDATE log_head SET position = 7")
-        reads.visibility.told(Part("product_card", FIRST, 0), 7)
+        reads.visibility.told(ProjectionShard("product_card", FIRST, 0), 7)
         for sort in ("name", "popular"):
             with pytest.raises(NotYetVisible):
                 await pages.fetch(query_of(log, asked(sort=sort)), 20, {0: 7}, 0.2)

@@ -12,7 +12,7 @@ import pytest
 
 from domain.kernel.messages import Recorded, shard_of
 from infra.eventsourcing.configs import LOCK_SECONDS
-from infra.eventsourcing.consumers.consumer import Answers, Lease, Refusal, Step, move
+from infra.eventsourcing.consumers.consumer import Answers, Batch, Lease, Refusal, move
 from infra.eventsourcing.event_log import Session
 from infra.eventsourcing.leases import Place
 from infra.eventsourcing.projections import parked_streams
@@ -65,9 +65,9 @@ def stream_in(scene: Scene, shard: int) -> UUID:
 class Stalling(Recorder):
     """One that stops in the middle of its transaction, with its checkpoints moved and not committed."""
 
-    async def advance(self, session: Session, steps: Sequence[Step]) -> Answers[int]:
+    async def advance(self, session: Session, batches: Sequence[Batch]) -> Answers[int]:
         async with session.transaction():
-            refused = await move(session, steps)
+            refused = await move(session, batches)
             self.begun.set()
             await asyncio.Event().wait()
         return refused
@@ -196,9 +196,9 @@ async def test_who_was_the_owner_takes_up_no_parked_stream(scene: Scene) -> None
     place = Place("order_summary", 1, shard_of(ORDER_ID, scene.log.shards))
     former, present = await taken(scene, place), await taken(scene, place)
     async with scene.database.session() as session:
-        for lease, aside in ((former, {ORDER_ID}), (present, set[UUID]())):
+        for lease, parked in ((former, {ORDER_ID}), (present, set[UUID]())):
             await parked_streams.recall(session, scene.log, [lease], PROJECTIONS)
-            assert lease.memory == aside
+            assert lease.consumer_state == parked
 
 
 async def test_an_epoch_that_was_given_twice_over_a_failover_fences_still(scene: Scene) -> None:
@@ -209,8 +209,8 @@ async def test_an_epoch_that_was_given_twice_over_a_failover_fences_still(scene:
     present = await taken(scene, place)
     assert former.epoch == present.epoch
     async with scene.database.session() as session:
-        assert await move(session, [Step(former, [], former.position, None)]) == {former: Refusal.FENCED}
-        assert await move(session, [Step(present, [], present.position, None)]) == {}
+        assert await move(session, [Batch(former, [], former.position, None)]) == {former: Refusal.FENCED}
+        assert await move(session, [Batch(present, [], present.position, None)]) == {}
 
 
 async def test_a_switch_that_finds_a_checkpoint_held_waits_its_turn_again(scene: Scene) -> None:
@@ -243,7 +243,7 @@ async def test_moves_notes_and_switches_never_deadlock(scene: Scene) -> None:
     async def moving(order: Sequence[Lease]) -> None:
         async with connected(url) as session:
             for _ in range(150):
-                await move(session, [Step(lease, [], lease.position, None) for lease in order])
+                await move(session, [Batch(lease, [], lease.position, None) for lease in order])
 
     async def switching() -> None:
         async with connected(url) as session:

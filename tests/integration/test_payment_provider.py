@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from infra.payments.http_provider import MOST_BYTES, HttpPaymentProvider
-from infra.payments.provider import Deferred, Outcome, Refund, Refused, Returned
+from infra.payments.provider import Deferred, Refund, RefundOutcome, Refused, Returned
 from tests.support.builders import euros
 from tests.support.payment_desk import KEY, StandIn, raw_provider, stand_in
 
@@ -37,7 +37,9 @@ async def provider(url: str, key: SecretStr | None = KEY) -> AsyncIterator[HttpP
         await opened.close()
 
 
-async def asked(url: str, refund: Refund = REFUND, *, seconds: float = 5.0, key: SecretStr | None = KEY) -> Outcome:
+async def asked(
+    url: str, refund: Refund = REFUND, *, seconds: float = 5.0, key: SecretStr | None = KEY
+) -> RefundOutcome:
     """One attempt, by a client of its own."""
     async with provider(url, key) as client:
         return await client.refund(refund, deadline=asyncio.get_running_loop().time() + seconds)

@@ -25,7 +25,7 @@ from domain.money import Money
 from infra.configs import cache_of, pool_of
 from infra.event_codec import CODEC
 from infra.eventsourcing.current_log import CurrentLog
-from infra.eventsourcing.event_log import Log, identify
+from infra.eventsourcing.event_log import EventLog, identify
 from infra.eventsourcing.projections.fold import Kept, written
 from infra.eventsourcing.projections.generations import FIRST
 from infra.eventsourcing.projections.row_table import Table
@@ -84,7 +84,7 @@ def event_of(what: str, number: int, value: int) -> Event:
 class Catalogue:
     """The list under test, and what happens to its rows: events, folded as the consumer folds them."""
 
-    def __init__(self, database: Database, pages: Pages, log: Log) -> None:
+    def __init__(self, database: Database, pages: Pages, log: EventLog) -> None:
         self._database = database
         self._pages = pages
         self._log = log

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from infra.configs import cache_of
 from infra.errors import NotYetVisible, Unavailable
 from infra.event_codec import CODEC
-from infra.eventsourcing.event_log import Log, identify
+from infra.eventsourcing.event_log import EventLog, identify
 from infra.eventsourcing.read_cache import Refresher
 from infra.eventsourcing.read_cache.visibility import Sight
 from infra.settings import Settings
@@ -452,9 +452,9 @@ async def test_documents_of_a_log_that_was_put_back_are_not_served_though_they_a
             assert await reader.fresh("a", 2) == '"true"'
 
 
-async def its_other_history(shop: World) -> Log:
+async def its_other_history(shop: World) -> EventLog:
     """The log, once somebody has found out that it was put back."""
-    found: list[Log] = []
+    found: list[EventLog] = []
 
     async def another() -> bool:
         async with shop.database.acquire() as session:
@@ -538,7 +538,7 @@ async def test_who_waits_across_a_switch_waits_for_the_new_generation(shop: Worl
 # Another history
 
 
-async def begins_anew(shop: World) -> Log:
+async def begins_anew(shop: World) -> EventLog:
     """The database as it was earlier, under another identity. It forgot row and checkpoint."""
     await shop.database.execute(f"DELETE FROM rm_{NAME}_1")
     await shop.database.execute("UPDATE checkpoints SET position = 0, refreshed = 0 WHERE consumer = $1", NAME)

@@ -24,7 +24,7 @@ from infra.eventsourcing.commands.attempt import CommandOutcome
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.payments import refund_outbox
 from infra.payments.provider import Deferred, PaymentProvider, Refund, Refused, Returned
-from infra.payments.provider import Outcome as Answer
+from infra.payments.provider import RefundOutcome as Answer
 from infra.postgres.pool import Database
 from infra.settings import Settings
 from tests.support.builders import euros

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from domain.catalogue import ProductDescribed
 from infra.configs import pool_of, relay_of
 from infra.event_codec import CODEC
-from infra.eventsourcing.event_log import Entry, Log, identify
+from infra.eventsourcing.event_log import Entry, EventLog, identify
 from infra.eventsourcing.relay.append_notifier import Doorbell
 from infra.eventsourcing.relay.publisher import LOOK_BACK, PAGE, PAGE_BYTES, Publisher, read_page
 from infra.eventsourcing.relay.relay import Relay, RelayMetrics
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.anyio
 class Scene:
     """A log that is written to, the streams, and relays between them."""
 
-    def __init__(self, settings: Settings, database: Database, log: Log, writer: LogWriter, redis: Redis) -> None:
+    def __init__(self, settings: Settings, database: Database, log: EventLog, writer: LogWriter, redis: Redis) -> None:
         self.settings = settings
         self.database = database
         self.log = log

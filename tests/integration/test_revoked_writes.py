@@ -375,7 +375,7 @@ async def test_no_key_is_made_on_an_event_whose_version_another_one_has_taken(
     ours: WriteSide, theirs: WriteSide, staff: Person, database: Database
 ) -> None:
     await ends(ours, staff.id, ChangeProfile(full_name=None, bio="lost"))
-    allowed = await ours.commands.carry_out([(ACCOUNTS, staff.id)], lambda _: None, context())
+    allowed = await ours.commands.run([(ACCOUNTS, staff.id)], lambda _: None, context())
     assert (allowed.version, allowed.confirmed is None) == (2, False)
     position = await head(database)
     await database.execute("DELETE FROM events WHERE position = $1", position)

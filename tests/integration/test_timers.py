@@ -62,8 +62,8 @@ class Dying(CommandHandler):
     def __init__(self, side: WriteSide) -> None:
         super().__init__(side.database, side.appender, log=side.log)
 
-    async def carry_out(self, *args: Any, **more: Any) -> CommandOutcome:
-        await super().carry_out(*args, **more)
+    async def run(self, *args: Any, **more: Any) -> CommandOutcome:
+        await super().run(*args, **more)
         raise asyncio.CancelledError
 
 
@@ -74,7 +74,7 @@ class Failing(CommandHandler):
         super().__init__(side.database, side.appender, log=side.log)
         self._error = error
 
-    async def carry_out(self, *_args: Any, **_more: Any) -> CommandOutcome:
+    async def run(self, *_args: Any, **_more: Any) -> CommandOutcome:
         raise self._error
 
 
@@ -401,11 +401,11 @@ async def test_a_worker_that_was_paused_for_longer_than_its_lease_rings_nothing_
     await scene.let_pass()
     others = {claimed.timer: claimed for claimed in await timer_store.claim(scene.side.database, 2)}
     keeper, timer = scene.keeper(), reminder(order_id)
-    assert not await keeper.carry_out(paused[timer], since)
+    assert not await keeper.run(paused[timer], since)
     assert await scene.mails() == []
     assert not await keeper.work.put_off(scene.side.database, paused[timer], "late")
     assert not await keeper.work.release(scene.side.database, paused[timer])
-    assert await keeper.carry_out(others[timer], since)
+    assert await keeper.run(others[timer], since)
     assert [mail["kind"] for mail in await scene.mails()] == ["payment_reminder"]
 
 

@@ -136,7 +136,7 @@ async def read(database: Database, *entries: Entry) -> None:
     async with database.session() as connection, connection.transaction():
         ada = Recipient(email="a@b.c", username="Ada")
         result = follow_up(entries, {ACCOUNT_ID: ada}, set())
-        assert result.parkings == []
+        assert result.failures == []
         await write_down(connection, await identify(connection, CODEC), "weir.example", lives_of(Settings()), result)
 
 

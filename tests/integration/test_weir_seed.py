@@ -50,7 +50,7 @@ async def seeded(settings: Settings, *, dies_after: int = 10_000) -> Tally:
 
     async with seeding(settings) as seeder:
         with suppress(Killed):
-            await seeder.carry_out(SEEDED, show)
+            await seeder.run(SEEDED, show)
         return seeder.tally
 
 
@@ -98,9 +98,7 @@ async def test_what_the_shop_refuses_meanwhile_is_told_and_stops_nothing(setting
     async with seeding(settings) as seeder:
         half = block(7, 0)
         products = dict(list(half.products.items())[1:])
-        await seeder.carry_out(
-            type(half)(products=products, customers=half.customers, orders=half.orders), lambda: None
-        )
+        await seeder.run(type(half)(products=products, customers=half.customers, orders=half.orders), lambda: None)
         assert seeder.tally.refused["unknown-product"] > 0
         assert sum(seeder.tally.statuses.values()) + seeder.tally.refused.total() == SIZES["orders"]
 

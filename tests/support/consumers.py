@@ -11,10 +11,10 @@ from redis.asyncio import Redis
 
 from infra.configs import pool_of, relay_of, worker_pool_of
 from infra.event_codec import CODEC
-from infra.eventsourcing.consumers.consumer import Answers, Consumer, Lease, Member, Step, move
+from infra.eventsourcing.consumers.consumer import Answers, Batch, Consumer, Lease, Member, move
 from infra.eventsourcing.consumers.consumer_host import Host
 from infra.eventsourcing.consumers.metrics import RuntimeMetrics
-from infra.eventsourcing.event_log import Log, Session, identify
+from infra.eventsourcing.event_log import EventLog, Session, identify
 from infra.eventsourcing.leases import WHOLE, Place
 from infra.eventsourcing.projections.generations import install
 from infra.eventsourcing.projections.projection import Projection
@@ -51,7 +51,7 @@ class Told:
     ) -> None:
         self._reach()
         for key, at in keys:
-            assert self.documents[projection, generation, key].position >= at, "announced before it was refreshed"
+            assert self.documents[projection, generation, key].position >= at, "announced before it was cache_position"
         self.news.append((projection, generation, shard, position, list(keys)))
 
     def _reach(self) -> None:
@@ -72,36 +72,36 @@ class Recorder:
         self.members = [
             Member(name=self.name, rest=rest, linger=0.01, wants=lambda event_type: event_type != "product.repriced")
         ]
-        self.steps: list[int] = []
+        self.batches: list[int] = []
         self.begun = asyncio.Event()
         self._fenced = fenced
         self._pause = pause
 
-    async def advance(self, session: Session, steps: Sequence[Step]) -> Answers[int]:
+    async def advance(self, session: Session, batches: Sequence[Batch]) -> Answers[int]:
         self.begun.set()
-        self.steps += [len(step.entries) for step in steps if step.entries]
+        self.batches += [len(batch.entries) for batch in batches if batch.entries]
         if self._pause is not None:
             await self._pause.wait()
         async with session.transaction():
-            refused = await move(session, steps)
-            written = [step for step in steps if step.lease not in refused or not self._fenced]
+            refused = await move(session, batches)
+            written = [batch for batch in batches if batch.lease not in refused or not self._fenced]
             await session.executemany(
                 "INSERT INTO seen (consumer, shard, position) VALUES ($1, $2, $3)",
-                [(self.name, step.lease.shard, entry.position) for step in written for entry in step.entries],
+                [(self.name, batch.lease.shard, entry.position) for batch in written for entry in batch.entries],
             )
-        return {step.lease: step.upto if step in written else refused[step.lease] for step in steps}
+        return {batch.lease: batch.upto if batch in written else refused[batch.lease] for batch in batches}
 
-    async def park(self, _session: Session, _step: Step, error: str) -> Answers[int]:
+    async def park(self, _session: Session, _batch: Batch, error: str) -> Answers[int]:
         raise AssertionError(error)
 
-    async def follow(self, lease: Lease, upto: int, changes: Sequence[int] | None) -> None:
+    async def after_commit(self, lease: Lease, upto: int, changes: Sequence[int] | None) -> None:
         pass
 
 
 class Scene:
     """A log that is written to, a relay, and processes that consume."""
 
-    def __init__(self, settings: Settings, database: Database, log: Log, writer: LogWriter, redis: Redis) -> None:
+    def __init__(self, settings: Settings, database: Database, log: EventLog, writer: LogWriter, redis: Redis) -> None:
         self.settings = settings
         self.database = database
         self.log = log

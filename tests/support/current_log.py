@@ -5,10 +5,10 @@ from uuid import UUID
 
 from infra.event_codec import CODEC
 from infra.eventsourcing.current_log import CurrentLog
-from infra.eventsourcing.event_log import Log, identify
+from infra.eventsourcing.event_log import EventLog, identify
 from infra.postgres.pool import Database
 
-LOG: Final = Log(log_id=UUID(int=1), shards=4, history=UUID(int=2), codec=CODEC)
+LOG: Final = EventLog(log_id=UUID(int=1), shards=4, history=UUID(int=2), codec=CODEC)
 """Where any log will do."""
 
 

@@ -54,7 +54,7 @@ class Hand(Importer):
     async def turn(self, import_id: UUID) -> bool:
         """Takes a turn at the import, if it is nobody's; answers whether it did."""
         for mine in await imports.claim(self._database, 1, only=rows.c.import_id == import_id):
-            await self.carry_out(mine, 0.0)
+            await self.run(mine, 0.0)
             return True
         return False
 

@@ -40,7 +40,7 @@ class Desk(MailSender):
         """One attempt at a mail, if it is due and nobody else's; answers how it ended."""
         since = asyncio.get_running_loop().time()
         for mail in await outbox.claim(self._database, 1, only=mail_ledger.c.mail_id == mail_id):
-            return await self.carry_out(mail, since)
+            return await self.run(mail, since)
         return None
 
 
@@ -65,7 +65,7 @@ class Office:
         self.stack.push_async_callback(post.close)
         return post
 
-    async def hands(self, *, database: Database | None = None) -> dict[str, Any]:
+    async def job_context(self, *, database: Database | None = None) -> dict[str, Any]:
         """What one worker's jobs work with."""
         log = await open_log(self.database, CODEC)
         own = database or self.database

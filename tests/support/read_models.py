@@ -10,7 +10,7 @@ import asyncpg
 from infra.configs import cache_of, pool_of
 from infra.event_codec import CODEC
 from infra.eventsourcing.current_log import CurrentLog
-from infra.eventsourcing.event_log import Log, identify
+from infra.eventsourcing.event_log import EventLog, identify
 from infra.eventsourcing.read_cache import Document, Documents, Reads, Refresher
 from infra.eventsourcing.read_cache.redis_cache import Place
 from infra.eventsourcing.read_cache.visibility import Sight
@@ -147,7 +147,7 @@ class World:
 
     settings: Settings
     database: Database
-    log: Log
+    log: EventLog
     consumer: Consumer
 
     def in_generation(self, generation: int) -> Consumer:

@@ -36,7 +36,7 @@ class Teller(Refunds):
         """Does what can be done about a refund now, if it is due and nobody else's."""
         since = asyncio.get_running_loop().time()
         for piece in await self.claim(1, only=refund_ledger.c.payment_id == payment_id):
-            await self.carry_out(piece, since)
+            await self.run(piece, since)
 
 
 @dataclass(kw_only=True)

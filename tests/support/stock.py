@@ -12,7 +12,7 @@ from tests.support.write_side import WriteSide, context
 async def change_stock(side: WriteSide, product_id: UUID, change: int, *, new: int = 0) -> CommandOutcome:
     """Pieces come in or go, of a product that needs no entry in the catalogue."""
     command = ChangeStock(product_id=product_id, change=change, reason="count")
-    return await side.commands.carry_out(
+    return await side.commands.run(
         [(INVENTORY, product_id)], lambda work: move(work, product_id, command), context(), new=new
     )
 
@@ -38,7 +38,7 @@ async def with_an_account(
         work.execute(ACCOUNTS, account_id, register)
         work.execute(INVENTORY, product_id, command)
 
-    return await side.commands.carry_out([(ACCOUNTS, account_id), (INVENTORY, product_id)], decide, context(), new=1)
+    return await side.commands.run([(ACCOUNTS, account_id), (INVENTORY, product_id)], decide, context(), new=1)
 
 
 def nothing(_work: UnitOfWork) -> None:

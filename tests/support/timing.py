@@ -17,7 +17,7 @@ from domain.orders.payment_deadline import ORDER_TIME, Timer
 from domain.workflows.checkout import change_order, stock_moves
 from infra.event_codec import CODEC
 from infra.eventsourcing.commands.handler import CommandHandler
-from infra.eventsourcing.event_log import Log, identify
+from infra.eventsourcing.event_log import EventLog, identify
 from infra.eventsourcing.process_managers import timer_store
 from infra.eventsourcing.process_managers.consumer import follow
 from infra.eventsourcing.process_managers.timer_runner import TimerMetrics, TimerRunner
@@ -41,7 +41,7 @@ class Keeper(TimerRunner):
         """Rings a timer if its moment has come; answers whether it did."""
         since = asyncio.get_running_loop().time()
         for claimed in await timer_store.claim(self._database, 1, only=_this(timer)):
-            return await self.carry_out(claimed, since)
+            return await self.run(claimed, since)
         return False
 
 
@@ -55,7 +55,7 @@ class Scene:
 
     office: Office
     side: WriteSide
-    log: Log
+    log: EventLog
 
     def keeper(self, commands: CommandHandler | None = None, *, database: Database | None = None) -> Keeper:
         """One worker's keeper of timers."""
@@ -81,7 +81,7 @@ class Scene:
                 for move in stock_moves(event):
                     work.execute(INVENTORY, move.product_id, move)
 
-        await self.side.commands.carry_out(
+        await self.side.commands.run(
             [(ORDERS, order_id), (INVENTORY, PRODUCT_ID)], decide, context(correlation="req-7"), new=1
         )
         return order_id
@@ -89,7 +89,7 @@ class Scene:
     async def command(self, order_id: UUID, command: OrderCommand) -> None:
         order = await self.side.commands.read_cached(ORDERS, order_id)
         assert order is not None
-        await self.side.commands.carry_out(*change_order(order_id, order, command), context())
+        await self.side.commands.run(*change_order(order_id, order, command), context())
 
     async def pay(self, order_id: UUID, payment_id: str = "pay-1") -> None:
         await self.command(order_id, PayOrder(payment_id=payment_id, amount=order_placed().total))
@@ -104,7 +104,7 @@ class Scene:
                 entry for entry in await self.log.read_all(session, 0, 10_000) if entry.type.startswith("order.")
             ]
             result = await follow(session, ORDER_TIME, effects_of(self.log, "weir.example"), entries, set())
-        assert result.parkings == []
+        assert result.failures == []
 
     async def let_pass(self) -> None:
         """As if every moment had come and every claim had run out."""

@@ -16,7 +16,7 @@ from infra.event_codec import CODEC
 from infra.eventsourcing.codec import Encoded
 from infra.eventsourcing.commands.attempt import CommandContext
 from infra.eventsourcing.commands.handler import CommandHandler
-from infra.eventsourcing.event_log import Log, identify
+from infra.eventsourcing.event_log import EventLog, identify
 from infra.eventsourcing.store import (
     Appender,
     AppendRequest,
@@ -42,7 +42,7 @@ class WriteSide:
 
     database: Database
     appender: Appender
-    log: Log
+    log: EventLog
     commands: CommandHandler
 
 

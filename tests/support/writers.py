@@ -78,7 +78,7 @@ async def place_order(side: WriteSide, product_id: UUID, quantity: int, key: str
             work.execute(INVENTORY, move.product_id, move)
 
     targets: list[StreamRef] = [(ORDERS, order_id), (INVENTORY, product_id)]
-    return (await side.commands.carry_out(targets, decide, context(key), new=1)).id
+    return (await side.commands.run(targets, decide, context(key), new=1)).id
 
 
 async def order(side: WriteSide, *, product: str, clients: int, quantity: int) -> dict[str, int]:
@@ -102,7 +102,7 @@ async def register_account(side: WriteSide, email: str, username: str) -> UUID:
     def decide(work: UnitOfWork) -> None:
         work.execute(ACCOUNTS, account_id, command)
 
-    return (await side.commands.carry_out([(ACCOUNTS, account_id)], decide, context(), new=1)).id
+    return (await side.commands.run([(ACCOUNTS, account_id)], decide, context(), new=1)).id
 
 
 async def register(side: WriteSide, *, email: str, people: int) -> dict[str, int]:

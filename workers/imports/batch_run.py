@@ -147,7 +147,7 @@ class BatchRun:
 
     async def _flown(self, read_row: ReadRow, chunk: Sequence[Record]) -> ChunkResult:
         rows = [record for record in chunk if not (self._mine.media == "csv" and is_blank(record))]
-        carried = await self._carrier.carry_out(read_row, rows)
+        carried = await self._carrier.run(read_row, rows)
         return ChunkResult(chunk[-1].next_line, chunk[-1].end, len(chunk) - len(rows), *carried)
 
     async def _check_off(self, landed: ChunkResult) -> None:

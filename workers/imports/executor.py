@@ -62,7 +62,7 @@ class RowExecutor:
         self._actor = str(importing.account_id)
         self._correlation = importing.correlation
 
-    async def carry_out(self, read_row: ReadRow, records: Sequence[Record]) -> Carried:
+    async def run(self, read_row: ReadRow, records: Sequence[Record]) -> Carried:
         """All of them at once; tells what is wrong with those that are no products or that the shop refuses.
 
         Raises one of :data:`NOT_THE_ROWS_FAULT`, once all have ended: then nothing can be said of any of them.

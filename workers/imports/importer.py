@@ -56,7 +56,7 @@ class Importer:
         """Imports that are nobody's, at most so many: those that wait longest."""
         return await imports.claim(self._database, limit)
 
-    async def carry_out(self, mine: Claimed, since: float) -> None:  # noqa: ARG002 - its lease is renewed
+    async def run(self, mine: Claimed, since: float) -> None:  # noqa: ARG002 - its lease is renewed
         """A turn at a claimed import; whoever waits longest gets the next.
 
         Raises :class:`~infra.errors.Unavailable` when Postgres is away.

@@ -11,9 +11,9 @@ from uuid import UUID
 
 from domain.accounts import AccountErased, AccountRegistered, AccountUsernameChanged
 from domain.kernel.messages import Event
-from infra.eventsourcing.consumers.consumer import Answers, Lease, Member, Step, move
+from infra.eventsourcing.consumers.consumer import Answers, Batch, Lease, Member, move
 from infra.eventsourcing.consumers.metrics import RuntimeMetrics
-from infra.eventsourcing.event_log import Entry, Log, Session
+from infra.eventsourcing.event_log import Entry, EventLog, Session
 from infra.eventsourcing.projections import parked_streams
 from infra.eventsourcing.projections.fold import FailedEvent
 from infra.eventsourcing.projections.parked_streams import Apply, Parked
@@ -36,13 +36,13 @@ HANDLED: Final = _FOLDED | REACTIONS.keys() | VOIDED.keys()
 
 
 class Reacting:
-    """The consumer. What a step changes are the ids of the mails that it wrote down."""
+    """The consumer. What a batch changes are the ids of the mails that it wrote down."""
 
     whole = True
     era = ""
 
     def __init__(
-        self, log: Log, *, domain: str, lives: Lives, wake_mail: Callable[[], None], metrics: RuntimeMetrics
+        self, log: EventLog, *, domain: str, lives: Lives, wake_mail: Callable[[], None], metrics: RuntimeMetrics
     ) -> None:
         """``domain`` is the right side of Message-IDs, ``lives`` is how long the links in mails are good.
 
@@ -57,39 +57,39 @@ class Reacting:
             Member(name=NAME, rest=COMMIT_SECONDS, linger=LINGER_SECONDS, wants=log.codec.registry.concerns(HANDLED))
         ]
 
-    async def advance(self, session: Session, steps: Sequence[Step]) -> Answers[list[UUID]]:
+    async def advance(self, session: Session, batches: Sequence[Batch]) -> Answers[list[UUID]]:
         """Writes addresses, mails and checkpoint in one transaction.
 
         Its commit waits for the disk, unlike that of a read model: a mail that was sent must not be forgotten.
         """
-        (step,) = steps
+        (batch,) = batches
         apply = {NAME: applier(self._log, self._domain, self._lives)}
-        await parked_streams.recall(session, self._log, [step.lease], {}, apply)
-        known = await _addresses_known(session, step.entries)
-        return await self._write(session, step, follow_up(step.entries, known, step.lease.memory))
+        await parked_streams.recall(session, self._log, [batch.lease], {}, apply)
+        known = await _addresses_known(session, batch.entries)
+        return await self._write(session, batch, follow_up(batch.entries, known, batch.lease.consumer_state))
 
-    async def park(self, session: Session, step: Step, error: str) -> Answers[list[UUID]]:
-        """Writes nothing of the step's event but that it is parked."""
+    async def park(self, session: Session, batch: Batch, error: str) -> Answers[list[UUID]]:
+        """Writes nothing of the batch's event but that it is parked."""
         return await self._write(
-            session, step, FollowUp(parkings=[FailedEvent(entry, error) for entry in step.entries])
+            session, batch, FollowUp(failures=[FailedEvent(entry, error) for entry in batch.entries])
         )
 
-    async def follow(self, lease: Lease, upto: int, changes: Sequence[list[UUID]] | None) -> None:  # noqa: ARG002
+    async def after_commit(self, lease: Lease, upto: int, changes: Sequence[list[UUID]] | None) -> None:  # noqa: ARG002
         """Wakes the sender of this process; those of others find what it leaves them at their next look."""
         if any(changes or ()):
             self._wake_mail()
 
-    async def _write(self, session: Session, step: Step, result: FollowUp) -> Answers[list[UUID]]:
+    async def _write(self, session: Session, batch: Batch, result: FollowUp) -> Answers[list[UUID]]:
         async with session.transaction():
-            if refused := await move(session, [step]):
+            if refused := await move(session, [batch]):
                 return refused
             ids = await write_down(session, self._log, self._domain, self._lives, result)
-            await parked_streams.write(session, NAME, 0, result.parkings)
-        parked_streams.tell(step.lease, self._metrics, result.parkings)
-        return {step.lease: ids}
+            await parked_streams.write(session, NAME, 0, result.failures)
+        parked_streams.announce(batch.lease, self._metrics, result.failures)
+        return {batch.lease: ids}
 
 
-async def write_down(session: Session, log: Log, domain: str, lives: Lives, result: FollowUp) -> list[UUID]:
+async def write_down(session: Session, log: EventLog, domain: str, lives: Lives, result: FollowUp) -> list[UUID]:
     """Writes addresses, mails and their links, in the caller's transaction; answers the ids of the mails that are new.
 
     After that come the rows that are void by now, links among them, and the mails of accounts that were erased.
@@ -106,20 +106,20 @@ async def write_down(session: Session, log: Log, domain: str, lives: Lives, resu
     return new
 
 
-def applier(log: Log, domain: str, lives: Lives) -> Apply:
+def applier(log: EventLog, domain: str, lives: Lives) -> Apply:
     """How :mod:`infra.eventsourcing.projections.parked_streams` takes a parked stream up again here. The sweep wakes
     the sender."""
     return partial(_apply, log, domain, lives)
 
 
 async def _apply(
-    log: Log, domain: str, lives: Lives, session: Session, _parked: Parked, entries: Sequence[Entry]
+    log: EventLog, domain: str, lives: Lives, session: Session, _parked: Parked, entries: Sequence[Entry]
 ) -> FailedEvent | None:
     concerns = log.codec.registry.concerns(HANDLED)
     concerned = [entry for entry in entries if concerns(entry.type)]
     result = follow_up(concerned, await _addresses_known(session, concerned), set())
     await write_down(session, log, domain, lives, result)
-    return result.parkings[0] if result.parkings else None
+    return result.failures[0] if result.failures else None
 
 
 async def _addresses_known(session: Session, entries: Sequence[Entry]) -> dict[UUID, Recipient | None]:
@@ -136,7 +136,7 @@ def _concerned(entry: Entry) -> set[UUID]:
     return {due.account_id for due in react(event)} | ({told} if told else set())
 
 
-async def _write_links(session: Session, log: Log, linked: Sequence[Linked], new: Set[UUID], lives: Lives) -> None:
+async def _write_links(session: Session, log: EventLog, linked: Sequence[Linked], new: Set[UUID], lives: Lives) -> None:
     """The links of mails that are new: those of others are there, or were used and may not come to life again."""
     due = [(outbox.mail_id(log.log_id, each.mail), each) for each in linked]
     await one_time_links.write(

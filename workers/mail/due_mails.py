@@ -66,7 +66,7 @@ class FollowUp:
     links: list[Linked] = field(default_factory=list)
     voiding: list[Recorded] = field(default_factory=list)
     erased: list[Erased] = field(default_factory=list)
-    parkings: list[FailedEvent] = field(default_factory=list)
+    failures: list[FailedEvent] = field(default_factory=list)
 
 
 def follow_up(entries: Sequence[Entry], known: dict[UUID, Recipient | None], parked: Set[UUID]) -> FollowUp:
@@ -74,10 +74,10 @@ def follow_up(entries: Sequence[Entry], known: dict[UUID, Recipient | None], par
 
     ``known`` are the addresses from before the first event. Events of ``parked`` streams are passed over.
     """
-    result, aside = FollowUp(), set(parked)
+    result, skipped = FollowUp(), set(parked)
     recipients = ChainMap(result.recipients, known)
     for entry in entries:
-        if entry.stream_id in aside:
+        if entry.stream_id in skipped:
             continue
         try:
             event = entry.recorded()
@@ -85,8 +85,8 @@ def follow_up(entries: Sequence[Entry], known: dict[UUID, Recipient | None], par
             mails = _mails(event, recipients.new_child(told))
         except Exception as error:
             # All of it is pure: it would fail at every try. This stream waits, everything else flows.
-            result.parkings.append(FailedEvent(entry, describe(error), isinstance(error, UnknownEventType)))
-            aside.add(entry.stream_id)
+            result.failures.append(FailedEvent(entry, describe(error), isinstance(error, UnknownEventType)))
+            skipped.add(entry.stream_id)
         else:
             result.erased += _erased(event, recipients)
             recipients.update(told)

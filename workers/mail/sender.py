@@ -79,7 +79,7 @@ class MailSender:
         """Mails that are due, at most so many."""
         return await outbox.claim(self._database, limit)
 
-    async def carry_out(self, mail: Claimed, since: float) -> Settled:
+    async def run(self, mail: Claimed, since: float) -> Settled:
         """One attempt at a claimed mail; answers how it ended.
 
         Raises ``TimeoutError`` where Postgres stays away: the mail stays claimed until its lease ends.

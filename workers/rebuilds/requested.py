@@ -8,7 +8,7 @@ from typing import Final
 import structlog
 from prometheus_client import CollectorRegistry, Gauge
 
-from infra.eventsourcing.event_log import Log
+from infra.eventsourcing.event_log import EventLog
 from infra.eventsourcing.projections.generations import outdated
 from infra.eventsourcing.projections.rebuild import requests
 from infra.eventsourcing.projections.rebuild.requests import Claimed
@@ -44,7 +44,7 @@ class Rebuilds:
         """Wishes that nobody is at, for a fold that this release has."""
         return await requests.claim(self._database, PROJECTIONS, limit)
 
-    async def carry_out(self, claimed: Claimed, since: float) -> None:  # noqa: ARG002
+    async def run(self, claimed: Claimed, since: float) -> None:  # noqa: ARG002
         """Fulfils a wish, however long that takes: it is held meanwhile."""
         _log.info("rebuild begins", projection=claimed.projection, attempt=claimed.attempts)
         await fulfil(self._settings, self._database, claimed)
@@ -68,7 +68,7 @@ async def want_spoiled(database: Database) -> bool:
     return bool(spoiled)
 
 
-async def wake(settings: Settings, log: Log) -> None:
+async def wake(settings: Settings, log: EventLog) -> None:
     """Has one of the workers look at once. Where Redis is away or full, they find the wish when they look."""
     jobs = open_jobs(settings.jobs_url, Keyspace.of(log.history).jobs(KIND))
     try:

@@ -7,7 +7,7 @@ from uuid import UUID
 import structlog
 
 from domain.catalogue import PRODUCTS
-from infra.eventsourcing.event_log import Log
+from infra.eventsourcing.event_log import EventLog
 from infra.eventsourcing.store import Known, read_states
 from infra.postgres.pool import Database
 from infra.storage.product_images import ImageFiles
@@ -22,7 +22,7 @@ async def sweep_images(ctx: dict[str, Any]) -> None:
         _log.info("pictures deleted", count=deleted)
 
 
-async def is_shown(database: Database, log: Log, product_id: UUID, file: str) -> bool:
+async def is_shown(database: Database, log: EventLog, product_id: UUID, file: str) -> bool:
     """By the log itself: a read model may be behind."""
     (settled,) = await read_states(database, log.codec.decode, [Known(PRODUCTS, PRODUCTS.stream_id(product_id))])
     product = settled.state

@@ -14,7 +14,7 @@ from domain.kernel.decider import Decider
 from domain.orders import ORDERS
 from domain.rooms import ROOMS
 from infra.eventsourcing.codec import MalformedEvent, UnknownEventType
-from infra.eventsourcing.event_log import Log
+from infra.eventsourcing.event_log import EventLog
 from infra.eventsourcing.store import Known, Settled, read_states
 from infra.eventsourcing.store.snapshots import Snapshot, SnapshotWriter, drop, outdated
 from infra.postgres.pool import Database
@@ -32,7 +32,7 @@ _log = structlog.get_logger("weir.snapshots")
 async def renew_snapshots(ctx: dict[str, Any]) -> None:
     """The job: the snapshots that other code has made, and the first ones of streams from before there were any."""
     database: Database = ctx["database"]
-    log: Log = ctx["log"]
+    log: EventLog = ctx["log"]
     renewed = 0
     until = monotonic() + SECONDS
     for decider in DECIDERS:
@@ -42,7 +42,7 @@ async def renew_snapshots(ctx: dict[str, Any]) -> None:
         _log.info("snapshots renewed", count=renewed)
 
 
-async def _renew(database: Database, log: Log, decider: Decider[Any, Any, Any], streams: Sequence[UUID]) -> int:
+async def _renew(database: Database, log: EventLog, decider: Decider[Any, Any, Any], streams: Sequence[UUID]) -> int:
     """One stream after the other: each may be long. One that is gone, or cannot be read, has no snapshot."""
     kept, unreadable = [], []
     for stream_id in streams:

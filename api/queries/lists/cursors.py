@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import orjson
 
-from infra.eventsourcing.event_log import Log
+from infra.eventsourcing.event_log import EventLog
 
 LONGEST: Final = 2048
 _DIGEST: Final = 8
@@ -39,7 +39,7 @@ def decode(list_id: bytes, text: str, kinds: tuple[type, ...]) -> list[Any]:
     return place
 
 
-def list_id(log: Log, name: str, conditions: Mapping[str, Any]) -> bytes:
+def list_id(log: EventLog, name: str, conditions: Mapping[str, Any]) -> bytes:
     """What makes a list the list it is: log, name, sort, filters, and whose it is; not the size of its pages."""
     told = {name: str(value) for name, value in conditions.items() if value is not None}
     return orjson.dumps([log.log_id, name, told], option=orjson.OPT_SORT_KEYS)

@@ -49,7 +49,7 @@ def read_cursor(list_id: bytes, cursor: str, kinds: tuple[type, ...]) -> list[An
         return cursors.decode(list_id, cursor, kinds)
 
 
-def go_on(query: Query, cursor: str | None) -> None:
+def continue_after(query: Query, cursor: str | None) -> None:
     """Has the list go on behind the cursor. Raises :class:`~api.errors.Problem` ``invalid``."""
     with refusing_false_cursors():
         query.after(cursor)

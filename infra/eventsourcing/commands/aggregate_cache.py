@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from domain.kernel.unit_of_work import StreamRef
 from infra.errors import Unavailable
 from infra.eventsourcing.commands.unit_of_work import Name, StreamState, name_of
-from infra.eventsourcing.event_log import Log
+from infra.eventsourcing.event_log import EventLog
 from infra.eventsourcing.state_codec import encode_state
 from infra.eventsourcing.store import Known, Settled, read_states
 from infra.eventsourcing.store.snapshots import EVERY, Snapshot, SnapshotWriter
@@ -42,7 +42,7 @@ class AggregateCache:
         self,
         database: Database,
         *,
-        log: Log,
+        log: EventLog,
         most: int,
         on_news: Callable[[Name], None],
         most_bytes: int = MOST_BYTES,

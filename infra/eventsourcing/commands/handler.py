@@ -27,7 +27,7 @@ from infra.eventsourcing.commands.hot_stream_lock import HotStreamLock
 from infra.eventsourcing.commands.idempotency import Act, Answered, KeysInFlight, Repeats, find, once
 from infra.eventsourcing.commands.metrics import Races
 from infra.eventsourcing.commands.unit_of_work import Name, name_of
-from infra.eventsourcing.event_log import Log
+from infra.eventsourcing.event_log import EventLog
 from infra.eventsourcing.store import AllowanceExceeded, Appended, Appender, ClaimTaken, Replayed, Verdict, position_of
 from infra.postgres.pool import Database
 
@@ -50,7 +50,7 @@ class CommandHandler:
         database: Database,
         appender: Appender,
         *,
-        log: Log,
+        log: EventLog,
         streams: int = 20_000,
         spare: Appender | None = None,
     ) -> None:
@@ -65,15 +65,15 @@ class CommandHandler:
         self._repeats = Repeats(database)
 
     async def handle(self, target: StreamRef, command: Any, context: CommandContext) -> CommandOutcome:
-        """Carry out one command on one stream. Raises what :meth:`carry_out` raises."""
+        """Carry out one command on one stream. Raises what :meth:`run` raises."""
         decider, entity_id = target
 
         def decide(work: UnitOfWork) -> None:
             work.execute(decider, entity_id, command)
 
-        return await self.carry_out([target], decide, context)
+        return await self.run([target], decide, context)
 
-    async def carry_out(
+    async def run(
         self, targets: Sequence[StreamRef], decide: Decide, context: CommandContext, *, new: int = 0
     ) -> CommandOutcome:
         """Carry out a unit of work over ``targets``, all or nothing; the first ``new`` of them are streams to begin.
@@ -115,7 +115,7 @@ class CommandHandler:
         Others have the loop after each group, the appender among them, which has batches to send; so a group is small,
         and is made when its turn comes.
 
-        Answers what is in the way of each: what :meth:`carry_out` raises, or whatever its decision does; None where it
+        Answers what is in the way of each: what :meth:`run` raises, or whatever its decision does; None where it
         is carried out, now or earlier under the same key. Streams begun so are not remembered.
         """
         begun: list[PendingCreate] = []
@@ -139,7 +139,7 @@ class CommandHandler:
         """Read the streams that are not as they were thought to be, and let the rules say what comes of it."""
         targets, decide, context = create
         try:
-            await self.carry_out([*targets, *resting_on], decide, context)
+            await self.run([*targets, *resting_on], decide, context)
         except Exception as error:
             return error
         return None

@@ -1,4 +1,4 @@
-"""A consumer, as the runtime asks for it and serves it: leases, steps, and the one statement that moves on."""
+"""A consumer, as the runtime asks for it and serves it: leases, batches, and the one statement that moves on."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -41,7 +41,7 @@ whatever else the statement writes is bound to the places in ``moved``. An epoch
 over may forget that it was given, and give it again to another.
 
 Nor does it move to an event that is not in the log. What streams hold may be of another history: of a log that was put
-back, or of one that failed over without its tail. If the event that a step ends with is real, all those that it links
+back, or of one that failed over without its tail. If the event that a batch ends with is real, all those that it links
 back to are."""
 
 
@@ -77,33 +77,40 @@ class Member:
 class Lease:
     """A place that this process owns, as long as nobody has raised its epoch. All that is remembered hangs on it.
 
-    ``position`` is what is committed, ``refreshed`` how far the cache followed, ``noted`` how much of that Postgres
-    knows; ``era`` is the memory in which it did, ``noted_era`` the one that Postgres knows of. ``wanted`` are events
-    that wait for their commit, ``due`` then, but not before ``rested``. ``memory`` is the consumer's own, and empty
-    after each new acquisition. The first step of a lease may have no events: it is for the consumer to remember what it
-    must; ``opened`` from then on. ``failures`` since the last move.
+    ``position`` is what is committed, ``cache_position`` how far the cache followed, ``saved_cache_position`` how much
+    of that Postgres knows; ``era`` is the memory in which it did, ``saved_era`` the one that Postgres knows of.
+    ``wanted`` are events that wait for their commit, ``due`` then, but not before ``rested``. ``consumer_state`` is the
+    consumer's own, and empty after each new acquisition. The first batch of a lease may have no events: it is for the
+    consumer to remember what it must; ``opened`` from then on. ``failures`` since the last move.
     """
 
     place: Place
     owner: UUID | None
     epoch: int
     position: int
-    refreshed: int
-    noted: int = 0
+    cache_position: int
+    saved_cache_position: int = 0
     era: str = ""
-    noted_era: str = ""
+    saved_era: str = ""
     wanted: list[Entry] = field(default_factory=list)
     due: float | None = None
     rested: float = 0.0
     failures: int = 0
-    memory: Any = None
+    consumer_state: Any = None
     opened: bool = False
 
     @classmethod
     def of(cls, grant: Grant) -> "Lease":
         """The lease of a grant."""
-        place, owner, epoch, position, refreshed, _ = grant
-        return cls(place=place, owner=owner, epoch=epoch, position=position, refreshed=refreshed, noted=refreshed)
+        place, owner, epoch, position, cache_position, _ = grant
+        return cls(
+            place=place,
+            owner=owner,
+            epoch=epoch,
+            position=position,
+            cache_position=cache_position,
+            saved_cache_position=cache_position,
+        )
 
     @property
     def shard(self) -> int:
@@ -112,20 +119,22 @@ class Lease:
 
     @property
     def safe(self) -> int:
-        """How much of ``refreshed`` may be written without its era: what is true in the one that Postgres knows of."""
-        return self.refreshed if self.era == self.noted_era else min(self.noted, self.refreshed)
+        """How much of ``cache_position`` may be written without its era: what is true in the saved one."""
+        return (
+            self.cache_position if self.era == self.saved_era else min(self.saved_cache_position, self.cache_position)
+        )
 
     @property
     def noteworthy(self) -> bool:
         """Whether Postgres knows less of the cache than there is to know."""
-        return self.noted < self.refreshed or self.noted_era != self.era
+        return self.saved_cache_position < self.cache_position or self.saved_era != self.era
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Batch:
     """What is to be done at one place: apply these events, and stand at ``upto``. No others up to there are wanted.
 
-    ``recorded_at`` is the time of the event at ``upto``, by which it is known; None if the step moves past none.
+    ``recorded_at`` is the time of the event at ``upto``, by which it is known; None if the batch moves past none.
     """
 
     lease: Lease
@@ -135,21 +144,21 @@ class Step:
 
 
 class Refusal(Enum):
-    """Why a step moved nothing, and wrote nothing."""
+    """Why a batch moved nothing, and wrote nothing."""
 
     FENCED = "the place has another owner, or stands elsewhere"
-    STRANGE = "the log does not hold the event that the step ends with"
+    STRANGE = "the log does not hold the event that the batch ends with"
     BUSY = "somebody else holds the checkpoint for the moment"
 
 
 Answers: TypeAlias = Mapping[Lease, C | Refusal]
-"""What each step has changed, or why it did not move. One that is missing found its checkpoint locked."""
+"""What each batch has changed, or why it did not move. One that is missing found its checkpoint locked."""
 
 
 class Consumer(Protocol[C]):
     """Something that follows the log and keeps what it makes of it in Postgres, beside its checkpoints.
 
-    ``whole``: it takes the whole log in one order, rather than each shard on its own. ``C`` is what a step changed.
+    ``whole``: it takes the whole log in one order, rather than each shard on its own. ``C`` is what a batch changed.
     """
 
     @property
@@ -163,24 +172,24 @@ class Consumer(Protocol[C]):
         """The memory that changes are told to now (see :class:`~infra.redis.resilient_connection.ResilientConnection`);
         empty where there is none."""
 
-    async def advance(self, session: Session, steps: Sequence[Step]) -> Answers[C]:
-        """Applies the steps and moves their checkpoints in one transaction."""
+    async def advance(self, session: Session, batches: Sequence[Batch]) -> Answers[C]:
+        """Applies the batches and moves their checkpoints in one transaction."""
 
-    async def park(self, session: Session, step: Step, error: str) -> Answers[C]:
-        """Sets the stream of the step's only event aside, because nothing comes of it but an error, and moves on."""
+    async def park(self, session: Session, batch: Batch, error: str) -> Answers[C]:
+        """Sets the stream of the batch's only event aside, because nothing comes of it but an error, and moves on."""
 
-    async def follow(self, lease: Lease, upto: int, changes: Sequence[C] | None) -> None:
+    async def after_commit(self, lease: Lease, upto: int, changes: Sequence[C] | None) -> None:
         """After the commit, or a few: tells the world. ``changes`` is None where they are not known any more.
 
         Raises what tells that the world cannot be reached; it is called again then.
         """
 
 
-def fence(steps: Sequence[Step]) -> tuple[Any, ...]:
+def fence(batches: Sequence[Batch]) -> tuple[Any, ...]:
     """The first nine parameters of a statement that contains ``MOVED``."""
-    leases = [step.lease for step in steps]
+    leases = [batch.lease for batch in batches]
     for lease in leases:
-        lease.noted = lease.safe
+        lease.saved_cache_position = lease.safe
     return (
         [lease.place.consumer for lease in leases],
         [lease.place.generation for lease in leases],
@@ -189,29 +198,29 @@ def fence(steps: Sequence[Step]) -> tuple[Any, ...]:
         [lease.epoch for lease in leases],
         [lease.position for lease in leases],
         [lease.safe for lease in leases],
-        [step.upto for step in steps],
-        [step.recorded_at for step in steps],
+        [batch.upto for batch in batches],
+        [batch.recorded_at for batch in batches],
     )
 
 
-def refused(steps: Sequence[Step], rows: Sequence[asyncpg.Record]) -> dict[Lease, Refusal]:
-    """The steps that were not moved, from the rows of :func:`verdict`."""
+def refused(batches: Sequence[Batch], rows: Sequence[asyncpg.Record]) -> dict[Lease, Refusal]:
+    """The batches that were not moved, from the rows of :func:`verdict`."""
     verdicts = {Place(*row[:3]): (row[3], row[4]) for row in rows}
     found = {}
-    for step in steps:
-        real, moved = verdicts.get(step.lease.place, (None, False))
+    for batch in batches:
+        real, moved = verdicts.get(batch.lease.place, (None, False))
         if not moved:
             why = {None: Refusal.BUSY, False: Refusal.STRANGE, True: Refusal.FENCED}[real]
-            found[step.lease] = why
+            found[batch.lease] = why
     return found
 
 
-async def move(session: Session, steps: Sequence[Step]) -> dict[Lease, Refusal]:
+async def move(session: Session, batches: Sequence[Batch]) -> dict[Lease, Refusal]:
     """Moves the checkpoints; answers those that it did not move.
 
     For those who write with statements of their own, in the same transaction: its pauses are bounded from here on.
     """
-    return refused(steps, await session.fetch(_MOVE, *fence(steps)))
+    return refused(batches, await session.fetch(_MOVE, *fence(batches)))
 
 
 _REFUSED: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError)

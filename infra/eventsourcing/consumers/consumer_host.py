@@ -14,7 +14,7 @@ from infra.eventsourcing.consumers.consumer import Consumer, Lease
 from infra.eventsourcing.consumers.consumer_loop import Driver
 from infra.eventsourcing.consumers.metrics import RuntimeMetrics
 from infra.eventsourcing.consumers.stream_feed import Feed
-from infra.eventsourcing.event_log import Log, begin_history, log_head, shard_heads
+from infra.eventsourcing.event_log import EventLog, begin_history, log_head, shard_heads
 from infra.eventsourcing.leases import WHOLE, Grant, Membership, Place, Standing
 from infra.postgres.errors import PASSING
 from infra.postgres.pool import Database, Reader
@@ -41,7 +41,7 @@ class Host:
         kind: str,
         database: Database,
         redis_url: SecretStr,
-        log: Log,
+        log: EventLog,
         lease_seconds: float,
         metrics: RuntimeMetrics,
         standalone: Sequence[Place] = (),
@@ -105,17 +105,17 @@ class Host:
 
     async def _share(self, standing: Standing) -> None:
         me = self.membership.worker_id
-        steps = standing.plan(me)
-        if steps.release:
-            await self._give_back(steps.release, standing)
+        batches = standing.plan(me)
+        if batches.release:
+            await self._give_back(batches.release, standing)
         mine = self.leases
         orphans = [
             place
             for place, claim in standing.places.items()
-            if claim.owner == me and place not in mine and place not in steps.release
+            if claim.owner == me and place not in mine and place not in batches.release
         ]
         grants = await self.membership.retake(orphans)
-        if steps.take:
+        if batches.take:
             grants += await self.membership.take_share()
         if grants:
             await self._adopt(grants)
@@ -136,9 +136,9 @@ class Host:
 
     async def _give_back(self, places: Sequence[Place], standing: Standing) -> None:
         held = [lease for driver in self.drivers for lease in await driver.give_up(places)]
-        refreshed = {lease.place: lease.safe for lease in held}
+        cache_position = {lease.place: lease.safe for lease in held}
         await self.membership.release(
-            [(place, standing.places[place].epoch, refreshed.get(place, 0)) for place in places]
+            [(place, standing.places[place].epoch, cache_position.get(place, 0)) for place in places]
         )
 
     async def _adopt(self, grants: Sequence[Grant]) -> None:
@@ -190,12 +190,12 @@ class Host:
 
     async def _note(self) -> None:
         """Writes down how far the caches have followed, where no commit has done so in passing."""
-        behind = [(lease, lease.refreshed, lease.era) for lease in self.leases.values() if lease.noteworthy]
+        behind = [(lease, lease.cache_position, lease.era) for lease in self.leases.values() if lease.noteworthy]
         if behind:
-            held = [(lease.place, lease.epoch, refreshed) for lease, refreshed, _ in behind]
+            held = [(lease.place, lease.epoch, cache_position) for lease, cache_position, _ in behind]
             await self.membership.note(held, [era for _, _, era in behind])
-        for lease, refreshed, era in behind:
-            lease.noted, lease.noted_era = max(lease.noted, refreshed), era
+        for lease, cache_position, era in behind:
+            lease.saved_cache_position, lease.saved_era = max(lease.saved_cache_position, cache_position), era
 
     async def _leave(self) -> None:
         """Everything is given back, so that the others need not wait until the heartbeat is stale."""

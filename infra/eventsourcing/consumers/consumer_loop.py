@@ -9,12 +9,12 @@ import asyncpg
 import structlog
 
 from infra.concurrency.waiting import happens
-from infra.eventsourcing.consumers.consumer import Answers, Consumer, Lease, Refusal, Step, is_away, is_poison
+from infra.eventsourcing.consumers.consumer import Answers, Batch, Consumer, Lease, Refusal, is_away, is_poison
 from infra.eventsourcing.consumers.metrics import RuntimeMetrics
 from infra.eventsourcing.consumers.page_reader import BATCH, Reader, Readers
 from infra.eventsourcing.consumers.post_commit import Followed, PostCommit
 from infra.eventsourcing.consumers.stream_feed import Feed
-from infra.eventsourcing.event_log import Entry, Log, Session
+from infra.eventsourcing.event_log import Entry, EventLog, Session
 from infra.eventsourcing.leases import Place
 from infra.eventsourcing.projections.fold import describe
 from infra.postgres.pool import Database
@@ -42,7 +42,7 @@ class Driver(Generic[C]):
         consumer: Consumer[C],
         *,
         database: Database,
-        log: Log,
+        log: EventLog,
         feed: Feed,
         metrics: RuntimeMetrics,
         on_loss: Callable[[], None],
@@ -97,8 +97,8 @@ class Driver(Generic[C]):
             while True:
                 await self._wait()
                 async with self._turn:
-                    if steps := self._gather():
-                        await self._apply(steps)
+                    if batches := self._gather():
+                        await self._apply(batches)
                 self.readers.fill(self._filled)
         finally:
             await self.readers.close()
@@ -109,19 +109,19 @@ class Driver(Generic[C]):
         await happens(self._wake, None if self._due is None else max(0.0, self._due - now))
         self._wake.clear()
 
-    def _gather(self) -> list[Step]:
-        """The steps that are due."""
-        now, steps, later = asyncio.get_running_loop().time(), [], []
+    def _gather(self) -> list[Batch]:
+        """The batches that are due."""
+        now, batches, later = asyncio.get_running_loop().time(), [], []
         for reader, whole_batch in self.readers.take():
             for lease in reader.leases:
                 if (due := self._due_at(reader, lease, now, whole_batch)) is None:
                     continue
                 if due <= now:
-                    steps.append(reader.step(lease))
+                    batches.append(reader.batch(lease))
                 else:
                     later.append(due)
         self._due = min(later, default=None)
-        return steps
+        return batches
 
     def _due_at(self, reader: Reader, lease: Lease, now: float, whole_batch: bool) -> float | None:
         """When the lease is to move, if at all: after the rest that is due after a commit, or a failure. A move past
@@ -137,87 +137,87 @@ class Driver(Generic[C]):
             lease.due = now + member.linger
         return max(lease.rested, lease.due)
 
-    async def _apply(self, steps: Sequence[Step]) -> None:
+    async def _apply(self, batches: Sequence[Batch]) -> None:
         try:
             async with self._database.session() as session:
                 held_up = {place.consumer for place, lease in self.leases.items() if lease.failures}
-                for part in sound_first(steps, held_up):
+                for part in sound_first(batches, held_up):
                     await self._move(session, part)
         except Exception as error:
             if not is_away(error):
                 raise
             self._retreat(error)
 
-    async def _move(self, session: Session, steps: Sequence[Step]) -> None:
+    async def _move(self, session: Session, batches: Sequence[Batch]) -> None:
         """Moves as many as can be moved: of those that fail together, each half is tried by itself."""
         try:
-            answers = await self.consumer.advance(session, steps)
+            answers = await self.consumer.advance(session, batches)
         except Exception as error:
             if is_away(error):
                 raise
-            parts = _apart(steps, error)
+            parts = _apart(batches, error)
             if len(parts) > 1:
                 for part in parts:
                     await self._move(session, part)
-            elif len(steps) == 1 and is_poison(error) and steps[0].entries:
-                await self._isolate(session, steps[0], error)
+            elif len(batches) == 1 and is_poison(error) and batches[0].entries:
+                await self._isolate(session, batches[0], error)
             else:
-                for step in steps:
-                    self._put_back(step, describe(error))
+                for batch in batches:
+                    self._put_back(batch, describe(error))
         else:
-            self._settle(steps, answers)
+            self._settle(batches, answers)
 
-    async def _isolate(self, session: Session, step: Step, error: Exception) -> None:
+    async def _isolate(self, session: Session, batch: Batch, error: Exception) -> None:
         """Halves what fails until the event at fault is alone, and its stream is parked."""
-        if len(step.entries) == 1:
-            self._settle([step], await self.consumer.park(session, step, describe(error)))
+        if len(batch.entries) == 1:
+            self._settle([batch], await self.consumer.park(session, batch, describe(error)))
             return
-        middle = len(step.entries) // 2
-        first, rest = step.entries[:middle], step.entries[middle:]
-        await self._move(session, [Step(step.lease, first, first[-1].position, first[-1].recorded_at)])
-        if step.lease.position == first[-1].position:
-            await self._move(session, [Step(step.lease, rest, step.upto, step.recorded_at)])
-        elif step.lease.wanted:  # the first half was put back, and the rest stays behind it
-            step.lease.wanted += rest
+        middle = len(batch.entries) // 2
+        first, rest = batch.entries[:middle], batch.entries[middle:]
+        await self._move(session, [Batch(batch.lease, first, first[-1].position, first[-1].recorded_at)])
+        if batch.lease.position == first[-1].position:
+            await self._move(session, [Batch(batch.lease, rest, batch.upto, batch.recorded_at)])
+        elif batch.lease.wanted:  # the first half was put back, and the rest stays behind it
+            batch.lease.wanted += rest
 
-    def _settle(self, steps: Sequence[Step], answers: Answers[C]) -> None:
+    def _settle(self, batches: Sequence[Batch], answers: Answers[C]) -> None:
         followed = []
         now = asyncio.get_running_loop().time()
-        for step in steps:
-            lease, answer = step.lease, answers.get(step.lease, Refusal.BUSY)
+        for batch in batches:
+            lease, answer = batch.lease, answers.get(batch.lease, Refusal.BUSY)
             if isinstance(answer, Refusal):
-                self._refused(step, answer)
+                self._refused(batch, answer)
             else:
-                followed.append(Followed(lease, lease.position, step.upto, len(step.entries), answer))
-                self._moved(step, now)
+                followed.append(Followed(lease, lease.position, batch.upto, len(batch.entries), answer))
+                self._moved(batch, now)
         self.trail.add(followed)
 
-    def _refused(self, step: Step, why: Refusal) -> None:
+    def _refused(self, batch: Batch, why: Refusal) -> None:
         match why:
             case Refusal.FENCED:
-                self._fenced(step.lease)
+                self._fenced(batch.lease)
             case Refusal.STRANGE:
-                self._not_of_this_log(step)
+                self._not_of_this_log(batch)
             case Refusal.BUSY:
-                self._put_back(step, None)
+                self._put_back(batch, None)
             case _:
                 assert_never(why)
 
-    def _moved(self, step: Step, now: float) -> None:
-        lease = step.lease
-        lease.position, lease.opened, lease.failures, lease.due = step.upto, True, 0, None
+    def _moved(self, batch: Batch, now: float) -> None:
+        lease = batch.lease
+        lease.position, lease.opened, lease.failures, lease.due = batch.upto, True, 0, None
         metrics = self._metrics.of(lease.place.consumer)
         metrics.batches.inc()
-        if step.entries:
+        if batch.entries:
             lease.rested = now + self.members[lease.place.consumer].rest
-            metrics.applied.inc(len(step.entries))
-            delay = (datetime.now(UTC) - step.entries[0].recorded_at).total_seconds()
+            metrics.applied.inc(len(batch.entries))
+            delay = (datetime.now(UTC) - batch.entries[0].recorded_at).total_seconds()
             metrics.delay.observe(max(0.0, delay))
 
-    def _put_back(self, step: Step, error: str | None) -> None:
+    def _put_back(self, batch: Batch, error: str | None) -> None:
         """Tries it again after a while that grows, and holds up nobody else meanwhile."""
-        lease = step.lease
-        lease.wanted = [*step.entries, *lease.wanted]
+        lease = batch.lease
+        lease.wanted = [*batch.entries, *lease.wanted]
         lease.failures += 1
         pause = min(FIRST_PAUSE * 2 ** min(lease.failures, 10), LONGEST_PAUSE)
         lease.rested = asyncio.get_running_loop().time() + pause
@@ -225,12 +225,12 @@ class Driver(Generic[C]):
         if error:
             _log.error("step failed", consumer=lease.place.consumer, shard=lease.shard, error=error)
 
-    def _not_of_this_log(self, step: Step) -> None:
+    def _not_of_this_log(self, batch: Batch) -> None:
         """The streams hold another history than the log. What this one holds is read from Postgres."""
-        lease = step.lease
-        _log.error("events are not in the log", consumer=lease.place.consumer, shard=lease.shard, upto=step.upto)
+        lease = batch.lease
+        _log.error("events are not in the log", consumer=lease.place.consumer, shard=lease.shard, upto=batch.upto)
         self._metrics.of(lease.place.consumer).strange.inc()
-        self.readers.start_again(lease, step.upto)
+        self.readers.start_again(lease, batch.upto)
         self._wake.set()
 
     def _fenced(self, lease: Lease) -> None:
@@ -255,25 +255,25 @@ class Driver(Generic[C]):
             self._metrics.of(name).owned.set(sum(place.consumer == name for place in self.leases))
 
 
-def sound_first(steps: Sequence[Step], held_up: Collection[str]) -> list[Sequence[Step]]:
+def sound_first(batches: Sequence[Batch], held_up: Collection[str]) -> list[Sequence[Batch]]:
     """Steps of consumers of which some place has failed come last and by themselves.
 
     They may have to wait for the same lock again; and where a table is locked, so may those of its other places.
     """
-    sound = [step for step in steps if step.lease.place.consumer not in held_up]
-    failed = [step for step in steps if step.lease.place.consumer in held_up]
+    sound = [batch for batch in batches if batch.lease.place.consumer not in held_up]
+    failed = [batch for batch in batches if batch.lease.place.consumer in held_up]
     return [part for part in (sound, failed) if part]
 
 
-def _apart(steps: Sequence[Step], error: Exception) -> list[Sequence[Step]]:
+def _apart(batches: Sequence[Batch], error: Exception) -> list[Sequence[Batch]]:
     """What failed together, to be tried apart: each consumer by itself, then halves.
 
     A table that somebody has locked is one consumer's, and each try costs the others the wait for it: no halves.
     """
-    names = sorted({step.lease.place.consumer for step in steps})
+    names = sorted({batch.lease.place.consumer for batch in batches})
     if len(names) > 1:
-        return [[step for step in steps if step.lease.place.consumer == name] for name in names]
-    if len(steps) == 1 or isinstance(error, asyncpg.LockNotAvailableError):
-        return [steps]
-    middle = len(steps) // 2
-    return [steps[:middle], steps[middle:]]
+        return [[batch for batch in batches if batch.lease.place.consumer == name] for name in names]
+    if len(batches) == 1 or isinstance(error, asyncpg.LockNotAvailableError):
+        return [batches]
+    middle = len(batches) // 2
+    return [batches[:middle], batches[middle:]]

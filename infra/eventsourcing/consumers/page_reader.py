@@ -7,10 +7,10 @@ from typing import Final
 
 import structlog
 
-from infra.eventsourcing.consumers.consumer import Lease, Member, Step
+from infra.eventsourcing.consumers.consumer import Batch, Lease, Member
 from infra.eventsourcing.consumers.inbox import Inbox
 from infra.eventsourcing.consumers.stream_feed import Feed
-from infra.eventsourcing.event_log import Entry, Log
+from infra.eventsourcing.event_log import Entry, EventLog
 from infra.eventsourcing.leases import WHOLE
 from infra.eventsourcing.projections.fold import describe
 from infra.postgres.errors import PASSING
@@ -53,10 +53,10 @@ class Reader:
                 lease.wanted += [entry for entry in taken if wants(entry.type)]
         return len(taken)
 
-    def step(self, lease: Lease) -> Step:
+    def batch(self, lease: Lease) -> Batch:
         """All that the lease has to do."""
         entries, lease.wanted = lease.wanted, []
-        return Step(lease, entries, self.inbox.position, self.last.recorded_at if self.last else None)
+        return Batch(lease, entries, self.inbox.position, self.last.recorded_at if self.last else None)
 
 
 class Readers:
@@ -68,7 +68,7 @@ class Readers:
         *,
         whole: bool,
         database: Database,
-        log: Log,
+        log: EventLog,
         feed: Feed,
         wake: asyncio.Event,
     ) -> None:

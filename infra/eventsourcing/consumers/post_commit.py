@@ -45,8 +45,8 @@ class _Untold(Generic[C]):
 class PostCommit(Generic[C]):
     """Follows the commits of one consumer, each place for itself: one that has much to tell holds up no other.
 
-    ``refreshed`` of a lease moves only over what was told. What is committed while it tells is told together, next.
-    Where something could not be told, the lease lags, and :meth:`catch_up` has it found out and told again.
+    ``cache_position`` of a lease moves only over what was told. What is committed while it tells is told together,
+    next. Where something could not be told, the lease lags, and :meth:`catch_up` has it found out and told again.
     """
 
     def __init__(self, consumer: Consumer[C]) -> None:
@@ -67,7 +67,7 @@ class PostCommit(Generic[C]):
     def catch_up(self, leases: Iterable[Lease]) -> None:
         """Sees to the leases that lag, unless it is telling of them anyway: also where the memory is another now."""
         for lease in leases:
-            lags = lease.refreshed < lease.position or lease.era != self._consumer.era
+            lags = lease.cache_position < lease.position or lease.era != self._consumer.era
             if lags and lease not in self._telling:
                 self._untold[lease] = _Untold(lease.position, lease.position)
                 self._begin(lease)
@@ -96,12 +96,12 @@ class PostCommit(Generic[C]):
             del self._telling[lease]
 
     async def _tell(self, lease: Lease, untold: _Untold[C]) -> None:
-        if lease.refreshed >= untold.upto and lease.era == self._consumer.era:
+        if lease.cache_position >= untold.upto and lease.era == self._consumer.era:
             return
         try:
-            changes = untold.changes if lease.refreshed == untold.before else None
-            await self._consumer.follow(lease, untold.upto, changes)
+            changes = untold.changes if lease.cache_position == untold.before else None
+            await self._consumer.after_commit(lease, untold.upto, changes)
         except _AWAY as error:
             _log.debug("not told", consumer=lease.place.consumer, shard=lease.shard, error=str(error))
         else:
-            lease.refreshed = untold.upto
+            lease.cache_position = untold.upto

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from infra.concurrency.backoff import Pauses
 from infra.eventsourcing.consumers.inbox import Inbox
-from infra.eventsourcing.event_log import Entry, Log
+from infra.eventsourcing.event_log import Entry, EventLog
 from infra.redis.client import ANSWER_SECONDS, BROKEN
 from infra.redis.keyspace import Keyspace
 from infra.redis.pipeline import PipelineConnection
@@ -44,7 +44,7 @@ class Feed:
     It may therefore lose anything at any time, and never waits for anybody. ``on_loss`` is called when Redis goes away.
     """
 
-    def __init__(self, url: SecretStr, log: Log, on_loss: Callable[[], None]) -> None:
+    def __init__(self, url: SecretStr, log: EventLog, on_loss: Callable[[], None]) -> None:
         self._url = url
         self._log = log
         self._keys = Keyspace.of(log.history)

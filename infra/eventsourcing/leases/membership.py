@@ -106,7 +106,7 @@ class Grant(NamedTuple):
     owner: UUID
     epoch: int
     position: int
-    refreshed: int
+    cache_position: int
     intact: bool
 
 
@@ -208,7 +208,7 @@ class Membership:
     async def _note(
         self, held: Sequence[tuple[Place, int, int]], eras: Sequence[str] | None, *, releasing: bool
     ) -> None:
-        columns = list(zip(*((*place, epoch, refreshed) for place, epoch, refreshed in held), strict=True))
+        columns = list(zip(*((*place, epoch, cache_position) for place, epoch, cache_position in held), strict=True))
         if columns:
             await self._database.execute(_NOTE, self.worker_id, *columns, releasing, eras or [""] * len(held))
 

@@ -6,9 +6,9 @@ from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 from domain.kernel.process_manager import ProcessManager
-from infra.eventsourcing.consumers.consumer import Answers, Lease, Member, Refusal, Step, move
+from infra.eventsourcing.consumers.consumer import Answers, Batch, Lease, Member, Refusal, move
 from infra.eventsourcing.consumers.metrics import RuntimeMetrics
-from infra.eventsourcing.event_log import Entry, Log, Session
+from infra.eventsourcing.event_log import Entry, EventLog, Session
 from infra.eventsourcing.process_managers import timer_store
 from infra.eventsourcing.process_managers.state import Turned, kept, turn_all
 from infra.eventsourcing.projections import parked_streams
@@ -30,7 +30,7 @@ class ProcessConsumer:
     era = ""
 
     def __init__(
-        self, process: ProcessManager[Any, Any], log: Log, *, effects: Effects, metrics: RuntimeMetrics
+        self, process: ProcessManager[Any, Any], log: EventLog, *, effects: Effects, metrics: RuntimeMetrics
     ) -> None:
         self._name = process.name
         self._process = process
@@ -43,51 +43,53 @@ class ProcessConsumer:
         """Every event of its streams, those that only a newer release knows among them: it counts their versions."""
         return event_type.partition(".")[0] == self._process.category
 
-    async def advance(self, session: Session, steps: Sequence[Step]) -> Answers[None]:
+    async def advance(self, session: Session, batches: Sequence[Batch]) -> Answers[None]:
         """Writes rows, timers, effects and checkpoints in one transaction, whose commit waits for the disk."""
         apply = {self._name: applier(self._process, self._effects)}
-        await parked_streams.recall(session, self._log, (step.lease for step in steps), {}, apply)
-        return await self._write(session, steps, [])
+        await parked_streams.recall(session, self._log, (batch.lease for batch in batches), {}, apply)
+        return await self._write(session, batches, [])
 
-    async def park(self, session: Session, step: Step, error: str) -> Answers[None]:
-        """Writes nothing of the step's event but that it is parked."""
-        return await self._write(session, [step], [FailedEvent(entry, error) for entry in step.entries])
+    async def park(self, session: Session, batch: Batch, error: str) -> Answers[None]:
+        """Writes nothing of the batch's event but that it is parked."""
+        return await self._write(session, [batch], [FailedEvent(entry, error) for entry in batch.entries])
 
-    async def follow(self, lease: Lease, upto: int, changes: Sequence[None] | None) -> None:
+    async def after_commit(self, lease: Lease, upto: int, changes: Sequence[None] | None) -> None:
         """There is nobody to tell."""
 
-    async def _write(self, session: Session, steps: Sequence[Step], parkings: Sequence[FailedEvent]) -> Answers[None]:
+    async def _write(
+        self, session: Session, batches: Sequence[Batch], failures: Sequence[FailedEvent]
+    ) -> Answers[None]:
         async with session.transaction():
-            held, refused = await self._held(session, steps)
-            refused |= await move(session, [step for step in steps if step.lease not in refused])
-            moved = [step for step in steps if step.lease not in refused]
-            aside = {stream for step in moved for stream in step.lease.memory}
-            if not parkings:
-                entries = [entry for step in moved for entry in step.entries]
-                turned = turn_all(self._process, held, entries, aside)
+            held, refused = await self._held(session, batches)
+            refused |= await move(session, [batch for batch in batches if batch.lease not in refused])
+            moved = [batch for batch in batches if batch.lease not in refused]
+            parked = {stream for batch in moved for stream in batch.lease.consumer_state}
+            if not failures:
+                entries = [entry for batch in moved for entry in batch.entries]
+                turned = turn_all(self._process, held, entries, parked)
                 await _keep(session, self._process, self._effects, turned)
-                parkings = turned.parkings
-            await parked_streams.write(session, self._name, 0, parkings if moved else [])
-        for step in moved:
-            parked_streams.tell(
-                step.lease, self._metrics, [each for each in parkings if each.entry.shard == step.lease.shard]
+                failures = turned.failures
+            await parked_streams.write(session, self._name, 0, failures if moved else [])
+        for batch in moved:
+            parked_streams.announce(
+                batch.lease, self._metrics, [each for each in failures if each.entry.shard == batch.lease.shard]
             )
-        return {step.lease: refused.get(step.lease) for step in steps}
+        return {batch.lease: refused.get(batch.lease) for batch in batches}
 
     async def _held(
-        self, session: Session, steps: Sequence[Step]
+        self, session: Session, batches: Sequence[Batch]
     ) -> tuple[dict[UUID, timer_store.Held], dict[Lease, Refusal]]:
-        """The rows of the steps, and the steps that wait because somebody is at one of theirs: a timer that rings.
+        """The rows of the batches, and the batches that wait because somebody is at one of theirs: a timer that rings.
 
         Before the checkpoints are moved, so that only those shards stay where they are; and as no checkpoint is waited
         for either, this order and a retry's, which takes the checkpoint first, never wait for each other.
         """
-        streams = list({entry.stream_id for step in steps for entry in step.entries})
+        streams = list({entry.stream_id for batch in batches for entry in batch.entries})
         if not streams:
             return {}, {}
         held, busy = await timer_store.held_unless_busy(session, self._name, streams)
-        waiting = [step for step in steps if any(entry.stream_id in busy for entry in step.entries)]
-        return held, {step.lease: Refusal.BUSY for step in waiting}
+        waiting = [batch for batch in batches if any(entry.stream_id in busy for entry in batch.entries)]
+        return held, {batch.lease: Refusal.BUSY for batch in waiting}
 
 
 async def follow(
@@ -95,13 +97,13 @@ async def follow(
     process: ProcessManager[Any, Any],
     effects: Effects,
     entries: Sequence[Entry],
-    aside: set[UUID],
+    parked: set[UUID],
 ) -> Turned:
     """Moves the process by the events and writes what comes of it, in the caller's transaction."""
     if not entries:
         return Turned()
     held = await timer_store.held(session, process.name, list({entry.stream_id for entry in entries}))
-    turned = turn_all(process, held, entries, aside)
+    turned = turn_all(process, held, entries, parked)
     await _keep(session, process, effects, turned)
     return turned
 
@@ -125,4 +127,4 @@ async def _apply(
     entries: Sequence[Entry],
 ) -> FailedEvent | None:
     result = await follow(session, process, effects, entries, set())
-    return result.parkings[0] if result.parkings else None
+    return result.failures[0] if result.failures else None

@@ -29,14 +29,14 @@ class Turned:
 
     rows: dict[UUID, Row] = field(default_factory=dict)
     effects: list[Any] = field(default_factory=list)
-    parkings: list[FailedEvent] = field(default_factory=list)
+    failures: list[FailedEvent] = field(default_factory=list)
 
 
 def turn_all(
-    process: ProcessManager[Any, Any], held: Mapping[UUID, Held], entries: Sequence[Entry], aside: Set[UUID]
+    process: ProcessManager[Any, Any], held: Mapping[UUID, Held], entries: Sequence[Entry], parked: Set[UUID]
 ) -> Turned:
-    """Moves the rows by the events. Those of streams that are ``aside`` are passed over, and those seen before."""
-    result, passed = Turned(), set(aside)
+    """Moves the rows by the events. Those of streams that are ``parked`` are passed over, and those seen before."""
+    result, passed = Turned(), set(parked)
     rows = {stream: load(process, row) for stream, row in held.items()}
     for entry in entries:
         if entry.stream_id in passed:
@@ -45,7 +45,7 @@ def turn_all(
             row = turned(process, rows.get(entry.stream_id, Row()), entry.recorded(), result.effects)
         except Exception as error:
             # All of it is pure: it would fail at every try. This stream waits, everything else flows.
-            result.parkings.append(FailedEvent(entry, describe(error), isinstance(error, UnknownEventType)))
+            result.failures.append(FailedEvent(entry, describe(error), isinstance(error, UnknownEventType)))
             passed.add(entry.stream_id)
         else:
             rows[entry.stream_id] = result.rows[entry.stream_id] = row

@@ -21,7 +21,7 @@ from domain.kernel.messages import Command
 from domain.kernel.process_manager import ProcessManager
 from infra.errors import AWAY
 from infra.eventsourcing.commands.attempt import CommandContext
-from infra.eventsourcing.event_log import Log, Session
+from infra.eventsourcing.event_log import EventLog, Session
 from infra.eventsourcing.process_managers import timer_store
 from infra.eventsourcing.process_managers.consumer import Effects, follow
 from infra.eventsourcing.process_managers.state import Row, kept, load
@@ -60,7 +60,7 @@ class TimerRunner:
     def __init__(
         self,
         database: Database,
-        log: Log,
+        log: EventLog,
         processes: Mapping[str, ProcessManager[Any, Any]],
         *,
         effects: Effects,
@@ -78,7 +78,7 @@ class TimerRunner:
         """Timers whose moment has come, at most so many."""
         return await timer_store.claim(self._database, limit)
 
-    async def carry_out(self, claimed: Claimed, since: float) -> bool:
+    async def run(self, claimed: Claimed, since: float) -> bool:
         """Rings a claimed timer, unless it was stopped meanwhile; answers whether it did.
 
         Raises :class:`~infra.errors.Unavailable` and ``TimeoutError`` when Postgres is away.
@@ -126,7 +126,7 @@ class TimerRunner:
         row = load(process, held[timer.stream_id])
         while entries := await self._log.read_versions(session, timer.stream_id, row.version, PAGE):
             result = await follow(session, process, self._effects, entries, set())
-            for failed in result.parkings:
+            for failed in result.failures:
                 failed.entry.recorded()  # raises what was wrong with it, if it cannot be read
                 raise ValueError(failed.error)
             row = result.rows[timer.stream_id]

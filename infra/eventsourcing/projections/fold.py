@@ -43,7 +43,7 @@ class Folded:
 
     kept: dict[str, Kept] = field(default_factory=dict)
     written: list[Written] = field(default_factory=list)
-    parkings: list[FailedEvent] = field(default_factory=list)
+    failures: list[FailedEvent] = field(default_factory=list)
 
 
 def written(
@@ -84,17 +84,17 @@ def _fold(
     entries: Sequence[Entry],
     check: Callable[[Projection[Any], str, Kept], object],
 ) -> Folded:
-    folded, aside = Folded(), set(parked)
+    folded, skipped = Folded(), set(parked)
     for entry in entries:
-        if entry.stream_id in aside:
+        if entry.stream_id in skipped:
             continue
         try:
             key, kept = _applied(projection, rows, folded.kept, entry)
             check(projection, key, kept)
         except Exception as error:
             # The fold is pure: whatever it raises, it will raise again. This stream waits, everything else flows.
-            folded.parkings.append(FailedEvent(entry, describe(error), isinstance(error, UnknownEventType)))
-            aside.add(entry.stream_id)
+            folded.failures.append(FailedEvent(entry, describe(error), isinstance(error, UnknownEventType)))
+            skipped.add(entry.stream_id)
         else:
             folded.kept[key] = kept
     return folded

@@ -19,7 +19,7 @@ import structlog
 from infra.errors import Fenced
 from infra.eventsourcing.consumers.consumer import Lease, is_poison
 from infra.eventsourcing.consumers.metrics import ConsumerMetrics
-from infra.eventsourcing.event_log import Entry, Log, Session
+from infra.eventsourcing.event_log import Entry, EventLog, Session
 from infra.eventsourcing.leases import Place
 from infra.eventsourcing.leases.checkpoints import guard
 from infra.eventsourcing.projections.fold import FailedEvent, describe, fold
@@ -78,28 +78,28 @@ Apply: TypeAlias = Callable[[Session, Parked, Sequence[Entry]], Awaitable[Failed
 are applied then, and none after it."""
 
 
-async def write(session: Session, consumer: str, generation: int, parkings: Sequence[FailedEvent]) -> None:
+async def write(session: Session, consumer: str, generation: int, failures: Sequence[FailedEvent]) -> None:
     """Parks streams, in the caller's transaction."""
-    if parkings:
+    if failures:
         await session.execute(
             inserting_parked(1),
-            *columns([(Place(consumer, generation, each.entry.shard), each) for each in parkings]),
+            *columns([(Place(consumer, generation, each.entry.shard), each) for each in failures]),
         )
 
 
-def columns(parkings: Sequence[tuple[Place, FailedEvent]]) -> list[list[Any]]:
+def columns(failures: Sequence[tuple[Place, FailedEvent]]) -> list[list[Any]]:
     """Parkings, each with its place, as the arrays that a statement takes."""
     rows = [
         (*place[:2], each.shard, each.stream_id, each.position, each.type, storable(error), unknown)
-        for place, (each, error, unknown) in parkings
+        for place, (each, error, unknown) in failures
     ]
     return [list(column) for column in zip(*rows, strict=True)]
 
 
-def tell(lease: Lease, metrics: ConsumerMetrics, parkings: Sequence[FailedEvent]) -> None:
+def announce(lease: Lease, metrics: ConsumerMetrics, failures: Sequence[FailedEvent]) -> None:
     """Has the owner know of streams that were set aside, and raises the alarm, once that is committed."""
-    for each in parkings:
-        lease.memory.add(each.entry.stream_id)
+    for each in failures:
+        lease.consumer_state.add(each.entry.stream_id)
         (metrics.unknown if each.unknown else metrics.parked).inc()
         _log.error(
             "stream held" if each.unknown else "stream parked",
@@ -118,7 +118,7 @@ async def listed(session: Session) -> list[Parked]:
 
 async def retry(
     session: Session,
-    log: Log,
+    log: EventLog,
     parked_id: int,
     projections: Mapping[str, Projection[Any]],
     others: Mapping[str, Apply] | None = None,
@@ -132,7 +132,7 @@ async def retry(
 
 async def skip(
     session: Session,
-    log: Log,
+    log: EventLog,
     parked_id: int,
     projections: Mapping[str, Projection[Any]],
     others: Mapping[str, Apply] | None = None,
@@ -143,7 +143,7 @@ async def skip(
 
 async def recall(
     session: Session,
-    log: Log,
+    log: EventLog,
     leases: Iterable[Lease],
     projections: Mapping[str, Projection[Any]],
     others: Mapping[str, Apply] | None = None,
@@ -153,19 +153,19 @@ async def recall(
     Those that waited for a release that knows their event are taken up first, if this is one; what was written then the
     cache does not have. Whoever is the owner no longer takes up nothing.
     """
-    leases = [lease for lease in leases if lease.memory is None]
-    for parked_id, lease, event_type, unknown, _ in await _aside(session, leases):
+    leases = [lease for lease in leases if lease.consumer_state is None]
+    for parked_id, lease, event_type, unknown, _ in await _parked_of(session, leases):
         if unknown and event_type in log.codec.registry.events:
-            with suppress(Fenced, NotParked):  # somebody was faster, and the step that is to follow moves nothing
+            with suppress(Fenced, NotParked):  # somebody was faster, and the batch that is to follow moves nothing
                 await _take_up(session, log, parked_id, projections, others or {}, skipping=False, owner=lease)
-    aside = await _aside(session, leases)
+    found = await _parked_of(session, leases)
     for lease in leases:
-        lease.memory = set()
-    for _, lease, _, _, stream_id in aside:
-        lease.memory.add(stream_id)
+        lease.consumer_state = set()
+    for _, lease, _, _, stream_id in found:
+        lease.consumer_state.add(stream_id)
 
 
-async def _aside(session: Session, leases: Sequence[Lease]) -> list[tuple[int, Lease, str, bool, UUID]]:
+async def _parked_of(session: Session, leases: Sequence[Lease]) -> list[tuple[int, Lease, str, bool, UUID]]:
     if not leases:
         return []
     rows = await session.fetch(
@@ -180,7 +180,7 @@ async def _aside(session: Session, leases: Sequence[Lease]) -> list[tuple[int, L
 
 async def _take_up(
     session: Session,
-    log: Log,
+    log: EventLog,
     parked_id: int,
     projections: Mapping[str, Projection[Any]],
     others: Mapping[str, Apply],
@@ -231,7 +231,7 @@ async def _locked(
 async def _fence_owner(session: Session, parked: Parked, owner: Lease | None) -> None:
     """Has the owner start anew, and the cache brought up from before the failing event."""
     if owner:
-        owner.refreshed = min(owner.refreshed, parked.position - 1)
+        owner.cache_position = min(owner.cache_position, parked.position - 1)
     await session.execute(
         "UPDATE checkpoints SET refreshed = least(refreshed, $4 - 1), "
         "epoch = epoch + ($5::boolean)::integer, owner = CASE WHEN $5 THEN NULL ELSE owner END "
@@ -267,7 +267,7 @@ async def _still(session: Session, parked_id: int, error: str) -> Parked | None:
 
 
 async def _apply_to_rows(
-    session: Session, log: Log, projection: Projection[Any], parked: Parked, entries: Sequence[Entry]
+    session: Session, log: EventLog, projection: Projection[Any], parked: Parked, entries: Sequence[Entry]
 ) -> FailedEvent | None:
     table: Table[Any] = Table(projection, parked.generation)
     concerns = log.codec.registry.concerns(projection.handles)
@@ -276,7 +276,7 @@ async def _apply_to_rows(
     rows = (await load(session, {table: keys}))[table]
     folded = fold(projection, {key: row.kept for key, row in rows.items()}, set(), handled)
     await table.put(session, folded.written)
-    return folded.parkings[0] if folded.parkings else None
+    return folded.failures[0] if folded.failures else None
 
 
 def _key(projection: Projection[Any], entry: Entry) -> str | None:

@@ -72,7 +72,7 @@ class Projection(Generic[R]):
     ``project`` makes the next row of the row so far (None: there is none) and an event; None deletes it. It must depend
     on nothing else, or a rebuilt read model would differ from the live one.
     ``creates`` are the events that make a row whatever was there: for them nothing has to be loaded.
-    ``aside`` is a field that is not served: the fold's own memory. It is kept in the column of its name, of type
+    ``memo`` is a field that is not served: the fold's own memory. It is kept in the column of its name, of type
     ``jsonb``, and the underscore that this name begins with leaves it out of the document.
     ``derived`` are definitions of columns that Postgres itself makes of the others.
     ``adds`` are, where there are any, the events that only add to a row, however they are mixed with others that come
@@ -90,7 +90,7 @@ class Projection(Generic[R]):
     key: Callable[[Recorded], str]
     project: Callable[[R | None, Recorded], R | None]
     adds: Mapping[type[Event], Sequence[str]] = field(default_factory=dict)
-    aside: str | None = None
+    memo: str | None = None
     rest: float = 0.005
     columns: Sequence[Column[R]] = ()
     derived: Sequence[str] = ()
@@ -104,11 +104,11 @@ class Projection(Generic[R]):
         """The row as it is served: JSON, times in RFC 3339 with ``Z``, money and rates as exact strings."""
         return dumps(row)
 
-    def load(self, document: bytes, aside: bytes | None = None) -> R:
-        """The row that wrote the document, and what it kept aside."""
+    def load(self, document: bytes, memo: bytes | None = None) -> R:
+        """The row that wrote the document, and its memo."""
         fields = orjson.loads(document)
-        if self.aside is not None and aside is not None:
-            fields[self.aside] = orjson.loads(aside)
+        if self.memo is not None and memo is not None:
+            fields[self.memo] = orjson.loads(memo)
         return self._read(fields)
 
     def table(self, generation: int) -> str:

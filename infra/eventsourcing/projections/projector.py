@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, Protocol, TypeAlias
 
-from infra.eventsourcing.consumers.consumer import Answers, Lease, Member, Step
+from infra.eventsourcing.consumers.consumer import Answers, Batch, Lease, Member
 from infra.eventsourcing.consumers.metrics import RuntimeMetrics
-from infra.eventsourcing.event_log import Entry, Log, Session
+from infra.eventsourcing.event_log import Entry, EventLog, Session
 from infra.eventsourcing.projections.fold import Written
 from infra.eventsourcing.projections.projection import Projection
 from infra.eventsourcing.projections.row_keeper import Keeping
@@ -47,7 +47,7 @@ class Projecting:
         projections: Mapping[str, Projection[Any]],
         *,
         database: Database,
-        log: Log,
+        log: EventLog,
         refresher: Refresher,
         metrics: RuntimeMetrics,
     ) -> None:
@@ -72,25 +72,25 @@ class Projecting:
         """The memory that documents are brought to."""
         return self._refresher.era
 
-    async def advance(self, session: Session, steps: Sequence[Step]) -> Answers[Changes]:
-        """Folds, and writes rows and checkpoints of all steps with one statement."""
-        return await self._keeping.advance(session, steps)
+    async def advance(self, session: Session, batches: Sequence[Batch]) -> Answers[Changes]:
+        """Folds, and writes rows and checkpoints of all batches with one statement."""
+        return await self._keeping.advance(session, batches)
 
-    async def park(self, session: Session, step: Step, error: str) -> Answers[Changes]:
-        """Writes nothing of the step's event but that it is parked."""
-        return await self._keeping.park(session, step, error)
+    async def park(self, session: Session, batch: Batch, error: str) -> Answers[Changes]:
+        """Writes nothing of the batch's event but that it is parked."""
+        return await self._keeping.park(session, batch, error)
 
-    async def follow(self, lease: Lease, upto: int, changes: Sequence[Changes] | None) -> None:
+    async def after_commit(self, lease: Lease, upto: int, changes: Sequence[Changes] | None) -> None:
         """Refreshes the cache, then announces. What is not known any more is found by the events that were applied."""
         if changes is not None:
             await self._tell(lease, upto, _documents(row for each in changes for row in each))
             return
-        await self._tell(lease, lease.refreshed, {})  # fails at once while there is nobody to tell
-        while lease.refreshed < upto:
+        await self._tell(lease, lease.cache_position, {})  # fails at once while there is nobody to tell
+        while lease.cache_position < upto:
             async with self._searches:
                 position, missed = await self._missed(lease, upto)
                 await self._tell(lease, position, missed)
-            lease.refreshed = position
+            lease.cache_position = position
 
     async def _tell(self, lease: Lease, position: int, changed: dict[str, Document]) -> None:
         """Raises :class:`~infra.eventsourcing.read_cache.CacheAway`, also where it cannot be said which memory has
@@ -105,10 +105,10 @@ class Projecting:
             raise CacheAway
 
     async def _missed(self, lease: Lease, upto: int) -> tuple[int, dict[str, Document]]:
-        """The rows that events after ``refreshed`` touched, as they are now: up to where a page of events reaches."""
+        """The rows that events behind ``cache_position`` touched, as they are now: as far as a page reaches."""
         table = self._keeping.table(lease)
         async with self._database.acquire() as session:
-            entries = await self._log.read_shard(session, lease.shard, lease.refreshed, PAGE)
+            entries = await self._log.read_shard(session, lease.shard, lease.cache_position, PAGE)
             touched = self._touched(table.projection, [entry for entry in entries if entry.position <= upto])
             rows = await table.documents(session, list(touched))
         gone = {key: Document(position, 0, b"") for key, position in touched.items()}

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from infra.eventsourcing.consumers.consumer import Answers, Lease, Step, fence, refused
+from infra.eventsourcing.consumers.consumer import Answers, Batch, Lease, fence, refused
 from infra.eventsourcing.consumers.metrics import RuntimeMetrics
-from infra.eventsourcing.event_log import Log, Session
+from infra.eventsourcing.event_log import EventLog, Session
 from infra.eventsourcing.projections import parked_streams
 from infra.eventsourcing.projections.fold import FailedEvent, Folded, Kept, Written, fold
 from infra.eventsourcing.projections.projection import Projection
@@ -56,7 +56,7 @@ class Memory:
 class Keeping:
     """Keeps the rows of read models, in whatever generations its leases are, together with their checkpoints."""
 
-    def __init__(self, projections: Mapping[str, Projection[Any]], log: Log, metrics: RuntimeMetrics) -> None:
+    def __init__(self, projections: Mapping[str, Projection[Any]], log: EventLog, metrics: RuntimeMetrics) -> None:
         self._projections = projections
         self._log = log
         self._metrics = metrics
@@ -70,27 +70,27 @@ class Keeping:
             self._tables[name, generation] = Table(self._projections[name], generation)
         return self._tables[name, generation]
 
-    async def advance(self, session: Session, steps: Sequence[Step]) -> Answers[Sequence[Written]]:
-        """Folds, and writes rows and checkpoints of all steps with one statement; answers what was written."""
-        await parked_streams.recall(session, self._log, (step.lease for step in steps), self._projections)
-        touched = {step.lease: self._touched(step) for step in steps}
+    async def advance(self, session: Session, batches: Sequence[Batch]) -> Answers[Sequence[Written]]:
+        """Folds, and writes rows and checkpoints of all batches with one statement; answers what was written."""
+        await parked_streams.recall(session, self._log, (batch.lease for batch in batches), self._projections)
+        touched = {batch.lease: self._touched(batch) for batch in batches}
         read = await self._load(session, touched)
         folded = {}
-        for step in steps:
-            lease = step.lease
+        for batch in batches:
+            lease = batch.lease
             rows = self._memory.rows(lease, {*touched[lease]}) | {key: each.kept for key, each in read[lease].items()}
-            folded[lease] = fold(self.table(lease).projection, rows, lease.memory, step.entries)
-        return await self._write(session, steps, folded)
+            folded[lease] = fold(self.table(lease).projection, rows, lease.consumer_state, batch.entries)
+        return await self._write(session, batches, folded)
 
-    async def park(self, session: Session, step: Step, error: str) -> Answers[Sequence[Written]]:
-        """Writes nothing of the step's event but that it is parked."""
-        folded = Folded(parkings=[FailedEvent(entry, error) for entry in step.entries])
-        return await self._write(session, [step], {step.lease: folded})
+    async def park(self, session: Session, batch: Batch, error: str) -> Answers[Sequence[Written]]:
+        """Writes nothing of the batch's event but that it is parked."""
+        folded = Folded(failures=[FailedEvent(entry, error) for entry in batch.entries])
+        return await self._write(session, [batch], {batch.lease: folded})
 
-    def _touched(self, step: Step) -> dict[str, bool]:
+    def _touched(self, batch: Batch) -> dict[str, bool]:
         """The keys of the rows that the events touch, and whether their former rows are needed for it."""
-        projection, touched = self.table(step.lease).projection, dict[str, bool]()
-        for entry in step.entries:
+        projection, touched = self.table(batch.lease).projection, dict[str, bool]()
+        for entry in batch.entries:
             with suppress(Exception):  # what cannot be decoded is the fold's to judge
                 event = entry.recorded()
                 touched.setdefault(projection.key(event), type(event.data) not in projection.creates)
@@ -99,7 +99,7 @@ class Keeping:
     async def _load(
         self, session: Session, touched: Mapping[Lease, Mapping[str, bool]]
     ) -> dict[Lease, dict[str, Loaded]]:
-        """Fetches the rows that are needed and not remembered: of all steps at once."""
+        """Fetches the rows that are needed and not remembered: of all batches at once."""
         missing = {
             lease: [key for key, needed in keys.items() if needed and (lease, key) not in self._memory]
             for lease, keys in touched.items()
@@ -116,7 +116,7 @@ class Keeping:
         } | {lease: {} for lease, keys in missing.items() if not keys}
 
     async def _write(
-        self, session: Session, steps: Sequence[Step], folded: Mapping[Lease, Folded]
+        self, session: Session, batches: Sequence[Batch], folded: Mapping[Lease, Folded]
     ) -> Answers[Sequence[Written]]:
         changed: dict[Table[Any], list[tuple[int, Written]]] = {}
         for lease, each in folded.items():
@@ -124,10 +124,10 @@ class Keeping:
                 changed.setdefault(self.table(lease), []).extend((lease.shard, row) for row in each.written)
         tables = tuple(sorted(changed, key=lambda table: table.name))
         values = [array for table in tables for array in table.values(changed[table])]
-        parkings = [(lease.place, parked) for lease, each in folded.items() for parked in each.parkings]
-        values += parked_streams.columns(parkings) if parkings else []
-        rows = await session.fetch(commit(tables, bool(parkings)), *fence(steps), *values)
-        not_moved = refused(steps, rows)
+        failures = [(lease.place, parked) for lease, each in folded.items() for parked in each.failures]
+        values += parked_streams.columns(failures) if failures else []
+        rows = await session.fetch(commit(tables, bool(failures)), *fence(batches), *values)
+        not_moved = refused(batches, rows)
         for lease in folded.keys() - not_moved.keys():
             self._remember(lease, folded[lease])
         return {lease: not_moved.get(lease, folded[lease].written) for lease in folded}
@@ -135,4 +135,4 @@ class Keeping:
     def _remember(self, lease: Lease, folded: Folded) -> None:
         lengths = {row.key: len(row.document) for row in folded.written}
         self._memory.keep(lease, {key: Loaded(kept, lengths.get(key, 0)) for key, kept in folded.kept.items()})
-        parked_streams.tell(lease, self._metrics.of(lease.place.consumer), folded.parkings)
+        parked_streams.announce(lease, self._metrics.of(lease.place.consumer), folded.failures)

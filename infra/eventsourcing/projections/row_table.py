@@ -23,7 +23,7 @@ _DOCUMENTS: Final = "SELECT key, position, version, document FROM {table} WHERE 
 _ROWS: Final = "SELECT {columns} FROM {table} WHERE key = ANY($1::text[])"
 _PUT: Final = "INSERT INTO {table} ({columns}) VALUES ({places}) ON CONFLICT (key) DO UPDATE SET {updates}"
 _REMOVE: Final = "DELETE FROM {table} WHERE key = ANY($1::text[])"
-_LOAD: Final = "SELECT {place}, key, position, document, {aside} FROM {table} WHERE key = ANY({keys}::text[])"
+_LOAD: Final = "SELECT {place}, key, position, document, {memo} FROM {table} WHERE key = ANY({keys}::text[])"
 _WRITE: Final = """put_{table} AS (
     INSERT INTO {table} ({columns}) SELECT {written}
     FROM unnest({shards}::smallint[], {sources}) AS r (shard, {columns})
@@ -53,7 +53,7 @@ class Table(Generic[R]):
         self.name = projection.table(generation)
         self.projection = projection
         self.generation = generation
-        self.aside = projection.aside or "NULL::jsonb"
+        self.memo = projection.memo or "NULL::jsonb"
         self._documents = with_names(_DOCUMENTS, table=self.name)
         self.columns = ["key", "position", "version", "document", *(column.name for column in projection.columns)]
         types = [column.type for column in projection.columns]
@@ -138,12 +138,12 @@ async def load(session: Session, wanted: Mapping[Table[Any], Iterable[str]]) -> 
     """The rows that are there, of all tables in one round trip."""
     tables = list(wanted)
     statement = " UNION ALL ".join(
-        with_names(_LOAD, place=place, aside=table.aside, table=table.name, keys=f"${place + 1}")
+        with_names(_LOAD, place=place, memo=table.memo, table=table.name, keys=f"${place + 1}")
         for place, table in enumerate(tables)
     )
     found: dict[Table[Any], dict[str, Loaded]] = {table: {} for table in tables}
-    for place, key, position, document, aside in await session.fetch(statement, *(list(wanted[t]) for t in tables)):
-        row = tables[place].projection.load(document, aside)
+    for place, key, position, document, memo in await session.fetch(statement, *(list(wanted[t]) for t in tables)):
+        row = tables[place].projection.load(document, memo)
         found[tables[place]][key] = Loaded(Kept(position, row), len(document))
     return found
 
@@ -161,7 +161,7 @@ def commit(tables: tuple[Table[Any], ...], parking: bool) -> str:
         first += table.width
     if parking:
         of_those_that_moved = "JOIN moved USING (consumer, generation, shard)"
-        parts.append(f"aside AS ({inserting_parked(first, of_those_that_moved)})")
+        parts.append(f"newly_parked AS ({inserting_parked(first, of_those_that_moved)})")
     return f"WITH {', '.join(parts)} {verdict(_NO_WAIT)}"
 
 

@@ -57,11 +57,11 @@ async def report(database: Database, names: Collection[str]) -> dict[str, Any]:
     Raises :class:`~infra.errors.Unavailable`.
     """
     lags = {row["name"]: row["seconds"] for row in await database.fetch(*_LAGS())}
-    aside = {row["consumer"]: row["streams"] for row in await database.fetch(*_PARKED())}
+    parked_streams = {row["consumer"]: row["streams"] for row in await database.fetch(*_PARKED())}
     late = sorted(name for name in names if lags.get(name, LATE_SECONDS) >= LATE_SECONDS)
     return {
-        "status": "degraded" if late or aside else "ok",
+        "status": "degraded" if late or parked_streams else "ok",
         "late": late,
         "lag_seconds": round(max(lags.values(), default=0.0), 3),
-        "parked_streams": aside,
+        "parked_streams": parked_streams,
     }

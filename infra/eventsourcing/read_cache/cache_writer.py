@@ -9,7 +9,7 @@ import orjson
 
 from infra.concurrency.cancellation import cancel_and_wait
 from infra.eventsourcing.configs import CacheConfig
-from infra.eventsourcing.event_log import Log
+from infra.eventsourcing.event_log import EventLog
 from infra.eventsourcing.read_cache.document import Document
 from infra.eventsourcing.read_cache.redis_cache import Place, RemoteCache
 from infra.redis.keyspace import Keyspace
@@ -25,7 +25,7 @@ class Refresher:
     cache is refreshed. A failure leaves the note behind, and the same rows are refreshed and announced again.
     """
 
-    def __init__(self, config: CacheConfig, log: Log) -> None:
+    def __init__(self, config: CacheConfig, log: EventLog) -> None:
         self._remote = RemoteCache(
             config.redis_url, Keyspace.of(log.history), seconds=config.seconds, answer_seconds=ANSWER_SECONDS
         )

@@ -16,14 +16,14 @@ from infra.errors import NotYetVisible, Unavailable
 from infra.eventsourcing.configs import CacheConfig
 from infra.eventsourcing.consistency_token import Needs
 from infra.eventsourcing.current_log import CurrentLog
-from infra.eventsourcing.event_log import Log
+from infra.eventsourcing.event_log import EventLog
 from infra.eventsourcing.leases import WHOLE
 from infra.eventsourcing.projections.table_name import table_name, with_names
 from infra.eventsourcing.read_cache.document import Document
 from infra.eventsourcing.read_cache.document_cache import Documents, GenerationGone
 from infra.eventsourcing.read_cache.redis_cache import NOTHING, Held, Place, RemoteCache
 from infra.eventsourcing.read_cache.staleness_monitor import Watch
-from infra.eventsourcing.read_cache.visibility import Part, Sight, Visibility
+from infra.eventsourcing.read_cache.visibility import ProjectionShard, Sight, Visibility
 from infra.postgres.pool import Database
 from infra.redis.keyspace import Keyspace
 from infra.redis.push_channel import Channel
@@ -112,13 +112,15 @@ class Reads:
     async def _see(self, projection: str, needs: Needs) -> Sight:
         while True:
             generation = self.generation(projection)
-            if needs and Part(projection, generation, WHOLE) in self.watch.parts:
+            if needs and ProjectionShard(projection, generation, WHOLE) in self.watch.parts:
                 needs = {WHOLE: max(needs.values())}
-            sights = [await self._reach(Part(projection, generation, shard), needs[shard]) for shard in needs]
+            sights = [
+                await self._reach(ProjectionShard(projection, generation, shard), needs[shard]) for shard in needs
+            ]
             if Sight.MOVED not in sights:
                 return Sight.STORED if Sight.STORED in sights else Sight.TOLD
 
-    async def _reach(self, part: Part, position: int) -> Sight:
+    async def _reach(self, part: ProjectionShard, position: int) -> Sight:
         if not self.channel.up:
             self.watch.hurry()
         return await self.visibility.reach(part, position)
@@ -193,7 +195,7 @@ class Reads:
         if "switch" in message:
             self.watch.hurry()
             return
-        part = Part(message["c"], message["g"], message["h"])
+        part = ProjectionShard(message["c"], message["g"], message["h"])
         if self.watch.generations.get(part.projection) != part.generation:
             return
         if not self.watch.kept_in(part.projection, self.channel.era):
@@ -204,7 +206,7 @@ class Reads:
                 documents.local.told(key, position)
         self.visibility.told(part, message["p"])
 
-    def _begin_anew(self, log: Log) -> None:
+    def _begin_anew(self, log: EventLog) -> None:
         """Postgres holds another history than it did: all that is known may tell of lost events.
 
         A connection to a server that was promoted says so before anything is asked there, so whoever has written to

@@ -13,8 +13,8 @@ import structlog
 from infra.concurrency.waiting import happens
 from infra.errors import OutcomeUnknown, Unavailable
 from infra.eventsourcing.current_log import CurrentLog
-from infra.eventsourcing.event_log import Log, begin_history, identify
-from infra.eventsourcing.read_cache.visibility import Part, Visibility
+from infra.eventsourcing.event_log import EventLog, begin_history, identify
+from infra.eventsourcing.read_cache.visibility import ProjectionShard, Visibility
 from infra.postgres.errors import PASSING
 from infra.postgres.pool import Database
 from infra.redis.push_channel import Channel
@@ -43,7 +43,7 @@ class _Standing(NamedTuple):
     """How far a part is, how much of that has been told of, and in which memory: None where nobody says."""
 
     position: int
-    refreshed: int
+    cache_position: int
     era: str | None
 
 
@@ -70,14 +70,14 @@ class Watch:
         self._distrust = distrust
         self._current = current
         self._forgotten = 0
-        self._committed: dict[Part, int] = {}
+        self._committed: dict[ProjectionShard, int] = {}
         self._eras: dict[str, frozenset[str]] = {}
         self._started: datetime | None = None
         self._hurry = asyncio.Event()
         self._looked = asyncio.Event()
         self._looking = asyncio.Lock()
         self.generations: dict[str, int] = {}
-        self.parts: frozenset[Part] = frozenset()
+        self.parts: frozenset[ProjectionShard] = frozenset()
         self.late: frozenset[str] = frozenset()
 
     def kept_in(self, projection: str, era: str) -> bool:
@@ -146,13 +146,13 @@ class Watch:
                 self._visibility.doubt()
             self._started = row["started"]
 
-    async def _begin_history(self, log: Log) -> None:
+    async def _begin_history(self, log: EventLog) -> None:
         try:
             await begin_history(self._database, log)
         except OutcomeUnknown as error:
             raise Unavailable("it is not known whether another history has begun") from error
 
-    async def _state(self) -> tuple[Log, list[asyncpg.Record]]:
+    async def _state(self) -> tuple[EventLog, list[asyncpg.Record]]:
         try:
             async with asyncio.timeout(CHECK_SECONDS):
                 async with self._database.acquire() as session:
@@ -162,11 +162,11 @@ class Watch:
         except TimeoutError as error:
             raise Unavailable("Postgres does not answer") from error
 
-    def _served(self, rows: list[asyncpg.Record]) -> dict[Part, _Standing]:
+    def _served(self, rows: list[asyncpg.Record]) -> dict[ProjectionShard, _Standing]:
         """Serves the generations that are to be served; answers how far their parts are, and what was told of it."""
         for name, generation in {(row["name"], row["live_generation"]) for row in rows}:
             self._serve(name, generation)
-        parts = {Part(*row[:3]): _Standing(*row[3:6]) for row in rows if row[2] is not None}
+        parts = {ProjectionShard(*row[:3]): _Standing(*row[3:6]) for row in rows if row[2] is not None}
         self.parts = frozenset(parts)
         self._eras = {
             name: frozenset(each.era for part, each in parts.items() if part.projection == name and each.era)
@@ -174,7 +174,7 @@ class Watch:
         }
         return parts
 
-    def _conclude(self, parts: dict[Part, _Standing], heard: str | None) -> None:
+    def _conclude(self, parts: dict[ProjectionShard, _Standing], heard: str | None) -> None:
         """``heard``: the memory of which all has been heard that was announced before the state was read, if any."""
         if heard is not None:
             self._compare(parts, heard)
@@ -195,14 +195,14 @@ class Watch:
             if before is not None:
                 self._visibility.moved(name, before)
 
-    def _compare(self, parts: dict[Part, _Standing], heard: str) -> None:
+    def _compare(self, parts: dict[ProjectionShard, _Standing], heard: str) -> None:
         """After a fence: whatever consumers had announced when Postgres was asked has been heard by now."""
         late = set()
-        for part, (position, refreshed, era) in parts.items():
-            if refreshed > self._visibility.position(part) and era in (None, heard):
+        for part, (position, cache_position, era) in parts.items():
+            if cache_position > self._visibility.position(part) and era in (None, heard):
                 # Told before we listened, or lost on the way. Redis is up to date, what we hold may not be.
                 self._distrust(part.projection)
-                self._visibility.told(part, refreshed)
+                self._visibility.told(part, cache_position)
             due = self._committed.get(part, 0)
             if due > self._visibility.position(part):
                 late.add(part.projection)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from infra.eventsourcing.event_log import LAST
 
 
-class Part(NamedTuple):
+class ProjectionShard(NamedTuple):
     """What moves on by itself: one shard of one generation of a read model."""
 
     projection: str
@@ -78,11 +78,11 @@ class Visibility:
     """
 
     def __init__(self) -> None:
-        self._told: dict[Part, int] = {}
-        self._stored: dict[Part, int] = {}
-        self._lines: dict[Part, _Line] = {}
+        self._told: dict[ProjectionShard, int] = {}
+        self._stored: dict[ProjectionShard, int] = {}
+        self._lines: dict[ProjectionShard, _Line] = {}
 
-    def position(self, part: Part) -> int:
+    def position(self, part: ProjectionShard) -> int:
         """How far the part is known to be by what its consumer told; 0 if it told nothing yet."""
         return self._told.get(part, 0)
 
@@ -112,13 +112,13 @@ class Visibility:
         """Whether anybody waits."""
         return bool(self._lines)
 
-    def told(self, part: Part, position: int) -> None:
+    def told(self, part: ProjectionShard, position: int) -> None:
         """The consumer has refreshed the cache up to here."""
         if position > self._told.get(part, 0):
             self._told[part] = position
             self._wake(part, position, Sight.TOLD)
 
-    def stored(self, part: Part, position: int) -> None:
+    def stored(self, part: ProjectionShard, position: int) -> None:
         """Postgres holds the read model up to here."""
         if position > self._stored.get(part, 0):
             self._stored[part] = position
@@ -132,7 +132,7 @@ class Visibility:
             for part in [part for part in known if part[:2] == (projection, generation)]:
                 del known[part]
 
-    async def reach(self, part: Part, position: int) -> Sight:
+    async def reach(self, part: ProjectionShard, position: int) -> Sight:
         """Waits until the part is at the position. The caller bounds the wait."""
         if self._told.get(part, 0) >= position:
             return Sight.TOLD
@@ -147,12 +147,12 @@ class Visibility:
                 line.give_up()
             self._close_if_empty(part, line)
 
-    def _wake(self, part: Part, position: int, sight: Sight) -> None:
+    def _wake(self, part: ProjectionShard, position: int, sight: Sight) -> None:
         line = self._lines.get(part)
         if line is not None:
             line.wake(position, sight)
             self._close_if_empty(part, line)
 
-    def _close_if_empty(self, part: Part, line: _Line) -> None:
+    def _close_if_empty(self, part: ProjectionShard, line: _Line) -> None:
         if line.empty and self._lines.get(part) is line:
             del self._lines[part]

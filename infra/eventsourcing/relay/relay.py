@@ -19,7 +19,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from infra.concurrency.backoff import Pauses
 from infra.concurrency.waiting import happens
 from infra.eventsourcing.configs import RelayConfig
-from infra.eventsourcing.event_log import Log, begin_history, log_head
+from infra.eventsourcing.event_log import EventLog, begin_history, log_head
 from infra.eventsourcing.leases import Leader
 from infra.eventsourcing.relay.publisher import OtherHistory, Page, Publisher, read_page
 from infra.postgres.errors import PASSING
@@ -70,7 +70,7 @@ class Relay:
     def __init__(
         self,
         database: Database,
-        log: Log,
+        log: EventLog,
         config: RelayConfig,
         metrics: RelayMetrics,
         *,

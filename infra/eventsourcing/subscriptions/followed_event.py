@@ -6,7 +6,7 @@ from typing import Any, Final, TypeVar, cast
 import asyncpg
 
 from domain.kernel.messages import Recorded
-from infra.eventsourcing.event_log import Log
+from infra.eventsourcing.event_log import EventLog
 
 T = TypeVar("T")
 
@@ -22,7 +22,7 @@ class FollowedEvent:
 
     __slots__ = ("_log", "_made", "_recorded", "place", "row", "size")
 
-    def __init__(self, row: asyncpg.Record, place: int, log: Log) -> None:
+    def __init__(self, row: asyncpg.Record, place: int, log: EventLog) -> None:
         self._log = log
         self._recorded: Recorded | None = None
         self._made: dict[Callable[[FollowedEvent], Any], Any] = {}

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from infra.concurrency.cancellation import cancel_and_wait
 from infra.eventsourcing.configs import SubscriptionConfig
 from infra.eventsourcing.current_log import CurrentLog
-from infra.eventsourcing.event_log import Log
+from infra.eventsourcing.event_log import EventLog
 from infra.eventsourcing.subscriptions.log_reads import EVERYTHING, LogReads, Wanted
 from infra.eventsourcing.subscriptions.news_reader import LogNews, NewsReader, StreamNews
 from infra.eventsourcing.subscriptions.source import Source
@@ -132,7 +132,7 @@ class Subscriptions:
             self._channel.leave(source.topic)
             self._reader(source).drop(source)
 
-    def _begin_anew(self, log: Log) -> None:
+    def _begin_anew(self, log: EventLog) -> None:
         """The log has another history: what was told of the one before may be gone."""
         self._end(Reason.OTHER_HISTORY)
         self._keys = Keyspace.of(log.history)

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from api.queries.lists.cursors import InvalidCursor, decode, encode, list_id
 from infra.event_codec import CODEC
-from infra.eventsourcing.event_log import Log
+from infra.eventsourcing.event_log import EventLog
 
-LOG = Log(log_id=UUID(int=1), shards=8, history=UUID(int=9), codec=CODEC)
+LOG = EventLog(log_id=UUID(int=1), shards=8, history=UUID(int=9), codec=CODEC)
 LIST = list_id(LOG, "products", {"sort": "name", "category": None})
 
 words = st.text(st.characters(codec="utf-8"), max_size=200)
@@ -45,7 +45,7 @@ def test_a_cursor_with_a_changed_character_is_none_or_the_same(place: int, chang
         list_id(LOG, "products", {"sort": "price", "category": None}),
         list_id(LOG, "products", {"sort": "name", "category": "lamps"}),
         list_id(
-            Log(log_id=UUID(int=2), shards=8, history=UUID(int=9), codec=CODEC),
+            EventLog(log_id=UUID(int=2), shards=8, history=UUID(int=9), codec=CODEC),
             "products",
             {"sort": "name", "category": None},
         ),

@@ -64,7 +64,7 @@ class Reading:
         self.wake = asyncio.Event()
         member = Member(name="thing", rest=0, linger=0, wants=lambda _: True)
         self.leases = [
-            Lease(place=Place("thing", 0, shard), owner=uuid4(), epoch=1, position=0, refreshed=0)
+            Lease(place=Place("thing", 0, shard), owner=uuid4(), epoch=1, position=0, cache_position=0)
             for shard in range(SHARDS)
         ]
         self.readers = Readers(

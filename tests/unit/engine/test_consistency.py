@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.eventsourcing.consistency_token import InvalidToken, decode, encode
-from infra.eventsourcing.read_cache.visibility import Part, Sight, Visibility
+from infra.eventsourcing.read_cache.visibility import ProjectionShard, Sight, Visibility
 
 pytestmark = pytest.mark.anyio
 
-PART = Part("order_summary", 1, 3)
+PART = ProjectionShard("order_summary", 1, 3)
 
 positions = st.dictionaries(st.integers(0, 63), st.integers(1, 2**63 - 1), max_size=64)
 

@@ -73,7 +73,7 @@ def test_rows_are_folded_over_what_is_there() -> None:
 def test_an_event_that_fails_parks_its_stream_from_there() -> None:
     entries = [Happened(PLACED, 1), Undecodable(ValueError("broken"), 2), other(OTHER_PLACED, 3), Happened(PAID, 4)]
     folded = fold(ORDER_SUMMARY, {}, set(), entries)
-    assert [(each.entry.position, each.error, each.unknown) for each in folded.parkings] == [
+    assert [(each.entry.position, each.error, each.unknown) for each in folded.failures] == [
         (2, "ValueError: broken", False)
     ]
     assert {key: kept.position for key, kept in folded.kept.items()} == {str(ORDER_ID): 1, str(OTHER_ORDER_ID): 3}
@@ -83,12 +83,12 @@ def test_an_event_that_fails_parks_its_stream_from_there() -> None:
 def test_a_parked_stream_is_passed_over() -> None:
     folded = fold(ORDER_SUMMARY, {}, {ORDER_ID}, [Happened(PLACED, 1), other(OTHER_PLACED, 2)])
     assert list(folded.kept) == [str(OTHER_ORDER_ID)]
-    assert folded.parkings == []
+    assert folded.failures == []
 
 
 def test_an_event_of_a_newer_release_is_told_from_a_broken_one() -> None:
     folded = fold(ORDER_SUMMARY, {}, set(), [Undecodable(UnknownEventType("order.praised", 1), 2)])
-    assert folded.parkings[0].unknown
+    assert folded.failures[0].unknown
 
 
 def test_a_row_that_cannot_be_written_parks_the_event_that_made_it_so() -> None:
@@ -100,7 +100,7 @@ def test_a_row_that_cannot_be_written_parks_the_event_that_made_it_so() -> None:
     broken: Projection[Any] = amend(ORDER_SUMMARY, project=project)
     entries = [Happened(PLACED, 1), other(OTHER_PLACED, 2), Happened(PAID, 3), Happened(order_shipped(), 4)]
     folded = fold(broken, {}, set(), entries)
-    assert [each.entry.position for each in folded.parkings] == [3]
+    assert [each.entry.position for each in folded.failures] == [3]
     assert {row.key: row.position for row in folded.written} == {str(ORDER_ID): 1, str(OTHER_ORDER_ID): 2}
 
 
@@ -118,7 +118,7 @@ def test_a_stream_that_is_applied_late_does_not_put_its_row_back() -> None:
 
 def test_an_error_is_kept_short() -> None:
     folded = fold(ORDER_SUMMARY, {}, set(), [Undecodable(ValueError("x" * 10_000), 2)])
-    assert len(folded.parkings[0].error) == 2_000
+    assert len(folded.failures[0].error) == 2_000
 
 
 @pytest.mark.parametrize("fault", [KeyboardInterrupt, SystemExit])

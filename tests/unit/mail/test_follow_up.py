@@ -99,7 +99,7 @@ def test_an_erased_account_gets_no_mail_and_sets_no_stream_aside() -> None:
     events = [at(5, order_placed()), at(6, ERASED, ACCOUNT_ID), at(7, order_shipped())]
     result = follow_up(events, {ACCOUNT_ID: ADA}, set())
     assert [mail.kind for mail in result.mails] == ["order_confirmation"]
-    assert result.parkings == []
+    assert result.failures == []
     assert result.recipients == {ACCOUNT_ID: None}
     assert result.erased == [Erased(account_id=ACCOUNT_ID, position=6, email="Ada@Example.org")]
     assert follow_up([at(8, order_placed(), OTHER_ORDER_ID)], {ACCOUNT_ID: None}, set()).mails == []
@@ -125,30 +125,30 @@ def test_an_order_of_nobody_sets_its_own_stream_aside_and_no_other() -> None:
     ]
     result = follow_up(events, {ACCOUNT_ID: ADA}, set())
     assert [mail.position for mail in result.mails] == [3]
-    assert [(parked.entry.position, parked.unknown) for parked in result.parkings] == [(1, False)]
-    assert "RecipientUnknown" in result.parkings[0].error
+    assert [(parked.entry.position, parked.unknown) for parked in result.failures] == [(1, False)]
+    assert "RecipientUnknown" in result.failures[0].error
 
 
 def test_an_event_that_only_a_newer_release_knows_holds_its_stream() -> None:
     result = follow_up([at(1, ("order.gift_wrapped", b"{}")), at(2, order_shipped())], {ACCOUNT_ID: ADA}, set())
     assert result.mails == []
-    assert [(parked.entry.position, parked.unknown) for parked in result.parkings] == [(1, True)]
+    assert [(parked.entry.position, parked.unknown) for parked in result.failures] == [(1, True)]
 
 
 def test_a_malformed_event_sets_its_stream_aside() -> None:
     result = follow_up([at(1, ("order.placed", b"{}"))], {}, set())
-    assert [parked.unknown for parked in result.parkings] == [False]
+    assert [parked.unknown for parked in result.failures] == [False]
 
 
 def test_events_of_a_stream_that_is_parked_are_passed_over() -> None:
     result = follow_up([at(9, order_shipped())], {ACCOUNT_ID: ADA}, {ORDER_ID})
-    assert (result.mails, result.parkings) == ([], [])
+    assert (result.mails, result.failures) == ([], [])
 
 
 @pytest.mark.parametrize("event", [order_completed(), product_added()])
 def test_other_events_make_nothing_due(event: Event) -> None:
     result = follow_up([at(1, event)], {}, set())
-    assert (result.mails, result.recipients, result.parkings) == ([], {}, [])
+    assert (result.mails, result.recipients, result.failures) == ([], {}, [])
 
 
 def test_the_consumer_wants_what_it_folds_what_it_reacts_to_and_what_makes_rows_void() -> None:

@@ -29,7 +29,7 @@ class BuilderFailed(Exception):
     """A share could not be built; the text says why."""
 
 
-class Told(NamedTuple):
+class Progress(NamedTuple):
     """What a builder has told last: events read, positions of the log that are behind it, rows made, and an error.
 
     ``away``: the error is of the server, and not of what was to be built.
@@ -48,7 +48,7 @@ class Builder:
     def __init__(self, process: BaseProcess, pipe: Pipe) -> None:
         self._process = process
         self._pipe = pipe
-        self.told = Told()
+        self.told = Progress()
 
     @property
     def at_work(self) -> bool:
@@ -110,7 +110,7 @@ def _run(parent: int, pipe: Pipe, url: SecretStr, building: Building, share: Sha
     # connection, from ending with the parent, and the pipes of other builders from breaking.
     os.closerange(3, pipe.fileno())
     os.closerange(pipe.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
-    told = Told()
+    told = Progress()
 
     def report(read: int, passed: float) -> None:
         nonlocal told

@@ -69,7 +69,7 @@ async def _write(session: Session, building: Building, folded: Folded, refused: 
     rows = [row for row in folded.written if row.document]
     keys = await copy(session, Table(building.projection, building.generation), rows)
     refused.update(keys)
-    await parked_streams.write(session, building.projection.name, building.generation, folded.parkings)
+    await parked_streams.write(session, building.projection.name, building.generation, folded.failures)
     return len(rows) - len(keys)
 
 
@@ -95,7 +95,7 @@ async def _folded(session: Session, building: Building, folding: "_ByStream") ->
         entries = await building.log.read_stream(session, stream, 1, building.head)
         careful = fold_from_nothing(building.projection, building.concerns, entries)
         folded.written += careful.written
-        folded.parkings += careful.parkings
+        folded.failures += careful.failures
     folding.written, folding.amiss = [], []
     return folded
 
@@ -209,21 +209,21 @@ class _ByShard:
     def __init__(self, building: Building) -> None:
         self._projection, self._concerns = building.projection, building.concerns
         self._rows: dict[str, Kept] = {}
-        self._aside: set[UUID] = set()
+        self._parked: set[UUID] = set()
         self._written: dict[str, Written] = {}
-        self._parkings: list[FailedEvent] = []
+        self._failures: list[FailedEvent] = []
 
     def take(self, entries: Sequence[Entry]) -> None:
         """Folds some events."""
         concerned = [entry for entry in entries if self._concerns(entry.type)]
-        folded = fold(self._projection, self._rows, self._aside, concerned)
+        folded = fold(self._projection, self._rows, self._parked, concerned)
         self._rows.update(folded.kept)
-        self._aside.update(each.entry.stream_id for each in folded.parkings)
+        self._parked.update(each.entry.stream_id for each in folded.failures)
         self._written.update((row.key, row) for row in folded.written)
-        self._parkings += folded.parkings
+        self._failures += folded.failures
 
     def finished(self) -> Folded:
         """The rows so far, of which no event touches any more."""
-        folded = Folded(written=list(self._written.values()), parkings=self._parkings)
-        self._rows, self._written, self._parkings = {}, {}, []
+        folded = Folded(written=list(self._written.values()), failures=self._failures)
+        self._rows, self._written, self._failures = {}, {}, []
         return folded

@@ -6,7 +6,7 @@ from typing import Any, Final
 import asyncpg
 
 from domain.kernel.event_registry import Concerns
-from infra.eventsourcing.event_log import Log, Session, log_head
+from infra.eventsourcing.event_log import EventLog, Session, log_head
 from infra.eventsourcing.projections.generations import create_table, live_generation
 from infra.eventsourcing.projections.projection import Projection
 
@@ -42,7 +42,7 @@ class Busy(Exception):
 class Building:
     """A generation that is being built from the log up to ``head``, beside the ``live`` one."""
 
-    log: Log
+    log: EventLog
     projection: Projection[Any]
     concerns: Concerns
     generation: int
@@ -55,7 +55,7 @@ class Building:
         return tuple(range(self.log.shards))
 
 
-async def begin(session: Session, log: Log, projection: Projection[Any]) -> Building:
+async def begin(session: Session, log: EventLog, projection: Projection[Any]) -> Building:
     """Lays down the next generation.
 
     ``session`` holds the right to rebuild until it is closed: keep it open, and do not go through a pooler. Raises

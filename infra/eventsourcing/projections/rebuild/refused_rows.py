@@ -36,19 +36,19 @@ async def fold_again(session: Session, building: Building, share: Share, keys: S
     projection = building.projection
     table: Table[Any] = Table(projection, building.generation)
     rows: dict[str, Kept] = {}
-    parkings: list[FailedEvent] = []
-    aside: set[UUID] = set()
+    failures: list[FailedEvent] = []
+    skipped: set[UUID] = set()
     async for entry in _entries(session, building, share, keys):
-        folded = fold(projection, rows, aside, [entry])
+        folded = fold(projection, rows, skipped, [entry])
         if (error := await _refusal(session, table, folded)) is not None:
-            folded = Folded(parkings=[FailedEvent(entry, error)])
-        if folded.parkings or folded.kept.keys() <= keys:
+            folded = Folded(failures=[FailedEvent(entry, error)])
+        if folded.failures or folded.kept.keys() <= keys:
             rows.update(folded.kept)
-            parkings += folded.parkings
-            aside.update(each.entry.stream_id for each in folded.parkings)
+            failures += folded.failures
+            skipped.update(each.entry.stream_id for each in folded.failures)
     made = [written(projection, key, kept) for key, kept in rows.items() if kept.row is not None]
     await table.copy(session, made)
-    await parked_streams.write(session, projection.name, building.generation, parkings)
+    await parked_streams.write(session, projection.name, building.generation, failures)
     return len(made)
 
 

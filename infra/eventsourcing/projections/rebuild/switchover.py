@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from infra.errors import Fenced
-from infra.eventsourcing.consumers.consumer import Lease, Refusal, Step, is_poison
+from infra.eventsourcing.consumers.consumer import Batch, Lease, Refusal, is_poison
 from infra.eventsourcing.consumers.metrics import RuntimeMetrics
 from infra.eventsourcing.event_log import Entry, Session, shard_heads
 from infra.eventsourcing.leases import Place
@@ -165,7 +165,9 @@ class Follower:
         )
         for shard, owner, epoch, position in rows:
             place = Place(projection.name, generation, shard)
-            self._leases[shard] = Lease(place=place, owner=owner, epoch=epoch, position=position, refreshed=position)
+            self._leases[shard] = Lease(
+                place=place, owner=owner, epoch=epoch, position=position, cache_position=position
+            )
 
     async def catch_up(self) -> int:
         """Applies what has come since, until hardly anything comes."""
@@ -192,32 +194,32 @@ class Follower:
         wanted = [entry for entry in entries if self._building.concerns(entry.type)]
         last = entries[-1]
         try:
-            await self._apply(Step(lease, wanted, last.position, last.recorded_at))
+            await self._apply(Batch(lease, wanted, last.position, last.recorded_at))
         except Exception as error:
             if not is_poison(error):
                 raise
             await self._isolate(lease, wanted)
-            await self._apply(Step(lease, [], last.position, last.recorded_at))
+            await self._apply(Batch(lease, [], last.position, last.recorded_at))
         return len(entries)
 
-    async def _apply(self, step: Step, error: str | None = None) -> None:
-        """Applies the step; with an error, sets the stream of its event aside."""
+    async def _apply(self, batch: Batch, error: str | None = None) -> None:
+        """Applies the batch; with an error, sets the stream of its event aside."""
         async with self._session.transaction():
             if error is None:
-                answers = await self._keeping.advance(self._session, [step])
+                answers = await self._keeping.advance(self._session, [batch])
             else:
-                answers = await self._keeping.park(self._session, step, error)
-        if isinstance(answers[step.lease], Refusal):
-            raise Fenced(step.lease.place.consumer, step.lease.shard)
-        step.lease.position = step.lease.refreshed = step.upto
+                answers = await self._keeping.park(self._session, batch, error)
+        if isinstance(answers[batch.lease], Refusal):
+            raise Fenced(batch.lease.place.consumer, batch.lease.shard)
+        batch.lease.position = batch.lease.cache_position = batch.upto
 
     async def _isolate(self, lease: Lease, entries: Sequence[Entry]) -> None:
         """Event by event, as Postgres refuses what one of them leads to."""
         for entry in entries:
-            step = Step(lease, [entry], entry.position, entry.recorded_at)
+            batch = Batch(lease, [entry], entry.position, entry.recorded_at)
             try:
-                await self._apply(step)
+                await self._apply(batch)
             except Exception as error:
                 if not is_poison(error):
                     raise
-                await self._apply(step, describe(error))
+                await self._apply(batch, describe(error))

@@ -6,7 +6,7 @@ from typing import Any
 import structlog
 from pydantic import SecretStr
 
-from infra.eventsourcing.event_log import Log
+from infra.eventsourcing.event_log import EventLog
 from infra.eventsourcing.projections.generations import outdated
 from infra.eventsourcing.projections.projection import Projection
 from infra.eventsourcing.projections.rebuild.builder import build
@@ -18,7 +18,9 @@ from infra.postgres.pool import Connection, connect
 _log = structlog.get_logger("weir.rebuild")
 
 
-async def renew(session: Connection, url: SecretStr, log: Log, projections: Mapping[str, Projection[Any]]) -> list[str]:
+async def renew(
+    session: Connection, url: SecretStr, log: EventLog, projections: Mapping[str, Projection[Any]]
+) -> list[str]:
     """Rebuilds what is outdated, one after the other; answers which. Readers are served by the old rows until then.
 
     Raises :class:`~infra.eventsourcing.projections.rebuild.new_generation.Busy` where somebody else rebuilds the same
@@ -32,7 +34,7 @@ async def renew(session: Connection, url: SecretStr, log: Log, projections: Mapp
     return renewed
 
 
-async def _rebuilt(session: Connection, url: SecretStr, log: Log, projection: Projection[Any]) -> Switched:
+async def _rebuilt(session: Connection, url: SecretStr, log: EventLog, projection: Projection[Any]) -> Switched:
     building = await begin(session, log, projection)
     builder = await connect(url)  # the reading of a share turns its connection to that
     try:
