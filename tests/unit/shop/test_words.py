@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.queries.search import read
+from api.queries.lists.search import read
 from projections.words import LONGEST, LONGEST_KEY, lexemes, likeness, sort_key, words_of
 
 
