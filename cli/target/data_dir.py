@@ -5,8 +5,6 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from infra.settings import Settings
-
 DATA_DIR: Final = Path(".weir")
 
 
@@ -15,6 +13,8 @@ def as_set(context: typer.Context, option: typer.CallbackParam, value: Any) -> A
 
     An option's own ``envvar`` would miss what ``.env`` says, and tell of a wrong value in other words.
     """
+    from infra.settings import Settings  # dear, and `--help` needs none
+
     name, source = str(option.name), context.get_parameter_source(str(option.name))
     settings = Settings()
     unsaid = source is not None and source.name == "DEFAULT" and name in settings.model_fields_set
