@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from domain import accounts, catalogue, inventory, orders, rooms
+from domain import accounts, catalogue, inventory, orders, rooms, webhooks
 from domain.kernel.event_registry import EventRegistry, EventType
 
 EVENTS: Final[Mapping[str, EventType]] = {
@@ -49,6 +49,12 @@ EVENTS: Final[Mapping[str, EventType]] = {
     "room.left": EventType(cls=rooms.RoomLeft),
     "room.message_posted": EventType(cls=rooms.RoomMessagePosted),
     "room.closed": EventType(cls=rooms.RoomClosed),
+    "webhook.registered": EventType(cls=webhooks.WebhookRegistered),
+    "webhook.changed": EventType(cls=webhooks.WebhookChanged),
+    "webhook.activated": EventType(cls=webhooks.WebhookActivated),
+    "webhook.deactivated": EventType(cls=webhooks.WebhookDeactivated),
+    "webhook.secret_rotated": EventType(cls=webhooks.WebhookSecretRotated),
+    "webhook.deleted": EventType(cls=webhooks.WebhookDeleted),
 }
 
 REGISTRY: Final = EventRegistry(EVENTS)

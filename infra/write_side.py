@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from domain.orders import UNPAID
 from domain.rooms import INVITATION, MEMBERSHIP
+from domain.webhooks import MOST_WEBHOOKS, WEBHOOK
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.eventsourcing.commands.metrics import RaceMetrics
 from infra.eventsourcing.event_log import EventLog
@@ -64,6 +65,7 @@ def limits_of(settings: Settings) -> Limits:
         UNPAID: Limit(settings.unpaid_orders_most or None, settings.unpaid_pieces_most or None),
         MEMBERSHIP: Limit(settings.rooms_most or None),
         INVITATION: Limit(settings.invitations_most or None),
+        WEBHOOK: Limit(MOST_WEBHOOKS, None),
     }
 
 

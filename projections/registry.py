@@ -12,6 +12,7 @@ from projections.room_card import ROOM_CARD
 from projections.room_member import ROOM_MEMBER
 from projections.room_message import ROOM_MESSAGE
 from projections.shop_counts import SHOP_COUNTS
+from projections.webhook_card import WEBHOOK_CARD
 
 PROJECTIONS: Final[Mapping[str, Projection[Any]]] = {
     each.name: each
@@ -24,5 +25,6 @@ PROJECTIONS: Final[Mapping[str, Projection[Any]]] = {
         ROOM_CARD,
         ROOM_MEMBER,
         ROOM_MESSAGE,
+        WEBHOOK_CARD,
     )
 }

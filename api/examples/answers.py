@@ -16,8 +16,9 @@ from api.commands.auth import KeySet, TokenDocument
 from api.commands.imports import ImportReceipt
 from api.commands.orders import OrderReceipt
 from api.commands.rooms import MessageReceipt
+from api.commands.webhooks import WebhookReceipt
 from api.examples.bodies import REFRESH
-from api.examples.story import ADA, NOON, ORDER, ROOM, STAFF, TEA_POT, Story, uuid7
+from api.examples.story import ADA, NOON, ORDER, ROOM, STAFF, TEA_POT, WEBHOOK, Story, uuid7
 from api.health import Alive, ComponentHealth, Health, Readiness
 from api.http.event_stream import EVENT_STREAM, event
 from api.problem_pages import ProblemKinds, kind_of
@@ -47,6 +48,7 @@ from projections.account_card import ACCOUNT_CARD, AccountCard
 from projections.order_summary import ORDER_SUMMARY, OrderSummary
 from projections.product_card import PRODUCT_CARD, ProductCard
 from projections.room_card import ROOM_CARD, RoomCard
+from projections.webhook_card import WEBHOOK_CARD, WebhookCard
 
 KEY: Final = uuid7(6)
 IMPORT: Final = uuid7(7)
@@ -83,6 +85,8 @@ def _receipts(story: Story) -> Iterator[BaseModel]:
     said = story.of(ROOM)[-1]
     message_id = said.data.message_id if isinstance(said.data, RoomMessagePosted) else ROOM
     yield MessageReceipt(id=message_id, version=said.version, position=said.position, room_id=ROOM)
+    (registered,) = story.of(WEBHOOK)
+    yield WebhookReceipt(id=WEBHOOK, version=1, position=registered.position, secret="whsec_…")  # noqa: S106
 
 
 def _access() -> Iterator[BaseModel]:
@@ -152,15 +156,18 @@ def _figures(story: Story) -> Iterator[BaseModel]:
 def _documents(story: Story) -> Mapping[Any, Any]:
     """What read models serve, and what is read from the log."""
     account, product = story.document(ACCOUNT_CARD, ADA), story.document(PRODUCT_CARD, TEA_POT)
+    webhook = story.document(WEBHOOK_CARD, WEBHOOK)
     history = [_happening(event) for event in story.of(ORDER)]
     events = [_event(event) for event in story.of(ORDER)]
     return {
         AccountCard: account,
         ProductCard: product,
         OrderSummary: story.order,
+        WebhookCard: webhook,
         Page[AccountCard]: _page(account),
         Page[ProductCard]: _page(product),
         Page[OrderSummary]: _page(story.order),
+        Page[WebhookCard]: _page(webhook),
         Page[Happening]: _page(*history),
         Page[EventDocument]: _page(*events),
         (EVENT_STREAM, Page[EventDocument]): _streamed((orjson.dumps(each), each["position"]) for each in events),

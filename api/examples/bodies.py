@@ -20,6 +20,7 @@ from api.commands.payments import PaymentBody
 from api.commands.products import ProductChanges, StockBody
 from api.commands.recovery import ConfirmBody, ResetBody, VerifyBody
 from api.commands.rooms import MemberBody, MessageBody, RoomBody
+from api.commands.webhooks import RegisterWebhookBody, WebhookChanges
 from api.examples.story import HOME, NOON, ORDER, PAYMENT, STAFF, TEA_POT, Story
 from api.schemas import MoneyBody
 from domain.accounts import Role
@@ -71,6 +72,12 @@ def bodies() -> Mapping[Any, Any]:
         RoomBody(name="Tea drinkers", topic="What is in the pot"),
         MemberBody(account_id=STAFF),
         MessageBody(text="Green or black?", client_id="c-1"),
+        RegisterWebhookBody(
+            url="https://warehouse.example.org/events",
+            event_types=["order.paid", "order.cancelled"],
+            description="what the warehouse has to pack",
+        ),
+        WebhookChanges(event_types=["order.paid", "order.cancelled", "order.refunded"], active=True),
     ]
     return {type(body): _as_sent(body) for body in sent}
 

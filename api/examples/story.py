@@ -17,6 +17,7 @@ from domain.money import Money
 from domain.orders import ORDERS, Address, OrderPlaced, PayOrder, PlaceOrder, ShipOrder, order_number
 from domain.registry import REGISTRY
 from domain.rooms import ROOMS, JoinRoom, OpenRoom, PostMessage
+from domain.webhooks import WEBHOOKS, RegisterWebhook
 from domain.workflows.checkout import order_line, stock_moves
 from infra.eventsourcing.projections.projection import Projection, Row
 from projections.order_summary import ORDER_SUMMARY
@@ -40,6 +41,7 @@ ORDER: Final = uuid7(3)
 STAFF: Final = uuid7(4)
 REQUEST: Final = str(uuid7(5))
 ROOM: Final = uuid7(9)
+WEBHOOK: Final = uuid7(12)
 HOME: Final = Address(name="Ada Lovelace", line1="Markt 1", city="Jena", postal_code="07743", country="DE")
 
 
@@ -53,7 +55,7 @@ class Story:
 
     def _tell(self) -> None:
         """Ada registers and verifies her address, tea pots come in, she orders two, pays, and they go out. Then she
-        opens a room, and is answered there."""
+        opens a room, and is answered there. The staff have the warehouse told."""
         self._do(ACCOUNTS, ADA, RegisterAccount(account_id=ADA, email="ada@example.org", username="ada"), None)
         self._do(ACCOUNTS, ADA, VerifyEmail(), ADA)
         self._do(ACCOUNTS, ADA, ChangeProfile(full_name="Ada Lovelace", bio="Drinks tea."), ADA)
@@ -78,6 +80,7 @@ class Story:
         self._do(ROOMS, ROOM, JoinRoom(account_id=STAFF, most=2), STAFF)
         self._do(ROOMS, ROOM, question, ADA)
         self._do(ROOMS, ROOM, answer, STAFF)
+        self._do(WEBHOOKS, WEBHOOK, _TO_THE_WAREHOUSE, STAFF)
 
     @property
     def placed(self) -> OrderPlaced:
@@ -144,4 +147,12 @@ _TEA_POT: Final = AddProduct(
     tax_rate=Decimal("0.19"),
     category="kitchen",
     tags=("tea", "new"),
+)
+_TO_THE_WAREHOUSE: Final = RegisterWebhook(
+    webhook_id=WEBHOOK,
+    account_id=STAFF,
+    url="https://warehouse.example.org/events",
+    event_types=("order.paid", "order.cancelled"),
+    description="what the warehouse has to pack",
+    secret_id=uuid7(13),
 )

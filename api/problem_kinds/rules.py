@@ -27,6 +27,13 @@ RULES: Final[Mapping[str, Kind]] = {
         "An account with as many unfinished imports as it may have sends one more file.",
         "Look at the imports that run, and send the file when one of them is finished.",
     ),
+    "too-many-webhooks": kind(
+        409,
+        "Too many webhooks",
+        "The account has as many as it may have; delete one.",
+        "An account with as many webhooks as it may have registers one more.",
+        "Delete a webhook that is no longer used, or have one told of more types of events.",
+    ),
     "already-exists": kind(
         409,
         "Already exists",

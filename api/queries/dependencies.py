@@ -33,6 +33,10 @@ async def get_rooms(side: ReadSideDep) -> DocumentReader:
     return side.rooms
 
 
+async def get_webhooks(side: ReadSideDep) -> DocumentReader:
+    return side.webhooks
+
+
 async def get_pages(side: ReadSideDep) -> Pages:
     return side.pages
 
@@ -41,4 +45,5 @@ ProductsDep = Annotated[DocumentReader, Depends(get_products)]
 OrdersDep = Annotated[DocumentReader, Depends(get_orders)]
 AccountsDep = Annotated[DocumentReader, Depends(get_accounts)]
 RoomsDep = Annotated[DocumentReader, Depends(get_rooms)]
+WebhooksDep = Annotated[DocumentReader, Depends(get_webhooks)]
 PagesDep = Annotated[Pages, Depends(get_pages)]

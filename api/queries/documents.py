@@ -73,6 +73,11 @@ def room(document: Document) -> CachedResponse:
     return cached_response(document, PRIVATE, UUID(told["id"]) if told["private"] else None)
 
 
+def webhook(document: Document) -> CachedResponse:
+    """For whoever registered it."""
+    return cached_response(document, PRIVATE, UUID(orjson.loads(document.body)["account_id"]))
+
+
 def needs_of(context: RequestContext) -> Needs:
     """What the request's token asks for. Raises :class:`~api.errors.Problem` ``malformed-header`` for a false one."""
     if context.consistency_token is None:

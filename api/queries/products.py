@@ -21,8 +21,8 @@ from api.queries.documents import PUBLIC, if_none_match, needs_of
 from api.queries.lists import cursors
 from api.queries.lists.page_answer import Page, PageParams, continue_after, page_answer
 from api.queries.lists.query import Condition, Query, Sort
-from api.queries.read_models import PRODUCTS
 from api.queries.lists.search import read
+from api.queries.read_models import PRODUCTS
 from api.rate_limits.policies import limited
 from domain.catalogue import LONGEST_CATEGORY, LONGEST_TAG
 from domain.values import normal_form

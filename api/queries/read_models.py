@@ -19,7 +19,7 @@ from api.queries import documents
 from api.queries.documents import CachedResponse, needs_of
 from api.queries.fresh_ids import FreshIds
 from api.queries.lists.page_reader import Pages
-from domain import accounts, catalogue, orders, rooms
+from domain import accounts, catalogue, orders, rooms, webhooks
 from infra.configs import cache_of
 from infra.errors import NotFound, NotYetVisible
 from infra.eventsourcing.consistency_token import Needs
@@ -35,6 +35,7 @@ PRODUCTS: Final = "product_card"
 ORDERS: Final = "order_summary"
 ACCOUNTS: Final = "account_card"
 ROOMS: Final = "room_card"
+WEBHOOKS: Final = "webhook_card"
 
 ID: Final = FORMS[UUID]
 
@@ -113,6 +114,7 @@ class ReadSide:
     orders: DocumentReader
     accounts: DocumentReader
     rooms: DocumentReader
+    webhooks: DocumentReader
     pages: Pages
     fresh: FreshIds
 
@@ -162,6 +164,7 @@ async def open_reads(
         orders=reader(ORDERS, documents.order, orders.ORDERS.category, owner="customer_id"),
         accounts=reader(ACCOUNTS, documents.account, accounts.ACCOUNTS.category),
         rooms=reader(ROOMS, documents.room, rooms.ROOMS.category, owner="owner_id"),
+        webhooks=reader(WEBHOOKS, documents.webhook, webhooks.WEBHOOKS.category, owner="account_id"),
         pages=Pages(database, reads, at_once=max(1, settings.pool_size // 2)),
         fresh=fresh,
     )

@@ -97,6 +97,7 @@ class Wiring:
         return {
             "WEIR_PUBLIC_URL": self.api_url,
             "WEIR_ENVIRONMENT": "development",
+            "WEIR_WEBHOOK_DESTINATIONS": "any",
             **inherited,
             **{name: value for name, value in self.secrets.items() if name not in _NOT_FOR_ALL},
             "DATABASE_URL": self.database_url,

@@ -6,7 +6,13 @@ from typing import Final
 from domain.accounts.messages import Role
 
 _CUSTOMER: Final = frozenset({"orders:read", "orders:write", "rooms:read", "rooms:write"})
-_STAFF: Final = _CUSTOMER | {"catalogue:write", "orders:manage", "dashboard:read"}
+_STAFF: Final = _CUSTOMER | {
+    "catalogue:write",
+    "dashboard:read",
+    "orders:manage",
+    "webhooks:read",
+    "webhooks:write",
+}
 
 SCOPES: Final[Mapping[Role, frozenset[str]]] = {
     Role.CUSTOMER: _CUSTOMER,
@@ -25,6 +31,8 @@ MEANINGS: Final[Mapping[str, str]] = {
     "orders:write": "Place and cancel one's own orders",
     "rooms:read": "Read rooms",
     "rooms:write": "Write in rooms",
+    "webhooks:read": "Read one's own webhooks and what was sent to them",
+    "webhooks:write": "Have events sent to addresses of one's own",
 }
 
 

@@ -185,6 +185,12 @@ class Settings(BaseSettings):
         description="How many accounts may be in a room, those who are asked in among them.",
     )
 
+    webhook_destinations: Literal["public", "any"] = Field(
+        default="public",
+        description="Where webhooks of subscribers may lead: to public addresses over HTTPS, or anywhere, which opens "
+        "one's own network to whoever may register a webhook. `weir up` and `weir demo` say `any`.",
+    )
+
     smtp_url: SmtpUrl = Field(
         default=SecretStr("smtp://localhost:1025"),
         description="The mail server: `smtp://` without TLS, `starttls://` with TLS or not at all, `smtps://` with TLS "

@@ -19,6 +19,7 @@ SECTIONS: Final = {
     "host": "Process and network",
     "encryption_keys": "Secrets and accounts",
     "payment_webhook_secret": "Orders and payments",
+    "webhook_destinations": "Webhooks",
     "smtp_url": "Mail",
     "data_dir": "Files",
     "rate_limits": "Rate limits",

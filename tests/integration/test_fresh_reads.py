@@ -18,7 +18,7 @@ from infra.configs import cache_of
 from infra.eventsourcing.read_cache import Refresher
 from infra.settings import Settings
 from tests.support.api_client import api_process, endpoints
-from tests.support.command_routes import Stage, staged
+from tests.support.command_routes import WEBHOOK, Stage, staged
 from tests.support.consumers import Scene, scene
 from tests.support.pictures import png
 from tests.support.write_side import eventually
@@ -35,6 +35,7 @@ WAIT: Final = {
     "/v1/rooms/{room_id}/members",
     "/v1/rooms/{room_id}/messages",
     "/v1/rooms/{room_id}/messages/{seq}",
+    "/v1/webhooks/{webhook_id}",
 }
 """Reads of one document of a read model."""
 TELL_AT_ONCE: Final = {
@@ -136,6 +137,9 @@ async def test_what_was_made_a_moment_ago_is_waited_for_on_every_route(world: Wo
     world.made_just_now(account)
     waiting[OWN] = await world.waits(OWN, me)
     waiting["account"] = await world.waits(f"/v1/accounts/{account}")
+    member = await stage.member()
+    webhook = world.made_just_now(await stage.made("/v1/webhooks", WEBHOOK, member))
+    waiting["webhook"] = await world.waits(f"/v1/webhooks/{webhook}", member)
     order, customer = await world.order()
     waiting["order"] = await world.waits(f"/v1/orders/{order}", customer)
     room = world.made_just_now(await stage.made("/v1/rooms", {"name": "Tea", "private": True}))

@@ -19,6 +19,7 @@ BODIES: Mapping[tuple[str, str], Any] = {
     ("PATCH", "/v1/products/{product_id}"): {"name": "Kettle"},
     ("POST", "/v1/products/{product_id}/stock"): {"change": 5, "reason": "count"},
     ("PUT", "/v1/accounts/{account_id}/roles"): {"roles": ["customer"]},
+    ("PATCH", "/v1/webhooks/{webhook_id}"): {"active": False},
     ("POST", "/v1/orders/{order_id}/ship"): {"carrier": "DHL", "tracking_no": "1"},
     ("POST", "/v1/rooms/{room_id}/messages"): {"text": "hello"},
 }

@@ -28,6 +28,7 @@ from schemathesis.specs.openapi.checks import (
 
 from infra.settings import Settings
 from tests.attacks.house import SECRET, House, Person, house, registered, webhook
+from tests.support.command_routes import WEBHOOK
 from tests.support.hostile import Sent, requests, spoilt
 from tests.support.openapi import Operation, Reply, operations
 from tests.support.serving import served
@@ -87,6 +88,7 @@ async def _things(made: House) -> Mapping[str, str]:
         "stream_id": made.order,
         "session_id": str(uuid4()),
         "key_id": await _made(made, made.victim, "/v1/me/api-keys", json=key),
+        "webhook_id": await _made(made, made.admin, "/v1/webhooks", json=WEBHOOK),
         "import_id": await _made(made, made.admin, "/v1/products/import", **sheet),
     }
 

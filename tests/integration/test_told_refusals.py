@@ -11,12 +11,13 @@ from pydantic import SecretStr
 
 from api.main import create_app
 from api.refusals import refusals_of
+from domain.webhooks import MOST_WEBHOOKS
 from infra.identity import one_time_links as links
 from infra.identity.api_keys import MOST_KEYS
 from infra.identity.one_time_links import Link, Purpose, lives_of
 from infra.imports.upload_table import MOST_UNFINISHED
 from infra.settings import Settings
-from tests.support.command_routes import MONEY, Asked, Stage, payment
+from tests.support.command_routes import MONEY, WEBHOOK, Asked, Stage, payment
 from tests.support.house import ANOTHER, PASSWORD
 from tests.support.pictures import PNG_SIGNATURE, png
 from tests.support.shop import SECRET
@@ -29,6 +30,7 @@ Provoke = Callable[[Stage], Awaitable[Answer]]
 BLANK: Final = "\u200d"
 """A character that may stand in a text, and shows nothing by itself."""
 COMMON: Final = "password123"
+NOWHERE: Final = "https://127.0.0.1/"
 
 
 async def ask(stage: Stage, method: str, path: str, body: Any = None, **headers: str) -> Answer:
@@ -125,6 +127,23 @@ async def one_key_more(stage: Stage) -> Answer:
     for _ in range(MOST_KEYS):
         await stage.made("/v1/me/api-keys", body, me)
     return await ask(stage, "POST", "/v1/me/api-keys", body, **me)
+
+
+async def one_webhook_more(stage: Stage) -> Answer:
+    member = await stage.member()
+    for _ in range(MOST_WEBHOOKS):
+        await stage.made("/v1/webhooks", WEBHOOK, member)
+    return await ask(stage, "POST", "/v1/webhooks", WEBHOOK, **member)
+
+
+async def webhook_to_nowhere(stage: Stage) -> Answer:
+    return await ask(stage, "POST", "/v1/webhooks", {**WEBHOOK, "url": NOWHERE})
+
+
+async def webhook_changed_to_nowhere(stage: Stage) -> Answer:
+    member = await stage.member()
+    path = f"/v1/webhooks/{await stage.made('/v1/webhooks', WEBHOOK, member)}"
+    return await ask(stage, "PATCH", path, {"url": NOWHERE}, **member)
 
 
 async def one_import_more(stage: Stage) -> Answer:
@@ -335,6 +354,9 @@ PROVOKED: Final[Mapping[tuple[str, str], Provoke]] = {
     ("erase_me", "wrong-password"): somebody("DELETE", "/v1/me", {"password": ANOTHER}),
     ("make_api_key", "too-many-api-keys"): one_key_more,
     ("make_api_key", "invalid-value"): somebody("POST", "/v1/me/api-keys", PAST),
+    ("register_webhook", "too-many-webhooks"): one_webhook_more,
+    ("register_webhook", "invalid-value"): webhook_to_nowhere,
+    ("change_webhook", "invalid-value"): webhook_changed_to_nowhere,
     ("add_product", "already-taken"): taken_sku,
     ("add_product", "invalid-value"): new_product(name=BLANK),
     ("add_product", "invalid-amount"): new_product(price=FINE),

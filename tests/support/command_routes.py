@@ -88,6 +88,15 @@ class Stage:
         pair = (await self.api.post("/v1/auth/token", data=form)).json()
         return {"authorization": f"Bearer {pair['access_token']}"}
 
+    async def member(self) -> dict[str, str]:
+        """The credentials of somebody new of the staff."""
+        account_id, _ = await self.person()
+        asked = await self.api.put(
+            f"/v1/accounts/{account_id}/roles", json={"roles": ["staff"]}, headers=dict(self.staff)
+        )
+        assert asked.is_success, asked.text
+        return await self.sign_in(account_id)
+
     async def product(self) -> str:
         return await self.made("/v1/products", {"sku": uuid4().hex, "name": "Kettle", "price": MONEY, "stock": 50})
 
@@ -267,6 +276,24 @@ def _of_order(last: str, body: Any = None, *further: str) -> Prepare:
     return prepare
 
 
+WEBHOOK: Final = {"url": "https://hooks.example/orders", "event_types": ["order.paid"]}
+
+
+async def _register_webhook(stage: Stage) -> Asked:
+    other = {"body": {**WEBHOOK, "event_types": ["order.shipped"]}}
+    member = await stage.member()
+    return Asked(method="POST", path="/v1/webhooks", body=WEBHOOK, headers=member, other=other, status=201)
+
+
+def _of_webhook(method: str, last: str = "", told: Any = None, **other: Any) -> Prepare:
+    async def prepare(stage: Stage) -> Asked:
+        member = await stage.member()
+        one, two = [f"/v1/webhooks/{await stage.made('/v1/webhooks', WEBHOOK, member)}{last}" for _ in range(2)]
+        return Asked(method=method, path=one, body=told, headers=member, other=other or {"path": two})
+
+    return prepare
+
+
 def _steps() -> Iterator[tuple[str, str]]:
     for method, path in endpoints(create_app(Settings())):
         if method == "POST" and path.startswith("/v1/orders/{order_id}/"):
@@ -333,5 +360,9 @@ ROUTES: Final[Mapping[tuple[str, str], Prepare]] = {
     ("POST", "/v1/rooms/{room_id}/members"): _of_room("POST", "/members"),
     ("DELETE", "/v1/rooms/{room_id}/members/{account_id}"): _of_room("DELETE", f"/members/{uuid4()}"),
     ("POST", "/v1/rooms/{room_id}/messages"): _of_room("POST", "/messages", {"text": "hello"}, 201),
+    ("POST", "/v1/webhooks"): _register_webhook,
+    ("PATCH", "/v1/webhooks/{webhook_id}"): _of_webhook("PATCH", "", {"active": False}, body={"description": "x"}),
+    ("DELETE", "/v1/webhooks/{webhook_id}"): _of_webhook("DELETE"),
+    ("POST", "/v1/webhooks/{webhook_id}/rotate-secret"): _of_webhook("POST", "/rotate-secret"),
 }
 """Those that honour an idempotency key."""

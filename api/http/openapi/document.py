@@ -37,6 +37,7 @@ METADATA: Final[dict[str, Any]] = {
         {"name": "orders", "description": "What was ordered, paid, shipped."},
         {"name": "rooms", "description": "What people say to each other, and who is there."},
         {"name": "dashboard", "description": "The shop in figures."},
+        {"name": "webhooks", "description": "Events sent to addresses of one's own (Standard Webhooks)."},
         {"name": "events", "description": "The log itself."},
         {"name": "operations", "description": "Whether the process lives and works, and its metrics."},
         {"name": "problems", "description": "What refusals mean, and what to do about them."},

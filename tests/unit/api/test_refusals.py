@@ -35,6 +35,7 @@ CODES = {
     "too-many-rooms",
     "too-many-unpaid-orders",
     "too-many-unpaid-pieces",
+    "too-many-webhooks",
     "unauthenticated",
     "unknown-account",
     "unknown-currency",

@@ -33,6 +33,7 @@ from domain.orders import (
 )
 from domain.orders.payment_deadline import ORDER_TIME
 from domain.rooms import RoomInvited, RoomJoined, RoomMessagePosted, RoomOpened
+from domain.webhooks import WebhookRegistered
 from domain.workflows.checkout import stock_moves
 from projections.daily_revenue import DAILY_REVENUE
 from projections.order_summary import ORDER_SUMMARY
@@ -61,7 +62,7 @@ ENDS_NO_ACCESS: Final[set[type[Event]]] = {
     AccountProfileChanged,
     AccountUsernameChanged,
 }
-NO_FIGURE: Final[set[type[Event]]] = {RoomOpened, RoomInvited, RoomJoined, RoomMessagePosted}
+NO_FIGURE: Final[set[type[Event]]] = {WebhookRegistered, RoomOpened, RoomInvited, RoomJoined, RoomMessagePosted}
 """The dashboard is the shop's: what people say to each other is none of its figures."""
 
 of_each_order_event = pytest.mark.parametrize("event", OF_ORDERS, ids=lambda event: type(event).__name__)

@@ -21,6 +21,7 @@ from domain.kernel.messages import Event
 from domain.orders import ORDERS, OrderEvent
 from domain.registry import EVENTS, REGISTRY
 from domain.rooms import ROOMS, RoomEvent
+from domain.webhooks import WEBHOOKS, WebhookEvent
 from infra.event_codec import CODEC
 from tests.golden.expected import EXPECTED, GOLDEN, GOLDEN_SHORTER, SHORTER
 
@@ -86,6 +87,7 @@ def test_the_newest_golden_payload_holds_exactly_the_fields_of_today(name: str) 
         ("stock", StockEvent),
         ("order", OrderEvent),
         ("room", RoomEvent),
+        ("webhook", WebhookEvent),
     ],
 )
 def test_whoever_tells_the_events_of_a_context_apart_is_asked_of_each(context: str, told_apart: Any) -> None:
@@ -99,6 +101,7 @@ def test_each_category_writes_under_its_own_context() -> None:
         "stock": INVENTORY,
         "order": ORDERS,
         "room": ROOMS,
+        "webhook": WEBHOOKS,
     }
     assert {name.partition(".")[0] for name in EVENTS} == contexts.keys()
     assert len({decider.category for decider in contexts.values()}) == len(contexts)

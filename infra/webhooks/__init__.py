@@ -1,0 +1,1 @@
+"""Webhooks to subscribers: their secrets, and the outbox of what is sent to them."""
