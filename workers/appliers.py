@@ -7,10 +7,15 @@ from infra.identity.one_time_links import Lives
 from workers.mail import consumer
 from workers.mail.consumer import NAME
 from workers.order_deadlines import PROCESSES, effects_of
+from workers.webhooks import consumer as webhooks
 
 
 def appliers(log: EventLog, domain: str, lives: Lives) -> dict[str, Apply]:
     """How parked streams are taken up again, by consumer, for all that are no read models."""
     effects = effects_of(log, domain)
     processes = {name: process_consumer.applier(process, effects) for name, process in PROCESSES.items()}
-    return {NAME: consumer.applier(log, domain, lives), **processes}
+    return {
+        NAME: consumer.applier(log, domain, lives),
+        webhooks.NAME: webhooks.applier(log),
+        **processes,
+    }

@@ -18,6 +18,7 @@ from infra.postgres.pool import Database
 from infra.settings import Settings
 from infra.storage import open_storage
 from infra.storage.product_images import ImageFiles
+from infra.webhooks.http_client import WebhookClient
 from infra.write_side import open_bulk_write_side, open_write_side
 from workers.due_loop import DueLoop
 from workers.imports.batch_run import ImportMetrics
@@ -27,8 +28,9 @@ from workers.mail.sender import MailMetrics, MailSender
 from workers.order_deadlines import PROCESSES, effects_of, issuer
 from workers.refunds import RefundMetrics, Refunds
 from workers.resets import Resets
+from workers.webhooks.sender import AT_ONCE, PER_SUBSCRIBER, WebhookMetrics, WebhookSender
 
-DUE_WORK: Final = ("post", "refunds", "timekeeper", "importer", "resets")
+DUE_WORK: Final = ("post", "refunds", "timekeeper", "importer", "resets", "webhooks")
 """The kinds of due work, by the hand that does it."""
 
 
@@ -61,6 +63,7 @@ async def open_job_context(
             ImportMetrics(registry),
         ),
         "resets": Resets(database, commands, registry),
+        "webhooks": _webhooks(stack, settings, database, commands, secret, registry),
     }
 
 
@@ -93,3 +96,18 @@ def _refunds(
         provider = HttpPaymentProvider(settings.payment_provider_url, settings.payment_provider_key)
         stack.push_async_callback(provider.close)
     return Refunds(database, commands, provider, breaker=Breaker(), metrics=RefundMetrics(registry))
+
+
+def _webhooks(
+    stack: AsyncExitStack,
+    settings: Settings,
+    database: Database,
+    commands: CommandHandler,
+    secret: ServerSecret,
+    registry: CollectorRegistry,
+) -> WebhookSender:
+    """The sender to subscribers, whose connections the stack closes."""
+    anywhere = settings.webhook_destinations == "any"
+    client = WebhookClient(anywhere=anywhere, connections=AT_ONCE * PER_SUBSCRIBER)
+    stack.push_async_callback(client.close)
+    return WebhookSender(database, commands, secret, client, WebhookMetrics(registry))

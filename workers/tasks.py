@@ -26,6 +26,8 @@ from workers.runtime import Context, Runtime, Work
 from workers.upkeep.cleanup import forget_commands
 from workers.upkeep.images import sweep_images
 from workers.upkeep.snapshots import renew_snapshots
+from workers.webhooks import consumer as webhooks
+from workers.webhooks.consumer import Subscribing
 
 TIDY_SECONDS: Final = 50
 RENEW_SECONDS: Final = 120
@@ -36,7 +38,7 @@ async def _open(
 ) -> tuple[Context, Work]:
     context = await open_job_context(stack, settings, database, log, registry)
     loops = due_loops(context)
-    host = _host(settings, registry, database, log, loops["post"].wake)
+    host = _host(settings, registry, database, log, loops["post"].wake, loops["webhooks"].wake)
 
     async def work(stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as group:
@@ -59,14 +61,20 @@ TASKS: Final = Runtime(
 
 
 def _host(
-    settings: Settings, registry: CollectorRegistry, database: Database, log: EventLog, wake_mail: Callable[[], None]
+    settings: Settings,
+    registry: CollectorRegistry,
+    database: Database,
+    log: EventLog,
+    wake_mail: Callable[[], None],
+    wake_webhooks: Callable[[], None],
 ) -> Host:
-    """What runs reactions and processes: one owner for the reactions, shards of the processes for all who work here."""
+    """What runs reactions, webhooks and processes: an owner for each of the first two, shards of the last for all."""
     domain, metrics = domain_of(settings.mail_from), RuntimeMetrics.shared(registry)
     effects = effects_of(log, domain)
     return Host(
         [
             Reacting(log, domain=domain, lives=lives_of(settings), wake_mail=wake_mail, metrics=metrics),
+            Subscribing(log, wake=wake_webhooks, metrics=metrics),
             *(ProcessConsumer(process, log, effects=effects, metrics=metrics) for process in PROCESSES.values()),
         ],
         kind=TASKS.name,
@@ -77,6 +85,7 @@ def _host(
         metrics=metrics,
         standalone=[
             Place(NAME, 0, WHOLE),
+            Place(webhooks.NAME, 0, WHOLE),
             *(Place(name, 0, shard) for name in PROCESSES for shard in range(log.shards)),
         ],
     )

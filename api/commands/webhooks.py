@@ -115,7 +115,7 @@ async def register_webhook(
     def decide(work: UnitOfWork) -> None:
         work.execute(WEBHOOKS, webhook_id, command)
 
-    receipt = await commands.carry_out([(WEBHOOKS, webhook_id)], decide, new=1, location=_location)
+    receipt = await commands.run([(WEBHOOKS, webhook_id)], decide, new=1, location=_location)
     return await _with_secret(receipt, side, secret_id)
 
 
@@ -153,7 +153,7 @@ async def _of_own(commands: CommandDispatcher, owner: Principal, webhook_id: UUI
         for command in changes:
             work.execute(WEBHOOKS, webhook_id, command)
 
-    return await commands.carry_out([(WEBHOOKS, webhook_id)], decide)
+    return await commands.run([(WEBHOOKS, webhook_id)], decide)
 
 
 async def _with_secret(receipt: Receipt, side: WriteSideDep, secret_id: UUID) -> Receipt:

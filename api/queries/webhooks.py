@@ -12,11 +12,11 @@ from api.dependencies import Context, LogDep
 from api.http.fast_route import router
 from api.http.principal import Principal
 from api.http.response import RawResponse
-from api.queries import cursors
 from api.queries.dependencies import PagesDep, WebhooksDep
 from api.queries.documents import PRIVATE, if_none_match, needs_of
-from api.queries.listing import Page, PageParams, go_on, page_answer
-from api.queries.lists import Condition, Query, Sort
+from api.queries.lists import cursors
+from api.queries.lists.page_answer import Page, PageParams, continue_after, page_answer
+from api.queries.lists.query import Condition, Query, Sort
 from api.queries.read_models import WEBHOOKS
 from api.rate_limits.policies import limited
 from api.security import require
@@ -47,7 +47,7 @@ async def list_webhooks(
     list_id = cursors.list_id(log, WEBHOOKS, {"account_id": reader.id})
     query = Query(projection=WEBHOOKS, sort=NEWEST, list_id=list_id)
     query.within(_OF_ACCOUNT, account=reader.id)
-    go_on(query, paging.cursor)
+    continue_after(query, paging.cursor)
     page = await pages.fetch(query, paging.limit, needs_of(context), context.wait)
     return page_answer(request, *page, PRIVATE)
 

@@ -23,8 +23,9 @@ from infra.settings.urls import address_of
 from projections.registry import PROJECTIONS
 from workers.mail.consumer import NAME
 from workers.order_deadlines import PROCESSES
+from workers.webhooks import consumer as webhooks
 
-CONSUMERS: Final = (*PROJECTIONS, NAME, *PROCESSES)
+CONSUMERS: Final = (*PROJECTIONS, NAME, webhooks.NAME, *PROCESSES)
 SERVERS: Final = {"postgres": "DATABASE_URL", "valkey": "REDIS_URL"}
 """Those that a stack may have of its own, and what tells where they are."""
 

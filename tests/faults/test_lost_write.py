@@ -40,6 +40,7 @@ from infra.postgres.pool import Database, Pooled
 from infra.settings import Settings
 from infra.storage.local_disk import Folder
 from infra.storage.product_images import ImageFiles
+from infra.webhooks import outbox as webhooks
 from projections.order_summary import ORDER_SUMMARY
 from projections.registry import PROJECTIONS
 from tests.support.database_calls import WRITING, calls
@@ -82,6 +83,10 @@ WISH: Final = reset_wishes.Claimed(
     correlation=None,
     traceparent=None,
     attempts=1,
+)
+SUBSCRIBER: Final = webhooks.Claimed(webhook_id=uuid4(), url="u", signers=(), claims=1, failures=0, news=0)
+DELIVERY: Final = webhooks.Delivery(
+    delivery_id=uuid4(), type="t", body="{}", correlation=None, attempts=0, answers=[], over=False
 )
 PLACE: Final = Place("c", 0, 0)
 KEY: Final = NewKey(uuid4(), uuid4(), "k", bytes(32), ["orders:read"], None)
@@ -188,6 +193,13 @@ WRITES: Final[Mapping[str, Write]] = {
         database, 1, "interrupted"
     ),
     "infra.postgres.due_work.DueWork.claim of wishes": lambda database: reset_wishes.claim(database, 1),
+    "infra.postgres.due_work.DueWork.claim of subscribers": lambda database: webhooks.claim(database, 1),
+    "infra.postgres.due_work.DueWork.write of a turn": lambda database: webhooks.rest(database, SUBSCRIBER, 0),
+    "infra.webhooks.outbox.settle": lambda database: webhooks.settle(
+        database, DELIVERY, webhooks.Outcome(state="delivered", answer={})
+    ),
+    "infra.webhooks.outbox.pause": lambda database: webhooks.pause(database, SUBSCRIBER, 5, 1.0, "HTTP 500"),
+    "infra.webhooks.outbox.forget_old": webhooks.forget_old,
     "infra.identity.reset_wishes.keep": lambda database: reset_wishes.keep(database, "a@b.c", KEYED),
     "infra.identity.reset_wishes.done": lambda database: reset_wishes.done(database, WISH),
     "infra.identity.stored_secrets.writing of a first secret": lambda database: ServerSecret(database, WRAPPING).mac(

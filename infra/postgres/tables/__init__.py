@@ -5,7 +5,7 @@ Statements in Core are written over these. The migrations make the tables, in SQ
 generation has one, made by its projection's declaration.
 """
 
-from infra.postgres.tables import consumers, identity, log, outboxes
+from infra.postgres.tables import consumers, identity, log, outboxes, webhooks
 from infra.postgres.tables.columns import METADATA
 
-__all__ = ["METADATA", "consumers", "identity", "log", "outboxes"]
+__all__ = ["METADATA", "consumers", "identity", "log", "outboxes", "webhooks"]

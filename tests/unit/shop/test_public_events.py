@@ -15,13 +15,13 @@ from domain.public_events import PUBLIC, PUBLISHED, publish
 from domain.registry import EVENTS
 from infra.eventsourcing.codec import dumps
 from tests.golden.expected import EXPECTED
-from tests.unit.test_personal_fields import PERSONAL
+from tests.unit.shop.test_personal_fields import PERSONAL
 
 GOLDEN: dict[str, Any] = {
     told["type"]: told
     for told in map(
         orjson.loads,
-        (Path(__file__).parent.parent / "golden" / "public_events.jsonl").read_bytes().splitlines(),
+        (Path(__file__).parents[2] / "golden" / "public_events.jsonl").read_bytes().splitlines(),
     )
 }
 """Lines are added there, and fields to lines of a version: what stands there never goes."""

@@ -1,0 +1,158 @@
+"""One POST to a subscriber: to an address that was looked at, within bounds, and what came back.
+
+::
+
+    name ──resolve──▶ addresses ──all public?──▶ connect to one of these, as the name ──▶ status, first KiB
+
+The name is resolved once for a request and the connection made to that very address, with the name in ``Host`` and SNI:
+what a name server says a moment later has no say (DNS rebinding). Redirects lead to where nobody has looked, and are
+not followed; the environment's proxies are not asked.
+"""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+from urllib.parse import SplitResult, urlsplit
+
+import httpx2
+
+from domain.webhooks import is_public
+
+CALL_SECONDS: Final = 15.0
+CONNECT_SECONDS: Final = 5.0
+READING_SECONDS: Final = 2.0
+"""How long the text of an answer is read whose status is known."""
+MOST_BYTES: Final = 1024
+RESOLVERS: Final = 32
+"""Threads that ask name servers. Each subscriber that is seen to has one question at a time."""
+
+_PORTS: Final = {"https": 443, "http": 80}
+
+Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
+"""All addresses of a host, as text."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What an attempt came to: a ``status`` and the beginning of the text, or an ``error`` of ours, in a word."""
+
+    status: int | None = None
+    text: str = ""
+    error: str | None = None
+    ms: int = 0
+
+    @property
+    def taken(self) -> bool:
+        """Whether the subscriber has it."""
+        return self.status is not None and 200 <= self.status < 300
+
+    @property
+    def gone(self) -> bool:
+        """Whether the subscriber wants nothing any more."""
+        return self.status == 410
+
+
+class NotPublic(Exception):
+    """The host has an address that is not one of the Internet."""
+
+
+class WebhookClient:
+    """Sends to subscribers. ``anywhere`` allows private addresses; at most so many ``connections`` are open."""
+
+    def __init__(
+        self,
+        *,
+        anywhere: bool,
+        connections: int,
+        call_seconds: float = CALL_SECONDS,
+        resolve: Resolve | None = None,
+    ) -> None:
+        self._anywhere = anywhere
+        self._call_seconds = call_seconds
+        self._threads = ThreadPoolExecutor(RESOLVERS, thread_name_prefix="resolver")
+        self._resolve = resolve or self._ask_name_servers
+        self._client = httpx2.AsyncClient(
+            headers={"Content-Type": "application/json", "Accept-Encoding": "identity", "User-Agent": "Weir-Webhooks"},
+            timeout=httpx2.Timeout(call_seconds, connect=min(CONNECT_SECONDS, call_seconds)),
+            # No connection is kept: to the pool an address is an origin, and the next name that leads to it would be
+            # sent over a connection whose certificate was checked for another.
+            limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=0),
+            follow_redirects=False,
+            trust_env=False,
+        )
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        """One attempt. It raises nothing but cancellation, and ends in time."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            async with asyncio.timeout(self._call_seconds):
+                status, text = await self._ask(url, headers, body)
+            told: dict[str, Any] = {"status": status, "text": text}
+        except (TimeoutError, httpx2.TimeoutException):
+            told = {"error": "no answer in time"}
+        except NotPublic:
+            told = {"error": "the host has an address that is not public"}
+        except socket.gaierror:
+            told = {"error": "the host has no address"}
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
+            told = {"error": type(error).__name__}
+        return Answer(ms=round((loop.time() - began) * 1000), **told)
+
+    async def close(self) -> None:
+        """Closes the connections. A thread that waits for a name server is left to end by itself."""
+        await self._client.aclose()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _ask(self, url: str, headers: Mapping[str, str], body: bytes) -> tuple[int, str]:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        address = await self._address(host, parts.port or _PORTS[parts.scheme])
+        request = self._client.build_request(
+            "POST",
+            _at(parts, address),
+            content=body,
+            headers={**headers, "Host": parts.netloc},
+            extensions={"sni_hostname": host},
+        )
+        answer = await self._client.send(request, stream=True)
+        async with aclosing(answer):
+            return answer.status_code, await _beginning(answer)
+
+    async def _address(self, host: str, port: int) -> str:
+        """An address of the host, all of which may be connected to."""
+        addresses = await self._resolve(host, port)
+        if not self._anywhere and not all(map(is_public, addresses)):
+            raise NotPublic
+        return addresses[0]
+
+    async def _ask_name_servers(self, host: str, port: int) -> Sequence[str]:
+        ask = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        found = await asyncio.get_running_loop().run_in_executor(self._threads, ask)
+        return [str(address[0]) for *_, address in found]
+
+
+async def _beginning(answer: httpx2.Response) -> str:
+    """The first KiB, as far as it comes soon: the status has said all that counts."""
+    text = bytearray()
+    try:
+        async with asyncio.timeout(READING_SECONDS), aclosing(answer.aiter_raw()) as chunks:
+            async for chunk in chunks:
+                text += chunk
+                if len(text) >= MOST_BYTES:
+                    break
+    except (TimeoutError, httpx2.HTTPError):
+        pass
+    return bytes(text[:MOST_BYTES]).decode("utf-8", "replace").replace("\0", "\ufffd")
+
+
+def _at(parts: SplitResult, address: str) -> str:
+    """The URL with the address in the place of the name."""
+    host = f"[{address}]" if ":" in address else address
+    port = "" if parts.port is None else f":{parts.port}"
+    return parts._replace(netloc=f"{host}{port}", path=parts.path or "/").geturl()

@@ -1,0 +1,10 @@
+"""Webhooks to subscribers: who hears of what, and the outbox of what is sent."""
+
+from migrations.statements import run_sql
+
+revision = "0039"
+down_revision = "0037"
+
+
+def upgrade() -> None:
+    run_sql("0039_webhooks.sql")

@@ -1,0 +1,346 @@
+"""From a row that is owed to a subscriber: at least once, in order, under one id, and nobody waits for another."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import orjson
+import pytest
+from prometheus_client import CollectorRegistry
+from standardwebhooks import Webhook, WebhookVerificationError
+
+from domain.webhooks import WEBHOOKS, RegisterWebhook
+from infra.identity.server_secret import ServerSecret
+from infra.webhooks import outbox, subscribers
+from infra.webhooks.http_client import Answer, WebhookClient
+from infra.webhooks.outbox import Owed
+from infra.webhooks.secrets import signing_secret
+from infra.webhooks.subscribers import Signer, Subscriber
+from tests.support import subscriber as other_side
+from tests.support.encryption import WRAPPING
+from tests.support.subscriber import OK, Behave, answers, hangs_after, never_ends, says, subscriber
+from tests.support.write_side import WriteSide, context, eventually, write_side
+from workers.webhooks.consumer import write_down
+from workers.webhooks.owed import FollowUp
+from workers.webhooks.sender import OPENS_AFTER, WebhookMetrics, WebhookSender
+
+pytestmark = pytest.mark.anyio
+
+CALL_SECONDS = 0.3
+ONE, TWO = UUID(int=1), UUID(int=2)
+"""Streams."""
+
+
+class DiesBeforeItsNote(WebhookClient):
+    """A worker that is killed when it has its answer."""
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        await super().post(url, headers, body)
+        raise asyncio.CancelledError
+
+
+@dataclass(kw_only=True)
+class Desk:
+    """Senders, and the rows that they see to."""
+
+    ours: WriteSide
+    secret: ServerSecret
+    stack: AsyncExitStack
+
+    def sender(self, kind: type[WebhookClient] = WebhookClient, **more: Any) -> WebhookSender:
+        client = kind(**{"anywhere": True, "connections": 16, "call_seconds": CALL_SECONDS, **more})
+        self.stack.push_async_callback(client.close)
+        metrics = WebhookMetrics(CollectorRegistry())
+        return WebhookSender(self.ours.database, self.ours.commands, self.secret, client, metrics)
+
+    async def subscribe(self, url: str, *signers: Signer) -> UUID:
+        """A webhook that hears of everything from now on."""
+        webhook_id = uuid4()
+        each = Subscriber(
+            webhook_id=webhook_id,
+            account_id=uuid4(),
+            url=url,
+            event_types=("order.paid",),
+            signers=signers or (Signer(uuid4()),),
+        )
+        async with self.ours.database.write() as connection:
+            await subscribers.store(connection, {webhook_id: each})
+        return webhook_id
+
+    async def owe(self, webhook_id: UUID, *events: tuple[int, UUID]) -> None:
+        """Events at these positions of these streams."""
+        owed = [
+            Owed(
+                webhook_id=webhook_id,
+                position=position,
+                moment=datetime(2026, 1, 1, tzinfo=UTC),
+                stream_id=stream,
+                type="order.paid",
+                body=f'{{"type":"order.paid","at":{position}}}',
+                correlation="req-7",
+            )
+            for position, stream in events
+        ]
+        async with self.ours.database.write() as connection:
+            await write_down(connection, self.ours.log, FollowUp(owed=owed))
+
+    async def turn(self, sender: WebhookSender | None = None) -> int:
+        """Every subscriber that is owed something is seen to; answers how many."""
+        sender, since = sender or self.sender(), asyncio.get_running_loop().time()
+        claimed = await sender.claim(16)
+        await asyncio.gather(*(sender.run(each, since) for each in claimed))
+        return len(claimed)
+
+    async def rows(self) -> Sequence[Mapping[str, Any]]:
+        rows = await self.ours.database.fetch("SELECT * FROM webhook_deliveries ORDER BY position")
+        return [dict(row) for row in rows]
+
+    async def states(self) -> list[str]:
+        return [row["state"] for row in await self.rows()]
+
+    async def subscriber_row(self) -> Mapping[str, Any]:
+        row = await self.ours.database.fetchrow(
+            "SELECT *, due_at > clock_timestamp() AS waits FROM webhook_subscribers"
+        )
+        assert row is not None
+        return dict(row)
+
+    async def let_time_pass(self) -> None:
+        """As if every wait and every lease were over."""
+        await self.ours.database.execute("UPDATE webhook_subscribers SET due_at = now(), leased_until = NULL")
+        await self.ours.database.execute("UPDATE webhook_deliveries SET due_at = now()")
+
+
+@pytest.fixture
+async def desk(database_url: str) -> AsyncIterator[Desk]:
+    async with write_side(database_url) as ours, AsyncExitStack() as stack:
+        yield Desk(ours=ours, secret=ServerSecret(ours.database, WRAPPING), stack=stack)
+
+
+@pytest.fixture
+async def there() -> AsyncIterator[other_side.Subscriber]:
+    async with subscriber() as listening:
+        yield listening
+
+
+HEAD = b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n"
+BEHAVIOURS: Mapping[str, tuple[Behave, str, int | None]] = {
+    "takes it": (OK, "delivered", 200),
+    "takes it without a word": (answers(204), "delivered", 204),
+    "takes it and talks without end": (never_ends(HEAD, b"400\r\n" + b"a" * 1024 + b"\r\n"), "delivered", 200),
+    "takes it and breaks off": (says(HEAD + b"4\r\nab"), "delivered", 200),
+    "answers 500": (answers(500, b"oh no"), "due", 500),
+    "answers 404": (answers(404), "due", 404),
+    "redirects": (answers(302, b"", "Location: /elsewhere"), "due", 302),
+    "redirects for good": (answers(308, b"", "Location: http://127.0.0.1:9/"), "due", 308),
+    "hangs": (hangs_after(), "due", None),
+    "hangs within its headers": (hangs_after(b"HTTP/1.1 200 X\r\nContent-Le"), "due", None),
+    "says headers without end": (never_ends(b"HTTP/1.1 200 X\r\n", b"X-A: b\r\n" * 100), "due", None),
+    "says early hints without end": (never_ends(b"", b"HTTP/1.1 103 X\r\n\r\n"), "due", None),
+    "says no HTTP": (says(b"220 mail.example ESMTP\r\n"), "due", None),
+    "hangs up": (says(b""), "due", None),
+    "is gone": (answers(410), "dropped", 410),
+}
+
+
+@pytest.mark.parametrize("behaviour", BEHAVIOURS)
+async def test_what_a_subscriber_does_decides_what_becomes_of_a_delivery(
+    desk: Desk, there: other_side.Subscriber, behaviour: str
+) -> None:
+    there.always, state, status = BEHAVIOURS[behaviour]
+    await desk.owe(await desk.subscribe(there.url), (1, ONE))
+    async with asyncio.timeout(10):
+        await desk.turn()
+    (row,) = await desk.rows()
+    (answer,) = orjson.loads(row["answers"])
+    assert (row["state"], row["attempts"], answer["status"]) == (state, 1, status)
+    assert (answer["error"] is None) == (status is not None)
+    assert len(answer["answer"].encode()) <= 1024
+    assert len(there.came) == 1, "nothing is followed"
+    assert (row["due_at"] > row["created_at"]) == (state == "due")
+
+
+async def test_who_is_down_gets_it_later_under_the_same_id_and_with_the_same_body(
+    desk: Desk, there: other_side.Subscriber
+) -> None:
+    there.next.extend([answers(503), hangs_after(), says(b"")])
+    await desk.owe(await desk.subscribe(there.url), (1, ONE))
+    for _ in range(4):
+        await desk.turn()
+        await desk.let_time_pass()
+    assert await desk.states() == ["delivered"]
+    assert len(there.came) == 4
+    assert len({(came.id, came.body) for came in there.came}) == 1
+    assert await desk.turn() == 1
+    assert len(there.came) == 4
+
+
+async def test_of_a_stream_nothing_goes_before_what_came_first_and_other_streams_do_not_wait(
+    desk: Desk, there: other_side.Subscriber
+) -> None:
+    there.always = answers(500)
+    webhook = await desk.subscribe(there.url)
+    await desk.owe(webhook, (1, ONE), (2, ONE), (3, TWO), (4, ONE))
+    await desk.turn()
+    assert sorted(came.told["at"] for came in there.came) == [1, 3]
+    there.always = OK
+    there.came.clear()
+    await desk.let_time_pass()
+    await desk.turn()
+    told = [came.told["at"] for came in there.came]
+    assert [at for at in told if at != 3] == [1, 2, 4]
+    assert await desk.states() == ["delivered"] * 4
+
+
+async def test_a_subscriber_that_hangs_holds_up_nobody_else(desk: Desk, there: other_side.Subscriber) -> None:
+    async with subscriber() as stuck:
+        stuck.always = hangs_after()
+        for number, url in enumerate([stuck.url, there.url]):
+            events = [(10 * number + place, UUID(int=place)) for place in range(1, 9)]
+            await desk.owe(await desk.subscribe(url), *events)
+        turn = asyncio.create_task(desk.turn(desk.sender(call_seconds=30)))
+
+        async def the_other_has_all() -> bool:
+            return (await desk.states()).count("delivered") == 8
+
+        await eventually(the_other_has_all)
+        assert len(stuck.came) <= 4, "it takes up no more than its own share"
+        turn.cancel()
+        await asyncio.gather(turn, return_exceptions=True)
+
+
+async def test_a_worker_that_dies_before_its_note_doubles_under_the_same_id_and_loses_nothing(
+    desk: Desk, there: other_side.Subscriber
+) -> None:
+    await desk.owe(await desk.subscribe(there.url), (1, ONE), (2, ONE))
+    with pytest.raises(asyncio.CancelledError):
+        await desk.turn(desk.sender(DiesBeforeItsNote))
+    assert await desk.turn() == 0, "it is the dead worker's until its lease is over"
+    await desk.let_time_pass()
+    await desk.turn()
+    assert [came.told["at"] for came in there.came] == [1, 1, 2]
+    assert there.came[0].id == there.came[1].id != there.came[2].id
+
+
+async def test_events_that_are_read_again_double_nothing(desk: Desk, there: other_side.Subscriber) -> None:
+    webhook = await desk.subscribe(there.url)
+    for _ in range(2):
+        await desk.owe(webhook, (1, ONE), (2, TWO))
+        await desk.turn()
+    assert sorted(came.told["at"] for came in there.came) == [1, 2]
+
+
+async def test_who_keeps_failing_is_left_alone_then_tried_with_one(desk: Desk, there: other_side.Subscriber) -> None:
+    there.always = answers(500)
+    await desk.owe(await desk.subscribe(there.url), *((place, UUID(int=place)) for place in range(1, 21)))
+    await desk.turn()
+    assert OPENS_AFTER <= len(there.came) <= OPENS_AFTER + 3
+    row = await desk.subscriber_row()
+    assert (row["waits"], row["last_error"], row["leased_until"]) == (True, "HTTP 500", None)
+    assert await desk.turn() == 0
+    there.came.clear()
+    await desk.let_time_pass()
+    await desk.turn()
+    assert len(there.came) == 1
+    there.always = OK
+    await desk.let_time_pass()
+    await desk.turn()
+    assert await desk.states() == ["delivered"] * 20
+    assert (await desk.subscriber_row())["failures"] == 0
+
+
+async def test_what_nobody_took_for_a_day_is_given_up_and_what_came_after_it_goes_on(
+    desk: Desk, there: other_side.Subscriber
+) -> None:
+    there.next.append(answers(500))
+    await desk.owe(await desk.subscribe(there.url), (1, ONE), (2, ONE))
+    await desk.ours.database.execute(
+        "UPDATE webhook_deliveries SET tried_since = now() - interval '25 hours' WHERE position = 1"
+    )
+    await desk.turn()
+    assert await desk.states() == ["failed", "delivered"]
+
+
+async def test_a_subscriber_that_is_gone_ends_its_webhook(desk: Desk, there: other_side.Subscriber) -> None:
+    there.always = answers(410)
+    webhook_id = await desk.subscribe(there.url)
+    register = RegisterWebhook(
+        webhook_id=webhook_id,
+        account_id=uuid4(),
+        url=there.url,
+        event_types=("order.paid",),
+        secret_id=uuid4(),
+        anywhere=True,
+    )
+    await desk.ours.commands.handle((WEBHOOKS, webhook_id), register, context())
+    await desk.owe(webhook_id, (1, ONE), (2, ONE))
+    await desk.turn()
+    webhook = await desk.ours.commands.read_cached(WEBHOOKS, webhook_id)
+    assert webhook is not None
+    assert not webhook.active
+    assert len(there.came) == 1
+    assert (await desk.subscriber_row())["waits"]
+
+
+async def test_a_message_is_signed_with_each_secret_that_counts(desk: Desk, there: other_side.Subscriber) -> None:
+    new, old, older = uuid4(), uuid4(), uuid4()
+    now = datetime.now(UTC)
+    signers = [Signer(new), Signer(old, now + timedelta(hours=1)), Signer(older, now - timedelta(seconds=1))]
+    await desk.owe(await desk.subscribe(there.url, *signers), (1, ONE))
+    await desk.turn()
+    (came,) = there.came
+    headers = {**came.headers}
+    for secret_id in (new, old):
+        assert Webhook(await signing_secret(desk.secret, secret_id)).verify(came.body, headers) == came.told
+    with pytest.raises(WebhookVerificationError):
+        Webhook(await signing_secret(desk.secret, older)).verify(came.body, headers)
+
+
+async def test_what_is_written_while_a_turn_ends_is_not_left_behind(desk: Desk, there: other_side.Subscriber) -> None:
+    webhook = await desk.subscribe(there.url)
+    await desk.owe(webhook, (1, ONE))
+    (claimed,) = await outbox.claim(desk.ours.database, 1)
+    await desk.owe(webhook, (2, TWO))
+    await outbox.rest(desk.ours.database, claimed, 0)
+    assert not (await desk.subscriber_row())["waits"]
+    await desk.turn()
+    assert await desk.states() == ["delivered"] * 2
+    assert (await desk.subscriber_row())["due_at"] is None
+
+
+class NameServer:
+    """It says something else at each question."""
+
+    def __init__(self, *answers: list[str]) -> None:
+        self.left = [*answers]
+
+    async def __call__(self, _host: str, _port: int) -> Sequence[str]:
+        return self.left.pop(0)
+
+
+@pytest.mark.parametrize(
+    "addresses",
+    [["127.0.0.1"], ["93.184.216.34", "10.0.0.1"], ["::1"], ["::ffff:127.0.0.1"], ["64:ff9b::7f00:1"], ["fe80::1%lo"]],
+)
+async def test_a_name_that_leads_home_is_not_followed(
+    desk: Desk, there: other_side.Subscriber, addresses: list[str]
+) -> None:
+    await desk.owe(await desk.subscribe(f"http://hooks.example:{there.port}/"), (1, ONE))
+    await desk.turn(desk.sender(anywhere=False, resolve=NameServer(addresses)))
+    (row,) = await desk.rows()
+    assert there.came == []
+    assert "not public" in orjson.loads(row["answers"])[0]["error"]
+
+
+async def test_a_connection_goes_to_the_very_address_that_was_looked_at_under_the_name(
+    desk: Desk, there: other_side.Subscriber
+) -> None:
+    names = NameServer(["127.0.0.1"], ["192.0.2.1"])
+    await desk.owe(await desk.subscribe(f"http://hooks.example:{there.port}/a?b=c"), (1, ONE))
+    await desk.turn(desk.sender(resolve=names))
+    assert there.came[0].headers["host"] == f"hooks.example:{there.port}"
+    assert names.left == [["192.0.2.1"]]

@@ -1,0 +1,162 @@
+"""The sender: sees to claimed subscribers, a turn at a time, and writes down what came of each attempt.
+
+::
+
+    claim a subscriber ─▶ the first due row of each stream, a few at once ─▶ sign, POST ─▶ settle ─▶ again, or end
+                                                                                             └ 410: the log is told
+
+A worker that dies between an answer and its note leaves the row due: it is sent again, under the same id. After
+failures in a row the circuit of the subscriber is open: it is left alone for a while, then tried with one row.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Final
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from domain.kernel.refusals import DoesNotExist
+from domain.webhooks import WEBHOOKS, DeactivatedBy, DeactivateWebhook
+from infra.eventsourcing.commands.attempt import CommandContext
+from infra.eventsourcing.commands.handler import CommandHandler
+from infra.identity.server_secret import ServerSecret
+from infra.observability.logging import REQUEST_ID
+from infra.postgres.due_work import persisted
+from infra.postgres.pool import Database
+from infra.webhooks import outbox
+from infra.webhooks.http_client import Answer, WebhookClient
+from infra.webhooks.message import headers_of
+from infra.webhooks.outbox import Claimed, Delivery, Outcome
+from infra.webhooks.secrets import signing_secret
+
+ACTOR: Final = "webhook-subscriber"
+"""Who deactivated a webhook by an answer of 410, in the metadata of the event."""
+AT_ONCE: Final = 16
+"""Subscribers that a process sees to at once."""
+PER_SUBSCRIBER: Final = 4
+"""Deliveries on their way to one of them."""
+OPENS_AFTER: Final = 5
+"""Failures in a row."""
+TURN_SECONDS: Final = 5.0
+"""After this a turn begins no more attempts: the last ends within the lease, and within a drain."""
+SETTLE_SECONDS: Final = 20.0
+GONE_SECONDS: Final = 60.0
+"""Until a subscriber that is gone is looked at again: by then the consumer of the log has heard of it."""
+
+_log = structlog.get_logger("weir.webhooks")
+
+
+class WebhookMetrics:
+    """Attempts by outcome, how long subscribers take, how many of these are owed something."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.attempts = Counter("weir_webhooks", "Attempts by outcome.", ("state",), registry=registry)
+        self.seconds = Histogram("weir_webhook_seconds", "Calls of subscribers.", registry=registry)
+        self.due = Gauge(
+            "weir_webhook_subscribers_due", "Subscribers that are owed something and nobody's.", registry=registry
+        )
+
+
+class WebhookSender:
+    """Sends to subscribers. One per process."""
+
+    work = outbox.WORK
+    at_once = AT_ONCE
+
+    def __init__(
+        self,
+        database: Database,
+        commands: CommandHandler,
+        secret: ServerSecret,
+        client: WebhookClient,
+        metrics: WebhookMetrics,
+    ) -> None:
+        self._database = database
+        self._commands = commands
+        self._secret = secret
+        self._client = client
+        self._metrics = metrics
+
+    async def claim(self, limit: int) -> Sequence[Claimed]:
+        """Subscribers who are owed something, at most so many."""
+        return await outbox.claim(self._database, limit)
+
+    async def run(self, subscriber: Claimed, since: float) -> None:
+        """A turn. Raises ``TimeoutError`` where Postgres stays away: then its lease has to run out."""
+        failures, until = subscriber.failures, since + TURN_SECONDS
+        while asyncio.get_running_loop().time() < until:
+            trying = 1 if failures >= OPENS_AFTER else PER_SUBSCRIBER
+            due = await outbox.due(self._database, subscriber.webhook_id, trying)
+            if not due:
+                return await outbox.rest(self._database, subscriber, failures)
+            answers = await asyncio.gather(*(self._attempt(subscriber, each) for each in due))
+            failures = _failures(failures, answers)
+            if any(answer.gone for answer in answers):
+                return await self._end(subscriber)
+            if failures >= OPENS_AFTER:
+                wait = self.work.backoff.after(failures - OPENS_AFTER + 1)
+                return await outbox.pause(self._database, subscriber, failures, wait, _told(answers[-1]))
+        return await outbox.go_on(self._database, subscriber, failures)
+
+    async def observe(self) -> None:
+        """Sets the gauge of what is owed."""
+        self._metrics.due.set(await self.work.overdue(self._database))
+
+    async def _attempt(self, subscriber: Claimed, delivery: Delivery) -> Answer:
+        """One POST, and what came of it in the row before anything else is sent of its stream."""
+        REQUEST_ID.set(delivery.correlation or "")
+        at = datetime.now(UTC)
+        signing = [each.secret_id for each in subscriber.signers if each.until is None or each.until > at]
+        secrets = [await signing_secret(self._secret, secret_id) for secret_id in signing]
+        headers = headers_of(delivery.delivery_id, at, delivery.body, secrets)
+        with self._metrics.seconds.time():
+            answer = await self._client.post(subscriber.url, headers, delivery.body.encode())
+        outcome = Outcome(state=_state(delivery, answer), answer=_kept(answer, at))
+        mine = await persisted(partial(outbox.settle, self._database, delivery, outcome), SETTLE_SECONDS)
+        self._metrics.attempts.labels(outcome.state).inc()
+        (_log.info if answer.taken else _log.warning)(
+            "webhook",
+            webhook_id=str(subscriber.webhook_id),
+            delivery_id=str(delivery.delivery_id),
+            state=outcome.state,
+            attempt=delivery.attempts + 1,
+            status=answer.status,
+            error=answer.error,
+            **({} if mine else {"late": True}),
+        )
+        return answer
+
+    async def _end(self, subscriber: Claimed) -> None:
+        """The log is told that the subscriber is gone. What is still owed is dropped by whoever reads of it there."""
+        webhook_id = subscriber.webhook_id
+        context = CommandContext(principal=ACTOR, actor=ACTOR, causation=f"webhook:{webhook_id}")
+        command = DeactivateWebhook(by=DeactivatedBy.SUBSCRIBER)
+        try:
+            await self._commands.handle((WEBHOOKS, webhook_id), command, context)
+        except DoesNotExist:
+            _log.info("webhook was deleted meanwhile", webhook_id=str(webhook_id))
+        await outbox.pause(self._database, subscriber, 0, GONE_SECONDS, "410 Gone")
+
+
+def _failures(before: int, answers: Sequence[Answer]) -> int:
+    """Failures in a row: whoever has taken anything works."""
+    return 0 if any(answer.taken for answer in answers) else before + len(answers)
+
+
+def _state(delivery: Delivery, answer: Answer) -> outbox.State:
+    if answer.taken:
+        return "delivered"
+    if answer.gone:
+        return "dropped"
+    return "failed" if delivery.over else "due"
+
+
+def _kept(answer: Answer, at: datetime) -> dict[str, Any]:
+    return {"at": at, "status": answer.status, "ms": answer.ms, "answer": answer.text, "error": answer.error}
+
+
+def _told(answer: Answer) -> str:
+    return answer.error or f"HTTP {answer.status}"
