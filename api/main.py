@@ -18,7 +18,7 @@ from api.commands import imports as import_commands
 from api.commands import orders as order_commands
 from api.commands import products as product_commands
 from api.commands import rooms as room_commands
-from api.commands import webhooks as webhook_commands
+from api.commands.webhooks import routes as webhook_commands
 from api.dependencies import Opened
 from api.errors import to_the_edge
 from api.examples import examples
@@ -39,7 +39,8 @@ from api.queries import me as my_queries
 from api.queries import orders as order_queries
 from api.queries import products as product_queries
 from api.queries import rooms as room_queries
-from api.queries import webhooks as webhook_queries
+from api.queries.webhooks import deliveries as webhook_deliveries
+from api.queries.webhooks import subscriptions as webhook_queries
 from infra.observability.access_log import AccessLog
 from infra.observability.logging import logging_to
 from infra.observability.metrics import new_registry
@@ -70,6 +71,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     room_messages.routes,
     webhook_commands.routes,
     webhook_queries.routes,
+    webhook_deliveries.routes,
     dashboard.routes,
     events.routes,
     health.routes,

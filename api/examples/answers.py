@@ -16,7 +16,7 @@ from api.commands.auth import KeySet, TokenDocument
 from api.commands.imports import ImportReceipt
 from api.commands.orders import OrderReceipt
 from api.commands.rooms import MessageReceipt
-from api.commands.webhooks import WebhookReceipt
+from api.commands.webhooks.bodies import WebhookReceipt
 from api.examples.bodies import REFRESH
 from api.examples.story import ADA, NOON, ORDER, ROOM, STAFF, TEA_POT, WEBHOOK, Story, uuid7
 from api.health import Alive, ComponentHealth, Health, Readiness
@@ -31,6 +31,7 @@ from api.queries.order_events import change_of
 from api.queries.order_history import DETAILS, Doer, Happening
 from api.queries.room_messages import MessageDocument, as_json, told_of
 from api.queries.rooms import MemberDocument
+from api.queries.webhooks.deliveries import Attempt, DeliveryDocument
 from api.schemas import MoneyBody, ReceiptDocument
 from api.scopes import scopes_of
 from domain.accounts import Role
@@ -87,6 +88,22 @@ def _receipts(story: Story) -> Iterator[BaseModel]:
     yield MessageReceipt(id=message_id, version=said.version, position=said.position, room_id=ROOM)
     (registered,) = story.of(WEBHOOK)
     yield WebhookReceipt(id=WEBHOOK, version=1, position=registered.position, secret="whsec_…")  # noqa: S106
+
+
+def _delivery() -> Any:
+    attempt = Attempt(at=NOON + timedelta(seconds=150), status=200, ms=41, answer="", error=None)
+    delivered = DeliveryDocument(
+        id=uuid7(11),
+        type="order.paid",
+        position=1047,
+        state="delivered",
+        attempts=1,
+        due_at=None,
+        created_at=NOON + timedelta(seconds=149),
+        settled_at=NOON + timedelta(seconds=150),
+        answers=[attempt],
+    )
+    return delivered.model_dump(mode="json")
 
 
 def _access() -> Iterator[BaseModel]:
@@ -168,6 +185,8 @@ def _documents(story: Story) -> Mapping[Any, Any]:
         Page[ProductCard]: _page(product),
         Page[OrderSummary]: _page(story.order),
         Page[WebhookCard]: _page(webhook),
+        DeliveryDocument: _delivery(),
+        Page[DeliveryDocument]: _page(_delivery()),
         Page[Happening]: _page(*history),
         Page[EventDocument]: _page(*events),
         (EVENT_STREAM, Page[EventDocument]): _streamed((orjson.dumps(each), each["position"]) for each in events),

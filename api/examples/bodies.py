@@ -20,7 +20,7 @@ from api.commands.payments import PaymentBody
 from api.commands.products import ProductChanges, StockBody
 from api.commands.recovery import ConfirmBody, ResetBody, VerifyBody
 from api.commands.rooms import MemberBody, MessageBody, RoomBody
-from api.commands.webhooks import RegisterWebhookBody, WebhookChanges
+from api.commands.webhooks.bodies import RegisterWebhookBody, WebhookChanges
 from api.examples.story import HOME, NOON, ORDER, PAYMENT, STAFF, TEA_POT, Story
 from api.schemas import MoneyBody
 from domain.accounts import Role

@@ -34,6 +34,13 @@ RULES: Final[Mapping[str, Kind]] = {
         "An account with as many webhooks as it may have registers one more.",
         "Delete a webhook that is no longer used, or have one told of more types of events.",
     ),
+    "webhook-inactive": kind(
+        409,
+        "Webhook inactive",
+        "Nothing is sent to it.",
+        "Something is to be sent again to a webhook that was deactivated, by its owner or by an answer of 410.",
+        "Activate the webhook first.",
+    ),
     "already-exists": kind(
         409,
         "Already exists",

@@ -187,8 +187,7 @@ class Settings(BaseSettings):
 
     webhook_destinations: Literal["public", "any"] = Field(
         default="public",
-        description="Where webhooks of subscribers may lead: to public addresses over HTTPS, or anywhere, which opens "
-        "one's own network to whoever may register a webhook. `weir up` and `weir demo` say `any`.",
+        description="Where webhooks may lead: to public addresses by HTTPS, or anywhere, one's own network included.",
     )
 
     smtp_url: SmtpUrl = Field(

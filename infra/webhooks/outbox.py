@@ -10,7 +10,7 @@ A worker claims a subscriber, not a row, and sends it the first due row of each 
 until the one before it is settled, so that each subscriber hears of a thing in the order in which it happened.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, TypeAlias
@@ -30,9 +30,7 @@ from infra.postgres.tables.webhooks import delivery_is_due, hears, webhook_deliv
 from infra.webhooks.subscribers import Signer, signers_of
 
 TRIED_FOR: Final = timedelta(hours=24)
-KEPT_FOR: Final = timedelta(days=30)
 MOST_ANSWERS: Final = 10
-MOST_FORGOTTEN: Final = 1000
 
 RETRY: Final = Backoff(first=5.0, longest=7200.0)
 """Of one delivery: some twenty attempts in a day."""
@@ -191,13 +189,6 @@ _GIVE_UP: Final = Statement(
     .values(state="failed", settled_at=CLOCK)
     .where(_delivery.webhook_id == sa.bindparam("webhook"), delivery_is_due, _too_old)
 )
-_old: Final = (
-    sa.select(_delivery.delivery_id)
-    .where(_delivery.settled_at < CLOCK - KEPT_FOR)
-    .order_by(_delivery.settled_at)
-    .limit(inline(MOST_FORGOTTEN))
-)
-_FORGET: Final = Statement(sa.delete(webhook_deliveries).where(_delivery.delivery_id.in_(_old)))
 _MORE: Final = WORK.settling({"due_at": CLOCK, "failures": sa.bindparam("failures"), "last_error": sa.null()})
 _REST: Final = WORK.settling({"due_at": _at_rest, "failures": sa.bindparam("failures"), "last_error": sa.null()})
 _PAUSE: Final = WORK.settling(
@@ -222,9 +213,14 @@ async def write(session: Session, log_id: UUID, owed: Sequence[Owed]) -> set[UUI
     columns = {name: [getattr(each, name) for each in owed] for name in names}
     rows = await session.fetch(*_WRITE(delivery_id=[delivery_id(log_id, each) for each in owed], **columns))
     rung = {UUID(int=row["webhook_id"].int) for row in rows}
-    if rung:
-        await session.execute(*_RING(webhooks=sorted(rung)))
+    await ring(session, rung)
     return rung
+
+
+async def ring(session: Session, webhooks: Collection[UUID]) -> None:
+    """Has workers look at subscribers for whom there is news, in the caller's transaction."""
+    if webhooks:
+        await session.execute(*_RING(webhooks=sorted(webhooks)))
 
 
 async def drop(session: Session, webhook_id: UUID, position: int) -> None:
@@ -277,8 +273,3 @@ async def pause(database: Database, claimed: Claimed, failures: int, wait: float
     await database.execute(*_GIVE_UP(webhook=claimed.webhook_id))
     later = timedelta(seconds=wait)
     await WORK.write(database, claimed, _PAUSE, failures=failures, wait=later, error=storable(error))
-
-
-async def forget_old(database: Database) -> int:
-    """Deletes what was settled a month ago; answers how many rows that were."""
-    return int((await database.execute(*_FORGET())).rpartition(" ")[2])

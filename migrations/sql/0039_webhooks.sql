@@ -43,4 +43,5 @@ CREATE TABLE webhook_deliveries (
 );
 CREATE INDEX webhook_deliveries_due ON webhook_deliveries (webhook_id, due_at) WHERE state = 'due';
 CREATE INDEX webhook_deliveries_stream ON webhook_deliveries (webhook_id, stream_id, position) WHERE state = 'due';
+CREATE INDEX webhook_deliveries_state ON webhook_deliveries (webhook_id, state, position);
 CREATE INDEX webhook_deliveries_settled ON webhook_deliveries (settled_at) WHERE settled_at IS NOT NULL;

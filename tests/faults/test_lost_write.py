@@ -40,6 +40,7 @@ from infra.postgres.pool import Database, Pooled
 from infra.settings import Settings
 from infra.storage.local_disk import Folder
 from infra.storage.product_images import ImageFiles
+from infra.webhooks import delivery_log
 from infra.webhooks import outbox as webhooks
 from projections.order_summary import ORDER_SUMMARY
 from projections.registry import PROJECTIONS
@@ -199,7 +200,7 @@ WRITES: Final[Mapping[str, Write]] = {
         database, DELIVERY, webhooks.Outcome(state="delivered", answer={})
     ),
     "infra.webhooks.outbox.pause": lambda database: webhooks.pause(database, SUBSCRIBER, 5, 1.0, "HTTP 500"),
-    "infra.webhooks.outbox.forget_old": webhooks.forget_old,
+    "infra.webhooks.delivery_log.forget_old": delivery_log.forget_old,
     "infra.identity.reset_wishes.keep": lambda database: reset_wishes.keep(database, "a@b.c", KEYED),
     "infra.identity.reset_wishes.done": lambda database: reset_wishes.done(database, WISH),
     "infra.identity.stored_secrets.writing of a first secret": lambda database: ServerSecret(database, WRAPPING).mac(

@@ -36,6 +36,7 @@ WAIT: Final = {
     "/v1/rooms/{room_id}/messages",
     "/v1/rooms/{room_id}/messages/{seq}",
     "/v1/webhooks/{webhook_id}",
+    "/v1/webhooks/{webhook_id}/deliveries",
 }
 """Reads of one document of a read model."""
 TELL_AT_ONCE: Final = {

@@ -74,10 +74,12 @@ def watched(processes: list[Process]) -> Watched:
 
 
 def told(answer: httpx2.Response) -> tuple[Any, ...]:
-    """What a client sees of an answer, but for whether it is a repeated one. An API key is shown once."""
+    """What a client sees of an answer, but for whether it is a repeated one. An API key is shown once, and so is the
+    secret of a webhook."""
     body = answer.json() if answer.content else None
     if isinstance(body, dict):
         body.pop("key", None)
+        body.pop("secret", None)
     headers = ("location", "etag", "consistency-token")
     return answer.status_code, body, *(answer.headers.get(name) for name in headers)
 

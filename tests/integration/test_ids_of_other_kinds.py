@@ -28,6 +28,7 @@ BODIES: Mapping[tuple[str, str], Any] = {
 LEADS_ELSEWHERE = {
     ("PUT", "/v1/products/{product_id}/image"),  # takes a picture: below
     ("DELETE", "/v1/me/api-keys/{key_id}"),
+    ("POST", "/v1/webhooks/{webhook_id}/deliveries/{delivery_id}/send-again"),  # has two ids
 }
 
 

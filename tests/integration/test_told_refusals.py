@@ -17,7 +17,7 @@ from infra.identity.api_keys import MOST_KEYS
 from infra.identity.one_time_links import Link, Purpose, lives_of
 from infra.imports.upload_table import MOST_UNFINISHED
 from infra.settings import Settings
-from tests.support.command_routes import MONEY, WEBHOOK, Asked, Stage, payment
+from tests.support.command_routes import MONEY, ROUTES, WEBHOOK, Asked, Stage, payment
 from tests.support.house import ANOTHER, PASSWORD
 from tests.support.pictures import PNG_SIGNATURE, png
 from tests.support.shop import SECRET
@@ -144,6 +144,12 @@ async def webhook_changed_to_nowhere(stage: Stage) -> Answer:
     member = await stage.member()
     path = f"/v1/webhooks/{await stage.made('/v1/webhooks', WEBHOOK, member)}"
     return await ask(stage, "PATCH", path, {"url": NOWHERE}, **member)
+
+
+async def to_a_stopped_webhook(stage: Stage) -> Answer:
+    asked = await ROUTES["POST", "/v1/webhooks/{webhook_id}/deliveries/{delivery_id}/send-again"](stage)
+    await stage.database.execute("UPDATE webhook_subscribers SET active = false")
+    return await asked.send(stage.api, uuid4().hex)
 
 
 async def one_import_more(stage: Stage) -> Answer:
@@ -356,6 +362,7 @@ PROVOKED: Final[Mapping[tuple[str, str], Provoke]] = {
     ("make_api_key", "invalid-value"): somebody("POST", "/v1/me/api-keys", PAST),
     ("register_webhook", "too-many-webhooks"): one_webhook_more,
     ("register_webhook", "invalid-value"): webhook_to_nowhere,
+    ("send_again", "webhook-inactive"): to_a_stopped_webhook,
     ("change_webhook", "invalid-value"): webhook_changed_to_nowhere,
     ("add_product", "already-taken"): taken_sku,
     ("add_product", "invalid-value"): new_product(name=BLANK),

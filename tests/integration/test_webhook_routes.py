@@ -14,6 +14,7 @@ from infra.settings import Settings
 from tests.support.api_client import api_process
 from tests.support.command_routes import WEBHOOK, Stage, staged
 from tests.support.consumers import scene
+from tests.support.webhooks import has_delivery
 
 pytestmark = pytest.mark.anyio
 
@@ -156,3 +157,47 @@ async def test_a_webhook_that_cannot_be_is_refused_by_its_field(owner: Owner, wr
     answer = await owner.ask("POST", body={**WEBHOOK, **wrong})
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["pointer"].startswith(f"/{next(iter(wrong))}")
+
+
+async def deliveries(owner: Owner, webhook_id: str, query: str = "") -> Any:
+    answer = await owner.ask("GET", f"/{webhook_id}/deliveries{query}")
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def test_deliveries_are_told_with_what_came_of_them_and_are_sent_again(owner: Owner) -> None:
+    webhook_id = (await owner.register())["id"]
+    database = owner.stage.database
+    owner_id = (await owner.ask("GET", f"/{webhook_id}")).json()["account_id"]
+    _, delivery_id = await has_delivery(database, UUID(owner_id), UUID(webhook_id))
+    answers = '[{"at": "2026-01-01T00:00:00+00:00", "status": 500, "ms": 3, "answer": "no", "error": null}]'
+    await database.execute(f"UPDATE webhook_deliveries SET state = 'failed', settled_at = now(), answers = '{answers}'")
+    (told,) = (await deliveries(owner, webhook_id, "?state=failed"))["items"]
+    assert (told["id"], told["state"], told["due_at"]) == (str(delivery_id), "failed", None)
+    assert told["answers"] == [{"at": "2026-01-01T00:00:00Z", "status": 500, "ms": 3, "answer": "no", "error": None}]
+    again = f"/{webhook_id}/deliveries/{delivery_id}/send-again"
+    assert (await owner.ask("POST", again)).status_code == 202
+    (told,) = (await deliveries(owner, webhook_id))["items"]
+    assert (told["state"], told["settled_at"], len(told["answers"])) == ("due", None, 1)
+    assert (await deliveries(owner, webhook_id, "?state=failed"))["items"] == []
+    other = Owner(owner.stage, {**await owner.stage.member(), "consistency-token": owner.headers["consistency-token"]})
+    assert (await other.ask("POST", again)).status_code == 404
+    assert (await other.ask("GET", f"/{webhook_id}/deliveries")).status_code == 404
+    assert (await owner.ask("GET", f"/{webhook_id}/deliveries?state=lost")).status_code == 422
+
+
+async def test_deliveries_go_on_behind_a_cursor(owner: Owner) -> None:
+    webhook_id = (await owner.register())["id"]
+    owner_id = (await owner.ask("GET", f"/{webhook_id}")).json()["account_id"]
+    await has_delivery(owner.stage.database, UUID(owner_id), UUID(webhook_id))
+    await owner.stage.database.execute(
+        "INSERT INTO webhook_deliveries (delivery_id, webhook_id, position, stream_id, type, body)"
+        " SELECT gen_random_uuid(), webhook_id, position + n, stream_id, type, body"
+        " FROM webhook_deliveries, generate_series(1, 4) n"
+    )
+    seen, query = [], "?limit=2"
+    while query:
+        page = await deliveries(owner, webhook_id, query)
+        seen += [item["position"] for item in page["items"]]
+        query = f"?limit=2&cursor={page['next']}" if page["next"] else ""
+    assert seen == [5, 4, 3, 2, 1]

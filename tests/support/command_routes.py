@@ -30,6 +30,7 @@ from tests.support.house import ANOTHER, PASSWORD
 from tests.support.people import has_account
 from tests.support.pictures import png
 from tests.support.shop import SECRET
+from tests.support.webhooks import has_delivery
 
 MONEY: Final = {"amount": "9.90", "currency": "EUR"}
 
@@ -294,6 +295,18 @@ def _of_webhook(method: str, last: str = "", told: Any = None, **other: Any) -> 
     return prepare
 
 
+async def _send_again(stage: Stage) -> Asked:
+    account_id, _ = await stage.person()
+    asked = await stage.api.put(
+        f"/v1/accounts/{account_id}/roles", json={"roles": ["staff"]}, headers=dict(stage.staff)
+    )
+    assert asked.is_success, asked.text
+    webhook_id, delivery_id = await has_delivery(stage.database, UUID(account_id))
+    path = f"/v1/webhooks/{webhook_id}/deliveries/{delivery_id}/send-again"
+    headers = await stage.sign_in(account_id)
+    return Asked(method="POST", path=path, headers=headers, other={"path": f"{path}?x"}, status=202)
+
+
 def _steps() -> Iterator[tuple[str, str]]:
     for method, path in endpoints(create_app(Settings())):
         if method == "POST" and path.startswith("/v1/orders/{order_id}/"):
@@ -363,6 +376,7 @@ ROUTES: Final[Mapping[tuple[str, str], Prepare]] = {
     ("POST", "/v1/webhooks"): _register_webhook,
     ("PATCH", "/v1/webhooks/{webhook_id}"): _of_webhook("PATCH", "", {"active": False}, body={"description": "x"}),
     ("DELETE", "/v1/webhooks/{webhook_id}"): _of_webhook("DELETE"),
+    ("POST", "/v1/webhooks/{webhook_id}/deliveries/{delivery_id}/send-again"): _send_again,
     ("POST", "/v1/webhooks/{webhook_id}/rotate-secret"): _of_webhook("POST", "/rotate-secret"),
 }
 """Those that honour an idempotency key."""

@@ -7,7 +7,7 @@ import structlog
 from infra.eventsourcing.store.idempotency_keys import forget_old
 from infra.identity import credentials
 from infra.postgres.pool import Database
-from infra.webhooks import outbox
+from infra.webhooks import delivery_log
 
 _log = structlog.get_logger("weir.forgetting")
 
@@ -19,5 +19,5 @@ async def forget_commands(ctx: dict[str, Any]) -> None:
         _log.info("outcomes forgotten", count=forgotten)
     if orphans := await credentials.forget_orphans(database):
         _log.info("passwords without an account forgotten", count=orphans)
-    if deliveries := await outbox.forget_old(database):
+    if deliveries := await delivery_log.forget_old(database):
         _log.info("deliveries of webhooks forgotten", count=deliveries)

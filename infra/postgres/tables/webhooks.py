@@ -73,6 +73,12 @@ sa.Index(
     postgresql_where=delivery_is_due,
 )
 sa.Index(
+    "webhook_deliveries_state",
+    webhook_deliveries.c.webhook_id,
+    webhook_deliveries.c.state,
+    webhook_deliveries.c.position,
+)
+sa.Index(
     "webhook_deliveries_settled",
     webhook_deliveries.c.settled_at,
     postgresql_where=webhook_deliveries.c.settled_at.is_not(None),

@@ -1,31 +1,28 @@
 """Webhooks of one's own: registered, changed, given another secret, deleted."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any, Final
 from uuid import UUID, uuid4
 
 from fastapi import Depends
-from pydantic import AfterValidator, ConfigDict, Field
-from pydantic_core import PydanticCustomError
 
 from api.commands.authority import acting_as
 from api.commands.dependencies import WriteSideDep
 from api.commands.dispatcher import CommandDispatcher
+from api.commands.webhooks.bodies import RegisterWebhookBody, WebhookChanges, WebhookReceipt
 from api.dependencies import SettingsDep
+from api.errors import Problem
 from api.http.fast_route import router
 from api.http.principal import Principal
-from api.http.response import Receipt
+from api.http.response import Done, Receipt
 from api.rate_limits.policies import limited
 from api.refusals import refuses
-from api.schemas import Body, Changes, ReceiptDocument
 from api.security import require
 from api.uuid7 import new_id
 from domain.kernel.refusals import DoesNotExist
 from domain.kernel.unit_of_work import UnitOfWork
-from domain.public_events import PUBLIC
 from domain.webhooks import (
-    LONGEST_DESCRIPTION,
-    LONGEST_URL,
     UNCHANGED,
     WEBHOOKS,
     ActivateWebhook,
@@ -36,8 +33,11 @@ from domain.webhooks import (
     RotateWebhookSecret,
     WebhookCommand,
 )
+from infra.errors import NotFound
 from infra.eventsourcing.commands.attempt import CommandOutcome
+from infra.postgres.pool import Pooled
 from infra.settings import Settings
+from infra.webhooks import delivery_log
 from infra.webhooks.secrets import signing_secret
 
 routes = router("/v1/webhooks", tags=["webhooks"])
@@ -47,51 +47,6 @@ WRITE: Final = "webhooks:write"
 _OWNER = require(WRITE)
 Owner = Annotated[Principal, Depends(_OWNER)]
 Own = Annotated[CommandDispatcher, Depends(acting_as(_OWNER, WRITE))]
-
-
-def _known_type(name: str) -> str:
-    if name not in PUBLIC:
-        raise PydanticCustomError("unknown_event_type", "There is no such type of event.")
-    return name
-
-
-EventTypeName = Annotated[str, AfterValidator(_known_type), Field(json_schema_extra={"enum": sorted(PUBLIC)})]
-EventTypes = Annotated[list[EventTypeName], Field(min_length=1, max_length=len(PUBLIC))]
-Url = Annotated[str, Field(max_length=LONGEST_URL, json_schema_extra={"format": "uri"})]
-Description = Annotated[str, Field(min_length=1, max_length=LONGEST_DESCRIPTION)]
-
-
-class RegisterWebhookBody(Body):
-    """An address that is to be told of events."""
-
-    url: Url
-    """Where to send them: `https://`, of the Internet, without a name, a password or a fragment."""
-    event_types: EventTypes
-    """Which events to send."""
-    description: Description | None = None
-    """What it is for, at most 500 characters: only you read it."""
-
-
-class WebhookChanges(Changes):
-    """What is to change; a field that is left out stays as it is."""
-
-    url: Url = ""
-    """Another address."""
-    event_types: EventTypes = Field(default_factory=list)
-    """The events to send from now on, all of them."""
-    description: Description | None = None
-    """What it is for; null for nothing."""
-    active: bool = True
-    """False: nothing is sent any more, nor what is still owed. True: what happens from now on is sent."""
-
-
-class WebhookReceipt(ReceiptDocument):
-    """The receipt of a webhook, with the secret that it is signed with."""
-
-    model_config = ConfigDict(title="WebhookReceipt")
-
-    secret: str | None
-    """What checks the signatures (Standard Webhooks). It is shown this once: a repeated request gets null."""
 
 
 @routes.post("", status_code=201, response_model=WebhookReceipt)
@@ -143,6 +98,25 @@ async def rotate_webhook_secret(webhook_id: UUID, owner: Owner, commands: Own, s
     secret_id = uuid4()
     receipt = await _of_own(commands, owner, webhook_id, RotateWebhookSecret(secret_id=secret_id))
     return await _with_secret(receipt, side, secret_id)
+
+
+@routes.post("/{webhook_id}/deliveries/{delivery_id}/send-again", status_code=202)
+@limited("write")
+@refuses("webhook-inactive")
+async def send_again(webhook_id: UUID, delivery_id: UUID, owner: Owner, commands: Own) -> Done:
+    """Send a delivery once more, under the same id, whatever became of it: it is tried for another day."""
+    await commands.entitled(owner.id)
+    answered = await commands.write(partial(_send_again, owner.id, webhook_id, delivery_id))
+    return Done(replayed=answered.replayed)
+
+
+async def _send_again(owner: UUID, webhook_id: UUID, delivery_id: UUID, connection: Pooled) -> dict[str, Any]:
+    match await delivery_log.send_again(connection, owner, webhook_id, delivery_id):
+        case "unknown":
+            raise NotFound
+        case "inactive":
+            raise Problem("webhook-inactive")
+    return {}
 
 
 async def _of_own(commands: CommandDispatcher, owner: Principal, webhook_id: UUID, *changes: WebhookCommand) -> Receipt:

@@ -1,0 +1,1 @@
+"""Reading webhooks of one's own, and what was sent to them."""

@@ -1,0 +1,62 @@
+"""The log of deliveries: what was sent is sent again when its owner asks, and forgotten after a month."""
+
+from datetime import timedelta
+from typing import Final, Literal, TypeAlias
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from infra.eventsourcing.event_log import Session
+from infra.postgres.pool import Database
+from infra.postgres.statements import CLOCK, Statement, inline
+from infra.postgres.tables.webhooks import hears, webhook_deliveries, webhook_subscribers
+from infra.webhooks import outbox
+
+KEPT_FOR: Final = timedelta(days=30)
+MOST_FORGOTTEN: Final = 1000
+
+Again: TypeAlias = Literal["due", "inactive", "unknown"]
+
+_delivery: Final = webhook_deliveries.c
+_subscriber: Final = webhook_subscribers.c
+_its: Final = _delivery.delivery_id == sa.bindparam("delivery")
+_its_webhook: Final = sa.and_(
+    _subscriber.webhook_id == _delivery.webhook_id,
+    _subscriber.webhook_id == sa.bindparam("webhook"),
+    _subscriber.account_id == sa.bindparam("owner"),
+)
+
+_FIND: Final = Statement(
+    sa.select(hears.label("hears"))
+    .join_from(webhook_subscribers, webhook_deliveries, _its_webhook)
+    .where(_its)
+    .with_for_update(of=webhook_subscribers)
+)
+_AGAIN: Final = Statement(
+    sa.update(webhook_deliveries).values(state="due", due_at=CLOCK, tried_since=CLOCK, settled_at=sa.null()).where(_its)
+)
+_old: Final = (
+    sa.select(_delivery.delivery_id)
+    .where(_delivery.settled_at < CLOCK - KEPT_FOR)
+    .order_by(_delivery.settled_at)
+    .limit(inline(MOST_FORGOTTEN))
+)
+_FORGET: Final = Statement(sa.delete(webhook_deliveries).where(_delivery.delivery_id.in_(_old)))
+
+
+async def send_again(session: Session, owner: UUID, webhook_id: UUID, delivery_id: UUID) -> Again:
+    """Makes a delivery of somebody's webhook due at once, whatever became of it, in the caller's transaction."""
+    # The subscriber's row before that of the delivery, and until the commit: it cannot be deactivated in between.
+    found = await session.fetchrow(*_FIND(owner=owner, webhook=webhook_id, delivery=delivery_id))
+    if found is None:
+        return "unknown"
+    if not found["hears"]:
+        return "inactive"
+    await session.execute(*_AGAIN(delivery=delivery_id))
+    await outbox.ring(session, [webhook_id])
+    return "due"
+
+
+async def forget_old(database: Database) -> int:
+    """Deletes what was settled a month ago; answers how many rows that were."""
+    return int((await database.execute(*_FORGET())).rpartition(" ")[2])
