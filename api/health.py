@@ -2,28 +2,27 @@
 
 from typing import Any, Literal
 
-from pydantic import ConfigDict
+from pydantic import BaseModel, ConfigDict
 from starlette.responses import PlainTextResponse
 
 from api.dependencies import ComponentsDep, RegistryDep
 from api.http.fast_route import router
 from api.http.response import RawResponse
 from api.rate_limits.policies import limited
-from api.schemas import Described
 from infra.observability import health
 from infra.observability.health import Page
 
 routes = router(tags=["operations"])
 
 
-class Alive(Described):
+class Alive(BaseModel):
     """The process answers."""
 
     status: Literal["ok"]
     """Always `ok`."""
 
 
-class Readiness(Described):
+class Readiness(BaseModel):
     """Whether the process can do its work."""
 
     status: Literal["ok", "unavailable"]
@@ -32,7 +31,7 @@ class Readiness(Described):
     """What does not work of what it needs, by name."""
 
 
-class ComponentHealth(Described):
+class ComponentHealth(BaseModel):
     """How one part does; some parts tell more beside this."""
 
     model_config = ConfigDict(extra="allow")
@@ -45,7 +44,7 @@ class ComponentHealth(Described):
     """How many milliseconds its check took."""
 
 
-class Health(Described):
+class Health(BaseModel):
     """How the process and each of its parts do."""
 
     status: Literal["ok", "degraded", "unavailable"]
@@ -54,7 +53,7 @@ class Health(Described):
     """Each part."""
 
 
-def _unavailable(model: type[Described]) -> dict[int | str, dict[str, Any]]:
+def _unavailable(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     return {503: {"model": model, "description": "Something that the process needs does not work."}}
 
 

@@ -4,24 +4,23 @@ The front page is here, too: it leads a browser to the documentation, and tells 
 """
 
 import re
-from base64 import b64encode
 from contextlib import suppress
 from functools import cache
-from hashlib import sha256
 from html import escape
 from typing import Annotated, Final
 
 from fastapi import Path, Request
+from pydantic import BaseModel
 from starlette.routing import NoMatchFound
 
 from api.http.accept import prefers_html
 from api.http.fast_route import router
+from api.http.policies.security_headers import page_policy
 from api.http.request_context import EXCHANGE, RequestState
 from api.http.response import RawResponse, json_answer
 from api.problem_kinds import STATUS
 from api.queries.documents import PUBLIC
 from api.rate_limits.policies import limited
-from api.schemas import Described
 from infra.errors import NotFound
 
 STYLE: Final = (
@@ -34,11 +33,7 @@ STYLE: Final = (
     "dt{font-weight:600;margin-top:1rem}dd{margin:0}ul{padding:0;list-style:none}li{margin:.6rem 0}a{color:var(--link)}"
     ":focus-visible{outline:3px solid var(--link);outline-offset:2px}"
 )
-_STYLE_DIGEST: Final = b64encode(sha256(STYLE.encode()).digest()).decode()
-POLICY: Final = (
-    f"default-src 'none'; style-src 'sha256-{_STYLE_DIGEST}'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'"
-).encode("ascii")
+POLICY: Final = page_policy(STYLE)
 _VARIES: Final = (b"vary", b"accept")
 _CODE: Final = re.compile(r"`([^`]+)`")
 
@@ -47,7 +42,7 @@ Code = Annotated[str, Path(description="The `code` of a problem document.", json
 routes = router(tags=["problems"])
 
 
-class ProblemKind(Described):
+class ProblemKind(BaseModel):
     """What a problem code means."""
 
     code: str
@@ -64,7 +59,7 @@ class ProblemKind(Described):
     """What to do about it."""
 
 
-class ProblemKinds(Described):
+class ProblemKinds(BaseModel):
     """All problem codes."""
 
     items: list[ProblemKind]
@@ -113,7 +108,7 @@ def _is_browser(request: Request) -> bool:
     return prefers_html(exchange.headers.get(b"accept", b""))
 
 
-def _json(document: Described) -> RawResponse:
+def _json(document: BaseModel) -> RawResponse:
     return json_answer(document.model_dump(), headers=[_VARIES, PUBLIC])
 
 

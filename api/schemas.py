@@ -15,7 +15,6 @@ from infra.schemas.money import Body, MoneyBody
 __all__ = [
     "Body",
     "Changes",
-    "Described",
     "Line",
     "MoneyBody",
     "Name",
@@ -53,10 +52,6 @@ class Params(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
-class Described(BaseModel):
-    """What is answered. What stands below a field is what the OpenAPI document says of it, as it is in bodies."""
-
-
 def _visible(text: str) -> str:
     if not is_visible(text):
         raise PydanticCustomError("string_pattern_mismatch", "invisible characters")
@@ -70,7 +65,7 @@ Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max
 """The same, longer."""
 
 
-class ReceiptDocument(Described):
+class ReceiptDocument(BaseModel):
     """The answer to a write: it is stored, and this is where."""
 
     model_config = ConfigDict(title="Receipt")

@@ -12,7 +12,7 @@ import httpx2
 import typer
 
 from cli.demo.visit import Failed, eventually
-from cli.importing.remote import told
+from cli.importing.remote import away, told
 from cli.target.data_dir import DATA_DIR, DataDir
 from cli.target.servers import api_url_for, settings_for
 from infra.payments.webhook_signature import sign
@@ -59,7 +59,7 @@ def pay(
         typer.echo(f"refused: {refused}", err=True)
         raise typer.Exit(1) from None
     except httpx2.HTTPError as error:
-        typer.echo(f"the shop cannot be reached at {api_url}: {type(error).__name__}", err=True)
+        typer.echo(away(httpx2.URL(api_url), error), err=True)
         raise typer.Exit(1) from None
 
 

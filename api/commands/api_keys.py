@@ -19,7 +19,7 @@ from api.http.principal import Principal
 from api.http.response import JSON, REPLAYED, Done, Headers, RawResponse
 from api.rate_limits.policies import limited
 from api.refusals import refuses
-from api.schemas import Body, Described, Name
+from api.schemas import Body, Name
 from api.scopes import MEANINGS
 from api.security import in_session
 from api.uuid7 import new_id
@@ -69,7 +69,7 @@ class MakeApiKeyBody(Body):
     """When it stops working, at most ten years ahead. Without it the key stays good."""
 
 
-class ApiKeyDocument(Described):
+class ApiKeyDocument(BaseModel):
     """An API key as it may be seen."""
 
     id: UUID
@@ -95,7 +95,7 @@ class MadeApiKeyDocument(ApiKeyDocument):
     """What goes into `X-API-Key`. It is shown this once, for it is not kept: a repeated request gets null."""
 
 
-class ApiKeyList(Described):
+class ApiKeyList(BaseModel):
     """All keys that are good, the newest first."""
 
     items: list[ApiKeyDocument]

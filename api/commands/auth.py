@@ -16,7 +16,7 @@ from api.http.request_context import EXCHANGE, RequestState
 from api.http.response import RawResponse, json_answer
 from api.rate_limits.policies import limited
 from api.refusals import refuses
-from api.schemas import Body, Described, Secret
+from api.schemas import Body, Secret
 from api.scopes import scopes_of
 from api.uuid7 import new_id
 from domain.accounts import ACCOUNTS, Account, EndedBy, EndSession, ReportTokenReuse, email_key, username_key
@@ -63,7 +63,7 @@ class RefreshBody(Body):
     """The newest refresh token of the session."""
 
 
-class TokenDocument(Described):
+class TokenDocument(BaseModel):
     """An access token, and the refresh token that is exchanged for the next one."""
 
     access_token: str
@@ -78,7 +78,7 @@ class TokenDocument(Described):
     """What it may do: scopes with blanks between."""
 
 
-class KeySet(Described):
+class KeySet(BaseModel):
     """Public keys as a JSON Web Key Set (RFC 7517)."""
 
     keys: list[dict[str, str]]

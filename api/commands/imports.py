@@ -4,6 +4,7 @@ from typing import Annotated, Final
 from uuid import UUID
 
 from fastapi import Depends, Request
+from pydantic import BaseModel
 
 from api.commands.dependencies import ImportUploadsDep
 from api.commands.dispatcher import Commands
@@ -16,7 +17,6 @@ from api.http.request_context import stands_for
 from api.http.response import REPLAYED, RawResponse, json_answer
 from api.rate_limits.policies import limited
 from api.refusals import refuses
-from api.schemas import Described
 from api.security import require
 from api.uuid7 import new_id
 from infra.eventsourcing.commands.attempt import CommandContext
@@ -40,7 +40,7 @@ left out or empty. `application/x-ndjson`: each line is a body of `POST /v1/prod
 """The endpoint's description in the OpenAPI document."""
 
 
-class ImportReceipt(Described):
+class ImportReceipt(BaseModel):
     """An import that has been taken in."""
 
     id: UUID

@@ -3,15 +3,14 @@
 ``templates/<language>/<name>.html`` is within ``frame.html``. A page that a language lacks is shown in English.
 """
 
-from base64 import b64encode
 from functools import cache
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from api.http.policies.security_headers import page_policy
 from api.http.response import RawResponse
 from infra.locales import FALLBACK
 
@@ -38,15 +37,7 @@ def _shipped() -> Library:
         auto_reload=False,
     )
     environment.globals["style"] = Markup(style)  # noqa: S704 - a file of ours
-    digest = b64encode(sha256(style.encode()).digest()).decode("ascii")
-    return Library(environment, _policy(digest))
-
-
-def _policy(style: str) -> bytes:
-    """A form goes to where the page is from. Nothing else is allowed but the style, by its digest."""
-    return (
-        f"default-src 'none'; style-src 'sha256-{style}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-    ).encode("ascii")
+    return Library(environment, page_policy(style, forms="'self'"))
 
 
 def page(name: str, language: str, status: int = 200, **words: Any) -> RawResponse:

@@ -10,7 +10,7 @@ import orjson
 import sqlalchemy as sa
 from fastapi import Depends, Request
 from fastapi import Query as QueryParams
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from api.dependencies import Context
 from api.http.fast_route import router
@@ -19,7 +19,7 @@ from api.http.response import RawResponse
 from api.queries.dependencies import PagesDep
 from api.queries.documents import PRIVATE, cached_response, if_none_match, needs_of
 from api.rate_limits.policies import limited
-from api.schemas import Described, MoneyBody, Params
+from api.schemas import MoneyBody, Params
 from api.security import require
 from domain.orders import OrderStatus
 from infra.eventsourcing.projections.standing import LAGS, PARKED
@@ -41,7 +41,7 @@ _most: Final[Any] = sa.bindparam("top")
 Viewer = Annotated[Principal, Depends(require("dashboard:read"))]
 
 
-class DayRevenue(Described):
+class DayRevenue(BaseModel):
     """A day in one currency."""
 
     day: date
@@ -56,7 +56,7 @@ class DayRevenue(Described):
     """What was paid less what was refunded; below zero on a day on which more went back."""
 
 
-class TopProduct(Described):
+class TopProduct(BaseModel):
     """A product and how many pieces of it were sold."""
 
     product_id: UUID
@@ -69,7 +69,7 @@ class TopProduct(Described):
     """How many pieces were sold and not given back."""
 
 
-class Dashboard(Described):
+class Dashboard(BaseModel):
     """The shop in figures, all of them as of one moment: a position of the log, or later.
 
     Only while `lag_seconds` and `parked_streams` are both 0 is everything in it that has happened.

@@ -10,7 +10,7 @@ import orjson
 import sqlalchemy as sa
 from fastapi import Depends, Header, Request
 from fastapi import Query as QueryParams
-from pydantic import AwareDatetime, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, Field, StringConstraints
 
 from api.dependencies import EventStreamsDep, LogDep, SubscriptionsDep
 from api.errors import Problem
@@ -25,7 +25,6 @@ from api.queries.lists.page_answer import Page, PageParams, page_answer, read_cu
 from api.queries.lists.page_reader import Pages
 from api.rate_limits.policies import limited
 from api.refusals import refuses
-from api.schemas import Described
 from api.security import holds_still, require
 from infra.errors import NotFound
 from infra.eventsourcing.event_log import LAST, EventLog
@@ -44,7 +43,7 @@ LastPosition = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,18}$")]
 Name = Annotated[str, Field(max_length=100)]
 
 
-class EventDocument(Described):
+class EventDocument(BaseModel):
     """An event as it was recorded."""
 
     position: int

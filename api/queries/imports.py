@@ -5,13 +5,13 @@ from typing import Annotated, Final, Literal
 from uuid import UUID
 
 from fastapi import Depends
+from pydantic import BaseModel
 
 from api.dependencies import DatabaseDep
 from api.http.fast_route import router
 from api.http.principal import Principal
 from api.http.response import JSON, RawResponse
 from api.rate_limits.policies import limited
-from api.schemas import Described
 from api.security import require
 from infra import imports
 from infra.errors import NotFound
@@ -22,7 +22,7 @@ OPERATE: Final = "operations"
 """Who may see the imports of others."""
 
 
-class RowError(Described):
+class RowError(BaseModel):
     """Why a row was not taken, or why the whole file could not be read."""
 
     line: int
@@ -35,7 +35,7 @@ class RowError(Described):
     """The field, as `POST /v1/products` names it: `/price/amount`."""
 
 
-class Import(Described):
+class Import(BaseModel):
     """An import. What is neither done, failed nor skipped is still to come."""
 
     id: UUID

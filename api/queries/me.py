@@ -6,7 +6,7 @@ from uuid import UUID
 import asyncpg
 import orjson
 from fastapi import Depends, Request
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, BaseModel
 
 from api.dependencies import Context
 from api.http.fast_route import router
@@ -17,7 +17,6 @@ from api.queries.documents import PRIVATE, if_none_match
 from api.queries.lists.page_answer import Page, page_answer
 from api.rate_limits.policies import limited
 from api.refusals import refuses
-from api.schemas import Described
 from api.security import in_session, require
 from infra.identity.sessions import MOST_LIVE
 from projections.account_card import AccountCard
@@ -31,7 +30,7 @@ _LIVE: Final = (
 )
 
 
-class SessionDocument(Described):
+class SessionDocument(BaseModel):
     """A place where the account is signed in."""
 
     id: UUID

@@ -11,7 +11,7 @@ import orjson
 import sqlalchemy as sa
 from fastapi import Depends, Request
 from fastapi import Query as QueryParams
-from pydantic import AwareDatetime, ConfigDict, StringConstraints, TypeAdapter, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints, TypeAdapter, ValidationError
 
 from api.dependencies import LogDep
 from api.errors import Problem
@@ -24,7 +24,6 @@ from api.queries.lists import cursors
 from api.queries.lists.page_answer import Page, PageParams, page_answer, read_cursor
 from api.queries.lists.page_reader import Pages
 from api.rate_limits.policies import limited
-from api.schemas import Described
 from api.security import require
 from domain.kernel.messages import Event, Recorded
 from domain.orders import OrderEvent, OrderFact
@@ -79,7 +78,7 @@ DETAILS: Final[Mapping[type[Event], tuple[str, ...]]] = {
 _MACHINES: Final = frozenset({"payment-provider", "clock"})
 
 
-class Doer(Described):
+class Doer(BaseModel):
     """Who did it."""
 
     model_config = ConfigDict(title="Actor")
@@ -90,7 +89,7 @@ class Doer(Described):
     """Which account; told to staff, and to the account itself."""
 
 
-class Happening(Described):
+class Happening(BaseModel):
     """Something that happened to an order."""
 
     model_config = ConfigDict(title="OrderHistoryEntry")

@@ -9,7 +9,7 @@ import orjson
 import sqlalchemy as sa
 from fastapi import Depends, Request
 from fastapi import Query as QueryParams
-from pydantic import AwareDatetime, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from api.dependencies import Context, LogDep
 from api.http.fast_route import router
@@ -22,7 +22,6 @@ from api.queries.lists.page_answer import Page, PageParams, continue_after, page
 from api.queries.lists.query import Condition, Query, Sort
 from api.queries.room_access import IS_MEMBER, MAY_READ, find_room
 from api.rate_limits.policies import limited
-from api.schemas import Described
 from api.security import require
 from domain.kernel.messages import Recorded
 from domain.rooms import RoomMessagePosted
@@ -55,7 +54,7 @@ Reader = Annotated[Principal, Depends(require("rooms:read"))]
 Seq = Annotated[int, Field(ge=1, le=MOST_SEQ)]
 
 
-class MessageDocument(Described):
+class MessageDocument(BaseModel):
     """Something that was said."""
 
     model_config = ConfigDict(title="RoomMessage")

@@ -11,7 +11,7 @@ import orjson
 import sqlalchemy as sa
 from fastapi import Depends, Request
 from fastapi import Query as QueryParams
-from pydantic import AwareDatetime, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from api.dependencies import Context, LogDep
 from api.http.fast_route import router
@@ -25,7 +25,6 @@ from api.queries.lists.query import Condition, Query, Sort
 from api.queries.read_models import ACCOUNTS, ROOMS
 from api.queries.room_access import IS_SHOWN, MAY_READ, find_room, rooms_of
 from api.rate_limits.policies import limited
-from api.schemas import Described
 from api.security import require
 from domain.rooms import INVITATION, MEMBERSHIP
 from infra.eventsourcing.projections.table_name import table_name
@@ -52,7 +51,7 @@ class RoomFilters(PageParams):
     """Only those that one is in, or is asked into."""
 
 
-class MemberDocument(Described):
+class MemberDocument(BaseModel):
     """Somebody in a room, or asked in."""
 
     model_config = ConfigDict(title="RoomMember")

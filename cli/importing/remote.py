@@ -43,6 +43,12 @@ class InFlight(Exception):
     """The shop is still at an earlier request under the same key."""
 
 
+def away(url: httpx2.URL, error: httpx2.HTTPError) -> str:
+    """What is said of a shop that cannot be asked."""
+    at = network_errors.place(url.host, url.port or (443 if url.scheme == "https" else 80))
+    return f"the shop at {at} cannot be reached: {network_errors.cause(error)}"
+
+
 class Remote:
     """A connection to the shop. What passes, such as a restart, is waited out; the same upload twice is one import.
 
@@ -73,9 +79,7 @@ class Remote:
 
     def away(self, error: httpx2.HTTPError) -> str:
         """What is said of a shop that cannot be asked."""
-        url = self._client.base_url
-        at = network_errors.place(url.host, url.port or (443 if url.scheme == "https" else 80))
-        return f"the shop at {at} cannot be reached: {network_errors.cause(error)}"
+        return away(self._client.base_url, error)
 
     async def upload(self, upload: Upload, sent: Sent) -> UUID:
         """The id of the import that the file has become. Raises :class:`Refused` and httpx2's errors."""

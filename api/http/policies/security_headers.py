@@ -1,7 +1,9 @@
 """The edge's rules for every request and every answer, whatever its route: made once, from the settings."""
 
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Final
 
 from api.http.policies.cors import Cors
@@ -26,6 +28,14 @@ _READS: Final = frozenset({"GET", "HEAD"})
 _VARIES_BY_ENCODING: Final = (b"vary", b"accept-encoding")
 _VARIES_BY_ORIGIN: Final = (b"vary", b"origin")
 _VARIES_BOTH: Final = (b"vary", b"accept-encoding, origin")
+
+
+def page_policy(style: str, *, forms: str = "'none'") -> bytes:
+    """What a page of ours may do: show its own style, known by its digest, and send its forms there; nothing else."""
+    digest = b64encode(sha256(style.encode()).digest()).decode("ascii")
+    return (
+        f"default-src 'none'; style-src 'sha256-{digest}'; form-action {forms}; base-uri 'none'; frame-ancestors 'none'"
+    ).encode("ascii")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,18 +6,18 @@ from typing import Annotated, Any, Generic, TypeVar
 from urllib.parse import parse_qsl, urlencode
 
 from fastapi import Request
-from pydantic import ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from api.errors import Problem
 from api.http.response import JSON, Headers, RawResponse
 from api.queries.lists import cursors
 from api.queries.lists.query import Query
-from api.schemas import Described, Params
+from api.schemas import Params
 
 T = TypeVar("T")
 
 
-class Page(Described, Generic[T]):
+class Page(BaseModel, Generic[T]):
     """Some items of a list."""
 
     model_config = ConfigDict(json_schema_extra={"description": "Some items of a list."})

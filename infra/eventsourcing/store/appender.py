@@ -10,8 +10,9 @@ import structlog
 from infra.errors import OutcomeUnknown, TooBusy, Unavailable
 from infra.eventsourcing.store.append_request import Appended, AppendRequest, Conflict, Last, Verdict
 from infra.eventsourcing.store.batch import APPEND, NO_LIMITS, Limits, document, verdicts_of
+from infra.postgres.connection import close
 from infra.postgres.errors import classify, told
-from infra.postgres.pool import DRIVER_ERRORS, Connection, Database
+from infra.postgres.pool import Connection, Database
 
 ONE_AT_FAULT = (
     asyncpg.DataError,
@@ -101,7 +102,7 @@ class Appender:
         if self._sending is not None:
             await self._sending
         if self._connection is not None:
-            await _close(self._connection)
+            await close(self._connection)
 
     async def _send_all(self) -> None:
         try:
@@ -259,10 +260,3 @@ def _fail(waiting: Sequence[Waiting], error: Exception) -> None:
 def _give(future: "asyncio.Future[Verdict]", verdict: Verdict) -> None:
     if not future.done():
         future.set_result(verdict)
-
-
-async def _close(connection: Connection) -> None:
-    try:
-        await connection.close(timeout=2)
-    except DRIVER_ERRORS:
-        connection.terminate()
