@@ -55,7 +55,7 @@ def accepted(password: str, pointer: str = "/password", *, own: Sequence[str] = 
         raise InvalidValue(f"must have {SHORTEST} to {LONGEST} characters", pointer=pointer)
     folded = composed.casefold()
     if _patterned(folded) or folded in _common():
-        raise InvalidValue("is among the passwords that are tried first", pointer=pointer)
+        raise InvalidValue("is one that everybody tries first", pointer=pointer)
     names = set(_names(own))
     if folded in names or _made_of(folded, {*names, SERVICE}):
         raise InvalidValue("must not be made of your own name or address, or of ours", pointer=pointer)

@@ -71,5 +71,5 @@ def test_arqs_own_command_does_too(kind: str, monkeypatch: pytest.MonkeyPatch) -
     )
     assert ended.returncode == 2
     assert ended.stderr.splitlines()[1:] == [
-        "WEIR_ADMIN_PASSWORD (not shown): is among the passwords that are tried first"
+        "WEIR_ADMIN_PASSWORD (not shown): is one that everybody tries first"
     ]

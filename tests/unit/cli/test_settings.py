@@ -44,7 +44,7 @@ WRONG = [
     ("WEIR_MAIL_FROM", "Shop", "'Shop'", "must be an address, with or without a name before it"),
     ("WEIR_STORAGE_URL", "gs://bucket", "'gs://bucket'", "must be file:///folder or s3://bucket/prefix"),
     ("WEIR_ADMIN_EMAIL", "admin", "'admin'", "must be an email address"),
-    ("WEIR_ADMIN_PASSWORD", "password1", HIDDEN, "is among the passwords that are tried first"),
+    ("WEIR_ADMIN_PASSWORD", "password1", HIDDEN, "is one that everybody tries first"),
     ("WEIR_ADMIN_PASSWORD", "short", HIDDEN, "must have 8 to 1024 characters"),
     ("WEIR_ENCRYPTION_KEYS", "hunter2hunter2", HIDDEN, "must be the base64 of 32 to 64 random bytes"),
     ("WEIR_ENCRYPTION_KEYS", f"{KEY},hunter2", HIDDEN, "must be the base64 of 32 to 64 random bytes"),
@@ -89,7 +89,7 @@ def test_all_that_is_wrong_is_told_at_once_and_one_line_for_each(monkeypatch: py
     assert head == "the settings are wrong; nothing was started, and nothing was changed"
     assert [line.split()[0] for line in lines] == ["WEIR_PORT", "WEIR_TRUSTED_PROXIES", "WEIR_ADMIN_PASSWORD"]
     assert lines[0] == "WEIR_PORT is 'http': must be a whole number from 0 to 65535"
-    assert lines[2] == "WEIR_ADMIN_PASSWORD (not shown): is among the passwords that are tried first"
+    assert lines[2] == "WEIR_ADMIN_PASSWORD (not shown): is one that everybody tries first"
 
 
 class Terminal(StringIO):
