@@ -17,6 +17,8 @@ from api.http.event_stream import OpenStreams
 from api.http.upload_slots import UploadSlots
 from api.images import ImageRewriter
 from api.import_uploads import ImportUploads
+from api.live.room_socket import Live
+from api.live.sockets import OpenSockets
 from api.queries.read_models import open_reads
 from api.rate_limits import open_gates
 from api.scopes import scopes_of
@@ -109,8 +111,16 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
         uploads=UploadSlots(),
         rewriter=rewriter,
     )
+    live = Live(
+        identity=identity,
+        handler=handler,
+        secret=secret,
+        log=current,
+        subscriptions=subscriptions,
+        sockets=OpenSockets(registry, most=settings.room_sockets_most),
+    )
     return Opened(
-        state={"shared": shared, "identity": identity, "write_side": write_side, **reads.state},
+        state={"shared": shared, "identity": identity, "write_side": write_side, "live": live, **reads.state},
         hot=reads.hot,
         gates=await open_gates(stack, settings, Keyspace.of(log.log_id), secret),
         ending=subscriptions.close,

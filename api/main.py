@@ -30,6 +30,7 @@ from api.http.policies.security_headers import Rules
 from api.http.request_metrics import RequestMetrics
 from api.http.route_table import TableRoute
 from api.lifespan import open_servers
+from api.live import routes as live_routes
 from api.pages import mail_links
 from api.queries import accounts as account_queries
 from api.queries import dashboard, events, order_events, order_history, room_messages
@@ -72,6 +73,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     webhook_commands.routes,
     webhook_queries.routes,
     webhook_deliveries.routes,
+    live_routes.routes,
     dashboard.routes,
     events.routes,
     health.routes,

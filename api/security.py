@@ -82,6 +82,17 @@ async def _who_asks(scope: Scope) -> tuple[Principal, bool]:
     raise Problem("malformed-request", "Send an access token or an API key, not both.")
 
 
+async def authenticate_token(identity: Identity, token: str) -> Principal:
+    """Whose the access token is, that came in another way than by a header.
+
+    Raises :class:`~api.errors.Problem` ``unauthenticated``, also for one whose access has ended.
+    """
+    principal, over = await _by_token(identity, token)
+    if over:
+        raise invalid_token()
+    return principal
+
+
 async def _by_token(identity: Identity, token: str) -> tuple[Principal, bool]:
     """Whose it is, and whether its access has ended since.
 

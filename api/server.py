@@ -4,6 +4,7 @@ import uvicorn
 
 from api.http.connection.protocol import Protocol
 from api.http.connection.server import Server
+from api.http.connection.socket_protocol import SocketProtocol
 from api.main import create_app
 from infra.concurrency.gc_tuning import tune_gc
 from infra.settings import Settings
@@ -22,7 +23,7 @@ def _config(settings: Settings) -> uvicorn.Config:
         port=settings.port,
         loop="uvloop",
         http=Protocol,
-        ws="websockets-sansio",
+        ws=SocketProtocol,
         lifespan="on",
         log_config=None,
         access_log=False,
@@ -31,6 +32,7 @@ def _config(settings: Settings) -> uvicorn.Config:
         timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
         timeout_keep_alive=75,
         ws_max_size=64 * 1024,
+        ws_per_message_deflate=False,  # windows and dictionaries of each socket would cost more than its messages
     )
 
 

@@ -29,6 +29,7 @@ from api.http.body_reader import (
     replayed,
 )
 from api.http.compression import Compressor
+from api.http.policies.cors import may_open_sockets
 from api.http.policies.security_headers import Rules
 from api.http.policies.trusted_hosts import PROBES, check_host
 from api.http.policies.trusted_proxies import source_of
@@ -161,7 +162,7 @@ class Edge:
                 self._rules.hosts.check(exchange.headers)
         except Problem:
             return False
-        return True
+        return may_open_sockets(exchange.headers, self._rules.cors)
 
     async def _serve(
         self, found: Found, state: EdgeState, exchange: RequestState, reply: Reply, scope: Scope, receive: Receive

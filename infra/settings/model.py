@@ -185,6 +185,10 @@ class Settings(BaseSettings):
         description="How many accounts may be in a room, those who are asked in among them.",
     )
 
+    room_sockets_most: Annotated[int, Unit("sockets")] = Field(
+        default=5000, ge=1, description="How many sockets in rooms each API process keeps open at once."
+    )
+
     webhook_destinations: Literal["public", "any"] = Field(
         default="public",
         description="Where webhooks may lead: to public addresses by HTTPS, or anywhere, one's own network included.",

@@ -2,9 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any
 
 import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 
+from api.http.connection.socket_protocol import SocketProtocol
 from tests.support.sample_edge import SampleEdge, sample_edge, with_state
 from tests.support.sample_routes import ORDER_ID
 from tests.support.serving import Line, connected, serving
@@ -144,3 +149,26 @@ async def test_a_stream_that_breaks_off_is_not_mistaken_for_a_whole_one(line: Li
     await line.say(broken)
     async with asyncio.timeout(10):
         assert not (await line.reader.read()).endswith(b"0\r\n\r\n")
+
+
+async def test_a_socket_is_closed_though_its_client_reads_nothing() -> None:
+    told = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.accept"})
+            with suppress(TimeoutError):
+                while True:
+                    await asyncio.wait_for(send({"type": "websocket.send", "bytes": bytes(64 * 1024)}), 0.2)
+            await send({"type": "websocket.close", "code": 1013})
+            told.set()
+
+    async with (
+        serving(app, ws=SocketProtocol) as port,
+        connect(f"ws://127.0.0.1:{port}/", compression=None, max_queue=1) as socket,
+    ):
+        await asyncio.wait_for(told.wait(), 10)
+        with suppress(ConnectionClosed):
+            while True:
+                await socket.recv()
+    assert socket.close_code == 1013

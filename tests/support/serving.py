@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -20,9 +21,9 @@ from tests.support.write_side import eventually
 
 
 @asynccontextmanager
-async def serving(app: ASGIApp, http: type[Protocol] = Protocol) -> AsyncIterator[int]:
+async def serving(app: ASGIApp, http: type[Protocol] = Protocol, **more: Any) -> AsyncIterator[int]:
     """Serves until the end of the block; gives the port."""
-    config = uvicorn.Config(app, port=0, log_config=None, access_log=False, server_header=False, http=http)
+    config = uvicorn.Config(app, port=0, log_config=None, access_log=False, server_header=False, http=http, **more)
     server = Server(config)
     running = asyncio.create_task(server.serve())
     try:

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from api.http.connection.protocol import Protocol
 from api.http.connection.server import Server
+from api.http.connection.socket_protocol import SocketProtocol
 from api.main import create_app
 from api.scopes import scopes_of
 from domain.accounts import Role
@@ -31,11 +32,12 @@ SECRET: Final = "whsec_" + base64.b64encode(b"a secret of the tests, 32 bytes!")
 
 @dataclass(frozen=True, kw_only=True)
 class Client:
-    """Somebody at the door. ``id`` is the account; ``headers`` are its credentials."""
+    """Somebody at the door. ``id`` is the account; ``headers`` are its credentials, of that session."""
 
     http: httpx2.AsyncClient
     id: UUID
     headers: Mapping[str, str]
+    session: str = ""
 
     async def send(self, method: str, path: str, body: Any = None, **headers: str) -> httpx2.Response:
         """One request; header names with ``_`` for ``-``."""
@@ -66,8 +68,9 @@ class Shop:
     async def nobody(self, *roles: Role) -> Client:
         """Somebody whose token says so much, and who has no account."""
         account_id, scopes = uuid4(), scopes_of(roles or (Role.CUSTOMER,))
-        issued = await self.tokens.issue(account_id, scopes, session_id=uuid4(), version=1)
-        return Client(http=self.http, id=account_id, headers={"Authorization": f"Bearer {issued.token}"})
+        issued = await self.tokens.issue(account_id, scopes, session_id=(session_id := uuid4()), version=1)
+        headers = {"Authorization": f"Bearer {issued.token}"}
+        return Client(http=self.http, id=account_id, headers=headers, session=str(session_id))
 
     async def product(self, stock: int = 50, price: str = "10.00") -> str:
         """The id of a new product."""
@@ -91,7 +94,10 @@ class Shop:
 async def shop(settings: Settings) -> AsyncIterator[Shop]:
     """The API, served until the end of the block."""
     settings = settings.model_copy(update={"payment_webhook_secret": SecretStr(SECRET)})
-    server = Server(uvicorn.Config(create_app(settings), port=0, log_config=None, access_log=False, http=Protocol))
+    sockets: Any = {"ws": SocketProtocol, "ws_max_size": 64 * 1024, "ws_per_message_deflate": False}
+    server = Server(
+        uvicorn.Config(create_app(settings), port=0, log_config=None, access_log=False, http=Protocol, **sockets)
+    )
     serving = asyncio.create_task(server.serve())
     try:
         while not server.started:

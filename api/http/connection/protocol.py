@@ -172,6 +172,7 @@ class Protocol(HttpToolsProtocol):
         """Another protocol was offered, and the parser has stopped behind the head."""
         if self._should_upgrade():
             self._stop_waiting()
+            self._phase = _Phase.BETWEEN  # the request is whole: nothing of it is waited for when the socket closes
             return self.handle_websocket_upgrade()
         # The offer is ignored: another parser reads on behind a head that says how long the body is, and no more.
         framing = b"".join(b"%b: %b\r\n" % header for header in self.headers if header[0] in _FRAMING)

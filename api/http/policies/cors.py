@@ -54,6 +54,10 @@ class Cors:
         origin = asked.get(b"origin")
         return [] if origin is None else self._headers.get(origin, [])
 
+    def knows(self, origin: bytes) -> bool:
+        """Whether its scripts may call."""
+        return origin in self._headers
+
     def preflight(self, method: str, methods: Iterable[str], asked: Mapping[bytes, bytes]) -> RawResponse | None:
         """The answer to a browser that asks beforehand (Fetch standard, 3.2.2); None if this is not one of ours."""
         if method != "OPTIONS" or _ASKED not in asked or asked.get(b"origin") not in self._headers:
@@ -67,3 +71,14 @@ class Cors:
             (b"access-control-max-age", b"%d" % REMEMBERED_SECONDS),
         ]
         return RawResponse(204, headers)
+
+
+def may_open_sockets(asked: Mapping[bytes, bytes], cors: Cors | None) -> bool:
+    """Whether it is no page of a strange site that asks: none is named (RFC 6454), our own, or one of those allowed.
+
+    A browser opens a socket to anybody for any page, and asks nobody beforehand.
+    """
+    origin = asked.get(b"origin")
+    if origin is None or origin.partition(b"://")[2].lower() == asked.get(b"host", b"").lower() != b"":
+        return True
+    return cors is not None and cors.knows(origin)

@@ -1,0 +1,72 @@
+"""The sockets that a process has open, and how fast each may speak."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+from uuid import UUID
+
+from prometheus_client import CollectorRegistry, Gauge
+
+EACH: Final = 20
+"""Sockets of one account in a process."""
+BURST: Final = 20.0
+PER_SECOND: Final = 10.0
+"""Frames of one client."""
+
+
+class Full(Exception):
+    """There is no place for one more."""
+
+
+class OpenSockets:
+    """So many at most, those that have not said yet whose they are among them, and so many of one account."""
+
+    def __init__(self, registry: CollectorRegistry, *, most: int, each: int = EACH) -> None:
+        self._most = most
+        self._each = each
+        self._open = 0
+        self._of: Counter[UUID] = Counter()
+        gauge = Gauge("weir_room_sockets", "Sockets that are open in rooms.", registry=registry)
+        gauge.set_function(lambda: self._open)
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """A place for one that has just come. Raises :class:`Full`."""
+        if self._open >= self._most:
+            raise Full
+        self._open += 1
+        try:
+            yield
+        finally:
+            self._open -= 1
+
+    @contextmanager
+    def of(self, account_id: UUID) -> Iterator[None]:
+        """The same among those of the account."""
+        if self._of[account_id] >= self._each:
+            raise Full
+        self._of[account_id] += 1
+        try:
+            yield
+        finally:
+            self._of[account_id] -= 1
+            if not self._of[account_id]:
+                del self._of[account_id]
+
+
+class Allowed:
+    """How many frames a client may send now: a bucket that fills by and by."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._left, self._at = BURST, now()
+
+    def take(self) -> bool:
+        """Whether there was one left."""
+        now = self._now()
+        self._left, self._at = min(BURST, self._left + (now - self._at) * PER_SECOND), now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True

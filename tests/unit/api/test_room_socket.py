@@ -1,0 +1,156 @@
+"""A socket in a room when its client dawdles or does not read, and when its process or its log ends."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
+from uuid import UUID, uuid4
+
+import orjson
+import pytest
+from prometheus_client import CollectorRegistry
+from starlette.websockets import WebSocket
+
+from api.live.room_socket import Live, Pace, attend
+from api.live.sockets import BURST, PER_SECOND, Allowed, OpenSockets
+from api.security import Identity
+from domain.rooms import Room
+from infra.eventsourcing.commands.handler import CommandHandler
+from infra.eventsourcing.current_log import CurrentLog
+from infra.eventsourcing.subscriptions import Ended, Reason, Subscriptions
+from infra.identity.access_tokens import Access
+from infra.identity.server_secret import ServerSecret
+
+pytestmark = pytest.mark.anyio
+
+ROOM, ADA = uuid4(), uuid4()
+TOKEN = orjson.dumps({"type": "auth", "token": "good"}).decode()
+
+
+class House:
+    """Who asks, the room, and what comes of its stream: just as much as a socket needs. ``over``: access has ended."""
+
+    def __init__(self, *, ends: Reason | None = None) -> None:
+        self.over = False
+        self._ends = ends
+
+    @property
+    def tokens(self) -> "House":
+        return self
+
+    @property
+    def revocations(self) -> "House":
+        return self
+
+    def remembered(self, _token: str) -> Access:
+        return Access(
+            account_id=ADA,
+            session_id=uuid4(),
+            version=1,
+            history=None,
+            scopes=frozenset({"rooms:read"}),
+            expires_at=2**31,
+        )
+
+    def ended(self, _access: Access) -> bool:
+        return self.over
+
+    async def now(self, _decider: Any, _room_id: UUID) -> tuple[Room, int]:
+        return Room(room_id=ROOM, owner_id=ADA, private=False, members={ADA: 1}, version=1), 1
+
+    @contextmanager
+    def to_stream(self, _stream_id: UUID, *, after: int) -> Iterator["House"]:
+        assert after == 1
+        yield self
+
+    async def next(self, seconds: float) -> Sequence[Any]:
+        await asyncio.sleep(seconds)
+        if self._ends is not None:
+            raise Ended(self._ends)
+        return []
+
+
+class Client:
+    """The other end. What is ``said`` to it is kept; ``reads`` says which frames it makes room for."""
+
+    def __init__(self, *says: str, reads: Callable[[str], bool] = lambda _: True) -> None:
+        self._says = [{"type": "websocket.connect"}, *[{"type": "websocket.receive", "text": text} for text in says]]
+        self._reads = reads
+        self.said: list[Any] = []
+        self.heard = asyncio.Event()
+        self.close: int | None = None
+
+    async def receive(self) -> Any:
+        if not self._says:
+            await asyncio.Event().wait()
+        return self._says.pop(0)
+
+    async def send(self, message: Any) -> None:
+        if message["type"] == "websocket.close":
+            self.close = message["code"]
+        if message["type"] == "websocket.send":
+            frame = orjson.loads(message["text"])
+            if not self._reads(frame["type"]):
+                await asyncio.Event().wait()
+            self.said.append(frame)
+            self.heard.set()
+
+
+async def served(client: Client, house: House, *, most: int = 10, each: int = 10) -> Client:
+    live = Live(
+        identity=cast(Identity, house),
+        handler=cast(CommandHandler, house),
+        secret=cast(ServerSecret, None),
+        log=cast(CurrentLog, None),
+        subscriptions=cast(Subscriptions, house),
+        sockets=OpenSockets(CollectorRegistry(), most=most, each=each),
+        pace=Pace(auth=0.02, look=0.01, send=0.02),
+    )
+    async with asyncio.timeout(5):
+        await attend(WebSocket({"type": "websocket"}, client.receive, client.send), ROOM, live, "r-1")
+    return client
+
+
+async def test_whoever_does_not_say_in_time_who_they_are_is_closed() -> None:
+    client = await served(Client(), House())
+    assert (client.said, client.close) == ([{"type": "error", "code": "unauthenticated"}], 1008)
+
+
+@pytest.mark.parametrize(
+    ("reason", "close"),
+    [(Reason.TOO_SLOW, 1013), (Reason.CLOSED, 1012), (Reason.OTHER_HISTORY, 1012), (Reason.UNREADABLE, 1012)],
+)
+async def test_a_subscription_that_ends_says_whether_to_come_again(reason: Reason, close: int) -> None:
+    client = await served(Client(TOKEN), House(ends=reason))
+    assert ([frame["type"] for frame in client.said], client.close) == (["welcome"], close)
+
+
+async def test_whoever_makes_no_room_for_a_frame_is_closed_as_too_slow() -> None:
+    ping = orjson.dumps({"type": "ping"}).decode()
+    client = await served(Client(TOKEN, ping, reads=lambda type_: type_ != "pong"), House())
+    assert client.close == 1013
+
+
+async def test_whose_access_ends_is_closed_though_nothing_happens_in_the_room() -> None:
+    house, client = House(), Client(TOKEN)
+    serving = asyncio.create_task(served(client, house))
+    await client.heard.wait()
+    house.over = True
+    await serving
+    assert (client.said[-1], client.close) == ({"type": "error", "code": "unauthenticated"}, 1008)
+
+
+@pytest.mark.parametrize("bounds", [{"most": 0}, {"each": 0}])
+async def test_where_there_is_no_place_left_one_is_told_to_come_later(bounds: Any) -> None:
+    client = await served(Client(TOKEN), House(), **bounds)
+    assert (client.said, client.close) == ([{"type": "error", "code": "too-many-requests"}], 1013)
+
+
+def test_a_client_may_speak_in_bursts_and_no_faster_than_so_on_the_whole() -> None:
+    now = 0.0
+    allowed = Allowed(lambda: now)
+    assert [allowed.take() for _ in range(int(BURST) + 1)] == [True] * int(BURST) + [False]
+    now = 1.0
+    assert sum(allowed.take() for _ in range(100)) == PER_SECOND
+    now = 1_000.0
+    assert sum(allowed.take() for _ in range(100)) == BURST
