@@ -8,6 +8,7 @@ import orjson
 import sqlalchemy as sa
 from fastapi import Depends, Request
 from fastapi import Query as QueryParams
+from pydantic import BaseModel
 
 from api.dependencies import Context, LogDep
 from api.http.fast_route import router
@@ -18,7 +19,6 @@ from api.queries.documents import PRIVATE
 from api.queries.lists import cursors
 from api.queries.lists.page_answer import Page, PageParams, page_answer, read_cursor
 from api.rate_limits.policies import limited
-from api.schemas import Described
 from api.security import require
 from infra.eventsourcing.event_log import LAST
 from infra.postgres.statements import Statement, inline
@@ -30,7 +30,7 @@ DeliveryState = Literal["due", "delivered", "failed", "dropped"]
 Reader = Annotated[Principal, Depends(require("webhooks:read"))]
 
 
-class Attempt(Described):
+class Attempt(BaseModel):
     """One POST, and what came of it."""
 
     at: datetime
@@ -45,7 +45,7 @@ class Attempt(Described):
     """Why there was no answer, in a word; null if there was one."""
 
 
-class DeliveryDocument(Described):
+class DeliveryDocument(BaseModel):
     """An event on its way to a subscriber, or there."""
 
     id: UUID

@@ -70,6 +70,4 @@ def test_arqs_own_command_does_too(kind: str, monkeypatch: pytest.MonkeyPatch) -
         text=True,
     )
     assert ended.returncode == 2
-    assert ended.stderr.splitlines()[1:] == [
-        "WEIR_ADMIN_PASSWORD (not shown): is one that everybody tries first"
-    ]
+    assert ended.stderr.splitlines()[1:] == ["WEIR_ADMIN_PASSWORD (not shown): is one that everybody tries first"]
