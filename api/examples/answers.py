@@ -185,7 +185,6 @@ def _documents(story: Story) -> Mapping[Any, Any]:
         Page[ProductCard]: _page(product),
         Page[OrderSummary]: _page(story.order),
         Page[WebhookCard]: _page(webhook),
-        DeliveryDocument: _delivery(),
         Page[DeliveryDocument]: _page(_delivery()),
         Page[Happening]: _page(*history),
         Page[EventDocument]: _page(*events),

@@ -179,16 +179,11 @@ class Settings(BaseSettings):
         default=100, ge=0, description="How many invitations to rooms an account may have at once; 0 bounds nothing."
     )
     room_members_most: Annotated[int, Unit("accounts")] = Field(
-        default=1000,
-        ge=1,
-        le=5000,
-        description="How many accounts may be in a room, those who are asked in among them.",
+        default=1000, ge=1, le=5000, description="How many accounts may be in a room, or be asked in."
     )
-
     room_sockets_most: Annotated[int, Unit("sockets")] = Field(
         default=5000, ge=1, description="How many sockets in rooms each API process keeps open at once."
     )
-
     webhook_destinations: Literal["public", "any"] = Field(
         default="public",
         description="Where webhooks may lead: to public addresses by HTTPS, or anywhere, one's own network included.",

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 from uuid import UUID, uuid4
 
 from fastapi import Depends
+from starlette.responses import Response
 
 from api.commands.authority import acting_as
 from api.commands.dependencies import WriteSideDep
@@ -100,7 +101,7 @@ async def rotate_webhook_secret(webhook_id: UUID, owner: Owner, commands: Own, s
     return await _with_secret(receipt, side, secret_id)
 
 
-@routes.post("/{webhook_id}/deliveries/{delivery_id}/send-again", status_code=202)
+@routes.post("/{webhook_id}/deliveries/{delivery_id}/send-again", status_code=202, response_class=Response)
 @limited("write")
 @refuses("webhook-inactive")
 async def send_again(webhook_id: UUID, delivery_id: UUID, owner: Owner, commands: Own) -> Done:
