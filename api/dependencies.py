@@ -16,6 +16,7 @@ from infra.eventsourcing.subscriptions import Subscriptions
 from infra.observability.health import Component
 from infra.postgres.clock import PostgresClock
 from infra.postgres.pool import Database
+from infra.redis.presence import Presence
 from infra.settings import Settings
 from infra.storage.product_images import ImageFiles
 
@@ -47,6 +48,7 @@ class Shared:
     clock: PostgresClock
     image_files: ImageFiles
     subscriptions: Subscriptions
+    presence: Presence
     event_streams: OpenStreams
 
 
@@ -91,6 +93,10 @@ async def get_image_files(shared: SharedDep) -> ImageFiles:
     return shared.image_files
 
 
+async def get_presence(shared: SharedDep) -> Presence:
+    return shared.presence
+
+
 async def get_subscriptions(shared: SharedDep) -> Subscriptions:
     return shared.subscriptions
 
@@ -124,6 +130,7 @@ LogDep = Annotated[EventLog, Depends(get_log)]
 CurrentLogDep = Annotated[CurrentLog, Depends(get_current_log)]
 ClockDep = Annotated[PostgresClock, Depends(get_clock)]
 ImageFilesDep = Annotated[ImageFiles, Depends(get_image_files)]
+PresenceDep = Annotated[Presence, Depends(get_presence)]
 SubscriptionsDep = Annotated[Subscriptions, Depends(get_subscriptions)]
 EventStreamsDep = Annotated[OpenStreams, Depends(get_event_streams)]
 Context = Annotated[RequestContext, Depends(request_context)]

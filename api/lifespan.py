@@ -51,6 +51,7 @@ from infra.postgres.pool import Database
 from infra.redis import reachable
 from infra.redis.client import open_redis
 from infra.redis.keyspace import Keyspace
+from infra.redis.presence import Presence
 from infra.redis.push_channel import Channel
 from infra.redis.resilient_connection import kept
 from infra.settings import Settings
@@ -59,6 +60,8 @@ from infra.storage.product_images import ImageFiles
 from infra.write_side import open_write_side
 from projections.registry import PROJECTIONS
 
+TELL_SECONDS: Final = 0.5
+"""How soon others hear who has come into a room, or left it."""
 ERASE_SECONDS: Final = 60.0
 """How often it is looked for secrets that lie in clear for a release that can be running no more."""
 
@@ -87,6 +90,9 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
     reads = await open_reads(stack, settings, registry, database, current)
     subscriptions = Subscriptions(subscriptions_of(settings), database, current, registry)
     await stack.enter_async_context(subscriptions.running())
+    presence = Presence(redis, Keyspace.of(log.log_id))
+    stack.push_async_callback(presence.close)
+    await stack.enter_async_context(repeating("presence", presence.beat, TELL_SECONDS))
     shared = Shared(
         settings=settings,
         registry=registry,
@@ -97,6 +103,7 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
         clock=PostgresClock(database),
         image_files=ImageFiles(database, storage),
         subscriptions=subscriptions,
+        presence=presence,
         event_streams=OpenStreams(registry, most=settings.event_streams_most, each=settings.event_streams_each),
     )
     write_side = WriteSide(
@@ -117,6 +124,7 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
         secret=secret,
         log=current,
         subscriptions=subscriptions,
+        presence=presence,
         sockets=OpenSockets(registry, most=settings.room_sockets_most),
     )
     return Opened(

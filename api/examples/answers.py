@@ -203,8 +203,8 @@ def _rooms(story: Story) -> Mapping[Any, Any]:
         if isinstance(event.data, RoomOpened | RoomJoined)
     }
     members = [
-        MemberDocument(account_id=ADA, name="Ada Lovelace", standing="owner", since=since[ADA]),
-        MemberDocument(account_id=STAFF, name="Tea pots", standing="member", since=since[STAFF]),
+        MemberDocument(account_id=ADA, name="Ada Lovelace", standing="owner", since=since[ADA], online=True),
+        MemberDocument(account_id=STAFF, name="Tea pots", standing="member", since=since[STAFF], online=False),
     ]
     return {
         RoomCard: room,

@@ -37,6 +37,7 @@ from infra.eventsourcing.current_log import CurrentLog
 from infra.eventsourcing.subscriptions import Ended, FollowedEvent, Reason, Subscription, Subscriptions
 from infra.identity.server_secret import ServerSecret
 from infra.postgres.errors import PASSING
+from infra.redis.presence import Presence
 
 READ: Final = frozenset({"rooms:read"})
 
@@ -69,6 +70,7 @@ class Live:
     secret: ServerSecret
     log: CurrentLog
     subscriptions: Subscriptions
+    presence: Presence
     sockets: OpenSockets
     pace: Pace = Pace()
 
@@ -161,7 +163,11 @@ class Member:
         if after is not None and after > version:
             raise Over(REFUSED, "invalid")
         self._member_at = version
-        with self._live.subscriptions.to_stream(self._room_id, after=version if after is None else after) as coming:
+        live, me = self._live, self._me.id
+        with (
+            live.presence.at(self._room_id, me),
+            live.subscriptions.to_stream(self._room_id, after=version if after is None else after) as coming,
+        ):
             members = [str(member) for member in room.members]
             await self._say(told("welcome", room=str(self._room_id), seq=version, members=members))
             tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._tell(coming))]

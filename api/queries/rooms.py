@@ -13,7 +13,7 @@ from fastapi import Depends, Request
 from fastapi import Query as QueryParams
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from api.dependencies import Context, LogDep
+from api.dependencies import Context, LogDep, PresenceDep
 from api.http.fast_route import router
 from api.http.principal import Principal
 from api.http.response import RawResponse
@@ -64,6 +64,8 @@ class MemberDocument(BaseModel):
     """What it is to the room."""
     since: AwareDatetime
     """Since when it is in it, or asked in."""
+    online: bool | None
+    """Whether it listens at this moment; null while nobody can tell."""
 
 
 class MemberPage(PageParams):
@@ -116,6 +118,7 @@ async def list_room_members(
     rooms: RoomsDep,
     pages: PagesDep,
     log: LogDep,
+    presence: PresenceDep,
 ) -> RawResponse:
     """Who is in the room, and who is asked in. Those of a private room are told to its members alone.
 
@@ -140,7 +143,8 @@ async def list_room_members(
     )
     shown = rows[: params.limit]
     cursor = cursors.encode(list_id, [shown[-1]["seq"], shown[-1]["key"]]) if len(rows) > params.limit else None
-    return page_answer(request, [_member(row) for row in shown], cursor, PRIVATE)
+    online = await presence.who_is_at(room_id)
+    return page_answer(request, [_member(row, online) for row in shown], cursor, PRIVATE)
 
 
 @lru_cache(maxsize=64)
@@ -186,6 +190,8 @@ def _members(members: int, rooms: int, accounts: int) -> Statement:
     )
 
 
-def _member(row: asyncpg.Record) -> bytes:
+def _member(row: asyncpg.Record, online: frozenset[UUID] | None) -> bytes:
+    account_id = UUID(int=row["account_id"].int)
     told = {name: row[name] for name in ("name", "standing", "since")}
-    return orjson.dumps({"account_id": str(row["account_id"]), **told}, option=orjson.OPT_UTC_Z)
+    told["online"] = None if online is None else account_id in online
+    return orjson.dumps({"account_id": str(account_id), **told}, option=orjson.OPT_UTC_Z)

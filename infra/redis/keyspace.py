@@ -57,6 +57,10 @@ class Keyspace:
         """The channel that tells how far consumers have come, after the cache was refreshed."""
         return f"{self.prefix}applied"
 
+    def present(self, place: UUID) -> str:
+        """The set of those who are at a place, by when that runs out."""
+        return f"{self.prefix}present:{{{place}}}"
+
     def jobs(self, kind: str) -> str:
         """arq's queue of a kind of worker: each knows its own jobs alone."""
         return f"{self.prefix}jobs:{kind}"

@@ -15,8 +15,12 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from domain.accounts import ACCOUNTS, ChangeRoles, DeactivateAccount, EndedBy, EndSession, Role
 from domain.rooms import LONGEST_MESSAGE, ROOMS, PostMessage
+from infra.configs import pool_of
+from infra.postgres.pool import Database
 from infra.settings import Settings
-from tests.integration.test_rooms import joined, opened, people, said
+from tests.integration.test_account_queries import workers
+from tests.integration.test_rooms import joined, opened, people, read, said
+from tests.support.read_rows import lay_down
 from tests.support.shop import Client, Shop, shop
 from tests.support.write_side import WriteSide, context, eventually, write_side
 from workers.relay import run_relay
@@ -43,9 +47,18 @@ async def relay(settings: Settings) -> AsyncIterator[None]:
 async def apis(settings: Settings) -> AsyncIterator[list[Shop]]:
     """Two API processes, and a relay."""
     quiet = settings.model_copy(update={"log_level": "error", "lease_seconds": 1.0, "cors_origins": (SITE,)})
+    database = Database(pool_of(quiet))
+    await lay_down(database)
+    await database.close()
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(relay(quiet))
         yield [await stack.enter_async_context(shop(quiet)) for _ in range(2)]
+
+
+@pytest.fixture
+async def read_models(settings: Settings) -> AsyncIterator[None]:
+    async with workers(settings.model_copy(update={"log_level": "error"})):
+        yield
 
 
 @pytest.fixture
@@ -287,6 +300,30 @@ async def test_whose_access_ends_elsewhere_hears_nothing_more_within_two_seconds
                 assert await ear.ends() == (1008, "unauthenticated")
             await said(ada, room, "after")
         assert ear.texts == ["before"], ending
+
+
+@pytest.mark.usefixtures("read_models")
+async def test_the_members_of_a_room_are_told_who_of_them_listens_at_whichever_process(apis: list[Shop]) -> None:
+    ada, bob = await people(apis[0], 2)
+    room = await opened(ada)
+    await joined(room, bob)
+    last = await said(ada, room, "hello")
+
+    async def online() -> dict[str, bool]:
+        members = (await read(ada, f"{room}/members", last))["items"]
+        return {member["account_id"]: member["online"] for member in members}
+
+    async def bob_alone() -> bool:
+        return await online() == {str(ada.id): False, str(bob.id): True}
+
+    async def nobody() -> bool:
+        return not any((await online()).values())
+
+    async with listening(apis[1], bob, room):
+        async with listening(apis[1], bob, room):
+            await eventually(bob_alone)
+        assert await bob_alone()
+    await eventually(nobody)
 
 
 async def test_a_page_of_another_site_gets_no_socket(apis: list[Shop]) -> None:

@@ -20,6 +20,8 @@ from infra.eventsourcing.current_log import CurrentLog
 from infra.eventsourcing.subscriptions import Ended, Reason, Subscriptions
 from infra.identity.access_tokens import Access
 from infra.identity.server_secret import ServerSecret
+from infra.redis.keyspace import Keyspace
+from infra.redis.presence import Presence
 
 pytestmark = pytest.mark.anyio
 
@@ -103,6 +105,7 @@ async def served(client: Client, house: House, *, most: int = 10, each: int = 10
         secret=cast(ServerSecret, None),
         log=cast(CurrentLog, None),
         subscriptions=cast(Subscriptions, house),
+        presence=Presence(cast(Any, None), Keyspace(prefix="weir:")),
         sockets=OpenSockets(CollectorRegistry(), most=most, each=each),
         pace=Pace(auth=0.02, look=0.01, send=0.02),
     )
