@@ -125,7 +125,7 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
         log=current,
         subscriptions=subscriptions,
         presence=presence,
-        sockets=OpenSockets(registry, most=settings.room_sockets_most),
+        sockets=OpenSockets(registry),
     )
     return Opened(
         state={"shared": shared, "identity": identity, "write_side": write_side, "live": live, **reads.state},

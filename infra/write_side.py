@@ -64,7 +64,7 @@ def limits_of(settings: Settings) -> Limits:
     return {
         UNPAID: Limit(settings.unpaid_orders_most or None, settings.unpaid_pieces_most or None),
         MEMBERSHIP: Limit(settings.rooms_most or None),
-        INVITATION: Limit(settings.invitations_most or None),
+        INVITATION: Limit(settings.rooms_most or None),
         WEBHOOK: Limit(MOST_WEBHOOKS, None),
     }
 

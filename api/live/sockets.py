@@ -8,8 +8,9 @@ from uuid import UUID
 
 from prometheus_client import CollectorRegistry, Gauge
 
+MOST: Final = 5_000
 EACH: Final = 20
-"""Sockets of one account in a process."""
+"""Sockets of a process, and those of one account among them."""
 BURST: Final = 20.0
 PER_SECOND: Final = 10.0
 """Frames of one client."""
@@ -22,7 +23,7 @@ class Full(Exception):
 class OpenSockets:
     """So many at most, those that have not said yet whose they are among them, and so many of one account."""
 
-    def __init__(self, registry: CollectorRegistry, *, most: int, each: int = EACH) -> None:
+    def __init__(self, registry: CollectorRegistry, *, most: int = MOST, each: int = EACH) -> None:
         self._most = most
         self._each = each
         self._open = 0

@@ -173,16 +173,10 @@ class Settings(BaseSettings):
         default=1000, ge=0, description="How many pieces may be in the unpaid orders of an account; 0 bounds nothing."
     )
     rooms_most: Annotated[int, Unit("rooms")] = Field(
-        default=100, ge=0, description="How many rooms an account may be in at once; 0 bounds nothing."
-    )
-    invitations_most: Annotated[int, Unit("invitations")] = Field(
-        default=100, ge=0, description="How many invitations to rooms an account may have at once; 0 bounds nothing."
+        default=100, ge=0, description="How many rooms an account may be in, and asked into; 0 bounds nothing."
     )
     room_members_most: Annotated[int, Unit("accounts")] = Field(
         default=1000, ge=1, le=5000, description="How many accounts may be in a room, or be asked in."
-    )
-    room_sockets_most: Annotated[int, Unit("sockets")] = Field(
-        default=5000, ge=1, description="How many sockets in rooms each API process keeps open at once."
     )
     webhook_destinations: Literal["public", "any"] = Field(
         default="public",

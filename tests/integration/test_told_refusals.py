@@ -309,7 +309,7 @@ async def joined_beyond(stage: Stage) -> Answer:
 async def invited_beyond(stage: Stage) -> Answer:
     guest, _ = await stage.person()
     owners = [(await stage.person())[1] for _ in range(2)]
-    for place in range(Settings().invitations_most + 1):
+    for place in range(Settings().rooms_most + 1):
         me = owners[place % 2]
         room = await room_of(stage, me, private=True)
         answer = await ask(stage, "POST", f"/v1/rooms/{room}/members", {"account_id": guest}, **me)
