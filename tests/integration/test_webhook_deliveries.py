@@ -43,6 +43,18 @@ class DiesBeforeItsNote(WebhookClient):
         raise asyncio.CancelledError
 
 
+def owed(webhook_id: UUID, position: int, stream: UUID) -> Owed:
+    return Owed(
+        webhook_id=webhook_id,
+        position=position,
+        moment=datetime(2026, 1, 1, tzinfo=UTC),
+        stream_id=stream,
+        type="order.paid",
+        body=f'{{"type":"order.paid","at":{position}}}',
+        correlation="req-7",
+    )
+
+
 @dataclass(kw_only=True)
 class Desk:
     """Senders, and the rows that they see to."""
@@ -73,20 +85,9 @@ class Desk:
 
     async def owe(self, webhook_id: UUID, *events: tuple[int, UUID]) -> None:
         """Events at these positions of these streams."""
-        owed = [
-            Owed(
-                webhook_id=webhook_id,
-                position=position,
-                moment=datetime(2026, 1, 1, tzinfo=UTC),
-                stream_id=stream,
-                type="order.paid",
-                body=f'{{"type":"order.paid","at":{position}}}',
-                correlation="req-7",
-            )
-            for position, stream in events
-        ]
+        told = [owed(webhook_id, position, stream) for position, stream in events]
         async with self.ours.database.write() as connection:
-            await write_down(connection, self.ours.log, FollowUp(owed=owed))
+            await write_down(connection, self.ours.log, FollowUp(owed=told))
 
     async def turn(self, sender: WebhookSender | None = None) -> int:
         """Every subscriber that is owed something is seen to; answers how many."""
@@ -301,14 +302,21 @@ async def test_a_message_is_signed_with_each_secret_that_counts(desk: Desk, ther
 
 
 async def test_what_is_written_while_a_turn_ends_is_not_left_behind(desk: Desk, there: other_side.Subscriber) -> None:
-    webhook = await desk.subscribe(there.url)
-    await desk.owe(webhook, (1, ONE))
-    (claimed,) = await outbox.claim(desk.ours.database, 1)
-    await desk.owe(webhook, (2, TWO))
-    await outbox.rest(desk.ours.database, claimed, 0)
-    assert not (await desk.subscriber_row())["waits"]
+    webhook, database = await desk.subscribe(there.url), desk.ours.database
+    await desk.let_time_pass()
+    (claimed,) = await outbox.claim(database, 1)
+
+    async def waits_for_the_row() -> bool:
+        return bool(await database.fetch("SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
+
+    async with database.write() as connection:
+        await write_down(connection, desk.ours.log, FollowUp(owed=[owed(webhook, 1, ONE)]))
+        resting = asyncio.create_task(outbox.rest(database, claimed, 0))
+        await eventually(waits_for_the_row)
+    await resting
+    assert await desk.turn() == 1
+    assert await desk.states() == ["delivered"]
     await desk.turn()
-    assert await desk.states() == ["delivered"] * 2
     assert (await desk.subscriber_row())["due_at"] is None
 
 
