@@ -4,14 +4,14 @@ import asyncio
 import os
 import signal
 import sys
-from asyncio.subprocess import PIPE
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from tempfile import TemporaryFile
+from typing import IO, Final
 
-from tests.support.pages import PRELUDE, blocks_of, said_in, says, script_of, statuses_in
+from tests.support.pages import MARK, PRELUDE, blocks_of, said_in, says, script_of, statuses_in
 
-SECONDS: Final = 120
+SECONDS: Final = 300
 _SCRIPTS: Final = ".pages"
 
 
@@ -39,24 +39,30 @@ async def run_page(page: str, folder: Path) -> Mapping[str, str]:
 async def run_beside(folder: Path, *command: str) -> tuple[int, str, str]:
     """How a command ends there that is told nothing of the stack, what it says, and what it complains of."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        cwd=folder,
-        env={"PATH": path, "HOME": "/nonexistent"},
-        stdout=PIPE,
-        stderr=PIPE,
-        start_new_session=True,
-    )
-    try:
-        said, complaints = await asyncio.wait_for(process.communicate(), SECONDS)
-    finally:
-        if process.returncode is None:  # it hangs, and what it has started is not left behind
+    with TemporaryFile("w+") as said, TemporaryFile("w+") as complaints:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            cwd=folder,
+            env={"PATH": path, "HOME": "/nonexistent"},
+            stdout=said,
+            stderr=complaints,
+            start_new_session=True,
+        )
+        try:
+            status = await asyncio.wait_for(process.wait(), SECONDS)
+        except TimeoutError:  # it hangs, and what it has started is not left behind
             os.killpg(process.pid, signal.SIGKILL)
-    assert process.returncode is not None
-    return process.returncode, said.decode(), complaints.decode()
+            status = await process.wait()
+        return status, _read(said), _read(complaints)
+
+
+def _read(file: IO[str]) -> str:
+    file.seek(0)
+    return file.read()
 
 
 def _failure(complaints: str) -> str:
-    """The last line that failed is the outermost; what is said before it is why."""
-    before, _, line = complaints.rpartition("::line ")
-    return f"line {line.strip()}\n{before[-2000:]}"
+    """The last line that failed is the outermost, and what is said before it is why; or where it was when it hung."""
+    before, found, line = complaints.rpartition("::line ")
+    block = complaints.rpartition(MARK)[2].partition("\n")[0]
+    return f"line {line.strip()}\n{before[-2000:]}" if found else f"it did not end, in the block at {block}"
