@@ -32,6 +32,10 @@ def test_what_is_not_run_says_why_and_is_little() -> None:
     assert dict(reasons) == REASONS
 
 
+def test_a_command_asks_the_stack_that_it_is_run_beside() -> None:
+    assert [block.place for block in BLOCKS if block.is_run and re.search(r"curl .*localhost", block.text)] == []
+
+
 def test_only_commands_and_code_are_said_not_to_be_run() -> None:
     assert [block.place for block in BLOCKS if "not-run" in block.options and block.language not in RUN] == []
 
