@@ -22,5 +22,5 @@ def loaded_by(codes: Iterable[str]) -> dict[str, dict[str, str | None]]:
     """For each piece of code the modules that are loaded when it has run, and their files."""
     asked = json.dumps([*codes])
     command = [sys.executable, "-c", PROGRAM]
-    told = subprocess.run(command, input=asked, capture_output=True, text=True, check=True, timeout=120)
+    told = subprocess.run(command, input=asked, capture_output=True, text=True, check=True, timeout=240)
     return dict(map(json.loads, told.stdout.splitlines()))

@@ -6,21 +6,10 @@ from pathlib import Path
 import pytest
 
 from cli.supervisor.console import Level
-from cli.supervisor.reload import PACKAGES, ROOT, reloading, users_of
-from tests.support.loading import loaded_by
+from cli.supervisor.reload import PACKAGES, reloading, users_of
 from tests.support.write_side import eventually
 
 pytestmark = pytest.mark.anyio
-
-STARTS = {
-    "api": "import api.server",
-    "relay": "from workers.main import parts_of; parts_of(['relay'])",
-    "projections": "from workers.main import parts_of; parts_of(['projections'])",
-    "tasks": "from workers.main import parts_of; parts_of(['tasks'])",
-    "mailsink": "import cli.mailsink",
-    "provider": "import cli.provider",
-}
-EMPTY = {"cli/__init__.py", "migrations/__init__.py"}
 
 
 class Kept:
@@ -49,15 +38,6 @@ class Kept:
 )
 def test_a_change_concerns_the_processes_that_run_the_file(path: str, users: set[str]) -> None:
     assert users_of([path]) == users
-
-
-def test_every_file_that_a_process_loads_at_its_start_concerns_it() -> None:
-    loaded = loaded_by(STARTS.values())
-    for name, code in STARTS.items():
-        files = [Path(file) for file in loaded[code].values() if file and Path(file).is_relative_to(ROOT)]
-        paths = [file.relative_to(ROOT).as_posix() for file in files if file.relative_to(ROOT).parts[0] in PACKAGES]
-        missed = {path for path in paths if name not in users_of([path])}
-        assert missed <= EMPTY, name
 
 
 async def test_who_runs_a_changed_file_is_started_anew_and_nobody_else(tmp_path: Path) -> None:
