@@ -135,8 +135,10 @@ class NewsReader:
             await self._fence()
         for start in range(0, len(sources), AT_ONCE):
             batch = sources[start : start + AT_ONCE]
-            await self._begin([source for source in batch if source.cursor is None])
-            await self._go_on([source for source in batch if source.cursor is not None])
+            new = [source for source in batch if source.cursor is None]
+            known = [source for source in batch if source.cursor is not None]
+            await self._begin(new)
+            await self._go_on(known)
 
     async def _begin(self, sources: Sequence[Source]) -> None:
         if sources:
