@@ -105,7 +105,7 @@ async def test_only_what_is_asked_for_is_told(scene: Scene) -> None:
         assert await stock.take(len(received)) == received
 
 
-PLACES: Final = [
+PLACES: Final[list[tuple[str | None, dict[str, Any], str]]] = [
     ("x", {}, "/header/last-event-id"),
     ("-1", {}, "/header/last-event-id"),
     ("9" * 30, {}, "/header/last-event-id"),
