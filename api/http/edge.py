@@ -120,7 +120,7 @@ class Edge:
         except Exception as error:
             await self._refuse(error, exchange, reply, scope, receive)
         finally:
-            self._note(scope, found[0], perf_counter() - started, exchange, reply, state.access)
+            self._note(scope, found[0], started, exchange, reply, state.access)
 
     def _at_hand(self, found: Found, state: EdgeState, exchange: RequestState, scope: Scope) -> RawResponse | None:
         """The answer from memory, if there is one. Before that, what every request has to pass; nothing waits here."""
@@ -200,14 +200,17 @@ class Edge:
             await response(scope, receive, reply)
 
     def _note(
-        self, scope: Scope, route: str, seconds: float, exchange: RequestState, reply: Reply, log: AccessLog | None
+        self, scope: Scope, route: str, started: float, exchange: RequestState, reply: Reply, log: AccessLog | None
     ) -> None:
-        """Count the request and write its line."""
+        """Count the request and write its line. What comes in parts counts as long as it took to begin: an event stream
+        may go on for hours, and would tell nothing of how quickly the route answers."""
+        seconds = perf_counter() - started
         method, status = scope["method"], reply.status or 500
         exchange.status = status
         if exchange.visit is not None:
             exchange.visit.leave(exchange)
-        self._metrics.observe(method if method in METHODS else "other", route, status, seconds)
+        begun = reply.begun_at - started if reply.begun_at else seconds
+        self._metrics.observe(method if method in METHODS else "other", route, status, begun)
         if log is not None:
             source = scope.get("client") or ("",)
             notes = exchange.notes()

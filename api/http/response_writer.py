@@ -1,6 +1,7 @@
 """The way back to the client: every answer is dressed, compressed where that pays, and sent within bounds."""
 
 import asyncio
+from time import perf_counter
 from typing import Final
 
 from starlette.types import Message, Send
@@ -18,9 +19,22 @@ SEND_SECONDS: Final = 30.0
 
 
 class Reply:
-    """The way back to the client; knows what has been said. It is the ``send`` of whoever answers within the edge."""
+    """The way back to the client; knows what has been said. It is the ``send`` of whoever answers within the edge.
 
-    __slots__ = ("_begun", "_compressor", "_exchange", "_method", "_rules", "_send", "_send_seconds", "status")
+    ``begun_at`` is when an answer in parts has begun, by the performance counter.
+    """
+
+    __slots__ = (
+        "_begun",
+        "_compressor",
+        "_exchange",
+        "_method",
+        "_rules",
+        "_send",
+        "_send_seconds",
+        "begun_at",
+        "status",
+    )
 
     def __init__(
         self,
@@ -40,6 +54,7 @@ class Reply:
         self._compressor = compressor
         self._begun: Message | None = None
         self.status = 0
+        self.begun_at = 0.0
 
     async def give(self, answer: RawResponse, *, shared: bool = False) -> None:
         """Send a whole answer. One that is ``shared`` is given more than once."""
@@ -76,7 +91,7 @@ class Reply:
             if whole is not None:
                 return await self.give(whole)
         if begun is not None:
-            self.status = begun["status"]
+            self.status, self.begun_at = begun["status"], perf_counter()
             await self._pass({**begun, "headers": self._dressed(begun["headers"])})
         await self._pass(message)
         return None

@@ -1,5 +1,6 @@
 """Sample routes for the edge: one of each kind of endpoint, over a warehouse that does as it is told."""
 
+import asyncio
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
@@ -146,12 +147,14 @@ async def list_orders(filters: Annotated[Filters, Query()], house: House) -> Fil
 
 @routes.get("/{order_id}/events")
 async def order_events(order_id: UUID) -> Response:
-    """A stream that breaks off if the id is odd."""
+    """A stream that breaks off if the id is odd, and pauses if four divides it."""
 
     async def parts() -> Any:
         yield b"one"
         if order_id.int % 2:
             raise RuntimeError("broken")
+        if order_id.int % 4 == 0:
+            await asyncio.sleep(0.02)
         yield b"two"
 
     return StreamingResponse(parts())

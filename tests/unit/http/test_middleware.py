@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from time import perf_counter
 
 import pytest
 from starlette.types import Scope
@@ -212,3 +213,17 @@ async def test_a_hot_read_is_no_way_around_a_post_or_a_literal(sample: SampleEdg
     sample.heat({"/v1/orders/{order_id}": Cache()})
     assert (await sample.send("POST", "/v1/orders/known")).status == 405
     assert (await sample.send("GET", "/v1/orders/popular")).json == {"it": "is popular"}
+
+
+async def test_an_answer_in_parts_counts_as_long_as_it_took_to_begin(sample: SampleEdge) -> None:
+    labels = {"method": "GET", "route": "/v1/orders/{order_id}/events", "status": "200"}
+
+    async def counted() -> float:
+        reply = await sample.send("GET", f"/v1/orders/{ORDER_ID[:-1]}4/events", stalls=True)
+        assert reply.body == b"onetwo"
+        return sample.registry.get_sample_value("weir_http_request_seconds_sum", labels) or 0
+
+    before = await counted()  # the application is put together by the first request
+    started = perf_counter()
+    took = await counted() - before
+    assert perf_counter() - started - took >= 0.02
