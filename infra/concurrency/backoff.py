@@ -25,12 +25,15 @@ class Backoff:
         return max(own, (asked or 0.0) * random.uniform(1, 1.1))  # noqa: S311
 
 
+LONGEST_PAUSE: Final = 2.0
+"""Seconds between two attempts at a connection that is kept."""
+
+
 class Pauses:
     """The same for a connection that is kept: doubled from one attempt to the next, until one has succeeded."""
 
-    def __init__(self, *, first: float = 0.05, longest: float = 2.0) -> None:
+    def __init__(self, *, first: float = 0.05) -> None:
         self._first = self._next = first
-        self._longest = longest
 
     def reset(self) -> None:
         """It has succeeded."""
@@ -39,5 +42,5 @@ class Pauses:
     def next(self) -> float:
         """Seconds until the next attempt, after one that failed."""
         seconds = self._next * random.uniform(0.5, 1)  # noqa: S311
-        self._next = min(self._next * 2, self._longest)
+        self._next = min(self._next * 2, LONGEST_PAUSE)
         return seconds

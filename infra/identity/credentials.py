@@ -20,7 +20,7 @@ from infra.errors import (
 from infra.eventsourcing.event_log import Session
 from infra.eventsourcing.store.unique_keys import digest
 from infra.postgres.pool import Database
-from infra.postgres.statements import NOW, Statement
+from infra.postgres.statements import NOW, Statement, inline
 from infra.postgres.tables.identity import credentials
 from infra.postgres.tables.log import claims, events
 
@@ -29,6 +29,7 @@ NO_ACCOUNT: Final = (Refusal, VersionMismatch, IdempotencyKeyReused, Idempotency
 must stay, and where there is none :func:`forget_orphans` finds that out a day later."""
 
 KEPT_HOURS: Final = 24
+AT_ONCE: Final = 1_000
 
 
 _is_its: Final = credentials.c.account_id == sa.bindparam("account")
@@ -61,7 +62,7 @@ def _forget_orphans() -> Statement:
     unsettled = sa.select(credentials.c.account_id, registered.label("registered")).where(
         ~credentials.c.settled, credentials.c.changed_at < NOW - timedelta(hours=KEPT_HOURS)
     )
-    first = unsettled.order_by(credentials.c.changed_at).limit(sa.bindparam("at_once"))
+    first = unsettled.order_by(credentials.c.changed_at).limit(inline(AT_ONCE))
     old = first.with_for_update(skip_locked=True, of=credentials).cte("old")
     its = credentials.c.account_id == old.c.account_id
     kept = sa.update(credentials).values(settled=True).where(its, old.c.registered).cte("kept")
@@ -126,10 +127,10 @@ async def forget(database: Database, account_id: UUID) -> None:
         await database.execute(*_FORGET(account=account_id))
 
 
-async def forget_orphans(database: Database, *, at_once: int = 1_000) -> int:
+async def forget_orphans(database: Database) -> int:
     """Looks once at each password that is a day old: removes it where its account never came to be; answers how many.
 
     What has been looked at is ``settled`` and in no index, so that only the last day's are ever read.
     """
-    row = await database.returning_row(*_FORGET_ORPHANS(at_once=at_once))
+    row = await database.returning_row(*_FORGET_ORPHANS())
     return int(row["forgotten"]) if row else 0

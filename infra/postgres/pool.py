@@ -98,13 +98,13 @@ class Database:
         return await self._connector()
 
     @asynccontextmanager
-    async def acquire(self, timeout: float = CONNECT_SECONDS) -> AsyncIterator[Reader]:
+    async def acquire(self) -> AsyncIterator[Reader]:
         """A connection to read on, for a few statements.
 
-        Raises :class:`~infra.errors.Unavailable` when none is free within ``timeout`` seconds or the server goes away.
+        Raises :class:`~infra.errors.Unavailable` when none is free in time or the server goes away.
         """
         async with (
-            self._lent(timeout, writes=False) as connection,
+            self._lent(writes=False) as connection,
             # A pooler may change its server from one transaction to the next: behind it each read is one, and looks.
             connection.transaction() if self._pgbouncer else nullcontext(),
         ):
@@ -112,15 +112,13 @@ class Database:
             yield Reading(connection)
 
     @asynccontextmanager
-    async def snapshot(
-        self, *, seconds: float, planner: Mapping[str, str] | None = None, timeout: float = CONNECT_SECONDS
-    ) -> AsyncIterator[Snapshot]:
+    async def snapshot(self, *, seconds: float, planner: Mapping[str, str] | None = None) -> AsyncIterator[Snapshot]:
         """A transaction to read on: one and the same state for all its statements, each of at most so many seconds.
 
         ``planner`` are settings of the planner, for this transaction. Raises :class:`~infra.errors.Unavailable` as
         :meth:`acquire` does, and :class:`~infra.errors.TookTooLong` for a statement that was ended.
         """
-        async with self._lent(timeout, writes=False) as connection:
+        async with self._lent(writes=False) as connection:
             try:
                 async with connection.transaction(isolation="repeatable_read"):
                     await self._look(connection)  # while it is not read-only by our own will
@@ -131,13 +129,13 @@ class Database:
                 raise TookTooLong("a statement was ended, as its time was over") from error
 
     @asynccontextmanager
-    async def write(self, timeout: float = CONNECT_SECONDS) -> AsyncIterator[Pooled]:
+    async def write(self) -> AsyncIterator[Pooled]:
         """A transaction: committed at the end of the block, rolled back where that fails.
 
         Raises :class:`~infra.errors.Unavailable` as long as nothing can have been committed, and
         :class:`~infra.errors.OutcomeUnknown` when the answer to the commit is lost.
         """
-        async with self._lent(timeout, writes=False) as connection:
+        async with self._lent(writes=False) as connection:
             transaction = connection.transaction()
             await transaction.start()
             try:
@@ -151,13 +149,13 @@ class Database:
                 await transaction.commit()
 
     @asynccontextmanager
-    async def session(self, timeout: float = CONNECT_SECONDS) -> AsyncIterator[Pooled]:
+    async def session(self) -> AsyncIterator[Pooled]:
         """A connection for statements that commit one by one, or in transactions of the caller's.
 
         Raises :class:`~infra.errors.Unavailable`, and :class:`~infra.errors.OutcomeUnknown` where the last statement
         may have been carried out.
         """
-        async with self._lent(timeout, writes=True) as connection:
+        async with self._lent(writes=True) as connection:
             yield connection
 
     async def fetch(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
@@ -187,7 +185,7 @@ class Database:
 
     async def check(self) -> None:
         """Raises :class:`~infra.errors.Unavailable` unless there is a server that can be written to."""
-        async with self._lent(CONNECT_SECONDS, writes=False) as connection:
+        async with self._lent(writes=False) as connection:
             await _insist(connection)
 
     async def close(self) -> None:
@@ -203,8 +201,8 @@ class Database:
             await _insist(connection)
 
     @asynccontextmanager
-    async def _lent(self, timeout: float, *, writes: bool) -> AsyncIterator[Pooled]:
-        async with self._place(timeout):
+    async def _lent(self, *, writes: bool) -> AsyncIterator[Pooled]:
+        async with self._place():
             connection = await self._taken()
             try:
                 with answering(connection, writes=writes):
@@ -215,9 +213,9 @@ class Database:
                     await self._pool.release(connection, timeout=CONNECT_SECONDS)
 
     @asynccontextmanager
-    async def _place(self, timeout: float) -> AsyncIterator[None]:
+    async def _place(self) -> AsyncIterator[None]:
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(CONNECT_SECONDS):
                 await self._free.acquire()
         except TimeoutError:
             raise Unavailable("no connection is free") from None

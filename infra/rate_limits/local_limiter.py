@@ -108,10 +108,9 @@ class Ledger(Protocol):
 class Settlement:
     """Settles the meters of one process with the others, again and again."""
 
-    def __init__(self, ledger: Ledger, meters: Sequence[Meter], *, seconds: float = SETTLE_SECONDS) -> None:
+    def __init__(self, ledger: Ledger, meters: Sequence[Meter]) -> None:
         self._ledger = ledger
         self._meters = meters
-        self._seconds = seconds
 
     async def settle(self) -> None:
         """Once."""
@@ -124,7 +123,7 @@ class Settlement:
     async def keep(self) -> None:
         """Until cancelled."""
         while True:
-            await asyncio.sleep(self._seconds)
+            await asyncio.sleep(SETTLE_SECONDS)
             await self.settle()
 
     @asynccontextmanager

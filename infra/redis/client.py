@@ -21,12 +21,12 @@ BROKEN: Final = (RedisError, OSError, TimeoutError)
 """All of ``AWAY``, and a server that answers but refuses: loading, out of memory, read-only, of another version."""
 
 
-def open_redis(url: SecretStr, *, answer_seconds: float = ANSWER_SECONDS) -> Redis:
+def open_redis(url: SecretStr) -> Redis:
     """A client with its own pool, connected on first use; bytes in both directions. The caller closes it."""
     client: Redis = Redis.from_url(
         url.get_secret_value(),
         socket_connect_timeout=CONNECT_SECONDS,
-        socket_timeout=answer_seconds,
+        socket_timeout=ANSWER_SECONDS,
         retry=Retry(NoBackoff(), 1),
         health_check_interval=0,
     )

@@ -59,18 +59,18 @@ _DETAILS: Final[Mapping[str, str]] = {
 }
 
 
-def findings_of(error: ValidationError, *, under: tuple[str, ...] = ()) -> list[dict[str, str]]:
-    """What a model found, each as ``{"pointer", "code", "detail"}``; ``under`` leads the pointers."""
-    return findings(error.errors(include_url=False, include_input=False), under=under)
+def findings_of(error: ValidationError) -> list[dict[str, str]]:
+    """What a model found, each as ``{"pointer", "code", "detail"}``."""
+    return findings(error.errors(include_url=False, include_input=False))
 
 
-def findings(errors: Iterable[Finding], *, under: tuple[str, ...] = ()) -> list[dict[str, str]]:
+def findings(errors: Iterable[Finding]) -> list[dict[str, str]]:
     """The same for errors in pydantic's own form. At most ``MOST_FINDINGS`` are told."""
     told = []
     for error, _ in zip(errors, range(MOST_FINDINGS), strict=False):
         told.append(
             {
-                "pointer": pointer((*under, *error["loc"])),
+                "pointer": pointer(error["loc"]),
                 "code": error["type"].replace("_", "-"),
                 "detail": _detail(error),
             }

@@ -65,13 +65,13 @@ class ImageFiles:
         """The picture, for as long as it is kept."""
         return await self._storage.open(key_of(product_id, file))
 
-    async def sweep(self, is_shown: IsShown, *, most: int = MOST_AT_ONCE) -> int:
-        """Delete what is no longer shown, of at most ``most`` pictures whose time to be looked at has come.
+    async def sweep(self, is_shown: IsShown) -> int:
+        """Delete what is no longer shown, of at most :data:`MOST_AT_ONCE` pictures whose time to be looked at has come.
 
         Answers how many were deleted. Of two sweeps at once each passes over what the other looks at.
         """
         deleted = 0
-        for _ in range(most):
+        for _ in range(MOST_AT_ONCE):
             async with self._database.write() as session:
                 row = await session.fetchrow(_NEXT)
                 if row is None:
