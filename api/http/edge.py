@@ -259,15 +259,11 @@ def _check_request(scope: Scope, headers: Mapping[bytes, bytes]) -> None:
     if "\0" in scope["path"] or b"%00" in scope["query_string"]:
         raise Problem("malformed-request", "The target contains NUL.")
     if len(headers) != len(raw):
-        _check_repeated([name for name, _ in raw])
+        names = [name for name, _ in raw]
+        for name in filter(lambda each: names.count(each) > 1, SINGLE):
+            raise malformed_header(name)
     if len(raw) > MOST_HEADERS or sum(map(len, chain.from_iterable(raw))) > LONGEST_HEADERS:
         raise Problem("headers-too-large")
-
-
-def _check_repeated(names: list[bytes]) -> None:
-    for name in SINGLE:
-        if names.count(name) > 1:
-            raise malformed_header(name)
 
 
 async def _soon(found: Found, hot: Mapping[str, HotRead], exchange: RequestState, scope: Scope) -> RawResponse | None:
