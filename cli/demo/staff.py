@@ -36,11 +36,9 @@ from weir_client.types import UNSET, File, Unset
 from cli.demo.calls import Answer, Clients, fetched, fresh_key, step_of, told
 from cli.demo.customer import Customer
 from cli.demo.goods import IMPORTED, WRONG_LINE, picture, products
-from cli.demo.visit import Shop, Step, eventually, expect, since
+from cli.demo.visit import PATIENCE_SECONDS, Shop, Step, eventually, expect, since
 
 STOCK: Final = 50
-IMPORT_SECONDS: Final = 30.0
-MONEY_SECONDS: Final = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +113,7 @@ class Staff:
             states.append((await told(Import, reading)).document)
             return states[-1].state in (ImportState.FINISHED, ImportState.FAILED)
 
-        took = await eventually(finished, IMPORT_SECONDS, "the import has not ended")
+        took = await eventually(finished, PATIENCE_SECONDS, "the import has not ended")
         end = states[-1]
         lines = [error.line for error in end.errors]
         expect((end.done, lines) == (IMPORTED - 1, [WRONG_LINE]), f"the import ended so: {end}")
@@ -158,7 +156,7 @@ class Staff:
             history = await told(OrderHistoryEntryPage, reading)
             return "order.money_returned" in [happening.type_ for happening in history.document.items]
 
-        took = await eventually(returned, MONEY_SECONDS, "the money did not go back")
+        took = await eventually(returned, PATIENCE_SECONDS, "the money did not go back")
         return Step(title="money went back", detail=f"the payment provider says so, {order.order_no}", took_ms=took)
 
     async def figures(self, token: str | Unset = UNSET) -> Figures:
