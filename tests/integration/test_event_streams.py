@@ -168,16 +168,21 @@ async def has_ended(stream: Listener) -> None:
 
 
 async def test_an_account_has_so_many_streams_and_a_server_has_room_for_so_many(scene: Scene) -> None:
+    """Of whatever is followed: the log, an order, or several."""
+    order = await scene.order(scene.admin)
+    paths = (EVENTS, f"/v1/orders/{order}/events", f"/v1/orders/events?order_id={order}")
     async with AsyncExitStack() as others:
         async with AsyncExitStack() as mine:
             heard = [await mine.enter_async_context(scene.listen()) for _ in range(3)]
-            async with scene.listen() as stream:
-                assert (stream.status, (await refusal(stream))["code"]) == (429, "too-many-streams")
+            for path in paths:
+                async with scene.listen(path) as stream:
+                    assert (stream.status, (await refusal(stream))["code"]) == (429, "too-many-streams")
             guest = await scene.shop.client(*Role)
             heard += [await others.enter_async_context(scene.listen(who=guest)) for _ in range(2)]
-            async with scene.listen(who=guest) as stream:
-                assert (stream.status, (await refusal(stream))["code"]) == (503, "streams-full")
-                assert stream.response.headers["retry-after"] == "1"
+            for path in paths:
+                async with scene.listen(path, who=guest) as stream:
+                    assert (stream.status, (await refusal(stream))["code"]) == (503, "streams-full")
+                    assert stream.response.headers["retry-after"] == "1"
             assert all([await each.next() for each in heard])
         await has_room(scene)
 

@@ -1,5 +1,6 @@
 """Each refusal that a route tells of is one that it gives: provoked, route by route."""
 
+import itertools
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 from uuid import UUID, uuid4
@@ -394,6 +395,7 @@ PROVOKED: Final[Mapping[tuple[str, str], Provoke]] = {
     ("complete_order", "order-not-shipped"): order("complete", None, "pay"),
     ("refund_order", "order-not-paid"): order("refund"),
     ("refund_order", "invalid-value"): order("refund", {"reason": "two\nlines"}, "pay"),
+    ("follow_orders", "not-found"): somebody("GET", f"/v1/orders/events?order_id={uuid4()}", None),
     ("open_room", "too-many-rooms"): opened_beyond,
     ("open_room", "invalid-value"): somebody("POST", "/v1/rooms", {"name": BLANK}),
     ("close_room", "not-room-member"): in_a_room("DELETE", ""),
@@ -424,8 +426,11 @@ def declared() -> set[tuple[str, str]]:
     return {(route.endpoint.__name__, code) for route in routes for code in refusals_of(route.endpoint)}
 
 
-ELSEWHERE: Final = {("read_me", "not-found")}
-"""Needs a read model: ``test_account_queries.py``."""
+ELSEWHERE: Final = {
+    ("read_me", "not-found"),
+    *itertools.product(("list_events", "follow_order", "follow_orders"), ("too-many-streams", "streams-full")),
+}
+"""Needs a read model, ``test_account_queries.py``; or other streams that are open, ``test_event_streams.py``."""
 
 
 def test_no_refusal_that_a_route_tells_of_is_left_out_here() -> None:
