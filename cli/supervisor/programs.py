@@ -27,7 +27,7 @@ _SERVERS = ("DATABASE_URL", "DATABASE_DIRECT_URL", "REDIS_URL", "ARQ_REDIS_URL")
 _OWN = ("DATABASE_URL", "REDIS_URL", "WEIR_SMTP_URL")
 
 # On one small machine a burst of mail must not keep anybody waiting for an answer: mail may come a little later.
-_MAIL_NICE = 15
+_MAIL_NICE = 5
 
 
 class Stage(IntEnum):
