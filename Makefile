@@ -66,13 +66,15 @@ check: docs              ## linters, types, import contracts, the schema against
 	$(BIN)/lint-imports
 	env -u DATABASE_URL WEIR_ENV_FILE= $(BIN)/weir migrate --check
 	$(BIN)/weir openapi | diff -u docs/openapi.json - || { echo 'run: make openapi'; exit 1; }
+	$(BIN)/weir asyncapi | diff -u docs/asyncapi.json - || { echo 'run: make openapi'; exit 1; }
 
 settings: install        ## docs/settings.md and .env.example, from the class that they describe
 	$(BIN)/weir settings --markdown > docs/settings.md
 	$(BIN)/weir settings --example > .env.example
 
-openapi: install         ## docs/openapi.json, from the routes that it describes
+openapi: install         ## docs/openapi.json and docs/asyncapi.json, from the routes and types that they describe
 	$(BIN)/weir openapi > docs/openapi.json
+	$(BIN)/weir asyncapi > docs/asyncapi.json
 
 reference: install       ## docs/events.md and docs/problems.md, from the tables that they describe
 	$(BIN)/weir reference events > docs/events.md

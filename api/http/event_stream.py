@@ -52,6 +52,14 @@ EVENT_STREAM: Final = "text/event-stream"
 HEADERS: Final = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StreamEnd:
+    """The data of the last event, ``end``: the server ends the stream."""
+
+    reason: str
+    """`access-ended`, `too-slow`, `other-history`, `unreadable` or `closed`."""
+
+
 class Feed(Protocol):
     """What a stream tells."""
 
@@ -139,7 +147,7 @@ class EventStream(EventSourceResponse):
             reason = "access-ended"
         except Ended as ended:
             reason = ended.reason.value
-        told = orjson.dumps({"reason": reason}).decode("ascii")
+        told = orjson.dumps(StreamEnd(reason=reason)).decode("ascii")
         yield format_sse_event(event="end", data_str=told, retry=random.randint(*RETRY_MS))  # noqa: S311
 
     async def _parts(self, feed: Feed) -> AsyncIterator[bytes]:

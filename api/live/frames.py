@@ -1,10 +1,10 @@
-"""The frames of a socket in a room: those that a client may send, and those that the room's events become."""
+"""The frames of a socket in a room: those that a client may send, and what the room's events become."""
 
-from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar, assert_never
+from typing import Annotated, Final, Literal, TypeAlias, TypeVar, assert_never
 
-import orjson
 from pydantic import Field, TypeAdapter, ValidationError
 
+from api.live.told_frames import ClosedFrame, InvitedFrame, JoinedFrame, LeftFrame, UninvitedFrame, told
 from api.queries.room_messages import MOST_SEQ, as_json, told_of
 from api.schemas import Body
 from domain.kernel.messages import Recorded
@@ -73,36 +73,31 @@ def read(text: str | None, kind: TypeAdapter[T]) -> T:
         raise FalseFrame("invalid") from None
 
 
-def told(type_: str, **fields: Any) -> str:
-    """A frame of our own."""
-    return orjson.dumps({"type": type_, **fields}).decode()
-
-
 def frame_of(event: FollowedEvent) -> str:
     """The frame of an event, the same for all who hear it. Each event of a room has one, so that places have no holes.
 
     Raises what decoding the event raises.
     """
-    return as_json(_told(event.recorded())).decode()
+    return _frame(event.recorded())
 
 
-def _told(event: Recorded) -> dict[str, Any]:
+def _frame(event: Recorded) -> str:
     """All of its events have a place and a time. Who opens a room is the first to join it."""
-    said, told = event.data, {"seq": event.version, "at": event.recorded_at}
+    said, seq, at = event.data, event.version, event.recorded_at
     if not isinstance(said, RoomEvent):
         raise TypeError(f"{event.type} is no event of rooms")
     match said:
         case RoomOpened(owner_id=member) | RoomJoined(account_id=member):
-            return {"type": "joined", "account_id": member, **told}
+            return told(JoinedFrame(account_id=member, seq=seq, at=at))
         case RoomLeft(account_id=member, by=by):
-            return {"type": "left", "account_id": member, "by": by, **told}
+            return told(LeftFrame(account_id=member, by=by, seq=seq, at=at))
         case RoomInvited(account_id=guest, by=by):
-            return {"type": "invited", "account_id": guest, "by": by, **told}
+            return told(InvitedFrame(account_id=guest, by=by, seq=seq, at=at))
         case RoomInvitationWithdrawn(account_id=guest, by=by):
-            return {"type": "uninvited", "account_id": guest, "by": by, **told}
+            return told(UninvitedFrame(account_id=guest, by=by, seq=seq, at=at))
         case RoomClosed(by=by):
-            return {"type": "closed", "by": by, **told}
+            return told(ClosedFrame(by=by, seq=seq, at=at))
         case RoomMessagePosted():
-            return {"type": "message", **told_of(event)}
+            return as_json({"type": "message", **told_of(event)}).decode()
         case _:
             assert_never(said)

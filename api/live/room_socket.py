@@ -25,8 +25,9 @@ from api.commands.dispatcher import keyed
 from api.commands.rooms import WRITE, message_key, posting
 from api.errors import Problem, problem_of
 from api.http.principal import Principal
-from api.live.frames import FIRST, SPOKEN, FalseFrame, MessageFrame, frame_of, read, told
+from api.live.frames import FIRST, SPOKEN, FalseFrame, MessageFrame, frame_of, read
 from api.live.sockets import Allowed, Full, OpenSockets
+from api.live.told_frames import AckFrame, ErrorFrame, PongFrame, WelcomeFrame, told
 from api.security import Identity, authenticate_token, check_scopes
 from domain.rooms import ROOMS, Room, RoomLeft
 from infra.concurrency.cancellation import cancel_and_wait
@@ -125,7 +126,7 @@ async def _close(socket: WebSocket, over: Over, pace: Pace) -> None:
     try:
         async with asyncio.timeout(pace.send):
             if over.code is not None:
-                await socket.send_text(told("error", code=over.code))
+                await socket.send_text(told(ErrorFrame(code=over.code)))
             await socket.close(over.close)
     except (TimeoutError, WebSocketDisconnect, RuntimeError):
         return
@@ -168,8 +169,7 @@ class Member:
             live.presence.at(self._room_id, me),
             live.subscriptions.to_stream(self._room_id, after=version if after is None else after) as coming,
         ):
-            members = [str(member) for member in room.members]
-            await self._say(told("welcome", room=str(self._room_id), seq=version, members=members))
+            await self._say(told(WelcomeFrame(room=self._room_id, seq=version, members=[*room.members])))
             tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._tell(coming))]
             try:
                 done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -225,7 +225,7 @@ class Member:
             frame = read(await _received(self._socket), SPOKEN)
             if not self._allowed.take():
                 raise Over(REFUSED, "too-many-requests")
-            await self._say(await self._stored(frame) if isinstance(frame, MessageFrame) else told("pong"))
+            await self._say(await self._stored(frame) if isinstance(frame, MessageFrame) else told(PongFrame()))
 
     async def _stored(self, frame: MessageFrame) -> str:
         """The ack, or why there is none: a client that is told that the outcome is unknown sends the frame again."""
@@ -239,11 +239,11 @@ class Member:
             outcome = await live.handler.run(*message, await keyed(context, key, live.secret))
         except Exception as error:
             return self._refused(problem_of(error), frame, error)
-        return told("ack", client_id=frame.client_id, seq=outcome.version)
+        return told(AckFrame(client_id=frame.client_id, seq=outcome.version))
 
     def _refused(self, problem: Problem, frame: MessageFrame, error: Exception) -> str:
         if problem.code == "unauthenticated":
             raise Over(REFUSED, problem.code)
         if problem.code == "internal":
             _log.error("a message could not be taken", exc_info=error)
-        return told("error", code=problem.code, client_id=frame.client_id)
+        return told(ErrorFrame(code=problem.code, client_id=frame.client_id))

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Annotated, Final
 from uuid import UUID
@@ -25,6 +26,7 @@ from api.rate_limits.policies import limited
 from api.refusals import refuses
 from api.security import holds_still, require
 from domain.kernel.messages import Recorded
+from domain.orders import OrderStatus
 from infra.concurrency.cancellation import cancel_and_wait
 from infra.errors import NotFound
 from infra.eventsourcing.codec import MalformedEvent, UnknownEventType
@@ -93,6 +95,22 @@ async def follow_order(
     stream = partial(EventStream, streams, reader, partial(holds_still, request.scope, READS))
     orders = await _orders(pages, log, [order_id], last_event_id, reader)
     return stream(partial(orders_feed, subscriptions, orders))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OrderChange:
+    """Something that has happened to an order."""
+
+    order_id: UUID
+    """The order."""
+    version: int
+    """How many events it has had with this one."""
+    type: str
+    """What has happened, as in its history."""
+    status: OrderStatus | None
+    """The order's status behind it."""
+    at: datetime
+    """When."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -174,14 +192,14 @@ class _Followed:
 
 def change_of(order: OrderSummary | None, recorded: Recorded) -> bytes:
     """An event of an order in its public form; ``order`` is how it stands behind it."""
-    told = {
-        "order_id": str(recorded.stream_id),
-        "version": recorded.version,
-        "type": recorded.type,
-        "status": None if order is None else order.status,
-        "at": recorded.recorded_at,
-    }
-    return orjson.dumps(told, option=orjson.OPT_UTC_Z)
+    change = OrderChange(
+        order_id=UUID(int=recorded.stream_id.int),
+        version=recorded.version,
+        type=recorded.type,
+        status=None if order is None else order.status,
+        at=recorded.recorded_at,
+    )
+    return orjson.dumps(change, option=orjson.OPT_UTC_Z)
 
 
 class OrdersFeed:
