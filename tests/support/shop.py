@@ -79,6 +79,7 @@ class Shop:
         answer = await staff.post(
             "/v1/products", {"sku": uuid4().hex, "name": "Kettle", "price": money, "stock": stock}
         )
+        assert answer.status_code == 201, answer.text
         return str(answer.json()["id"])
 
     async def stored(self) -> tuple[int, ...]:
