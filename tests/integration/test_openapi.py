@@ -89,8 +89,18 @@ async def _things(made: House) -> Mapping[str, str]:
         "session_id": str(uuid4()),
         "key_id": await _made(made, made.victim, "/v1/me/api-keys", json=key),
         "webhook_id": await _made(made, made.admin, "/v1/webhooks", json=WEBHOOK),
+        "delivery_id": str(uuid4()),
+        **await _talk(made),
         "import_id": await _made(made, made.admin, "/v1/products/import", **sheet),
     }
+
+
+async def _talk(made: House) -> Mapping[str, str]:
+    """A room, and the place of what was said in it."""
+    room = await _made(made, made.victim, "/v1/rooms", json={"name": "Tea drinkers"})
+    said = await made.ask("POST", f"/v1/rooms/{room}/messages", by=made.victim, json={"text": "Green or black?"})
+    assert said.is_success, said.text
+    return {"room_id": room, "seq": str(said.json()["version"])}
 
 
 async def _made(made: House, by: Person, path: str, **more: Any) -> str:

@@ -217,7 +217,7 @@ async def test_an_event_of_a_newer_release_holds_its_stream_until_somebody_knows
 
 async def test_an_unknown_event_of_another_context_concerns_nobody(scene: Scene) -> None:
     async with scene.relay(), scene.projector():
-        await scene.writer.append_raw(ORDER_ID, ORDER_ID, "room", "room.opened", b"{}")
+        await scene.writer.append_raw(ORDER_ID, ORDER_ID, "parcel", "parcel.arrived", b"{}")
         await scene.happens(20)
         await scene.kept()
         assert await parked(scene) == []

@@ -27,6 +27,7 @@ from tests.support.smtp_stub import Turn
 from tests.support.write_side import WriteSide, eventually, write_side
 from workers.mail.consumer import NAME, applier, write_down
 from workers.mail.due_mails import FollowUp, Linked
+from workers.webhooks import consumer as webhooks
 
 pytestmark = pytest.mark.anyio
 
@@ -184,7 +185,7 @@ async def test_an_event_that_only_a_newer_release_knows_holds_its_stream_alone(o
     async def both_hold() -> bool:
         async with office.database.session() as session:
             held[:] = await parked_streams.listed(session)
-        return {each.consumer for each in held} == {NAME, ORDER_TIME.name}
+        return {each.consumer for each in held} == {NAME, ORDER_TIME.name, webhooks.NAME}
 
     held: list[Parked] = []
     async with tasks(office.settings):
