@@ -65,6 +65,7 @@ SIGNED: Final[Node] = {
 @cache
 def document() -> Node:
     """The document; the same each time."""
+    channels = _channels()
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -73,8 +74,8 @@ def document() -> Node:
             "description": "What Weir tells as it happens. Routes, errors and how to sign in: `/openapi.json`.",
         },
         "defaultContentType": "application/json",
-        "channels": _channels(),
-        "operations": dict(_operations()),
+        "channels": channels,
+        "operations": dict(_operations(channels)),
         "components": {"messages": dict(_messages()), "schemas": _schemas()},
     }
 
@@ -121,9 +122,9 @@ def _channel(address: str | None, description: str, messages: list[str], **param
     return told
 
 
-def _operations() -> Iterator[tuple[str, Node]]:
+def _operations(channels: Node) -> Iterator[tuple[str, Node]]:
     """What the shop does: it sends what is heard, and takes what is said."""
-    for channel, node in _channels().items():
+    for channel, node in channels.items():
         said = {_name(kind) for kind in SAID} if channel == "room" else set()
         heard = [name for name in node["messages"] if name not in said]
         yield f"tell-{channel}", _operation("send", channel, heard)

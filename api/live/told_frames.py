@@ -9,6 +9,16 @@ from api.queries.room_messages import as_json
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Happened:
+    """What every event of a room tells, whatever it is."""
+
+    seq: int
+    """Its place in the room."""
+    at: datetime
+    """When."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class WelcomeFrame:
     """Who asked is let in."""
 
@@ -22,20 +32,16 @@ class WelcomeFrame:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class JoinedFrame:
+class JoinedFrame(Happened):
     """Somebody came in; whoever opened the room is the first."""
 
     type: Literal["joined"] = "joined"
     account_id: UUID
     """Who."""
-    seq: int
-    """Its place in the room."""
-    at: datetime
-    """When."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LeftFrame:
+class LeftFrame(Happened):
     """Somebody went, or was sent out."""
 
     type: Literal["left"] = "left"
@@ -43,14 +49,10 @@ class LeftFrame:
     """Who."""
     by: UUID
     """Who wanted it: the same account, or the room's owner."""
-    seq: int
-    """Its place in the room."""
-    at: datetime
-    """When."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class InvitedFrame:
+class InvitedFrame(Happened):
     """Somebody was asked in."""
 
     type: Literal["invited"] = "invited"
@@ -58,14 +60,10 @@ class InvitedFrame:
     """Who."""
     by: UUID
     """Who asked."""
-    seq: int
-    """Its place in the room."""
-    at: datetime
-    """When."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class UninvitedFrame:
+class UninvitedFrame(Happened):
     """Somebody is asked in no more."""
 
     type: Literal["uninvited"] = "uninvited"
@@ -73,23 +71,15 @@ class UninvitedFrame:
     """Who."""
     by: UUID
     """Who wanted it: the same account, or the room's owner."""
-    seq: int
-    """Its place in the room."""
-    at: datetime
-    """When."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ClosedFrame:
+class ClosedFrame(Happened):
     """Nothing more is said in the room."""
 
     type: Literal["closed"] = "closed"
     by: UUID
     """Who closed it, or was the last to leave."""
-    seq: int
-    """Its place in the room."""
-    at: datetime
-    """When."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

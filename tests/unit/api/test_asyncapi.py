@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_type_hints
 from uuid import UUID
 
 import jsonschema_rs
@@ -97,8 +97,9 @@ def test_what_webhooks_are_sent_fits(line: bytes) -> None:
 
 @pytest.mark.parametrize("kind", HEARD)
 def test_what_a_client_in_a_room_is_told_fits(kind: Any) -> None:
-    hints = {name: hint for name, hint in kind.__annotations__.items() if name not in ("type", "client_id")}
-    more = {"client_id": "c-1"} if "client_id" in kind.__annotations__ else {}
+    told_of = get_type_hints(kind)
+    hints = {name: hint for name, hint in told_of.items() if name not in ("type", "client_id")}
+    more = {"client_id": "c-1"} if "client_id" in told_of else {}
     frame = orjson.loads(told(kind(**{name: SAMPLES[hint] for name, hint in hints.items()}, **more)))
     fits(f"frame.{frame['type']}", frame)
     with pytest.raises(jsonschema_rs.ValidationError):
