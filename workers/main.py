@@ -24,7 +24,7 @@ from infra.event_codec import CODEC
 from infra.eventsourcing.startup import open_log
 from infra.host.entry_point import NO_START, CannotListen
 from infra.observability.health import Component, health_app
-from infra.observability.logging import logging_to
+from infra.observability.logging import level_of, logging_to
 from infra.observability.metrics import new_registry
 from infra.postgres.pool import Database
 from infra.redis import reachable
@@ -45,8 +45,9 @@ def main(kinds: Collection[Kind], settings: Settings | None = None) -> int:
     parts = parts_of(kinds)
     tune_gc()
     with logging_to(settings):
-        for talkative in ("arq", "uvicorn", "httpx2", "httpcore2"):  # a line or more for each job, sweep or call
-            logging.getLogger(talkative).setLevel(logging.WARNING)
+        logging.getLogger("uvicorn").setLevel(
+            max(level_of(settings), logging.WARNING)
+        )  # it only serves the health here
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(run_worker(parts, settings))

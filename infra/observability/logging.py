@@ -25,6 +25,8 @@ MOST_LINES: Final = 50_000
 LINES_AT_ONCE: Final = 64
 CLOSE_SECONDS: Final = 2.0
 PATIENCE_SECONDS: Final = 0.25
+TALKATIVE: Final = ("arq", "httpx2", "httpcore2", "PIL")
+"""Libraries with a line or more for each job, call or chunk of a stranger's picture: heard from a warning up."""
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
 Unrendered = tuple[Callable[[Any], bytes], Any]
@@ -136,8 +138,11 @@ def logging_to(settings: Settings, descriptor: int = 1) -> Iterator[LogWriter]:
     render, level = rendering(settings), level_of(settings)
     handler = _StandardHandler(writer, render)
     root = logging.getLogger()
-    before, configured = (root.handlers[:], root.level), structlog.get_config()
-    root.handlers, root.level = [handler], level
+    handlers, configured = root.handlers[:], structlog.get_config()
+    levels = {name: logging.getLogger(name).level for name in (root.name, *TALKATIVE)}
+    root.handlers = [handler]
+    for name in levels:
+        logging.getLogger(name).setLevel(max(level, logging.WARNING) if name in TALKATIVE else level)
     structlog.configure(
         processors=[structlog.contextvars.merge_contextvars, _stamp, _Emit(writer, render)],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -147,7 +152,9 @@ def logging_to(settings: Settings, descriptor: int = 1) -> Iterator[LogWriter]:
     try:
         yield writer
     finally:
-        root.handlers, root.level = before
+        root.handlers = handlers
+        for name, found in levels.items():
+            logging.getLogger(name).setLevel(found)
         structlog.configure(**configured)
         writer.close()
 

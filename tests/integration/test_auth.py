@@ -219,9 +219,9 @@ async def test_strangers_key_ids_do_not_send_us_to_postgres_each_time(settings: 
 
 
 async def test_no_secret_is_in_events_logs_or_metrics_after_signing_in(
-    settings: Settings, capfd: pytest.CaptureFixture[str]
+    settings: Settings, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    logging.getLogger().setLevel(logging.DEBUG)
+    caplog.set_level(logging.DEBUG)
     async with api_client(settings.model_copy(update={"log_level": "debug"})) as api:
         await registered(api)
         token = (await sign_in(api)).json()["access_token"]

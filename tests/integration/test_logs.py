@@ -13,9 +13,19 @@ from typing import Any
 import pytest
 import structlog
 
+from api.images import picture_of
 from infra.observability.access_log import AccessLog
-from infra.observability.logging import MOST_LINES, PATIENCE_SECONDS, REQUEST_ID, LogWriter, logging_to, timestamp
+from infra.observability.logging import (
+    MOST_LINES,
+    PATIENCE_SECONDS,
+    REQUEST_ID,
+    TALKATIVE,
+    LogWriter,
+    logging_to,
+    timestamp,
+)
 from infra.settings import Settings
+from tests.support.pictures import chunk, png
 
 SETTINGS = Settings.model_validate({"log_level": "info"})
 ROW: tuple[Any, ...] = (200, 0.0015, "GET", "/v1/orders/7", "/v1/orders/{order_id}", "192.0.2.1", "r-1", None)
@@ -57,6 +67,23 @@ def test_every_kind_of_line_comes_out_in_order_and_with_its_request(log_file: tu
         "route": "/v1/orders/{order_id}",
         "source": "192.0.2.1",
     }
+
+
+def test_what_a_stranger_sends_is_not_told_chunk_by_chunk_to_who_listens_closely(log_file: tuple[int, Path]) -> None:
+    descriptor, path = log_file
+    found = [logging.getLogger(name).level for name in ("", *TALKATIVE)]
+    with logging_to(Settings.model_validate({"log_level": "debug"}), descriptor):
+        structlog.get_logger("weir").debug("heard")
+        logging.getLogger("some.library").debug("heard, too")
+        for name in TALKATIVE:
+            logging.getLogger(name).info("line after line")
+        picture_of(png(1, 1, chunk(b"teXt", b"a\0a") * 1_000))
+    assert [line["event"] for line in lines(path)] == ["heard", "heard, too"]
+    assert [logging.getLogger(name).level for name in ("", *TALKATIVE)] == found
+    with logging_to(Settings.model_validate({"log_level": "error"}), descriptor):
+        for name in ("some.library", *TALKATIVE):
+            logging.getLogger(name).warning("not asked for")
+    assert len(lines(path)) == 2
 
 
 def test_an_error_is_in_the_file_before_the_call_returns_and_so_is_all_before_it(log_file: tuple[int, Path]) -> None:
