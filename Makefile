@@ -48,12 +48,13 @@ up: compiled             ## every process on this machine, until Ctrl-C
 	$(BIN)/weir up $(ARGS)
 
 # Files are begun in the order of testpaths, the longest first: in xdist's own the last one is waited for alone.
-PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# So is their assertions' code kept, which each process would make anew as well.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test: compiled           ## all tests; ARGS goes to pytest
 	$(PYTEST) $(ARGS)
 
-test-quick: compiled     ## in a minute: the rules, and three orders through every process
+test-quick: compiled     ## within a minute: the rules, and three orders through every process
 	$(PYTEST) tests/journeys/test_journey.py::test_three_orders_go_their_ways_through_every_process tests/unit $(ARGS)
 
 fuzz: install            ## ten times as many odd requests as the tests send, and others each time

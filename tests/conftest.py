@@ -9,6 +9,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+import structlog
 from hypothesis import settings as examples
 from pydantic import SecretStr
 from redis.asyncio import Redis
@@ -28,6 +29,10 @@ examples.load_profile("same")
 os.environ.setdefault("WEIR_RATE_LIMITS", "off")
 os.environ |= {"WEIR_ENVIRONMENT": "development", "WEIR_ENV_FILE": ""}
 os.environ["WEIR_ENCRYPTION_KEYS"] = b64encode(b"the tests' encryption key, 32 b.").decode()
+
+# The usual traceback, drawn by rich, takes a second each.
+_PLAIN = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+structlog.configure(processors=[*structlog.get_config()["processors"][:-1], _PLAIN])
 
 SHARDS = 4
 _TEMPLATE = "weir_template"

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import orjson
@@ -134,6 +135,16 @@ def sample_edge(rules: Rules | None = None, *routers: APIRouter) -> SampleEdge:
     app = FastAPI(**openapi.METADATA)
     with_edge(app, (routes, other, openapi.routes, swagger_ui.routes, *routers), registry, rules or Rules())
     return SampleEdge(app=app, registry=registry)
+
+
+def plain_edge() -> SampleEdge:
+    """One whose application and registry are every caller's: to put them together takes as long as five tests."""
+    return replace(_shared(), warehouse=Warehouse(), edge=EdgeState())
+
+
+@cache
+def _shared() -> SampleEdge:
+    return sample_edge()
 
 
 def assert_problem(reply: Reply, status: int, code: str) -> None:

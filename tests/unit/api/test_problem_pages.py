@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 CHROME = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def sample() -> SampleEdge:
     return sample_edge(None, problem_pages.routes)
 

@@ -19,16 +19,17 @@ KEYS = Keyspace.of(LOG.history)
 class Streams:
     """Streams with entries of one size, over a line that carries so many bytes in time."""
 
-    def __init__(self, size: int, line: int) -> None:
+    def __init__(self, size: int, line: int, *, most: int = 20) -> None:
         self.asked: list[int] = []
         self._body = b"x" * size
         self._line = line
+        self._most = most
         self.answers = 0
 
     async def ask_one(self, command: bytes, _seconds: float) -> Any:
         count = int(command.split(b"\r\n")[6])
         self.asked.append(count)
-        if count * SHARDS * len(self._body) > self._line or self.answers == 20:
+        if count * SHARDS * len(self._body) > self._line or self.answers == self._most:
             raise TimeoutError
         self.answers += 1
         first = self.answers * 1000
@@ -53,7 +54,7 @@ async def test_long_entries_are_asked_for_a_few_at_a_time() -> None:
 
 
 async def test_short_entries_are_asked_for_by_the_hundred() -> None:
-    streams = Streams(size=500, line=100 * ANSWER_BYTES)
+    streams = Streams(size=500, line=100 * ANSWER_BYTES, most=3)
     await feed()._follow(streams)  # type: ignore[arg-type]
     assert streams.asked[-1] == MOST
 

@@ -11,7 +11,7 @@ from api.http.request_context import EXCHANGE, RequestState, context_of
 from api.http.response import JSON, Headers, RawResponse
 from api.queries.documents import cached_response
 from infra.eventsourcing.read_cache import Document
-from tests.support.sample_edge import SampleEdge, sample_edge
+from tests.support.sample_edge import SampleEdge, plain_edge
 from tests.support.sample_routes import ORDER_ID
 
 pytestmark = pytest.mark.anyio
@@ -38,7 +38,7 @@ class Shelf:
 
 
 def shelf(body: bytes = LARGE, *, waits: bool = False) -> SampleEdge:
-    sample = sample_edge()
+    sample = plain_edge()
     sample.heat({"/v1/orders/{order_id}": Shelf(body, waits=waits)})
     return sample
 
@@ -103,7 +103,7 @@ async def test_small_documents_and_other_clients_get_them_as_they_are() -> None:
 
 
 async def test_what_answers_a_post_is_never_compressed() -> None:
-    sample = sample_edge()
+    sample = plain_edge()
     form = {"content-type": "application/x-www-form-urlencoded", **GZIP}
     reply = await sample.send("POST", "/v1/auth/token", b"password=x&username=" + b"a" * 5000, form)
     assert (reply.status, len(reply.body) > SMALLEST) == (200, True)

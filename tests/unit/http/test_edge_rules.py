@@ -1,6 +1,7 @@
 """What the edge asks of every request and says in every answer: hosts, headers, CORS."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ def settings(**changed: Any) -> Settings:
     return Settings.model_validate(changed)
 
 
+@cache
 def edge(**changed: Any) -> SampleEdge:
     return sample_edge(Rules.of(settings(**changed)))
 

@@ -21,7 +21,7 @@ from api.rate_limits.local_policy import CountedHere, subject_of
 from infra.rate_limits.gcra import Rate, Standing
 from infra.rate_limits.local_limiter import Meter
 from infra.settings import Settings
-from tests.support.sample_edge import Reply, SampleEdge, assert_problem, sample_edge
+from tests.support.sample_edge import Reply, SampleEdge, assert_problem, plain_edge
 from tests.support.sample_routes import ORDER_ID
 
 pytestmark = pytest.mark.anyio
@@ -40,7 +40,7 @@ KNOWN = {"login", "register", "mail", "password", "token", "write", "upload", "r
 def limited(**options: Any) -> SampleEdge:
     """The sample edge with one quota for reads and one for writes."""
     strangers = Meter("strangers", RATE)
-    sample = sample_edge()
+    sample = plain_edge()
     sample.limit(
         {name: CountedHere(meter=Meter(name, RATE), strangers=strangers, **options) for name in ("read", "write")}
     )
@@ -198,7 +198,7 @@ async def test_where_only_wrong_passwords_count_right_ones_do_not() -> None:
 
 
 async def test_without_limits_nothing_is_said_of_them() -> None:
-    reply = await sample_edge().send("GET", ORDER)
+    reply = await plain_edge().send("GET", ORDER)
     assert not [name for name in reply.headers if name.startswith("ratelimit")]
 
 

@@ -9,7 +9,7 @@ from pydantic_core import PydanticUndefined
 
 from api.errors import Problem
 from api.http.routing.body_parser import json_parser
-from tests.support.sample_edge import SampleEdge, assert_problem, sample_edge
+from tests.support.sample_edge import SampleEdge, assert_problem, plain_edge
 from tests.support.sample_routes import ORDER_ID
 
 pytestmark = pytest.mark.anyio
@@ -25,7 +25,7 @@ FORM = {"content-type": "application/x-www-form-urlencoded"}
 
 @pytest.fixture
 def sample() -> SampleEdge:
-    return sample_edge()
+    return plain_edge()
 
 
 HOSTILE: Mapping[str, tuple[bytes, int, str]] = {

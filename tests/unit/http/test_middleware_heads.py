@@ -9,7 +9,7 @@ import pytest
 from api.http.edge import LONGEST_HEADERS, request_ids
 from api.http.principal import Principal
 from api.http.request_context import EXCHANGE, LONGEST_WAIT, RequestState, context_of, identify
-from tests.support.sample_edge import SampleEdge, assert_problem, sample_edge
+from tests.support.sample_edge import SampleEdge, assert_problem, plain_edge
 from tests.support.sample_routes import ORDER_ID
 
 pytestmark = pytest.mark.anyio
@@ -22,7 +22,7 @@ GOOD = b'{"carrier": "post", "pieces": 2}'
 
 @pytest.fixture
 def sample() -> SampleEdge:
-    return sample_edge()
+    return plain_edge()
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,14 @@ import re
 
 import pytest
 
-from tests.support.sample_edge import SampleEdge, assert_problem, sample_edge
+from tests.support.sample_edge import SampleEdge, assert_problem, plain_edge
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
 def sample() -> SampleEdge:
-    return sample_edge()
+    return plain_edge()
 
 
 async def test_the_page_loads_only_what_this_process_serves_and_its_policy_says_so(sample: SampleEdge) -> None:
