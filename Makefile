@@ -69,17 +69,20 @@ check: docs              ## linters, types, import contracts, the schema against
 	$(BIN)/weir openapi | diff -u docs/openapi.json - || { echo 'run: make openapi'; exit 1; }
 	$(BIN)/weir asyncapi | diff -u docs/asyncapi.json - || { echo 'run: make openapi'; exit 1; }
 
+# A document that cannot be made leaves the one that there is: the next attempt may need it.
+made = mkdir -p build && $(BIN)/weir $(1) > build/made && mv build/made $(2)
+
 settings: install        ## docs/settings.md and .env.example, from the class that they describe
-	$(BIN)/weir settings --markdown > docs/settings.md
-	$(BIN)/weir settings --example > .env.example
+	$(call made,settings --markdown,docs/settings.md)
+	$(call made,settings --example,.env.example)
 
 openapi: install         ## docs/openapi.json and docs/asyncapi.json, from the routes and types that they describe
-	$(BIN)/weir openapi > docs/openapi.json
-	$(BIN)/weir asyncapi > docs/asyncapi.json
+	$(call made,openapi,docs/openapi.json)
+	$(call made,asyncapi,docs/asyncapi.json)
 
 reference: install       ## docs/events.md and docs/problems.md, from the tables that they describe
-	$(BIN)/weir reference events > docs/events.md
-	$(BIN)/weir reference problems > docs/problems.md
+	$(call made,reference events,docs/events.md)
+	$(call made,reference problems,docs/problems.md)
 
 docs: install            ## the pages of docs/ as a site in build/docs; `weir up` shows it at /docs/guide
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --config-file docs/site/mkdocs.yml

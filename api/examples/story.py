@@ -92,13 +92,19 @@ class Story:
         return [event for event in self.events if event.stream_id == entity_id]
 
     def document(self, projection: Projection[R], key: UUID) -> Any:
-        """What a read model serves of one thing."""
+        """What a read model serves of one thing; where that ends with an event, what it served last.
+
+        Raises :class:`LookupError` where nothing in the story makes it.
+        """
         row: R | None = None
+        served: R | None = None
         for event in self.events:
             if type(event.data) in projection.handles and projection.key(event) == str(key):
                 row = projection.project(row, event)
-        assert row is not None  # noqa: S101
-        return orjson.loads(projection.document(row))
+                served = row or served
+        if served is None:
+            raise LookupError(f"nothing that happens in {__name__} makes {projection.name} {key}")
+        return orjson.loads(projection.document(served))
 
     @property
     def order(self) -> Any:

@@ -29,3 +29,8 @@ def test_every_event_has_a_heading_and_a_sentence() -> None:
     for name in EVENTS:
         sentence = lines[lines.index(f"### {name}") + 2]
         assert re.fullmatch(r"[A-Z`].*\.", sentence), name
+
+
+def test_a_page_that_cannot_be_made_leaves_the_one_that_there_is() -> None:
+    recipes = (DOCS.parent / "Makefile").read_text()
+    assert re.findall(r"> *(?:docs/|\.env)\S*", recipes) == []
