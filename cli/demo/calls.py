@@ -47,7 +47,7 @@ def step_of(
 async def told(kind: type[T], call: Awaitable[Response[Any]]) -> Answer[T]:
     """What a call is answered, which should be of this kind. Raises :class:`Failed` if it is not, or nobody answers."""
     started = time.perf_counter()
-    with _answering():
+    with answering():
         answer = await call
     took_ms = since(started)
     if isinstance(answer.parsed, kind):
@@ -59,12 +59,13 @@ async def told(kind: type[T], call: Awaitable[Response[Any]]) -> Answer[T]:
 
 async def fetched(client: AuthenticatedClient, address: str) -> bytes:
     """What is served at an address that a document has told. Raises :class:`Failed` if there is nothing."""
-    with _answering():
+    with answering():
         return (await client.get_async_httpx_client().get(address)).raise_for_status().content
 
 
 @contextmanager
-def _answering() -> Iterator[None]:
+def answering() -> Iterator[None]:
+    """Raises :class:`Failed` where nobody answers."""
     try:
         yield
     except httpx.HTTPError as error:

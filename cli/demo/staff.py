@@ -54,14 +54,14 @@ class Staff:
 
     def __init__(self, shop: Shop, clients: Clients, tag: str) -> None:
         self._shop = shop
-        self._clients = clients
+        self.clients = clients
         self._tag = tag
-        self._client: AuthenticatedClient
+        self.client: AuthenticatedClient
         """From :meth:`sign_in` on."""
 
     async def sign_in(self) -> Step:
         """As the operator has told."""
-        self._client = await self._clients.signed_in(self._shop.admin_email, self._shop.admin_password)
+        self.client = await self.clients.signed_in(self._shop.admin_email, self._shop.admin_password)
         return Step(title="signed in", detail="the customer and the first admin hold access tokens")
 
     async def add_product(self) -> tuple[UUID, str, Step]:
@@ -75,7 +75,7 @@ class Staff:
             tags=["copper"],
             stock=STOCK,
         )
-        call = add_product.asyncio_detailed(client=self._client, body=body, idempotency_key=fresh_key())
+        call = add_product.asyncio_detailed(client=self.client, body=body, idempotency_key=fresh_key())
         added = await told(Receipt, call)
         product = added.document.id
         readable = await self._left(product, STOCK, added.token)
@@ -91,25 +91,25 @@ class Staff:
         call = asyncio.to_thread(
             change_product_image.sync_detailed,
             product,
-            client=self._client,
+            client=self.client,
             body=File(payload=content),
             idempotency_key=key,
         )
         shown = await told(Receipt, call)
         card = await self._product(product, shown.token)
-        served = await fetched(self._client, str(card.document.image_url))
+        served = await fetched(self.client, str(card.document.image_url))
         expect(Image.open(BytesIO(served)).tobytes() == image.tobytes(), "the picture is not the one that was sent")
         return step_of(shown, "picture shown", f"{len(served)} bytes, the pixels that were sent", card.took_ms)
 
     async def import_products(self) -> Step:
         """Has a file of products taken in, in which one line is wrong."""
         sheet, key = File(payload=BytesIO(products(self._tag))), f"import-{self._tag}"
-        call = asyncio.to_thread(import_products.sync_detailed, client=self._client, body=sheet, idempotency_key=key)
+        call = asyncio.to_thread(import_products.sync_detailed, client=self.client, body=sheet, idempotency_key=key)
         begun = await told(ImportReceipt, call)
         states: list[Import] = []
 
         async def finished() -> bool:
-            reading = read_import.asyncio_detailed(begun.document.id, client=self._client)
+            reading = read_import.asyncio_detailed(begun.document.id, client=self.client)
             states.append((await told(Import, reading)).document)
             return states[-1].state in (ImportState.FINISHED, ImportState.FAILED)
 
@@ -128,14 +128,14 @@ class Staff:
     async def ship(self, customer: Customer, order: OrderReceipt) -> Step:
         """Hands the parcel over."""
         body = ShipBody(carrier="Parcel Post", tracking_no=f"PP{self._tag}")
-        call = ship_order.asyncio_detailed(order.id, client=self._client, body=body, idempotency_key=fresh_key())
+        call = ship_order.asyncio_detailed(order.id, client=self.client, body=body, idempotency_key=fresh_key())
         shipped = await told(Receipt, call)
         readable = await customer.sees(order, OrderStatus.SHIPPED, shipped.token)
         return step_of(shipped, "order shipped", body.tracking_no, readable)
 
     async def complete(self, customer: Customer, order: OrderReceipt) -> Step:
         """Has heard that the parcel arrived."""
-        call = complete_order.asyncio_detailed(order.id, client=self._client, idempotency_key=fresh_key())
+        call = complete_order.asyncio_detailed(order.id, client=self.client, idempotency_key=fresh_key())
         done = await told(Receipt, call)
         readable = await customer.sees(order, OrderStatus.DONE, done.token)
         return step_of(done, "parcel arrived", order.order_no, readable)
@@ -143,7 +143,7 @@ class Staff:
     async def refund(self, customer: Customer, order: OrderReceipt) -> Step:
         """Gives the money back."""
         body = CancelBody(reason="it was the last one, and it had a dent")
-        call = refund_order.asyncio_detailed(order.id, client=self._client, body=body, idempotency_key=fresh_key())
+        call = refund_order.asyncio_detailed(order.id, client=self.client, body=body, idempotency_key=fresh_key())
         refunded = await told(Receipt, call)
         readable = await customer.sees(order, OrderStatus.REFUNDED, refunded.token)
         return step_of(refunded, "order refunded", order.order_no, readable)
@@ -152,7 +152,7 @@ class Staff:
         """Waits until the payment provider has given the money back and the order tells of it."""
 
         async def returned() -> bool:
-            reading = read_order_history.asyncio_detailed(order.id, client=self._client)
+            reading = read_order_history.asyncio_detailed(order.id, client=self.client)
             history = await told(OrderHistoryEntryPage, reading)
             return "order.money_returned" in [happening.type_ for happening in history.document.items]
 
@@ -161,7 +161,7 @@ class Staff:
 
     async def figures(self, token: str | Unset = UNSET) -> Figures:
         """The dashboard."""
-        reading = read_dashboard.asyncio_detailed(client=self._client, consistency_token=token)
+        reading = read_dashboard.asyncio_detailed(client=self.client, consistency_token=token)
         document = (await told(Dashboard, reading)).document
         revenue = sum((Decimal(day.revenue.amount) for day in document.revenue_by_day), Decimal(0))
         return Figures(orders=document.orders_by_status.additional_properties, revenue=revenue)
@@ -178,7 +178,7 @@ class Staff:
 
     async def events(self, order: OrderReceipt) -> AsyncIterator[Step]:
         """What the log has kept of an order."""
-        page = await told(EventDocumentPage, list_stream_events.asyncio_detailed(order.id, client=self._client))
+        page = await told(EventDocumentPage, list_stream_events.asyncio_detailed(order.id, client=self.client))
         versions = [event.version for event in page.document.items]
         expect(versions == list(range(1, len(versions) + 1)), "the stream has a hole")
         for event in page.document.items:
@@ -192,5 +192,5 @@ class Staff:
         return card.took_ms
 
     async def _product(self, product: UUID, token: str) -> Answer[ProductCard]:
-        call = read_product.asyncio_detailed(product, client=self._client, consistency_token=token)
+        call = read_product.asyncio_detailed(product, client=self.client, consistency_token=token)
         return await told(ProductCard, call)

@@ -3,8 +3,10 @@
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
@@ -12,6 +14,13 @@ from typing import Final
 
 PATIENCE_SECONDS: Final = 60.0
 """Mail, money and imports stand back for everything else: on a busy machine they take their time."""
+PROMISED: Final[Mapping[str, int]] = {
+    "mail in the box": 6,
+    "chat line heard": 2,
+    "order moved": 4,
+    "webhook arrived": 3,
+}
+"""What is seen because something was told, and how often, by the title of the step."""
 _LINK: Final = re.compile(r"https?://\S+[?&]token=([A-Za-z0-9_-]+)")
 
 
@@ -110,6 +119,19 @@ def expect(holds: bool, otherwise: str) -> None:
     """Raises :class:`Failed` unless it holds."""
     if not holds:
         raise Failed(otherwise)
+
+
+def seen(titles: Counter[str]) -> str:
+    """What came by itself, in words. Raises :class:`Failed` if some of it did not."""
+    for title, times in PROMISED.items():
+        expect(titles[title] == times, f"{title}: {titles[title]} of {times} were seen")
+    return ", ".join(f"{times} × {title}" for title, times in PROMISED.items())
+
+
+def behind(at: str) -> str:
+    """How long ago that was."""
+    moment = datetime.now(UTC) - datetime.fromisoformat(at)
+    return f"{moment.total_seconds() * 1000:.1f} ms after it was stored"
 
 
 def since(started: float) -> float:

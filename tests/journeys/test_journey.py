@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from cli.demo import shop_of
 from cli.demo.calls import Clients
 from cli.demo.journey import Journey
+from cli.demo.visit import seen
 from cli.supervisor import Options, Stack
 from cli.up import places
 from projections.registry import PROJECTIONS
@@ -41,6 +43,12 @@ async def test_three_orders_go_their_ways_through_every_process(stack: Stack) ->
     async with Clients(stack.api_url) as clients:
         titles = [step.title async for step in Journey(shop_of(stack), clients).steps()]
     assert titles.count("mail in the box") == 6
+    assert [title for title in titles if title in ("chat line heard", "order moved", "webhook arrived")] == [
+        *["chat line heard"] * 2,
+        *["order moved"] * 4,
+        *["webhook arrived"] * 3,
+    ]
+    assert seen(Counter(titles))
     assert titles[titles.index("dashboard exact") + 1 :] == [
         *("order.placed", "order.paid", "order.shipped", "order.completed"),
         *("order.placed", "order.cancelled", "order.overpaid", "order.money_returned"),
