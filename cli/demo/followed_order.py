@@ -23,7 +23,7 @@ class FollowedOrder:
 
     def __init__(self, order: OrderReceipt) -> None:
         self._order_no = order.order_no
-        self._told: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
+        self._told: asyncio.Queue[tuple[str, float]] = asyncio.Queue()
 
     async def listen(self, answer: httpx.Response) -> None:
         """Takes what comes."""
@@ -36,11 +36,11 @@ class FollowedOrder:
         """The next thing that is told: the order has this status. Raises :class:`Failed` if nothing is, in time."""
         try:
             async with asyncio.timeout(SECONDS):
-                now, after = await self._told.get()
+                now, told_ms = await self._told.get()
         except TimeoutError:
             raise Failed(f"the stream of {self._order_no} did not tell that it is {status}") from None
         expect(now == status, f"the stream tells that the order is {now} and not {status}")
-        return Step(title="order moved", detail=f"{self._order_no} is {status}, {after}")
+        return Step(title="order moved", detail=f"{self._order_no} is {status}", told_ms=told_ms)
 
 
 @asynccontextmanager

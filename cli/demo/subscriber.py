@@ -30,7 +30,7 @@ class Subscriber:
     def __init__(self) -> None:
         self.secret = ""
         """From the registration on."""
-        self._came: dict[str, tuple[Any, str]] = {}
+        self._came: dict[str, tuple[Any, float]] = {}
 
     async def take(self, request: Request) -> Response:
         """A delivery. One that the shop has not signed is refused, and nothing of it kept."""
@@ -43,16 +43,16 @@ class Subscriber:
 
     async def came(self, kind: EventType, order_id: UUID) -> Step:
         """Waits until it has been told of that."""
-        found: list[str] = []
+        found: list[float] = []
 
         async def came() -> bool:
-            for message, after in self._came.values():
+            for message, told_ms in self._came.values():
                 if (message["type"], message["data"]["order_id"]) == (kind, str(order_id)):
-                    found.append(after)
+                    found.append(told_ms)
             return bool(found)
 
         await eventually(came, PATIENCE_SECONDS, f"no webhook told of {kind}")
-        return Step(title="webhook arrived", detail=f"{kind}, its signature good, {found[0]}")
+        return Step(title="webhook arrived", detail=f"{kind}, rightly signed", told_ms=found[0])
 
 
 @asynccontextmanager

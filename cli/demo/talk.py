@@ -70,7 +70,7 @@ async def chat_line(speaker: Seat, listener: Seat, text: str) -> Step:
     """A line that one says and the other hears."""
     await speaker.says(text)
     heard = await listener.hears("message", text=text)
-    return Step(title="chat line heard", detail=f"{speaker.name}: {text} ({listener.name}, {behind(heard['at'])})")
+    return Step(title="chat line heard", detail=f"{speaker.name}: {text}", told_ms=behind(heard["at"]))
 
 
 @asynccontextmanager

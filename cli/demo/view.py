@@ -37,13 +37,13 @@ def _table() -> Table:
 
 def _cells(step: Step) -> tuple[str, str, str, str, str]:
     position = "" if step.position is None else str(step.position)
-    return step.title, step.detail, position, _ms(step.took_ms), _ms(step.readable_ms)
+    return step.title, step.detail, position, _ms(step.took_ms), _ms(step.readable_ms or step.told_ms)
 
 
 def _line(step: Step) -> str:
     title, detail, position, took, readable = _cells(step)
     facts = [f"position {position}" * bool(position), f"answered in {took}" * bool(took)]
-    facts.append(f"readable after {readable}" * bool(readable))
+    facts.append(f"{'told' if step.told_ms else 'readable'} after {readable}" * bool(readable))
     return f"{title:<22}{detail}" + "".join(f", {fact}" for fact in facts if fact)
 
 

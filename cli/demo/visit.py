@@ -30,13 +30,18 @@ class Failed(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One thing that was done. Times in milliseconds; ``readable_ms`` is from the receipt to the document with it."""
+    """One thing that was done, or came by itself.
+
+    Times in milliseconds; ``readable_ms`` is from the receipt to the document with it, ``told_ms`` from the commit to
+    whoever follows it.
+    """
 
     title: str
     detail: str
     position: int | None = None
     took_ms: float | None = None
     readable_ms: float | None = None
+    told_ms: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,10 +133,9 @@ def seen(titles: Counter[str]) -> str:
     return ", ".join(f"{times} × {title}" for title, times in PROMISED.items())
 
 
-def behind(at: str) -> str:
-    """How long ago that was."""
-    moment = datetime.now(UTC) - datetime.fromisoformat(at)
-    return f"{moment.total_seconds() * 1000:.1f} ms after it was stored"
+def behind(at: str) -> float:
+    """Milliseconds since that moment, by the clock."""
+    return (datetime.now(UTC) - datetime.fromisoformat(at)).total_seconds() * 1000
 
 
 def since(started: float) -> float:
