@@ -18,7 +18,7 @@ from api.commands.orders import OrderReceipt
 from api.commands.rooms import MessageReceipt
 from api.commands.webhooks.bodies import WebhookReceipt
 from api.examples.bodies import REFRESH
-from api.examples.story import ADA, NOON, ORDER, ROOM, STAFF, TEA_POT, WEBHOOK, Story, uuid7
+from api.examples.story import ADA, NOON, ORDER, ROOM, STAFF, TEA_POT, WEBHOOK, Story, logged, uuid7
 from api.health import Alive, ComponentHealth, Health, Readiness
 from api.http.event_stream import EVENT_STREAM, event
 from api.problem_pages import ProblemKinds, kind_of
@@ -175,7 +175,7 @@ def _documents(story: Story) -> Mapping[Any, Any]:
     account, product = story.document(ACCOUNT_CARD, ADA), story.document(PRODUCT_CARD, TEA_POT)
     webhook = story.document(WEBHOOK_CARD, WEBHOOK)
     history = [_happening(event) for event in story.of(ORDER)]
-    events = [_event(event) for event in story.of(ORDER)]
+    events = [logged(event) for event in story.of(ORDER)]
     return {
         AccountCard: account,
         ProductCard: product,
@@ -228,11 +228,6 @@ def _changes(events: Iterable[Recorded]) -> Iterator[tuple[bytes, int]]:
 
 def _page(*items: Any) -> Any:
     return {"items": list(items), "next": None}
-
-
-def _event(event: Any) -> Any:
-    told = {name: getattr(event, name) for name in EventDocument.model_fields}
-    return EventDocument(**{**told, "data": orjson.loads(dumps(event.data))}).model_dump(mode="json")
 
 
 def _happening(event: Any) -> Any:

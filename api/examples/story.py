@@ -8,6 +8,7 @@ from uuid import UUID
 
 import orjson
 
+from api.queries.events import EventDocument
 from domain.accounts import ACCOUNTS, ChangeProfile, RegisterAccount, VerifyEmail
 from domain.catalogue import PRODUCTS, AddProduct
 from domain.inventory import INVENTORY, ChangeStock
@@ -19,6 +20,7 @@ from domain.registry import REGISTRY
 from domain.rooms import ROOMS, JoinRoom, OpenRoom, PostMessage
 from domain.webhooks import WEBHOOKS, RegisterWebhook
 from domain.workflows.checkout import order_line, stock_moves
+from infra.eventsourcing.codec import dumps
 from infra.eventsourcing.projections.projection import Projection, Row
 from projections.order_summary import ORDER_SUMMARY
 
@@ -56,11 +58,11 @@ class Story:
     def _tell(self) -> None:
         """Ada registers and verifies her address, tea pots come in, she orders two, pays, and they go out. Then she
         opens a room, and is answered there. The staff have the warehouse told."""
-        self._do(ACCOUNTS, ADA, RegisterAccount(account_id=ADA, email="ada@example.org", username="ada"), None)
-        self._do(ACCOUNTS, ADA, VerifyEmail(), ADA)
-        self._do(ACCOUNTS, ADA, ChangeProfile(full_name="Ada Lovelace", bio="Drinks tea."), ADA)
-        self._do(PRODUCTS, TEA_POT, _TEA_POT, STAFF)
-        self._do(INVENTORY, TEA_POT, ChangeStock(product_id=TEA_POT, change=24, reason="delivery"), STAFF)
+        self.do(ACCOUNTS, ADA, RegisterAccount(account_id=ADA, email="ada@example.org", username="ada"), None)
+        self.do(ACCOUNTS, ADA, VerifyEmail(), ADA)
+        self.do(ACCOUNTS, ADA, ChangeProfile(full_name="Ada Lovelace", bio="Drinks tea."), ADA)
+        self.do(PRODUCTS, TEA_POT, _TEA_POT, STAFF)
+        self.do(INVENTORY, TEA_POT, ChangeStock(product_id=TEA_POT, change=24, reason="delivery"), STAFF)
         line = order_line(self._states[PRODUCTS.category, TEA_POT], 2, "/items/0")
         placing = PlaceOrder(
             order_id=ORDER,
@@ -70,17 +72,17 @@ class Story:
             expires_at=self._now + timedelta(minutes=30),
             shipping_address=HOME,
         )
-        self._do(ORDERS, ORDER, placing, ADA)
-        self._do(ORDERS, ORDER, PayOrder(payment_id=PAYMENT, amount=self.placed.total), PROVIDER)
-        self._do(ORDERS, ORDER, ShipOrder(carrier="DHL", tracking_no="JD014600003SE"), STAFF)
+        self.do(ORDERS, ORDER, placing, ADA)
+        self.do(ORDERS, ORDER, PayOrder(payment_id=PAYMENT, amount=self.placed.total), PROVIDER)
+        self.do(ORDERS, ORDER, ShipOrder(carrier="DHL", tracking_no="JD014600003SE"), STAFF)
         opening = OpenRoom(room_id=ROOM, owner_id=ADA, name="Tea drinkers", topic="What is in the pot")
         question = PostMessage(message_id=uuid7(10), author_id=ADA, text="Green or black?", client_id="c-1")
         answer = PostMessage(message_id=uuid7(11), author_id=STAFF, text="Both.")
-        self._do(ROOMS, ROOM, opening, ADA)
-        self._do(ROOMS, ROOM, JoinRoom(account_id=STAFF, most=2), STAFF)
-        self._do(ROOMS, ROOM, question, ADA)
-        self._do(ROOMS, ROOM, answer, STAFF)
-        self._do(WEBHOOKS, WEBHOOK, _TO_THE_WAREHOUSE, STAFF)
+        self.do(ROOMS, ROOM, opening, ADA)
+        self.do(ROOMS, ROOM, JoinRoom(account_id=STAFF, most=2), STAFF)
+        self.do(ROOMS, ROOM, question, ADA)
+        self.do(ROOMS, ROOM, answer, STAFF)
+        self.do(WEBHOOKS, WEBHOOK, _TO_THE_WAREHOUSE, STAFF)
 
     @property
     def placed(self) -> OrderPlaced:
@@ -115,14 +117,15 @@ class Story:
     def _now(self) -> datetime:
         return NOON + timedelta(seconds=20 * len(self.events))
 
-    def _do(self, decider: Decider[Any, Any, Any], entity_id: UUID, command: Any, actor: object) -> None:
+    def do(self, decider: Decider[Any, Any, Any], entity_id: UUID, command: Any, actor: object) -> None:
+        """What somebody wants of a thing, and what comes of it."""
         known = decider.category, entity_id
         state = self._states.get(known, decider.initial)
         for event in decider.decide(command, state):
             state = decider.evolve(state, event)
             self._record(decider.category, decider.stream_id(entity_id), event, actor)
             for move in stock_moves(event) if decider is ORDERS else ():
-                self._do(INVENTORY, move.product_id, move, actor)
+                self.do(INVENTORY, move.product_id, move, actor)
         self._states[known] = state
 
     def _record(self, category: str, stream_id: UUID, event: Event, actor: object) -> None:
@@ -142,6 +145,12 @@ class Story:
                 recorded_at=self._now,
             )
         )
+
+
+def logged(event: Recorded) -> Any:
+    """An event as the log tells it."""
+    told = {name: getattr(event, name) for name in EventDocument.model_fields}
+    return EventDocument(**{**told, "data": orjson.loads(dumps(event.data))}).model_dump(mode="json")
 
 
 _TEA_POT: Final = AddProduct(

@@ -3,18 +3,17 @@
 It is made of the very types that are sent: the table of events, the public shapes, the frames.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from inspect import cleandoc
 from typing import Any, Final
 
-import orjson
 from pydantic import TypeAdapter
 
-from api.examples.story import Story
 from api.http.event_stream import StreamEnd
 from api.http.openapi.document import METADATA
 from api.http.openapi.sentences import sentences_within
+from api.live.examples import examples
 from api.live.frames import AuthFrame, MessageFrame, PingFrame
 from api.live.told_frames import (
     AckFrame,
@@ -30,9 +29,8 @@ from api.live.told_frames import (
 from api.queries.events import EventDocument
 from api.queries.order_events import OrderChange
 from api.queries.room_messages import MessageDocument
-from domain.public_events import PUBLIC, publish
+from domain.public_events import PUBLIC
 from domain.registry import EVENTS
-from infra.eventsourcing.codec import dumps
 
 Node = dict[str, Any]
 
@@ -71,12 +69,13 @@ def document() -> Node:
         "info": {
             "title": METADATA["title"],
             "version": METADATA["version"],
-            "description": "What Weir tells as it happens. Routes, errors and how to sign in: `/openapi.json`.",
+            "description": "What Weir tells as it happens. Routes, errors and how to sign in: `/openapi.json`."
+            " The same for people, event by event: `/docs/guide/events.html` in development.",
         },
         "defaultContentType": "application/json",
         "channels": channels,
         "operations": dict(_operations(channels)),
-        "components": {"messages": dict(_messages()), "schemas": _schemas()},
+        "components": {"messages": dict(_exemplified(_messages())), "schemas": _schemas()},
     }
 
 
@@ -141,13 +140,10 @@ def _operation(action: str, channel: str, messages: list[str]) -> Node:
 
 
 def _messages() -> Iterator[tuple[str, Node]]:
-    happened = {event.type: event for event in reversed(Story().events)}
     for name, stored in EVENTS.items():
         body = _within(EventDocument, name, data=_ref(stored.cls))
         yield _logged(name), _message(name, _summary(stored.cls), body)
     for name, public in PUBLIC.items():
-        told = publish(happened[name]) if name in happened else None
-        example = {} if told is None else {"examples": [{"payload": orjson.loads(dumps(told))}]}
         body = {
             "type": "object",
             "required": ["type", "timestamp", "data"],
@@ -157,13 +153,19 @@ def _messages() -> Iterator[tuple[str, Node]]:
                 "data": _ref(public.shape),
             },
         }
-        yield _public(name), _message(name, _summary(public.shape), body, headers=SIGNED, **example)
+        yield _public(name), _message(name, _summary(public.shape), body, headers=SIGNED)
     yield "order.change", _message("change", _summary(OrderChange), _ref(OrderChange))
     yield "stream.end", _message("end", _summary(StreamEnd), _ref(StreamEnd))
     for kind in FRAMES:
         yield _name(kind), _message(_type(kind), _summary(kind), _ref(kind))
     said = _within(MessageDocument, "message")
     yield "frame.message", _message("message", "What somebody said, as a list of messages tells it.", said)
+
+
+def _exemplified(messages: Iterable[tuple[str, Node]]) -> Iterator[tuple[str, Node]]:
+    told = examples()
+    for name, message in messages:
+        yield name, message | ({"examples": [{"payload": told[name]}]} if name in told else {})
 
 
 def _message(name: str, summary: str, payload: Node, **more: Any) -> Node:

@@ -78,11 +78,11 @@ def frame_of(event: FollowedEvent) -> str:
 
     Raises what decoding the event raises.
     """
-    return _frame(event.recorded())
+    return framed(event.recorded())
 
 
-def _frame(event: Recorded) -> str:
-    """All of its events have a place and a time. Who opens a room is the first to join it."""
+def framed(event: Recorded) -> str:
+    """The frame of a room's event. All of them have a place and a time. Who opens a room is the first to join it."""
     said, seq, at = event.data, event.version, event.recorded_at
     if not isinstance(said, RoomEvent):
         raise TypeError(f"{event.type} is no event of rooms")

@@ -70,6 +70,13 @@ def test_every_message_is_one_of_a_channel_and_is_said_in_a_sentence() -> None:
     assert ":meth:" not in orjson.dumps(DOCUMENT).decode()
 
 
+@pytest.mark.parametrize("name", DOCUMENT["components"]["messages"])
+def test_every_message_has_an_example_that_fits(name: str) -> None:
+    """One of a stored event comes of the day in `api/examples/rest_of_the_day.py`: it has to happen there."""
+    (example,) = DOCUMENT["components"]["messages"][name]["examples"]
+    fits(name, example["payload"])
+
+
 @pytest.mark.parametrize("name", EVENTS)
 def test_a_stored_event_fits(name: str) -> None:
     payload = {
