@@ -9,7 +9,6 @@ import re
 from collections.abc import Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import httpx2
@@ -18,6 +17,7 @@ from pydantic import SecretStr
 
 from domain.kernel.refusals import InvalidValue
 from domain.money import Money
+from infra.host.retry_after import retry_after
 from infra.payments.provider import Deferred, Refund, RefundOutcome, Refused, Returned
 
 CONNECT_SECONDS: Final = 3.0
@@ -26,7 +26,6 @@ CONNECTIONS: Final = 8
 IDLE_SECONDS: Final = 4.0
 """An unused connection is closed after this. Many servers close theirs after five; to ask over it is in vain."""
 MOST_BYTES: Final = 64 * 1024
-LONGEST_RETRY_AFTER: Final = 3600.0
 IN_FLIGHT: Final = "idempotency-key-in-flight"
 
 _PATH: Final = "v1/refunds"
@@ -34,7 +33,6 @@ _LATER: Final = frozenset({401, 403, 407, 408, 421, 425, 429})
 """What passes, and what speaks of our key or our way to the provider: none of it is a verdict on the refund."""
 _CODE: Final = re.compile(r"[a-z0-9]+(?:[-_][a-z0-9]+)*", re.ASCII)
 _REFERENCE: Final = re.compile(r"[\x21-\x7e]{1,255}")
-_SECONDS: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 _LONGEST_CODE: Final = 64
 
 
@@ -106,20 +104,6 @@ def judge(refund: Refund, status: int, headers: Mapping[str, str], content: byte
     if (status, code) == (409, IN_FLIGHT):
         return Deferred(reason=f"HTTP 409 {code}", retry_after=wait, alone=True)
     return Refused(reason=f"HTTP {status} {code}")
-
-
-def retry_after(value: str | None, now: datetime) -> float | None:
-    """The seconds that a ``Retry-After`` asks for, as a number or a date (RFC 9110 §10.2.3), bounded; None for none."""
-    if value is None:
-        return None
-    if _SECONDS.fullmatch(value.strip()):
-        return min(float(value), LONGEST_RETRY_AFTER)
-    try:
-        at = parsedate_to_datetime(value)
-    except (ValueError, OverflowError):
-        return None
-    seconds = (at.replace(tzinfo=at.tzinfo or UTC) - now).total_seconds()
-    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
 
 
 def _object(content: bytes) -> dict[str, Any]:

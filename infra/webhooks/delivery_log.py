@@ -53,7 +53,7 @@ async def send_again(session: Session, owner: UUID, webhook_id: UUID, delivery_i
     if not found["hears"]:
         return "inactive"
     await session.execute(*_AGAIN(delivery=delivery_id))
-    await outbox.ring(session, [webhook_id])
+    await outbox.ring_at_once(session, webhook_id)
     return "due"
 
 

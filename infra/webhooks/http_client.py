@@ -4,24 +4,27 @@
 
     name ──resolve──▶ addresses ──all public?──▶ connect to one of these, as the name ──▶ status, first KiB
 
-The name is resolved once for a request and the connection made to that very address, with the name in ``Host`` and SNI:
-what a name server says a moment later has no say (DNS rebinding). Redirects lead to where nobody has looked, and are
-not followed; the environment's proxies are not asked.
+The name is resolved once for a request and the connection made to that very address, with the name in ``Host`` and SNI,
+and a certificate has to be the name's: what a name server says a moment later has no say (DNS rebinding). Redirects
+lead to where nobody has looked, and are not followed; the environment's proxies are not asked.
 """
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Final
+from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 import httpx2
 
 from domain.webhooks import is_public
+from infra.host.retry_after import retry_after
 
 CALL_SECONDS: Final = 15.0
 CONNECT_SECONDS: Final = 5.0
@@ -31,6 +34,9 @@ MOST_BYTES: Final = 1024
 RESOLVERS: Final = 32
 """Threads that ask name servers. Each subscriber that is seen to has one question at a time."""
 
+BUSY: Final = frozenset({429, 503})
+"""The answers whose ``Retry-After`` is kept."""
+
 _PORTS: Final = {"https": 443, "http": 80}
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
@@ -39,11 +45,15 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What an attempt came to: a ``status`` and the beginning of the text, or an ``error`` of ours, in a word."""
+    """What an attempt came to: a ``status`` and the beginning of the text, or an ``error`` of ours, in a word.
+
+    ``wait`` are the seconds for which a subscriber that is too busy wants to be left alone.
+    """
 
     status: int | None = None
     text: str = ""
     error: str | None = None
+    wait: float | None = None
     ms: int = 0
 
     @property
@@ -62,7 +72,10 @@ class NotPublic(Exception):
 
 
 class WebhookClient:
-    """Sends to subscribers. ``anywhere`` allows private addresses; at most so many ``connections`` are open."""
+    """Sends to subscribers. ``anywhere`` allows private addresses; at most so many ``connections`` are open.
+
+    ``trust`` says which certificates count, in the place of those that everybody trusts.
+    """
 
     def __init__(
         self,
@@ -71,13 +84,16 @@ class WebhookClient:
         connections: int,
         call_seconds: float = CALL_SECONDS,
         resolve: Resolve | None = None,
+        trust: ssl.SSLContext | None = None,
     ) -> None:
         self._anywhere = anywhere
         self._call_seconds = call_seconds
+        self._reading_seconds = min(READING_SECONDS, call_seconds)
         self._threads = ThreadPoolExecutor(RESOLVERS, thread_name_prefix="resolver")
         self._resolve = resolve or self._ask_name_servers
         self._client = httpx2.AsyncClient(
             headers={"Content-Type": "application/json", "Accept-Encoding": "identity", "User-Agent": "Weir-Webhooks"},
+            verify=trust or True,
             timeout=httpx2.Timeout(call_seconds, connect=min(CONNECT_SECONDS, call_seconds)),
             # No connection is kept: to the pool an address is an origin, and the next name that leads to it would be
             # sent over a connection whose certificate was checked for another.
@@ -90,26 +106,30 @@ class WebhookClient:
         """One attempt. It raises nothing but cancellation, and ends in time."""
         loop = asyncio.get_running_loop()
         began = loop.time()
+        answer = await self._attempt(url, headers, body)
+        return replace(answer, ms=round((loop.time() - began) * 1000))
+
+    async def _attempt(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
         try:
             async with asyncio.timeout(self._call_seconds):
-                status, text = await self._ask(url, headers, body)
-            told: dict[str, Any] = {"status": status, "text": text}
+                response = await self._ask(url, headers, body)
+            async with aclosing(response):
+                return Answer(status=response.status_code, wait=_wait(response), text=await self._beginning(response))
         except (TimeoutError, httpx2.TimeoutException):
-            told = {"error": "no answer in time"}
+            return Answer(error="no answer in time")
         except NotPublic:
-            told = {"error": "the host has an address that is not public"}
+            return Answer(error="the host has an address that is not public")
         except socket.gaierror:
-            told = {"error": "the host has no address"}
+            return Answer(error="the host has no address")
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
-            told = {"error": type(error).__name__}
-        return Answer(ms=round((loop.time() - began) * 1000), **told)
+            return Answer(error=_word(error))
 
     async def close(self) -> None:
         """Closes the connections. A thread that waits for a name server is left to end by itself."""
         await self._client.aclose()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _ask(self, url: str, headers: Mapping[str, str], body: bytes) -> tuple[int, str]:
+    async def _ask(self, url: str, headers: Mapping[str, str], body: bytes) -> httpx2.Response:
         parts = urlsplit(url)
         host = parts.hostname or ""
         address = await self._address(host, parts.port or _PORTS[parts.scheme])
@@ -120,9 +140,20 @@ class WebhookClient:
             headers={**headers, "Host": parts.netloc},
             extensions={"sni_hostname": host},
         )
-        answer = await self._client.send(request, stream=True)
-        async with aclosing(answer):
-            return answer.status_code, await _beginning(answer)
+        return await self._client.send(request, stream=True)
+
+    async def _beginning(self, response: httpx2.Response) -> str:
+        """The first KiB, as far as it comes soon: the status has said all that counts."""
+        text = bytearray()
+        try:
+            async with asyncio.timeout(self._reading_seconds), aclosing(response.aiter_raw()) as chunks:
+                async for chunk in chunks:
+                    text += chunk
+                    if len(text) >= MOST_BYTES:
+                        break
+        except (TimeoutError, httpx2.HTTPError):
+            pass
+        return bytes(text[:MOST_BYTES]).decode("utf-8", "replace").replace("\0", "\ufffd")
 
     async def _address(self, host: str, port: int) -> str:
         """An address of the host, all of which may be connected to."""
@@ -137,18 +168,20 @@ class WebhookClient:
         return [str(address[0]) for *_, address in found]
 
 
-async def _beginning(answer: httpx2.Response) -> str:
-    """The first KiB, as far as it comes soon: the status has said all that counts."""
-    text = bytearray()
-    try:
-        async with asyncio.timeout(READING_SECONDS), aclosing(answer.aiter_raw()) as chunks:
-            async for chunk in chunks:
-                text += chunk
-                if len(text) >= MOST_BYTES:
-                    break
-    except (TimeoutError, httpx2.HTTPError):
-        pass
-    return bytes(text[:MOST_BYTES]).decode("utf-8", "replace").replace("\0", "\ufffd")
+def _wait(response: httpx2.Response) -> float | None:
+    if response.status_code not in BUSY:
+        return None
+    return retry_after(response.headers.get("retry-after"), datetime.now(UTC))
+
+
+def _word(error: BaseException) -> str:
+    """What went wrong. Of a certificate it is told why: whoever reads that can mend it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"the certificate is refused: {cause.verify_message}"
+        cause = cause.__cause__ or cause.__context__
+    return type(error).__name__
 
 
 def _at(parts: SplitResult, address: str) -> str:

@@ -108,10 +108,11 @@ class Delivery:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How an attempt ended, and what of it is kept."""
+    """How an attempt ended, and what of it is kept. ``wait``: the subscriber wants no other for so many seconds."""
 
     state: State
     answer: Mapping[str, Any]
+    wait: float | None = None
 
 
 def _heads(now: sa.ColumnElement[datetime] | None) -> sa.Select[Any]:
@@ -146,10 +147,17 @@ _at_rest: Final = sa.case((_subscriber.news == sa.bindparam("seen_news"), _next)
 _ended: Final = {"state": "dropped", "settled_at": CLOCK}
 
 _WRITE: Final = _write()
+# Whoever is left alone for a while has an error, and stays alone: events come all the time.
+_soon: Final = sa.case((_subscriber.last_error.is_(None), CLOCK), else_=_subscriber.due_at)
 _RING: Final = Statement(
     sa.update(webhook_subscribers)
-    .values(due_at=CLOCK, news=_subscriber.news + 1)
+    .values(due_at=_soon, news=_subscriber.news + 1)
     .where(any_of(_subscriber.webhook_id, "webhooks"))
+)
+_AT_ONCE: Final = Statement(
+    sa.update(webhook_subscribers)
+    .values(due_at=CLOCK, news=_subscriber.news + 1)
+    .where(_subscriber.webhook_id == sa.bindparam("webhook"))
 )
 _DROP: Final = Statement(
     sa.update(webhook_deliveries)
@@ -218,9 +226,14 @@ async def write(session: Session, log_id: UUID, owed: Sequence[Owed]) -> set[UUI
 
 
 async def ring(session: Session, webhooks: Collection[UUID]) -> None:
-    """Has workers look at subscribers for whom there is news, in the caller's transaction."""
+    """Has workers look at subscribers for whom there is news, in the caller's transaction; not before a pause ends."""
     if webhooks:
         await session.execute(*_RING(webhooks=sorted(webhooks)))
+
+
+async def ring_at_once(session: Session, webhook_id: UUID) -> None:
+    """The same of one, whatever it did before: somebody says that it works now."""
+    await session.execute(*_AT_ONCE(webhook=webhook_id))
 
 
 async def drop(session: Session, webhook_id: UUID, position: int) -> None:
@@ -251,7 +264,7 @@ async def settle(database: Database, delivery: Delivery, outcome: Outcome) -> bo
         case "delivered":
             statement = _DELIVERED(**told)
         case "due":
-            wait = timedelta(seconds=RETRY.after(delivery.attempts + 1))
+            wait = timedelta(seconds=RETRY.after(delivery.attempts + 1, outcome.wait))
             statement = _LATER(seen=delivery.attempts, wait=wait, **told)
         case _:
             statement = _SETTLED(seen=delivery.attempts, state=outcome.state, **told)

@@ -1,10 +1,13 @@
 """From a row that is owed to a subscriber: at least once, in order, under one id, and nobody waits for another."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import count, islice
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -14,15 +17,18 @@ from prometheus_client import CollectorRegistry
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from domain.webhooks import WEBHOOKS, RegisterWebhook
+from infra.host.retry_after import LONGEST_RETRY_AFTER
 from infra.identity.server_secret import ServerSecret
 from infra.webhooks import outbox, subscribers
-from infra.webhooks.http_client import Answer, WebhookClient
+from infra.webhooks.delivery_log import send_again
+from infra.webhooks.http_client import READING_SECONDS, Answer, WebhookClient
 from infra.webhooks.outbox import Owed
 from infra.webhooks.secrets import signing_secret
 from infra.webhooks.subscribers import Signer, Subscriber
 from tests.support import subscriber as other_side
+from tests.support.certificates import DAY, Authority
 from tests.support.encryption import WRAPPING
-from tests.support.subscriber import OK, Behave, answers, hangs_after, never_ends, says, subscriber
+from tests.support.subscriber import OK, Behave, answers, answers_after, hangs_after, never_ends, says, subscriber
 from tests.support.write_side import WriteSide, context, eventually, write_side
 from workers.webhooks.consumer import write_down
 from workers.webhooks.owed import FollowUp
@@ -30,7 +36,9 @@ from workers.webhooks.sender import OPENS_AFTER, WebhookMetrics, WebhookSender
 
 pytestmark = pytest.mark.anyio
 
-CALL_SECONDS = 0.3
+CALL_SECONDS = 10.0
+SHORT = 0.3
+"""For a subscriber that does not answer in any time."""
 ONE, TWO = UUID(int=1), UUID(int=2)
 """Streams."""
 
@@ -154,8 +162,8 @@ async def test_what_a_subscriber_does_decides_what_becomes_of_a_delivery(
 ) -> None:
     there.always, state, status = BEHAVIOURS[behaviour]
     await desk.owe(await desk.subscribe(there.url), (1, ONE))
-    async with asyncio.timeout(10):
-        await desk.turn()
+    async with asyncio.timeout(30):
+        await desk.turn(desk.sender(call_seconds=SHORT if status is None else CALL_SECONDS))
     (row,) = await desk.rows()
     (answer,) = orjson.loads(row["answers"])
     assert (row["state"], row["attempts"], answer["status"]) == (state, 1, status)
@@ -165,19 +173,110 @@ async def test_what_a_subscriber_does_decides_what_becomes_of_a_delivery(
     assert (row["due_at"] > row["created_at"]) == (state == "due")
 
 
-async def test_who_is_down_gets_it_later_under_the_same_id_and_with_the_same_body(
+async def test_who_has_said_in_time_that_it_has_it_may_be_slow_to_say_more(
     desk: Desk, there: other_side.Subscriber
 ) -> None:
-    there.next.extend([answers(503), hangs_after(), says(b"")])
+    there.always = hangs_after(HEAD + b"2\r\nab\r\n")
     await desk.owe(await desk.subscribe(there.url), (1, ONE))
+    await desk.turn(desk.sender(call_seconds=READING_SECONDS))
+    (row,) = await desk.rows()
+    assert (row["state"], orjson.loads(row["answers"])[0]["answer"]) == ("delivered", "ab")
+
+
+TROUBLES = ("is down", "answers 500", "hangs", "hangs up", "answers after the timeout", "is too busy")
+
+
+def trouble(kind: str, over: asyncio.Event) -> Behave:
+    """What a subscriber does whose trouble is of that kind; one that is down does nothing."""
+    return {
+        "is down": OK,
+        "answers 500": answers(500),
+        "hangs": hangs_after(),
+        "hangs up": says(b""),
+        "answers after the timeout": answers_after(over),
+        "is too busy": answers(503, b"", "Retry-After: 60"),
+    }[kind]
+
+
+@pytest.mark.parametrize("kind", TROUBLES)
+async def test_whatever_a_subscriber_goes_through_it_gets_each_event_in_order_and_under_one_id(
+    desk: Desk, there: other_side.Subscriber, kind: str
+) -> None:
+    webhook, position = await desk.subscribe(there.url), count(1)
+    there.always = trouble(kind, over := asyncio.Event())
+    if kind == "is down":
+        await there.close()
     for _ in range(4):
-        await desk.turn()
+        await desk.owe(webhook, *((next(position), stream) for stream in (ONE, TWO, ONE)))
+        await desk.turn(desk.sender(call_seconds=SHORT))
         await desk.let_time_pass()
-    assert await desk.states() == ["delivered"]
-    assert len(there.came) == 4
-    assert len({(came.id, came.body) for came in there.came}) == 1
-    assert await desk.turn() == 1
-    assert len(there.came) == 4
+    assert set(await desk.states()) == {"due"}
+    over.set()
+    there.always = OK
+    if kind == "is down":
+        await there.open()
+    while "due" in await desk.states():
+        assert await desk.turn() == 1
+        await desk.let_time_pass()
+    assert await desk.states() == ["delivered"] * 12
+    streams = {row["position"]: row["stream_id"] for row in await desk.rows()}
+    told = [came.told["at"] for came in there.came]
+    assert sorted(set(told)) == list(range(1, 13))
+    for stream in (ONE, TWO):
+        of_stream = [at for at in told if streams[at] == stream]
+        assert of_stream == sorted(of_stream)
+    assert len({(came.id, came.body) for came in there.came}) == len({came.id for came in there.came}) == 12
+    await desk.turn()
+    assert len(there.came) == len(told), "what was taken is not sent again"
+
+
+ASKED: Sequence[tuple[int, str, float, float]] = [
+    (503, "600", 600, 661),
+    (429, "600", 600, 661),
+    (503, "999999999", LONGEST_RETRY_AFTER, 1.11 * LONGEST_RETRY_AFTER),
+    (503, "Fri, 31 Dec 9999 23:59:59 GMT", LONGEST_RETRY_AFTER, 1.11 * LONGEST_RETRY_AFTER),
+    (503, "soon", 0, 6),
+    (503, "-600", 0, 6),
+    (500, "600", 0, 6),
+    (404, "600", 0, 6),
+]
+
+
+@pytest.mark.parametrize(("status", "asked", "least", "most"), ASKED)
+async def test_who_is_too_busy_is_left_alone_for_as_long_as_it_asks(
+    desk: Desk, there: other_side.Subscriber, status: int, asked: str, least: float, most: float
+) -> None:
+    there.always = answers(status, b"", f"Retry-After: {asked}")
+    webhook = await desk.subscribe(there.url)
+    await desk.owe(webhook, (1, ONE))
+    await desk.turn()
+    (waits,) = await desk.ours.database.fetch(
+        "SELECT extract(epoch FROM d.due_at - now()) AS delivery, extract(epoch FROM s.due_at - now()) AS subscriber"
+        " FROM webhook_deliveries d JOIN webhook_subscribers s USING (webhook_id)"
+    )
+    for seconds in waits:
+        assert least - 5 < seconds < most
+    await desk.owe(webhook, (2, TWO))
+    assert await desk.turn() == (0 if least else 1), "other streams do not ask sooner"
+
+
+async def test_events_that_come_do_not_close_the_circuit_of_a_subscriber(
+    desk: Desk, there: other_side.Subscriber
+) -> None:
+    there.always = answers(500)
+    webhook, others = await desk.subscribe(there.url), iter(range(1, 99))
+    await desk.owe(webhook, *((number, UUID(int=number)) for number in islice(others, OPENS_AFTER)))
+    await desk.turn()
+    (first, *_), tried = await desk.rows(), len(there.came)
+    for number in islice(others, 3):
+        await desk.owe(webhook, (number, UUID(int=number)))
+        assert await desk.turn() == 0
+    assert len(there.came) == tried
+    async with desk.ours.database.write() as connection:
+        row = await desk.subscriber_row()
+        assert await send_again(connection, row["account_id"], webhook, first["delivery_id"]) == "due"
+    assert await desk.turn() == 1, "whoever asks for it has it tried at once"
+    assert len(there.came) == tried + 1
 
 
 async def test_of_a_stream_nothing_goes_before_what_came_first_and_other_streams_do_not_wait(
@@ -352,3 +451,49 @@ async def test_a_connection_goes_to_the_very_address_that_was_looked_at_under_th
     await desk.turn(desk.sender(resolve=names))
     assert there.came[0].headers["host"] == f"hooks.example:{there.port}"
     assert names.left == [["192.0.2.1"]]
+
+
+HOST = "hooks.example"
+CERTIFICATES: Mapping[str, tuple[Sequence[str], timedelta, str]] = {
+    "of another name": (["other.example", "www.hooks.example"], DAY, "not valid for 'hooks.example'"),
+    "of the address": (["127.0.0.1"], DAY, "not valid for 'hooks.example'"),
+    "of yesterday": ([HOST], -DAY, "expired"),
+}
+
+
+async def test_a_secure_connection_is_to_the_name_though_it_is_made_to_an_address(desk: Desk, tmp_path: Path) -> None:
+    authority, asked = Authority(folder=tmp_path), list[str | None]()
+    tls = authority.server(HOST)
+    tls.sni_callback = lambda _socket, name, _context: asked.append(name)
+    async with subscriber(tls) as there:
+        there.next.append(answers(307, b"", f"Location: https://{HOST}:{there.port}/elsewhere"))
+        await desk.owe(await desk.subscribe(f"https://{HOST}:{there.port}/a"), (1, ONE))
+        for _ in range(2):
+            await desk.turn(desk.sender(resolve=NameServer(["127.0.0.1"]), trust=authority.trust()))
+            await desk.let_time_pass()
+    (row,) = await desk.rows()
+    assert [each["status"] for each in orjson.loads(row["answers"])] == [307, 200]
+    assert asked == [HOST, HOST]
+    assert [came.headers["host"] for came in there.came] == [f"{HOST}:{there.port}"] * 2
+
+
+@pytest.mark.parametrize("certificate", CERTIFICATES)
+async def test_a_certificate_that_is_not_the_names_is_refused_and_the_log_of_deliveries_says_why(
+    desk: Desk, tmp_path: Path, certificate: str
+) -> None:
+    names, ends, why = CERTIFICATES[certificate]
+    authority = Authority(folder=tmp_path)
+    assert "issuer" in await refusal(desk, authority.server(*names, ends=ends), None)
+    assert why in await refusal(desk, authority.server(*names, ends=ends), authority.trust())
+
+
+async def refusal(desk: Desk, tls: ssl.SSLContext, trust: ssl.SSLContext | None) -> str:
+    """Why nothing was sent to a subscriber who shows this."""
+    async with subscriber(tls) as there:
+        webhook = await desk.subscribe(f"https://{HOST}:{there.port}/")
+        await desk.owe(webhook, (1, ONE))
+        await desk.turn(desk.sender(resolve=NameServer(["127.0.0.1"]), trust=trust))
+        assert there.came == []
+    (answer,) = [orjson.loads(row["answers"])[0] for row in await desk.rows() if row["webhook_id"] == webhook]
+    assert answer["status"] is None
+    return str(answer["error"])

@@ -1,6 +1,7 @@
 """A subscriber of webhooks: a server on a free port that remembers what came, and does as it is told with each."""
 
 import asyncio
+import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -60,6 +61,16 @@ def hangs_after(text: bytes = b"") -> Behave:
     return behave
 
 
+def answers_after(over: asyncio.Event) -> Behave:
+    """That it has it, when the client has long given up."""
+
+    async def behave(writer: asyncio.StreamWriter) -> None:
+        await over.wait()
+        await OK(writer)
+
+    return behave
+
+
 def never_ends(head: bytes, chunk: bytes) -> Behave:
     """The same again and again."""
 
@@ -77,18 +88,33 @@ OK = answers(200, b"thanks")
 
 @dataclass(kw_only=True)
 class Subscriber:
-    """``next`` are behaviours for the requests to come, one each; then ``always`` counts."""
+    """``next`` are behaviours for the requests to come, one each; then ``always`` counts. ``tls`` makes it an https."""
 
+    tls: ssl.SSLContext | None = None
     port: int = 0
     always: Behave = OK
     next: deque[Behave] = field(default_factory=deque)
     came: list[Came] = field(default_factory=list)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     talks: set["asyncio.Task[Any]"] = field(default_factory=set)
+    server: asyncio.Server | None = None
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/events"
+
+    async def open(self) -> None:
+        """Takes connections, at the same port as before."""
+        self.server = await asyncio.start_server(self.talk, "127.0.0.1", self.port, ssl=self.tls)
+        self.port = self.server.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        """Refuses them, and breaks off what is under way."""
+        if self.server is not None:
+            self.server.close()
+        for talk in list(self.talks):
+            talk.cancel()
+        await asyncio.gather(*self.talks, return_exceptions=True)
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -111,15 +137,11 @@ async def _request(reader: asyncio.StreamReader) -> Came:
 
 
 @asynccontextmanager
-async def subscriber() -> AsyncIterator[Subscriber]:
+async def subscriber(tls: ssl.SSLContext | None = None) -> AsyncIterator[Subscriber]:
     """One that listens until the end of the block."""
-    listening = Subscriber()
-    server = await asyncio.start_server(listening.talk, "127.0.0.1", 0)
-    listening.port = server.sockets[0].getsockname()[1]
+    listening = Subscriber(tls=tls)
+    await listening.open()
     try:
         yield listening
     finally:
-        server.close()
-        for talk in list(listening.talks):
-            talk.cancel()
-        await asyncio.gather(*listening.talks, return_exceptions=True)
+        await listening.close()

@@ -6,7 +6,8 @@
                                                                                              └ 410: the log is told
 
 A worker that dies between an answer and its note leaves the row due: it is sent again, under the same id. After
-failures in a row the circuit of the subscriber is open: it is left alone for a while, then tried with one row.
+failures in a row the circuit of the subscriber is open: it is left alone for a while, then tried with one row. One that
+says when to come back (429, 503 with ``Retry-After``) is left alone until then.
 """
 
 import asyncio
@@ -96,9 +97,8 @@ class WebhookSender:
             failures = _failures(failures, answers)
             if any(answer.gone for answer in answers):
                 return await self._end(subscriber)
-            if failures >= OPENS_AFTER:
-                wait = self.work.backoff.after(failures - OPENS_AFTER + 1)
-                return await outbox.pause(self._database, subscriber, failures, wait, _told(answers[-1]))
+            if wait := self._pause(failures, answers):
+                return await outbox.pause(self._database, subscriber, failures, wait, _told(answers))
         return await outbox.go_on(self._database, subscriber, failures)
 
     async def observe(self) -> None:
@@ -114,7 +114,7 @@ class WebhookSender:
         headers = headers_of(delivery.delivery_id, at, delivery.body, secrets)
         with self._metrics.seconds.time():
             answer = await self._client.post(subscriber.url, headers, delivery.body.encode())
-        outcome = Outcome(state=_state(delivery, answer), answer=_kept(answer, at))
+        outcome = Outcome(state=_state(delivery, answer), answer=_kept(answer, at), wait=answer.wait)
         mine = await persisted(partial(outbox.settle, self._database, delivery, outcome), SETTLE_SECONDS)
         self._metrics.attempts.labels(outcome.state).inc()
         (_log.info if answer.taken else _log.warning)(
@@ -128,6 +128,13 @@ class WebhookSender:
             **({} if mine else {"late": True}),
         )
         return answer
+
+    def _pause(self, failures: int, answers: Sequence[Answer]) -> float:
+        """Seconds for which the subscriber is left alone: as it asks, and longer where nothing has helped."""
+        asked = max(answer.wait or 0.0 for answer in answers)
+        if failures < OPENS_AFTER:
+            return asked
+        return self.work.backoff.after(failures - OPENS_AFTER + 1, asked)
 
     async def _end(self, subscriber: Claimed) -> None:
         """The log is told that the subscriber is gone. What is still owed is dropped by whoever reads of it there."""
@@ -158,5 +165,6 @@ def _kept(answer: Answer, at: datetime) -> dict[str, Any]:
     return {"at": at, "status": answer.status, "ms": answer.ms, "answer": answer.text, "error": answer.error}
 
 
-def _told(answer: Answer) -> str:
-    return answer.error or f"HTTP {answer.status}"
+def _told(answers: Sequence[Answer]) -> str:
+    last = [answer for answer in answers if not answer.taken][-1]
+    return last.error or f"HTTP {last.status}"
