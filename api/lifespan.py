@@ -127,6 +127,7 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
         presence=presence,
         sockets=OpenSockets(registry),
     )
+    await stack.enter_async_context(repeating("look at sockets", live.sockets.look, live.pace.look))
     return Opened(
         state={"shared": shared, "identity": identity, "write_side": write_side, "live": live, **reads.state},
         hot=reads.hot,

@@ -93,6 +93,15 @@ async def authenticate_token(identity: Identity, token: str) -> Principal:
     return principal
 
 
+def holds_for_certain(identity: Identity, token: str, needed: frozenset[str]) -> bool:
+    """Whether the access token is known to be good for that at this moment: look-ups, no waiting.
+
+    Where it is not, :func:`authenticate_token` tells whether it is.
+    """
+    access = identity.tokens.remembered(token)
+    return access is not None and needed <= access.scopes and not identity.revocations.ended(access)
+
+
 async def _by_token(identity: Identity, token: str) -> tuple[Principal, bool]:
     """Whose it is, and whether its access has ended since.
 

@@ -4,6 +4,7 @@ from typing import Annotated, Final, Literal, TypeAlias, TypeVar, assert_never
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from api.http.connection.socket_protocol import frame_bytes
 from api.live.told_frames import ClosedFrame, InvitedFrame, JoinedFrame, LeftFrame, UninvitedFrame, told
 from api.queries.room_messages import MOST_SEQ, as_json, told_of
 from api.schemas import Body
@@ -79,6 +80,18 @@ def frame_of(event: FollowedEvent) -> str:
     Raises what decoding the event raises.
     """
     return framed(event.recorded())
+
+
+def bytes_of(event: FollowedEvent) -> bytes | None:
+    """The same as it goes over the line; None where that is not all that follows: somebody left, or it has no frame."""
+    try:
+        if isinstance(event.recorded().data, RoomLeft):
+            return None
+        return frame_bytes(event.once(frame_of))
+    except Exception:
+        # It is asked for while an event is offered to many: raised there, it would be the end of what they follow. Each
+        # comes to it again in a task of its own.
+        return None
 
 
 def framed(event: Recorded) -> str:

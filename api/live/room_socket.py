@@ -6,6 +6,8 @@
     client ──message──▶ command handler ──▶ ack, once it is stored        (one after the other)
     log ──▶ subscription ──▶ access still holds? ──▶ message, joined, left (in order, each place once)
 
+An event's frame is made once, and goes to every client that has room for it as soon as it is there, without a task of
+its own for any of them. There is one, as long as it is needed, for whoever is behind or dawdles.
 What is said comes back by the subscription like everybody else's, so that an ``ack`` and the ``message`` come in either
 order. Whoever is sent out hears that as the last thing: what comes after it in the room's stream is not told any more.
 """
@@ -24,18 +26,18 @@ from api.commands.authority import Acting
 from api.commands.dispatcher import keyed
 from api.commands.rooms import WRITE, message_key, posting
 from api.errors import Problem, problem_of
+from api.http.connection.socket_protocol import frame_bytes, line_of
 from api.http.principal import Principal
-from api.live.frames import FIRST, SPOKEN, FalseFrame, MessageFrame, frame_of, read
+from api.live.frames import FIRST, SPOKEN, FalseFrame, MessageFrame, bytes_of, frame_of, read
 from api.live.sockets import Allowed, Full, OpenSockets
 from api.live.told_frames import AckFrame, ErrorFrame, PongFrame, WelcomeFrame, told
-from api.security import Identity, authenticate_token, check_scopes
+from api.security import Identity, authenticate_token, check_scopes, holds_for_certain
 from domain.rooms import ROOMS, Room, RoomLeft
-from infra.concurrency.cancellation import cancel_and_wait
 from infra.eventsourcing.codec import MalformedEvent, UnknownEventType
 from infra.eventsourcing.commands.attempt import CommandContext
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.eventsourcing.current_log import CurrentLog
-from infra.eventsourcing.subscriptions import Ended, FollowedEvent, Reason, Subscription, Subscriptions
+from infra.eventsourcing.subscriptions import Ended, FollowedEvent, Reason, Subscriptions
 from infra.identity.server_secret import ServerSecret
 from infra.postgres.errors import PASSING
 from infra.redis.presence import Presence
@@ -132,17 +134,26 @@ async def _close(socket: WebSocket, over: Over, pace: Pace) -> None:
         return
 
 
+def _is_cancelled() -> bool:
+    """Whether the task is to end: what it awaits may lose that before Python 3.12 (python/cpython#86296)."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 class Member:
     """Somebody in a room, by one socket. The principal is known from :meth:`enter` on."""
 
     def __init__(self, socket: WebSocket, room_id: UUID, live: Live, token: str, request_id: str) -> None:
         self._socket = socket
+        self._line = line_of(socket.scope)
         self._room_id = room_id
         self._live = live
         self._token = token
         self._request_id = request_id
         self._turn = asyncio.Lock()
         self._allowed = Allowed(asyncio.get_running_loop().time)
+        self._telling = True
+        """Whether it is told by a task, or not at all: what comes must not overtake what waits there."""
 
     async def enter(self) -> Principal:
         """Who it is. Raises :class:`Over` where the token, or what ended it, says so."""
@@ -167,16 +178,17 @@ class Member:
         live, me = self._live, self._me.id
         with (
             live.presence.at(self._room_id, me),
-            live.subscriptions.to_stream(self._room_id, after=version if after is None else after) as coming,
+            live.sockets.looked_at(self),
+            live.subscriptions.to_stream(self._room_id, after=version if after is None else after) as self._coming,
         ):
             await self._say(told(WelcomeFrame(room=self._room_id, seq=version, members=[*room.members])))
-            tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._tell(coming))]
+            self._coming.on_news = self._hear
             try:
-                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                await cancel_and_wait(*tasks)
-        for task in done:
-            task.result()
+                async with asyncio.TaskGroup() as self._tasks:
+                    self._begin_telling()
+                    await self._listen()
+            except BaseExceptionGroup as over:
+                raise over.exceptions[0] from None
 
     async def _room(self) -> tuple[Room, int]:
         """The room as the log has it at this moment, and its version. Whoever leaves it later is told by its events."""
@@ -192,21 +204,49 @@ class Member:
 
     async def _say(self, frame: str) -> None:
         """In its turn. A client that makes no room for it holds up nothing but itself."""
+        if self._line.write_now(frame_bytes(frame)):
+            return
         try:
             async with asyncio.timeout(self._live.pace.send), self._turn:
                 await self._socket.send_text(frame)
         except TimeoutError:
             raise Over(TOO_SLOW) from None
 
-    async def _tell(self, coming: Subscription) -> None:
-        """What happens in the room. Whether access still holds is asked before each frame, and when none comes."""
-        while True:
+    def look(self) -> None:
+        """Whether access still holds, though nothing happens in the room."""
+        if not self._telling and not self._holds():
+            self._begin_telling()
+
+    def _hear(self) -> None:
+        """Something has happened in the room."""
+        if not self._telling and not self._coming.hand_over(self._at_once):
+            self._begin_telling()
+
+    def _at_once(self, event: FollowedEvent) -> bool:
+        """Tells of it, where access holds for certain, nothing follows from it, and nobody has to wait."""
+        frame = event.once(bytes_of)
+        return frame is not None and self._holds() and self._line.write_now(frame)
+
+    def _holds(self) -> bool:
+        return holds_for_certain(self._live.identity, self._token, READ)
+
+    def _begin_telling(self) -> None:
+        self._telling = True
+        self._tasks.create_task(self._tell())
+
+    async def _tell(self) -> None:
+        """What cannot be told at once: what is past, what has to wait, and that it is over. Access is asked for before
+        each frame, and when none comes. Ends when all is told.
+        """
+        await self._hold()
+        while not self._coming.hand_over(self._at_once):
             try:
-                events = await coming.next(self._live.pace.look)
+                events = await self._coming.next(self._live.pace.look)
             except Ended as ended:
                 raise Over(TOO_SLOW if ended.reason is Reason.TOO_SLOW else RESTART) from None
             await self._hold()
             await self._pass_on(events)
+        self._telling = False
 
     async def _pass_on(self, events: Sequence[FollowedEvent]) -> None:
         for event in events:
@@ -221,7 +261,7 @@ class Member:
 
     async def _listen(self) -> None:
         """What the client says, one after the other: the order in which it speaks is that in which it is stored."""
-        while True:
+        while not _is_cancelled():
             frame = read(await _received(self._socket), SPOKEN)
             if not self._allowed.take():
                 raise Over(REFUSED, "too-many-requests")

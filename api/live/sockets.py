@@ -1,9 +1,10 @@
-"""The sockets that a process has open, and how fast each may speak."""
+"""The sockets that a process has open, what is looked at of each, and how fast each may speak."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, Protocol
 from uuid import UUID
 
 from prometheus_client import CollectorRegistry, Gauge
@@ -14,10 +15,19 @@ EACH: Final = 20
 BURST: Final = 20.0
 PER_SECOND: Final = 10.0
 """Frames of one client."""
+LOOKS: Final = 500
+"""So many sockets are looked at before others have their turn."""
 
 
 class Full(Exception):
     """There is no place for one more."""
+
+
+class Looked(Protocol):
+    """Somebody whose access may end while nothing happens."""
+
+    def look(self) -> None:
+        """See whether it has. Must not wait."""
 
 
 class OpenSockets:
@@ -28,6 +38,7 @@ class OpenSockets:
         self._each = each
         self._open = 0
         self._of: Counter[UUID] = Counter()
+        self._looked: set[Looked] = set()
         gauge = Gauge("weir_room_sockets", "Sockets that are open in rooms.", registry=registry)
         gauge.set_function(lambda: self._open)
 
@@ -55,9 +66,28 @@ class OpenSockets:
             if not self._of[account_id]:
                 del self._of[account_id]
 
+    @contextmanager
+    def looked_at(self, member: Looked) -> Iterator[None]:
+        """Until the end of the block :meth:`look` sees to it, too."""
+        self._looked.add(member)
+        try:
+            yield
+        finally:
+            self._looked.discard(member)
+
+    async def look(self) -> None:
+        """Looks at all: by one timer, as one for each socket would cost an idle process more than all else."""
+        for number, member in enumerate(list(self._looked), 1):
+            if member in self._looked:
+                member.look()
+            if number % LOOKS == 0:
+                await asyncio.sleep(0)
+
 
 class Allowed:
     """How many frames a client may send now: a bucket that fills by and by."""
+
+    __slots__ = ("_at", "_left", "_now")
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now

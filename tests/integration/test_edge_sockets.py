@@ -9,7 +9,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from api.http.connection.socket_protocol import SocketProtocol
+from api.http.connection.socket_protocol import SocketProtocol, frame_bytes, line_of
 from tests.support.sample_edge import SampleEdge, sample_edge, with_state
 from tests.support.sample_routes import ORDER_ID
 from tests.support.serving import Line, connected, serving
@@ -172,3 +172,32 @@ async def test_a_socket_is_closed_though_its_client_reads_nothing() -> None:
             while True:
                 await socket.recv()
     assert socket.close_code == 1013
+
+
+async def test_what_is_said_at_once_arrives_and_nothing_is_said_so_to_a_client_that_has_no_room_or_is_closed() -> None:
+    said: list[bool] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.accept"})
+            line, frame = line_of(scope), frame_bytes("x" * 60_000)
+            while not said or said[-1]:
+                said.append(line.write_now(frame))
+                await asyncio.sleep(0)
+            await send({"type": "websocket.close", "code": 1013})
+            said.append(line.write_now(frame))
+
+    heard: list[str | bytes] = []
+    async with (
+        serving(app, ws=SocketProtocol) as port,
+        connect(f"ws://127.0.0.1:{port}/", compression=None, max_queue=1) as socket,
+        asyncio.timeout(20),
+    ):
+        while len(said) < 2 or any(said[-2:]):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        with suppress(ConnectionClosed):
+            while True:
+                heard.append(await socket.recv())
+    assert socket.close_code == 1013
+    assert heard == ["x" * 60_000] * sum(said)
+    assert heard

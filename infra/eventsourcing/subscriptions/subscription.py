@@ -1,13 +1,14 @@
 """A subscription: what one follower has yet to get of a source, first out of the past and then as it comes."""
 
 import asyncio
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 
 from infra.concurrency.backoff import Pauses
 from infra.eventsourcing.configs import SubscriptionConfig
 from infra.eventsourcing.subscriptions.followed_event import FollowedEvent
-from infra.eventsourcing.subscriptions.log_reads import LogReads, Past, Wanted
+from infra.eventsourcing.subscriptions.log_reads import EVERYTHING, LogReads, Past, Wanted
 from infra.eventsourcing.subscriptions.source import Source
 from infra.postgres.errors import PASSING
 
@@ -33,6 +34,10 @@ class Ended(Exception):
         self.reason = reason
 
 
+def _nobody_waits() -> None:
+    return None
+
+
 class Subscription:
     """One follower. ``place`` is the last that it was given, or that did not concern it.
 
@@ -47,11 +52,12 @@ class Subscription:
         self._wanted = wanted
         self._config = config
         self._live = False
-        self._queue: list[FollowedEvent] = []
+        self._queue: deque[FollowedEvent] = deque()
         self._bytes = 0
         self._seen = 0
         self._wake = asyncio.Event()
         self._pauses = Pauses()
+        self.on_news: Callable[[], object] = _nobody_waits
         self.ended: Reason | None = None
         self.place = after
 
@@ -72,7 +78,7 @@ class Subscription:
         """What has come next in the source."""
         if not self._live or self.ended:
             return
-        fresh = [event for event in events if event.place > self.place and self._wanted.passes(event)]
+        fresh = self._fresh(events)
         size = sum(event.size for event in fresh)
         if self._queue and not self._has_room(len(fresh), size):
             self.end(Reason.TOO_SLOW)
@@ -82,12 +88,34 @@ class Subscription:
         self._bytes += size
         if fresh:
             self._wake.set()
+            self.on_news()
+
+    def hand_over(self, take: Callable[[FollowedEvent], bool]) -> bool:
+        """Gives what has come, one by one, as long as it is taken; ``take`` must not wait. Answers whether nothing is
+        left, so that there will be news of what comes next; else :meth:`next` has the rest, or why there is none.
+        """
+        if self.ended or not self._live:
+            return False
+        while self._queue and take(self._queue[0]):
+            taken = self._queue.popleft()
+            self._bytes -= taken.size
+            self.place = taken.place
+        if self._queue:
+            return False
+        self.place = max(self.place, self._seen)
+        return True
 
     def end(self, reason: Reason) -> None:
         """The follower gets nothing more but this reason."""
         self.ended = self.ended or reason
-        self._queue, self._bytes = [], 0
+        self._queue, self._bytes = deque(), 0
         self._wake.set()
+        self.on_news()
+
+    def _fresh(self, events: Sequence[FollowedEvent]) -> Sequence[FollowedEvent]:
+        if self._wanted is EVERYTHING and events[0].place > self.place:
+            return events
+        return [event for event in events if event.place > self.place and self._wanted.passes(event)]
 
     def _has_room(self, events: int, size: int) -> bool:
         config = self._config
@@ -104,7 +132,7 @@ class Subscription:
         return self._take()
 
     def _take(self) -> Sequence[FollowedEvent]:
-        taken, self._queue, self._bytes = self._queue, [], 0
+        taken, self._queue, self._bytes = list(self._queue), deque(), 0
         self.place = max(self.place, self._seen)
         return taken
 

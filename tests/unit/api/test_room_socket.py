@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from typing import Any, cast
 from uuid import UUID, uuid4
 
@@ -11,17 +12,21 @@ import pytest
 from prometheus_client import CollectorRegistry
 from starlette.websockets import WebSocket
 
+from api.http.connection.socket_protocol import LINE
 from api.live.room_socket import Live, Pace, attend
 from api.live.sockets import BURST, PER_SECOND, Allowed, OpenSockets
 from api.security import Identity
-from domain.rooms import Room
+from domain.rooms import Room, RoomEvent, RoomLeft, RoomMessagePosted
+from infra.concurrency.periodic import repeating
+from infra.event_codec import CODEC
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.eventsourcing.current_log import CurrentLog
-from infra.eventsourcing.subscriptions import Ended, Reason, Subscriptions
+from infra.eventsourcing.subscriptions import Ended, FollowedEvent, Reason, Subscriptions
 from infra.identity.access_tokens import Access
 from infra.identity.server_secret import ServerSecret
 from infra.redis.keyspace import Keyspace
 from infra.redis.presence import Presence
+from tests.support.current_log import LOG
 
 pytestmark = pytest.mark.anyio
 
@@ -34,7 +39,20 @@ class House:
 
     def __init__(self, *, ends: Reason | None = None) -> None:
         self.over = False
+        self.on_news: Callable[[], object] = lambda: None
         self._ends = ends
+        self._come: list[FollowedEvent] = []
+        self._wake = asyncio.Event()
+
+    def happens(self, *said: RoomEvent) -> None:
+        """Events of the room, from version 2 on."""
+        for each in said:
+            self._last += 1
+            self._come.append(followed(each, self._last))
+        self._wake.set()
+        self.on_news()
+
+    _last = 1
 
     @property
     def tokens(self) -> "House":
@@ -65,17 +83,60 @@ class House:
         assert after == 1
         yield self
 
+    def hand_over(self, take: Callable[[FollowedEvent], bool]) -> bool:
+        if self._ends is not None:
+            return False
+        while self._come and take(self._come[0]):
+            del self._come[0]
+        return not self._come
+
     async def next(self, seconds: float) -> Sequence[Any]:
-        await asyncio.sleep(seconds)
         if self._ends is not None:
             raise Ended(self._ends)
-        return []
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), seconds)
+        self._wake.clear()
+        come, self._come = self._come, []
+        return come
+
+
+class Row(dict[str, Any]):
+    """As of Postgres: a column is known by its name, and by its place."""
+
+    def __getitem__(self, column: str | int) -> Any:
+        return [*self.values()][column] if isinstance(column, int) else super().__getitem__(column)
+
+
+def followed(said: RoomEvent, version: int) -> FollowedEvent:
+    written = CODEC.encode(said)
+    row = Row(
+        position=version,
+        stream_id=ROOM,
+        version=version,
+        category="room",
+        shard=0,
+        type=written.type,
+        schema_version=written.schema_version,
+        data=written.data,
+        metadata=b"{}",
+        recorded_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+    return FollowedEvent(cast(Any, row), version, LOG)
+
+
+def line(text: str) -> RoomMessagePosted:
+    return RoomMessagePosted(room_id=ROOM, message_id=uuid4(), author_id=ADA, text=text, client_id=None)
 
 
 class Client:
-    """The other end. What is ``said`` to it is kept; ``reads`` says which frames it makes room for."""
+    """The other end. What is ``said`` to it is kept; ``reads`` says which frames it makes room for.
 
-    def __init__(self, *says: str, reads: Callable[[str], bool] = lambda _: True) -> None:
+    ``now``: it has room for so many frames that nobody waits for; None under a server that knows no such thing.
+    """
+
+    def __init__(self, *says: str, reads: Callable[[str], bool] = lambda _: True, now: int | None = None) -> None:
+        self.now = now
+        self.at_once: list[Any] = []
         self._says = [{"type": "websocket.connect"}, *[{"type": "websocket.receive", "text": text} for text in says]]
         self._reads = reads
         self.said: list[Any] = []
@@ -86,6 +147,16 @@ class Client:
         if not self._says:
             await asyncio.Event().wait()
         return self._says.pop(0)
+
+    def write_now(self, frame: bytes) -> bool:
+        if not self.now:
+            return False
+        self.now -= 1
+        told = orjson.loads(frame[4 if frame[1] == 126 else 2 :])
+        self.said.append(told)
+        self.at_once.append(told)
+        self.heard.set()
+        return True
 
     async def send(self, message: Any) -> None:
         if message["type"] == "websocket.close":
@@ -109,8 +180,9 @@ async def served(client: Client, house: House, *, most: int = 10, each: int = 10
         sockets=OpenSockets(CollectorRegistry(), most=most, each=each),
         pace=Pace(auth=0.02, look=0.01, send=0.02),
     )
-    async with asyncio.timeout(5):
-        await attend(WebSocket({"type": "websocket"}, client.receive, client.send), ROOM, live, "r-1")
+    scope = {"type": "websocket", "extensions": {} if client.now is None else {LINE: client}}
+    async with asyncio.timeout(5), repeating("look", live.sockets.look, live.pace.look):
+        await attend(WebSocket(scope, client.receive, client.send), ROOM, live, "r-1")
     return client
 
 
@@ -141,6 +213,46 @@ async def test_whose_access_ends_is_closed_though_nothing_happens_in_the_room() 
     house.over = True
     await serving
     assert (client.said[-1], client.close) == ({"type": "error", "code": "unauthenticated"}, 1008)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not holds():  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("room", [None, 0, 3, 100])
+async def test_what_happens_is_told_once_and_in_order_whether_or_not_there_is_room_for_it_at_once(
+    room: int | None,
+) -> None:
+    house, client = House(), Client(TOKEN, now=room)
+    serving = asyncio.create_task(served(client, house))
+    await client.heard.wait()
+    for number in range(0, 8, 2):
+        house.happens(line(f"{number}"), line(f"{number + 1}"))
+        await asyncio.sleep(0)
+    await until(lambda: len(client.said) == 9)
+    client.now = room and 100
+    house.happens(line("8"))
+    await until(lambda: len(client.said) == 10)
+    house.happens(RoomLeft(room_id=ROOM, account_id=ADA, by=ADA, owner_id=ADA), line("not for her"))
+    await serving
+    assert [frame["text"] for frame in client.said if frame["type"] == "message"] == [str(n) for n in range(9)]
+    assert (client.said[-1]["type"], client.close) == ("left", 1000)
+    assert len(client.at_once) >= (room or 0) // 100 * 10
+
+
+async def test_what_happens_after_access_has_ended_is_told_to_nobody_though_there_is_room_for_it() -> None:
+    house, client = House(), Client(TOKEN, now=100)
+    serving = asyncio.create_task(served(client, house))
+    await client.heard.wait()
+    house.happens(line("before"))
+    await until(lambda: len(client.said) == 2)
+    house.over = True
+    house.happens(line("after"))
+    await serving
+    assert [frame["type"] for frame in client.said] == ["welcome", "message", "error"]
+    assert client.close == 1008
 
 
 @pytest.mark.parametrize("bounds", [{"most": 0}, {"each": 0}])

@@ -212,3 +212,74 @@ async def test_who_is_cancelled_while_waiting_has_lost_nothing() -> None:
     waiting.cancel()
     await asyncio.wait([waiting])
     assert await scene.places(follower) == [1]
+
+
+class Reader:
+    """A follower that takes what there is at once, as long as it has ``room``; the rest it waits for."""
+
+    def __init__(self, subscription: Subscription) -> None:
+        self.room = 0
+        self.took: list[int] = []
+        self.done: list[bool] = []
+        self._subscription = subscription
+        subscription.on_news = self.take
+
+    def take(self) -> None:
+        self.done.append(self._subscription.hand_over(self._fits))
+
+    def _fits(self, followed: FollowedEvent) -> bool:
+        if not self.room:
+            return False
+        self.room -= 1
+        self.took.append(followed.place)
+        return True
+
+
+async def test_what_is_taken_at_once_and_what_is_waited_for_is_all_there_is_once_and_in_order() -> None:
+    scene = Scene(Stored(3))
+    scene.source.begin(3)
+    follower = scene.follow(after=0)
+    reader = Reader(follower)
+    reader.take()
+    assert await scene.places(follower) == [1, 2, 3]
+    assert (reader.took, reader.done) == ([], [False])
+    reader.room = 3
+    scene.source.take(events(3, 5))
+    scene.source.take(events(5, 8))
+    assert (reader.took, reader.done[1:]) == ([4, 5, 6], [True, False])
+    assert follower.place == 6
+    scene.source.take(events(8, 9))
+    assert await scene.places(follower) == [7, 8, 9]
+    reader.room = 1
+    scene.source.take(events(9, 10))
+    assert (reader.took[3:], reader.done[-1], follower.place) == ([10], True, 10)
+
+
+async def test_what_was_taken_at_once_leaves_room_for_what_comes() -> None:
+    scene = Scene(Stored(), most_events=2, most_bytes=3_000)
+    scene.source.begin(0)
+    follower = scene.follow(after=0)
+    assert await scene.places(follower) == []
+    reader = Reader(follower)
+    for place in range(1, 6):
+        reader.room = 1
+        scene.source.take([event(place, size=1_000)])
+    reader.room = 1
+    scene.source.take([event(6, size=1_000), event(7, size=1_000)])
+    scene.source.take([event(8, size=500)])
+    assert reader.took == [1, 2, 3, 4, 5, 6]
+    assert await scene.places(follower) == [7, 8]
+
+
+async def test_nothing_is_taken_of_a_subscription_that_has_ended_and_that_is_news() -> None:
+    scene = Scene(Stored())
+    scene.source.begin(0)
+    follower = scene.follow(after=0)
+    assert await scene.places(follower) == []
+    reader = Reader(follower)
+    scene.source.take([event(1)])
+    reader.room = 1
+    follower.end(Reason.CLOSED)
+    assert (reader.took, reader.done) == ([], [False, False])
+    with pytest.raises(Ended):
+        await follower.next()
