@@ -8,7 +8,9 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Figures:
-    """One run. ``rate`` is per second; latencies are milliseconds, 0 where nothing is waited for one by one."""
+    """One run. ``rate`` is in the measure's unit, per second but for few; latencies are milliseconds, 0 where
+    nothing is waited for one by one.
+    """
 
     rate: float
     count: int

@@ -17,7 +17,11 @@ Lap: TypeAlias = Callable[[int], Awaitable[Figures]]
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
-    """One row of the results. ``ratio`` is the least quotient of ``ours`` by ``against``; without limits it informs."""
+    """One row of the results; without limits it informs.
+
+    ``ratio`` is the least quotient of the rates of ``ours`` and ``against``, ``p99_ratio`` the most of their p99s.
+    ``most`` bounds what is the better the less there is of it.
+    """
 
     what: str
     ours: str = WEIR
@@ -26,6 +30,8 @@ class Bar:
     least: float | None = None
     p50_ms: float | None = None
     p99_ms: float | None = None
+    most: float | None = None
+    p99_ratio: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +59,9 @@ class Result:
         """One quotient per round, each of two laps that followed one another."""
         if bar.against is None:
             return []
-        pairs = zip(self.sides[bar.ours], self.sides[bar.against], strict=True)
+        pairs = list(zip(self.sides[bar.ours], self.sides[bar.against], strict=True))
+        if bar.p99_ratio is not None:
+            return [ours.p99_ms / theirs.p99_ms for ours, theirs in pairs if theirs.p99_ms]
         return [ours.rate / theirs.rate for ours, theirs in pairs if theirs.rate]
 
     def ratio(self, bar: Bar) -> float:
@@ -75,5 +83,7 @@ class Result:
             "rate": bar.least is not None and self.rate(bar.ours) < bar.least,
             "p50": bar.p50_ms is not None and self.p50_ms(bar.ours) > bar.p50_ms,
             "p99": bar.p99_ms is not None and self.p99_ms(bar.ours) > bar.p99_ms,
+            "most": bar.most is not None and self.rate(bar.ours) > bar.most,
+            "p99 ratio": bar.p99_ratio is not None and self.ratio(bar) > bar.p99_ratio,
         }
         return [limit for limit, is_missed in missed.items() if is_missed]

@@ -65,20 +65,33 @@ def write(options: Options, facts: Mapping[str, str], results: Sequence[Result],
             _TERMS.format(client=generator.client_us, client_rate=generator.rate),
             NOTES.read_text(),
             "## Every lap\n",
-            _table(("measure", "side", "per second", "p50 ms", "p95 ms", "p99 ms", "max ms"), _laps(results)),
+            _table(("measure", "side", "figure", "p50 ms", "p95 ms", "p99 ms", "max ms"), _laps(results)),
         )
     )
 
 
 def _row(result: Result, bar: Bar) -> tuple[str, ...]:
-    unit = result.measure.unit
-    against = "–" if bar.against is None else f"{bar.against}: {result.rate(bar.against):,.0f} {unit}"
-    return (bar.what, _ours(result, bar), against, _ratio(result, bar), _limits(bar), _verdict(result, bar))
+    return (
+        bar.what,
+        _ours(result, bar),
+        _against(result, bar),
+        _ratio(result, bar),
+        _limits(bar),
+        _verdict(result, bar),
+    )
+
+
+def _against(result: Result, bar: Bar) -> str:
+    if bar.against is None:
+        return "–"
+    if bar.p99_ratio is not None:
+        return f"{bar.against}: p99 {result.p99_ms(bar.against):.1f} ms"
+    return f"{bar.against}: {result.rate(bar.against):,.0f} {result.measure.unit}"
 
 
 def _ours(result: Result, bar: Bar) -> str:
     latency = ""
-    if bar.p50_ms or bar.p99_ms:
+    if bar.p50_ms or bar.p99_ms or bar.p99_ratio:
         latency = f", p50 {result.p50_ms(bar.ours):.1f} ms, p99 {result.p99_ms(bar.ours):.1f} ms"
     return f"{result.rate(bar.ours):,.0f} {result.measure.unit}{latency}"
 
@@ -96,6 +109,8 @@ def _limits(bar: Bar) -> str:
         (bar.least, "≥ {:,.0f}/s"),
         (bar.p50_ms, "p50 ≤ {:g} ms"),
         (bar.p99_ms, "p99 ≤ {:g} ms"),
+        (bar.most, "≤ {:g}"),
+        (bar.p99_ratio, "p99 ≤ {:g} ×"),
     )
     return ", ".join(words.format(limit) for limit, words in limits if limit is not None) or "–"
 

@@ -14,6 +14,7 @@ from benchmarks.measures import (
     relay,
     replay,
     revoked,
+    rooms,
     sale,
     visible,
 )
@@ -33,4 +34,6 @@ MEASURES: Final[Sequence[Measure]] = (
     replay.REBUILDING,
     visible.BECOMING,
     revoked.ENDING,
+    rooms.HOLDING,
+    rooms.TALKING,
 )

@@ -31,7 +31,7 @@ class Shop:
     def order(self, basket: Sequence[UUID], key: str) -> bytes:
         """A request that places an order for one piece of each product."""
         body = json.dumps({"items": [{"product_id": str(product_id), "quantity": 1} for product_id in basket]})
-        return request("POST", "/v1/orders", self.headers | {"Idempotency-Key": key} | _JSON, body.encode())
+        return request("POST", "/v1/orders", self.headers | {"Idempotency-Key": key} | JSON, body.encode())
 
     @property
     def headers(self) -> dict[str, str]:
@@ -50,7 +50,7 @@ async def stocked(port: int) -> Shop:
 
 async def signed_in(port: int) -> str:
     """The staff's token."""
-    return await _token(port, ADMIN_EMAIL, ADMIN_PASSWORD)
+    return await token_of(port, ADMIN_EMAIL, ADMIN_PASSWORD)
 
 
 async def customer(port: int) -> str:
@@ -58,7 +58,7 @@ async def customer(port: int) -> str:
     account = {"email": _CUSTOMER_EMAIL, "username": "customer", "password": ADMIN_PASSWORD}
     client = await Client.connect("127.0.0.1", port)
     try:
-        await _ask(client, 201, "POST", "/v1/accounts", _JSON, json.dumps(account).encode())
+        await asked(client, 201, "POST", "/v1/accounts", JSON, json.dumps(account).encode())
     finally:
         client.close()
     return await signed_in_again(port)
@@ -66,7 +66,7 @@ async def customer(port: int) -> str:
 
 async def signed_in_again(port: int) -> str:
     """Another token of the customer, who has registered."""
-    return await _token(port, _CUSTOMER_EMAIL, ADMIN_PASSWORD)
+    return await token_of(port, _CUSTOMER_EMAIL, ADMIN_PASSWORD)
 
 
 def account_of(token: str) -> UUID:
@@ -75,15 +75,16 @@ def account_of(token: str) -> UUID:
     return UUID(json.loads(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["sub"])
 
 
-_JSON = {"Content-Type": "application/json"}
+JSON = {"Content-Type": "application/json"}
 _FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
-async def _token(port: int, name: str, password: str) -> str:
+async def token_of(port: int, name: str, password: str) -> str:
+    """The token that an account is given. Raises :class:`Failed`."""
     form = urlencode({"grant_type": "password", "username": name, "password": password})
     client = await Client.connect("127.0.0.1", port)
     try:
-        answer = await _ask(client, 200, "POST", "/v1/auth/token", _FORM, form.encode())
+        answer = await asked(client, 200, "POST", "/v1/auth/token", _FORM, form.encode())
     finally:
         client.close()
     token: str = answer["access_token"]
@@ -93,12 +94,12 @@ async def _token(port: int, name: str, password: str) -> str:
 async def add_products(port: int, token: str, numbers: Sequence[UUID], *, stock: int = STOCK) -> list[UUID]:
     """Products of these numbers, so many pieces of each, by the staff's token. Answers their ids in the shop."""
     client = await Client.connect("127.0.0.1", port)
-    headers = _JSON | {"Authorization": f"Bearer {token}"}
+    headers = JSON | {"Authorization": f"Bearer {token}"}
     try:
         made = []
         for number in numbers:
             body = json.dumps(_product(number) | {"stock": stock}).encode()
-            made.append(UUID((await _ask(client, 201, "POST", "/v1/products", headers, body))["id"]))
+            made.append(UUID((await asked(client, 201, "POST", "/v1/products", headers, body))["id"]))
         return made
     finally:
         client.close()
@@ -110,9 +111,10 @@ def _product(number: UUID) -> dict[str, Any]:
     return {name: document[name] for name in told}
 
 
-async def _ask(
+async def asked(
     client: Client, expected: int, method: str, path: str, headers: Mapping[str, str], body: bytes
 ) -> dict[str, Any]:
+    """The document of an answer of that status. Raises :class:`Failed`."""
     status, _, answer = await client.ask(request(method, path, dict(headers), body))
     if status != expected:
         raise Failed(f"{method} {path} answered {status}: {answer.decode()[:500]}")
