@@ -43,6 +43,7 @@ class House:
         self._ends = ends
         self._come: list[FollowedEvent] = []
         self._wake = asyncio.Event()
+        self.all_told = asyncio.Event()
 
     def happens(self, *said: RoomEvent) -> None:
         """Events of the room, from version 2 on."""
@@ -88,6 +89,8 @@ class House:
             return False
         while self._come and take(self._come[0]):
             del self._come[0]
+        if not self._come:
+            self.all_told.set()
         return not self._come
 
     async def next(self, seconds: float) -> Sequence[Any]:
@@ -132,9 +135,13 @@ class Client:
     """The other end. What is ``said`` to it is kept; ``reads`` says which frames it makes room for.
 
     ``now``: it has room for so many frames that nobody waits for; None under a server that knows no such thing.
+    ``waits``: what others wait for.
     """
 
-    def __init__(self, *says: str, reads: Callable[[str], bool] = lambda _: True, now: int | None = None) -> None:
+    def __init__(
+        self, *says: str, reads: Callable[[str], bool] = lambda _: True, now: int | None = None, waits: Any = None
+    ) -> None:
+        self._waits = waits
         self.now = now
         self.at_once: list[Any] = []
         self._says = [{"type": "websocket.connect"}, *[{"type": "websocket.receive", "text": text} for text in says]]
@@ -165,11 +172,13 @@ class Client:
             frame = orjson.loads(message["text"])
             if not self._reads(frame["type"]):
                 await asyncio.Event().wait()
+            if self._waits is not None:
+                await self._waits(frame)
             self.said.append(frame)
             self.heard.set()
 
 
-async def served(client: Client, house: House, *, most: int = 10, each: int = 10) -> Client:
+async def served(client: Client, house: House, *, most: int = 10, each: int = 10, send: float = 0.02) -> Client:
     live = Live(
         identity=cast(Identity, house),
         handler=cast(CommandHandler, house),
@@ -178,7 +187,7 @@ async def served(client: Client, house: House, *, most: int = 10, each: int = 10
         subscriptions=cast(Subscriptions, house),
         presence=Presence(cast(Any, None), Keyspace(prefix="weir:")),
         sockets=OpenSockets(CollectorRegistry(), most=most, each=each),
-        pace=Pace(auth=0.02, look=0.01, send=0.02),
+        pace=Pace(auth=0.02, look=0.01, send=send),
     )
     scope = {"type": "websocket", "extensions": {} if client.now is None else {LINE: client}}
     async with asyncio.timeout(5), repeating("look", live.sockets.look, live.pace.look):
@@ -209,7 +218,8 @@ async def test_whoever_makes_no_room_for_a_frame_is_closed_as_too_slow() -> None
 async def test_whose_access_ends_is_closed_though_nothing_happens_in_the_room() -> None:
     house, client = House(), Client(TOKEN)
     serving = asyncio.create_task(served(client, house))
-    await client.heard.wait()
+    await house.all_told.wait()
+    await asyncio.sleep(0)
     house.over = True
     await serving
     assert (client.said[-1], client.close) == ({"type": "error", "code": "unauthenticated"}, 1008)
@@ -240,6 +250,28 @@ async def test_what_happens_is_told_once_and_in_order_whether_or_not_there_is_ro
     assert [frame["text"] for frame in client.said if frame["type"] == "message"] == [str(n) for n in range(9)]
     assert (client.said[-1]["type"], client.close) == ("left", 1000)
     assert len(client.at_once) >= (room or 0) // 100 * 10
+
+
+async def test_what_comes_while_a_frame_waits_for_room_does_not_overtake_it() -> None:
+    waiting, room = asyncio.Event(), asyncio.Event()
+
+    async def gets_room(told: Any) -> None:
+        if told["type"] == "message":
+            waiting.set()
+            await room.wait()
+
+    house, client = House(), Client(TOKEN, now=0, waits=gets_room)
+    serving = asyncio.create_task(served(client, house, send=5))
+    await client.heard.wait()
+    house.happens(line("first"))
+    await waiting.wait()
+    client.now = 100
+    house.happens(line("second"))
+    room.set()
+    await until(lambda: len(client.said) == 3)
+    house.happens(RoomLeft(room_id=ROOM, account_id=ADA, by=ADA, owner_id=ADA))
+    await serving
+    assert [frame.get("text") for frame in client.said] == [None, "first", "second", None]
 
 
 async def test_what_happens_after_access_has_ended_is_told_to_nobody_though_there_is_room_for_it() -> None:
