@@ -11,6 +11,7 @@ from anyio import to_thread
 from fastapi import APIRouter
 
 from api.http.fast_route import router
+from api.http.policies.security_headers import SITE_POLICY
 from api.http.response import RawResponse
 from api.rate_limits.policies import limited
 from infra.errors import NotFound
@@ -18,10 +19,6 @@ from infra.errors import NotFound
 BUILT: Final = Path(__file__).parents[1] / "build" / "docs"
 AT: Final = "/docs/guide"
 FRONT: Final = "index.html"
-POLICY: Final = (
-    b"default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; img-src 'self' data:; "
-    b"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
 MEDIA: Final[Mapping[str, bytes]] = {
     ".css": b"text/css; charset=utf-8",
     ".html": b"text/html; charset=utf-8",
@@ -67,4 +64,4 @@ def _answer(built: Path, page: str) -> RawResponse:
 
 
 def _shown(body: bytes, media: bytes) -> RawResponse:
-    return RawResponse(200, [(b"content-type", media), (b"content-security-policy", POLICY)], body)
+    return RawResponse(200, [(b"content-type", media), (b"content-security-policy", SITE_POLICY)], body)

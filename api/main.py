@@ -31,6 +31,7 @@ from api.http.request_metrics import RequestMetrics
 from api.http.route_table import TableRoute
 from api.lifespan import open_servers
 from api.live import routes as live_routes
+from api.live.page import routes as live_page
 from api.pages import mail_links
 from api.queries import accounts as account_queries
 from api.queries import dashboard, events, order_events, order_history, room_messages
@@ -117,7 +118,7 @@ Open = Callable[[AsyncExitStack, Settings, CollectorRegistry], Awaitable[Opened]
 
 def create_app(settings: Settings) -> FastAPI:
     """The ASGI application. It opens its servers when its lifespan begins and closes them when it ends."""
-    shown = [guide()] if settings.environment == "development" else []
+    shown = [guide(), live_page.routes] if settings.environment == "development" else []
     return assemble(settings, (*ROUTERS, *shown), open_servers)
 
 

@@ -34,6 +34,8 @@ STYLE: Final = (
     ":focus-visible{outline:3px solid var(--link);outline-offset:2px}"
 )
 POLICY: Final = page_policy(STYLE)
+IN_DEVELOPMENT: Final = {"guide": "guide_front", "live": "live_page"}
+"""Pages that are shown in development alone, and their routes."""
 _VARIES: Final = (b"vary", b"accept")
 _CODE: Final = re.compile(r"`([^`]+)`")
 
@@ -90,8 +92,9 @@ async def front_page(request: Request) -> RawResponse:
     if _is_browser(request):
         return RawResponse(303, [(b"location", b"/docs"), _VARIES, PUBLIC])
     index = {"title": "Weir", "docs": "/docs", "openapi": "/openapi.json", "problems": "/problems", "health": "/health"}
-    with suppress(NoMatchFound):  # shown in development alone
-        index["guide"] = str(request.app.url_path_for("guide_front"))
+    for name, route in IN_DEVELOPMENT.items():
+        with suppress(NoMatchFound):
+            index[name] = str(request.app.url_path_for(route))
     return json_answer(index, headers=[_VARIES, PUBLIC])
 
 

@@ -94,6 +94,7 @@ async def places(stack: Stack) -> dict[str, str]:
         "API": stack.api_url,
         "docs": f"{stack.api_url}/docs",
         "guide": f"{stack.api_url}/docs/guide",
+        "live": f"{stack.api_url}/live",
         "admin": await admin_of(wiring),
         "mailbox": f"{wiring.mailbox_url}, by SMTP at 127.0.0.1:{wiring.smtp_port}",
         "refunds": wiring.provider_url,

@@ -111,7 +111,7 @@ PUBLIC = {
         ("GET", path)
         for path in ("/.well-known/jwks.json", "/openapi.json", "/asyncapi.json", "/docs", "/docs/{asset}", "/metrics")
     ),
-    *(("GET", path) for path in ("/docs/guide", "/docs/guide/{page}")),
+    *(("GET", path) for path in ("/docs/guide", "/docs/guide/{page}", "/live", "/live/{name}")),
     *(("GET", path) for path in ("/health", "/health/live", "/health/ready")),
     *(("GET", path) for path in ("/v1/products", "/v1/products/popular", "/v1/products/{product_id}")),
     ("GET", "/v1/products/{product_id}/image"),

@@ -92,7 +92,7 @@ async def test_the_status_names_every_process_with_its_port_and_what_is_behind(s
 async def test_every_address_that_is_printed_answers(stack: Stack) -> None:
     told = await places(stack)
     links = [place.partition(",")[0] for place in told.values() if place.startswith("http")]
-    assert len(links) == 9
+    assert len(links) == 10
     async with httpx2.AsyncClient() as http:
         answers = {page: (await http.get(page)).status_code for page in links}
     assert {page: status for page, status in answers.items() if status >= 400 and page != stack.api_url} == {}

@@ -24,6 +24,12 @@ ALWAYS: Final[Headers] = [
 ]
 HSTS: Final = (b"strict-transport-security", b"max-age=%d; includeSubDomains" % YEAR_SECONDS)
 
+SITE_POLICY: Final = (
+    b"default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; img-src 'self' data:; "
+    b"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""What pages of several files may do: load them from here, and ask nobody but this server."""
+
 _READS: Final = frozenset({"GET", "HEAD"})
 _VARIES_BY_ENCODING: Final = (b"vary", b"accept-encoding")
 _VARIES_BY_ORIGIN: Final = (b"vary", b"origin")
