@@ -23,10 +23,14 @@ function enter() {
 function leave() {
   for (const part of [rooms, talk, orders]) part?.end();
   rooms = talk = orders = undefined;
-  $("app").hidden = true;
-  $("entrance").hidden = false;
   $("room-name").textContent = "No room yet";
   $("room-topic").textContent = "Pick one from the list, or open one.";
+  welcome();
+}
+
+function welcome() {
+  $("app").hidden = true;
+  $("entrance").hidden = false;
   $("sign-in").elements.username.focus();
 }
 
@@ -85,4 +89,4 @@ session.addEventListener("ended", ({ detail: why }) => {
   tell("entrance-alarm", why);
 });
 addEventListener("beforeunload", (event) => talk?.isBusy && event.preventDefault());
-$("entrance").hidden = false;
+welcome();
