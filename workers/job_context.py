@@ -20,6 +20,7 @@ from infra.storage import open_storage
 from infra.storage.product_images import ImageFiles
 from infra.webhooks.http_client import WebhookClient
 from infra.write_side import open_bulk_write_side, open_write_side
+from workers.departures import Departures
 from workers.due_loop import DueLoop
 from workers.imports.batch_run import ImportMetrics
 from workers.imports.importer import Importer
@@ -30,7 +31,7 @@ from workers.refunds import RefundMetrics, Refunds
 from workers.resets import Resets
 from workers.webhooks.sender import AT_ONCE, PER_SUBSCRIBER, WebhookMetrics, WebhookSender
 
-DUE_WORK: Final = ("post", "refunds", "timekeeper", "importer", "resets", "webhooks")
+DUE_WORK: Final = ("post", "refunds", "timekeeper", "importer", "resets", "departures", "webhooks")
 """The kinds of due work, by the hand that does it."""
 
 
@@ -63,6 +64,7 @@ async def open_job_context(
             ImportMetrics(registry),
         ),
         "resets": Resets(database, commands, registry),
+        "departures": Departures(database, commands, registry),
         "webhooks": _webhooks(stack, settings, database, commands, secret, registry),
     }
 

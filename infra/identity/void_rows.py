@@ -2,7 +2,8 @@
 
 Whoever stores such an event writes the rows as well, and may die in between or find no connection. So the consumer of
 the log writes them too, for certain and some time later. Until then the account's state says what the rows do not yet.
-To write them twice, or late, changes nothing: only rows that are older than the event are void by it.
+To write them twice, or late, changes nothing: only rows that are older than the event are void by it. That an erased
+account has rooms to leave is such a row, too.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -19,7 +20,7 @@ from domain.accounts import (
 )
 from domain.kernel.messages import Event, Recorded
 from infra.eventsourcing.event_log import Session
-from infra.identity import account_erasure, api_keys, one_time_links, sessions
+from infra.identity import account_erasure, api_keys, one_time_links, room_departures, sessions
 from infra.identity.one_time_links import Purpose
 from infra.identity.sessions import Void
 
@@ -51,6 +52,10 @@ async def _all_of_it(session: Session, events: Sequence[Recorded]) -> None:
     await account_erasure.forget(session, [_data(event).account_id for event in events])
 
 
+async def _its_rooms(session: Session, events: Sequence[Recorded]) -> None:
+    await room_departures.owe(session, events)
+
+
 VOIDED: Final[Mapping[type[Event], tuple[MakeVoid, ...]]] = {
     AccountDeactivated: (_older_sessions, _reset_links),
     AccountPasswordChanged: (_older_sessions, _reset_links),
@@ -58,7 +63,7 @@ VOIDED: Final[Mapping[type[Event], tuple[MakeVoid, ...]]] = {
     AccountTokenReused: (_its_session,),
     AccountApiKeyRevoked: (_its_key,),
     AccountEmailVerified: (_verification_links,),
-    AccountErased: (_all_of_it,),
+    AccountErased: (_all_of_it, _its_rooms),
 }
 """A password's own hash is void by its number, which the account tells; there is nothing to write."""
 

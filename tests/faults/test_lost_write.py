@@ -27,7 +27,7 @@ from infra.eventsourcing.process_managers import timer_store
 from infra.eventsourcing.process_managers.timer_store import TimerId
 from infra.eventsourcing.projections.rebuild import requests
 from infra.eventsourcing.store.idempotency_keys import forget_old
-from infra.identity import api_keys, credentials, key_rotation, reset_wishes, stored_secrets
+from infra.identity import api_keys, credentials, key_rotation, reset_wishes, room_departures, stored_secrets
 from infra.identity.api_keys import NewKey
 from infra.identity.credentials import Credential
 from infra.identity.server_secret import ServerSecret
@@ -85,6 +85,7 @@ WISH: Final = reset_wishes.Claimed(
     traceparent=None,
     attempts=1,
 )
+LEAVING: Final = room_departures.Claimed(account_id=uuid4(), correlation=None, attempts=1)
 SUBSCRIBER: Final = webhooks.Claimed(webhook_id=uuid4(), url="u", signers=(), claims=1, failures=0, news=0)
 DELIVERY: Final = webhooks.Delivery(
     delivery_id=uuid4(), type="t", body="{}", correlation=None, attempts=0, answers=[], over=False
@@ -194,6 +195,8 @@ WRITES: Final[Mapping[str, Write]] = {
         database, 1, "interrupted"
     ),
     "infra.postgres.due_work.DueWork.claim of wishes": lambda database: reset_wishes.claim(database, 1),
+    "infra.postgres.due_work.DueWork.claim of departures": lambda database: room_departures.claim(database, 1),
+    "infra.identity.room_departures.done": lambda database: room_departures.done(database, LEAVING),
     "infra.postgres.due_work.DueWork.claim of subscribers": lambda database: webhooks.claim(database, 1),
     "infra.postgres.due_work.DueWork.write of a turn": lambda database: webhooks.rest(database, SUBSCRIBER, 0),
     "infra.webhooks.outbox.settle": lambda database: webhooks.settle(

@@ -24,7 +24,7 @@ from tests.faults import audit
 from tests.faults.test_kills import a_shop, settled
 from tests.support.page_runs import run_beside, run_page
 from tests.support.pages import blocks_of, pages
-from tests.support.write_side import connected
+from tests.support.write_side import connected, eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -54,6 +54,34 @@ async def test_three_orders_go_their_ways_through_every_process(stack: Stack) ->
         *("order.placed", "order.cancelled", "order.overpaid", "order.money_returned"),
         *("order.placed", "order.paid", "order.refunded", "order.money_returned"),
     ]
+
+
+async def test_an_erased_account_is_in_no_room_any_more_and_what_it_said_stays(stack: Stack) -> None:
+    secrets = stack.environment
+    async with httpx2.AsyncClient(base_url=stack.api_url, timeout=15) as http:
+        ada = await signed_in(http, secrets["WEIR_ADMIN_EMAIL"], secrets["WEIR_ADMIN_PASSWORD"])
+        bob = {"email": "bob@example.com", "username": "bob", "password": "a pot of tea at four"}
+        assert (await http.post("/v1/accounts", json=bob)).status_code == 201
+        him = await signed_in(http, bob["username"], bob["password"])
+        room = (await http.post("/v1/rooms", json={"name": "Tea"}, headers=ada)).headers["location"]
+        assert (await http.post(f"{room}/members", headers=him)).status_code == 200
+        assert (await http.post(f"{room}/messages", json={"text": "Green."}, headers=him)).status_code == 201
+        erased = await http.request("DELETE", "/v1/me", json={"password": bob["password"]}, headers=him)
+        assert erased.status_code == 202
+
+        async def alone() -> bool:
+            members = (await http.get(f"{room}/members", headers=ada)).json()["items"]
+            return [member["standing"] for member in members] == ["owner"]
+
+        await eventually(alone, 60)
+        said = (await http.get(f"{room}/messages", headers=ada)).json()["items"]
+        assert [message["text"] for message in said] == ["Green."]
+
+
+async def signed_in(http: httpx2.AsyncClient, username: str, password: str) -> Mapping[str, str]:
+    form = {"grant_type": "password", "username": username, "password": password}
+    answer = await http.post("/v1/auth/token", data=form)
+    return {"Authorization": f"Bearer {answer.json()['access_token']}"}
 
 
 async def run(*command: str, at: Stack) -> str:

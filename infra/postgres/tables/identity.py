@@ -95,6 +95,18 @@ reset_wishes: Final = sa.Table(
 )
 sa.Index("reset_wishes_due", reset_wishes.c.due_at)
 
+room_departures: Final = sa.Table(
+    "room_departures",
+    METADATA,
+    key("account_id", sa.Uuid),
+    optional("correlation", sa.Text),
+    required("due_at", TIMESTAMPTZ, default=NOW),
+    optional("leased_until", TIMESTAMPTZ),
+    required("attempts", sa.Integer, default=ZERO),
+    optional("last_error", sa.Text),
+)
+sa.Index("room_departures_due", room_departures.c.due_at)
+
 server_secret: Final = sa.Table(
     "server_secret",
     METADATA,
