@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
-from api.http.event_stream import OpenStreams
+from api.http.places import Places
 from api.http.request_context import EXCHANGE, LimitTicket, RequestContext, RequestState, context_of
 from api.http.route_table import HotRead, LimitPolicy
 from infra.eventsourcing.current_log import CurrentLog
@@ -49,7 +49,7 @@ class Shared:
     image_files: ImageFiles
     subscriptions: Subscriptions
     presence: Presence
-    event_streams: OpenStreams
+    event_streams: Places
 
 
 async def get_shared(request: Request) -> Shared:
@@ -101,7 +101,7 @@ async def get_subscriptions(shared: SharedDep) -> Subscriptions:
     return shared.subscriptions
 
 
-async def get_event_streams(shared: SharedDep) -> OpenStreams:
+async def get_event_streams(shared: SharedDep) -> Places:
     return shared.event_streams
 
 
@@ -132,7 +132,7 @@ ClockDep = Annotated[PostgresClock, Depends(get_clock)]
 ImageFilesDep = Annotated[ImageFiles, Depends(get_image_files)]
 PresenceDep = Annotated[Presence, Depends(get_presence)]
 SubscriptionsDep = Annotated[Subscriptions, Depends(get_subscriptions)]
-EventStreamsDep = Annotated[OpenStreams, Depends(get_event_streams)]
+EventStreamsDep = Annotated[Places, Depends(get_event_streams)]
 Context = Annotated[RequestContext, Depends(request_context)]
 Counted = Annotated[LimitTicket | None, Depends(limited_visit)]
 RawBody = Annotated[bytes, Depends(raw_body)]

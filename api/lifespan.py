@@ -7,18 +7,18 @@ from functools import partial
 from typing import Any, Final, cast
 from uuid import UUID
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Gauge
 from redis.asyncio import Redis
 
 from api.bootstrap import ensure_admin
 from api.commands.dependencies import WriteSide
 from api.dependencies import Opened, Shared
-from api.http.event_stream import OpenStreams
+from api.http.places import Places
 from api.http.upload_slots import UploadSlots
 from api.images import ImageRewriter
 from api.import_uploads import ImportUploads
 from api.live.room_socket import Live
-from api.live.sockets import OpenSockets
+from api.live.sockets import EACH, MOST, OpenSockets
 from api.queries.read_models import open_reads
 from api.rate_limits import open_gates
 from api.scopes import scopes_of
@@ -104,7 +104,11 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
         image_files=ImageFiles(database, storage),
         subscriptions=subscriptions,
         presence=presence,
-        event_streams=OpenStreams(registry, most=settings.event_streams_most, each=settings.event_streams_each),
+        event_streams=Places(
+            Gauge("weir_http_event_streams", "Event streams that are open.", registry=registry),
+            most=settings.event_streams_most,
+            each=settings.event_streams_each,
+        ),
     )
     write_side = WriteSide(
         handler=handler,
@@ -125,7 +129,10 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
         log=current,
         subscriptions=subscriptions,
         presence=presence,
-        sockets=OpenSockets(registry),
+        places=Places(
+            Gauge("weir_room_sockets", "Sockets that are open in rooms.", registry=registry), most=MOST, each=EACH
+        ),
+        sockets=OpenSockets(),
     )
     await stack.enter_async_context(repeating("look at sockets", live.sockets.look, live.pace.look))
     return Opened(

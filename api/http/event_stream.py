@@ -5,22 +5,20 @@ The form is that of the HTML standard (9.2), the class and the format are FastAP
 
 import asyncio
 import random
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
-from uuid import UUID
 
 import orjson
 from fastapi import Request
 from fastapi.sse import EventSourceResponse, format_sse_event
-from prometheus_client import CollectorRegistry, Gauge
 from starlette.types import Message, Receive, Scope, Send
 
 from api.errors import Problem
 from api.http.accept import prefers_events
 from api.http.body_reader import ClientGone
+from api.http.places import Places
 from api.http.principal import Principal
 from api.http.request_context import EXCHANGE, RequestState
 from infra.eventsourcing.subscriptions import Ended
@@ -79,32 +77,6 @@ Holds = Callable[[], Awaitable[bool]]
 """Whether the access by which the stream was opened still holds."""
 
 
-class OpenStreams:
-    """The streams that a process has open: so many at most, and so many of one account."""
-
-    def __init__(self, registry: CollectorRegistry, *, most: int, each: int) -> None:
-        self._most = most
-        self._each = each
-        self._open: Counter[UUID] = Counter()
-        gauge = Gauge("weir_http_event_streams", "Event streams that are open.", registry=registry)
-        gauge.set_function(self._open.total)
-
-    @contextmanager
-    def place(self, principal: Principal) -> Iterator[None]:
-        """A place for one more. Raises :class:`~api.errors.Problem` where there is none."""
-        if self._open[principal.id] >= self._each:
-            raise Problem("too-many-streams")
-        if self._open.total() >= self._most:
-            raise Problem("streams-full")
-        self._open[principal.id] += 1
-        try:
-            yield
-        finally:
-            self._open[principal.id] -= 1
-            if not self._open[principal.id]:
-                del self._open[principal.id]
-
-
 def wants_events(request: Request) -> bool:
     """Whether the client asks for a stream where it can have JSON."""
     exchange: RequestState = request.scope[EXCHANGE]
@@ -120,11 +92,11 @@ class EventStream(EventSourceResponse):
     """The answer. Nothing is opened before it is sent; a refusal can still be told then."""
 
     def __init__(
-        self, streams: OpenStreams, principal: Principal, holds: Holds, open_feed: OpenFeed, *, pace: Pace = PACE
+        self, places: Places, principal: Principal, holds: Holds, open_feed: OpenFeed, *, pace: Pace = PACE
     ) -> None:
         super().__init__((), headers=HEADERS)
         self._pace = pace
-        self._streams = streams
+        self._places = places
         self._principal = principal
         self._holds = holds
         self._open_feed = open_feed
@@ -134,7 +106,8 @@ class EventStream(EventSourceResponse):
         if scope["method"] == "HEAD":
             await super().__call__(scope, receive, send)
             return
-        with self._streams.place(self._principal):
+        mine = self._places.of(self._principal.id, Problem("too-many-streams"))
+        with mine, self._places.one(Problem("streams-full")):
             async with self._open_feed() as feed, aclosing(self._told(feed)) as parts:
                 self.body_iterator = parts
                 await super().__call__(scope, receive, _in_time(send, self._pace.send))

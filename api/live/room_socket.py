@@ -27,9 +27,10 @@ from api.commands.dispatcher import keyed
 from api.commands.rooms import WRITE, message_key, posting
 from api.errors import Problem, problem_of
 from api.http.connection.socket_protocol import frame_bytes, line_of
+from api.http.places import Places
 from api.http.principal import Principal
 from api.live.frames import FIRST, SPOKEN, FalseFrame, MessageFrame, bytes_of, frame_of, read
-from api.live.sockets import Allowed, Full, OpenSockets
+from api.live.sockets import Allowed, OpenSockets
 from api.live.told_frames import AckFrame, ErrorFrame, PongFrame, WelcomeFrame, told
 from api.security import Identity, authenticate_token, check_scopes, holds_for_certain
 from domain.rooms import ROOMS, Room, RoomLeft
@@ -74,6 +75,7 @@ class Live:
     log: CurrentLog
     subscriptions: Subscriptions
     presence: Presence
+    places: Places
     sockets: OpenSockets
     pace: Pace = Pace()
 
@@ -92,10 +94,8 @@ async def attend(socket: WebSocket, room_id: UUID, live: Live, request_id: str) 
     try:
         await socket.accept()
         try:
-            with live.sockets.place():
+            with live.places.one(_full()):
                 await _serve(socket, room_id, live, request_id)
-        except Full:
-            raise Over(TOO_SLOW, "too-many-requests") from None
         except FalseFrame as false:
             raise Over(REFUSED, false.code) from None
     except Over as over:
@@ -111,8 +111,12 @@ async def _serve(socket: WebSocket, room_id: UUID, live: Live, request_id: str) 
     except TimeoutError:
         raise Over(REFUSED, "unauthenticated") from None
     member = Member(socket, room_id, live, auth.token, request_id)
-    with live.sockets.of((await member.enter()).id):
+    with live.places.of((await member.enter()).id, _full()):
         await member.stay(auth.after)
+
+
+def _full() -> Over:
+    return Over(TOO_SLOW, "too-many-requests")
 
 
 async def _received(socket: WebSocket) -> str | None:

@@ -1,13 +1,9 @@
 """The sockets that a process has open, what is looked at of each, and how fast each may speak."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, Protocol
-from uuid import UUID
-
-from prometheus_client import CollectorRegistry, Gauge
 
 MOST: Final = 5_000
 EACH: Final = 20
@@ -19,10 +15,6 @@ LOOKS: Final = 500
 """So many sockets are looked at before others have their turn."""
 
 
-class Full(Exception):
-    """There is no place for one more."""
-
-
 class Looked(Protocol):
     """Somebody whose access may end while nothing happens."""
 
@@ -31,40 +23,10 @@ class Looked(Protocol):
 
 
 class OpenSockets:
-    """So many at most, those that have not said yet whose they are among them, and so many of one account."""
+    """Those who are in a room by a socket of this process."""
 
-    def __init__(self, registry: CollectorRegistry, *, most: int = MOST, each: int = EACH) -> None:
-        self._most = most
-        self._each = each
-        self._open = 0
-        self._of: Counter[UUID] = Counter()
+    def __init__(self) -> None:
         self._looked: set[Looked] = set()
-        gauge = Gauge("weir_room_sockets", "Sockets that are open in rooms.", registry=registry)
-        gauge.set_function(lambda: self._open)
-
-    @contextmanager
-    def place(self) -> Iterator[None]:
-        """A place for one that has just come. Raises :class:`Full`."""
-        if self._open >= self._most:
-            raise Full
-        self._open += 1
-        try:
-            yield
-        finally:
-            self._open -= 1
-
-    @contextmanager
-    def of(self, account_id: UUID) -> Iterator[None]:
-        """The same among those of the account."""
-        if self._of[account_id] >= self._each:
-            raise Full
-        self._of[account_id] += 1
-        try:
-            yield
-        finally:
-            self._of[account_id] -= 1
-            if not self._of[account_id]:
-                del self._of[account_id]
 
     @contextmanager
     def looked_at(self, member: Looked) -> Iterator[None]:

@@ -9,10 +9,11 @@ from uuid import UUID, uuid4
 
 import orjson
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import Gauge
 from starlette.websockets import WebSocket
 
 from api.http.connection.socket_protocol import LINE
+from api.http.places import Places
 from api.live.room_socket import Live, Pace, attend
 from api.live.sockets import BURST, PER_SECOND, Allowed, OpenSockets
 from api.security import Identity
@@ -186,7 +187,8 @@ async def served(client: Client, house: House, *, most: int = 10, each: int = 10
         log=cast(CurrentLog, None),
         subscriptions=cast(Subscriptions, house),
         presence=Presence(cast(Any, None), Keyspace(prefix="weir:")),
-        sockets=OpenSockets(CollectorRegistry(), most=most, each=each),
+        places=Places(Gauge("open", "Those that are.", registry=None), most=most, each=each),
+        sockets=OpenSockets(),
         pace=Pace(auth=0.02, look=0.01, send=send),
     )
     scope = {"type": "websocket", "extensions": {} if client.now is None else {LINE: client}}

@@ -7,13 +7,14 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Gauge
 from starlette.types import Message
 
 from api.errors import Problem
 from api.http.accept import prefers_events
 from api.http.body_reader import ClientGone
-from api.http.event_stream import PART_BYTES, EventStream, Feed, OpenStreams, Pace, event
+from api.http.event_stream import PART_BYTES, EventStream, Feed, Pace, event
+from api.http.places import Places
 from api.http.principal import Principal
 from infra.eventsourcing.subscriptions import Ended, Reason
 
@@ -47,7 +48,8 @@ class Script:
 class Scene:
     def __init__(self, feed: Feed, *, holds: bool = True, most: int = 1, pace: Pace = QUICK) -> None:
         self.registry = CollectorRegistry()
-        self.streams = OpenStreams(self.registry, most=most, each=1)
+        gauge = Gauge("weir_http_event_streams", "Event streams that are open.", registry=self.registry)
+        self.streams = Places(gauge, most=most, each=1)
         self.holds = holds
         self.feed = feed
         self.pace = pace
