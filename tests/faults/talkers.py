@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from itertools import count
+from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
@@ -10,21 +10,22 @@ import orjson
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
+from infra.concurrency.cancellation import cancel_and_wait
 from tests.support.shop import Client
 
 
 class Talker:
-    """A client that comes to the next of the ports whenever its line is gone, behind the last place it has heard of.
+    """A client that comes again whenever its line is gone, to the first of the ports where an API answers.
 
-    ``owed`` is what it has said and nobody has acknowledged, by its ``client_id``. ``heard`` are the frames of the
-    room's events, ``acks`` the places that acks told, as they came. ``again`` counts messages that were sent once more.
+    It says one thing after the other, each when the one before is acknowledged. ``owed`` is what is not, by its
+    ``client_id``. ``heard`` are the frames of the room's events, ``acks`` the places that acks told, as they came.
+    ``again`` counts messages that were sent once more.
     """
 
-    def __init__(self, who: Client, room: str, ports: Sequence[int], first: int) -> None:
+    def __init__(self, who: Client, room: str, ports: Sequence[int]) -> None:
         self.who = who
         self.room = room
         self._ports = ports
-        self._turns = count(first)
         self._socket: ClientConnection | None = None
         self._more = asyncio.Event()
         self._sent: set[str] = set()
@@ -33,7 +34,7 @@ class Talker:
         self.heard: list[Any] = []
         self.acks: list[tuple[str, int]] = []
         self.acknowledged = asyncio.Event()
-        self.welcomes = 0
+        self.welcomed_at: set[int] = set()
         self.again = 0
 
     @property
@@ -62,13 +63,17 @@ class Talker:
 
     async def talk(self) -> None:
         """Until cancelled."""
-        for turn in self._turns:
-            port = self._ports[turn % len(self._ports)]
-            try:
-                async with connect(f"ws://127.0.0.1:{port}{self.room}/live", compression=None) as self._socket:
+        while True:
+            with suppress(OSError, EOFError, WebSocketException):
+                async with await self._connected() as self._socket:
                     await self._converse(self._socket)
-            except (OSError, EOFError, WebSocketException):
-                await asyncio.sleep(0.02)
+            await asyncio.sleep(0.02)
+
+    async def _connected(self) -> ClientConnection:
+        for port in self._ports:
+            with suppress(ConnectionRefusedError):
+                return await connect(f"ws://127.0.0.1:{port}{self.room}/live", compression=None)
+        raise ConnectionRefusedError
 
     async def _converse(self, socket: ClientConnection) -> None:
         token = self.who.headers["Authorization"].removeprefix("Bearer ")
@@ -76,31 +81,32 @@ class Talker:
         speaking = asyncio.create_task(self._speak(socket))
         try:
             async for frame in socket:
-                self._hear(orjson.loads(frame))
+                self._hear(orjson.loads(frame), socket)
         finally:
-            speaking.cancel()
-            await asyncio.gather(speaking, return_exceptions=True)
+            await cancel_and_wait(speaking)
 
     async def _speak(self, socket: ClientConnection) -> None:
-        sent: set[str] = set()
+        spoken = None
         while True:
             self._more.clear()
-            for client_id in [each for each in self.owed if each not in sent]:
-                message = {"type": "message", "client_id": client_id, "text": self.owed[client_id]}
-                sent.add(client_id)
+            client_id = next(iter(self.owed), None)
+            if client_id not in (None, spoken):
                 self.again += client_id in self._sent
                 self._sent.add(client_id)
+                message = {"type": "message", "client_id": client_id, "text": self.owed[client_id]}
                 await socket.send(orjson.dumps(message).decode())
+                spoken = client_id
             await self._more.wait()
 
-    def _hear(self, frame: Any) -> None:
+    def _hear(self, frame: Any, socket: ClientConnection) -> None:
         match frame["type"]:
             case "welcome":
-                self.welcomes += 1
+                self.welcomed_at.add(socket.remote_address[1])
             case "ack":
                 self.acks.append((frame["client_id"], frame["seq"]))
                 self.owed.pop(frame["client_id"], None)
                 self.acknowledged.set()
+                self._more.set()
             case "error":
                 self.hang_up()  # to come again and to say it again is all that a client can do
             case _:
