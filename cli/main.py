@@ -34,6 +34,7 @@ COMMANDS = {
     "mail": Entry("cli.mail", "See mails as their readers will; list those that are owed, or have them tried again."),
     "pay": Entry("cli.pay", "Pay an order as the payment provider would, in development."),
     "refunds": Entry("cli.operations.refunds", "List money that is owed back, or have it asked for again."),
+    "webhooks": Entry("cli.operations.webhooks", "List who is sent events and what became of each; send one again."),
     "provider": Entry("cli.provider", "Stand in for the payment provider: give money back, in a file."),
     "seed": Entry("cli.seed", "Make a shop to play with: products, customers, orders in every state."),
     "mailsink": Entry("cli.mailsink", "Take mail by SMTP, keep each message as a file, show them in a browser."),

@@ -5,6 +5,7 @@ from typing import Final, Literal, TypeAlias
 from uuid import UUID
 
 import sqlalchemy as sa
+from asyncpg import Record
 
 from infra.eventsourcing.event_log import Session
 from infra.postgres.pool import Database
@@ -20,18 +21,19 @@ Again: TypeAlias = Literal["due", "inactive", "unknown"]
 _delivery: Final = webhook_deliveries.c
 _subscriber: Final = webhook_subscribers.c
 _its: Final = _delivery.delivery_id == sa.bindparam("delivery")
-_its_webhook: Final = sa.and_(
-    _subscriber.webhook_id == _delivery.webhook_id,
-    _subscriber.webhook_id == sa.bindparam("webhook"),
-    _subscriber.account_id == sa.bindparam("owner"),
-)
-
-_FIND: Final = Statement(
-    sa.select(hears.label("hears"))
-    .join_from(webhook_subscribers, webhook_deliveries, _its_webhook)
+_found: Final = (
+    sa.select(_subscriber.webhook_id, hears.label("hears"))
+    .join_from(webhook_subscribers, webhook_deliveries, _subscriber.webhook_id == _delivery.webhook_id)
     .where(_its)
     .with_for_update(of=webhook_subscribers)
 )
+_OF_OWNER: Final = Statement(
+    _found.where(
+        _subscriber.webhook_id == sa.bindparam("webhook"),
+        _subscriber.account_id == sa.bindparam("owner"),
+    )
+)
+_ANYBODYS: Final = Statement(_found)
 _AGAIN: Final = Statement(
     sa.update(webhook_deliveries).values(state="due", due_at=CLOCK, tried_since=CLOCK, settled_at=sa.null()).where(_its)
 )
@@ -46,14 +48,23 @@ _FORGET: Final = Statement(sa.delete(webhook_deliveries).where(_delivery.deliver
 
 async def send_again(session: Session, owner: UUID, webhook_id: UUID, delivery_id: UUID) -> Again:
     """Makes a delivery of somebody's webhook due at once, whatever became of it, in the caller's transaction."""
+    found = await session.fetchrow(*_OF_OWNER(owner=owner, webhook=webhook_id, delivery=delivery_id))
+    return await _again(session, found, delivery_id)
+
+
+async def send_anybodys_again(session: Session, delivery_id: UUID) -> Again:
+    """The same of any delivery, for an operator."""
+    return await _again(session, await session.fetchrow(*_ANYBODYS(delivery=delivery_id)), delivery_id)
+
+
+async def _again(session: Session, found: Record | None, delivery_id: UUID) -> Again:
     # The subscriber's row before that of the delivery, and until the commit: it cannot be deactivated in between.
-    found = await session.fetchrow(*_FIND(owner=owner, webhook=webhook_id, delivery=delivery_id))
     if found is None:
         return "unknown"
     if not found["hears"]:
         return "inactive"
     await session.execute(*_AGAIN(delivery=delivery_id))
-    await outbox.ring_at_once(session, webhook_id)
+    await outbox.ring_at_once(session, found["webhook_id"])
     return "due"
 
 

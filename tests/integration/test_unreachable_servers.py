@@ -103,6 +103,7 @@ COMMANDS: Final[Sequence[Sequence[str]]] = (
     ("parked", "list"),
     ("mail", "list"),
     ("refunds", "list"),
+    ("webhooks", "list"),
     ("replay", "order_summary", "--yes"),
     ("migrate",),
     ("migrate", "--check"),

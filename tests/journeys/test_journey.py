@@ -97,6 +97,7 @@ async def run(*command: str, at: Stack) -> str:
         (("keys", "list"), "yes"),
         (("mail", "list"), "no mail is owed"),
         (("refunds", "list"), "nothing is owed"),
+        (("webhooks", "list"), "there is no webhook"),
         (("parked", "list"), "nothing is parked"),
         (("psql", "--no-psqlrc", "-Atc", "SELECT 'found ' || current_user"), "found weir"),
     ],

@@ -26,6 +26,7 @@ READ: Final[Sequence[Sequence[str]]] = (
     ("mail", "list"),
     ("mail", "preview"),
     ("refunds", "list"),
+    ("webhooks", "list"),
     ("provider",),
     ("pay", "0192f0c1-0000-7000-8000-000000000000"),
     ("seed",),
