@@ -7,6 +7,7 @@ from benchmarks.measure import Measure
 from benchmarks.measures import (
     appends,
     commands,
+    feeds,
     imports,
     lists,
     orders,
@@ -36,4 +37,5 @@ MEASURES: Final[Sequence[Measure]] = (
     revoked.ENDING,
     rooms.HOLDING,
     rooms.TALKING,
+    feeds.TELLING,
 )
