@@ -39,10 +39,10 @@ class Shop:
         self.browser = browser
 
     @asynccontextmanager
-    async def entered(self, name: str, door: int = 0, width: int = 1280) -> AsyncIterator[Window]:
-        """A window in which somebody has signed in."""
-        async with window(self.browser, width=width) as shown:
-            await shown.page.goto(f"{self.doors[door]}/live")
+    async def entered(self, name: str, door: int = 0, room: str = "") -> AsyncIterator[Window]:
+        """A window in which somebody has signed in, by the link of a room, if one is named."""
+        async with window(self.browser) as shown:
+            await shown.page.goto(f"{self.doors[door]}/live#{room}")
             await sign_in(shown.page, name)
             await expect(shown.page.locator("#who")).to_have_text(name)
             yield shown
@@ -203,20 +203,35 @@ async def test_an_order_that_is_placed_through_the_api_appears_and_moves_as_it_i
         assert shown.complaints == []
 
 
-async def test_what_was_said_long_ago_comes_as_one_looks_back(shop: Shop) -> None:
+async def test_a_link_leads_into_a_room_and_what_was_said_long_ago_comes_as_one_looks_back(shop: Shop) -> None:
     ada = await shop.registered()
     who = await shop.signed_in(ada)
     room = await shop.ask("POST", "/v1/rooms", who, {"name": f"Old {ada}"})
     said = [f"Line {number}" for number in range(75)]
     for text in said:
         await shop.ask("POST", f"/v1/rooms/{room['id']}/messages", who, {"text": text})
-    async with shop.entered(ada) as shown:
-        await shown.page.get_by_role("button", name=f"Old {ada}").click()
+    async with shop.entered(ada, room=room["id"]) as shown:
         await hears(shown.page, said[25:])
         await expect(shown.page.get_by_text("Line 74")).to_be_in_viewport()
         await shown.page.locator("#scroll").focus()
         await shown.page.keyboard.press("Home")
         await hears(shown.page, said)
+        assert shown.complaints == []
+
+
+async def test_a_message_that_is_refused_says_so_and_holds_up_no_other(shop: Shop) -> None:
+    ada = await shop.registered()
+    async with shop.entered(ada) as shown:
+        await open_room(shown.page, f"Odd {ada}")
+        for refused in (
+            "bell \x07",
+            "nothing \x00",
+        ):  # the rules refuse the one, and the frame is malformed with the other
+            await say(shown.page, refused, "and the next")
+            alarm = shown.page.locator("#pending").get_by_role("alert")
+            await expect(alarm).to_contain_text("Not sent.")
+            await shown.page.get_by_role("button", name="Discard").click()
+        await hears(shown.page, ["and the next", "and the next"])
         assert shown.complaints == []
 
 

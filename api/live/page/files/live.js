@@ -16,8 +16,15 @@ function enter() {
   show("rooms");
   rooms = new Rooms(session, pick);
   orders = new Orders(session);
-  rooms.load();
   $("rooms-title").focus();
+  rooms.load().then(pickNamed);
+}
+
+// The room that the address names, as it does after the page is loaded anew or its link is passed on.
+async function pickNamed() {
+  const id = location.hash.slice(1);
+  const found = id && (rooms?.find(id) ?? (await session.read(`/v1/rooms/${encodeURIComponent(id)}`).catch(() => {})));
+  if (found && rooms && !talk) pick(found);
 }
 
 function leave() {
@@ -38,10 +45,11 @@ async function pick(room) {
   talk?.end();
   talk = new Talk(session, room);
   rooms.picked(room);
+  history.replaceState(null, "", `#${room.id}`);
   show("talk");
   $("room-name").focus();
   if (rooms.isMember(room)) await open(talk);
-  else $("join").hidden = false;
+  else $(room.status === "open" ? "join" : "closed").hidden = false;
 }
 
 async function open(chosen) {

@@ -26,7 +26,7 @@ export class Members {
     this.#ended = true;
     clearInterval(this.#timer);
     clearTimeout(this.#soon);
-    $("members").replaceChildren();
+    $("present").hidden = true;
   }
 
   // What somebody is called. Who has left, and whose name was never seen, has none.
@@ -61,6 +61,7 @@ export class Members {
     const known = this.#names.size;
     for (const { account_id: id, name } of members) this.#names.set(id, name ?? "Erased account");
     $("members").replaceChildren(...members.map((member) => this.#item(member)));
+    $("present").hidden = false;
     if (this.#names.size !== known) this.#changed();
   }
 
@@ -70,7 +71,7 @@ export class Members {
     return element(
       "li",
       { class: "member", "data-online": String(online) },
-      element("span", { class: "name" }, this.name(id)),
+      element("span", { class: "name", dir: "auto" }, this.name(id)),
       element("span", { class: "pale" }, words),
     );
   }

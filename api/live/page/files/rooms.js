@@ -93,7 +93,7 @@ export class Rooms {
 
   #item(room) {
     const press = element("button", { type: "button", class: "room", "data-room": room.id });
-    press.append(element("span", { class: "name" }, room.name), element("span", { class: "pale" }, this.#standing(room)));
+    press.append(element("span", { class: "name", dir: "auto" }, room.name), element("span", { class: "pale" }, this.#standing(room)));
     if (room.id === this.#picked) press.setAttribute("aria-current", "true");
     press.addEventListener("click", () => this.#pick(room));
     return element("li", {}, press);

@@ -54,15 +54,15 @@ export class Talk {
     if (this.#ended) return;
     this.#clear();
     this.#older = page.next;
-    $("lines").setAttribute("aria-busy", "true"); // what was said long ago is not read out
+    $("log").setAttribute("aria-busy", "true"); // what was said long ago is not read out
     $("lines").append(...page.items.reverse().map((message) => this.#line(message)));
     $("beginning").hidden = Boolean(this.#older);
-    $("say").hidden = this.#room.status === "closed";
+    this.#canSay(this.#room.status === "open");
     $("leave").hidden = false;
     const seq = page.items.at(-1)?.seq ?? 0;
     requestAnimationFrame(() => {
       this.#toTheEnd();
-      $("lines").removeAttribute("aria-busy");
+      $("log").removeAttribute("aria-busy");
     });
     this.#conversation = new Conversation(this.#session, this.#room.id, seq, {
       happened: (frame) => this.#ended || this.#happened(frame),
@@ -93,7 +93,7 @@ export class Talk {
 
   #clear() {
     for (const id of ["lines", "pending"]) $(id).replaceChildren();
-    for (const id of ["beginning", "newest", "say", "leave", "join"]) $(id).hidden = true;
+    for (const id of ["beginning", "newest", "say", "leave", "join", "closed"]) $(id).hidden = true;
     tell("talk-alarm");
   }
 
@@ -102,6 +102,11 @@ export class Talk {
     $("say").hidden = $("leave").hidden = true;
     this.#state("over", "Not connected");
     this.#members.end();
+  }
+
+  #canSay(open) {
+    $("say").hidden = !open;
+    $("closed").hidden = open;
   }
 
   #state(state, words) {
@@ -115,7 +120,7 @@ export class Talk {
     $("lines").append(line);
     if (frame.type !== "message") this.#members.expectNews();
     else if (!this.#members.knows(frame.from)) this.#members.expectNews();
-    if (frame.type === "closed") $("say").hidden = true;
+    if (frame.type === "closed") this.#canSay(false);
     if (atEnd) this.#toTheEnd();
     else $("newest").hidden = false;
   }
@@ -127,12 +132,12 @@ export class Talk {
       "li",
       { class: mine ? "line mine" : "line", "data-seq": seq },
       head,
-      element("p", { class: "text" }, text),
+      element("p", { class: "text", dir: "auto" }, text),
     );
   }
 
   #author(accountId) {
-    return element("span", { class: "name", "data-account": accountId }, this.#members.name(accountId));
+    return element("span", { class: "name", dir: "auto", "data-account": accountId }, this.#members.name(accountId));
   }
 
   #note(frame) {
@@ -164,7 +169,7 @@ export class Talk {
   #pendingLine(entry) {
     const head = element("p", { class: "head" }, element("span", { class: "name" }, "You"), " ");
     const line = element("li", { class: "line mine", "data-state": entry.state }, head);
-    line.append(element("p", { class: "text" }, entry.text));
+    line.append(element("p", { class: "text", dir: "auto" }, entry.text));
     if (entry.state === "sending") head.append("sending …");
     if (entry.state === "failed") {
       line.append(
@@ -209,12 +214,12 @@ export class Talk {
   #prepend(page) {
     const [scroll, lines] = [$("scroll"), $("lines")];
     const fromEnd = scroll.scrollHeight - scroll.scrollTop;
-    lines.setAttribute("aria-busy", "true");
+    $("log").setAttribute("aria-busy", "true");
     lines.prepend(...page.items.reverse().map((message) => this.#line(message)));
     scroll.scrollTop = scroll.scrollHeight - fromEnd;
     this.#older = page.next;
     $("beginning").hidden = Boolean(this.#older);
-    requestAnimationFrame(() => lines.removeAttribute("aria-busy"));
+    requestAnimationFrame(() => $("log").removeAttribute("aria-busy"));
   }
 }
 
