@@ -10,7 +10,7 @@ import pytest
 from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
 
 CHROMIUM: Final = Path("/usr/bin/chromium")
-PATIENCE_MS: Final = 30_000
+PATIENCE_MS: Final = 60_000
 
 
 def needs_chromium() -> None:
