@@ -49,7 +49,8 @@ class Subscription:
     def __init__(self, source: Source, reads: LogReads, after: int, wanted: Wanted, config: SubscriptionConfig) -> None:
         self._source = source
         self._reads = reads
-        self._wanted = None if wanted == EVERYTHING else wanted
+        self._wanted = wanted
+        self._wants_all = wanted == EVERYTHING
         self._config = config
         self._live = False
         self._queue: deque[FollowedEvent] = deque()
@@ -113,7 +114,7 @@ class Subscription:
         self.on_news()
 
     def _fresh(self, events: Sequence[FollowedEvent]) -> Sequence[FollowedEvent]:
-        if self._wanted is None and events[0].place > self.place:
+        if self._wants_all and events[0].place > self.place:
             return events
         return [event for event in events if event.place > self.place and self._wanted.passes(event)]
 
