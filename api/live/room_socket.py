@@ -190,7 +190,10 @@ class Member:
             try:
                 async with asyncio.TaskGroup() as self._tasks:
                     self._begin_telling()
-                    await self._listen()
+                    try:
+                        await self._listen()
+                    finally:
+                        self._telling = True  # what comes from here on is told to nobody
             except BaseExceptionGroup as over:
                 raise over.exceptions[0] from None
 

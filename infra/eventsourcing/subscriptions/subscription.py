@@ -5,12 +5,16 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 
+import structlog
+
 from infra.concurrency.backoff import Pauses
 from infra.eventsourcing.configs import SubscriptionConfig
 from infra.eventsourcing.subscriptions.followed_event import FollowedEvent
 from infra.eventsourcing.subscriptions.log_reads import EVERYTHING, LogReads, Past, Wanted
 from infra.eventsourcing.subscriptions.source import Source
 from infra.postgres.errors import PASSING
+
+_log = structlog.get_logger("weir.subscriptions")
 
 
 class Reason(StrEnum):
@@ -88,8 +92,7 @@ class Subscription:
         self._queue += fresh
         self._bytes += size
         if fresh:
-            self._wake.set()
-            self.on_news()
+            self._ring()
 
     def hand_over(self, take: Callable[[FollowedEvent], bool]) -> bool:
         """Gives what has come, one by one, as long as it is taken; ``take`` must not wait. Answers whether nothing is
@@ -110,8 +113,15 @@ class Subscription:
         """The follower gets nothing more but this reason."""
         self.ended = self.ended or reason
         self._queue, self._bytes = deque(), 0
+        self._ring()
+
+    def _ring(self) -> None:
+        """Who stumbles over its news stumbles alone: it is offered to the others, too, and waits in the queue here."""
         self._wake.set()
-        self.on_news()
+        try:
+            self.on_news()
+        except Exception:
+            _log.exception("a follower stumbled over what has come")
 
     def _fresh(self, events: Sequence[FollowedEvent]) -> Sequence[FollowedEvent]:
         if self._wants_all and events[0].place > self.place:

@@ -227,6 +227,22 @@ async def test_whose_access_ends_is_closed_though_nothing_happens_in_the_room() 
     assert (client.said[-1], client.close) == ({"type": "error", "code": "unauthenticated"}, 1008)
 
 
+async def test_what_comes_after_the_client_has_gone_is_told_to_nobody() -> None:
+    house, client = House(), Client(TOKEN)
+
+    async def receive() -> Any:
+        if client._says:
+            return client._says.pop(0)
+        await house.all_told.wait()
+        await asyncio.sleep(0)
+        return {"type": "websocket.disconnect"}
+
+    client.receive = receive  # type: ignore[method-assign]
+    await served(client, house)
+    house.happens(line("to nobody"))
+    assert [frame["type"] for frame in client.said] == ["welcome"]
+
+
 async def until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
         while not holds():  # noqa: ASYNC110

@@ -283,3 +283,24 @@ async def test_nothing_is_taken_of_a_subscription_that_has_ended_and_that_is_new
     assert (reader.took, reader.done) == ([], [False, False])
     with pytest.raises(Ended):
         await follower.next()
+
+
+async def test_a_follower_that_stumbles_over_its_news_stumbles_alone() -> None:
+    scene = Scene(Stored(0))
+    scene.source.begin(0)
+    followers = [scene.follow(after=0) for _ in range(3)]
+    for follower in followers:
+        assert not await follower.next(0.01)
+
+    def stumble() -> None:
+        raise ZeroDivisionError
+
+    for follower in followers[:2]:
+        follower.on_news = stumble
+    scene.source.take(events(0, 2))
+    scene.source.take(events(2, 3))
+    assert [await scene.places(follower) for follower in followers] == [[1, 2, 3]] * 3
+    for follower in followers:
+        follower.end(Reason.CLOSED)
+        with pytest.raises(Ended):
+            await follower.next()
