@@ -39,7 +39,8 @@ export class Orders {
   async #look() {
     try {
       const page = await this.#session.read(`/v1/orders?limit=${MOST}&customer_id=${this.#session.me.id}`);
-      if (!this.#ended) this.#take(page.items);
+      if (this.#ended) return;
+      this.#take(page.items);
       tell("orders-alarm");
     } catch (error) {
       if (!this.#ended) tell("orders-alarm", error.message);

@@ -14,6 +14,7 @@ export class Rooms {
   #pages = 1;
   #picked;
   #timer;
+  #ended = false;
 
   // `pick(room)` is called with a room that somebody wants to see.
   constructor(session, pick) {
@@ -27,6 +28,7 @@ export class Rooms {
   }
 
   end() {
+    this.#ended = true;
     clearInterval(this.#timer);
     this.#rooms = [];
     this.#show();
@@ -53,6 +55,7 @@ export class Rooms {
         this.#all("/v1/rooms?limit=100&mine=member", 10, after),
         this.#all("/v1/rooms?limit=100&mine=invited", 10, after),
       ]);
+      if (this.#ended) return; // somebody else may have signed in by now
       this.#rooms = rooms.items;
       this.#next = rooms.next;
       this.#mine = new Set(mine.items.map((room) => room.id));
@@ -60,7 +63,7 @@ export class Rooms {
       tell("rooms-alarm");
       this.#show();
     } catch (error) {
-      tell("rooms-alarm", error.message);
+      if (!this.#ended) tell("rooms-alarm", error.message);
     }
   }
 
