@@ -9,10 +9,11 @@ from uuid import uuid4
 
 import httpx2
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Gauge
 
-from api.http.event_stream import EventStream, OpenStreams, Pace, event
+from api.http.event_stream import EventStream, Pace, event
 from api.http.fast_route import router
+from api.http.places import Places
 from api.http.principal import Principal
 from api.rate_limits.policies import limited
 from tests.support.listening import listening
@@ -56,14 +57,15 @@ class Telling:
 
     def __init__(self, **feeds: Any) -> None:
         self._feeds = feeds
-        self._registry = CollectorRegistry()
-        self._streams = OpenStreams(self._registry, most=2, each=1)
+        self._taken = Gauge("streams", "Those that are open.", registry=CollectorRegistry())
+        self._streams = Places(self._taken, most=2, each=1)
         self.routes = router()
         self.routes.get("/{name}")(limited("read")(self._tell))
 
     @property
-    def open(self) -> float | None:
-        return self._registry.get_sample_value("weir_http_event_streams")
+    def open(self) -> float:
+        (metric,) = self._taken.collect()
+        return metric.samples[0].value
 
     async def _tell(self, name: str) -> EventStream:
         @asynccontextmanager
