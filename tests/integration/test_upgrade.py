@@ -20,6 +20,7 @@ from infra.configs import pool_of
 from infra.event_codec import CODEC
 from infra.eventsourcing.commands.attempt import CommandContext
 from infra.eventsourcing.commands.idempotency import Kept, find
+from infra.identity import room_departures
 from infra.identity.api_keys import as_told
 from infra.identity.server_secret import ServerSecret
 from infra.identity.signing_keys import SigningKeys, generate
@@ -39,6 +40,7 @@ pytestmark = pytest.mark.anyio
 BEFORE_REFUNDS_AND_LANGUAGES = "0007"
 BEFORE_KEYED_FINGERPRINTS = "0011"
 BEFORE_WRAPPED_SECRETS = "0034"
+BEFORE_DEPARTURES = "0039"
 MAIL, ORDER = UUID(int=1), UUID(int=2)
 
 
@@ -114,6 +116,25 @@ async def test_orders_that_wait_for_their_payment_count_among_those_that_their_c
     async with brought_up_to_date(earlier) as database:
         rows = await database.fetch("SELECT owner, stream_id, weight FROM allowances")
     assert [tuple(row) for row in rows] == [(customer, waits, 5)]
+
+
+async def test_accounts_that_were_erased_have_the_rooms_to_leave_that_they_are_still_in(earlier: str) -> None:
+    await _upgraded(earlier, BEFORE_DEPARTURES)
+    member, guest, alone, there = (uuid4() for _ in range(4))
+    async with connected(earlier) as connection:
+        for position, (account, type_) in enumerate(
+            [(each, "account.erased") for each in (member, guest, alone)] + [(there, "account.deactivated")], 1
+        ):
+            await connection.execute(
+                "INSERT INTO events VALUES ($1, $2, 1, 'account', 0, $3, 1, '{}', $4, now())",
+                *(position, account, type_, b'{"correlation": "req-9"}'),
+            )
+        for scope, owner in [("room_membership", member), ("room_invitation", guest), ("room_membership", there)]:
+            await connection.execute("INSERT INTO allowances VALUES ($1, $2, $3, 1)", scope, owner, uuid4())
+        await connection.execute("INSERT INTO allowances VALUES ('unpaid_order', $1, $2, 1)", alone, uuid4())
+    async with brought_up_to_date(earlier) as database:
+        owed = await room_departures.claim(database, 10)
+    assert {(each.account_id, each.correlation) for each in owed} == {(member, "req-9"), (guest, "req-9")}
 
 
 async def test_a_mail_that_was_due_is_sent_in_the_language_of_the_shop(earlier: str) -> None:
