@@ -14,14 +14,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from weir_client import AuthenticatedClient
-from weir_client.api.webhooks import delete_webhook, register_webhook
-from weir_client.models import Receipt, RegisterWebhookBody, WebhookReceipt
+from weir_client.api.webhooks import delete_webhook, list_webhooks, register_webhook
+from weir_client.models import Receipt, RegisterWebhookBody, WebhookCardPage, WebhookReceipt
 from weir_client.models import RegisterWebhookBodyEventTypesItem as EventType
 
 from cli.demo.calls import fresh_key, told
 from cli.demo.visit import PATIENCE_SECONDS, Step, behind, eventually
 
 EVENT_TYPES: Final = (EventType.ORDER_PAID, EventType.ORDER_SHIPPED, EventType.ORDER_COMPLETED)
+
+
+DESCRIPTION: Final = "the demo's subscriber"
 
 
 class Subscriber:
@@ -59,6 +62,7 @@ class Subscriber:
 async def subscribed(client: AuthenticatedClient) -> AsyncIterator[tuple[Subscriber, Step]]:
     """One that listens on a free port of this machine and is told of events, until the end of the block."""
     subscriber = Subscriber()
+    await _forget_earlier(client)
     async with _served(subscriber) as url:
         registered = await _registered(client, url)
         subscriber.secret = registered.secret or ""
@@ -66,12 +70,24 @@ async def subscribed(client: AuthenticatedClient) -> AsyncIterator[tuple[Subscri
             subscriber,
             Step(title="webhook registered", detail=f"{url} is told of orders", position=registered.position),
         )
-        call = delete_webhook.asyncio_detailed(registered.id, client=client, idempotency_key=fresh_key())
-        await told(Receipt, call)
+        await _forget(client, registered.id)
+
+
+async def _forget_earlier(client: AuthenticatedClient) -> None:
+    """What demos have left that did not come to their end: an account has only so many webhooks."""
+    page = await told(WebhookCardPage, list_webhooks.asyncio_detailed(client=client, limit=100))
+    for each in page.document.items:
+        if each.description == DESCRIPTION:
+            await _forget(client, each.id)
+
+
+async def _forget(client: AuthenticatedClient, webhook_id: UUID) -> None:
+    call = delete_webhook.asyncio_detailed(webhook_id, client=client, idempotency_key=fresh_key())
+    await told(Receipt, call)
 
 
 async def _registered(client: AuthenticatedClient, url: str) -> WebhookReceipt:
-    body = RegisterWebhookBody(url=url, event_types=list(EVENT_TYPES), description="the demo's subscriber")
+    body = RegisterWebhookBody(url=url, event_types=list(EVENT_TYPES), description=DESCRIPTION)
     call = register_webhook.asyncio_detailed(client=client, body=body, idempotency_key=fresh_key())
     return (await told(WebhookReceipt, call)).document
 

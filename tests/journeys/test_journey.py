@@ -5,18 +5,21 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
 import pytest
+from weir_client.api.webhooks import list_webhooks
+from weir_client.models import WebhookCardPage
 
 from cli.demo import shop_of
-from cli.demo.calls import Clients
+from cli.demo.calls import Clients, told
 from cli.demo.journey import Journey
-from cli.demo.visit import seen
+from cli.demo.subscriber import subscribed
+from cli.demo.visit import Failed, seen
 from cli.supervisor import Options, Stack
 from cli.up import places
 from projections.registry import PROJECTIONS
@@ -54,6 +57,28 @@ async def test_three_orders_go_their_ways_through_every_process(stack: Stack) ->
         *("order.placed", "order.cancelled", "order.overpaid", "order.money_returned"),
         *("order.placed", "order.paid", "order.refunded", "order.money_returned"),
     ]
+
+
+async def test_a_demo_that_was_cut_short_leaves_no_webhook_behind_the_next_one(stack: Stack) -> None:
+    shop = shop_of(stack)
+    async with Clients(shop.api_url) as clients:
+        admin = await clients.signed_in(shop.admin_email, shop.admin_password)
+
+        async def webhooks() -> int:
+            page = await told(WebhookCardPage, list_webhooks.asyncio_detailed(client=admin))
+            return len(page.document.items)
+
+        with pytest.raises(Failed):
+            async with subscribed(admin):
+                raise Failed("cut short")
+        await eventually(lambda: are(webhooks, 1), 30)
+        async with subscribed(admin):
+            pass
+        await eventually(lambda: are(webhooks, 0), 30)
+
+
+async def are(count: Callable[[], Awaitable[int]], number: int) -> bool:
+    return await count() == number
 
 
 async def test_an_erased_account_is_in_no_room_any_more_and_what_it_said_stays(stack: Stack) -> None:
