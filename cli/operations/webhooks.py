@@ -61,8 +61,8 @@ async def _sent_again(database: Database, delivery_id: UUID) -> delivery_log.Aga
 
 def _subscriber(row: Standing) -> tuple[str, ...]:
     owed = f"{MOST_COUNTED} and more" if row.owed == MOST_COUNTED else str(row.owed)
-    circuit, failures = "closed" if row.alone_until is None else "open", str(row.failures)
-    standing = (row.state, circuit, failures, owed, moment(row.oldest), moment(row.alone_until), row.error or "")
+    circuit, failures = "open" if row.alone else "closed", str(row.failures)
+    standing = (row.state, circuit, failures, owed, moment(row.oldest), moment(row.due_at), row.error or "")
     return str(row.webhook_id), str(row.account_id), row.host, *standing
 
 

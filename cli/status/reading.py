@@ -20,6 +20,7 @@ from infra.postgres import schema_version
 from infra.postgres.pool import Database
 from infra.settings import Settings
 from infra.settings.urls import address_of
+from infra.webhooks import standings
 from projections.registry import PROJECTIONS
 from workers.mail.consumer import NAME
 from workers.order_deadlines import PROCESSES
@@ -51,6 +52,7 @@ class Figures:
     parked: int
     mail: outbox.Standing
     refunds: refund_outbox.Standing
+    webhooks: standings.Total
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,4 +128,5 @@ async def _figures(database: Database) -> Figures:
         parked=parked,
         mail=await outbox.standing(database),
         refunds=await refund_outbox.standing(database),
+        webhooks=await standings.total(database),
     )

@@ -62,6 +62,7 @@ def _figures(figures: Figures | str) -> list[Row]:
         ("parked", f"{figures.parked} streams" + ": `weir parked list`" * bool(figures.parked)),
         ("mail", _owed(figures.mail.oldest, figures.mail.failed, "given up")),
         ("refunds", _owed(figures.refunds.oldest, figures.refunds.refused, "refused")),
+        ("webhooks", _owed(figures.webhooks.oldest, figures.webhooks.alone, "left alone")),
     ]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -24,9 +24,9 @@ _subscriber: Final = webhook_subscribers.c
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """A subscriber. ``oldest`` is when the first of what it is owed became due.
+    """A subscriber. ``oldest`` is when the first of what it is owed became due, ``due_at`` when it is seen to next.
 
-    ``alone_until``: nothing is sent to it before, for what ``error`` says; None where nothing is in the way.
+    ``alone``: nothing is sent to it before that, for what ``error`` says.
     """
 
     webhook_id: UUID
@@ -36,7 +36,8 @@ class Standing:
     failures: int
     owed: int
     oldest: datetime | None
-    alone_until: datetime | None
+    due_at: datetime | None
+    alone: bool
     error: str | None
 
     @property
@@ -59,33 +60,49 @@ class Sent:
     said: str
 
 
+class Total(NamedTuple):
+    """All of them together: for how many seconds the oldest has been owed, 0.0 for nothing; how many are left alone."""
+
+    oldest: float
+    alone: int
+
+
+_its: Final = (_delivery.webhook_id == _subscriber.webhook_id, delivery_is_due)
+_oldest: Final = sa.select(_delivery.created_at).where(*_its).order_by(_delivery.position).limit(1).scalar_subquery()
+_alone: Final = sa.and_(hears, _subscriber.last_error.is_not(None), _subscriber.due_at > CLOCK)
+
+
 def _standings() -> Statement:
-    its = (_delivery.webhook_id == _subscriber.webhook_id, delivery_is_due)
-    some = sa.select(_delivery.position).where(*its).limit(inline(MOST_COUNTED)).correlate(webhook_subscribers)
+    some = sa.select(_delivery.position).where(*_its).limit(inline(MOST_COUNTED)).correlate(webhook_subscribers)
     owed = sa.select(sa.func.count()).select_from(some.lateral()).scalar_subquery()
-    oldest = sa.select(_delivery.created_at).where(*its).order_by(_delivery.position).limit(1).scalar_subquery()
     state = sa.case(
         (~_subscriber.active, inline("deactivated")),
         (~_subscriber.owner_active, inline("owner deactivated")),
         (~_subscriber.owner_entitled, inline("owner not entitled")),
         else_=inline("active"),
     )
-    paused = sa.and_(hears, _subscriber.last_error.is_not(None), _subscriber.due_at > CLOCK)
     return Statement(
         sa.select(
-            *(_subscriber[name] for name in ("webhook_id", "account_id", "url", "failures")),
+            *(_subscriber[name] for name in ("webhook_id", "account_id", "url", "failures", "due_at")),
             state.label("state"),
             owed.label("owed"),
-            oldest.label("oldest"),
-            sa.case((paused, _subscriber.due_at)).label("alone_until"),
+            _oldest.label("oldest"),
+            sa.func.coalesce(_alone, sa.false()).label("alone"),
             _subscriber.last_error.label("error"),
         )
-        .order_by(oldest.asc().nulls_last(), _subscriber.webhook_id)
+        .order_by(_oldest.asc().nulls_last(), _subscriber.webhook_id)
         .limit(sa.bindparam("limit"))
     )
 
 
+def _total() -> Statement:
+    each = sa.select(_oldest.label("oldest"), _alone.label("alone")).where(hears).subquery()
+    seconds = sa.cast(sa.extract("epoch", CLOCK - sa.func.min(each.c.oldest)), sa.Double)
+    return Statement(sa.select(sa.func.coalesce(seconds, 0.0), sa.func.count().filter(each.c.alone)))
+
+
 _STANDINGS: Final = _standings()
+_TOTAL: Final = _total()
 _newest: Final = (
     sa.select(
         *(_delivery[name] for name in ("delivery_id", "type", "position", "state", "attempts", "created_at")),
@@ -103,6 +120,13 @@ _OF_STATE: Final = Statement(_newest.where(_delivery.state == sa.bindparam("stat
 async def subscribers(database: Database, limit: int) -> Sequence[Standing]:
     """Those who have waited longest for something come first, those who are owed nothing last."""
     return [Standing(**row) for row in await database.fetch(*_STANDINGS(limit=limit))]
+
+
+async def total(database: Database) -> Total:
+    """Of all that hear."""
+    row = await database.fetchrow(*_TOTAL())
+    assert row is not None  # noqa: S101 - an aggregate always has its row
+    return Total(*row)
 
 
 async def deliveries(database: Database, webhook_id: UUID, limit: int, state: State | None = None) -> Sequence[Sent]:

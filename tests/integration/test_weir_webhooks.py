@@ -12,7 +12,7 @@ from cli.main import main
 from infra.configs import pool_of
 from infra.postgres.pool import Database
 from infra.settings import Settings
-from infra.webhooks import outbox
+from infra.webhooks import outbox, standings
 from infra.webhooks.outbox import Outcome
 from tests.support.webhooks import has_delivery
 
@@ -78,6 +78,7 @@ def row_of(table: str, id_: UUID) -> list[str]:
 
 def test_operators_see_who_takes_nothing_and_why(weir: Weir, settings: Settings) -> None:
     assert weir("list") == (0, "there is no webhook\n", "")
+    assert done(settings, standings.total) == (0.0, 0)
     refusing, _ = done(settings, is_refused)
     inactive, _ = done(settings, is_deactivated)
     code, said, _ = weir("list")
@@ -87,6 +88,8 @@ def test_operators_see_who_takes_nothing_and_why(weir: Weir, settings: Settings)
     assert oldest < then
     assert row_of(said, inactive)[3:7] == ["deactivated", "closed", "0", "1"]
     assert said.index(str(refusing)) < said.index(str(inactive)), "who has waited longest comes first"
+    oldest_seconds, alone = done(settings, standings.total)
+    assert (0 < oldest_seconds < 60, alone) == (True, 1)
 
 
 def test_operators_see_what_became_of_each_delivery_and_have_one_sent_again(weir: Weir, settings: Settings) -> None:

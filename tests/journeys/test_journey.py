@@ -140,7 +140,7 @@ async def test_the_status_names_every_process_with_its_port_and_what_is_behind(s
         assert lines[name].startswith(f"ready, pid {stack.child(name).pid}, ")
     assert lines["api"].endswith(stack.api_url)
     assert lines["stack"] == str(wiring.directory)
-    assert {"log", "lag", "parked", "mail", "refunds"} <= lines.keys()
+    assert {"log", "lag", "parked", "mail", "refunds", "webhooks"} <= lines.keys()
 
 
 async def test_every_address_that_is_printed_answers(stack: Stack) -> None:
