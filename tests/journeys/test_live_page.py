@@ -1,6 +1,7 @@
 """The page at ``/live`` in a real browser: people talk through two API processes, and an order moves."""
 
 import secrets
+import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -161,12 +162,14 @@ async def test_two_who_talk_through_two_processes_hear_every_line_once_whichever
                 said.append(f"{name} says {number}")
                 await hears(here.page, said)
                 await hears(there.page, said)
+        on_its_way = there.page.locator("#pending [data-state=sending] .text")
+        await shop.stack.kill(SECOND, signal.SIGSTOP)  # the next line is sent, and nobody takes it
+        await say(there.page, "Bob says 3")
+        await expect(on_its_way).to_have_text(["Bob says 3"])
         async with shop.stack.down(SECOND):
             await expect(there.page.locator("#state")).not_to_have_text("Live")
-            await say(there.page, "Bob says 3", "Bob says 4")
-            await expect(there.page.locator("#pending [data-state=sending] .text")).to_have_text(
-                ["Bob says 3", "Bob says 4"]
-            )
+            await say(there.page, "Bob says 4")
+            await expect(on_its_way).to_have_text(["Bob says 3", "Bob says 4"])
             await say(here.page, "Ada says 3", "Ada says 4", MARKUP)
             await hears(here.page, said := [*said, "Ada says 3", "Ada says 4", MARKUP])
         said += ["Bob says 3", "Bob says 4"]
