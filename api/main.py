@@ -90,8 +90,8 @@ class Application(FastAPI):
     _alone: Edge | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """A request goes straight to the edge where nothing else stands around it."""
-        if self._alone is not None and scope["type"] == "http":
+        """A request, or a socket, goes straight to the edge where nothing else stands around it."""
+        if self._alone is not None and scope["type"] in ("http", "websocket"):
             scope["app"] = self
             await self._alone(scope, receive, send)
         else:

@@ -29,7 +29,6 @@ from api.http.body_reader import (
     replayed,
 )
 from api.http.compression import Compressor
-from api.http.policies.cors import may_open_sockets
 from api.http.policies.security_headers import Rules
 from api.http.policies.trusted_hosts import PROBES, check_host
 from api.http.policies.trusted_proxies import source_of
@@ -39,12 +38,12 @@ from api.http.response import RawResponse, WholeResponse
 from api.http.response_writer import Reply
 from api.http.route_table import TARGET, Found, HotRead, LimitPolicy, Table, Target, method_of, target_of
 from api.http.routing.targets import targets
+from api.http.socket_edge import SocketEdge
 from api.http.start_failures import in_words
 from infra.observability.access_log import AccessLog
 from infra.observability.logging import REQUEST_ID
 
 CLIENT_GONE: Final = 499
-POLICY_VIOLATION: Final = 1008
 LONGEST_TARGET: Final = 8 * 1024
 LONGEST_HEADERS: Final = 32 * 1024
 """Names and values together."""
@@ -95,11 +94,16 @@ class Edge:
         self._metrics = metrics
         self._rules = rules
         self._compressor = Compressor()
-        self._next_id = request_ids().__next__
+        ids = request_ids()
+        self._next_id = ids.__next__
+        self._sockets = SocketEdge(app, api=api, rules=rules, ids=ids)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._other(scope, receive, send)
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, in_words(send))
+            return
+        if scope["type"] == "websocket":
+            await self._sockets(scope, receive, send)
             return
         started = perf_counter()
         if self._rules.proxies is not None:
@@ -143,26 +147,6 @@ class Edge:
         if target.method == "GET" and (hot := state.hot.get(template)) is not None:
             return hot.now(args, headers, scope)
         return None
-
-    async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """WebSockets have a request id and a context like any request; what they say is their own affair."""
-        if scope["type"] == "websocket":
-            if self._rules.proxies is not None:
-                self._rules.proxies.look_behind(scope)
-            scope[EXCHANGE] = exchange = RequestState(dict(scope["headers"]), self._next_id)
-            REQUEST_ID.set(exchange.request_id)
-            if not self._is_for_us(exchange):
-                await send({"type": "websocket.close", "code": POLICY_VIOLATION})
-                return
-        await self._app(scope, receive, in_words(send) if scope["type"] == "lifespan" else send)
-
-    def _is_for_us(self, exchange: RequestState) -> bool:
-        try:
-            if self._rules.hosts is not None:
-                self._rules.hosts.check(exchange.headers)
-        except Problem:
-            return False
-        return may_open_sockets(exchange.headers, self._rules.cors)
 
     async def _serve(
         self, found: Found, state: EdgeState, exchange: RequestState, reply: Reply, scope: Scope, receive: Receive

@@ -1,6 +1,7 @@
 """The edge on a real server and real sockets: what clients see when they lie, dawdle, overdo it or hang up."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
+from api.http.connection.protocol import Protocol
 from api.http.connection.socket_protocol import SocketProtocol, frame_bytes, line_of
 from tests.support.sample_edge import SampleEdge, sample_edge, with_state
 from tests.support.sample_routes import ORDER_ID
@@ -201,3 +203,20 @@ async def test_what_is_said_at_once_arrives_and_nothing_is_said_so_to_a_client_t
     assert socket.close_code == 1013
     assert heard == ["x" * 60_000] * sum(said)
     assert heard
+
+
+async def test_an_open_socket_keeps_nothing_of_the_request_that_it_began_with() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.accept"})
+            await send({"type": "websocket.send", "text": str(len(scope["headers"]) > 0)})
+            while (await receive())["type"] != "websocket.disconnect":
+                pass
+
+    gc.collect()  # what earlier tests have left
+    async with serving(app, ws=SocketProtocol) as port, connect(f"ws://127.0.0.1:{port}/", compression=None) as socket:
+        assert await asyncio.wait_for(socket.recv(), 10) == "True"
+        kept = [each for each in gc.get_objects() if type(each) is Protocol]
+        (line,) = [each for each in gc.get_objects() if type(each) is SocketProtocol]
+    assert not kept
+    assert not line.request.headers

@@ -173,7 +173,11 @@ class Protocol(HttpToolsProtocol):
         if self._should_upgrade():
             self._stop_waiting()
             self._phase = _Phase.BETWEEN  # the request is whole: nothing of it is waited for when the socket closes
-            return self.handle_websocket_upgrade()
+            self.handle_websocket_upgrade()
+            # This object and its parser know each other, and the connection knows it: they would live as long as that.
+            self._connection.hand_on()
+            self.parser = None  # type: ignore[assignment]
+            return None
         # The offer is ignored: another parser reads on behind a head that says how long the body is, and no more.
         framing = b"".join(b"%b: %b\r\n" % header for header in self.headers if header[0] in _FRAMING)
         self.parser = httptools.HttpRequestParser(_BehindHead(self))

@@ -16,6 +16,10 @@ WRITE_BYTES: Final = 64 * 1024
 """A client takes so much in so many seconds of what waits for it, or all that there is; else it is given up."""
 
 
+def _nothing() -> bool:
+    return False
+
+
 class Transport:
     """asyncio's, within these bounds. ``owes`` tells whether the client has still to send some of its request.
 
@@ -95,6 +99,10 @@ class Transport:
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
+
+    def hand_on(self) -> None:
+        """Another protocol has the connection: nothing of what was before it is owed, or kept."""
+        self._owes = _nothing
 
     def _watch_the_reader(self) -> None:
         """One timer, however much is written."""

@@ -1,13 +1,13 @@
 """A subscription: what one follower has yet to get of a source, first out of the past and then as it comes."""
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 
 import structlog
 
 from infra.concurrency.backoff import Pauses
+from infra.concurrency.flag import Flag
 from infra.eventsourcing.configs import SubscriptionConfig
 from infra.eventsourcing.subscriptions.followed_event import FollowedEvent
 from infra.eventsourcing.subscriptions.log_reads import EVERYTHING, LogReads, Past, Wanted
@@ -57,10 +57,10 @@ class Subscription:
         self._wants_all = wanted == EVERYTHING
         self._config = config
         self._live = False
-        self._queue: deque[FollowedEvent] = deque()
+        self._queue: list[FollowedEvent] = []
         self._bytes = 0
         self._seen = 0
-        self._wake = asyncio.Event()
+        self._wake = Flag()
         self._pauses = Pauses()
         self.on_news: Callable[[], object] = _nobody_waits
         self.ended: Reason | None = None
@@ -101,7 +101,7 @@ class Subscription:
         if self.ended or not self._live:
             return False
         while self._queue and take(self._queue[0]):
-            taken = self._queue.popleft()
+            taken = self._queue.pop(0)
             self._bytes -= taken.size
             self.place = taken.place
         if self._queue:
@@ -112,7 +112,7 @@ class Subscription:
     def end(self, reason: Reason) -> None:
         """The follower gets nothing more but this reason."""
         self.ended = self.ended or reason
-        self._queue, self._bytes = deque(), 0
+        self._queue, self._bytes = [], 0
         self._ring()
 
     def _ring(self) -> None:
@@ -143,7 +143,7 @@ class Subscription:
         return self._take()
 
     def _take(self) -> Sequence[FollowedEvent]:
-        taken, self._queue, self._bytes = list(self._queue), deque(), 0
+        taken, self._queue, self._bytes = self._queue, [], 0
         self.place = max(self.place, self._seen)
         return taken
 

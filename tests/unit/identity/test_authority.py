@@ -6,7 +6,8 @@ from typing import Any, Final, cast
 from uuid import UUID
 
 import pytest
-from fastapi.routing import APIRoute, APIWebSocketRoute
+from fastapi.routing import APIRoute
+from starlette.routing import WebSocketRoute
 
 from api.commands.authority import Acting, acting, acting_as, check
 from api.http.fast_route import BODY_METHODS
@@ -50,7 +51,7 @@ OTHERWISE: Final = {
 def _writes() -> Iterator[tuple[str, Dependant]]:
     for router in ROUTERS:
         for route in router.routes:
-            if isinstance(route, APIWebSocketRoute):  # what is said on it is `Acting`, too: tests/integration
+            if isinstance(route, WebSocketRoute):  # what is said on it is `Acting`, too: tests/integration
                 continue
             assert isinstance(route, APIRoute)
             for method in sorted(BODY_METHODS & (route.methods or set())):
