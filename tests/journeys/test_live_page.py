@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 import orjson
 import pytest
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Page, WebSocketRoute, expect
 
 from cli.supervisor import Backoff, Options, Program, Stack, Wiring
 from cli.supervisor.programs import weir_programs
@@ -219,6 +219,34 @@ async def test_a_link_leads_into_a_room_and_what_was_said_long_ago_comes_as_one_
         await shown.page.locator("#scroll").focus()
         await shown.page.keyboard.press("Home")
         await hears(shown.page, said)
+        assert shown.complaints == []
+
+
+async def test_a_line_whose_answer_is_lost_goes_out_again_under_its_name_and_is_there_once(shop: Shop) -> None:
+    ada = await shop.registered()
+    lost: list[str | bytes] = []
+
+    async def lossy(line: WebSocketRoute) -> None:
+        server = line.connect_to_server()
+
+        async def answered(frame: str | bytes) -> None:
+            if not lost and orjson.loads(frame)["type"] in ("ack", "message"):
+                lost.append(frame)
+                await line.close(code=1012)
+            else:
+                line.send(frame)
+
+        server.on_message(answered)
+
+    async with window(shop.browser) as shown:
+        await shown.page.route_web_socket("**/live", lossy)
+        await shown.page.goto(f"{shop.doors[0]}/live")
+        await sign_in(shown.page, ada)
+        await open_room(shown.page, f"Lossy {ada}")
+        await say(shown.page, "once", "and the next")
+        await hears(shown.page, ["once", "and the next"])
+        assert lost != []
+        assert await history(shop, ada, f"Lossy {ada}") == ["once", "and the next"]
         assert shown.complaints == []
 
 
