@@ -17,6 +17,7 @@ from pydantic import SecretStr
 
 from domain.kernel.refusals import InvalidValue
 from domain.money import Money
+from infra.host import network_errors
 from infra.host.retry_after import retry_after
 from infra.payments.provider import Deferred, Refund, RefundOutcome, Refused, Returned
 
@@ -64,7 +65,7 @@ class HttpPaymentProvider:
         except (TimeoutError, httpx2.TimeoutException):
             return Deferred(reason="no answer in time")
         except (httpx2.HTTPError, OSError) as error:
-            return Deferred(reason=type(error).__name__)
+            return Deferred(reason=network_errors.cause(error))
 
     async def close(self) -> None:
         """Closes the connections."""

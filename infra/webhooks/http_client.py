@@ -24,6 +24,7 @@ from urllib.parse import SplitResult, urlsplit
 import httpx2
 
 from domain.webhooks import is_public
+from infra.host import network_errors
 from infra.host.retry_after import retry_after
 
 CALL_SECONDS: Final = 15.0
@@ -119,10 +120,8 @@ class WebhookClient:
             return Answer(error="no answer in time")
         except NotPublic:
             return Answer(error="the host has an address that is not public")
-        except socket.gaierror:
-            return Answer(error="the host has no address")
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
-            return Answer(error=_word(error))
+            return Answer(error=network_errors.cause(error))
 
     async def close(self) -> None:
         """Closes the connections. A thread that waits for a name server is left to end by itself."""
@@ -172,16 +171,6 @@ def _wait(response: httpx2.Response) -> float | None:
     if response.status_code not in BUSY:
         return None
     return retry_after(response.headers.get("retry-after"), datetime.now(UTC))
-
-
-def _word(error: BaseException) -> str:
-    """What went wrong. Of a certificate it is told why: whoever reads that can mend it."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"the certificate is refused: {cause.verify_message}"
-        cause = cause.__cause__ or cause.__context__
-    return type(error).__name__
 
 
 def _at(parts: SplitResult, address: str) -> str:

@@ -77,7 +77,7 @@ async def test_a_provider_that_is_away_leaves_refunds_owed_and_gives_each_back_o
 
             async def tried() -> bool:
                 errors = await column(stack, "coalesce(last_error, '')")
-                return len(errors) == 8 and "ConnectError" in errors
+                return len(errors) == 8 and "connection refused" in errors
 
             await eventually(tried, 20)
             assert given(stack) == []

@@ -214,6 +214,8 @@ async def test_whatever_a_subscriber_goes_through_it_gets_each_event_in_order_an
     over.set()
     there.always = OK
     if kind == "is down":
+        (first, *_) = await desk.rows()
+        assert orjson.loads(first["answers"])[-1]["error"] == "connection refused"
         await there.open()
     while "due" in await desk.states():
         assert await desk.turn() == 1
