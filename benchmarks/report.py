@@ -39,6 +39,13 @@ _TERMS = """\
 - **Replay**: `order_summary` from the log into a new table; `eventsourcing` keeps a view of the same orders.
 - **Visible**: every process of `weir up` runs; from the arrival of a 201 until a GET with its `Consistency-Token` has
   been answered 200 with the order. 200 orders a second are sent on schedule, whether or not earlier ones are answered.
+- **Idle sockets**: 2,000 sockets of 105 accounts in one room at one API process that has just started; its resident
+  memory before and after, when 100 have come already.
+- **Room**: one API process, a relay, no other workers. 50 messages a second are posted on schedule, 500 sockets of one
+  process of the bench hear them; each is checked to have each message once and in order. Those who never read have come
+  for the whole past, so that all buffers on the way to them are full.
+- **Feed**: the same with 200 event streams of the log, while the bench's own process has 500 commands a second stored;
+  from the time in the event, which is just before its commit.
 - The load generator costs {client:.0f} µs of CPU per request against a server that parses nothing
   ({client_rate:,.0f} requests/s).
 """

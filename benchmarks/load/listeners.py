@@ -20,10 +20,12 @@ import uvloop
 from benchmarks.failure import Failed
 from benchmarks.figures import Figures, summed_up
 from benchmarks.load.http_client import Client, request
-from benchmarks.load.room_socket import Door, RoomSocket, enter
+from benchmarks.load.room_socket import Door, RoomSocket, enter, whole_frames
 from benchmarks.setting.waiting import until
 
 WARM_UP_SECONDS = 1.0
+_FULL_SECONDS = 3.0
+"""Until what those who never read could take is full."""
 _CONNECTIONS = 16
 _GRACE_SECONDS = 10.0
 _LAST = "That was all."
@@ -53,9 +55,10 @@ class Unheard(Exception):
 async def talk(task: Talk) -> Figures:
     """Keep to the schedule for the task's time. Raises :class:`Unheard`."""
     door = Door(port=task.port, room=task.room, tokens=task.tokens)
-    deaf = await enter(door, task.deaf, after=0, deaf=True)
     hearing = await enter(door, task.listeners - task.deaf)
+    deaf = await enter(door, task.deaf, after=0, deaf=True)
     try:
+        await asyncio.sleep(_FULL_SECONDS if deaf else 0)
         cpu = process_time()
         posted = await _post_all(task)
         await _until_all_have_heard_the_last(hearing)
@@ -113,7 +116,7 @@ def _latencies(listener: RoomSocket, posted: Sequence[float]) -> list[float]:
     """How late each message came, in the order in which they came, which is that of the room."""
     late: list[float] = []
     numbers, places = set(), []
-    for at, frame in listener.messages():
+    for at, frame in whole_frames(listener.heard):
         told = json.loads(frame)
         if told["type"] == "message" and told["text"] != _LAST:
             number = int(told["text"].partition(":")[0])

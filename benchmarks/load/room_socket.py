@@ -3,7 +3,7 @@
 import asyncio
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import cast
@@ -76,19 +76,20 @@ class RoomSocket(asyncio.Protocol):
         """Hang up."""
         self._transport.abort()
 
-    def messages(self) -> Iterator[tuple[float, bytes]]:
-        """Each whole frame of text, and when the last of it came."""
-        rest = b""
-        for at, piece in self.heard:
-            rest += piece
-            while len(rest) > 1:
-                begin = 4 if rest[1] == 126 else 2
-                end = begin + (int.from_bytes(rest[2:4]) if begin == 4 else rest[1])
-                if len(rest) < end:
-                    break
-                if rest[0] == _TEXT:
-                    yield at, rest[begin:end]
-                rest = rest[end:]
+
+def whole_frames(pieces: Sequence[tuple[float, bytes]]) -> Iterator[tuple[float, bytes]]:
+    """Each frame of text, and when the last of it came."""
+    rest = b""
+    for at, piece in pieces:
+        rest += piece
+        while len(rest) > 3:
+            begin = 4 if rest[1] == 126 else 2
+            end = begin + (int.from_bytes(rest[2:4]) if begin == 4 else rest[1])
+            if len(rest) < end:
+                break
+            if rest[0] == _TEXT:
+                yield at, rest[begin:end]
+            rest = rest[end:]
 
 
 def _frame(kind: int, payload: bytes) -> bytes:

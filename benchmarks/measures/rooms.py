@@ -17,10 +17,10 @@ _WARM = 100
 _LISTENERS = 500
 _DEAF = _LISTENERS // 20
 _RATE = 50
-_PAST = 1_000
-"""Messages of 4,000 characters: more than the buffers between a server and a client that never reads take."""
+_PAST = 450
+"""Messages of twelve kilobytes: more than the buffers between a server and a client that never reads take."""
 _WITH_DEAF: Final = "Weir, 5 % never read"
-_LONGEST_LAP = 8.0
+_LONGEST_LAP = 5.0
 """Whoever takes nothing for ten seconds is closed: they are to be there for as long as a lap lasts."""
 
 

@@ -12,7 +12,7 @@ from benchmarks.setting.shop import ADMIN_PASSWORD, JSON, asked, token_of
 EACH: Final = 20
 """Sockets that one account may have open at a process."""
 _HANDS = 4
-_LONG = "long " * 800
+_LONG = "\u8336" * 4_000
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from api.http.connection.socket_protocol import frame_bytes
 from benchmarks import report
 from benchmarks.figures import Figures, heard, quantile, summed_up
 from benchmarks.load.http_client import Broken, body_length, header, request
+from benchmarks.load.room_socket import whole_frames
 from benchmarks.measure import WEIR, Bar, Measure, Result
 from benchmarks.measures.all import MEASURES
 from benchmarks.options import RESULTS, Options
@@ -37,6 +39,39 @@ def test_a_bar_that_is_reached_exactly_is_cleared() -> None:
 def test_every_limit_that_is_missed_is_named() -> None:
     bar = Bar(what="x", least=100, p50_ms=0.5, p99_ms=25)
     assert _result(bar, **{WEIR: _laps(99, p99_ms=26)}).missed(bar) == ["rate", "p50", "p99"]
+
+
+def test_what_is_the_better_the_less_there_is_of_it_is_bounded_from_above() -> None:
+    bar = Bar(what="x", most=25)
+    assert _result(bar, **{WEIR: _laps(25)}).missed(bar) == []
+    result = _result(bar, **{WEIR: _laps(26)})
+    assert report.rows([result]) == [("x", "26 things/s", "–", "–", "≤ 25", "MISSED (most)")]
+
+
+def test_a_p99_beside_another_is_the_median_of_quotients_of_neighbouring_laps() -> None:
+    bar = Bar(what="x", ours="slow", against=WEIR, p99_ratio=1.25)
+    alone = [*_laps(1, p99_ms=10), *_laps(1, p99_ms=40), *_laps(1, p99_ms=20)]
+    same = _result(bar, **{WEIR: alone, "slow": [*_laps(1, p99_ms=10), *_laps(1, p99_ms=50), *_laps(1, p99_ms=90)]})
+    assert same.missed(bar) == []
+    worse = _result(bar, **{WEIR: alone, "slow": [*_laps(1, p99_ms=10), *_laps(1, p99_ms=60), *_laps(1, p99_ms=90)]})
+    (row,) = report.rows([worse])
+    assert row[1:] == (
+        "1 things/s, p50 1.0 ms, p99 60.0 ms",
+        "Weir: p99 20.0 ms",
+        "1.50 × (1.00–4.50)",
+        "p99 ≤ 1.25 ×",
+        "MISSED (p99 ratio)",
+    )
+
+
+def test_a_room_socket_of_the_bench_finds_each_frame_in_whatever_pieces_it_came() -> None:
+    frames = [b"welcome", b"x" * 125, b"y" * 126, b"z" * 60_000]
+    sent = b"".join(frame_bytes(text.decode()) for text in frames[:2]) + b"\x89\x04ping"
+    sent += b"".join(frame_bytes(text.decode()) for text in frames[2:])
+    for size in (1, 7, 1_000, len(sent)):
+        pieces = [(float(at), sent[at : at + size]) for at in range(0, len(sent), size)]
+        assert [frame for _, frame in whole_frames(pieces)] == frames
+        assert list(whole_frames(pieces))[-1][0] == pieces[-1][0]
 
 
 def test_a_row_without_limits_passes_no_verdict() -> None:
