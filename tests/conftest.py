@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from infra.embedded import Postgres, StartFailed, Valkey
+from infra.eventsourcing.read_cache import read_side
 from infra.postgres.schema_version import migrate
 from infra.settings import Settings
 from tests.support.memory_folder import memory_folder
@@ -33,6 +34,9 @@ os.environ["WEIR_ENCRYPTION_KEYS"] = b64encode(b"the tests' encryption key, 32 b
 # The usual traceback, drawn by rich, takes a second each.
 _PLAIN = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
 structlog.configure(processors=[*structlog.get_config()["processors"][:-1], _PLAIN])
+
+# Postgres is seconds old here, and crashes only where a test says so.
+read_side.SETTLE_SECONDS = 0.0  # type: ignore[misc]
 
 SHARDS = 4
 _TEMPLATE = "weir_template"

@@ -8,7 +8,6 @@ import typer
 from cli.tables import SHOWN, moment, show
 from cli.target.data_dir import DATA_DIR, DataDir
 from cli.target.database import on_database
-from infra.postgres.pool import Database
 from infra.webhooks import delivery_log, standings
 from infra.webhooks.outbox import State
 from infra.webhooks.standings import MOST_COUNTED, Sent, Standing
@@ -43,7 +42,7 @@ def list_deliveries(webhook_id: WebhookId, state: OnlyState = None, data_dir: Da
 
 def retry(delivery_id: DeliveryId, data_dir: DataDir = DATA_DIR) -> None:
     """Have a delivery sent at once, under its old id, whatever became of it, and tried for another day."""
-    match on_database(data_dir, lambda database: _sent_again(database, delivery_id)):
+    match on_database(data_dir, lambda database: delivery_log.retry(database, delivery_id)):
         case "due":
             typer.echo(f"{delivery_id} is due")
         case "inactive":
@@ -52,11 +51,6 @@ def retry(delivery_id: DeliveryId, data_dir: DataDir = DATA_DIR) -> None:
         case "unknown":
             typer.echo(f"nothing was changed: there is no delivery {delivery_id}", err=True)
             raise typer.Exit(1)
-
-
-async def _sent_again(database: Database, delivery_id: UUID) -> delivery_log.Again:
-    async with database.write() as session:
-        return await delivery_log.send_anybodys_again(session, delivery_id)
 
 
 def _subscriber(row: Standing) -> tuple[str, ...]:

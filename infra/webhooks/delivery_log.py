@@ -52,9 +52,10 @@ async def send_again(session: Session, owner: UUID, webhook_id: UUID, delivery_i
     return await _again(session, found, delivery_id)
 
 
-async def send_anybodys_again(session: Session, delivery_id: UUID) -> Again:
+async def retry(database: Database, delivery_id: UUID) -> Again:
     """The same of any delivery, for an operator."""
-    return await _again(session, await session.fetchrow(*_ANYBODYS(delivery=delivery_id)), delivery_id)
+    async with database.write() as session:
+        return await _again(session, await session.fetchrow(*_ANYBODYS(delivery=delivery_id)), delivery_id)
 
 
 async def _again(session: Session, found: Record | None, delivery_id: UUID) -> Again:

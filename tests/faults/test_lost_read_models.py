@@ -8,9 +8,10 @@ brings anything there. Whoever shows the token of a write is never shown a list 
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -25,6 +26,9 @@ from domain.orders import OrderPaid, OrderPlaced
 from infra.concurrency.cancellation import cancel_and_wait
 from infra.embedded import Postgres
 from infra.eventsourcing.consistency_token import encode
+from infra.eventsourcing.read_cache import read_side
+from infra.eventsourcing.read_cache.staleness_monitor import Watch
+from infra.eventsourcing.read_cache.visibility import ProjectionShard, Visibility
 from infra.postgres.schema_version import migrate
 from infra.settings import Settings
 from tests.conftest import SHARDS
@@ -49,6 +53,12 @@ FORGETFUL: Final = {
 LEASE_SECONDS: Final = 60.0
 LOOKS: Final = 10
 NOT_NOW: Final = {(503, "unavailable"), (503, "not-yet-visible")}
+
+
+@pytest.fixture(autouse=True)
+def young(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server has just started, for as long as a test takes."""
+    monkeypatch.setattr(read_side, "SETTLE_SECONDS", 300.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,11 +143,37 @@ async def written(scene: Scene, order_id: UUID, event: OrderPlaced | OrderPaid) 
     return position, encode({shard_of(order_id, SHARDS): position})
 
 
+async def _has_come(heard: Sequence[int] | None, position: int) -> bool:
+    return heard is None or max(heard) >= position
+
+
 @pytest.mark.parametrize("emptied", [False, True], ids=["Redis has it still", "Redis was emptied"])
 @pytest.mark.parametrize("lost", ["an order", "a payment"])
 async def test_after_a_crash_nobody_is_shown_less_than_was_told(
     tmp_path: Path, redis_url: str, lost: str, emptied: bool
 ) -> None:
+    await crashed(tmp_path, redis_url, lost=lost, emptied=emptied)
+
+
+async def test_nor_by_a_process_that_has_not_noticed_it(
+    tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would within a second. Here it never does."""
+    monkeypatch.setattr(Watch, "_notice_restart", lambda _watch, _rows: None)
+    heard, told = [0], Visibility.told
+
+    def hears(visibility: Visibility, part: ProjectionShard, position: int) -> None:
+        told(visibility, part, position)
+        heard.append(position if part.projection == "order_summary" else 0)
+
+    monkeypatch.setattr(Visibility, "told", hears)
+    await crashed(tmp_path, redis_url, lost="a payment", emptied=True, heard=heard)
+
+
+async def crashed(
+    tmp_path: Path, redis_url: str, *, lost: str, emptied: bool, heard: Sequence[int] | None = None
+) -> None:
+    """``heard``: how far the read model is told to be; the crash waits until it has come to the write."""
     async with forgetful(tmp_path) as server:
         told: dict[str, Any] = {"database_url": server.url, "redis_url": redis_url, "shards": SHARDS, "port": 0}
         settings = Settings.model_validate(
@@ -156,6 +192,7 @@ async def test_after_a_crash_nobody_is_shown_less_than_was_told(
                 shows = str(order_id) if lost == "an order" else '"status":"paid"'
                 customer = Customer(client=client, order=order_id, shows=shows, token=token)
                 await eventually(customer.finds_everything)
+                await eventually(partial(_has_come, heard, position))
                 await crash(server)
             await server.start()
             assert await applied_to(server, shard_of(order_id, SHARDS)) < position, "nothing is lost"

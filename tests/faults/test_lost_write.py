@@ -204,6 +204,7 @@ WRITES: Final[Mapping[str, Write]] = {
     ),
     "infra.webhooks.outbox.pause": lambda database: webhooks.pause(database, SUBSCRIBER, 5, 1.0, "HTTP 500"),
     "infra.webhooks.delivery_log.forget_old": delivery_log.forget_old,
+    "infra.webhooks.delivery_log.retry": lambda database: delivery_log.retry(database, uuid4()),
     "infra.identity.reset_wishes.keep": lambda database: reset_wishes.keep(database, "a@b.c", KEYED),
     "infra.identity.reset_wishes.done": lambda database: reset_wishes.done(database, WISH),
     "infra.identity.stored_secrets.writing of a first secret": lambda database: ServerSecret(database, WRAPPING).mac(

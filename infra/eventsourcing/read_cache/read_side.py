@@ -22,7 +22,7 @@ from infra.eventsourcing.projections.table_name import table_name, with_names
 from infra.eventsourcing.read_cache.document import Document
 from infra.eventsourcing.read_cache.document_cache import Documents, GenerationGone
 from infra.eventsourcing.read_cache.redis_cache import NOTHING, Held, Place, RemoteCache
-from infra.eventsourcing.read_cache.staleness_monitor import Watch
+from infra.eventsourcing.read_cache.staleness_monitor import INTERVAL, Watch
 from infra.eventsourcing.read_cache.visibility import ProjectionShard, Sight, Visibility
 from infra.postgres.pool import Database
 from infra.redis.keyspace import Keyspace
@@ -38,14 +38,19 @@ LARGEST_LOAD: Final = 256
 LOADS: Final = 2
 MOST_WAITING: Final = 2_000
 READY_SECONDS: Final = 1.0
+SETTLE_SECONDS: Final = 3 * INTERVAL
+"""So long after its start nothing of Postgres is brought to Redis: who looks at it each second knows of it by then."""
 
 # A read model is committed without waiting for the disk. After a crash of Postgres it may be behind what was told of,
-# until its consumer has applied the same events again: such rows are served to nobody and brought to no cache.
+# until its consumer has applied the same events again: such rows are served to nobody who knows how far it was. Who has
+# begun since takes them for true. In Redis, once the newer ones were evicted there, they would be shown to those who do
+# know, and have not noticed the crash yet.
 _LOAD: Final = """
-SELECT r.key, r.position, r.version, r.document, back.undone
+SELECT r.key, r.position, r.version, r.document, back.undone, back.up
 FROM (SELECT EXISTS (
     SELECT FROM checkpoints c JOIN unnest($4::smallint[], $5::bigint[]) AS known (shard, position) USING (shard)
-    WHERE c.consumer = $2 AND c.generation = $3 AND c.position < known.position) AS undone) AS back
+    WHERE c.consumer = $2 AND c.generation = $3 AND c.position < known.position) AS undone,
+    extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())::float8 AS up) AS back
 LEFT JOIN {table} AS r ON r.key = ANY($1::text[])"""
 
 Loaded = Document | GenerationGone | None
@@ -62,6 +67,7 @@ class Reads:
         keys = Keyspace.of(current.history)
         self._current = current
         self._database = database
+        self._settled_at = 0.0
         self._capacity, self._most_bytes = config.local_documents, config.local_bytes
         self.documents: dict[str, Documents[Any]] = {}
         self.visibility = Visibility()
@@ -146,8 +152,9 @@ class Reads:
         return self.channel.up and self.channel.era == era and self.watch.kept_in(projection, era)
 
     def fill(self, place: Place, held: Held, document: Document | None) -> None:
-        """Brings to Redis what it lacked."""
-        self.remote.fill(place, held, document)
+        """Brings to Redis what it lacked, once Postgres has been there for a while."""
+        settled = asyncio.get_running_loop().time() >= self._settled_at
+        self.remote.fill(place, held, document if settled else None)
 
     async def load(self, place: Place) -> Document | None:
         """What Postgres holds."""
@@ -175,6 +182,7 @@ class Reads:
             return {Place(projection, generation, key): GenerationGone() for key in keys}
         if rows[0]["undone"]:
             raise Unavailable("Postgres has lost its last commits, and they are being made again")
+        self._settled_at = asyncio.get_running_loop().time() + SETTLE_SECONDS - rows[0]["up"]
         found = [row for row in rows if row["key"] is not None]
         return {Place(projection, generation, row[0]): Document(row[1], row[2], row[3]) for row in found}
 
