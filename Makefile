@@ -55,7 +55,8 @@ test: compiled           ## all tests; ARGS goes to pytest
 	$(PYTEST) $(ARGS)
 
 test-quick: compiled     ## within a minute: the rules, and three orders through every process
-	$(PYTEST) tests/journeys/test_journey.py::test_three_orders_go_their_ways_through_every_process tests/unit $(ARGS)
+	$(PYTEST) --hypothesis-profile=quick \
+		tests/journeys/test_journey.py::test_three_orders_go_their_ways_through_every_process tests/unit $(ARGS)
 
 fuzz: install            ## ten times as many odd requests as the tests send, and others each time
 	$(BIN)/python -m pytest --hypothesis-profile=fuzz tests/integration/test_openapi.py $(ARGS)

@@ -22,6 +22,7 @@ from tests.support.memory_folder import memory_folder
 
 # The same examples in every run: what fails, fails again. Others are looked for by --hypothesis-profile=explore.
 examples.register_profile("same", max_examples=20, deadline=None, database=None, derandomize=True)
+examples.register_profile("quick", max_examples=4, deadline=None, database=None, derandomize=True)
 examples.register_profile("fuzz", max_examples=200, deadline=None, print_blob=True)
 examples.register_profile("explore", max_examples=1000, deadline=None, print_blob=True)
 examples.load_profile("same")

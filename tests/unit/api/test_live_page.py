@@ -21,7 +21,7 @@ MAKES_MARKUP = re.compile(
 )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def sample() -> SampleEdge:
     return sample_edge(None, live_page.routes)
 
