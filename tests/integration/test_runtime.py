@@ -2,6 +2,8 @@
 
 import asyncio
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
@@ -164,3 +166,19 @@ def test_what_is_done_once_for_all_processes_is_arqs_cron(kind: str, jobs: set[s
 
 def test_weir_worker_runs_the_same_kinds() -> None:
     assert {"relay": run_relay, **{name: each.run for name, each in RUNTIMES.items()}} == parts_of(KINDS)
+
+
+@pytest.mark.parametrize("kind", ["tasks", "projections"])
+def test_arqs_own_command_tells_of_wrong_settings_and_ends_with_2_too(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WEIR_ADMIN_PASSWORD", "password")
+    ended = subprocess.run(
+        [sys.executable, "-m", "arq", f"workers.{kind}.WorkerSettings"],
+        check=False,
+        timeout=60,
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines()[1:] == ["WEIR_ADMIN_PASSWORD (not shown): is one that everybody tries first"]

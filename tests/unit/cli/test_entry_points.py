@@ -1,6 +1,5 @@
 """Every way to start something tells of wrong settings in the same words, and ends with 2 before it does anything."""
 
-import subprocess
 import sys
 from collections.abc import Sequence
 from typing import Final
@@ -58,17 +57,3 @@ def test_every_command_tells_of_wrong_settings_and_ends_with_2(
         "WEIR_POOL_SIZE is 'many': must be a whole number from 1 to 200",
         "WEIR_PROT (not shown): there is no such setting; is it WEIR_PORT?",
     ]
-
-
-@pytest.mark.parametrize("kind", ["tasks", "projections"])
-def test_arqs_own_command_does_too(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WEIR_ADMIN_PASSWORD", "password")
-    ended = subprocess.run(
-        [sys.executable, "-m", "arq", f"workers.{kind}.WorkerSettings"],
-        check=False,
-        timeout=60,
-        capture_output=True,
-        text=True,
-    )
-    assert ended.returncode == 2
-    assert ended.stderr.splitlines()[1:] == ["WEIR_ADMIN_PASSWORD (not shown): is one that everybody tries first"]
