@@ -9,8 +9,8 @@
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncIterator, Awaitable, Collection, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Collection, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final, Literal, TypeAlias, TypeVar, assert_never, get_args
 
 import structlog
@@ -23,6 +23,7 @@ from infra.configs import worker_pool_of
 from infra.event_codec import CODEC
 from infra.eventsourcing.startup import open_log
 from infra.host.entry_point import NO_START, CannotListen
+from infra.host.inner_server import InnerServer
 from infra.observability.health import Component, health_app
 from infra.observability.logging import level_of, logging_to
 from infra.observability.metrics import new_registry
@@ -136,14 +137,6 @@ def _postgres(database: Database) -> Component:
     return Component(name="postgres", check=check)
 
 
-class _HealthServer(uvicorn.Server):
-    """uvicorn would take the signals for itself and leave the workers without."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 def _listening(settings: Settings) -> socket.socket:
     try:
         return socket.create_server((settings.host, settings.health_port))
@@ -167,7 +160,7 @@ async def served_health(
             server_header=False,
             timeout_graceful_shutdown=1,
         )
-        server = _HealthServer(config)
+        server = InnerServer(config)
         serving = asyncio.create_task(server.serve([listening]))
         _log.info("health served", host=settings.host, port=port)
         try:

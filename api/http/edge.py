@@ -99,11 +99,8 @@ class Edge:
         self._sockets = SocketEdge(app, api=api, rules=rules, ids=ids)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self._app(scope, receive, in_words(send))
-            return
-        if scope["type"] == "websocket":
-            await self._sockets(scope, receive, send)
+        if scope["type"] != "http":
+            await self._other(scope, receive, send)
             return
         started = perf_counter()
         if self._rules.proxies is not None:
@@ -125,6 +122,12 @@ class Edge:
             await self._refuse(error, exchange, reply, scope, receive)
         finally:
             self._note(scope, found[0], started, exchange, reply, state.access)
+
+    async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self._sockets(scope, receive, send)
+        else:
+            await self._app(scope, receive, in_words(send))
 
     def _at_hand(self, found: Found, state: EdgeState, exchange: RequestState, scope: Scope) -> RawResponse | None:
         """The answer from memory, if there is one. Before that, what every request has to pass; nothing waits here."""

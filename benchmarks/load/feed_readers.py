@@ -12,7 +12,7 @@ import sys
 from bisect import bisect_left
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import accumulate
 from pathlib import Path
@@ -26,6 +26,7 @@ from prometheus_client import CollectorRegistry
 
 from benchmarks.figures import Figures, summed_up
 from benchmarks.load.http_client import request
+from benchmarks.load.orders import Orders
 from benchmarks.ours.settings import settings_of
 from benchmarks.setting.waiting import until
 from benchmarks.task import Task
@@ -49,7 +50,7 @@ _MOST_SECONDS = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Feed:
+class Feed(Orders):
     """``rate`` events a second."""
 
     port: int
@@ -59,10 +60,6 @@ class Feed:
     readers: int
     rate: int
     seconds: float
-
-    def write(self, path: Path) -> None:
-        """Save for another process."""
-        path.write_text(json.dumps(asdict(self)))
 
 
 class Untold(Exception):

@@ -11,7 +11,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter, process_time
 
@@ -19,6 +19,7 @@ import uvloop
 
 from benchmarks.figures import Figures, summed_up
 from benchmarks.load.http_client import Connection
+from benchmarks.load.orders import Orders
 
 MARK = "{unique}"
 """Stands in a request for 16 characters that no other request of the run has (an idempotency key, say)."""
@@ -26,7 +27,7 @@ _GRACE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Load:
+class Load(Orders):
     """What to send where: ``requests`` are dealt in turn, and so are connections to ``ports``.
 
     An answer of another status than those of ``expect`` is a failure.
@@ -41,10 +42,6 @@ class Load:
     most: int = 2_000_000
     warm_up: float = 1.0
     run: int = 0
-
-    def write(self, path: Path) -> None:
-        """Save for another process."""
-        path.write_text(json.dumps(asdict(self)))
 
 
 class _Generator:

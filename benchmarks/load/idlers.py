@@ -8,7 +8,7 @@ import asyncio
 import json
 import re
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
@@ -16,6 +16,7 @@ import uvloop
 
 from benchmarks.figures import Figures
 from benchmarks.load.http_client import Client, request
+from benchmarks.load.orders import Orders
 from benchmarks.load.room_socket import Door, enter
 
 _RESIDENT = re.compile(rb"^process_resident_memory_bytes ([0-9.e+]+)$", re.MULTILINE)
@@ -24,7 +25,7 @@ _REST_SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Idling:
+class Idling(Orders):
     """``warm`` sockets come first and are not counted: with them comes what a process takes but once."""
 
     port: int
@@ -37,10 +38,6 @@ class Idling:
     def seconds(self) -> float:
         """About as long as it takes for them all to come."""
         return self.sockets / 50
-
-    def write(self, path: Path) -> None:
-        """Save for another process."""
-        path.write_text(json.dumps(asdict(self)))
 
 
 class NotIdle(Exception):

@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from time import perf_counter, process_time
@@ -20,6 +20,7 @@ import uvloop
 from benchmarks.failure import Failed
 from benchmarks.figures import Figures, summed_up
 from benchmarks.load.http_client import Client, request
+from benchmarks.load.orders import Orders
 from benchmarks.load.room_socket import Door, RoomSocket, enter, whole_frames
 from benchmarks.setting.waiting import until
 
@@ -32,7 +33,7 @@ _LAST = "That was all."
 
 
 @dataclass(frozen=True, kw_only=True)
-class Talk:
+class Talk(Orders):
     """``deaf`` of the listeners never read, and came for the whole past, so that what they could take is full."""
 
     port: int
@@ -42,10 +43,6 @@ class Talk:
     deaf: int
     rate: float
     seconds: float
-
-    def write(self, path: Path) -> None:
-        """Save for another process."""
-        path.write_text(json.dumps(asdict(self)))
 
 
 class Unheard(Exception):

@@ -8,7 +8,7 @@ committed, to that of the 200 that shows it.
 import asyncio
 import json
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from uuid import UUID
@@ -18,12 +18,13 @@ import uvloop
 from benchmarks.figures import Figures, summed_up
 from benchmarks.load.generator import MARK
 from benchmarks.load.http_client import Client, header, request
+from benchmarks.load.orders import Orders
 
 _WARM_UP_SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Watch:
+class Watch(Orders):
     """``orders`` are whole requests with a :data:`~.generator.MARK` in each, sent ``rate`` times a second."""
 
     port: int
@@ -33,10 +34,6 @@ class Watch:
     seconds: float
     run: int = 0
     connections: int = 64
-
-    def write(self, path: Path) -> None:
-        """Save for another process."""
-        path.write_text(json.dumps(asdict(self)))
 
 
 class Invisible(Exception):

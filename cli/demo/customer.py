@@ -39,7 +39,7 @@ class Customer:
 
     def __init__(self, shop: Shop, clients: Clients, tag: str) -> None:
         self._shop = shop
-        self.clients = clients
+        self._clients = clients
         self._name = f"customer-{tag}"
         self._email = f"{self._name}@example.com"
         self._password = secrets.token_urlsafe(12)
@@ -52,7 +52,7 @@ class Customer:
     async def register(self) -> Step:
         """Makes the account."""
         body = RegisterBody(email=self._email, username=self._name, password=self._password)
-        call = register_account.asyncio_detailed(client=self.clients.anyone, body=body, idempotency_key=fresh_key())
+        call = register_account.asyncio_detailed(client=self._clients.anyone, body=body, idempotency_key=fresh_key())
         return step_of(await told(Receipt, call), "account registered", self._email)
 
     async def confirm_address(self) -> AsyncIterator[Step]:
@@ -60,9 +60,9 @@ class Customer:
         subject = "Please confirm your address"
         yield await self.mailbox.came(subject)
         body = VerifyBody(token=await self.mailbox.link_token(subject))
-        call = verify_email.asyncio_detailed(client=self.clients.anyone, body=body, idempotency_key=fresh_key())
+        call = verify_email.asyncio_detailed(client=self._clients.anyone, body=body, idempotency_key=fresh_key())
         verified = await told(Receipt, call)
-        self.client = await self.clients.signed_in(self._name, self._password)
+        self.client = await self._clients.signed_in(self._name, self._password)
         mine = await told(AccountCard, read_me.asyncio_detailed(client=self.client, consistency_token=verified.token))
         expect(mine.document.email_verified, "the address is not verified")
         yield step_of(verified, "address verified", "by the link, which works once", mine.took_ms)
@@ -104,7 +104,7 @@ class Customer:
             amount=order.total,
             status=PaymentBodyStatus.SUCCEEDED,
         )
-        provider = await self.clients.provider(self._shop.webhook_secret)
+        provider = await self._clients.provider(self._shop.webhook_secret)
         call = report_payment.asyncio_detailed(client=provider, body=payment)
         return await told(Receipt, call), payment.payment_id
 

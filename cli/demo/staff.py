@@ -54,14 +54,14 @@ class Staff:
 
     def __init__(self, shop: Shop, clients: Clients, tag: str) -> None:
         self._shop = shop
-        self.clients = clients
+        self._clients = clients
         self._tag = tag
         self.client: AuthenticatedClient
         """From :meth:`sign_in` on."""
 
     async def sign_in(self) -> Step:
         """As the operator has told."""
-        self.client = await self.clients.signed_in(self._shop.admin_email, self._shop.admin_password)
+        self.client = await self._clients.signed_in(self._shop.admin_email, self._shop.admin_password)
         return Step(title="signed in", detail="the customer and the first admin hold access tokens")
 
     async def add_product(self) -> tuple[UUID, str, Step]:

@@ -2,8 +2,8 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Final
 from uuid import UUID
 
@@ -20,6 +20,7 @@ from weir_client.models import RegisterWebhookBodyEventTypesItem as EventType
 
 from cli.demo.calls import fresh_key, told
 from cli.demo.visit import PATIENCE_SECONDS, Step, behind, eventually
+from infra.host.inner_server import InnerServer
 
 EVENT_TYPES: Final = (EventType.ORDER_PAID, EventType.ORDER_SHIPPED, EventType.ORDER_COMPLETED)
 
@@ -92,18 +93,10 @@ async def _registered(client: AuthenticatedClient, url: str) -> WebhookReceipt:
     return (await told(WebhookReceipt, call)).document
 
 
-class _Server(uvicorn.Server):
-    """uvicorn would take the signals for itself, and Ctrl-C is the demo's."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 @asynccontextmanager
 async def _served(subscriber: Subscriber) -> AsyncIterator[str]:
     app = Starlette(routes=[Route("/", subscriber.take, methods=["POST"])])
-    server = _Server(
+    server = InnerServer(
         uvicorn.Config(app, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=1)
     )
     with socket.create_server(("127.0.0.1", 0)) as listening:

@@ -1,8 +1,8 @@
 """The payment provider's stand-in on a free port of this process, and a raw one that says whatever it is told."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,16 +12,9 @@ from pydantic import SecretStr
 from cli.provider.book import Book, Given
 from cli.provider.desk import Desk, Trouble, create_provider
 from infra.embedded import free_port
+from infra.host.inner_server import InnerServer
 
 KEY = SecretStr("sesame")
-
-
-class _Server(uvicorn.Server):
-    """uvicorn would take the signals of the test process for itself."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 class StandIn:
@@ -65,7 +58,7 @@ class StandIn:
             access_log=False,
             timeout_graceful_shutdown=1,
         )
-        self._server = _Server(config)
+        self._server = InnerServer(config)
         self._serving = asyncio.create_task(self._server.serve())
         async with asyncio.timeout(10):
             while not self._server.started:  # noqa: ASYNC110 - nobody tells
