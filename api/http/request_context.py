@@ -10,6 +10,7 @@ from starlette.types import Scope
 
 from api.errors import Problem
 from api.http.principal import Principal
+from api.http.response import Headers
 
 EXCHANGE: Final = "weir.exchange"
 DEFAULT_WAIT: Final = 2.0
@@ -84,6 +85,7 @@ class RequestState:
         "code",
         "committed",
         "context",
+        "farewell",
         "headers",
         "marked",
         "principal",
@@ -107,6 +109,7 @@ class RequestState:
         self.context: RequestContext | None = None
         self.principal: Principal | None = None
         self.visit: LimitTicket | None = None
+        self.farewell: Headers | None = None
         self.marked = False
         self.committed = False
         """See :func:`note_commit`."""

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from api.errors import Problem
 from api.http.body_reader import BodyPolicy
 from api.http.request_context import LimitTicket, RequestState
-from api.http.response import RawResponse
+from api.http.response import Headers, RawResponse
 from api.http.routing.call_plan import Check, Respond
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -68,8 +68,8 @@ class Target:
     """One method on one template, and the class of its limit.
 
     ``app`` is the route as FastAPI has built it. ``respond`` is the plan of its endpoint, ``check`` how strict it is
-    where there is none, ``tell`` how it tells refusals, unless by problem documents. A path with a ``pattern`` of its
-    own has parameters that are no whole segments.
+    where there is none, ``tell`` how it tells refusals, unless by problem documents; ``farewell`` is what each answer
+    of a deprecated route says of that. A path with a ``pattern`` of its own has parameters that are no whole segments.
     """
 
     method: str
@@ -82,6 +82,7 @@ class Target:
     respond: Respond | None
     check: Check
     tell: TellProblem | None = None
+    farewell: Headers | None = None
 
     def plan_in(self, app: FastAPI) -> Respond | None:
         """What serves the endpoint at once; None without a plan, or while a dependency is overridden."""

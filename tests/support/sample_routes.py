@@ -1,7 +1,7 @@
 """Sample routes for the edge: one of each kind of endpoint, over a warehouse that does as it is told."""
 
 import asyncio
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
 from typing import Annotated, Any, Final
@@ -16,9 +16,11 @@ from api.dependencies import Context, RawBody
 from api.errors import Problem
 from api.http.body_reader import accepts
 from api.http.fast_route import router
+from api.http.policies.deprecation import deprecated
 from api.http.principal import Principal
 from api.http.request_context import EXCHANGE, digest_of, identify
 from api.http.response import RawResponse, Receipt, json_answer
+from api.rate_limits.policies import limited
 from api.schemas import Body, Params, Secret
 
 ORDER_ID: Final = "0192f1a0-7b1e-7c3a-9f00-000000000001"
@@ -131,6 +133,14 @@ async def cancel_order(order_id: UUID, house: House, body: ShipBody | None = Non
 async def popular() -> dict[str, str]:
     """A literal beside a parameter."""
     return {"it": "is popular"}
+
+
+@routes.get("/latest/{order_id}")
+@limited("read")
+@deprecated(since=date(2026, 12, 1), sunset=date(2027, 6, 1), link="https://weir.example/versioning")
+async def read_latest(order_id: UUID, house: House) -> RawResponse:
+    """What somebody uses still."""
+    return json_answer({"id": order_id})
 
 
 @routes.get("/{order_id}")

@@ -14,6 +14,7 @@ from api.http.openapi.headers import HEADERS, PARAMETERS, answered, asked
 from api.http.openapi.problems import codes_of, components, tell_problems
 from api.http.openapi.sentences import sentences_of, sentences_within
 from api.http.openapi.shapes import left_out, tidy
+from api.http.policies.deprecation import Deprecation
 from api.http.response import RawResponse, json_answer
 from api.rate_limits.policies import limited
 from api.schemas import ReceiptDocument
@@ -81,6 +82,8 @@ def _tell(app: FastAPI, document: dict[str, Any], examples: Examples) -> None:
         _tell_request(facts, operation, examples)
         _tell_success(facts, operation["responses"], examples)
         tell_problems(operation, codes_of(facts))
+        if facts.deprecation is not None:
+            _tell_deprecation(facts.deprecation, operation)
     parts = document.setdefault("components", {})
     for unused in ("HTTPValidationError", "ValidationError"):
         parts.setdefault("schemas", {}).pop(unused, None)
@@ -125,6 +128,14 @@ def _tell_success(facts: Facts, responses: dict[str, Any], examples: Examples) -
         responses["304"] = {"description": "Not modified: the client's copy is good."}
 
 
+def _tell_deprecation(deprecation: Deprecation, operation: Operation) -> None:
+    """`x-sunset` is what tools that compare documents know: they let a route go that has said so for long enough."""
+    operation["deprecated"] = True
+    operation["x-sunset"] = deprecation.sunset.isoformat()
+    told = f"Deprecated since {deprecation.since}; it stays until {deprecation.sunset} at least: <{deprecation.link}>"
+    operation["description"] = "\n\n".join(filter(None, (operation.get("description"), told)))
+
+
 def _give_example(content: dict[str, Any], examples: Examples, *keys: Any) -> None:
     """By its model, else by its media type."""
     found = next((examples[key] for key in keys if key in examples), None)
@@ -141,8 +152,10 @@ def _headers_of_success(facts: Facts) -> Iterator[str]:
         yield "Consistency-Token"
     if facts.is_keyed:
         yield "Idempotency-Replayed"
-    if facts.is_list:
+    if facts.is_list or facts.deprecation:
         yield "Link"
+    if facts.deprecation:
+        yield from ("Deprecation", "Sunset")
 
 
 def _headers_of_request(facts: Facts) -> Iterator[str]:

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from api.dependencies import request_context
 from api.http.body_reader import BodyPolicy
 from api.http.fast_route import BODY_METHODS
+from api.http.policies.deprecation import Deprecation, deprecation_of
 from api.http.response import Done, Receipt
 from api.http.routing.dependant import Declared, Dependant, below, is_model
 from api.http.routing.targets import targets
@@ -49,6 +50,11 @@ class Facts:
     def writes(self) -> bool:
         """Whether it is a command."""
         return self.method in BODY_METHODS
+
+    @property
+    def deprecation(self) -> Deprecation | None:
+        """Since when it is deprecated, if it is."""
+        return deprecation_of(self.endpoint)
 
     @property
     def takes_body(self) -> bool:

@@ -17,7 +17,12 @@ def _parameter(name: str, description: str, **schema: Any) -> Node:
 
 HEADERS: Final[dict[str, Node]] = {
     "Location": _told("Where it is."),
-    "Link": _told('The next page, as `<…>; rel="next"`; it is left out at the end.'),
+    "Link": _told(
+        'The next page, as `<…>; rel="next"`; it is left out at the end. Of a deprecated route, what to use instead, as'
+        ' `<…>; rel="deprecation"`.'
+    ),
+    "Deprecation": _told("Since when the route is deprecated, as `@` and the seconds since 1970 (RFC 9745)."),
+    "Sunset": _told("Until when it is there at least, in the form of `Date` (RFC 8594)."),
     "ETag": _told("The version, in quotes, with more behind it where a document is read: what `If-Match` takes."),
     "Consistency-Token": _told("Send it with a read that must include this write."),
     "Idempotency-Replayed": _told("`true` if this is the answer of an earlier request with the same key."),

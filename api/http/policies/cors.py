@@ -11,6 +11,7 @@ from api.http.response import Headers, RawResponse
 
 EXPOSED: Final = (
     "Consistency-Token",
+    "Deprecation",
     "ETag",
     "Idempotency-Replayed",
     "Link",
@@ -18,6 +19,7 @@ EXPOSED: Final = (
     "RateLimit",
     "RateLimit-Policy",
     "Retry-After",
+    "Sunset",
     "WWW-Authenticate",
     "X-Request-ID",
 )

@@ -8,6 +8,7 @@ from pydantic_core import PydanticUndefined
 
 from api.http.body_reader import ANY_BODY, FORM_BODY, FORM_DATA, JSON_BODY, NOTHING, BodyPolicy
 from api.http.fast_route import BODY_METHODS, Route
+from api.http.policies.deprecation import deprecation_of
 from api.http.route_table import Target, has_whole_segments
 from api.http.routing.body_parser import BodyArgument, check_syntax, form_parser, json_parser
 from api.http.routing.call_plan import can_be_planned, check_of, plan
@@ -30,6 +31,7 @@ def _target(context: RouteContext, method: str) -> Target:
     dependant: Dependant = context.dependant
     ours = isinstance(context.original_route, Route)
     policy, body = _strict(context, method) if ours else _as_documented(context, method)
+    deprecation = deprecation_of(context.endpoint)
     return Target(
         method=method,
         template=template,
@@ -41,6 +43,7 @@ def _target(context: RouteContext, method: str) -> Target:
         respond=plan(dependant, body, context.status_code or 200) if whole and _has_plan(context, body) else None,
         check=check_of(dependant, body),
         tell=getattr(context.endpoint, "tell_problem", None),
+        farewell=deprecation.headers if deprecation else None,
     )
 
 

@@ -156,7 +156,7 @@ async def test_every_route_documents_the_problems_that_follow_from_what_it_is(sa
     document = (await sample.send("GET", "/openapi.json")).json
     assert document["info"]["title"] == "Weir"
     found = operations(document)
-    assert len(found) == 12
+    assert len(found) == 13
     for operation in found:
         told = operation.problems()
         assert ("404" in told) == ("{" in operation.path)
