@@ -6,7 +6,7 @@ ARGS ?=
 PACKAGES := api cli domain infra migrations projections workers
 
 .DEFAULT_GOAL := help
-.PHONY: help install compiled demo up test test-quick fuzz check settings openapi reference docs bench lock audit sbom clean
+.PHONY: help install compiled demo up test test-quick fuzz check settings openapi reference release docs bench lock audit sbom clean
 
 help:                    ## these lines
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -61,7 +61,7 @@ test-quick: compiled     ## within a minute: the rules, and three orders through
 fuzz: install            ## ten times as many odd requests as the tests send, and others each time
 	$(BIN)/python -m pytest --hypothesis-profile=fuzz tests/integration/test_openapi.py $(ARGS)
 
-check: docs              ## linters, types, import contracts, the schema against the declared tables, links in docs/
+check: docs              ## linters, types, import contracts, tables, the API against the last release, links in docs/
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -69,6 +69,7 @@ check: docs              ## linters, types, import contracts, the schema against
 	env -u DATABASE_URL WEIR_ENV_FILE= $(BIN)/weir migrate --check
 	$(BIN)/weir openapi | diff -u docs/openapi.json - || { echo 'run: make openapi'; exit 1; }
 	$(BIN)/weir asyncapi | diff -u docs/asyncapi.json - || { echo 'run: make openapi'; exit 1; }
+	$(BIN)/weir release check
 
 # A document that cannot be made leaves the one that there is: the next attempt may need it.
 made = mkdir -p build && $(BIN)/weir $(1) > build/made && mv build/made $(2)
@@ -84,6 +85,9 @@ openapi: install         ## docs/openapi.json and docs/asyncapi.json, from the r
 reference: install       ## docs/events.md and docs/problems.md, from the tables that they describe
 	$(call made,reference events,docs/events.md)
 	$(call made,reference problems,docs/problems.md)
+
+release: install         ## keep the documents of the changelog's newest version, for the next one to be compared with
+	$(BIN)/weir release keep
 
 docs: install            ## the pages of docs/ as a site in build/docs; `weir up` shows it at /docs/guide
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --config-file docs/site/mkdocs.yml

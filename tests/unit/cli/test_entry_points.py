@@ -34,7 +34,7 @@ READ: Final[Sequence[Sequence[str]]] = (
     ("status",),
     ("settings",),
 )
-READ_NONE: Final = {"mailsink", "import", "bench", "openapi", "asyncapi", "reference"}
+READ_NONE: Final = {"mailsink", "import", "bench", "openapi", "asyncapi", "reference", "release"}
 
 
 def test_no_command_is_forgotten_here() -> None:
