@@ -23,15 +23,29 @@ from tests.support.write_side import eventually
 @asynccontextmanager
 async def serving(app: ASGIApp, http: type[Protocol] = Protocol, **more: Any) -> AsyncIterator[int]:
     """Serves until the end of the block; gives the port."""
+    async with in_this_process(app, http, **more) as server:
+        yield port_of(server)
+
+
+def port_of(server: Server) -> int:
+    port: int = server.servers[0].sockets[0].getsockname()[1]
+    return port
+
+
+@asynccontextmanager
+async def in_this_process(
+    app: ASGIApp, http: type[Protocol] = Protocol, kind: type[Server] = Server, **more: Any
+) -> AsyncIterator[Server]:
+    """A server until the end of the block, or until ``should_exit`` is set."""
     config = uvicorn.Config(app, port=0, log_config=None, access_log=False, server_header=False, http=http, **more)
-    server = Server(config)
+    server = kind(config)
     running = asyncio.create_task(server.serve())
     try:
         while not server.started and not running.done():
             await asyncio.wait([running], timeout=0.01)
         if running.done():
             running.result()
-        yield server.servers[0].sockets[0].getsockname()[1]
+        yield server
     finally:
         server.should_exit = True
         await running

@@ -13,6 +13,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from api.errors import Problem, problem_answer
+from api.http.connection.server import State
 from api.http.connection.transport import LINGER_SECONDS, Transport
 from api.http.edge import LONGEST_HEADERS, LONGEST_TARGET, request_ids
 from api.http.policies.security_headers import ALWAYS
@@ -22,6 +23,10 @@ HEAD_SECONDS: Final = 10.0
 
 LARGEST_HEAD: Final = 2 * (LONGEST_HEADERS + LONGEST_TARGET)
 """So much of a head is kept before it is complete; what is complete by then is measured by the edge."""
+
+LAST_CALL_SECONDS: Final = 0.5
+"""When the process ends, a client that rests has so long to say one thing more: what it sends just then is answered,
+and the answer tells it to go. To close at once would break off requests that are on their way (RFC 9112, 9.5)."""
 
 _VERSIONS: Final = frozenset({"1.0", "1.1"})
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
@@ -84,6 +89,8 @@ class Protocol(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
         super().connection_made(self._connection)  # type: ignore[arg-type]
         self._await_head()
+        if self._ends:
+            self.shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
@@ -126,6 +133,8 @@ class Protocol(HttpToolsProtocol):
         if self._code is not None:
             raise _Refused
         super().on_headers_complete()
+        if self._ends:
+            self.cycle.keep_alive = False
         self.headers = self.headers.copy()  # trailers are no headers of the request (RFC 9110, 6.5.1)
 
     def on_body(self, body: bytes) -> None:
@@ -147,6 +156,26 @@ class Protocol(HttpToolsProtocol):
             self._connection.begin_reading_away()
             self._stop_waiting()
             self._deadline = self.loop.call_later(LINGER_SECONDS, self._connection.end)
+
+    def shutdown(self) -> None:
+        """The process ends: what has begun is answered, what is said within a moment too, and with that it is over."""
+        if self._has_nothing_to_answer():
+            self.loop.call_later(LAST_CALL_SECONDS, self._last_call)
+        elif self._phase is not _Phase.HEAD:  # a head has a bound of its own
+            super().shutdown()
+
+    def _last_call(self) -> None:
+        """Half closed first: what comes all the same hears an end without an answer, and no reset."""
+        if self._has_nothing_to_answer() and not self.transport.is_closing():
+            self._stop_waiting()
+            self._connection.linger(LAST_CALL_SECONDS)
+
+    def _has_nothing_to_answer(self) -> bool:
+        return self._phase is _Phase.FIRST or self._is_idle()
+
+    @property
+    def _ends(self) -> bool:
+        return isinstance(self.server_state, State) and self.server_state.ends
 
     def _bound(self, size: int) -> None:
         """Sees to it that what is waited for now has an end, and that what is kept of it has one, too.

@@ -71,13 +71,13 @@ class Transport:
         else:
             self.linger()
 
-    def linger(self) -> None:
+    def linger(self, seconds: float = LINGER_SECONDS) -> None:
         """Say no more, and close when the client has, or has had its time."""
         self._flush()
         self.lingers, self._read_away = True, 0
         if self._transport.can_write_eof():
             self._transport.write_eof()
-        self._loop.call_later(LINGER_SECONDS, self.end)
+        self._loop.call_later(seconds, self.end)
 
     def end(self) -> None:
         """Close when what was said is on its way: a transport waits for that without end, so it is still watched."""
