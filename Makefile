@@ -6,7 +6,7 @@ ARGS ?=
 PACKAGES := api cli domain infra migrations projections workers
 
 .DEFAULT_GOAL := help
-.PHONY: help install compiled demo up test test-quick fuzz check settings openapi reference release docs bench lock audit sbom clean
+.PHONY: help install compiled demo up test test-quick fuzz grow check settings openapi reference release docs bench lock audit sbom clean
 
 help:                    ## these lines
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14

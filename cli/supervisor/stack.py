@@ -114,6 +114,11 @@ class Stack:
         return self.wiring.database_url
 
     @property
+    def direct_url(self) -> str:
+        """Postgres without a pooler between."""
+        return self.wiring.told.get("DATABASE_DIRECT_URL", self.database_url)
+
+    @property
     def redis_url(self) -> str:
         return self.wiring.redis_url
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.faults.burdens import Burdened, Unburdened
+from tests.faults.ground import OWN, Ground
 from tests.support.proxy import proxy_before
 
 
@@ -16,3 +17,9 @@ async def burdens(request: pytest.FixtureRequest) -> AsyncIterator[Unburdened]:
         return
     async with proxy_before("smtp://127.0.0.1") as line:
         yield Burdened(line)
+
+
+@pytest.fixture
+def ground() -> Ground:
+    """What the whole system stands on: `make grow` has others."""
+    return OWN

@@ -111,7 +111,7 @@ class Shoppers:
                 work.execute(INVENTORY, move.product_id, move)
 
         targets: list[StreamRef] = [(ORDERS, order), (INVENTORY, product)]
-        async with asyncio.timeout(30), write_side(self._stack.database_url) as side:
+        async with asyncio.timeout(30), write_side(self._stack.direct_url) as side:
             while True:
                 with suppress(TooBusy):  # others want the product, too: it comes back, as any client that is told so
                     outcome = await side.commands.run(targets, decide, context(), new=1)

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from redis.asyncio import Redis
 
 from cli.supervisor import Backoff, Options, Stack
 from tests.faults import audit
 from tests.faults.burdens import Unburdened
 from tests.faults.customers import Shoppers
+from tests.faults.ground import OWN, Ground, killed
 from tests.support.write_side import connected, eventually
 
 pytestmark = pytest.mark.anyio
@@ -24,19 +24,32 @@ pytestmark = pytest.mark.anyio
 QUICK = Backoff(first=0.1, most=1.0, calm=60)
 BEFORE, AFTER = 1.5, 2.0
 """Seconds of load around each fault."""
-RESTART_SECONDS = 60.0
 IN_TIME = timedelta(seconds=2)
 """How late an order may end that nobody has paid."""
-VICTIMS = ("relay", "projections", "tasks", "api", "valkey", "postgres")
+PROCESSES = {f"{name} killed": killed(name) for name in ("relay", "projections", "tasks", "api")}
 
 
 @asynccontextmanager
 async def a_shop(
-    directory: Path, customers: int = 6, *, burdens: Unburdened | None = None
+    directory: Path, customers: int = 6, *, burdens: Unburdened | None = None, ground: Ground = OWN
 ) -> AsyncIterator[tuple[Stack, Shoppers]]:
     """The whole system, with customers inside."""
     burdens = burdens or Unburdened()
-    options = Options(directory=directory, backoff=QUICK, drain_seconds=5.0, programs=burdens.programs)
+    options = Options(
+        directory=directory,
+        database_url=ground.database_url,
+        redis_url=ground.redis_url,
+        backoff=QUICK,
+        drain_seconds=5.0,
+        programs=burdens.programs,
+    )
+    with ground.named():
+        async with _entered(options, burdens, customers) as (stack, shoppers):
+            yield stack, shoppers
+
+
+@asynccontextmanager
+async def _entered(options: Options, burdens: Unburdened, customers: int) -> AsyncIterator[tuple[Stack, Shoppers]]:
     async with (
         Stack(options) as stack,
         burdens.on(stack),
@@ -49,7 +62,7 @@ async def a_shop(
 
 async def settled(stack: Stack, shoppers: Shoppers, burdens: Unburdened | None = None) -> list[str]:
     """What is wrong once everything has been applied and sent."""
-    async with connected(stack.database_url) as connection:
+    async with connected(stack.direct_url) as connection:
         await eventually(lambda: audit.applied(connection), 120)
         in_vain = await (burdens or Unburdened()).let_mail_through()
         await eventually(lambda: audit.caught_up(connection), 120)
@@ -59,7 +72,7 @@ async def settled(stack: Stack, shoppers: Shoppers, burdens: Unburdened | None =
 async def an_unpaid_order_ends_in_time(stack: Stack, shoppers: Shoppers) -> None:
     """An order whose time is over in a moment."""
     order = await shoppers.order_without_paying(timedelta(seconds=1.5))
-    async with connected(stack.database_url) as connection:
+    async with connected(stack.direct_url) as connection:
 
         async def late() -> timedelta | None:
             found: timedelta | None = await connection.fetchval(
@@ -80,7 +93,7 @@ async def an_unpaid_order_ends_in_time(stack: Stack, shoppers: Shoppers) -> None
 
 async def served_as_stored(stack: Stack, shoppers: Shoppers) -> None:
     """What the API serves through its caches is what the read model holds."""
-    async with connected(stack.database_url) as connection:
+    async with connected(stack.direct_url) as connection:
         for order, document in list((await audit.documents(connection, "order_summary")).items())[-20:]:
             assert await shoppers.document(f"/v1/orders/{order}") == document
         for product, document in (await audit.documents(connection, "product_card")).items():
@@ -88,21 +101,17 @@ async def served_as_stored(stack: Stack, shoppers: Shoppers) -> None:
 
 
 async def test_whatever_is_killed_under_load_nothing_is_lost_and_nothing_doubled(
-    tmp_path: Path, burdens: Unburdened
+    tmp_path: Path, burdens: Unburdened, ground: Ground
 ) -> None:
-    async with a_shop(tmp_path, burdens=burdens) as (stack, shoppers):
+    async with a_shop(tmp_path, burdens=burdens, ground=ground) as (stack, shoppers):
         shopping = asyncio.create_task(shoppers.shop())
-        for victim in VICTIMS:
+        for fault, befall in {**PROCESSES, **ground.befalls}.items():
             before = len(shoppers.acknowledged.positions)
             await asyncio.sleep(BEFORE)
-            assert len(shoppers.acknowledged.positions) > before, f"no load before {victim} was killed"
+            assert len(shoppers.acknowledged.positions) > before, f"no load before: {fault}"
             await burdens.are_borne()
-            await stack.kill(victim)
-            await stack.restarted(victim, RESTART_SECONDS)
+            await befall(stack)
             await asyncio.sleep(AFTER)
-        async with Redis.from_url(stack.redis_url) as redis:
-            await redis.flushall()
-        await asyncio.sleep(AFTER)
         await an_unpaid_order_ends_in_time(stack, shoppers)
         shoppers.stop()
         await shopping

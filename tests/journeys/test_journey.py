@@ -24,6 +24,7 @@ from cli.supervisor import Options, Stack
 from cli.up import places
 from projections.registry import PROJECTIONS
 from tests.faults import audit
+from tests.faults.ground import OWN, Ground
 from tests.faults.test_kills import a_shop, settled
 from tests.support.page_runs import run_beside, run_page
 from tests.support.pages import blocks_of, pages
@@ -40,6 +41,12 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack
     options = Options(directory=tmp_path_factory.mktemp("shop") / ".weir", durable=False, ready_seconds=240)
     async with Stack(options) as running:
         yield running
+
+
+@pytest.fixture
+def ground() -> Ground:
+    """What a system of its own stands on: `make grow` has others."""
+    return OWN
 
 
 async def test_three_orders_go_their_ways_through_every_process(stack: Stack) -> None:
@@ -204,8 +211,8 @@ def documents(said: str) -> Iterator[dict[str, Any]]:
         yield document
 
 
-async def test_a_read_model_is_rebuilt_while_customers_order_and_read(tmp_path: Path) -> None:
-    async with a_shop(tmp_path, customers=3) as (stack, shoppers):
+async def test_a_read_model_is_rebuilt_while_customers_order_and_read(tmp_path: Path, ground: Ground) -> None:
+    async with a_shop(tmp_path, customers=3, ground=ground) as (stack, shoppers):
         shopping = asyncio.create_task(shoppers.shop())
         elsewhere = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
         for projection in REBUILT:
@@ -218,7 +225,7 @@ async def test_a_read_model_is_rebuilt_while_customers_order_and_read(tmp_path: 
         shoppers.stop()
         await shopping
         assert await settled(stack, shoppers) == []
-        async with connected(stack.database_url) as connection:
+        async with connected(stack.direct_url) as connection:
             served = await connection.fetch("SELECT name, live_generation FROM projections")
             assert {tuple(row) for row in served} == {(name, 2 if name in REBUILT else 1) for name in PROJECTIONS}
             for order, document in (await audit.documents(connection, "order_summary")).items():

@@ -1,0 +1,108 @@
+"""Debian's PgBouncer in transaction mode before a PostgreSQL of ours."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+import pytest
+
+from infra.embedded import Launch, Process, StartFailed, free_port, is_free
+from infra.embedded.identity import give, private_home
+from infra.host.secret_file import write_private
+
+PGBOUNCER: Final = Path("/usr/sbin/pgbouncer")
+
+# The settings of a session cannot go through a pooler: it gives them to each connection to the server.
+_CONFIG: Final = """\
+[databases]
+weir = host=127.0.0.1 port={server} dbname=weir connect_query='SET lock_timeout = 2000'
+
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+auth_type = scram-sha-256
+auth_file = users.txt
+pool_mode = transaction
+max_client_conn = 400
+default_pool_size = 20
+ignore_startup_parameters = extra_float_digits
+server_login_retry = 1
+query_wait_timeout = 5
+"""
+
+
+def needs_pgbouncer() -> None:
+    """Where there is none, what asks for it fails in CI, and is left out elsewhere."""
+    if not (PGBOUNCER.exists() or os.environ.get("CI")):
+        pytest.skip(f"there is no {PGBOUNCER} (Debian: apt-get install pgbouncer)")
+
+
+class PgBouncer:
+    """One pooler. ``start`` may be called again after it has ended: the port stays the same.
+
+    It leads to the server of ``url``, whose user and password are those of its own clients, too.
+    """
+
+    name = "pgbouncer"
+
+    def __init__(self, directory: Path, url: str) -> None:
+        self._directory = directory.resolve()
+        self._home = self._directory / "pgbouncer"
+        self._port = free_port()
+        self._process: Process | None = None
+        self._identity = private_home(self._home)
+        self.lead_to(url)
+
+    @property
+    def url(self) -> str:
+        """The database by way of the pooler."""
+        userinfo = self._server.netloc.rpartition("@")[0]
+        return self._server._replace(netloc=f"{userinfo}@127.0.0.1:{self._port}").geturl()
+
+    def lead_to(self, url: str) -> None:
+        """Goes to this server from its next start on, or when it is told to read its file again."""
+        self._server: SplitResult = urlsplit(url)
+        config, users = self._home / "pgbouncer.ini", self._home / "users.txt"
+        write_private(config, _CONFIG.format(server=self._server.port, port=self._port))
+        write_private(users, f'"{self._server.username}" "{self._server.password}"\n')
+        give(self._identity, config, users)
+
+    @property
+    def process(self) -> Process:
+        """The running pooler. Raises StartFailed before the first start."""
+        if self._process is None:
+            raise StartFailed(self.name, "it was never asked to")
+        return self._process
+
+    async def start(self) -> None:
+        """Starts it and waits until it listens. Raises StartFailed."""
+        self._process = Process.spawn(
+            Launch(
+                name=self.name,
+                argv=(str(PGBOUNCER), "pgbouncer.ini"),
+                cwd=self._home,
+                log=self._directory / "log" / "pgbouncer.log",
+                pidfile=self._directory / "run" / "pgbouncer.pid",
+                env={"PATH": os.defpath},
+                run_as=self._identity,
+                stop=((signal.SIGINT, 5.0),),
+            )
+        )
+        await self._process.until(self._listens, 20)
+
+    async def stop(self) -> None:
+        """Ends it."""
+        if self._process is not None:
+            await self._process.stop()
+
+    async def killed(self) -> None:
+        """``kill -9``, and started again."""
+        self.process.send(signal.SIGKILL)
+        await self.process.exited()
+        await self.start()
+
+    async def _listens(self) -> bool:
+        return not is_free(self._port)
