@@ -99,8 +99,8 @@ LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hash
 	--no-annotate
 
 lock:                    ## write the locks anew: pyproject.toml, what a server's image needs of it, the bench's peers, the client
-	$(LOCK) pyproject.toml --extra local --extra dev -o requirements.lock
-	$(LOCK) pyproject.toml --constraint requirements.lock -o deploy/requirements.lock
+	$(LOCK) pyproject.toml --extra local --extra tracing --extra sentry --extra dev -o requirements.lock
+	$(LOCK) pyproject.toml --extra tracing --extra sentry --constraint requirements.lock -o deploy/requirements.lock
 	$(LOCK) benchmarks/requirements.in --constraint requirements.lock -o benchmarks/requirements.txt
 	$(LOCK) docs/client/requirements.in --no-emit-package ruff -o docs/client/requirements.txt
 
