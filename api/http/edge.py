@@ -136,7 +136,7 @@ class Edge:
         target = target_of(targets, scope["method"])
         if target is not None:
             scope[TARGET] = target
-            exchange.farewell = target.farewell
+            exchange.deprecation_headers = target.deprecation_headers
             gate = state.gates.get(target.limit)
             if gate is not None:
                 exchange.visit = gate.enter(source_of(scope), headers)

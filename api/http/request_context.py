@@ -85,7 +85,7 @@ class RequestState:
         "code",
         "committed",
         "context",
-        "farewell",
+        "deprecation_headers",
         "headers",
         "marked",
         "principal",
@@ -109,7 +109,7 @@ class RequestState:
         self.context: RequestContext | None = None
         self.principal: Principal | None = None
         self.visit: LimitTicket | None = None
-        self.farewell: Headers | None = None
+        self.deprecation_headers: Headers | None = None
         self.marked = False
         self.committed = False
         """See :func:`note_commit`."""

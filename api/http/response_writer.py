@@ -77,8 +77,8 @@ class Reply:
         headers = self._rules.dressed(headers, self._method, exchange.headers)
         if exchange.visit is not None:
             headers += exchange.visit.headers()
-        if exchange.farewell is not None:
-            headers += exchange.farewell
+        if exchange.deprecation_headers is not None:
+            headers += exchange.deprecation_headers
         headers.append((b"x-request-id", exchange.request_id.encode("ascii")))
         return headers
 

@@ -68,8 +68,8 @@ class Target:
     """One method on one template, and the class of its limit.
 
     ``app`` is the route as FastAPI has built it. ``respond`` is the plan of its endpoint, ``check`` how strict it is
-    where there is none, ``tell`` how it tells refusals, unless by problem documents; ``farewell`` is what each answer
-    of a deprecated route says of that. A path with a ``pattern`` of its own has parameters that are no whole segments.
+    where there is none, ``tell`` how it tells refusals, unless by problem documents; ``deprecation_headers`` are what
+    each answer of a deprecated route has. A path with a ``pattern`` has parameters that are no whole segments.
     """
 
     method: str
@@ -82,7 +82,7 @@ class Target:
     respond: Respond | None
     check: Check
     tell: TellProblem | None = None
-    farewell: Headers | None = None
+    deprecation_headers: Headers | None = None
 
     def plan_in(self, app: FastAPI) -> Respond | None:
         """What serves the endpoint at once; None without a plan, or while a dependency is overridden."""

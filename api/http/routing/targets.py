@@ -43,7 +43,7 @@ def _target(context: RouteContext, method: str) -> Target:
         respond=plan(dependant, body, context.status_code or 200) if whole and _has_plan(context, body) else None,
         check=check_of(dependant, body),
         tell=getattr(context.endpoint, "tell_problem", None),
-        farewell=deprecation.headers if deprecation else None,
+        deprecation_headers=deprecation.headers if deprecation else None,
     )
 
 
