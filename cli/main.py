@@ -30,6 +30,7 @@ COMMANDS = {
     "migrate": Entry("cli.operations.migrate", "Bring the database's schema up to date."),
     "keys": Entry("cli.operations.keys", "List the keys that sign access tokens, rotate them, or wrap them anew."),
     "replay": Entry("cli.operations.replay", "Rebuild a read model from the log."),
+    "verify": Entry("cli.backup.verify", "Check a database and its files, as after a restore."),
     "parked": Entry("cli.operations.parked", "List, retry or skip streams that a poison event has parked."),
     "mail": Entry("cli.mail", "See mails as their readers will; list those that are owed, or have them tried again."),
     "pay": Entry("cli.pay", "Pay an order as the payment provider would, in development."),

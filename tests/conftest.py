@@ -83,6 +83,12 @@ class Servers:
             await connection.close()
         return self._url(name)
 
+    async def copy_database(self, url: str) -> str:
+        """Another with all that is in that one, to which nobody may be connected. Returns its URL."""
+        name = f"test_{next(self._numbers)}"
+        await self._execute(f"CREATE DATABASE {name} TEMPLATE {url.rpartition('/')[2]} STRATEGY FILE_COPY")
+        return self._url(name)
+
     async def drop_database(self, url: str) -> None:
         # As a superuser: only one may send away an autovacuum that happens to be at work there.
         await self._execute(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)", self.postgres.admin_url)

@@ -50,7 +50,7 @@ def migrate(check: Check = False) -> None:
     except schema_version.MigrationBroke as broke:
         raise _failed(f"{broke}; run this again") from None
     try:
-        asyncio.run(_bring_up_to_date(settings))
+        asyncio.run(bring_up_to_date(settings))
     except (Unavailable, *DRIVER_ERRORS) as error:
         told = (
             f"the schema is at {revision}, but the read models may not be there yet: {schema_version.first_line(error)}"
@@ -98,7 +98,7 @@ def _failed(reason: str) -> typer.Exit:
     return typer.Exit(1)
 
 
-async def _bring_up_to_date(settings: Settings) -> None:
+async def bring_up_to_date(settings: Settings) -> None:
     """The read models, each of which commits by itself."""
     connection = await connect(settings.direct_url)
     try:

@@ -21,6 +21,7 @@ READ: Final[Sequence[Sequence[str]]] = (
     ("keys", "list"),
     ("keys", "rotate"),
     ("replay", "order_summary", "--yes"),
+    ("verify",),
     ("parked", "list"),
     ("mail", "list"),
     ("mail", "preview"),

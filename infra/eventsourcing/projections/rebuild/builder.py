@@ -26,6 +26,8 @@ Report = Callable[[int, float], None]
 
 ABREAST: Final = 8
 """Pages read at once where most events are like others: more are alike then, but if none are, all are in memory."""
+WALKING: Final = "SET enable_sort = off; SET enable_seqscan = off; SET enable_bitmapscan = off"
+"""The planner would rather sort a share of streams than walk along the index, and it would do so for every page."""
 _FAILED: Final = object()
 
 
@@ -39,16 +41,16 @@ async def build(session: Session, building: Building, share: Share, report: Repo
     # No page waits for the disk: the indexes are made by a commit that does, and with it all that was written before.
     await session.execute("SET synchronous_commit = off")
     if isinstance(share, Streams):
-        # The planner would rather sort a share than walk along the index, and it would do so for every page.
-        await session.execute("SET enable_sort = off; SET enable_seqscan = off; SET enable_bitmapscan = off")
+        await session.execute(WALKING)
     rows, refused = 0, set[str]()
     with gc_paused():
-        async for folded in _parts(session, building, share, report, page):
+        async for folded in parts(session, building, share, report, page):
             rows += await _write(session, building, folded, refused)
     return rows + (await fold_again(session, building, share, refused) if refused else 0)
 
 
-def _parts(session: Session, building: Building, share: Share, report: Report, page: int) -> AsyncIterator[Folded]:
+def parts(session: Session, building: Building, share: Share, report: Report, page: int) -> AsyncIterator[Folded]:
+    """What comes of a share, part by part: the rows that are finished, and what could not be folded."""
     if isinstance(share, Shards):
         return _shards(session, building, share, report, page)
     return _streams(session, building, share, report, page)

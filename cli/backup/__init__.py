@@ -1,0 +1,1 @@
+"""Backups: taken, restored, and any database with its files verified."""
