@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from infra.configs import pool_of
 from infra.embedded import Postgres, StartFailed
-from infra.errors import Unavailable, UnknownSchema
+from infra.errors import Rejected, Unavailable, UnknownSchema
 from infra.event_codec import CODEC
 from infra.eventsourcing.event_log import identify
 from infra.eventsourcing.projections.generations import install, outdated
@@ -33,15 +33,28 @@ Check = Annotated[
 ]
 
 
+Wait = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        metavar="SECONDS",
+        help="Change nothing, and wait until another `weir migrate` has brought all of it up to date.",
+    ),
+]
+
+
 def register(app: typer.Typer) -> None:
     """Add ``weir migrate``."""
     app.command("migrate", help="Bring the database's schema up to date.")(migrate)
 
 
-def migrate(check: Check = False) -> None:
+def migrate(check: Check = False, wait: Wait = None) -> None:
     settings = Settings()
     if check:
         _check(settings)
+        return
+    if wait is not None:
+        _wait(settings, wait)
         return
     try:
         revision = asyncio.run(schema_version.migrate(settings.direct_url, shards=settings.shards))
@@ -67,6 +80,16 @@ def _check(settings: Settings) -> None:
     if found:
         raise _failed("\n".join(found))
     typer.echo("the schema is as infra/postgres/tables declares it")
+
+
+def _wait(settings: Settings, seconds: float) -> None:
+    from cli.operations.schema_wait import Waited, until_up_to_date
+
+    try:
+        asyncio.run(until_up_to_date(settings, seconds))
+    except (Waited, Rejected, UnknownSchema) as gone_by:
+        raise _failed(str(gone_by)) from None
+    typer.echo(f"the schema is at {schema_version.newest()}")
 
 
 async def _drift(settings: Settings) -> list[str]:

@@ -9,11 +9,14 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
+from cli.operations.schema_wait import Waited, until_up_to_date
 from infra.configs import pool_of
 from infra.errors import UnknownSchema
+from infra.eventsourcing.projections.generations import install
 from infra.postgres.pool import Database
 from infra.postgres.schema_version import MIGRATION_LOCK, MigrationUnderWay, check, migrate, newest
 from infra.settings import Settings
+from projections.registry import PROJECTIONS
 from tests.conftest import SHARDS, Servers
 from tests.support.proxy import proxy_before
 from tests.support.write_side import connected
@@ -106,10 +109,41 @@ async def test_the_command_says_in_one_line_why_it_could_not(empty: str, known: 
     assert told.count("\n") == 1
 
 
-async def commanded(url: str) -> tuple[int | None, str]:
+async def test_who_waits_for_another_migrates_nothing_and_goes_on_when_all_of_it_is_there(empty: str) -> None:
+    settings = Settings.model_validate({"database_url": empty})
+    with pytest.raises(Waited, match="this release needs"):
+        await until_up_to_date(settings, 0)
+    assert await revision_of(empty) is None
+    waiting = asyncio.create_task(until_up_to_date(settings, 30))
+    await migrate(SecretStr(empty), shards=SHARDS)
+    with pytest.raises(Waited, match="the read models are not up to date yet"):
+        await until_up_to_date(settings, 0)
+    async with connected(empty) as connection:
+        await install(connection, PROJECTIONS)
+        await waiting
+        await connection.execute("UPDATE generations SET code_version = 0 WHERE projection = 'product_card'")
+    with pytest.raises(Waited, match="the read models are not up to date yet"):
+        await until_up_to_date(settings, 0)
+
+
+async def test_nobody_waits_for_what_no_migration_of_this_release_will_bring(database_url: str) -> None:
+    async with connected(database_url) as connection:
+        await connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(UnknownSchema):
+        await until_up_to_date(Settings.model_validate({"database_url": database_url}), 30)
+
+
+async def test_the_command_that_waited_in_vain_says_for_what(empty: str) -> None:
+    assert await commanded(empty, "--wait", "0") == (
+        1,
+        f"waited 0 s in vain: schema is at nothing, this release needs {newest()}: run `weir migrate`\n",
+    )
+
+
+async def commanded(url: str, *options: str) -> tuple[int | None, str]:
     """How ``weir migrate`` ends, and what it says of it."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "cli.main", "migrate"),
+        *(sys.executable, "-m", "cli.main", "migrate", *options),
         env={**os.environ, "DATABASE_URL": url},
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,

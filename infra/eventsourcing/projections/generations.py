@@ -44,6 +44,12 @@ async def outdated(
     return [each for each in found if not (spoiled and served[each.name])]
 
 
+async def are_up_to_date(session: Reader, projections: Mapping[str, Projection[Any]]) -> bool:
+    """Whether every read model is there, and none of them is outdated: a release that finds them so can serve them."""
+    there = {row["name"] for row in await session.fetch("SELECT name FROM projections")}
+    return {each.name for each in projections.values()} <= there and not await outdated(session, projections)
+
+
 async def _lay_down(session: Session, projection: Projection[Any]) -> None:
     name = projection.name
     # Over a log that has events already an empty table is not what they make: it counts as outdated and not finished,

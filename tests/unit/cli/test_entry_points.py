@@ -18,6 +18,7 @@ READ: Final[Sequence[Sequence[str]]] = (
     ("worker", "all"),
     ("migrate",),
     ("migrate", "--check"),
+    ("migrate", "--wait", "1"),
     ("keys", "list"),
     ("keys", "rotate"),
     ("replay", "order_summary", "--yes"),
