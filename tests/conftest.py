@@ -1,6 +1,7 @@
 """Real servers for the tests: one PostgreSQL and one Valkey per test process, a fresh migrated database per test."""
 
 import asyncio
+import gc
 import itertools
 import os
 from base64 import b64encode
@@ -41,6 +42,16 @@ read_side.SETTLE_SECONDS = 0.0  # type: ignore[misc]
 
 SHARDS = 4
 _TEMPLATE = "weir_template"
+
+
+def pytest_collection_finish() -> None:
+    """Half a million objects, of all tests and all modules, are there to stay: no search for garbage looks at them.
+
+    The other searches are rarer: an application that is put together is a hundred thousand objects, and no garbage.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(5_000, 10, 10)
 
 
 @pytest.fixture(scope="session")

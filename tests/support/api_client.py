@@ -60,9 +60,19 @@ async def api_process(settings: Settings) -> AsyncIterator[Process]:
             await app({**scope, "state": dict(state)}, receive, send)
 
         transport = httpx2.ASGITransport(app=with_state)
-        hooks: dict[str, list[Any]] = {"response": [_checked(Table(targets(app)))]}
+        hooks: dict[str, list[Any]] = {"response": [_checked(_table(app, settings.environment))]}
         async with httpx2.AsyncClient(transport=transport, base_url="http://weir.test", event_hooks=hooks) as client:
             yield Process(client=client, state=state)
+
+
+def _table(app: FastAPI, environment: str) -> Table:
+    """The application's routes. All that the environment has in common have the same, and to list them takes long."""
+    if environment not in _TABLES:
+        _TABLES[environment] = Table(targets(app))
+    return _TABLES[environment]
+
+
+_TABLES: dict[str, Table] = {}
 
 
 def _checked(table: Table) -> Callable[[httpx2.Response], Awaitable[None]]:
