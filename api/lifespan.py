@@ -105,7 +105,7 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
         subscriptions=subscriptions,
         presence=presence,
         event_streams=Places(
-            Gauge("weir_http_event_streams", "Event streams that are open.", registry=registry),
+            Gauge("weir_event_streams_open", "Event streams that are open.", registry=registry),
             most=settings.event_streams_most,
             each=settings.event_streams_each,
         ),
@@ -130,7 +130,7 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
         subscriptions=subscriptions,
         presence=presence,
         places=Places(
-            Gauge("weir_room_sockets", "Sockets that are open in rooms.", registry=registry), most=MOST, each=EACH
+            Gauge("weir_room_sockets_open", "Sockets that are open in rooms.", registry=registry), most=MOST, each=EACH
         ),
         sockets=OpenSockets(),
     )

@@ -27,7 +27,6 @@ from api.http import openapi
 from api.http.connection.server import ENDING
 from api.http.edge import EDGE, Edge, EdgeState
 from api.http.policies.security_headers import Rules
-from api.http.request_metrics import RequestMetrics
 from api.http.route_table import TableRoute
 from api.lifespan import open_servers
 from api.live import routes as live_routes
@@ -150,5 +149,5 @@ def with_edge(app: FastAPI, routers: Iterable[APIRouter], registry: CollectorReg
         app.include_router(routes)
     for refusal in (HTTPException, RequestValidationError):
         app.add_exception_handler(refusal, to_the_edge)
-    app.add_middleware(Edge, api=app, metrics=RequestMetrics(registry), rules=rules)
+    app.add_middleware(Edge, api=app, registry=registry, rules=rules)
     return openapi.describe(app, examples)

@@ -45,8 +45,8 @@ class RefundMetrics:
     """Attempts by outcome, how long the provider takes, whether it is asked at all, and how much is owed."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.attempts = Counter("weir_refunds", "Attempts by outcome.", ("outcome",), registry=registry)
-        self.seconds = Histogram("weir_refund_seconds", "Calls of the payment provider.", registry=registry)
+        self.attempts = Counter("weir_refund_attempts", "Attempts by outcome.", ("outcome",), registry=registry)
+        self.seconds = Histogram("weir_refund_call_duration_seconds", "Calls of the provider.", registry=registry)
         self.owed = Gauge("weir_refunds_owed", "Payments to give back.", registry=registry)
         self.oldest = Gauge("weir_refunds_oldest_seconds", "Age of the oldest of them.", registry=registry)
         self.refused = Gauge("weir_refunds_refused", "Payments that will not go back.", registry=registry)

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import orjson
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, derive_private_key
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry
 from pydantic import BaseModel
 
 from api.commands.api_keys import ApiKeyDocument, ApiKeyList, MadeApiKeyDocument
@@ -21,6 +21,7 @@ from api.examples.bodies import REFRESH
 from api.examples.story import ADA, NOON, ORDER, ROOM, STAFF, TEA_POT, WEBHOOK, Story, logged, uuid7
 from api.health import Alive, ComponentHealth, Health, Readiness
 from api.http.event_stream import EVENT_STREAM, event
+from api.http.request_metrics import RequestMetrics
 from api.problem_pages import ProblemKinds, kind_of
 from api.queries.dashboard import Dashboard, DayRevenue, TopProduct
 from api.queries.events import EventDocument
@@ -250,7 +251,7 @@ def _operations() -> Iterator[BaseModel]:
 
 def _metrics() -> str:
     registry = CollectorRegistry()
-    Gauge("weir_http_requests_in_flight", "Requests that are being answered.", registry=registry)
+    RequestMetrics(registry).of("GET", "/metrics").in_progress = 1
     return exposition(registry).decode()
 
 

@@ -14,6 +14,7 @@ from typing import Final
 
 import structlog
 from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -33,7 +34,7 @@ from api.http.policies.security_headers import Rules
 from api.http.policies.trusted_hosts import PROBES, check_host
 from api.http.policies.trusted_proxies import source_of
 from api.http.request_context import EXCHANGE, RequestState, malformed_header
-from api.http.request_metrics import RequestMetrics
+from api.http.request_metrics import RequestMetrics, RouteFigures, SocketMetrics
 from api.http.response import RawResponse, WholeResponse
 from api.http.response_writer import Reply
 from api.http.route_table import TARGET, Found, HotRead, LimitPolicy, Table, Target, method_of, target_of
@@ -86,33 +87,37 @@ _IDLE: Final = EdgeState()
 class Edge:
     """Middleware, to be added with ``api.add_middleware(Edge, api=api, …)``: ``app`` is all that is within."""
 
-    def __init__(self, app: ASGIApp, *, api: FastAPI, metrics: RequestMetrics, rules: Rules) -> None:
+    def __init__(self, app: ASGIApp, *, api: FastAPI, registry: CollectorRegistry, rules: Rules) -> None:
         self._app = app
         self._api = api
         self._table = Table(targets(api))
         self._handles_errors = handles_errors(api)
-        self._metrics = metrics
+        self._metrics = RequestMetrics(registry)
         self._rules = rules
         self._compressor = Compressor()
         ids = request_ids()
         self._next_id = ids.__next__
-        self._sockets = SocketEdge(app, api=api, rules=rules, ids=ids)
+        self._sockets = SocketEdge(app, api=api, rules=rules, ids=ids, metrics=SocketMetrics(registry))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._other(scope, receive, send)
             return
         started = perf_counter()
+        method = scope["method"]
+        found = self._table.find(scope["path"])
+        figures = self._metrics.of(method if method in METHODS else "other", found[0])
         if self._rules.proxies is not None:
             self._rules.proxies.look_behind(scope)
         exchange = RequestState(dict(scope["headers"]), self._next_id)
-        reply = Reply(send, exchange, scope["method"], self._rules, self._compressor)
+        reply = Reply(send, exchange, method, self._rules, self._compressor)
         state: EdgeState = scope["state"].get(EDGE, _IDLE) if "state" in scope else _IDLE
-        found = self._table.find(scope["path"])
+        figures.in_progress += 1
         try:
             # What memory can answer is answered before anything else is looked at.
             answer = self._at_hand(found, state, exchange, scope)
             if answer is None:
+                exchange.figures = figures
                 await self._serve(found, state, exchange, reply, scope, receive)
             else:
                 await reply.give(answer, shared=True)
@@ -121,7 +126,8 @@ class Edge:
         except Exception as error:
             await self._refuse(error, exchange, reply, scope, receive)
         finally:
-            self._note(scope, found[0], started, exchange, reply, state.access)
+            figures.in_progress -= not exchange.open_ended
+            self._note(scope, found[0], figures, started, exchange, reply, state.access)
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -158,17 +164,13 @@ class Edge:
         """Check, read, run, answer."""
         REQUEST_ID.set(exchange.request_id)
         scope[EXCHANGE] = exchange
-        self._metrics.in_flight += 1
-        try:
-            cors = self._rules.cors
-            answer = None if cors is None else cors.preflight(scope["method"], found[1], exchange.headers)
-            answer = answer or await _soon(found, state.hot, exchange, scope)
-            if answer is not None:
-                await reply.give(answer)
-            else:
-                await self._run(exchange, reply, scope, await _admitted(found, exchange, scope, receive))
-        finally:
-            self._metrics.in_flight -= 1
+        cors = self._rules.cors
+        answer = None if cors is None else cors.preflight(scope["method"], found[1], exchange.headers)
+        answer = answer or await _soon(found, state.hot, exchange, scope)
+        if answer is not None:
+            await reply.give(answer)
+        else:
+            await self._run(exchange, reply, scope, await _admitted(found, exchange, scope, receive))
 
     async def _run(self, exchange: RequestState, reply: Reply, scope: Scope, receive: Receive) -> None:
         """By the application; at once where the endpoint has a plan and nobody has added anything between.
@@ -188,21 +190,27 @@ class Edge:
             await response(scope, receive, reply)
 
     def _note(
-        self, scope: Scope, route: str, started: float, exchange: RequestState, reply: Reply, log: AccessLog | None
+        self,
+        scope: Scope,
+        route: str,
+        figures: RouteFigures,
+        started: float,
+        exchange: RequestState,
+        reply: Reply,
+        log: AccessLog | None,
     ) -> None:
         """Count the request and write its line. What comes in parts counts as long as it took to begin: an event stream
         may go on for hours, and would tell nothing of how quickly the route answers."""
         seconds = perf_counter() - started
-        method, status = scope["method"], reply.status or 500
-        exchange.status = status
+        exchange.status = status = reply.status or 500
         if exchange.visit is not None:
             exchange.visit.leave(exchange)
         begun = reply.begun_at - started if reply.begun_at else seconds
-        self._metrics.observe(method if method in METHODS else "other", route, status, begun)
+        figures.observe(status, begun)
         if log is not None:
             source = scope.get("client") or ("",)
             notes = exchange.notes()
-            log.request(status, seconds, method, scope["path"], route, source[0], exchange.request_id, notes)
+            log.request(status, seconds, scope["method"], scope["path"], route, source[0], exchange.request_id, notes)
 
     async def _refuse(
         self, error: Exception, exchange: RequestState, reply: Reply, scope: Scope, receive: Receive

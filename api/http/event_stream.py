@@ -107,7 +107,9 @@ class EventStream(EventSourceResponse):
             await super().__call__(scope, receive, send)
             return
         mine = self._places.of(self._principal.id, Problem("too-many-streams"))
+        exchange: RequestState = scope[EXCHANGE]
         with mine, self._places.one(Problem("streams-full")):
+            exchange.goes_on()
             async with self._open_feed() as feed, aclosing(self._told(feed)) as parts:
                 self.body_iterator = parts
                 await super().__call__(scope, receive, _in_time(send, self._pace.send))

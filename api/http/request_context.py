@@ -10,6 +10,7 @@ from starlette.types import Scope
 
 from api.errors import Problem
 from api.http.principal import Principal
+from api.http.request_metrics import RouteFigures
 from api.http.response import Headers
 
 EXCHANGE: Final = "weir.exchange"
@@ -86,8 +87,10 @@ class RequestState:
         "committed",
         "context",
         "deprecation_headers",
+        "figures",
         "headers",
         "marked",
+        "open_ended",
         "principal",
         "read",
         "request_id",
@@ -111,12 +114,20 @@ class RequestState:
         self.visit: LimitTicket | None = None
         self.deprecation_headers: Headers | None = None
         self.marked = False
+        self.figures: RouteFigures | None = None
+        self.open_ended = False
         self.committed = False
         """See :func:`note_commit`."""
 
     def was_read(self) -> None:
         """Nothing of the body is left on the line."""
         self.read = True
+
+    def goes_on(self) -> None:
+        """The answer has no end of its own: its request counts among those in progress no more."""
+        if self.figures is not None and not self.open_ended:
+            self.open_ended = True
+            self.figures.in_progress -= 1
 
     def unmark(self) -> None:
         """Take the mark of compression from the tags that the client has, for whoever compares them."""

@@ -1,18 +1,21 @@
-"""Request metrics: how many, how long, and how many at a time; a count costs a list index instead of a lock."""
+"""Request metrics: how many, how long, and how many at a time; a count costs a few list indexes instead of a lock."""
 
 from bisect import bisect_left
 from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import accumulate
 from typing import Final
 
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 BOUNDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_NAMES: Final = (*map(str, BOUNDS), "+Inf")
 
 
-class Cell:
-    """The durations of one label set. Touched by the event loop's thread alone, hence no lock."""
+class Durations:
+    """How long requests took that ended in one status. Touched by the event loop's thread alone, hence no lock."""
 
     __slots__ = ("counts", "total")
 
@@ -20,39 +23,96 @@ class Cell:
         self.counts = [0] * (len(BOUNDS) + 1)
         self.total = 0.0
 
-    def observe(self, seconds: float) -> None:
-        """Count one request."""
-        self.counts[bisect_left(BOUNDS, seconds)] += 1
-        self.total += seconds
+    def add(self, other: "Durations") -> None:
+        """Those of another status."""
+        self.counts = [one + more for one, more in zip(self.counts, other.counts, strict=True)]
+        self.total += other.total
 
     def buckets(self) -> list[tuple[str, float]]:
         """Cumulative, as Prometheus wants them."""
-        names = [*(str(bound) for bound in BOUNDS), "+Inf"]
-        return [(name, float(sum(self.counts[: i + 1]))) for i, name in enumerate(names)]
+        return [*zip(_NAMES, map(float, accumulate(self.counts)), strict=True)]
+
+
+class RouteFigures:
+    """The requests of one method on one route: those in progress, and those answered, by status."""
+
+    __slots__ = ("answered", "in_progress")
+
+    def __init__(self) -> None:
+        self.in_progress = 0
+        self.answered: dict[int, Durations] = {}
+
+    def observe(self, status: int, seconds: float) -> None:
+        """One has been answered."""
+        durations = self.answered.get(status)
+        if durations is None:
+            durations = self.answered[status] = Durations()
+        durations.counts[bisect_left(BOUNDS, seconds)] += 1
+        durations.total += seconds
+
+    def by_class(self) -> dict[str, Durations]:
+        """What was answered by the first digit of its status: a latency for each status would be many series of few."""
+        classes: dict[str, Durations] = {}
+        for status, durations in list(self.answered.items()):
+            classes.setdefault(f"{status // 100}xx", Durations()).add(durations)
+        return classes
 
 
 class RequestMetrics(Collector):
-    """``weir_http_request_seconds`` by method, route template and status, and the requests now in flight."""
+    """``http_requests_total``, ``http_request_duration_seconds`` and ``http_requests_in_progress``, by route."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._cells: dict[tuple[str, str, int], Cell] = {}
-        self.in_flight = 0
+        self._figures: dict[tuple[str, str], RouteFigures] = {}
         registry.register(self)
 
-    def observe(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count one request; ``route`` must come from a bounded set."""
-        key = (method, route, status)
-        cell = self._cells.get(key)
-        if cell is None:
-            cell = self._cells[key] = Cell()
-        cell.observe(seconds)
+    def of(self, method: str, route: str) -> RouteFigures:
+        """Those of a method on a route; both must come from a bounded set."""
+        figures = self._figures.get((method, route))
+        if figures is None:
+            figures = self._figures[method, route] = RouteFigures()
+        return figures
 
     def collect(self) -> Iterator[Metric]:
         """Called by the registry at each scrape."""
-        family = HistogramMetricFamily(
-            "weir_http_request_seconds", "Requests by route and status.", labels=("method", "route", "status")
+        by = ("method", "route")
+        total = CounterMetricFamily("http_requests", "Requests answered, by route and status.", labels=(*by, "status"))
+        seconds = HistogramMetricFamily(
+            "http_request_duration_seconds",
+            "From a request's head to the end of its answer; to its beginning, where the answer comes in parts.",
+            labels=(*by, "status_class"),
         )
-        for (method, route, status), cell in list(self._cells.items()):
-            family.add_metric((method, route, str(status)), cell.buckets(), cell.total)
-        yield family
-        yield GaugeMetricFamily("weir_http_requests_in_flight", "Requests being answered.", value=self.in_flight)
+        busy = GaugeMetricFamily(
+            "http_requests_in_progress", "Requests that are being answered; event streams are not.", labels=by
+        )
+        for where, figures in list(self._figures.items()):
+            busy.add_metric(where, figures.in_progress)
+            for status, durations in list(figures.answered.items()):
+                total.add_metric((*where, str(status)), sum(durations.counts))
+            for name, durations in figures.by_class().items():
+                seconds.add_metric((*where, name), durations.buckets(), durations.total)
+        yield from (total, seconds, busy)
+
+
+class SocketMetrics:
+    """``weir_websockets_open`` and ``weir_websockets_total``, by route. They are no requests here: one may stay
+    for hours, and how long it did tells of nothing."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._open = Gauge("weir_websockets_open", "WebSockets that are open.", ("route",), registry=registry)
+        self._total = Counter(
+            "weir_websockets",
+            "WebSockets asked for: taken to their route, or refused before it.",
+            ("route", "outcome"),
+            registry=registry,
+        )
+
+    def refused(self, route: str) -> None:
+        """One is not opened."""
+        self._total.labels(route, "refused").inc()
+
+    @contextmanager
+    def one(self, route: str) -> Iterator[None]:
+        """A socket with its route, until the end of the block."""
+        self._total.labels(route, "taken").inc()
+        with self._open.labels(route).track_inprogress():
+            yield

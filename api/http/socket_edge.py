@@ -12,6 +12,8 @@ from api.errors import Problem
 from api.http.policies.cors import may_open_sockets
 from api.http.policies.security_headers import Rules
 from api.http.request_context import EXCHANGE, RequestState
+from api.http.request_metrics import SocketMetrics
+from api.http.route_table import UNMATCHED
 from infra.observability.logging import REQUEST_ID
 
 POLICY_VIOLATION: Final = 1008
@@ -24,11 +26,12 @@ class SocketEdge:
     memory as long as that.
     """
 
-    def __init__(self, app: ASGIApp, *, api: FastAPI, rules: Rules, ids: Iterator[str]) -> None:
+    def __init__(self, app: ASGIApp, *, api: FastAPI, rules: Rules, ids: Iterator[str], metrics: SocketMetrics) -> None:
         self._app = app
         self._rules = rules
         self._next_id = ids.__next__
         self._routes = list(_socket_routes(api))
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One socket, until it is closed."""
@@ -36,9 +39,12 @@ class SocketEdge:
             self._rules.proxies.look_behind(scope)
         scope[EXCHANGE] = exchange = RequestState(dict(scope["headers"]), self._next_id)
         REQUEST_ID.set(exchange.request_id)
+        template, route = self._route(scope)
         if self._is_for_us(exchange):
-            await self._route(scope)(scope, receive, send)
+            with self._metrics.one(template):
+                await route(scope, receive, send)
         else:
+            self._metrics.refused(template)
             await send({"type": "websocket.close", "code": POLICY_VIOLATION})
 
     def _is_for_us(self, exchange: RequestState) -> bool:
@@ -49,15 +55,15 @@ class SocketEdge:
             return False
         return may_open_sockets(exchange.headers, self._rules.cors)
 
-    def _route(self, scope: Scope) -> ASGIApp:
-        """That of its path; where there is none, the application says so."""
+    def _route(self, scope: Scope) -> tuple[str, ASGIApp]:
+        """That of its path, and the path's template; where there is none, the application says so."""
         for route in self._routes:
             match, found = route.matches(scope)
             if match is Match.FULL:
                 scope.update(found)
                 app: ASGIApp = route.app
-                return app
-        return self._app
+                return route.path_format or UNMATCHED, app
+        return UNMATCHED, self._app
 
 
 def _socket_routes(api: FastAPI) -> Iterator[RouteContext]:

@@ -108,7 +108,7 @@ async def test_a_client_that_hangs_up_halfway_disturbs_nobody(sample: SampleEdge
         async with connected(port) as another:
             assert await is_usable(another)
     labels = {"method": "POST", "route": "/v1/orders/{order_id}/ship", "status": "499"}
-    assert sample.registry.get_sample_value("weir_http_request_seconds_count", labels) == 1
+    assert sample.registry.get_sample_value("http_requests_total", labels) == 1
 
 
 @pytest.mark.parametrize(

@@ -614,10 +614,10 @@ async def test_what_is_owed_and_what_is_tried_can_be_watched(till: Till) -> None
         await worker.see_to(f"pay-{number}")
     await worker.observe()
     for outcome in ("returned", "refused", "deferred"):
-        assert registry.get_sample_value("weir_refunds_total", {"outcome": outcome}) == 1
+        assert registry.get_sample_value("weir_refund_attempts_total", {"outcome": outcome}) == 1
     assert registry.get_sample_value("weir_refunds_owed") == 1
     assert registry.get_sample_value("weir_refunds_refused") == 1
-    assert registry.get_sample_value("weir_refund_seconds_count") == 3
+    assert registry.get_sample_value("weir_refund_call_duration_seconds_count") == 3
     oldest = registry.get_sample_value("weir_refunds_oldest_seconds")
     assert oldest is not None
     assert 86_400 <= oldest < 86_460

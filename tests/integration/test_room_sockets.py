@@ -348,7 +348,7 @@ async def test_a_client_that_never_reads_is_closed_and_holds_up_nobody(apis: lis
 
     async def open_sockets() -> float:
         text = (await apis[0].http.get("/metrics")).text
-        return float(next(line for line in text.splitlines() if line.startswith("weir_room_sockets ")).split()[1])
+        return float(next(line for line in text.splitlines() if line.startswith("weir_room_sockets_open ")).split()[1])
 
     async def speaks(number: int) -> None:
         message = PostMessage(message_id=uuid4(), author_id=ada.id, text="\u8336" * 3_990 + str(number))

@@ -26,5 +26,5 @@ def test_an_account_registers_signs_in_and_changes_its_profile(settings: Setting
         assert (refused.status_code, refused.json()["code"]) == (401, "unauthenticated")
         assert refused.headers["x-request-id"] == refused.json()["request_id"]
         assert client.get("/nothing").json()["code"] == "not-found"
-        counted = 'weir_http_request_seconds_count{method="PATCH",route="/v1/me",status="401"} 1.0'
+        counted = 'http_requests_total{method="PATCH",route="/v1/me",status="401"} 1.0'
         assert counted in client.get("/metrics").text

@@ -42,8 +42,8 @@ class MailMetrics:
     """What the sender did, by kind and outcome; how long servers took; what is owed, and for how long."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.settled = Counter("weir_mails", "Attempts by outcome.", ("kind", "state"), registry=registry)
-        self.seconds = Histogram("weir_mail_send_seconds", "Conversations with the mail server.", registry=registry)
+        self.settled = Counter("weir_mail_attempts", "Attempts by outcome.", ("kind", "outcome"), registry=registry)
+        self.seconds = Histogram("weir_mail_send_duration_seconds", "Conversations with servers.", registry=registry)
         self.due = Gauge("weir_mails_due", "Mails that are due and nobody's, 500 at most.", registry=registry)
         self.oldest = Gauge("weir_mails_oldest_seconds", "Age of the oldest mail that is owed.", registry=registry)
         self.failed = Gauge("weir_mails_failed", "Mails that were given up.", registry=registry)

@@ -54,8 +54,8 @@ class WebhookMetrics:
     """Attempts by outcome, how long subscribers take, how many of these are owed something."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.attempts = Counter("weir_webhooks", "Attempts by outcome.", ("state",), registry=registry)
-        self.seconds = Histogram("weir_webhook_seconds", "Calls of subscribers.", registry=registry)
+        self.attempts = Counter("weir_webhook_attempts", "Attempts by outcome.", ("outcome",), registry=registry)
+        self.seconds = Histogram("weir_webhook_call_duration_seconds", "Calls of subscribers.", registry=registry)
         self.due = Gauge(
             "weir_webhook_subscribers_due", "Subscribers that are owed something and nobody's.", registry=registry
         )

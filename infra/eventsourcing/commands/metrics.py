@@ -19,7 +19,7 @@ class Races:
 
 
 class RaceMetrics(Collector):
-    """``weir_decisions_total``, ``weir_lost_races_total`` and ``weir_turns_total``."""
+    """``weir_command_decisions_total``, ``weir_command_conflicts_total`` and ``weir_command_turns_total``."""
 
     def __init__(self, registry: CollectorRegistry, races: Races) -> None:
         self._races = races
@@ -28,6 +28,6 @@ class RaceMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """Called by the registry at each scrape."""
         races = self._races
-        yield CounterMetricFamily("weir_decisions", "Decisions on commands.", value=races.decided)
-        yield CounterMetricFamily("weir_lost_races", "Decisions that were made in vain.", value=races.lost)
-        yield CounterMetricFamily("weir_turns", "Turns taken on contested streams.", value=races.turns)
+        yield CounterMetricFamily("weir_command_decisions", "Decisions on commands.", value=races.decided)
+        yield CounterMetricFamily("weir_command_conflicts", "Decisions that were made in vain.", value=races.lost)
+        yield CounterMetricFamily("weir_command_turns", "Turns taken on contested streams.", value=races.turns)

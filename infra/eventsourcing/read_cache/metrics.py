@@ -24,7 +24,7 @@ class ReadMetrics(Collector):
         total = CounterMetricFamily(
             "weir_reads", "Documents served, by where they came from.", labels=("projection", "source")
         )
-        kept = GaugeMetricFamily("weir_reads_kept", "Documents in this process.", labels=("projection",))
+        kept = GaugeMetricFamily("weir_local_cache_documents", "Documents in this process.", labels=("projection",))
         late = GaugeMetricFamily(
             "weir_reads_past_caches",
             "1 while commits stay unannounced.",

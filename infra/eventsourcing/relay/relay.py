@@ -41,7 +41,7 @@ class RelayMetrics:
     """What the relay has done."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.published = Counter("weir_relay_published", "Events written into streams.", registry=registry)
+        self.published = Counter("weir_relay_published_events", "Events written into streams.", registry=registry)
         self.lag = Gauge("weir_relay_lag_events", "Events of the log that are not in the streams.", registry=registry)
         self.lag_seconds = Gauge(
             "weir_relay_lag_seconds",
@@ -54,7 +54,7 @@ class RelayMetrics:
             "weir_relay_out_of_memory", "Times that Redis had no memory for what was to be written.", registry=registry
         )
         self.streams = Gauge("weir_relay_stream_bytes", "Memory that the streams take, about.", registry=registry)
-        self.budget = Gauge("weir_relay_stream_bytes_most", "Memory that they may take.", registry=registry)
+        self.budget = Gauge("weir_relay_stream_budget_bytes", "Memory that they may take.", registry=registry)
         self.used = Gauge("weir_redis_memory_used_bytes", "Memory that Redis uses.", registry=registry)
         self.limit = Gauge("weir_redis_memory_limit_bytes", "Its maxmemory; 0 if it has none.", registry=registry)
         self.leading = Gauge("weir_relay_leading", "1 where this process is the leader.", registry=registry)

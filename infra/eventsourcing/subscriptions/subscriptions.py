@@ -45,12 +45,12 @@ class Subscriptions:
         self._measure(registry)
 
     def _measure(self, registry: CollectorRegistry) -> None:
-        followers = Gauge("weir_subscriptions", "Followers of a stream, or of the log.", registry=registry)
+        followers = Gauge("weir_followers", "Followers of a stream, or of the log.", registry=registry)
         followers.set_function(lambda: len(self._open))
-        followed = Gauge("weir_subscriptions_followed", "Streams that are followed here.", registry=registry)
+        followed = Gauge("weir_followed_streams", "Streams that are followed here.", registry=registry)
         followed.set_function(lambda: len(self._sources))
         self._too_slow = Counter(
-            "weir_subscriptions_too_slow", "Followers that were ended as they were too slow.", registry=registry
+            "weir_followers_too_slow", "Followers that were ended as they were too slow.", registry=registry
         )
 
     @property

@@ -16,12 +16,14 @@ from api.http.body_reader import ClientGone
 from api.http.event_stream import PART_BYTES, EventStream, Feed, Pace, event
 from api.http.places import Places
 from api.http.principal import Principal
+from api.http.request_context import EXCHANGE, RequestState
+from api.http.request_metrics import RouteFigures
 from infra.eventsourcing.subscriptions import Ended, Reason
 
 pytestmark = pytest.mark.anyio
 
 SOMEBODY = Principal(id=UUID(int=1), scopes=frozenset())
-SCOPE = {"type": "http", "method": "GET"}
+SCOPE = {"type": "http", "method": "GET", EXCHANGE: RequestState({}, lambda: "r-1")}
 QUICK = Pace(heartbeat=0.002, look=0.001, send=0.05)
 
 
@@ -48,7 +50,7 @@ class Script:
 class Scene:
     def __init__(self, feed: Feed, *, holds: bool = True, most: int = 1, pace: Pace = QUICK) -> None:
         self.registry = CollectorRegistry()
-        gauge = Gauge("weir_http_event_streams", "Event streams that are open.", registry=self.registry)
+        gauge = Gauge("weir_event_streams_open", "Event streams that are open.", registry=self.registry)
         self.streams = Places(gauge, most=most, each=1)
         self.holds = holds
         self.feed = feed
@@ -77,7 +79,16 @@ class Scene:
 
     @property
     def open(self) -> float | None:
-        return self.registry.get_sample_value("weir_http_event_streams")
+        return self.registry.get_sample_value("weir_event_streams_open")
+
+
+async def test_a_stream_is_no_request_in_progress_once_it_has_begun() -> None:
+    scene, exchange = Scene(Script([])), RequestState({}, lambda: "r-1")
+    exchange.figures = figures = RouteFigures()
+    figures.in_progress = 1
+    stream = EventStream(scene.streams, SOMEBODY, scene.still, scene.opened, pace=QUICK)
+    await stream({**SCOPE, EXCHANGE: exchange}, _nothing_comes, scene.send)
+    assert (figures.in_progress, exchange.open_ended) == (0, True)
 
 
 async def test_events_are_told_as_the_standard_writes_them() -> None:

@@ -43,7 +43,7 @@ class Running:
 
     def counted(self, method: str, route: str, status: int) -> float | None:
         labels = {"method": method, "route": route, "status": str(status)}
-        return self.registry.get_sample_value("weir_http_request_seconds_count", labels)
+        return self.registry.get_sample_value("http_requests_total", labels)
 
 
 class House:

@@ -116,16 +116,16 @@ async def test_a_worker_serves_the_same_pages(path: str, status: int, part: byte
 
 def test_durations_are_counted_in_buckets_that_add_up() -> None:
     registry = CollectorRegistry()
-    metrics = RequestMetrics(registry)
-    for seconds in (0.0, BOUNDS[0], 0.003, 99.0):
-        metrics.observe("GET", "/x", 200, seconds)
-    labels = {"method": "GET", "route": "/x", "status": "200"}
+    figures = RequestMetrics(registry).of("GET", "/x")
+    for status, seconds in ((200, 0.0), (200, BOUNDS[0]), (204, 0.003), (200, 99.0), (404, 0.003)):
+        figures.observe(status, seconds)
+    labels = {"method": "GET", "route": "/x", "status_class": "2xx"}
 
     def bucket(bound: str) -> float | None:
-        return registry.get_sample_value("weir_http_request_seconds_bucket", {**labels, "le": bound})
+        return registry.get_sample_value("http_request_duration_seconds_bucket", {**labels, "le": bound})
 
     assert [bucket("0.0005"), bucket("0.0025"), bucket("0.005"), bucket("10.0"), bucket("+Inf")] == [2, 2, 3, 3, 4]
-    assert registry.get_sample_value("weir_http_request_seconds_sum", labels) == pytest.approx(99.0035)
+    assert registry.get_sample_value("http_request_duration_seconds_sum", labels) == pytest.approx(99.0035)
 
 
 def test_what_races_cost_is_told() -> None:
@@ -134,6 +134,6 @@ def test_what_races_cost_is_told() -> None:
     races.decided, races.lost, races.turns = 10, 3, 2
     told = exposition(registry).decode()
     assert [
-        f"weir_{name} {count}" in told
-        for name, count in (("decisions_total", 10.0), ("lost_races_total", 3.0), ("turns_total", 2.0))
+        f"weir_command_{name} {count}" in told
+        for name, count in (("decisions_total", 10.0), ("conflicts_total", 3.0), ("turns_total", 2.0))
     ] == [True] * 3

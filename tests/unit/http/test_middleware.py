@@ -144,7 +144,7 @@ async def test_a_client_that_hangs_up_gets_no_answer(sample: SampleEdge) -> None
 
 def _count(sample: SampleEdge, method: str, route: str, status: int) -> float:
     labels = {"method": method, "route": route, "status": str(status)}
-    return sample.registry.get_sample_value("weir_http_request_seconds_count", labels) or 0
+    return sample.registry.get_sample_value("http_requests_total", labels) or 0
 
 
 async def test_requests_are_counted_under_the_full_template(sample: SampleEdge) -> None:
@@ -173,7 +173,27 @@ async def test_nothing_stays_in_flight(sample: SampleEdge) -> None:
     sample.warehouse.error = ZeroDivisionError()
     await sample.post(SHIP, GOOD)
     await sample.post(SHIP, [], idempotency_key="")
-    assert sample.registry.get_sample_value("weir_http_requests_in_flight") == 0
+    assert _in_progress(sample, "POST", "/v1/orders/{order_id}/ship") == 0
+
+
+async def test_what_is_answered_from_memory_is_in_progress_while_its_client_reads(sample: SampleEdge) -> None:
+    seen = []
+
+    class Memory:
+        def now(self, *_: object) -> RawResponse:
+            seen.append(_in_progress(sample, "GET", "/v1/orders/{order_id}"))
+            return RawResponse(200, [], b"known")
+
+        async def soon(self, *_: object) -> None:
+            return None
+
+    sample.heat({"/v1/orders/{order_id}": Memory()})
+    await sample.send("GET", "/v1/orders/known")
+    assert (seen, _in_progress(sample, "GET", "/v1/orders/{order_id}")) == ([1], 0)
+
+
+def _in_progress(sample: SampleEdge, method: str, route: str) -> float | None:
+    return sample.registry.get_sample_value("http_requests_in_progress", {"method": method, "route": route})
 
 
 class Cache:
@@ -216,12 +236,12 @@ async def test_a_hot_read_is_no_way_around_a_post_or_a_literal(sample: SampleEdg
 
 
 async def test_an_answer_in_parts_counts_as_long_as_it_took_to_begin(sample: SampleEdge) -> None:
-    labels = {"method": "GET", "route": "/v1/orders/{order_id}/events", "status": "200"}
+    labels = {"method": "GET", "route": "/v1/orders/{order_id}/events", "status_class": "2xx"}
 
     async def counted() -> float:
         reply = await sample.send("GET", f"/v1/orders/{ORDER_ID[:-1]}4/events", stalls=True)
         assert reply.body == b"onetwo"
-        return sample.registry.get_sample_value("weir_http_request_seconds_sum", labels) or 0
+        return sample.registry.get_sample_value("http_request_duration_seconds_sum", labels) or 0
 
     before = await counted()  # the application is put together by the first request
     started = perf_counter()
