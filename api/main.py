@@ -45,6 +45,7 @@ from api.queries.webhooks import subscriptions as webhook_queries
 from infra.observability.access_log import AccessLog
 from infra.observability.logging import logging_to
 from infra.observability.metrics import new_registry
+from infra.observability.shared_metrics import sharing
 from infra.settings import Settings
 
 ROUTERS: tuple[APIRouter, ...] = (
@@ -135,6 +136,7 @@ def assemble(settings: Settings, routers: Iterable[APIRouter], open_them: Open, 
     async def lifespan(_app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
         async with AsyncExitStack() as stack:
             access = AccessLog(stack.enter_context(logging_to(settings, log_descriptor)), settings)
+            await stack.enter_async_context(sharing(registry))
             opened = await open_them(stack, settings, registry)
             edge = EdgeState(access=access, hot=opened.hot, gates=opened.gates)
             yield {EDGE: edge, ENDING: opened.ending, **opened.state}

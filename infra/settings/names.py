@@ -17,6 +17,7 @@ OTHERS: Final[Mapping[str, str]] = {
     "WEIR_TOKEN": "The access token that `weir import` shows there.",
     "WEIR_API_KEY": "Or the API key.",
     "WEIR_STACK": "The mark by which `weir up` knows its processes again; it sets this itself.",
+    "WEIR_METRICS_DIR": "Where the processes of one `weir serve` tell their metrics as one; it sets this itself.",
 }
 """What is not the settings' own, and what it is for. Only the environment is asked for these."""
 
