@@ -1,7 +1,9 @@
 """The API process: what it opens, which routes it has, and the edge around them."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -43,7 +45,7 @@ from api.queries import rooms as room_queries
 from api.queries.webhooks import deliveries as webhook_deliveries
 from api.queries.webhooks import subscriptions as webhook_queries
 from infra.observability.access_log import AccessLog
-from infra.observability.logging import logging_to
+from infra.observability.logging import LogWriter, logging_to
 from infra.observability.metrics import new_registry
 from infra.observability.shared_metrics import sharing
 from infra.settings import Settings
@@ -113,13 +115,18 @@ class Application(FastAPI):
         return whole
 
 
+Logging = Callable[[], AbstractContextManager[LogWriter]]
 Open = Callable[[AsyncExitStack, Settings, CollectorRegistry], Awaitable[Opened]]
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The ASGI application. It opens its servers when its lifespan begins and closes them when it ends."""
+def create_app(settings: Settings, *, log_turns: Path | None = None) -> FastAPI:
+    """The ASGI application. It opens its servers when its lifespan begins and closes them when it ends.
+
+    ``log_turns``: the file by which several processes take turns at one log.
+    """
     shown = [guide(), live_page.routes] if settings.environment == "development" else []
-    return assemble(settings, (*ROUTERS, *shown), open_servers)
+    log = partial(logging_to, settings, turns=log_turns)
+    return assemble(settings, (*ROUTERS, *shown), open_servers, log=log)
 
 
 def openapi_document() -> dict[str, Any]:
@@ -128,14 +135,16 @@ def openapi_document() -> dict[str, Any]:
     return app.openapi()
 
 
-def assemble(settings: Settings, routers: Iterable[APIRouter], open_them: Open, *, log_descriptor: int = 1) -> FastAPI:
+def assemble(
+    settings: Settings, routers: Iterable[APIRouter], open_them: Open, *, log: Logging | None = None
+) -> FastAPI:
     """An application of these routes; ``open_them`` is called when its lifespan begins."""
     registry = new_registry()
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
         async with AsyncExitStack() as stack:
-            access = AccessLog(stack.enter_context(logging_to(settings, log_descriptor)), settings)
+            access = AccessLog(stack.enter_context(log() if log else logging_to(settings)), settings)
             await stack.enter_async_context(sharing(registry))
             opened = await open_them(stack, settings, registry)
             edge = EdgeState(access=access, hot=opened.hot, gates=opened.gates)

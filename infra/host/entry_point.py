@@ -15,7 +15,11 @@ class CannotListen(Exception):
     """The address that the process should listen on is not to be had; somebody else may have it."""
 
 
-NO_START: Final = (*AWAY, UnknownSchema, NoEncryptionKey, CannotListen)
+class DoesNotFit(Exception):
+    """A server takes less than what the process is set to ask of it."""
+
+
+NO_START: Final = (*AWAY, UnknownSchema, NoEncryptionKey, CannotListen, DoesNotFit)
 """What keeps a process from starting and is nobody's mistake in the program: its words say all that there is to say."""
 
 

@@ -13,7 +13,7 @@ class AccessLog:
 
     def __init__(self, writer: LogWriter, settings: Settings) -> None:
         self._writer = writer
-        self._render = rendering(settings)
+        self._render = writer.naming(rendering(settings))
         self._quiet = level_of(settings) > logging.INFO
 
     def request(self, *row: Any) -> None:

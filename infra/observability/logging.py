@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from fcntl import LOCK_EX, flock
+from pathlib import Path
 from typing import Any, Final
 
 import orjson
@@ -43,8 +45,9 @@ class LogWriter:
     dropped and counted; urgent ones never.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, turns: Path | None = None) -> None:
         self._descriptor = descriptor
+        self._turns = turns
         self._waiting: deque[bytes | Unrendered] = deque()
         self._writing = threading.Lock()
         self._wake = threading.Event()
@@ -54,6 +57,11 @@ class LogWriter:
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self.dropped = 0
         self._dropped_and_told = 0
+
+    def naming(self, render: "Render") -> "Render":
+        """The same, with the process in each line where others write beside this one."""
+        pid = os.getpid()
+        return render if self._turns is None else lambda event: render({**event, "pid": pid})
 
     def start(self) -> None:
         """Start the thread."""
@@ -83,7 +91,7 @@ class LogWriter:
 
     def flush(self) -> None:
         """Write what is waiting."""
-        with self._writing:
+        with self._writing, _turn(self._turns):
             while self._waiting:
                 # In small parts: rendering holds the interpreter, each write lets the event loop have it back.
                 count = min(len(self._waiting), LINES_AT_ONCE)
@@ -114,6 +122,17 @@ class LogWriter:
         self.flush()
 
 
+@contextmanager
+def _turn(turns: Path | None) -> Iterator[None]:
+    """Nobody else of those who know the file writes meanwhile; whoever dies in its turn has had it."""
+    if turns is None:
+        yield
+        return
+    with turns.open("ab") as file:
+        flock(file, LOCK_EX)
+        yield
+
+
 def _rendered(line: bytes | Unrendered) -> bytes:
     return line if isinstance(line, bytes) else line[0](line[1])
 
@@ -131,11 +150,15 @@ def _write(descriptor: int, data: bytes) -> None:
 
 
 @contextmanager
-def logging_to(settings: Settings, descriptor: int = 1) -> Iterator[LogWriter]:
-    """Send every log line of the process, structlog's and the standard library's, to ``descriptor`` until the end."""
-    writer = LogWriter(descriptor)
+def logging_to(settings: Settings, descriptor: int = 1, turns: Path | None = None) -> Iterator[LogWriter]:
+    """Send every log line of the process, structlog's and the standard library's, to ``descriptor`` until the end.
+
+    ``turns``: the file whose lock is to be had before anything is written, where several processes write to the same
+    descriptor. A pipe would mix their lines (it keeps 4 KiB together, and no more), so each also says whose it is.
+    """
+    writer = LogWriter(descriptor, turns)
     writer.start()
-    render, level = rendering(settings), level_of(settings)
+    render, level = writer.naming(rendering(settings)), level_of(settings)
     handler = _StandardHandler(writer, render)
     root = logging.getLogger()
     handlers, configured = root.handlers[:], structlog.get_config()

@@ -101,6 +101,12 @@ class Settings(BaseSettings):
         default="127.0.0.1", description="The address that the process listens on; `0.0.0.0` for all of the machine."
     )
     port: int = Field(default=8000, ge=0, le=65535, description="The API's port; 0 takes a free one.")
+    serve_workers: Annotated[int, Unit("processes")] = Field(
+        default=1, ge=1, le=64, description="How many processes `weir serve` has on its port, each with its own pool."
+    )
+    serve_max_requests: Annotated[int, Unit("requests")] = Field(
+        default=0, ge=0, description="After so many requests one of them gives way to a new one; 0: after none."
+    )
     health_port: int = Field(
         default=0, ge=0, le=65535, description="A worker's port for health and metrics; 0 takes a free one."
     )

@@ -123,8 +123,10 @@ async def is_listening(port: int) -> bool:
 
 
 @asynccontextmanager
-async def served(settings: Settings, log: Path, **more: str) -> AsyncIterator[Served]:
-    """``weir serve`` on a free port; ``more`` goes into its environment."""
+async def served(
+    settings: Settings, log: Path, program: str = "from cli.serve import serve; serve()", **more: str
+) -> AsyncIterator[Served]:
+    """``weir serve`` on a free port, or another program that serves there; ``more`` goes into its environment."""
     port = free_port()
     environment = {
         **os.environ,
@@ -135,7 +137,6 @@ async def served(settings: Settings, log: Path, **more: str) -> AsyncIterator[Se
         **more,
     }
     with log.open("wb") as out:
-        program = "from cli.serve import serve; serve()"
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-c", program, stdout=out, stderr=out, env=environment
         )

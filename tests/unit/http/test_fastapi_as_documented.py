@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +26,7 @@ from api.http.response import Done, RawResponse
 from api.main import assemble
 from api.rate_limits.local_policy import CountedHere
 from api.schemas import Body
+from infra.observability.logging import logging_to
 from infra.rate_limits.gcra import Rate
 from infra.rate_limits.local_limiter import Meter
 from infra.settings import Settings
@@ -55,7 +57,10 @@ class House:
         file = os.open(self._log, os.O_CREAT | os.O_WRONLY)
         routers = [tutorial(router("/ours")), tutorial(APIRouter(prefix="/plain"))]
         self.app = assemble(
-            Settings(), [*routers, with_raw_bodies(APIRouter(prefix="/plain"))], self._open, log_descriptor=file
+            Settings(),
+            [*routers, with_raw_bodies(APIRouter(prefix="/plain"))],
+            self._open,
+            log=partial(logging_to, Settings(), file),
         )
 
     async def _open(self, _stack: AsyncExitStack, _settings: Settings, registry: CollectorRegistry) -> Opened:

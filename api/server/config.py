@@ -1,24 +1,26 @@
-"""The API under uvicorn."""
+"""What uvicorn is told, by whoever serves."""
+
+from collections.abc import Callable
+from typing import Any, Final
 
 import uvicorn
 
 from api.http.connection.protocol import Protocol
-from api.http.connection.server import Server
 from api.http.connection.socket_protocol import SocketProtocol
-from api.main import create_app
 from infra.concurrency.gc_tuning import tune_gc
 from infra.settings import Settings
 
+KEEP_ALIVE_SECONDS: Final = 75
+"""For connections on which nothing is owed: as long as proxies keep theirs, and longer."""
+BACKLOG: Final = 2048
+"""Connections that the kernel makes before anybody has accepted them; no more than ``net.core.somaxconn``."""
+LARGEST_SOCKET_MESSAGE: Final = 64 * 1024
 
-def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then answer what has begun for at most ``drain_seconds``."""
-    Server(_loaded(_config(settings))).run()
 
-
-def _config(settings: Settings) -> uvicorn.Config:
+def server_config(settings: Settings, app: Any | Callable[[], Any], **more: Any) -> uvicorn.Config:
     """Logging, headers and proxies are the edge's business, not uvicorn's."""
     return uvicorn.Config(
-        create_app(settings),
+        app,
         host=settings.host,
         port=settings.port,
         loop="uvloop",
@@ -30,13 +32,15 @@ def _config(settings: Settings) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
-        timeout_keep_alive=75,
-        ws_max_size=64 * 1024,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        backlog=BACKLOG,
+        ws_max_size=LARGEST_SOCKET_MESSAGE,
         ws_per_message_deflate=False,  # windows and dictionaries of each socket would cost more than its messages
+        **more,
     )
 
 
-def _loaded(config: uvicorn.Config) -> uvicorn.Config:
+def loaded(config: uvicorn.Config) -> uvicorn.Config:
     """Load the application before the garbage collector is told to leave alone what is there."""
     config.load()
     tune_gc()

@@ -1,0 +1,201 @@
+"""The parent of several workers on one port: uvicorn's, which waits for nobody.
+
+It binds the port, starts one worker, and when that serves the others: a start that fails is told once. From then on it
+looks at all of them ten times a second. A worker that died is replaced, later each time while they die young. One that
+is to be replaced (SIGHUP, or when it has answered as many requests as it may) goes when its successor serves, one after
+the other, and what it has begun it finishes first: at no time do fewer serve, and at most one more is there.
+"""
+
+import signal
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import structlog
+from starlette.types import ASGIApp
+from uvicorn import Config
+from uvicorn.supervisors import Multiprocess
+
+from api.server.config import server_config
+from api.server.worker import State, Worker
+from infra.concurrency.backoff import Backoff
+from infra.host.entry_point import CannotListen
+from infra.settings import Settings
+
+TICK_SECONDS: Final = 0.1
+SILENT_TICKS: Final = 50
+"""So many looks in a row without an answer of a worker, or with one that its loop is stuck, and it is killed."""
+START_SECONDS: Final = 60.0
+"""A worker that does not serve by then never will."""
+GRACE_SECONDS: Final = 3.0
+"""How much longer than ``drain_seconds`` a worker may take to go: it closes its servers behind the drain."""
+CALM_SECONDS: Final = 20.0
+"""A worker that has lived so long did not die of its start."""
+
+_STOPS: Final = (signal.SIGINT, signal.SIGTERM)
+_log = structlog.get_logger()
+
+
+class Fleet(Multiprocess):
+    """The workers, and who takes over from whom. ``app`` makes the application of each, there."""
+
+    def __init__(self, settings: Settings, app: Callable[[], ASGIApp]) -> None:
+        config = server_config(settings, app, factory=True, workers=settings.serve_workers)
+        super().__init__(config, [*_bound(config)])
+        self._most_requests = settings.serve_max_requests
+        self._patience = settings.drain_seconds + GRACE_SECONDS
+        self._backoff = Backoff(first=0.25, factor=2.0, longest=15.0)
+        self._failures = 0
+        self._not_before = 0.0
+        self._has_served = False
+        self._members: list[Worker] = []
+        self._successor: Worker | None = None
+        self._wanted_anew: deque[Worker] = deque()
+        self._leaving: list[tuple[Worker, float]] = []
+        self._code = 0
+
+    def serve(self) -> int:
+        """Until it is told to end. Returns the exit code: a worker's, if not one of them could start."""
+        try:
+            while not self.should_exit.wait(TICK_SECONDS):
+                self.handle_signals()
+                self._look()
+                self._see_off()
+                self.keep_subprocess_alive()
+                self._renew()
+        finally:
+            self._end()
+        return self._code
+
+    def keep_subprocess_alive(self) -> None:
+        """Take out who is gone, and have as many as are wanted: the first alone, until it serves."""
+        for worker in list(self._members):
+            if worker.ended:
+                self._members.remove(worker)
+                self._lost(worker)
+        wanted = self.processes_num if self._has_served else 1
+        while len(self._members) < wanted and self._may_start():
+            self._members.append(self._started())
+        while len(self._members) > wanted:
+            self._dismiss(self._members.pop())
+
+    def restart_all(self) -> None:
+        """One after the other. Called for SIGHUP."""
+        self._wanted_anew.extend(worker for worker in self._members if worker not in self._wanted_anew)
+
+    def handle_ttin(self) -> None:
+        """One more."""
+        self.processes_num += 1
+
+    def handle_ttou(self) -> None:
+        """One less, as long as there is another."""
+        self.processes_num = max(1, self.processes_num - 1)
+
+    def _look(self) -> None:
+        """Ask all of them. One that is stuck is as good as dead, and one that is worn is to be replaced."""
+        for worker in (*self._members, *filter(None, [self._successor])):
+            before = worker.state
+            worker.ask()
+            starting = worker.state is State.STARTING
+            if before is State.STARTING and not starting:
+                self._has_served = True
+                _log.info("worker serves", worker=worker.pid)
+            if worker.age > START_SECONDS if starting else worker.silent > SILENT_TICKS:
+                _log.error("worker hangs", worker=worker.pid, state=worker.state.value)
+                worker.kill()
+            elif worker.state is State.WORN and worker in self._members and worker not in self._wanted_anew:
+                self._wanted_anew.append(worker)
+
+    def _renew(self) -> None:
+        """A successor for the first who is wanted anew; who has gone by itself has one already."""
+        while self._wanted_anew and self._wanted_anew[0] not in self._members:
+            self._wanted_anew.popleft()
+        if self._successor is None:
+            if self._wanted_anew and not self._leaving and self._may_start():
+                self._successor = self._started()
+        elif self._successor.ended:
+            self._lost(self._successor)
+            self._successor = None
+            self._wanted_anew.clear()
+            _log.error("no successor could start: those who serve go on")
+        elif self._successor.state is State.SERVING:
+            self._members.append(self._successor)
+            self._successor = None
+            if self._wanted_anew:
+                former = self._wanted_anew.popleft()
+                self._members.remove(former)
+                self._dismiss(former)
+
+    def _may_start(self) -> bool:
+        return time.monotonic() >= self._not_before and not self.should_exit.is_set()
+
+    def _started(self) -> Worker:
+        worker = Worker(self.config, self.sockets, self._most_requests)
+        worker.start()
+        _log.info("worker started", worker=worker.pid)
+        return worker
+
+    def _lost(self, worker: Worker) -> None:
+        """It ended by itself. One that lived long, or obeyed somebody, is no sign of more to come."""
+        code, pid = worker.exitcode, worker.pid
+        worker.bury()
+        if not self._has_served:
+            self._code = code if code and code > 0 else 1
+            self.should_exit.set()
+            return
+        if code == 0 or worker.age > CALM_SECONDS:
+            self._failures = 0
+            _log.warning("worker ended", worker=pid, code=code)
+            return
+        self._failures += 1
+        pause = self._backoff.after(self._failures)
+        self._not_before = time.monotonic() + pause
+        _log.error("worker died young", worker=pid, code=code, seconds=round(pause, 2))
+
+    def _dismiss(self, worker: Worker) -> None:
+        worker.tell_to_end()
+        self._leaving.append((worker, time.monotonic() + self._patience))
+
+    def _see_off(self) -> None:
+        """Those that were told to end, and have, or take too long."""
+        for each in list(self._leaving):
+            worker, until = each
+            if worker.ended or time.monotonic() > until:
+                _log.info("worker gone", worker=worker.pid, in_time=worker.ended)
+                worker.bury()
+                self._leaving.remove(each)
+
+    def _end(self) -> None:
+        """All drain at the same time; the second signal is the last."""
+        _log.info("ending", workers=len(self._members))
+        for worker in (*self._members, *filter(None, [self._successor])):
+            self._dismiss(worker)
+        self.signal_queue.clear()
+        while self._leaving:
+            self._see_off()
+            if any(each in _STOPS for each in self.signal_queue):
+                for worker, _ in self._leaving:
+                    worker.kill()
+            time.sleep(TICK_SECONDS / 4)
+
+
+def _bound(config: Config) -> Iterator[socket.socket]:
+    """The port at each address of the host, held from here on, and heard by nobody until a worker serves.
+
+    Raises :class:`CannotListen`.
+    """
+    try:
+        found = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, address in dict.fromkeys(found):
+            listening = socket.socket(family, kind, protocol)
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # as asyncio has it
+            listening.bind(address)
+            listening.set_inheritable(True)
+            yield listening
+    except OSError as error:
+        at = f"{config.host}:{config.port}"
+        raise CannotListen(f"WEIR_HOST and WEIR_PORT lead to {at}: {error.strerror}") from None
