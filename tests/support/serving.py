@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -18,6 +18,8 @@ from api.http.connection.protocol import Protocol
 from api.http.connection.server import Server
 from infra.settings import Settings
 from tests.support.write_side import eventually
+
+SERVE: Final = "from cli.serve import serve; serve()"
 
 
 @asynccontextmanager
@@ -123,11 +125,9 @@ async def is_listening(port: int) -> bool:
 
 
 @asynccontextmanager
-async def served(
-    settings: Settings, log: Path, program: str = "from cli.serve import serve; serve()", **more: str
-) -> AsyncIterator[Served]:
-    """``weir serve`` on a free port, or another program that serves there; ``more`` goes into its environment."""
-    port = free_port()
+async def served(settings: Settings, log: Path, program: str = SERVE, **more: str) -> AsyncIterator[Served]:
+    """``weir serve``, or another program, on a free port; ``more`` goes into its environment."""
+    port = int(more.get("WEIR_PORT", 0)) or free_port()
     environment = {
         **os.environ,
         "DATABASE_URL": settings.database_url.get_secret_value(),
