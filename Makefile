@@ -82,8 +82,9 @@ openapi: install         ## docs/openapi.json and docs/asyncapi.json, from the r
 	$(call made,openapi,docs/openapi.json)
 	$(call made,asyncapi,docs/asyncapi.json)
 
-reference: install       ## docs/events.md and docs/problems.md, from the tables that they describe
+reference: install       ## docs/events.md, docs/metrics.md and docs/problems.md, from the tables that they describe
 	$(call made,reference events,docs/events.md)
+	$(call made,reference metrics,docs/metrics.md)
 	$(call made,reference problems,docs/problems.md)
 
 release: install         ## keep the documents of the changelog's newest version, for the next one to be compared with

@@ -48,6 +48,7 @@ from infra.identity.stored_secrets import erase_clear
 from infra.observability.health import Component
 from infra.postgres.clock import PostgresClock
 from infra.postgres.pool import Database
+from infra.postgres.pool_metrics import pool_metrics
 from infra.redis import reachable
 from infra.redis.client import open_redis
 from infra.redis.keyspace import Keyspace
@@ -72,6 +73,7 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
     await reachable.warn(settings.redis_url)
     database = Database(pool_of(settings))
     stack.push_async_callback(database.close)
+    pool_metrics(registry).watch("api", database)
     log = await open_log(database, CODEC)
     current = CurrentLog.behind(database, log)
     redis = open_redis(settings.redis_url)

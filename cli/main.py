@@ -41,7 +41,7 @@ COMMANDS = {
     "mailsink": Entry("cli.mailsink", "Take mail by SMTP, keep each message as a file, show them in a browser."),
     "openapi": Entry("cli.openapi", "Print the OpenAPI document."),
     "asyncapi": Entry("cli.asyncapi", "Print the AsyncAPI document: streams, rooms and webhooks."),
-    "reference": Entry("cli.reference", "Print a page of the reference: of events, or of problem codes."),
+    "reference": Entry("cli.reference", "Print a page of the reference: of events, metrics or problem codes."),
     "release": Entry("cli.release", "Compare the API's documents with the last release's, or keep them."),
     "import": Entry("cli.importing", "Put the products of a CSV or NDJSON file on sale, and watch."),
     "settings": Entry("cli.settings", "Show the settings in effect, or all there are."),

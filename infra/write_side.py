@@ -14,6 +14,7 @@ from infra.eventsourcing.commands.metrics import RaceMetrics
 from infra.eventsourcing.event_log import EventLog
 from infra.eventsourcing.relay.append_notifier import Doorbell
 from infra.eventsourcing.store import Appender, AppendRequest, Limit, Limits
+from infra.eventsourcing.store.append_metrics import append_metrics
 from infra.identity.access_news import AccessNews, Observer
 from infra.postgres.pool import Database
 from infra.redis.keyspace import Keyspace
@@ -38,14 +39,26 @@ def open_write_side(
     on_ended: Observer = lambda _: None,
 ) -> CommandHandler:
     """Opens it until the stack is closed. ``on_ended`` is told of what ends access, before its commit is answered."""
-    open_appender = _appenders(stack, settings, database, log, on_ended=on_ended, largest_batch=settings.append_batch)
+    open_appender = _appenders(
+        stack,
+        settings,
+        database,
+        log,
+        on_ended=on_ended,
+        largest_batch=settings.append_batch,
+        metrics=append_metrics(registry),
+    )
     handler = _opened(stack, database, log, open_appender(), streams=STREAMS)
     RaceMetrics(registry, handler.races)
     return handler
 
 
 def open_bulk_write_side(
-    stack: AsyncExitStack, settings: Settings, database: Database, log: EventLog
+    stack: AsyncExitStack,
+    settings: Settings,
+    database: Database,
+    log: EventLog,
+    registry: CollectorRegistry | None = None,
 ) -> CommandHandler:
     """One for thousands of commands that nobody waits for, beside the one for those that somebody does.
 
@@ -54,7 +67,14 @@ def open_bulk_write_side(
     """
     most = min(IN_BULK, settings.append_batch)
     open_appender = _appenders(
-        stack, settings, database, log, rest=BULK_REST, largest_batch=most, patience=BULK_PATIENCE
+        stack,
+        settings,
+        database,
+        log,
+        rest=BULK_REST,
+        largest_batch=most,
+        patience=BULK_PATIENCE,
+        metrics=append_metrics(registry or CollectorRegistry()),
     )
     return _opened(stack, database, log, open_appender(), streams=BULK_STREAMS, spare=open_appender())
 

@@ -6,7 +6,6 @@ from typing import Final
 from uuid import UUID
 
 import structlog
-from prometheus_client import CollectorRegistry, Gauge
 
 from domain.kernel.refusals import DoesNotExist
 from domain.rooms import ROOMS, LeaveRoom
@@ -34,14 +33,9 @@ class Departures:
     work = room_departures.WORK
     at_once = AT_ONCE
 
-    def __init__(self, database: Database, commands: CommandHandler, registry: CollectorRegistry) -> None:
+    def __init__(self, database: Database, commands: CommandHandler) -> None:
         self._database = database
         self._commands = commands
-        self._due = Gauge(
-            "weir_room_departures_due",
-            "Erased accounts with rooms to leave that are nobody's, 500 at most.",
-            registry=registry,
-        )
 
     async def claim(self, limit: int) -> Sequence[Claimed]:
         """Accounts that nobody is at, at most so many."""
@@ -65,10 +59,6 @@ class Departures:
             await self.work.release(self._database, claimed)
         else:
             await room_departures.done(self._database, claimed)
-
-    async def observe(self) -> None:
-        """Sets the gauge of what is due."""
-        self._due.set(await self.work.overdue(self._database))
 
     async def _rooms(self, account_id: UUID) -> AsyncIterator[UUID]:
         page: Sequence[UUID] = [UUID(int=0)]

@@ -18,7 +18,6 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 import structlog
 
 from infra.concurrency.cancellation import cancel_and_wait
-from infra.concurrency.periodic import repeating
 from infra.concurrency.waiting import happens
 from infra.postgres.due_work import Claimed, DueWork
 from infra.postgres.errors import PASSING
@@ -29,7 +28,6 @@ C = TypeVar("C", bound=Claimed)
 POLL_SECONDS: Final = 1.0
 """The longest time between two looks; a shorter one where something becomes due before that."""
 SHORTEST_REST: Final = 0.01
-OBSERVE_SECONDS: Final = 5.0
 AWAY_SECONDS: Final = 0.5
 
 _log = structlog.get_logger("weir.due_work")
@@ -52,9 +50,6 @@ class Kind(Protocol[C]):
         or later, so a bound that is reckoned from it ends before the lease does.
         """
 
-    async def observe(self) -> None:
-        """Sets the gauges of what is owed."""
-
 
 class DueLoop(Generic[C]):
     """Claims and carries out one kind of due work. One per kind and process."""
@@ -75,9 +70,8 @@ class DueLoop(Generic[C]):
         stopping = asyncio.create_task(stop.wait())
         stopping.add_done_callback(lambda _: self.wake())
         try:
-            async with repeating(f"{self._name} observed", self._kind.observe, OBSERVE_SECONDS):
-                while not stop.is_set():
-                    await self._turn(stopping)
+            while not stop.is_set():
+                await self._turn(stopping)
             if self._running:
                 await asyncio.wait(self._running, timeout=drain_seconds)
         finally:

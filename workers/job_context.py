@@ -60,11 +60,11 @@ async def open_job_context(
         "importer": Importer(
             database,
             storage,
-            open_bulk_write_side(stack, settings, database, log),
+            open_bulk_write_side(stack, settings, database, log, registry),
             ImportMetrics(registry),
         ),
-        "resets": Resets(database, commands, registry),
-        "departures": Departures(database, commands, registry),
+        "resets": Resets(database, commands),
+        "departures": Departures(database, commands),
         "webhooks": _webhooks(stack, settings, database, commands, secret, registry),
     }
 

@@ -28,6 +28,7 @@ from infra.observability.health import Component, health_app
 from infra.observability.logging import level_of, logging_to
 from infra.observability.metrics import new_registry
 from infra.postgres.pool import Database
+from infra.postgres.pool_metrics import pool_metrics
 from infra.redis import reachable
 from infra.settings import Settings, settings_of
 from workers.parts import Part, run_parts, signals_set, watching
@@ -93,6 +94,7 @@ async def run_worker(parts: Mapping[Kind, Part], settings: Settings, *, stop: as
         stack.enter_context(signals_set(stop, settings.drain_seconds))
         database = Database(worker_pool_of(settings))
         stack.push_async_callback(database.close)
+        pool_metrics(registry).watch("health", database)
         readiness = Readiness(stop)
         components = (readiness.component, _postgres(database))
         await stack.enter_async_context(served_health(settings, components, registry))

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from infra.concurrency.periodic import repeating
 from infra.configs import cache_of
 from infra.eventsourcing.consumers.consumer_host import Host
-from infra.eventsourcing.consumers.metrics import RuntimeMetrics
+from infra.eventsourcing.consumers.metrics import runtime_metrics
 from infra.eventsourcing.event_log import EventLog
 from infra.eventsourcing.projections.projector import Projecting
 from infra.eventsourcing.read_cache import Refresher
@@ -41,7 +41,7 @@ async def _open(
     stack: AsyncExitStack, settings: Settings, database: Database, log: EventLog, registry: CollectorRegistry
 ) -> tuple[Context, Work]:
     refresher = await stack.enter_async_context(Refresher(cache_of(settings), log).running())
-    metrics, sooner = RuntimeMetrics.shared(registry), asyncio.Event()
+    metrics, sooner = runtime_metrics(registry), asyncio.Event()
     host = Host(
         [Projecting(PROJECTIONS, database=database, log=log, refresher=refresher, metrics=metrics)],
         kind=READ_MODELS.name,
@@ -52,7 +52,7 @@ async def _open(
         metrics=metrics,
     )
 
-    rebuilds = DueLoop("rebuilds", Rebuilds(settings, database, registry), database)
+    rebuilds = DueLoop("rebuilds", Rebuilds(settings, database), database)
 
     async def work(stop: asyncio.Event) -> None:
         looking = partial(_look_for_spoiled, database, rebuilds)

@@ -42,14 +42,11 @@ _log = structlog.get_logger("weir.refunds")
 
 
 class RefundMetrics:
-    """Attempts by outcome, how long the provider takes, whether it is asked at all, and how much is owed."""
+    """Attempts by outcome, how long the provider takes, and whether it is asked at all."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.attempts = Counter("weir_refund_attempts", "Attempts by outcome.", ("outcome",), registry=registry)
         self.seconds = Histogram("weir_refund_call_duration_seconds", "Calls of the provider.", registry=registry)
-        self.owed = Gauge("weir_refunds_owed", "Payments to give back.", registry=registry)
-        self.oldest = Gauge("weir_refunds_oldest_seconds", "Age of the oldest of them.", registry=registry)
-        self.refused = Gauge("weir_refunds_refused", "Payments that will not go back.", registry=registry)
         self.circuit = Gauge("weir_payment_circuit", "1 for how it stands.", ("state",), registry=registry)
 
 
@@ -121,13 +118,6 @@ class Refunds:
             reference = await self._give_back(self._provider, claimed, piece.permit, since + self._call_seconds)
         if reference is not None:
             await self._tell_order(claimed, reference)
-
-    async def observe(self) -> None:
-        """Sets the gauges of what is owed."""
-        standing = await refund_outbox.standing(self._database)
-        self._metrics.owed.set(standing.owed)
-        self._metrics.oldest.set(standing.oldest)
-        self._metrics.refused.set(standing.refused)
 
     def _permits(self, limit: int) -> list[Permit]:
         """Leave to make calls, as many as may be made now."""

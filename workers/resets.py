@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Final
 
 import structlog
-from prometheus_client import CollectorRegistry, Gauge
 
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.identity import reset_wishes
@@ -26,10 +25,9 @@ class Resets:
     work = reset_wishes.WORK
     at_once = AT_ONCE
 
-    def __init__(self, database: Database, commands: CommandHandler, registry: CollectorRegistry) -> None:
+    def __init__(self, database: Database, commands: CommandHandler) -> None:
         self._database = database
         self._commands = commands
-        self._due = Gauge("weir_reset_wishes_due", "Wishes that are due and nobody's, 500 at most.", registry=registry)
 
     async def claim(self, limit: int) -> Sequence[Claimed]:
         """Wishes that nobody is at, at most so many."""
@@ -45,7 +43,3 @@ class Resets:
         except Exception as error:  # whatever stands in its way must not stop the others; its text may tell whose it is
             _log.warning("wish put off", error=type(error).__name__)
             await self.work.put_off(self._database, claimed, type(error).__name__)
-
-    async def observe(self) -> None:
-        """Sets the gauge of what is due."""
-        self._due.set(await self.work.overdue(self._database))

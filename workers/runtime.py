@@ -34,11 +34,13 @@ from infra.host.entry_point import entry_point
 from infra.observability.logging import logging_to
 from infra.observability.metrics import new_registry
 from infra.postgres.pool import Database
+from infra.postgres.pool_metrics import pool_metrics
 from infra.redis import reachable
 from infra.redis.client import BROKEN
 from infra.redis.job_queue import close_jobs, open_jobs, serialize
 from infra.redis.keyspace import Keyspace
 from infra.settings import Process, Settings, settings_of
+from workers.job_metrics import JobMetrics, job_metrics
 from workers.parts import run_parts, signals_set, watching
 
 Context: TypeAlias = dict[str, Any]
@@ -70,7 +72,8 @@ class Runtime:
         """A part of ``weir worker``. arq is not its host: without its Redis it would start nothing and keep nothing."""
         async with self._opened(settings, registry) as (_, log, context, work), asyncio.TaskGroup() as group:
             group.create_task(work(stop))
-            group.create_task(run_jobs(settings, self._queue(log), self.cron_jobs, context, stop, self.jobs))
+            cron_jobs, jobs = _counted(job_metrics(registry), self.cron_jobs, self.jobs)
+            group.create_task(run_jobs(settings, self._queue(log), cron_jobs, context, stop, jobs))
 
     def worker_settings(self, process: Process) -> dict[str, Any]:
         """What arq's own command runs: the same work and the same cron, in a process that arq starts and stops.
@@ -93,6 +96,7 @@ class Runtime:
         async with AsyncExitStack() as stack:
             database = Database(worker_pool_of(settings))
             stack.push_async_callback(database.close)
+            pool_metrics(registry).watch(self.name, database)
             log = await open_log(database, CODEC)
             yield database, log, *await self.open(stack, settings, database, log, registry)
 
@@ -162,6 +166,15 @@ def worker_options(
         "job_deserializer": orjson.loads,
         "log_results": False,
     }
+
+
+def _counted(
+    metrics: JobMetrics, cron_jobs: Sequence[CronJob], jobs: Sequence[Function]
+) -> tuple[Sequence[CronJob], Sequence[Function]]:
+    return (
+        [replace(job, coroutine=metrics.counted(job.coroutine)) for job in cron_jobs],
+        [replace(job, coroutine=metrics.counted(job.coroutine)) for job in jobs],
+    )
 
 
 class WatchedWorker(Worker):

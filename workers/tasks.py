@@ -9,7 +9,7 @@ from arq.cron import cron
 from prometheus_client import CollectorRegistry
 
 from infra.eventsourcing.consumers.consumer_host import Host
-from infra.eventsourcing.consumers.metrics import RuntimeMetrics
+from infra.eventsourcing.consumers.metrics import runtime_metrics
 from infra.eventsourcing.event_log import EventLog
 from infra.eventsourcing.leases import WHOLE, Place
 from infra.eventsourcing.process_managers.consumer import ProcessConsumer
@@ -21,6 +21,7 @@ from workers.imports.importer import tidy_imports
 from workers.job_context import due_loops, open_job_context
 from workers.mail.consumer import NAME, Reacting
 from workers.mail.message import domain_of
+from workers.observation.observer import Observer
 from workers.order_deadlines import PROCESSES, effects_of
 from workers.runtime import Context, Runtime, Work
 from workers.upkeep.cleanup import forget_commands
@@ -38,11 +39,13 @@ async def _open(
 ) -> tuple[Context, Work]:
     context = await open_job_context(stack, settings, database, log, registry)
     loops = due_loops(context)
+    observer = Observer(database, registry)
     host = _host(settings, registry, database, log, loops["post"].wake, loops["webhooks"].wake)
 
     async def work(stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(host.run(stop))
+            group.create_task(observer.run(stop))
             group.create_task(run_due_work(loops.values(), stop, settings.drain_seconds))
 
     return context, work
@@ -69,7 +72,7 @@ def _host(
     wake_webhooks: Callable[[], None],
 ) -> Host:
     """What runs reactions, webhooks and processes: an owner for each of the first two, shards of the last for all."""
-    domain, metrics = domain_of(settings.mail_from), RuntimeMetrics.shared(registry)
+    domain, metrics = domain_of(settings.mail_from), runtime_metrics(registry)
     effects = effects_of(log, domain)
     return Host(
         [

@@ -6,16 +6,20 @@ from typing import Annotated, Final
 
 import typer
 
-from cli.reference import events, problems
+from cli.reference import events, metrics, problems
 
-PAGES: Final[Mapping[str, Callable[[], str]]] = {"events": events.page, "problems": problems.page}
+PAGES: Final[Mapping[str, Callable[[], str]]] = {
+    "events": events.page,
+    "metrics": metrics.page,
+    "problems": problems.page,
+}
 
 Name = Annotated[str, typer.Argument(help=f"Of: {', '.join(PAGES)}.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add ``weir reference``."""
-    app.command("reference", help="Print a page of the reference: of events, or of problem codes.")(reference)
+    app.command("reference", help="Print a page of the reference: of events, metrics or problem codes.")(reference)
 
 
 def reference(name: Name) -> None:

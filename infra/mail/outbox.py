@@ -23,6 +23,7 @@ from infra.eventsourcing.event_log import Session
 from infra.postgres.due_work import DueWork, Lease
 from infra.postgres.errors import storable
 from infra.postgres.pool import Database
+from infra.postgres.reader import OneRow
 from infra.postgres.statements import CLOCK, Statement, any_of, given_rows, inline
 from infra.postgres.tables.columns import among
 from infra.postgres.tables.outboxes import mail_failed, mail_is_owed, mail_ledger
@@ -271,7 +272,7 @@ class Open(NamedTuple):
     reason: str | None
 
 
-async def standing(database: Database) -> Standing:
+async def standing(database: OneRow) -> Standing:
     """How much is open."""
     row = await database.fetchrow(*_STANDING())
     assert row is not None  # noqa: S101 - it has no condition

@@ -23,6 +23,7 @@ from infra.eventsourcing.event_log import Session
 from infra.postgres.due_work import DueWork, Lease
 from infra.postgres.errors import storable
 from infra.postgres.pool import Database
+from infra.postgres.reader import OneRow
 from infra.postgres.statements import CLOCK, Statement, inline
 from infra.postgres.tables.outboxes import refund_ledger
 
@@ -201,7 +202,7 @@ async def recorded(database: Database, payment_id: str) -> None:
     await database.execute(*_RECORDED(payment=payment_id))
 
 
-async def standing(database: Database) -> Standing:
+async def standing(database: OneRow) -> Standing:
     """How much is open."""
     row = await database.fetchrow(*_STANDING())
     assert row is not None  # noqa: S101 - an aggregate always has its row

@@ -24,6 +24,7 @@ from asyncpg import Record
 from infra.concurrency.backoff import Backoff
 from infra.postgres.errors import PASSING, storable
 from infra.postgres.pool import Database
+from infra.postgres.reader import OneRow
 from infra.postgres.statements import CLOCK, Statement, inline
 
 T = TypeVar("T")
@@ -39,6 +40,13 @@ class Lease(NamedTuple):
 
     key: tuple[Any, ...]
     fence: int
+
+
+class Overdue(NamedTuple):
+    """How many rows are due and nobody's, and for how many seconds the one that waits longest has been."""
+
+    rows: int
+    seconds: float
 
 
 class Claimed(Protocol):
@@ -82,9 +90,11 @@ class DueWork:
         row = await database.fetchrow(*self._next_due())
         return row["seconds"] if row else None
 
-    async def overdue(self, database: Database) -> int:
-        """How many rows are due and nobody's, at most :data:`MOST_COUNTED`."""
-        return len(await database.fetch(*self._overdue()))
+    async def overdue(self, database: OneRow) -> Overdue:
+        """What is due and nobody's, at most :data:`MOST_COUNTED` rows of it."""
+        row = await database.fetchrow(*self._overdue())
+        assert row is not None  # noqa: S101 - an aggregate always has its row
+        return Overdue(*row)
 
     def change(self, values: Mapping[str, Any], *conditions: sa.ColumnElement[bool]) -> Statement:
         """A statement for :meth:`write`."""
@@ -141,7 +151,10 @@ class DueWork:
 
     @cached_property
     def _overdue(self) -> Statement:
-        return Statement(sa.select(sa.true()).select_from(self.table).where(self.is_due).limit(inline(MOST_COUNTED)))
+        due = self.table.c[self.due]
+        rows = sa.select(due.label("due")).where(self.is_due).order_by(due).limit(inline(MOST_COUNTED)).subquery()
+        late = sa.cast(sa.extract("epoch", CLOCK - sa.func.min(rows.c.due)), sa.Double)
+        return Statement(sa.select(sa.func.count(), sa.func.coalesce(late, inline(0))).select_from(rows))
 
     @cached_property
     def _put_off(self) -> Statement:

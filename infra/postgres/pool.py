@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import asyncpg
 from pydantic import SecretStr
@@ -65,6 +65,16 @@ class PoolConfig:
     lock_seconds: float | None = None
 
 
+class PoolUse(NamedTuple):
+    """Connections that are lent and that lie idle, the most there may be, who waits for one, who waited in vain."""
+
+    used: int
+    idle: int
+    most: int
+    waiting: int
+    refused: int
+
+
 class Database:
     """The pool of one process, opened lazily: a process starts, and says so in its health, while Postgres is away."""
 
@@ -82,8 +92,16 @@ class Database:
         )
         # To wait for a free connection and to open one have bounds of their own: several servers may have to be tried.
         self._free = asyncio.Semaphore(config.size)
+        self._size = config.size
+        self._held = self._waiting = self._refused = 0
         self._opened = False
         self._opening = asyncio.Lock()
+
+    @property
+    def use(self) -> PoolUse:
+        """How it is used at this moment."""
+        idle = self._pool.get_idle_size() if self._opened else 0
+        return PoolUse(self._held, idle, self._size, self._waiting, self._refused)
 
     def follow_timeline(self, told: Callable[[str], None]) -> None:
         """Has ``told`` hear of the timeline that each new connection leads to, before anything is asked there.
@@ -214,14 +232,20 @@ class Database:
 
     @asynccontextmanager
     async def _place(self) -> AsyncIterator[None]:
+        self._waiting += 1
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await self._free.acquire()
         except TimeoutError:
+            self._refused += 1
             raise Unavailable("no connection is free") from None
+        finally:
+            self._waiting -= 1
+        self._held += 1
         try:
             yield
         finally:
+            self._held -= 1
             self._free.release()
 
     async def _taken(self) -> Pooled:

@@ -20,6 +20,12 @@ _SET: Final = "SELECT set_config(name, value, true) FROM unnest($1::text[], $2::
 """Until the end of the transaction."""
 
 
+class OneRow(Protocol):
+    """What can be asked for a row: a connection to read on, or the pool, which takes one for that."""
+
+    async def fetchrow(self, query: str, /, *args: Any) -> asyncpg.Record | None: ...
+
+
 class Reader(Protocol):
     """A connection to read on."""
 

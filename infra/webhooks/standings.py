@@ -11,6 +11,7 @@ import orjson
 import sqlalchemy as sa
 
 from infra.postgres.pool import Database
+from infra.postgres.reader import OneRow
 from infra.postgres.statements import CLOCK, Statement, inline
 from infra.postgres.tables.webhooks import delivery_is_due, hears, webhook_deliveries, webhook_subscribers
 from infra.webhooks.outbox import State
@@ -122,7 +123,7 @@ async def subscribers(database: Database, limit: int) -> Sequence[Standing]:
     return [Standing(**row) for row in await database.fetch(*_STANDINGS(limit=limit))]
 
 
-async def total(database: Database) -> Total:
+async def total(database: OneRow) -> Total:
     """Of all that hear."""
     row = await database.fetchrow(*_TOTAL())
     assert row is not None  # noqa: S101 - an aggregate always has its row

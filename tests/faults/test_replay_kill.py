@@ -9,7 +9,6 @@ from contextlib import AsyncExitStack
 
 import psutil
 import pytest
-from prometheus_client import CollectorRegistry
 
 from infra.settings import Settings
 from projections.order_summary import ORDER_SUMMARY
@@ -87,7 +86,7 @@ async def test_a_worker_rebuilds_in_a_process_of_its_own_which_ends_when_the_wor
         await shop.happens(300)
         await shop.writer.session.execute(GATE)
         await shop.database.execute("UPDATE generations SET code_version = 0 WHERE projection = 'order_summary'")
-        rebuilds = Rebuilds(settings, shop.database, CollectorRegistry())
+        rebuilds = Rebuilds(settings, shop.database)
         assert await want_spoiled(shop.database)
         async with gate_closed(shop):
             (wish,) = await rebuilds.claim(1)

@@ -162,7 +162,7 @@ async def test_what_is_put_off_waits_and_tells_why_and_what_is_released_does_not
     assert await work.release(database, second)
     assert (await column(database, work, "last_error")).count("no\\0 luck") == 1
     assert [each.lease.key for each in await claimed(database, work)] == [second.lease.key]
-    assert await work.overdue(database) == 0
+    assert (await work.overdue(database)).rows == 0
 
 
 @pytest.mark.parametrize("work", KNOWN_BEFORE, ids=name_of, indirect=True)
@@ -223,9 +223,6 @@ class Counting:
         await self.hold.wait()
         await self.work.put_off(self.database, piece, "done", 3600)
 
-    async def observe(self) -> None:
-        await self.work.overdue(self.database)
-
 
 async def test_a_loop_holds_no_more_than_it_has_slots_for_and_goes_on_as_they_are_free(
     database: Database, work: DueWork
@@ -237,7 +234,7 @@ async def test_a_loop_holds_no_more_than_it_has_slots_for_and_goes_on_as_they_ar
 
     async with claiming(kind, database):
         await eventually(lambda: begun(2), 5)
-        assert await work.overdue(database) == 1
+        assert (await work.overdue(database)).rows == 1
         kind.hold.set()
         await eventually(lambda: begun(3), 5)
 

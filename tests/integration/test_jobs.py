@@ -117,9 +117,6 @@ async def test_of_several_mails_one_that_fails_is_put_off_and_stops_no_other(off
                 raise Unavailable("Postgres cannot be reached")
             return await self._post.run(mail, since)
 
-        async def observe(self) -> None:
-            await self._post.observe()
-
     async with claiming(Half(), office.database):
         await office.stub.received(3)
     assert {(await office.row(mail_id))["state"] for mail_id in whole} == {"sent"}

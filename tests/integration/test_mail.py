@@ -598,10 +598,8 @@ async def test_what_is_owed_and_for_how_long_can_be_watched(office: Office) -> N
     office.stub.turns.extend([Turn(rcpt="450 busy")] * 2)
     assert await post.deliver(failed) == "failed"
     assert await post.deliver(old) == "due"
-    await post.observe()
-    oldest = registry.get_sample_value("weir_mails_oldest_seconds")
-    assert oldest is not None
-    assert 86_400 <= oldest < 86_460
-    assert registry.get_sample_value("weir_mails_due") == 1
-    assert registry.get_sample_value("weir_mails_failed") == 1
+    standing = await outbox.standing(office.database)
+    assert 86_400 <= standing.oldest < 86_460
+    assert standing.failed == 1
+    assert (await post.work.overdue(office.database)).rows == 1
     assert await post.deliver(due) == "sent"

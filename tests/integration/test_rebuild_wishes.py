@@ -7,7 +7,6 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from infra.eventsourcing.projections.projection import amend
@@ -28,7 +27,7 @@ from tests.support.write_side import eventually
 from workers.projections import READ_MODELS, look_for_rebuilds
 from workers.rebuilds import process as rebuild_process
 from workers.rebuilds.process import fulfil
-from workers.rebuilds.requested import Rebuilds, wake
+from workers.rebuilds.requested import wake
 from workers.runtime import run_jobs
 
 pytestmark = pytest.mark.anyio
@@ -341,11 +340,3 @@ async def test_old_wishes_are_forgotten(scene: Scene) -> None:
     await scene.database.execute("UPDATE rebuild_wishes SET done_at = done_at - interval '2 days'")
     await asked(scene)
     assert [row["done_at"] for row in await rows(scene)] == [None]
-
-
-async def test_what_waits_is_counted(scene: Scene) -> None:
-    registry = CollectorRegistry()
-    rebuilds = Rebuilds(scene.settings, scene.database, registry)
-    await asked(scene)
-    await rebuilds.observe()
-    assert registry.get_sample_value("weir_rebuilds_due") == 1

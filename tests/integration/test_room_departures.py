@@ -6,7 +6,6 @@ from typing import Any, Final, cast
 from uuid import UUID, uuid4
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from domain.accounts import ACCOUNTS, EraseAccount, RegisterAccount
 from domain.kernel.messages import Recorded
@@ -95,7 +94,7 @@ async def due_again(side: WriteSide) -> None:
 
 
 async def turn(side: WriteSide, commands: CommandHandler | None = None) -> None:
-    hand = Departures(side.database, commands or side.commands, CollectorRegistry())
+    hand = Departures(side.database, commands or side.commands)
     (claimed,) = await hand.claim(10)
     await hand.run(claimed, asyncio.get_running_loop().time())
 

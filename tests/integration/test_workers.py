@@ -167,7 +167,7 @@ async def test_a_worker_tells_how_it_is_and_drains_on_a_signal(office: Office, n
         await process.says("worker started")
         assert (await client.get(f"{base}/health/live")).status_code == 200
         await eventually(lambda: answers(client, f"{base}/health/ready", 200), seconds=20)
-        await eventually(lambda: tells(client, f"{base}/metrics", "weir_mails_due"), seconds=20)
+        await eventually(lambda: tells(client, f"{base}/metrics", "weir_due_work"), seconds=20)
         process.process.send_signal(number)
         await process.says("worker drained")
         assert await process.ends() == 0

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import Final, NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter
 
 from domain.kernel.refusals import Refusal
 from infra import imports
@@ -60,12 +60,11 @@ class LeaseLost(Exception):
 
 
 class ImportMetrics:
-    """Rows by what became of them, turns that failed, imports that wait."""
+    """Rows by what became of them, turns that failed."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.rows = Counter("weir_import_rows", "Rows of imports by outcome.", ("outcome",), registry=registry)
         self.put_off = Counter("weir_imports_put_off", "Turns at imports that were put off.", registry=registry)
-        self.due = Gauge("weir_imports_due", "Imports that wait.", registry=registry)
 
 
 class ChunkResult(NamedTuple):

@@ -82,10 +82,6 @@ class Importer:
                 await carried_through(self.work.release(self._database, mine))
             raise
 
-    async def observe(self) -> None:
-        """Sets the gauge of what waits."""
-        self._metrics.due.set(await self.work.overdue(self._database))
-
     async def tidy(self) -> None:
         """Clears away uploads that nobody ends, files that nobody reads again, rows that nobody asks for."""
         await imports.abandon_uploads(self._database)

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Final
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from infra.concurrency.batcher import Batches
 from infra.identity.one_time_links import Links, lives_of
@@ -39,14 +39,11 @@ _log = structlog.get_logger("weir.mail")
 
 
 class MailMetrics:
-    """What the sender did, by kind and outcome; how long servers took; what is owed, and for how long."""
+    """What the sender did, by kind and outcome; how long servers took."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.settled = Counter("weir_mail_attempts", "Attempts by outcome.", ("kind", "outcome"), registry=registry)
         self.seconds = Histogram("weir_mail_send_duration_seconds", "Conversations with servers.", registry=registry)
-        self.due = Gauge("weir_mails_due", "Mails that are due and nobody's, 500 at most.", registry=registry)
-        self.oldest = Gauge("weir_mails_oldest_seconds", "Age of the oldest mail that is owed.", registry=registry)
-        self.failed = Gauge("weir_mails_failed", "Mails that were given up.", registry=registry)
 
 
 class MailSender:
@@ -86,13 +83,6 @@ class MailSender:
         """
         REQUEST_ID.set(mail.correlation or "")
         return await self._settle(mail, await self._attempt(mail, since + self._conversation_seconds))
-
-    async def observe(self) -> None:
-        """Sets the gauges of what is owed."""
-        self._metrics.due.set(await self.work.overdue(self._database))
-        standing = await outbox.standing(self._database)
-        self._metrics.oldest.set(standing.oldest)
-        self._metrics.failed.set(standing.failed)
 
     async def close(self) -> None:
         """Ends what is still being written down."""

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Final
 
 import structlog
-from prometheus_client import CollectorRegistry, Gauge
 
 from infra.eventsourcing.event_log import EventLog
 from infra.eventsourcing.projections.generations import outdated
@@ -35,10 +34,9 @@ class Rebuilds:
     work = requests.WORK
     at_once = AT_ONCE
 
-    def __init__(self, settings: Settings, database: Database, registry: CollectorRegistry) -> None:
+    def __init__(self, settings: Settings, database: Database) -> None:
         self._settings = settings
         self._database = database
-        self._due = Gauge("weir_rebuilds_due", "Rebuilds that are wanted, and nobody is at.", registry=registry)
 
     async def claim(self, limit: int) -> Sequence[Claimed]:
         """Wishes that nobody is at, for a fold that this release has."""
@@ -53,10 +51,6 @@ class Rebuilds:
             _log.info("read model rebuilt", projection=claimed.projection, generation=standing.generation)
         elif standing and standing.error:
             _log.warning("rebuild failed", projection=claimed.projection, error=standing.error, again=not standing.done)
-
-    async def observe(self) -> None:
-        """Sets the gauge of what is wanted."""
-        self._due.set(await self.work.overdue(self._database))
 
 
 async def want_spoiled(database: Database) -> bool:

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, Final
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from domain.kernel.refusals import DoesNotExist
 from domain.webhooks import WEBHOOKS, DeactivatedBy, DeactivateWebhook
@@ -51,14 +51,11 @@ _log = structlog.get_logger("weir.webhooks")
 
 
 class WebhookMetrics:
-    """Attempts by outcome, how long subscribers take, how many of these are owed something."""
+    """Attempts by outcome, how long subscribers take."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.attempts = Counter("weir_webhook_attempts", "Attempts by outcome.", ("outcome",), registry=registry)
         self.seconds = Histogram("weir_webhook_call_duration_seconds", "Calls of subscribers.", registry=registry)
-        self.due = Gauge(
-            "weir_webhook_subscribers_due", "Subscribers that are owed something and nobody's.", registry=registry
-        )
 
 
 class WebhookSender:
@@ -100,10 +97,6 @@ class WebhookSender:
             if wait := self._pause(failures, answers):
                 return await outbox.pause(self._database, subscriber, failures, wait, _told(answers))
         return await outbox.go_on(self._database, subscriber, failures)
-
-    async def observe(self) -> None:
-        """Sets the gauge of what is owed."""
-        self._metrics.due.set(await self.work.overdue(self._database))
 
     async def _attempt(self, subscriber: Claimed, delivery: Delivery) -> Answer:
         """One POST, and what came of it in the row before anything else is sent of its stream."""

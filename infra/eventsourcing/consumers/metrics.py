@@ -2,9 +2,10 @@
 
 from time import monotonic
 from typing import Final
-from weakref import WeakKeyDictionary
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from infra.observability.per_registry import per_registry
 
 _SECONDS = (0.001, 0.002, 0.003, 0.005, 0.008, 0.012, 0.02, 0.05, 0.1, 0.5, 1, 5, 30)
 
@@ -52,13 +53,6 @@ class RuntimeMetrics:
         )
         self._by_consumer: dict[str, ConsumerMetrics] = {}
 
-    @classmethod
-    def shared(cls, registry: CollectorRegistry) -> "RuntimeMetrics":
-        """Those of a registry, made once: a process may run several hosts, and a figure can be registered once only."""
-        if registry not in _SHARED:
-            _SHARED[registry] = cls(registry)
-        return _SHARED[registry]
-
     def of(self, consumer: str) -> "ConsumerMetrics":
         """The figures of one consumer."""
         if consumer not in self._by_consumer:
@@ -90,4 +84,4 @@ class ConsumerMetrics:
         self._complete = monotonic() - seconds
 
 
-_SHARED: Final[WeakKeyDictionary[CollectorRegistry, RuntimeMetrics]] = WeakKeyDictionary()
+runtime_metrics: Final = per_registry(RuntimeMetrics)

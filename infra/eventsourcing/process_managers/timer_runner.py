@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter
 
 from domain.kernel.messages import Command
 from domain.kernel.process_manager import ProcessManager
@@ -43,12 +43,11 @@ _log = structlog.get_logger("weir.timers")
 
 
 class TimerMetrics:
-    """What rang, what failed, how much waits."""
+    """What rang, what failed."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.rung = Counter("weir_timers_rung", "Timers that rang.", ("process", "kind"), registry=registry)
         self.failed = Counter("weir_timers_failed", "Timers put off.", ("process", "kind"), registry=registry)
-        self.due = Gauge("weir_timers_due", "Timers that are due and nobody's, 500 at most.", registry=registry)
 
 
 class TimerRunner:
@@ -94,10 +93,6 @@ class TimerRunner:
             _log.exception("timer put off", **_named(timer))
             await self.work.put_off(self._database, claimed, describe(error))
             return False
-
-    async def observe(self) -> None:
-        """Sets the gauge of what is due."""
-        self._metrics.due.set(await self.work.overdue(self._database))
 
     async def _ring(self, claimed: Claimed) -> bool:
         timer = claimed.timer

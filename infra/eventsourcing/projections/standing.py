@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from infra.postgres.pool import Database
+from infra.postgres.pool import Database, Reader
 from infra.postgres.statements import CLOCK, Statement, inline
 from infra.postgres.tables.consumers import checkpoints, parked, projections
 from infra.postgres.tables.log import events
@@ -40,7 +40,11 @@ LAGS: Final = (
 """Of each read model how old the oldest event is that its rows do not have yet: 0 if they have all."""
 
 PARKED: Final = (
-    sa.select(parked.c.consumer, sa.func.count().label("streams"))
+    sa.select(
+        parked.c.consumer,
+        sa.func.count().label("streams"),
+        sa.func.count().filter(parked.c.unknown).label("held"),
+    )
     .outerjoin(projections, projections.c.name == parked.c.consumer)
     .where(parked.c.generation == sa.func.coalesce(projections.c.live_generation, inline(0)))
     .group_by(parked.c.consumer)
@@ -49,6 +53,14 @@ PARKED: Final = (
 
 _LAGS: Final = Statement(LAGS)
 _PARKED: Final = Statement(PARKED)
+
+
+async def aside(database: Reader) -> tuple[dict[str, int], dict[str, int]]:
+    """How many streams each consumer has parked, if any, and how many of them only wait for a newer release."""
+    rows = await database.fetch(*_PARKED())
+    return {row["consumer"]: row["streams"] - row["held"] for row in rows}, {
+        row["consumer"]: row["held"] for row in rows
+    }
 
 
 async def report(database: Database, names: Collection[str]) -> dict[str, Any]:

@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 import asyncpg
 import orjson
 import structlog
+from prometheus_client import CollectorRegistry
 
 from infra.errors import OutcomeUnknown, TooBusy, Unavailable
+from infra.eventsourcing.store.append_metrics import AppendMetrics
 from infra.eventsourcing.store.append_request import Appended, AppendRequest, Conflict, Last, Verdict
 from infra.eventsourcing.store.batch import APPEND, NO_LIMITS, Limits, document, verdicts_of
 from infra.postgres.connection import close
@@ -59,6 +61,7 @@ class Appender:
         patience: float = 1.5,
         on_stored: Callable[[Sequence[AppendRequest]], None] = lambda _: None,
         limits: Limits = NO_LIMITS,
+        metrics: AppendMetrics | None = None,
     ) -> None:
         self._database = database
         self._timeout = timeout
@@ -66,6 +69,7 @@ class Appender:
         self._patience = patience
         self._on_stored = on_stored
         self._limits = limits
+        self._metrics = metrics or AppendMetrics(CollectorRegistry())
         self._waiting: list[Waiting] = []
         self._waiting_bytes = 0
         self._alone = 0
@@ -159,12 +163,15 @@ class Appender:
 
     async def _send(self, batch: list[Waiting]) -> None:
         requests = [request for request, _, _ in batch]
+        self._metrics.size.observe(len(batch))
         try:
-            rows = await self._call(requests)
+            with self._metrics.seconds.time():
+                rows = await self._call(requests)
         except ONE_AT_FAULT as error:
             self._find_fault(batch, error)
             return
         except Exception as error:
+            self._metrics.tally.lost += len(batch)
             _fail(batch, error)
             # The server is away or hangs. Who came meanwhile has waited long enough, and nothing of theirs was sent.
             _fail(self._waiting, Unavailable("Postgres cannot be reached"))
@@ -179,11 +186,18 @@ class Appender:
 
     def _tell(self, batch: list[Waiting], verdicts: Sequence[Verdict]) -> None:
         """Give verdicts in order and at once; a failed request breaks its premises before anyone wakes."""
+        tally = self._metrics.tally
         for (request, future, _), verdict in zip(batch, verdicts, strict=True):
             if isinstance(verdict, Appended):
                 _settle(request, verdict)
+                tally.stored += 1
+                tally.events += request.size
             else:
                 _break(request)
+                if isinstance(verdict, Conflict):
+                    tally.conflicts += 1
+                else:
+                    tally.refused += 1
             _give(future, verdict)
         # Those who wait wake in a later turn of the loop: whoever must know of the events first does by then.
         told = zip(batch, verdicts, strict=True)
