@@ -45,7 +45,8 @@ from api.queries import rooms as room_queries
 from api.queries.webhooks import deliveries as webhook_deliveries
 from api.queries.webhooks import subscriptions as webhook_queries
 from infra.observability.access_log import AccessLog
-from infra.observability.logging import LogWriter, logging_to
+from infra.observability.log_writer import LogWriter
+from infra.observability.logging import logging_to
 from infra.observability.metrics import new_registry
 from infra.observability.shared_metrics import sharing
 from infra.settings import Settings

@@ -14,7 +14,6 @@ from infra.eventsourcing.commands.handler import CommandHandler
 from infra.eventsourcing.projections.fold import describe
 from infra.identity import room_departures
 from infra.identity.room_departures import Claimed
-from infra.observability.logging import REQUEST_ID
 from infra.postgres.errors import PASSING
 from infra.postgres.pool import Database
 
@@ -46,7 +45,6 @@ class Departures:
 
         Raises :class:`~infra.errors.Unavailable` and ``TimeoutError`` when Postgres is away.
         """
-        REQUEST_ID.set(claimed.correlation or "")
         errors: list[str] = []
         over = False
         async for room_id in self._rooms(claimed.account_id):

@@ -19,6 +19,7 @@ import structlog
 
 from infra.concurrency.cancellation import cancel_and_wait
 from infra.concurrency.waiting import happens
+from infra.observability.origin import begin
 from infra.postgres.due_work import Claimed, DueWork
 from infra.postgres.errors import PASSING
 from infra.postgres.pool import Database
@@ -108,6 +109,7 @@ class DueLoop(Generic[C]):
 
     async def _carried_out(self, claimed: C, since: float) -> None:
         """One piece. What a kind does not see to itself puts the work off: it stays owed, and stops no other."""
+        begin(claimed.cause)
         try:
             await self._kind.run(claimed, since)
         except Exception as error:

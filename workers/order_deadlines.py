@@ -21,7 +21,6 @@ from infra.eventsourcing.process_managers.consumer import Effects
 from infra.eventsourcing.process_managers.timer_runner import Issue
 from infra.mail import outbox
 from infra.mail.outbox import Mail
-from infra.observability.logging import REQUEST_ID
 from infra.payments import refund_outbox
 from workers.mail import recipients
 from workers.mail.due_mails import RecipientUnknown
@@ -41,7 +40,6 @@ def issuer(commands: CommandHandler) -> Issue:
     """Carries out the commands of timers."""
 
     async def issue(command: Command, entity_id: UUID, context: CommandContext) -> None:
-        REQUEST_ID.set(context.correlation or "")
         match command:
             case ExpireOrder():
                 order = await commands.read_cached(ORDERS, entity_id)

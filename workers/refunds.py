@@ -24,7 +24,7 @@ from infra.errors import AWAY, TooBusy
 from infra.eventsourcing.commands.attempt import CommandContext
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.eventsourcing.projections.fold import describe
-from infra.observability.logging import REQUEST_ID
+from infra.observability.origin import Cause
 from infra.payments import refund_outbox
 from infra.payments.provider import Deferred, PaymentProvider, Refund, RefundOutcome, Refused, Returned
 from infra.payments.refund_outbox import Claimed
@@ -64,6 +64,10 @@ class Piece:
     @property
     def attempts(self) -> int:
         return self.claimed.attempts
+
+    @property
+    def cause(self) -> Cause:
+        return self.claimed.cause
 
 
 class Refunds:
@@ -112,7 +116,6 @@ class Refunds:
         Raises ``TimeoutError`` where Postgres stays away.
         """
         claimed = piece.claimed
-        REQUEST_ID.set(claimed.correlation or "")
         reference = claimed.reference
         if reference is None and piece.permit is not None and self._provider is not None:
             reference = await self._give_back(self._provider, claimed, piece.permit, since + self._call_seconds)

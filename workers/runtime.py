@@ -33,6 +33,7 @@ from infra.eventsourcing.startup import open_log
 from infra.host.entry_point import entry_point
 from infra.observability.logging import logging_to
 from infra.observability.metrics import new_registry
+from infra.observability.origin import Cause, begin
 from infra.postgres.pool import Database
 from infra.postgres.pool_metrics import pool_metrics
 from infra.redis import reachable
@@ -165,6 +166,7 @@ def worker_options(
         "job_serializer": serialize,
         "job_deserializer": orjson.loads,
         "log_results": False,
+        "on_job_start": _begin,
     }
 
 
@@ -175,6 +177,11 @@ def _counted(
         [replace(job, coroutine=metrics.counted(job.coroutine)) for job in cron_jobs],
         [replace(job, coroutine=metrics.counted(job.coroutine)) for job in jobs],
     )
+
+
+async def _begin(ctx: Context) -> None:
+    """arq starts the job in a task of its own behind this: it has this origin, and no other job has."""
+    begin(Cause(causation=f"job:{ctx['job_id']}"))
 
 
 class WatchedWorker(Worker):

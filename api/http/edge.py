@@ -42,7 +42,7 @@ from api.http.routing.targets import targets
 from api.http.socket_edge import SocketEdge
 from api.http.start_failures import in_words
 from infra.observability.access_log import AccessLog
-from infra.observability.logging import REQUEST_ID
+from infra.observability.origin import begin
 
 CLIENT_GONE: Final = 499
 LONGEST_TARGET: Final = 8 * 1024
@@ -162,7 +162,7 @@ class Edge:
         self, found: Found, state: EdgeState, exchange: RequestState, reply: Reply, scope: Scope, receive: Receive
     ) -> None:
         """Check, read, run, answer."""
-        REQUEST_ID.set(exchange.request_id)
+        begin(exchange)
         scope[EXCHANGE] = exchange
         cors = self._rules.cors
         answer = None if cors is None else cors.preflight(scope["method"], found[1], exchange.headers)

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
@@ -12,6 +12,7 @@ from api.errors import Problem
 from api.http.principal import Principal
 from api.http.request_metrics import RouteFigures
 from api.http.response import Headers
+from infra.observability.origin import Asking
 
 EXCHANGE: Final = "weir.exchange"
 DEFAULT_WAIT: Final = 2.0
@@ -139,7 +140,12 @@ class RequestState:
         """What the request's log line should tell beyond the usual."""
         if self.code is None and self.principal is None:
             return None
-        return {"code": self.code, "principal": self.principal and self.principal.id}
+        return {"code": self.code, "account_id": self.principal and self.principal.id}
+
+    def log_fields(self) -> Mapping[str, str]:
+        """As :class:`~infra.observability.origin.Origin` says, with whoever it has turned out to be by now."""
+        account = None if self.principal is None else str(self.principal.id)
+        return Asking(request_id=self.request_id, account=account).log_fields()
 
 
 def context_of(scope: Scope) -> RequestContext:

@@ -14,7 +14,7 @@ from api.http.policies.security_headers import Rules
 from api.http.request_context import EXCHANGE, RequestState
 from api.http.request_metrics import SocketMetrics
 from api.http.route_table import UNMATCHED
-from infra.observability.logging import REQUEST_ID
+from infra.observability.origin import Asking, begin
 
 POLICY_VIOLATION: Final = 1008
 
@@ -38,7 +38,7 @@ class SocketEdge:
         if self._rules.proxies is not None:
             self._rules.proxies.look_behind(scope)
         scope[EXCHANGE] = exchange = RequestState(dict(scope["headers"]), self._next_id)
-        REQUEST_ID.set(exchange.request_id)
+        begin(Asking(request_id=exchange.request_id))  # not the exchange: a socket stays for hours
         template, route = self._route(scope)
         if self._is_for_us(exchange):
             with self._metrics.one(template):

@@ -40,6 +40,7 @@ from infra.eventsourcing.commands.handler import CommandHandler
 from infra.eventsourcing.current_log import CurrentLog
 from infra.eventsourcing.subscriptions import Ended, FollowedEvent, Reason, Subscriptions
 from infra.identity.server_secret import ServerSecret
+from infra.observability.origin import Asking, begin
 from infra.postgres.errors import PASSING
 from infra.redis.presence import Presence
 
@@ -111,7 +112,9 @@ async def _serve(socket: WebSocket, room_id: UUID, live: Live, request_id: str) 
     except TimeoutError:
         raise Over(REFUSED, "unauthenticated") from None
     member = Member(socket, room_id, live, auth.token, request_id)
-    with live.places.of((await member.enter()).id, _full()):
+    entered = await member.enter()
+    begin(Asking(request_id=request_id, account=str(entered.id)))
+    with live.places.of(entered.id, _full()):
         await member.stay(auth.after)
 
 

@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 
 from infra.concurrency.cancellation import cancel_and_wait
 from infra.errors import Unavailable
+from infra.observability.origin import nobodys
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -48,7 +49,7 @@ class Batches(Generic[Q, A]):
         self._summoned = False
         while self._queue and len(self._tasks) < self._flights:
             batch = [self._queue.popleft() for _ in range(min(self._size, len(self._queue)))]
-            task = asyncio.create_task(self._fly(batch))
+            task = asyncio.create_task(self._fly(batch), context=nobodys())
             self._tasks.add(task)
             task.add_done_callback(self._landed)
 

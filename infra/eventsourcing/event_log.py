@@ -1,6 +1,6 @@
 """Reading the log: who it is, how far it has come, and its events in order, from Postgres or from a stream entry."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final, TypeAlias
@@ -15,6 +15,7 @@ from msgspec.json import Decoder
 
 from domain.kernel.messages import Recorded
 from infra.eventsourcing.codec import Decode, EventCodec
+from infra.observability.origin import Cause
 from infra.postgres.connect import timeline
 from infra.postgres.pool import Database, Reader
 
@@ -77,6 +78,18 @@ class Entry:
         source = self._source
         at: datetime = source["recorded_at"] if isinstance(source, asyncpg.Record) else source.recorded_at
         return at
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """Where it came from, without a look at what it says."""
+        source = self._source
+        told: Mapping[str, Any] = orjson.loads(source[8]) if isinstance(source, asyncpg.Record) else source.metadata
+        return told
+
+    @property
+    def cause(self) -> Cause:
+        """Itself, as the origin of what it makes to be done."""
+        return Cause.of_event(self.metadata, self.position)
 
     def recorded(self) -> Recorded:
         """The event itself. Raises what :meth:`.EventCodec.decode` raises, the same again at each call."""

@@ -20,6 +20,7 @@ from infra.errors import IdempotencyKeyReused
 from infra.eventsourcing.commands.attempt import CommandContext
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.eventsourcing.store.unique_keys import holder
+from infra.observability.origin import Cause
 from infra.postgres.due_work import DueWork, Lease
 from infra.postgres.pool import Database
 from infra.postgres.statements import CLOCK, Statement
@@ -60,6 +61,11 @@ class Claimed:
     @property
     def lease(self) -> Lease:
         return Lease((self.wish_id,), self.attempts)
+
+    @property
+    def cause(self) -> Cause:
+        """Not whose it is: that is for nobody to learn."""
+        return Cause(correlation=self.correlation, causation="reset", traceparent=self.traceparent)
 
 
 async def keep(database: Database, email_key: str, context: CommandContext) -> Claimed:

@@ -22,6 +22,7 @@ from domain.kernel.messages import Recorded
 from domain.rooms import INVITATION, MEMBERSHIP
 from infra.concurrency.backoff import Backoff
 from infra.eventsourcing.event_log import Session
+from infra.observability.origin import Cause
 from infra.postgres.due_work import DueWork, Lease
 from infra.postgres.pool import Database
 from infra.postgres.statements import Statement, inline
@@ -68,6 +69,11 @@ class Claimed:
     @property
     def lease(self) -> Lease:
         return Lease((self.account_id,), self.attempts)
+
+    @property
+    def cause(self) -> Cause:
+        account = str(self.account_id)
+        return Cause(correlation=self.correlation, causation=f"erasure:{account}", account=account)
 
 
 async def owe(session: Session, erased: Sequence[Recorded]) -> None:

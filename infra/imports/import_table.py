@@ -14,6 +14,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from infra.concurrency.backoff import Backoff
 from infra.imports.upload_table import Media
+from infra.observability.origin import Cause
 from infra.postgres.due_work import DueWork, Lease
 from infra.postgres.pool import Database
 from infra.postgres.statements import CLOCK
@@ -95,6 +96,10 @@ class Claimed(NamedTuple):
     @property
     def lease(self) -> Lease:
         return Lease((self.import_id,), self.epoch)
+
+    @property
+    def cause(self) -> Cause:
+        return Cause(correlation=self.correlation, causation=f"import:{self.import_id}", account=str(self.account_id))
 
 
 class Checkpoint(NamedTuple):

@@ -19,7 +19,9 @@ from asyncpg import Record
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 
 from infra.concurrency.backoff import Backoff
+from infra.eventsourcing.event_causes import cause_columns, with_cause
 from infra.eventsourcing.event_log import Session
+from infra.observability.origin import UNKNOWN, Cause
 from infra.postgres.due_work import DueWork, Lease
 from infra.postgres.errors import storable
 from infra.postgres.pool import Database
@@ -51,6 +53,7 @@ WORK: Final = DueWork(
         _mail.unsettled,
         _seconds_since(_mail.tried_since).label("tried_seconds"),
         _seconds_since(_mail.created_at).label("age_seconds"),
+        *cause_columns(_mail.position),
     ),
     claiming={"state": "sending", "unsettled": _mail.unsettled + 1},
     lease_seconds=30.0,
@@ -102,6 +105,7 @@ class Claimed:
     unsettled: int = 1
     tried_seconds: float = 0.0
     age_seconds: float = 0.0
+    cause: Cause = UNKNOWN
 
     @property
     def lease(self) -> Lease:
@@ -221,7 +225,7 @@ async def claim(database: Database, limit: int, *, only: sa.ColumnElement[bool] 
 
 
 def _claimed(row: Record) -> Claimed:
-    return Claimed(**{**row, "context": orjson.loads(row["context"])})
+    return Claimed(**{**with_cause(row), "context": orjson.loads(row["context"])})
 
 
 async def settle(database: Database, outcomes: Sequence[MailOutcome]) -> list[bool]:

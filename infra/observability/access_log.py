@@ -4,7 +4,9 @@ import logging
 import time
 from typing import Any
 
-from infra.observability.logging import LogWriter, level_of, rendering, timestamp
+from infra.observability.log_rendering import timestamp
+from infra.observability.log_writer import LogWriter
+from infra.observability.logging import level_of, redactor_of, rendering
 from infra.settings import Settings
 
 
@@ -13,7 +15,8 @@ class AccessLog:
 
     def __init__(self, writer: LogWriter, settings: Settings) -> None:
         self._writer = writer
-        self._render = writer.naming(rendering(settings))
+        self._render = rendering(settings, writer)
+        self._redacted = redactor_of(settings).text
         self._quiet = level_of(settings) > logging.INFO
 
     def request(self, *row: Any) -> None:
@@ -24,16 +27,18 @@ class AccessLog:
             self._writer.line((self._line, (time.time(), row)))
 
     def _line(self, row: tuple[float, tuple[Any, ...]]) -> bytes:
+        """Of all that is in it only the path is whatever a stranger writes."""
         now, (status, seconds, method, path, route, source, request_id, notes) = row
         event = {
             "time": timestamp(now),
             "level": "error" if status >= 500 else "info",
             "event": "request",
             "request_id": request_id,
+            "correlation_id": request_id,
             "status": status,
             "ms": int(seconds * 1e6) / 1e3,
             "method": method,
-            "path": path,
+            "path": self._redacted(path),
             "route": route,
             "source": source,
         }

@@ -9,7 +9,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -19,7 +19,9 @@ from sqlalchemy.dialects.postgresql import insert
 from domain.money import Money
 from domain.orders.payment_deadline import RefundOwed
 from infra.concurrency.backoff import Backoff
+from infra.eventsourcing.event_causes import cause_columns, with_cause
 from infra.eventsourcing.event_log import Session
+from infra.observability.origin import UNKNOWN, Cause
 from infra.postgres.due_work import DueWork, Lease
 from infra.postgres.errors import storable
 from infra.postgres.pool import Database
@@ -41,6 +43,7 @@ WORK: Final = DueWork(
         _refund.attempts,
         _refund.refusals,
         _refund.reference,
+        *cause_columns(_refund.position),
     ),
     lease_seconds=30.0,
     backoff=Backoff(longest=900.0),
@@ -65,6 +68,7 @@ class Claimed:
     attempts: int
     refusals: int
     reference: str | None
+    cause: Cause = UNKNOWN
 
     @property
     def lease(self) -> Lease:
@@ -180,7 +184,7 @@ async def write(session: Session, owed: RefundOwed) -> None:
 
 async def claim(database: Database, limit: int, *, only: sa.ColumnElement[bool] | None = None) -> list[Claimed]:
     """Takes rows whose time has come, at most so many: money to be sent back, and orders to be told that it went."""
-    return [Claimed(amount=_money(row), **_without_money(row)) for row in await WORK.claim(database, limit, only=only)]
+    return [_claimed(row) for row in await WORK.claim(database, limit, only=only)]
 
 
 async def returned(database: Database, claimed: Claimed, reference: str) -> bool:
@@ -232,9 +236,10 @@ def _open(row: Record) -> Open:
     return Open(amount=_money(row), **{name: row[name] for name in _SHOWN})
 
 
+def _claimed(row: Record) -> Claimed:
+    told = with_cause(row)
+    return Claimed(amount=Money(amount=told.pop("amount"), currency=told.pop("currency")), **told)
+
+
 def _money(row: Record) -> Money:
     return Money(amount=row["amount"], currency=row["currency"])
-
-
-def _without_money(row: Record) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name not in ("amount", "currency")}

@@ -22,6 +22,7 @@ import sqlalchemy as sa
 from asyncpg import Record
 
 from infra.concurrency.backoff import Backoff
+from infra.observability.origin import Cause
 from infra.postgres.errors import PASSING, storable
 from infra.postgres.pool import Database
 from infra.postgres.reader import OneRow
@@ -50,13 +51,17 @@ class Overdue(NamedTuple):
 
 
 class Claimed(Protocol):
-    """A piece of due work that is this worker's until its lease ends. ``attempts`` is what waits grow by."""
+    """A piece of due work that is this worker's until its lease ends. ``attempts`` is what waits grow by, ``cause``
+    what it follows from."""
 
     @property
     def lease(self) -> Lease: ...
 
     @property
     def attempts(self) -> int: ...
+
+    @property
+    def cause(self) -> Cause: ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -136,8 +136,8 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Log lines below this are left out."
     )
-    log_format: Literal["json", "console"] = Field(
-        default="json", description="A JSON object in each line, or text for people."
+    log_format: Literal["auto", "json", "console"] = Field(
+        default="auto", description="A JSON object in each line, or text for people; `auto`: text at a terminal."
     )
 
     encryption_keys: EncryptionKeys = Field(

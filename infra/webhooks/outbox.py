@@ -21,7 +21,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from infra.concurrency.backoff import Backoff
+from infra.eventsourcing.event_causes import cause_columns, with_cause
 from infra.eventsourcing.event_log import Session
+from infra.observability.origin import UNKNOWN, Cause
 from infra.postgres.due_work import DueWork, Lease
 from infra.postgres.errors import storable
 from infra.postgres.pool import Database
@@ -91,6 +93,11 @@ class Claimed:
         """What waits grow by."""
         return self.failures + 1
 
+    @property
+    def cause(self) -> Cause:
+        """Of all that it is owed no single one."""
+        return Cause(causation=f"webhook:{self.webhook_id}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
@@ -104,6 +111,7 @@ class Delivery:
     answers: Sequence[Mapping[str, Any]]
     over: bool
     """Whether it is given up if it fails once more."""
+    cause: Cause = UNKNOWN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +182,7 @@ _HEADS: Final = Statement(
         _delivery.attempts,
         _delivery.answers,
         _too_old.label("over"),
+        *cause_columns(_delivery.position),
     )
     .order_by(_delivery.due_at)
     .limit(sa.bindparam("limit"))
@@ -253,7 +262,7 @@ async def claim(database: Database, limit: int) -> list[Claimed]:
 async def due(database: Database, webhook_id: UUID, limit: int) -> list[Delivery]:
     """What is to be sent to a subscriber now: of each stream the first that is owed, those that wait longest first."""
     rows = await database.fetch(*_HEADS(webhook=webhook_id, limit=limit))
-    return [Delivery(**{**row, "answers": orjson.loads(row["answers"])}) for row in rows]
+    return [Delivery(**{**with_cause(row), "answers": orjson.loads(row["answers"])}) for row in rows]
 
 
 async def settle(database: Database, delivery: Delivery, outcome: Outcome) -> bool:

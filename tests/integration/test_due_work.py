@@ -13,6 +13,7 @@ from infra.eventsourcing.process_managers import timer_store
 from infra.eventsourcing.projections.rebuild import requests
 from infra.identity import reset_wishes, room_departures
 from infra.mail import outbox
+from infra.observability.origin import UNKNOWN, Cause
 from infra.payments import refund_outbox
 from infra.postgres.due_work import DueWork, Lease
 from infra.postgres.pool import Database
@@ -76,6 +77,7 @@ class Held:
 
     lease: Lease
     attempts: int
+    cause: Cause = UNKNOWN
 
 
 @pytest.fixture

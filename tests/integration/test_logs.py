@@ -3,27 +3,26 @@
 import json
 import logging
 import os
+import pty
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
+from uuid import uuid4
 
 import pytest
 import structlog
 
 from api.images import picture_of
+from infra.identity.api_keys.format import fresh
 from infra.observability.access_log import AccessLog
-from infra.observability.logging import (
-    MOST_LINES,
-    PATIENCE_SECONDS,
-    REQUEST_ID,
-    TALKATIVE,
-    LogWriter,
-    logging_to,
-    timestamp,
-)
+from infra.observability.log_rendering import timestamp
+from infra.observability.log_writer import MOST_LINES, PATIENCE_SECONDS, LogWriter
+from infra.observability.logging import TALKATIVE, logging_to
+from infra.observability.origin import Asking, arising_from
 from infra.settings import Settings
 from tests.support.pictures import chunk, png
 
@@ -45,21 +44,21 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 def test_every_kind_of_line_comes_out_in_order_and_with_its_request(log_file: tuple[int, Path]) -> None:
     descriptor, path = log_file
-    token = REQUEST_ID.set("r-1")
-    with logging_to(SETTINGS, descriptor) as writer:
+    with arising_from(Asking(request_id="r-1")), logging_to(SETTINGS, descriptor) as writer:
         structlog.get_logger("weir").info("started", shards=4)
         AccessLog(writer, SETTINGS).request(*ROW)
         logging.getLogger("some.library").warning("strange %s", "thing")
         structlog.get_logger("weir").debug("too quiet to be heard")
-    REQUEST_ID.reset(token)
     started, request, strange = lines(path)
     assert (started["event"], started["shards"], started["request_id"]) == ("started", 4, "r-1")
+    assert started["correlation_id"] == "r-1"
     assert (strange["event"], strange["level"], strange["logger"]) == ("strange thing", "warning", "some.library")
     assert request.pop("time").endswith("Z")
     assert request == {
         "level": "info",
         "event": "request",
         "request_id": "r-1",
+        "correlation_id": "r-1",
         "status": 200,
         "ms": 1.5,
         "method": "GET",
@@ -206,3 +205,71 @@ def test_times_are_rfc_3339_to_the_millisecond() -> None:
     assert timestamp(0.0) == "1970-01-01T00:00:00.000Z"
     assert timestamp(1795309383.9999) == "2026-11-22T01:03:03.999Z"
     assert timestamp(1795309384.0) == "2026-11-22T01:03:04.000Z"
+
+
+PASSWORD = "eight words or fewer"
+
+
+def test_no_way_into_the_log_tells_a_secret(log_file: tuple[int, Path]) -> None:
+    descriptor, path = log_file
+    settings = Settings.model_validate({"database_url": f"postgresql://weir:{quote(PASSWORD)}@db/weir"})
+    key = fresh(uuid4()).text
+    with logging_to(settings, descriptor) as writer:
+        AccessLog(writer, settings).request(*ROW[:3], f"/v1/orders/{key}", *ROW[4:])
+        logging.getLogger("some.library").warning("cannot connect to %s", settings.database_url.get_secret_value())
+        structlog.get_logger("weir").info("headers", headers={"Authorization": f"Bearer {key}", "X-API-Key": key})
+        structlog.get_logger("weir").info(f"told {PASSWORD} by mistake", recipient="ada@people.example", cause=[key])
+        try:
+            raise ValueError(f"no such key: {key}")
+        except ValueError as error:
+            structlog.get_logger("weir").exception("failed", error=repr(error))
+            logging.getLogger("some.library").exception("failed, too")
+    text = path.read_text()
+    assert len(lines(path)) == 6
+    assert text.count("ValueError: no such key: ") == 2
+    for secret in (PASSWORD, quote(PASSWORD), key, key[-40:], "ada@"):
+        assert secret not in text
+
+
+def test_an_unknown_level_of_a_library_is_no_reason_to_lose_its_line(log_file: tuple[int, Path]) -> None:
+    descriptor, path = log_file
+    with logging_to(SETTINGS, descriptor):
+        logging.getLogger("some.library").log(25, "between two")
+    assert [(line["level"], line["event"]) for line in lines(path)] == [("info", "between two")]
+
+
+def seen_at_a_terminal(told: Callable[[], None], **given: Any) -> str:
+    """What somebody sees who runs a process by hand."""
+    master, terminal = pty.openpty()
+    with logging_to(SETTINGS.model_copy(update=given), terminal):
+        told()
+    seen = os.read(master, 65_536).decode()
+    os.close(master)
+    os.close(terminal)
+    return seen
+
+
+def test_lines_are_for_people_at_a_terminal_and_for_machines_elsewhere(
+    log_file: tuple[int, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    descriptor, path = log_file
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+    def told() -> None:
+        with arising_from(Asking(request_id="r-1")):
+            structlog.get_logger("weir").warning("relay waits", error="ConnectionRefusedError")
+
+    with logging_to(SETTINGS, descriptor):
+        told()
+    assert [line["event"] for line in lines(path)] == ["relay waits"]
+    assert "\x1b[33m" in seen_at_a_terminal(told)
+    assert seen_at_a_terminal(told, log_format="json").startswith('{"time":')
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert seen_at_a_terminal(told).endswith("warning  relay waits  request_id=r-1 error=ConnectionRefusedError\r\n")
+
+
+def test_nobody_speaks_to_a_terminal_through_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    seen = seen_at_a_terminal(lambda: structlog.get_logger("weir").info("odd\n", path="/\x1b[2J\nforged"))
+    assert seen.endswith("info     odd\\n  path=/\\x1b[2J\\nforged\r\n")
+    assert seen.count("\n") == 1

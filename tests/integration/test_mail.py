@@ -19,6 +19,7 @@ from infra.mail import outbox
 from infra.mail.mailer import Accepted, Deferred, Envelope, Mailer, Refused, Unknown
 from infra.mail.outbox import WORK, Mail, MailOutcome
 from infra.observability.logging import logging_to
+from infra.observability.origin import Cause
 from infra.postgres.pool import Database
 from infra.settings import Settings
 from tests.support.claiming import claiming
@@ -439,10 +440,26 @@ async def test_an_outcome_that_comes_too_late_keeps_no_other_from_being_written_
 async def test_each_line_of_the_log_names_the_request_of_its_own_mail(office: Office, tmp_path: Path) -> None:
     mails = [await office.write(position, correlation=f"req-{position}") for position in range(3)]
     with (tmp_path / "log").open("wb") as file, logging_to(office.settings, file.fileno()):
-        await asyncio.gather(*map(office.post().deliver, mails))
+        async with claiming(office.post(), office.database):
+            await office.stub.received(3)
     told = map(orjson.loads, (tmp_path / "log").read_bytes().splitlines())
-    requests = {line["mail_id"]: line["request_id"] for line in told if line["event"] == "mail"}
-    assert requests == {str(mail_id): f"req-{position}" for position, mail_id in enumerate(mails)}
+    requests = {line["mail_id"]: (line["correlation_id"], line["causation_id"]) for line in told if "mail_id" in line}
+    assert requests == {str(mail_id): (f"req-{n}", f"event:{n}") for n, mail_id in enumerate(mails)}
+
+
+async def test_a_mail_follows_from_the_event_that_made_it_due_but_from_no_other_in_its_place(office: Office) -> None:
+    actor, trace = str(uuid4()), "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    for position, correlation in ((1, "req-42"), (2, "of another event that a failover has put there")):
+        metadata = {"correlation": correlation, "actor": actor, "traceparent": trace}
+        await office.database.execute(
+            "INSERT INTO events VALUES ($1, gen_random_uuid(), 1, 'order', 0, 'order.placed', 1, '{}', $2, now())",
+            position,
+            orjson.dumps(metadata),
+        )
+        await office.write(position)
+    causes = {claim.cause.causation: claim.cause for claim in await outbox.claim(office.database, 2)}
+    assert causes["event:1"] == Cause(correlation="req-42", causation="event:1", account=actor, traceparent=trace)
+    assert causes["event:2"] == Cause(correlation="req-42", causation="event:2")
 
 
 async def test_a_connection_that_the_server_closed_meanwhile_costs_no_attempt(office: Office) -> None:

@@ -170,6 +170,7 @@ async def test_what_a_subscriber_does_decides_what_becomes_of_a_delivery(
     assert (answer["error"] is None) == (status is not None)
     assert len(answer["answer"].encode()) <= 1024
     assert len(there.came) == 1, "nothing is followed"
+    assert there.came[0].headers["x-request-id"] == "req-7", "whoever asks us about it can quote it"
     assert (row["due_at"] > row["created_at"]) == (state == "due")
 
 

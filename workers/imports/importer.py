@@ -14,7 +14,6 @@ from infra.concurrency.periodic import repeating
 from infra.errors import AWAY
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.imports import Claimed
-from infra.observability.logging import REQUEST_ID
 from infra.postgres.pool import Database
 from infra.storage import Storage
 from workers.imports.batch_run import BatchRun, ImportMetrics, LeaseLost, Stopped
@@ -61,7 +60,6 @@ class Importer:
 
         Raises :class:`~infra.errors.Unavailable` when Postgres is away.
         """
-        REQUEST_ID.set(mine.correlation or "")
         keep = partial(self.work.renew, self._database, mine)
         lease = repeating("import lease", keep, self.work.lease_seconds / 3)
         try:

@@ -17,7 +17,6 @@ from infra.identity.server_secret import ServerSecret
 from infra.mail import outbox
 from infra.mail.mailer import Accepted, Deferred, Mailer, Refused, Result, Unknown
 from infra.mail.outbox import Claimed, MailOutcome, Settled, settle
-from infra.observability.logging import REQUEST_ID
 from infra.postgres.due_work import persisted
 from infra.postgres.pool import Database
 from infra.settings import Settings
@@ -81,7 +80,6 @@ class MailSender:
 
         Raises ``TimeoutError`` where Postgres stays away: the mail stays claimed until its lease ends.
         """
-        REQUEST_ID.set(mail.correlation or "")
         return await self._settle(mail, await self._attempt(mail, since + self._conversation_seconds))
 
     async def close(self) -> None:

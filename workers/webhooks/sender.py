@@ -24,7 +24,7 @@ from domain.webhooks import WEBHOOKS, DeactivatedBy, DeactivateWebhook
 from infra.eventsourcing.commands.attempt import CommandContext
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.identity.server_secret import ServerSecret
-from infra.observability.logging import REQUEST_ID
+from infra.observability.origin import begin
 from infra.postgres.due_work import persisted
 from infra.postgres.pool import Database
 from infra.webhooks import outbox
@@ -100,11 +100,13 @@ class WebhookSender:
 
     async def _attempt(self, subscriber: Claimed, delivery: Delivery) -> Answer:
         """One POST, and what came of it in the row before anything else is sent of its stream."""
-        REQUEST_ID.set(delivery.correlation or "")
+        begin(delivery.cause)
         at = datetime.now(UTC)
         signing = [each.secret_id for each in subscriber.signers if each.until is None or each.until > at]
         secrets = [await signing_secret(self._secret, secret_id) for secret_id in signing]
         headers = headers_of(delivery.delivery_id, at, delivery.body, secrets)
+        if delivery.correlation is not None:
+            headers["X-Request-ID"] = delivery.correlation
         with self._metrics.seconds.time():
             answer = await self._client.post(subscriber.url, headers, delivery.body.encode())
         outcome = Outcome(state=_state(delivery, answer), answer=_kept(answer, at), wait=answer.wait)

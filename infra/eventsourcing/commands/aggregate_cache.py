@@ -11,6 +11,7 @@ from infra.eventsourcing.event_log import EventLog
 from infra.eventsourcing.state_codec import encode_state
 from infra.eventsourcing.store import Known, Settled, read_states
 from infra.eventsourcing.store.snapshots import EVERY, Snapshot, SnapshotWriter
+from infra.observability.origin import nobodys
 from infra.postgres.pool import Database
 
 MOST_BYTES = 32_000_000
@@ -85,7 +86,7 @@ class AggregateCache:
         while (streams := self.known(targets)) is None:
             loads = {self._load_of(target) for target in targets if self._is_missing(target)}
             if self._reading is None:
-                self._reading = asyncio.create_task(self._read_all())
+                self._reading = asyncio.create_task(self._read_all(), context=nobodys())
             for load in loads:
                 # Shielded: one who gives up must not take the others' answer away.
                 await asyncio.shield(load.done)

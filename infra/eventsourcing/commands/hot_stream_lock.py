@@ -17,6 +17,7 @@ from infra.concurrency.waiting import happens
 from infra.errors import Unavailable
 from infra.eventsourcing.commands.metrics import Races
 from infra.eventsourcing.commands.unit_of_work import Name, name_of
+from infra.observability.origin import nobodys
 from infra.postgres.pool import DRIVER_ERRORS, Connection, Database
 
 CONTESTED_SECONDS: Final = 1.0
@@ -100,7 +101,7 @@ class HotStreamLock:
         self._waiting += 1
         try:
             if self._taking is None:
-                self._taking = asyncio.create_task(self._take_turns())
+                self._taking = asyncio.create_task(self._take_turns(), context=nobodys())
             async with asyncio.timeout(LONGEST_SECONDS):
                 while not self._begun.is_set():
                     await self._begun.wait()

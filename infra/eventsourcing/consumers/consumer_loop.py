@@ -1,6 +1,7 @@
 """Moves one consumer through all places that this process holds: takes what has come, applies it, commits, goes on."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final, Generic, TypeVar, assert_never
@@ -24,6 +25,9 @@ C = TypeVar("C")
 FIRST_PAUSE: Final = 0.005
 LONGEST_PAUSE: Final = 1.0
 """Between two tries at a place whose checkpoint somebody else holds, or whose table does not let itself be written."""
+
+MOST_TOLD: Final = 20
+"""Events of a batch that failed whose requests are named."""
 
 _log = structlog.get_logger("weir.driver")
 
@@ -191,6 +195,8 @@ class Driver(Generic[C]):
                 followed.append(Followed(lease, lease.position, batch.upto, len(batch.entries), answer))
                 self._moved(batch, now)
         self.trail.add(followed)
+        if _log.is_enabled_for(logging.DEBUG):
+            _tell_applied([batch for batch in batches if batch.entries and batch.lease.position == batch.upto])
 
     def _refused(self, batch: Batch, why: Refusal) -> None:
         match why:
@@ -223,7 +229,8 @@ class Driver(Generic[C]):
         lease.rested = asyncio.get_running_loop().time() + pause
         self._wake.set()
         if error:
-            _log.error("step failed", consumer=lease.place.consumer, shard=lease.shard, error=error)
+            place = {"consumer": lease.place.consumer, "shard": lease.shard}
+            _log.error("step failed", **place, error=error, correlation_ids=_correlations(batch.entries[:MOST_TOLD]))
 
     def _not_of_this_log(self, batch: Batch) -> None:
         """The streams hold another history than the log. What this one holds is read from Postgres."""
@@ -253,6 +260,18 @@ class Driver(Generic[C]):
     def _count(self) -> None:
         for name in self.members:
             self._metrics.of(name).owned.set(sum(place.consumer == name for place in self.leases))
+
+
+def _tell_applied(batches: Sequence[Batch]) -> None:
+    """Whose events they were: for whoever follows a request through the processes, and nobody else pays for it."""
+    for batch in batches:
+        place = {"consumer": batch.lease.place.consumer, "shard": batch.lease.shard}
+        correlations = _correlations(batch.entries)
+        _log.debug("applied", **place, events=len(batch.entries), upto=batch.upto, correlation_ids=correlations)
+
+
+def _correlations(entries: Sequence[Entry]) -> list[str]:
+    return [*dict.fromkeys(filter(None, (entry.cause.correlation for entry in entries)))]
 
 
 def sound_first(batches: Sequence[Batch], held_up: Collection[str]) -> list[Sequence[Batch]]:

@@ -27,6 +27,7 @@ from infra.eventsourcing.process_managers.consumer import Effects, follow
 from infra.eventsourcing.process_managers.state import Row, kept, load
 from infra.eventsourcing.process_managers.timer_store import Claimed, TimerId
 from infra.eventsourcing.projections.fold import describe
+from infra.observability.origin import begin
 from infra.postgres.pool import Database
 
 Issue: TypeAlias = Callable[[Command, UUID, CommandContext], Awaitable[None]]
@@ -119,6 +120,7 @@ class TimerRunner:
         if not (held := await timer_store.held(session, timer.process, [timer.stream_id])):
             return None
         row = load(process, held[timer.stream_id])
+        begin(timer.cause(row.state.correlation))
         while entries := await self._log.read_versions(session, timer.stream_id, row.version, PAGE):
             result = await follow(session, process, self._effects, entries, set())
             for failed in result.failures:
@@ -138,9 +140,8 @@ class TimerRunner:
 
     async def _issue(self, timer: TimerId, command: Command, correlation: str | None) -> None:
         """The command, decided on the log as it is now, by the rules that hold for everybody."""
-        context = CommandContext(
-            principal=ACTOR, actor=ACTOR, correlation=correlation, causation=f"timer:{timer.process}:{timer.kind}"
-        )
+        causation = timer.cause(correlation).causation
+        context = CommandContext(principal=ACTOR, actor=ACTOR, correlation=correlation, causation=causation)
         await self._issue_command(command, timer.stream_id, context)
 
 

@@ -16,6 +16,7 @@ from asyncpg import Record
 from infra.concurrency.backoff import Backoff
 from infra.eventsourcing.event_log import Session
 from infra.eventsourcing.leases.checkpoints import GUARDED
+from infra.observability.origin import Cause
 from infra.postgres.due_work import DueWork, Lease
 from infra.postgres.pool import Database
 from infra.postgres.tables.consumers import timers
@@ -36,6 +37,10 @@ class TimerId(NamedTuple):
     process: str
     stream_id: UUID
     kind: str
+
+    def cause(self, correlation: str | None) -> Cause:
+        """What it leads to comes of it, and of the request that its process began with."""
+        return Cause(correlation=correlation, causation=f"timer:{self.process}:{self.kind}")
 
 
 class Held(NamedTuple):
@@ -65,6 +70,11 @@ class Claimed:
     @property
     def lease(self) -> Lease:
         return Lease(tuple(self.timer), self.attempts)
+
+    @property
+    def cause(self) -> Cause:
+        """The request that the process began with is in its state, which nobody has read yet."""
+        return self.timer.cause(None)
 
 
 _HELD: Final = f"""

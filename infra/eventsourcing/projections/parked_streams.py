@@ -25,6 +25,7 @@ from infra.eventsourcing.leases.checkpoints import guard
 from infra.eventsourcing.projections.fold import FailedEvent, describe, fold
 from infra.eventsourcing.projections.projection import Projection
 from infra.eventsourcing.projections.row_table import Table, inserting_parked, load
+from infra.observability.origin import arising_from
 from infra.postgres.errors import storable
 from infra.postgres.statements import Statement
 from infra.postgres.tables import consumers as tables
@@ -101,14 +102,15 @@ def announce(lease: Lease, metrics: ConsumerMetrics, failures: Sequence[FailedEv
     for each in failures:
         lease.consumer_state.add(each.entry.stream_id)
         (metrics.unknown if each.unknown else metrics.parked).inc()
-        _log.error(
-            "stream held" if each.unknown else "stream parked",
-            consumer=lease.place.consumer,
-            stream_id=str(each.entry.stream_id),
-            position=each.entry.position,
-            type=each.entry.type,
-            error=each.error,
-        )
+        with arising_from(each.entry.cause):
+            _log.error(
+                "stream held" if each.unknown else "stream parked",
+                consumer=lease.place.consumer,
+                stream_id=str(each.entry.stream_id),
+                position=each.entry.position,
+                type=each.entry.type,
+                error=each.error,
+            )
 
 
 async def listed(session: Session) -> list[Parked]:

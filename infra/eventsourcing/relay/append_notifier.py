@@ -4,6 +4,7 @@ import asyncio
 
 from pydantic import SecretStr
 
+from infra.observability.origin import nobodys
 from infra.redis.client import BROKEN
 from infra.redis.pipeline import PipelineConnection
 from infra.redis.resp import pack
@@ -31,7 +32,7 @@ class Doorbell:
         """To be called after a commit."""
         self._again = True
         if self._ringing is None and asyncio.get_running_loop().time() >= self._quiet_until:
-            self._ringing = asyncio.create_task(self._ring_until_quiet())
+            self._ringing = asyncio.create_task(self._ring_until_quiet(), context=nobodys())
 
     async def close(self) -> None:
         """Waits for the last ring, then hangs up."""

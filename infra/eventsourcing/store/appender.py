@@ -12,6 +12,7 @@ from infra.errors import OutcomeUnknown, TooBusy, Unavailable
 from infra.eventsourcing.store.append_metrics import AppendMetrics
 from infra.eventsourcing.store.append_request import Appended, AppendRequest, Conflict, Last, Verdict
 from infra.eventsourcing.store.batch import APPEND, NO_LIMITS, Limits, document, verdicts_of
+from infra.observability.origin import nobodys
 from infra.postgres.connection import close
 from infra.postgres.errors import classify, told
 from infra.postgres.pool import Connection, Database
@@ -98,7 +99,7 @@ class Appender:
         self._waiting_bytes += request.weight
         if self._sending is None:
             # A task of its own: a client that hangs up must not cancel the commit of its neighbours.
-            self._sending = asyncio.create_task(self._send_all())
+            self._sending = asyncio.create_task(self._send_all(), context=nobodys())
         return future
 
     async def close(self) -> None:

@@ -16,6 +16,7 @@ from infra.eventsourcing import codec, state_codec
 from infra.eventsourcing.event_log import Session
 from infra.eventsourcing.state_codec import decode_state, encode_state
 from infra.eventsourcing.store.append_request import Last
+from infra.observability.origin import nobodys
 from infra.postgres.errors import PASSING
 from infra.postgres.pool import Database
 
@@ -124,7 +125,7 @@ class SnapshotWriter:
         if len(self._waiting) < MOST_WAITING:
             self._waiting[snapshot.stream_id] = snapshot
         if self._writing is None:
-            self._writing = asyncio.create_task(self._write_all())
+            self._writing = asyncio.create_task(self._write_all(), context=nobodys())
 
     async def written(self) -> None:
         """Returns when nothing waits any more."""

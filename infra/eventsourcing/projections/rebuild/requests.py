@@ -18,6 +18,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from infra.concurrency.backoff import Backoff
 from infra.eventsourcing.projections.projection import Projection
+from infra.observability.origin import Cause
 from infra.postgres.due_work import DueWork, Lease
 from infra.postgres.errors import storable
 from infra.postgres.pool import Database
@@ -101,6 +102,10 @@ class Claimed(NamedTuple):
     @property
     def lease(self) -> Lease:
         return Lease((self.wish_id,), self.attempts)
+
+    @property
+    def cause(self) -> Cause:
+        return Cause(causation=f"rebuild:{self.projection}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
