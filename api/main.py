@@ -49,6 +49,7 @@ from infra.observability.log_writer import LogWriter
 from infra.observability.logging import logging_to
 from infra.observability.metrics import new_registry
 from infra.observability.shared_metrics import sharing
+from infra.observability.tracing.opening import recorded
 from infra.settings import Settings
 
 ROUTERS: tuple[APIRouter, ...] = (
@@ -147,6 +148,7 @@ def assemble(
         async with AsyncExitStack() as stack:
             access = AccessLog(stack.enter_context(log() if log else logging_to(settings)), settings)
             await stack.enter_async_context(sharing(registry))
+            stack.enter_context(recorded("api"))
             opened = await open_them(stack, settings, registry)
             edge = EdgeState(access=access, hot=opened.hot, gates=opened.gates)
             yield {EDGE: edge, ENDING: opened.ending, **opened.state}

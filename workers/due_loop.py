@@ -19,6 +19,7 @@ import structlog
 
 from infra.concurrency.cancellation import cancel_and_wait
 from infra.concurrency.waiting import happens
+from infra.observability import tracing
 from infra.observability.origin import begin
 from infra.postgres.due_work import Claimed, DueWork
 from infra.postgres.errors import PASSING
@@ -111,7 +112,8 @@ class DueLoop(Generic[C]):
         """One piece. What a kind does not see to itself puts the work off: it stays owed, and stops no other."""
         begin(claimed.cause)
         try:
-            await self._kind.run(claimed, since)
+            with tracing.span(f"due {self._name}", kind=tracing.SpanKind.CONSUMER, parent=claimed.cause.traceparent):
+                await self._kind.run(claimed, since)
         except Exception as error:
             if isinstance(error, PASSING):
                 _log.warning("due work put off", work=self._name, error=type(error).__name__)

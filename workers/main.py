@@ -27,6 +27,7 @@ from infra.host.inner_server import InnerServer
 from infra.observability.health import Component, health_app
 from infra.observability.logging import level_of, logging_to
 from infra.observability.metrics import new_registry
+from infra.observability.tracing.opening import recorded
 from infra.postgres.pool import Database
 from infra.postgres.pool_metrics import pool_metrics
 from infra.redis import reachable
@@ -46,7 +47,7 @@ def main(kinds: Collection[Kind], settings: Settings | None = None) -> int:
     settings = settings or settings_of(*kinds)
     parts = parts_of(kinds)
     tune_gc()
-    with logging_to(settings):
+    with logging_to(settings), recorded("-".join(parts)):
         logging.getLogger("uvicorn").setLevel(
             max(level_of(settings), logging.WARNING)
         )  # it only serves the health here

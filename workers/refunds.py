@@ -24,6 +24,7 @@ from infra.errors import AWAY, TooBusy
 from infra.eventsourcing.commands.attempt import CommandContext
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.eventsourcing.projections.fold import describe
+from infra.observability import tracing
 from infra.observability.origin import Cause
 from infra.payments import refund_outbox
 from infra.payments.provider import Deferred, PaymentProvider, Refund, RefundOutcome, Refused, Returned
@@ -131,9 +132,10 @@ class Refunds:
 
     async def _give_back(self, provider: PaymentProvider, claimed: Claimed, permit: Permit, until: float) -> str | None:
         """Asks the provider; answers its reference where the money has gone back."""
-        with permit, self._metrics.seconds.time():
+        with permit, self._metrics.seconds.time(), tracing.span("refund", kind=tracing.SpanKind.CLIENT) as span:
             outcome = await _asked(provider, claimed, until)
             _judge(permit, outcome)
+            span.note({"weir.outcome": type(outcome).__name__.lower()})
         mine = await persisted(lambda: self._written(claimed, outcome), SETTLE_SECONDS)
         name = type(outcome).__name__.lower()
         self._metrics.attempts.labels(name).inc()

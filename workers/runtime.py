@@ -31,9 +31,11 @@ from infra.event_codec import CODEC
 from infra.eventsourcing.event_log import EventLog
 from infra.eventsourcing.startup import open_log
 from infra.host.entry_point import entry_point
+from infra.observability import tracing
 from infra.observability.logging import logging_to
 from infra.observability.metrics import new_registry
 from infra.observability.origin import Cause, begin
+from infra.observability.tracing.opening import recorded
 from infra.postgres.pool import Database
 from infra.postgres.pool_metrics import pool_metrics
 from infra.redis import reachable
@@ -111,6 +113,7 @@ class Runtime:
         registry, stop = new_registry(), asyncio.Event()
         async with AsyncExitStack() as stack:
             stack.enter_context(logging_to(settings))
+            stack.enter_context(recorded(self.name))
             opened = self._opened(settings, registry)
             database, log, context, work = await stack.enter_async_context(opened)
 
@@ -167,6 +170,7 @@ def worker_options(
         "job_deserializer": orjson.loads,
         "log_results": False,
         "on_job_start": _begin,
+        "on_job_end": _end,
     }
 
 
@@ -180,8 +184,13 @@ def _counted(
 
 
 async def _begin(ctx: Context) -> None:
-    """arq starts the job in a task of its own behind this: it has this origin, and no other job has."""
+    """arq starts the job in a task of its own behind this: it has this origin and this span, and no other job has."""
     begin(Cause(causation=f"job:{ctx['job_id']}"))
+    ctx["span"] = tracing.begin_span("job", kind=tracing.SpanKind.CONSUMER, about={"weir.job": ctx["job_id"]})
+
+
+async def _end(ctx: Context) -> None:
+    ctx["span"].end()
 
 
 class WatchedWorker(Worker):

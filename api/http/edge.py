@@ -33,7 +33,7 @@ from api.http.compression import Compressor
 from api.http.policies.security_headers import Rules
 from api.http.policies.trusted_hosts import PROBES, check_host
 from api.http.policies.trusted_proxies import source_of
-from api.http.request_context import EXCHANGE, RequestState, malformed_header
+from api.http.request_context import EXCHANGE, RequestState, malformed_header, traceparent_of
 from api.http.request_metrics import RequestMetrics, RouteFigures, SocketMetrics
 from api.http.response import RawResponse, WholeResponse
 from api.http.response_writer import Reply
@@ -41,15 +41,16 @@ from api.http.route_table import TARGET, Found, HotRead, LimitPolicy, Table, Tar
 from api.http.routing.targets import targets
 from api.http.socket_edge import SocketEdge
 from api.http.start_failures import in_words
+from infra.observability import tracing
 from infra.observability.access_log import AccessLog
 from infra.observability.origin import begin
+from infra.observability.tracing.requests import METHODS, begin_request, end_request
 
 CLIENT_GONE: Final = 499
 LONGEST_TARGET: Final = 8 * 1024
 LONGEST_HEADERS: Final = 32 * 1024
 """Names and values together."""
 MOST_HEADERS: Final = 128
-METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 SINGLE: Final = frozenset(
     {
         b"authorization",
@@ -113,6 +114,8 @@ class Edge:
         reply = Reply(send, exchange, method, self._rules, self._compressor)
         state: EdgeState = scope["state"].get(EDGE, _IDLE) if "state" in scope else _IDLE
         figures.in_progress += 1
+        if tracing.is_on():
+            exchange.span = begin_request(method, found[0], traceparent_of(exchange.headers), exchange.request_id)
         try:
             # What memory can answer is answered before anything else is looked at.
             answer = self._at_hand(found, state, exchange, scope)
@@ -207,6 +210,8 @@ class Edge:
             exchange.visit.leave(exchange)
         begun = reply.begun_at - started if reply.begun_at else seconds
         figures.observe(status, begun)
+        if exchange.span is not tracing.NOTHING:
+            end_request(exchange.span, status, None if exchange.principal is None else str(exchange.principal.id))
         if log is not None:
             source = scope.get("client") or ("",)
             notes = exchange.notes()

@@ -13,6 +13,7 @@ from api.http.principal import Principal
 from api.http.request_metrics import RouteFigures
 from api.http.response import Headers
 from infra.observability.origin import Asking
+from infra.observability.tracing import NOTHING, Span, trace_id
 
 EXCHANGE: Final = "weir.exchange"
 DEFAULT_WAIT: Final = 2.0
@@ -26,7 +27,9 @@ _KEY = re.compile(rb"[\x21-\x7e]{1,255}")
 _TOKEN = re.compile(rb"[\x21-\x7e]{1,1024}")
 _ETAG = re.compile(rb'"([1-9][0-9]{0,17})(?:-[0-9]{1,18})?(?:-gz)?"')
 _ETAGS = re.compile(rb"%b(?:[ \t]*,[ \t]*%b){0,19}" % (_ETAG.pattern, _ETAG.pattern))
-_TRACEPARENT = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_TRACEPARENT = re.compile(
+    rb"(?!ff)([0-9a-f]{2})-((?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})(?:-[\x21-\x7e]{0,255})?"
+)
 _WAIT = re.compile(rb"(?:^|[,;\s])wait\s*=\s*\"?([0-9]{1,6})")
 
 
@@ -95,6 +98,7 @@ class RequestState:
         "principal",
         "read",
         "request_id",
+        "span",
         "stand_in",
         "status",
         "visit",
@@ -117,6 +121,7 @@ class RequestState:
         self.marked = False
         self.figures: RouteFigures | None = None
         self.open_ended = False
+        self.span: Span = NOTHING
         self.committed = False
         """See :func:`note_commit`."""
 
@@ -138,9 +143,10 @@ class RequestState:
 
     def notes(self) -> dict[str, Any] | None:
         """What the request's log line should tell beyond the usual."""
-        if self.code is None and self.principal is None:
+        if self.code is None and self.principal is None and self.span is NOTHING:
             return None
-        return {"code": self.code, "account_id": self.principal and self.principal.id}
+        trace = {} if self.span.traceparent is None else {"trace_id": trace_id(self.span.traceparent)}
+        return {"code": self.code, "account_id": self.principal and self.principal.id, **trace}
 
     def log_fields(self) -> Mapping[str, str]:
         """As :class:`~infra.observability.origin.Origin` says, with whoever it has turned out to be by now."""
@@ -208,12 +214,12 @@ def _read_context(scope: Scope, exchange: RequestState) -> RequestContext:
     get = exchange.headers.get
     key, token = get(b"idempotency-key"), get(b"consistency-token")
     tag, none_match = get(b"if-match"), get(b"if-none-match")
-    trace, prefer = get(b"traceparent"), get(b"prefer")
+    prefer = get(b"prefer")
     client = scope.get("client")
     return RequestContext(
         request_id=exchange.request_id,
         source=client[0] if client else "",
-        traceparent=None if trace is None else _traceparent(trace),
+        traceparent=exchange.span.traceparent or traceparent_of(exchange.headers),
         idempotency_key=None if key is None else _visible(key, b"idempotency-key", _KEY),
         if_match=None if tag is None else _versions(tag),
         if_none_match=None if none_match is None else none_match.decode("latin-1"),
@@ -234,9 +240,14 @@ def malformed_header(name: bytes) -> Problem:
     return Problem("malformed-header", f"The {name.decode('ascii').title()} header does not have its proper form.")
 
 
-def _traceparent(value: bytes) -> str | None:
-    """A malformed traceparent is ignored, as W3C Trace Context asks."""
-    return value.decode("ascii") if _TRACEPARENT.fullmatch(value) else None
+def traceparent_of(headers: Mapping[bytes, bytes]) -> str | None:
+    """Where the client's trace goes on. A malformed one is ignored, and of a later version what is known is taken, as
+    W3C Trace Context asks."""
+    value = headers.get(b"traceparent")
+    found = None if value is None else _TRACEPARENT.fullmatch(value)
+    if found is None or (found[1] == b"00" and len(value or b"") > found.end(2)):
+        return None
+    return f"00-{found[2].decode('ascii')}"
 
 
 def _versions(value: bytes) -> Sequence[int] | None:

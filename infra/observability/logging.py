@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import structlog
 
+from infra.observability import tracing
 from infra.observability.log_rendering import (
     Render,
     console_line,
@@ -97,7 +98,7 @@ class _Lines:
         """Time, level and event first, then what it belongs to, the rest, and the traceback if there is one."""
         told: dict[str, Any] = {"time": timestamp(time.time()), "level": level}
         told["event"] = self._redactor.text(str(event.pop("event", "")))
-        told.update(origin_fields())
+        told.update({**origin_fields(), **tracing.log_fields()})
         error = event.pop("exc_info", None)
         told.update(self._redactor.fields(event))
         if error:

@@ -16,6 +16,11 @@ OTHERS: Final[Mapping[str, str]] = {
     "WEIR_URL": "Where `weir import` finds the shop's API.",
     "WEIR_TOKEN": "The access token that `weir import` shows there.",
     "WEIR_API_KEY": "Or the API key.",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "Where traces go, by OTLP over HTTP (`http://collector:4318`); unset: nowhere.",
+    "OTEL_EXPORTER_OTLP_HEADERS": "What is sent along, as `authorization=Bearer …`.",
+    "OTEL_SERVICE_NAME": "What traces name the process; unset, `weir-api`, `weir-relay` and so on.",
+    "OTEL_TRACES_SAMPLER": "Which requests are recorded, as `parentbased_traceidratio`; unset, all.",
+    "OTEL_TRACES_SAMPLER_ARG": "And what share of them, as `0.05`.",
     "WEIR_STACK": "The mark by which `weir up` knows its processes again; it sets this itself.",
     "WEIR_METRICS_DIR": "Where the processes of one `weir serve` tell their metrics as one; it sets this itself.",
 }

@@ -163,6 +163,9 @@ async def test_another_domain_lives_on_the_engine_without_the_shop(database_url:
         "infra.errors",
         "infra.host",
         "infra.host.network_errors",
+        "infra.observability",
+        "infra.observability.origin",
+        "infra.observability.tracing",
     ]
 
 

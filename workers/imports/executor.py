@@ -20,6 +20,7 @@ from infra.eventsourcing.commands.bulk_create import CreateRequest
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.eventsourcing.store.appender import ONE_AT_FAULT
 from infra.imports import Claimed
+from infra.observability import tracing
 from infra.postgres.errors import PASSING
 from infra.schemas.product import launch_of
 from workers.imports.owner import STOPPED, check
@@ -101,6 +102,7 @@ class RowExecutor:
             actor=self._actor,
             correlation=self._correlation,
             causation=f"{self._principal}:{line}",
+            traceparent=tracing.current(),
             idempotency_key=str(line),
             fingerprint=_FINGERPRINT,
         )

@@ -17,6 +17,7 @@ from infra.identity.server_secret import ServerSecret
 from infra.mail import outbox
 from infra.mail.mailer import Accepted, Deferred, Mailer, Refused, Result, Unknown
 from infra.mail.outbox import Claimed, MailOutcome, Settled, settle
+from infra.observability import tracing
 from infra.postgres.due_work import persisted
 from infra.postgres.pool import Database
 from infra.settings import Settings
@@ -94,8 +95,11 @@ class MailSender:
         except Exception as error:  # a broken template or row must neither stop the others nor be lost
             _log.exception("mail cannot be composed", mail_id=str(mail.mail_id), kind=mail.kind)
             return Deferred(reason=f"compose: {type(error).__name__}")
-        with self._metrics.seconds.time():
-            return await self._mailer.send(envelope, deadline=until)
+        smtp = tracing.span("smtp", kind=tracing.SpanKind.CLIENT, about={"weir.mail.kind": mail.kind})
+        with self._metrics.seconds.time(), smtp as span:
+            result = await self._mailer.send(envelope, deadline=until)
+            span.note({"weir.outcome": type(result).__name__.lower()})
+            return result
 
     async def _settle(self, mail: Claimed, result: Result) -> Settled:
         state, reason = self._state_after(mail, result)

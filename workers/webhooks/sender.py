@@ -24,6 +24,7 @@ from domain.webhooks import WEBHOOKS, DeactivatedBy, DeactivateWebhook
 from infra.eventsourcing.commands.attempt import CommandContext
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.identity.server_secret import ServerSecret
+from infra.observability import tracing
 from infra.observability.origin import begin
 from infra.postgres.due_work import persisted
 from infra.postgres.pool import Database
@@ -107,8 +108,11 @@ class WebhookSender:
         headers = headers_of(delivery.delivery_id, at, delivery.body, secrets)
         if delivery.correlation is not None:
             headers["X-Request-ID"] = delivery.correlation
-        with self._metrics.seconds.time():
+        kind, about = tracing.SpanKind.CLIENT, {"weir.event.type": delivery.type}
+        post = tracing.span("webhook", kind=kind, parent=delivery.cause.traceparent, about=about)
+        with self._metrics.seconds.time(), post as span:
             answer = await self._client.post(subscriber.url, headers, delivery.body.encode())
+            span.note({"http.response.status_code": answer.status, "weir.outcome": answer.error})
         outcome = Outcome(state=_state(delivery, answer), answer=_kept(answer, at), wait=answer.wait)
         mine = await persisted(partial(outbox.settle, self._database, delivery, outcome), SETTLE_SECONDS)
         self._metrics.attempts.labels(outcome.state).inc()

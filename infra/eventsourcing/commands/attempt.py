@@ -24,6 +24,7 @@ from infra.eventsourcing.store import (
     SharedPremises,
     StreamAppend,
 )
+from infra.observability import tracing
 
 Refused = Refusal | NotFound | VersionMismatch
 
@@ -42,6 +43,10 @@ class CommandContext(NamedTuple):
     idempotency_key: str | None = None
     fingerprint: bytes = b""
     if_match: Sequence[int] | None = None
+
+    def within(self, traceparent: str | None) -> "CommandContext":
+        """The same as a part of that trace, if there is one."""
+        return self if traceparent is None else self._replace(traceparent=traceparent)
 
     def metadata(self) -> bytes:
         """The JSON that goes with every event."""
@@ -106,7 +111,10 @@ class Attempt:
             allowances = [share for pending in self.changes for share in pending.allowances]
         else:
             self.parts = [pending.premise() for pending in self.changes]
-        return AppendRequest(self.parts, self.context.metadata(), claims, self._key(), premises, allowances, shared)
+        return AppendRequest(
+            *(self.parts, self.context.metadata(), claims, self._key(), premises, allowances, shared),
+            traceparent=tracing.current(),
+        )
 
     def outcome(self, position: int) -> CommandOutcome:
         """What it came to, now that its last event is at ``position``."""

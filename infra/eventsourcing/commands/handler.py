@@ -29,6 +29,7 @@ from infra.eventsourcing.commands.metrics import Races
 from infra.eventsourcing.commands.unit_of_work import Name, name_of
 from infra.eventsourcing.event_log import EventLog
 from infra.eventsourcing.store import AllowanceExceeded, Appended, Appender, ClaimTaken, Replayed, Verdict, position_of
+from infra.observability import tracing
 from infra.postgres.pool import Database
 
 S = TypeVar("S")
@@ -86,10 +87,14 @@ class CommandHandler:
             Unavailable: Postgres is away. Nothing stored.
             OutcomeUnknown: the answer to the commit was lost, or something failed behind it.
         """
-        with self.keys.held(context):
+        parent, about = tracing.current() or context.traceparent, {"weir.category": targets[0][0].category}
+        with (
+            tracing.span("command", parent=parent, about=about) as command,
+            self.keys.held(context),
+        ):
             if (kept := await self._repeats.find(context)) is not None:
                 return await self._told_again(Replayed(*kept), context, targets[0][0])
-            return await self._until_decided(targets, decide, context, new)
+            return await self._until_decided(targets, decide, context.within(command.traceparent), new)
 
     async def write(self, act: Act, context: CommandContext) -> Answered:
         """Carry out a write to state tables, under the request's key. Raises what
@@ -216,11 +221,12 @@ class CommandHandler:
         streams += await self._cache.loaded(targets[new:]) if old is None else old
         self.races.decided += 1
         attempt = Attempt(streams, decide, context)
-        answer = self._appender.enqueue(attempt.request(self._encode, attempt.changes))
-        if attempt.refused is None:
-            for pending in attempt.changes:
-                pending.advance()
-        verdict = await answer
+        with tracing.span("append"):
+            answer = self._appender.enqueue(attempt.request(self._encode, attempt.changes))
+            if attempt.refused is None:
+                for pending in attempt.changes:
+                    pending.advance()
+            verdict = await answer
         if isinstance(verdict, Appended) and attempt.refused is None:
             return self._stored(attempt, verdict)
         return await self._not_appended(attempt, verdict)

@@ -1,7 +1,6 @@
 """Moves one consumer through all places that this process holds: takes what has come, applies it, commits, goes on."""
 
 import asyncio
-import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final, Generic, TypeVar, assert_never
@@ -10,6 +9,7 @@ import asyncpg
 import structlog
 
 from infra.concurrency.waiting import happens
+from infra.eventsourcing.consumers.batch_origins import correlations, tell_applied, traced
 from infra.eventsourcing.consumers.consumer import Answers, Batch, Consumer, Lease, Refusal, is_away, is_poison
 from infra.eventsourcing.consumers.metrics import RuntimeMetrics
 from infra.eventsourcing.consumers.page_reader import BATCH, Reader, Readers
@@ -155,7 +155,8 @@ class Driver(Generic[C]):
     async def _move(self, session: Session, batches: Sequence[Batch]) -> None:
         """Moves as many as can be moved: of those that fail together, each half is tried by itself."""
         try:
-            answers = await self.consumer.advance(session, batches)
+            with traced(batches):
+                answers = await self.consumer.advance(session, batches)
         except Exception as error:
             if is_away(error):
                 raise
@@ -195,8 +196,7 @@ class Driver(Generic[C]):
                 followed.append(Followed(lease, lease.position, batch.upto, len(batch.entries), answer))
                 self._moved(batch, now)
         self.trail.add(followed)
-        if _log.is_enabled_for(logging.DEBUG):
-            _tell_applied([batch for batch in batches if batch.entries and batch.lease.position == batch.upto])
+        tell_applied([batch for batch in batches if batch.entries and batch.lease.position == batch.upto])
 
     def _refused(self, batch: Batch, why: Refusal) -> None:
         match why:
@@ -230,7 +230,7 @@ class Driver(Generic[C]):
         self._wake.set()
         if error:
             place = {"consumer": lease.place.consumer, "shard": lease.shard}
-            _log.error("step failed", **place, error=error, correlation_ids=_correlations(batch.entries[:MOST_TOLD]))
+            _log.error("step failed", **place, error=error, correlation_ids=correlations(batch.entries[:MOST_TOLD]))
 
     def _not_of_this_log(self, batch: Batch) -> None:
         """The streams hold another history than the log. What this one holds is read from Postgres."""
@@ -260,18 +260,6 @@ class Driver(Generic[C]):
     def _count(self) -> None:
         for name in self.members:
             self._metrics.of(name).owned.set(sum(place.consumer == name for place in self.leases))
-
-
-def _tell_applied(batches: Sequence[Batch]) -> None:
-    """Whose events they were: for whoever follows a request through the processes, and nobody else pays for it."""
-    for batch in batches:
-        place = {"consumer": batch.lease.place.consumer, "shard": batch.lease.shard}
-        correlations = _correlations(batch.entries)
-        _log.debug("applied", **place, events=len(batch.entries), upto=batch.upto, correlation_ids=correlations)
-
-
-def _correlations(entries: Sequence[Entry]) -> list[str]:
-    return [*dict.fromkeys(filter(None, (entry.cause.correlation for entry in entries)))]
 
 
 def sound_first(batches: Sequence[Batch], held_up: Collection[str]) -> list[Sequence[Batch]]:

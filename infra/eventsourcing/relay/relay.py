@@ -22,6 +22,7 @@ from infra.eventsourcing.configs import RelayConfig
 from infra.eventsourcing.event_log import EventLog, begin_history, log_head
 from infra.eventsourcing.leases import Leader
 from infra.eventsourcing.relay.publisher import OtherHistory, Page, Publisher, read_page
+from infra.observability import tracing
 from infra.postgres.errors import PASSING
 from infra.postgres.pool import Database
 from infra.redis.client import BROKEN
@@ -198,7 +199,9 @@ class Relay:
         while page.rows:
             following = asyncio.create_task(self._read(page.last, page.recorded_at)) if page.full else None
             try:
-                self.metrics.published.inc(await self.publisher.publish(wire, page))
+                about, kind = {"weir.events": len(page.rows)}, tracing.SpanKind.PRODUCER
+                with tracing.batch_span("relay publish", page.traceparents, kind=kind, about=about):
+                    self.metrics.published.inc(await self.publisher.publish(wire, page))
                 page = await following if following else Page([])
             finally:
                 if following:

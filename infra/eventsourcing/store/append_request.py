@@ -96,7 +96,7 @@ class AppendRequest:
 
     With ``premises``, one for each part, the log must also hold the very events that these end with. It relies on what
     is ``shared``, too. ``size`` counts its events, ``rows`` its events and parts: what it costs Postgres, and
-    ``weight`` its bytes.
+    ``weight`` its bytes. ``traceparent`` is the span that waits for it, where one does.
     """
 
     parts: Sequence[StreamAppend]
@@ -106,6 +106,7 @@ class AppendRequest:
     premises: Sequence[SpeculativeBase] = ()
     allowances: Sequence[AllowanceChange] = ()
     shared: SharedPremises | None = None
+    traceparent: str | None = None
     size: int = field(init=False)
     rows: int = field(init=False)
     weight: int = field(init=False)

@@ -12,6 +12,7 @@ from infra.errors import OutcomeUnknown, TooBusy, Unavailable
 from infra.eventsourcing.store.append_metrics import AppendMetrics
 from infra.eventsourcing.store.append_request import Appended, AppendRequest, Conflict, Last, Verdict
 from infra.eventsourcing.store.batch import APPEND, NO_LIMITS, Limits, document, verdicts_of
+from infra.observability import tracing
 from infra.observability.origin import nobodys
 from infra.postgres.connection import close
 from infra.postgres.errors import classify, told
@@ -166,7 +167,7 @@ class Appender:
         requests = [request for request, _, _ in batch]
         self._metrics.size.observe(len(batch))
         try:
-            with self._metrics.seconds.time():
+            with self._metrics.seconds.time(), _traced(requests):
                 rows = await self._call(requests)
         except ONE_AT_FAULT as error:
             self._find_fault(batch, error)
@@ -240,6 +241,12 @@ class Appender:
         if self._connection is None or self._connection.is_closed():
             self._connection = await self._database.connect()
         return self._connection
+
+
+def _traced(requests: Sequence[AppendRequest]) -> tracing.Spanning:
+    about = {"weir.requests": len(requests)}
+    kind = tracing.SpanKind.CLIENT
+    return tracing.batch_span("append batch", lambda: [each.traceparent for each in requests], kind=kind, about=about)
 
 
 def _settle(request: AppendRequest, verdict: Appended) -> None:
