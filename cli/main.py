@@ -30,6 +30,8 @@ COMMANDS = {
     "migrate": Entry("cli.operations.migrate", "Bring the database's schema up to date."),
     "keys": Entry("cli.operations.keys", "List the keys that sign access tokens, rotate them, or wrap them anew."),
     "replay": Entry("cli.operations.replay", "Rebuild a read model from the log."),
+    "backup": Entry("cli.backup.backup", "Copy the database and its files, as of one moment, into a folder."),
+    "restore": Entry("cli.backup.restore", "Make a database of a backup, and check it before any process works on it."),
     "verify": Entry("cli.backup.verify", "Check a database and its files, as after a restore."),
     "parked": Entry("cli.operations.parked", "List, retry or skip streams that a poison event has parked."),
     "mail": Entry("cli.mail", "See mails as their readers will; list those that are owed, or have them tried again."),

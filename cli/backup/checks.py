@@ -31,11 +31,10 @@ DECIDERS: Final = (*SNAPSHOT_DECIDERS, WEBHOOKS)
 
 
 async def verified(url: SecretStr, storage: Storage | None, told: Told) -> bool:
-    """Whether all is well. Without a storage files are not looked at.
+    """Whether all is well with a database of this release. Without a storage files are not looked at.
 
-    Raises :class:`~infra.errors.UnknownSchema` and :class:`~infra.errors.Unavailable`.
+    Raises :class:`~infra.errors.Unavailable`.
     """
-    await insist_on_schema(url)
     connection = await connect(url)
     try:
         with answering(connection, writes=False):

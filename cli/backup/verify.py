@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from cli.backup.checks import Told, verified
+from cli.backup.checks import Told, insist_on_schema, verified
 from cli.target.data_dir import DATA_DIR, DataDir
 from cli.target.servers import settings_for
 from infra.errors import AWAY, UnknownSchema
@@ -33,6 +33,7 @@ def verify(files: Files = True, data_dir: DataDir = DATA_DIR) -> None:
     settings = settings_for(data_dir)
     try:
         storage = open_storage(settings) if files else None
+        asyncio.run(insist_on_schema(settings.direct_url))
         well = asyncio.run(verified(settings.direct_url, storage, teller()))
     except (*AWAY, UnknownSchema) as error:
         typer.echo(f"not verified: {error}", err=True)

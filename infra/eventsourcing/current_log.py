@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
+import asyncpg
 import structlog
 
-from infra.eventsourcing.event_log import EventLog
-from infra.postgres.pool import Database
+from infra.eventsourcing.event_log import EventLog, identify
+from infra.postgres.pool import Connection, Database
 
 _log = structlog.get_logger("weir.log")
 
@@ -27,7 +29,13 @@ class CurrentLog:
     def behind(cls, database: Database, log: EventLog) -> "CurrentLog":
         """The log behind a pool, all of whose new connections are heard."""
         current = cls(log)
-        database.follow_timeline(lambda timeline: current.found(current.log.on(timeline)))
+
+        async def look(connection: Connection) -> None:
+            # Where there is no log, what is asked there next says so.
+            with suppress(asyncpg.UndefinedTableError, LookupError):
+                current.found(await identify(connection, log.codec))
+
+        database.follow_connections(look)
         return current
 
     def follow(self, told: Callable[[EventLog], None]) -> None:

@@ -173,7 +173,7 @@ async def _resolved(host: str, port: int | None) -> list[str]:
 class Connector:
     """Opens connections to whichever server of a URL takes them, beginning with the one that did last time.
 
-    ``on_timeline`` is told the timeline of each before anybody may use it.
+    ``on_opened`` is shown each before anybody may use it.
     """
 
     def __init__(self, url: SecretStr, *, pgbouncer: bool = False, resolve: Resolve = _resolved) -> None:
@@ -181,7 +181,7 @@ class Connector:
         self._options = options(url, pgbouncer=pgbouncer)
         self._servers = servers(self._options["dsn"])
         self._by_name = _ssl_mode(self._options["dsn"]) in _BY_NAME
-        self.on_timeline: Callable[[str], None] | None = None
+        self.on_opened: Callable[[Connection], Awaitable[None]] | None = None
         self._last_named: Server | None = None
         self._last: Server | None = None
         self._failed: set[Server] = set()
@@ -225,8 +225,8 @@ class Connector:
                 bounded = {**more, "server_settings": settings or None}
                 connection = await asyncpg.connect(**{**self._options, **server.arguments(), **bounded})
                 await prepare(connection)
-                if self.on_timeline is not None:
-                    self.on_timeline(await timeline(connection))
+                if self.on_opened is not None:
+                    await self.on_opened(connection)
         except BaseException:
             if connection is not None:
                 connection.terminate()

@@ -11,7 +11,7 @@ What a server refuses is :class:`~infra.errors.Unavailable` either way. A connec
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -103,13 +103,13 @@ class Database:
         idle = self._pool.get_idle_size() if self._opened else 0
         return PoolUse(self._held, idle, self._size, self._waiting, self._refused)
 
-    def follow_timeline(self, told: Callable[[str], None]) -> None:
-        """Has ``told`` hear of the timeline that each new connection leads to, before anything is asked there.
+    def follow_connections(self, told: Callable[[Connection], Awaitable[None]]) -> None:
+        """Has ``told`` shown each new connection, before anything else is asked over it.
 
-        What a pooler says of that is about another connection of its own: behind one, whoever wants to know must ask.
+        What a pooler says there is about another connection of its own: behind one, whoever wants to know must ask.
         """
         if not self._pgbouncer:
-            self._connector.on_timeline = told
+            self._connector.on_opened = told
 
     async def connect(self) -> Connection:
         """A dedicated connection beside the pool; the caller closes it. Raises Unavailable."""

@@ -55,10 +55,19 @@ def first_line(error: Exception) -> str:
 
 def newest() -> str:
     """The revision that this release was built for: the one in ``migrations/versions`` that no other stands on."""
-    text = "\n".join(path.read_text() for path in (FOLDER / "versions").glob("[0-9]*.py"))
+    text = _texts()
     heads: set[str] = {*_REVISION.findall(text)} - {*_STANDS_ON.findall(text)}
     (head,) = heads
     return head
+
+
+def is_known(revision: str) -> bool:
+    """Whether this release can bring a database of that revision up to date."""
+    return revision in _REVISION.findall(_texts())
+
+
+def _texts() -> str:
+    return "\n".join(path.read_text() for path in (FOLDER / "versions").glob("[0-9]*.py"))
 
 
 def _upgrade(connection: "Connection") -> None:

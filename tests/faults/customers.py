@@ -51,12 +51,12 @@ class Shoppers:
         self.acknowledged = Acknowledged()
         self.products: list[str] = []
         self.accounts: list[UUID] = []
+        self._passwords: list[tuple[str, str]] = []
         self.unexpected: list[str] = []
 
     async def enter(self) -> None:
         """Sign in and stock the shelves."""
-        environment = self._stack.environment
-        self._admin = await self._sign_in(environment["WEIR_ADMIN_EMAIL"], environment["WEIR_ADMIN_PASSWORD"])
+        await self._enter_as_admin()
         self._customers = [await self._customer() for _ in range(self._count)]
         for _ in range(3):
             body = {
@@ -66,6 +66,11 @@ class Shoppers:
                 "stock": STOCK,
             }
             self.products.append((await self._command("/v1/products", body, self._admin)).json()["id"])
+
+    async def sign_in_again(self) -> None:
+        """All of them, and the admin: their sessions have ended."""
+        await self._enter_as_admin()
+        self._customers = [await self._sign_in(*each) for each in self._passwords]
 
     async def shop(self) -> None:
         """Order, pay, and every third time ship, until told to stop; what was begun is finished."""
@@ -77,6 +82,11 @@ class Shoppers:
     def stop(self) -> None:
         """No new orders."""
         self._open.clear()
+
+    async def ask(self, path: str, **headers: str) -> httpx2.Response:
+        """Whatever the API answers the admin."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self.http.get(path, headers={**self._admin, **named})
 
     async def document(self, path: str) -> dict[str, Any]:
         """What the API serves, to the admin."""
@@ -131,6 +141,10 @@ class Shoppers:
         assert answer.status_code == 200, answer.text
         document: dict[str, Any] = answer.json()
         return document
+
+    async def _enter_as_admin(self) -> None:
+        environment = self._stack.environment
+        self._admin = await self._sign_in(environment["WEIR_ADMIN_EMAIL"], environment["WEIR_ADMIN_PASSWORD"])
 
     async def _shop(self, customer: Mapping[str, str]) -> None:
         done = self.acknowledged
@@ -189,6 +203,7 @@ class Shoppers:
         name, password = uuid4().hex, secrets.token_urlsafe(12)
         body = {"email": f"{name}@example.com", "username": name, "password": password}
         self.accounts.append(UUID((await self._command("/v1/accounts", body, {})).json()["id"]))
+        self._passwords.append((name, password))
         return await self._sign_in(name, password)
 
     async def _sign_in(self, name: str, password: str) -> dict[str, str]:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 import typer
+from pydantic import SecretStr
 
 from cli.env import env
 from cli.mail.newest_link import link
-from cli.psql import target_of
+from cli.target.programs import target_of
 from cli.target.run_file import RunFile, Running
 from cli.target.servers import api_url_for, environment_for, settings_for
 
@@ -170,4 +171,4 @@ def test_env_prints_one_value_and_says_which_there_are(tmp_path: Path, capsys: p
 def test_psql_is_told_the_password_by_environment_and_not_on_its_command_line(
     url: str, told: str, password: str | None
 ) -> None:
-    assert target_of(url) == (told, password)
+    assert target_of(SecretStr(url)) == (told, password)

@@ -51,14 +51,14 @@ async def earlier(servers: Servers) -> AsyncIterator[str]:
     url = f"{servers.postgres.url.rpartition('/')[0]}/earlier"
     try:
         await admin.execute("CREATE DATABASE earlier OWNER weir")
-        await _upgraded(url, BEFORE_REFUNDS_AND_LANGUAGES)
+        await upgraded(url, BEFORE_REFUNDS_AND_LANGUAGES)
         yield url
         await admin.execute("DROP DATABASE earlier WITH (FORCE)")
     finally:
         await admin.close()
 
 
-async def _upgraded(url: str, revision: str) -> None:
+async def upgraded(url: str, revision: str) -> None:
     def upgrade(connection: Connection) -> None:
         config = Config()
         config.set_main_option("script_location", str(FOLDER))
@@ -119,7 +119,7 @@ async def test_orders_that_wait_for_their_payment_count_among_those_that_their_c
 
 
 async def test_accounts_that_were_erased_have_the_rooms_to_leave_that_they_are_still_in(earlier: str) -> None:
-    await _upgraded(earlier, BEFORE_DEPARTURES)
+    await upgraded(earlier, BEFORE_DEPARTURES)
     member, guest, alone, there = (uuid4() for _ in range(4))
     async with connected(earlier) as connection:
         for position, (account, type_) in enumerate(
@@ -157,7 +157,7 @@ async def test_a_key_of_before_the_upgrade_stands_for_the_same_request_after_it(
     principal, thing = UUID(int=3), UUID(int=4)
     order, key = (sha256(head + b"{}").digest() for head in (b"POST /v1/orders?\n", b"POST /v1/me/api-keys?\n"))
     file = sha256(b"csv " + sha256(b"sku\n").digest()).digest()
-    await _upgraded(earlier, BEFORE_KEYED_FINGERPRINTS)
+    await upgraded(earlier, BEFORE_KEYED_FINGERPRINTS)
     async with connected(earlier) as connection:
         await connection.execute(
             "INSERT INTO commands VALUES ($1::text, 'o', $2, '{\"id\": 4}', 7, now()), ($3, '4', $2, '{}', 8, now())",
@@ -202,7 +202,7 @@ async def test_a_key_of_before_the_upgrade_stands_for_the_same_request_after_it(
 
 async def test_digests_that_give_passwords_away_are_gone_after_the_upgrade(earlier: str) -> None:
     account = str(UUID(int=3))
-    await _upgraded(earlier, BEFORE_KEYED_FINGERPRINTS)
+    await upgraded(earlier, BEFORE_KEYED_FINGERPRINTS)
     async with connected(earlier) as connection:
         await connection.execute(
             "INSERT INTO commands VALUES ('anonymous', 'k', '\\x01', jsonb_build_object('id', $1::text), 1, now()),"
@@ -214,7 +214,7 @@ async def test_digests_that_give_passwords_away_are_gone_after_the_upgrade(earli
 
 
 async def test_the_secrets_of_a_log_that_is_served_stay_the_same(earlier: str) -> None:
-    await _upgraded(earlier, BEFORE_WRAPPED_SECRETS)
+    await upgraded(earlier, BEFORE_WRAPPED_SECRETS)
     key = generate()
     async with connected(earlier) as connection:
         await connection.execute("INSERT INTO log_head (shards) VALUES ($1)", SHARDS)

@@ -1,7 +1,6 @@
 """`weir verify` finds whatever is not as the log says, names it, and has nothing to say of what is."""
 
 import asyncio
-from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -14,34 +13,13 @@ from typer.testing import CliRunner
 from cli.backup.checks import FILES, verified
 from cli.main import build
 from infra.eventsourcing.verification import Checked
-from infra.settings import Settings
 from infra.storage import Folder
 from projections.registry import PROJECTIONS
-from tests.conftest import SHARDS, Servers
-from tests.support.seeded import seed
 from tests.support.write_side import connected
 
 pytestmark = pytest.mark.anyio
 
 PRODUCT: Final = UUID(int=7)
-
-
-@pytest.fixture(scope="module")
-def seeded(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A database that nobody changes, to be copied."""
-    url = asyncio.run(servers.create_database())
-    given = {"database_url": url, "redis_url": servers.valkey.url, "shards": SHARDS}
-    asyncio.run(seed(Settings.model_validate({**given, "data_dir": tmp_path_factory.mktemp("seeded")})))
-    yield url
-    asyncio.run(servers.drop_database(url))
-
-
-@pytest.fixture
-def shop_url(servers: Servers, seeded: str) -> Iterator[str]:
-    """A copy of it, for this test alone."""
-    url = asyncio.run(servers.copy_database(seeded))
-    yield url
-    asyncio.run(servers.drop_database(url))
 
 
 async def faults(url: str, storage: Folder | None = None) -> dict[str, list[str]]:
@@ -226,7 +204,7 @@ async def test_a_picture_with_other_bytes_or_none_is_found(shop_url: str, storag
 
 
 async def test_the_command_tells_of_each_check_and_of_faults_by_its_exit_code(
-    shop_url: str, servers: Servers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    shop_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", shop_url)
     monkeypatch.setenv("WEIR_DATA_DIR", str(tmp_path))

@@ -22,6 +22,8 @@ READ: Final[Sequence[Sequence[str]]] = (
     ("keys", "list"),
     ("keys", "rotate"),
     ("replay", "order_summary", "--yes"),
+    ("backup", "kept"),
+    ("restore", "kept"),
     ("verify",),
     ("parked", "list"),
     ("mail", "list"),

@@ -18,7 +18,8 @@ REASONS: Final = {
     "changes the checkout; a test runs it on a copy": 1,
     "checks and tests the checkout, as CI does": 1,
     "needs the change of this page in the running code": 3,
-    "needs a PostgreSQL and a Redis of your own": 2,
+    "needs a PostgreSQL and a Redis of your own": 4,
+    "puts a shop at work back to an earlier point": 1,
     "needs a Docker engine": 1,
     "these run until they are stopped": 1,
 }
