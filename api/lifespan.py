@@ -32,6 +32,7 @@ from infra.event_codec import CODEC
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.eventsourcing.current_log import CurrentLog
 from infra.eventsourcing.projections import standing
+from infra.eventsourcing.read_cache import ReadReplica
 from infra.eventsourcing.startup import open_log
 from infra.eventsourcing.subscriptions import Subscriptions
 from infra.identity import ended_long_ago
@@ -98,7 +99,10 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
     shared = Shared(
         settings=settings,
         registry=registry,
-        components=_components(database, redis, storage, signing_keys),
+        components=(
+            *_components(database, redis, storage, signing_keys),
+            *_replica_component(reads.state["read_side"].replica),
+        ),
         database=database,
         log=log,
         current_log=current,
@@ -185,6 +189,10 @@ async def _allowed(
     if await ended_long_ago.key_revoked(database, account, key_id):
         return None
     return scopes_of(account.roles), account.version
+
+
+def _replica_component(replica: ReadReplica | None) -> tuple[Component, ...]:
+    return () if replica is None else (Component(name="read_replica", check=replica.report, needed=False),)
 
 
 def _components(database: Database, redis: Redis, storage: Storage, signing_keys: SigningKeys) -> tuple[Component, ...]:

@@ -20,6 +20,13 @@ def pool_of(settings: Settings) -> PoolConfig:
     return PoolConfig(url=settings.database_url, size=settings.pool_size, pgbouncer=settings.pgbouncer)
 
 
+def replica_pool_of(settings: Settings) -> PoolConfig | None:
+    """The pool of a process to the server that it only reads from, if there is one."""
+    if settings.database_read_url is None:
+        return None
+    return replace(pool_of(settings), url=settings.database_read_url, standby=True)
+
+
 def worker_pool_of(settings: Settings) -> PoolConfig:
     """The pool of a worker: nothing that it waits for, or leaves behind when it is paused, holds up others for long."""
     return replace(pool_of(settings), lock_seconds=LOCK_SECONDS)

@@ -19,6 +19,7 @@ from infra.embedded import Postgres, StartFailed, Valkey
 from infra.eventsourcing.read_cache import read_side
 from infra.postgres.schema_version import migrate
 from infra.settings import Settings
+from tests.support.failover import make_cluster
 from tests.support.memory_folder import memory_folder
 
 # The same examples in every run: what fails, fails again. Others are looked for by --hypothesis-profile=explore.
@@ -132,6 +133,14 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
             pytest.skip(str(failure))
         yield running
         asyncio.run(running.stop())
+
+
+@pytest.fixture(scope="session")
+def cluster(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files that primaries and standbys begin as. Where no server can start, ``servers`` has said so."""
+    directory = tmp_path_factory.mktemp("cluster")
+    make_cluster(directory, SHARDS)
+    return directory
 
 
 @pytest.fixture

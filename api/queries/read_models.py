@@ -20,11 +20,11 @@ from api.queries.documents import CachedResponse, needs_of
 from api.queries.fresh_ids import FreshIds
 from api.queries.lists.page_reader import Pages
 from domain import accounts, catalogue, orders, rooms, webhooks
-from infra.configs import cache_of
+from infra.configs import cache_of, replica_pool_of
 from infra.errors import NotFound, NotYetVisible
 from infra.eventsourcing.consistency_token import Needs
 from infra.eventsourcing.current_log import CurrentLog
-from infra.eventsourcing.read_cache import Document, Documents, ReadMetrics, Reads
+from infra.eventsourcing.read_cache import Document, Documents, ReadMetrics, ReadReplica, Reads
 from infra.eventsourcing.read_cache.first_events import FirstEvents
 from infra.eventsourcing.read_cache.visibility import Sight
 from infra.postgres.pool import Database
@@ -117,6 +117,7 @@ class ReadSide:
     webhooks: DocumentReader
     pages: Pages
     fresh: FreshIds
+    replica: ReadReplica | None
 
 
 class HotProduct:
@@ -152,7 +153,8 @@ async def open_reads(
     stack: AsyncExitStack, settings: Settings, registry: CollectorRegistry, database: Database, current: CurrentLog
 ) -> Opened:
     """Opens the read side until the stack is closed."""
-    reads, fresh = Reads(cache_of(settings), database, current), FreshIds()
+    replica = _open_replica(stack, settings, current)
+    reads, fresh = Reads(cache_of(settings), database, current, replica), FreshIds()
 
     def reader(name: str, present: Present, category: str, owner: str | None = None) -> DocumentReader:
         first_events = FirstEvents(database, category=category, owner=owner)
@@ -167,7 +169,18 @@ async def open_reads(
         webhooks=reader(WEBHOOKS, documents.webhook, webhooks.WEBHOOKS.category, owner="account_id"),
         pages=Pages(database, reads, at_once=max(1, settings.pool_size // 2)),
         fresh=fresh,
+        replica=replica,
     )
     await stack.enter_async_context(reads.running())
     ReadMetrics(registry, reads)
     return Opened(state={"read_side": side}, hot={"/v1/products/{product_id}": HotProduct(side.products)})
+
+
+def _open_replica(stack: AsyncExitStack, settings: Settings, current: CurrentLog) -> ReadReplica | None:
+    """The replica of the settings, if there is one. It may be away: it is opened when it is first asked."""
+    config = replica_pool_of(settings)
+    if config is None:
+        return None
+    database = Database(config)
+    stack.push_async_callback(database.close)
+    return ReadReplica(database, current, at_once=config.size)

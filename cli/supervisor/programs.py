@@ -15,7 +15,7 @@ WEIR = (sys.executable, "-P", "-m", "cli.main")
 MARK = "WEIR_STACK"
 """The variable by which a process of a stack is known."""
 
-WITH_DATABASE = ("DATABASE_DIRECT_URL", "WEIR_PGBOUNCER")
+WITH_DATABASE = ("DATABASE_DIRECT_URL", "DATABASE_READ_URL", "WEIR_PGBOUNCER")
 WITH_REDIS = ("ARQ_REDIS_URL",)
 """What a caller says of servers of their own beside their URLs. It is inherited with them only."""
 
@@ -23,7 +23,7 @@ _NOT_FOR_ALL = (PROVIDER_KEY, ENCRYPTION_KEYS)
 """Secrets that only those are told who work with them."""
 
 _ELSEWHERE = (*WITH_DATABASE, *WITH_REDIS, "WEIR_HEALTH_PORT", "WEIR_PAYMENT_PROVIDER_URL", *_NOT_FOR_ALL)
-_SERVERS = ("DATABASE_URL", "DATABASE_DIRECT_URL", "REDIS_URL", "ARQ_REDIS_URL")
+_SERVERS = ("DATABASE_URL", "DATABASE_DIRECT_URL", "DATABASE_READ_URL", "REDIS_URL", "ARQ_REDIS_URL")
 _OWN = ("DATABASE_URL", "REDIS_URL", "WEIR_SMTP_URL")
 
 # On one small machine a burst of mail must not keep anybody waiting for an answer: mail may come a little later.

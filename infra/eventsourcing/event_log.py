@@ -207,10 +207,14 @@ async def identify(session: Reader, codec: EventCodec) -> EventLog:
     row = await session.fetchrow("SELECT log_id, shards, history FROM log_head")
     if row is None:
         raise LookupError("the log has no head")
+    return log_of(row, codec).on(await timeline(session))
+
+
+def log_of(row: asyncpg.Record, codec: EventCodec) -> EventLog:
+    """The log of a ``log_head``, on no timeline yet."""
     log_id = UUID(bytes=row["log_id"].bytes)
     restored = UUID(bytes=row["history"].bytes) if row["history"] else None
-    log = EventLog(log_id=log_id, shards=row["shards"], history=log_id, restored=restored, codec=codec)
-    return log.on(await timeline(session))
+    return EventLog(log_id=log_id, shards=row["shards"], history=log_id, restored=restored, codec=codec)
 
 
 async def begin_history(database: Database, log: EventLog) -> None:

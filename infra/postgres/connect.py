@@ -113,14 +113,17 @@ async def timeline(connection: Any) -> str:
         return ""
 
 
-def options(url: SecretStr, *, pgbouncer: bool = False) -> dict[str, Any]:
+def options(url: SecretStr, *, pgbouncer: bool = False, standby: bool = False) -> dict[str, Any]:
     """The driver's arguments for a URL. A pooler in transaction mode gets no prepared statements.
 
     Nor is it asked what its server is: what it says of that when one connects is about another connection of its own.
+    A ``standby`` will do for who only reads, and knows how to tell what may be old.
     """
     dsn = url.get_secret_value().replace("postgresql+asyncpg://", "postgresql://", 1)
     mode: dict[str, Any] = (
-        {"statement_cache_size": 0} if pgbouncer else {"target_session_attrs": "read-write", "server_settings": PROBING}
+        {"statement_cache_size": 0}
+        if pgbouncer
+        else {"target_session_attrs": "any" if standby else "read-write", "server_settings": PROBING}
     )
     line = {"connection_class": ProbedConnection, "timeout": CONNECT_SECONDS}
     return {"dsn": dsn, **line, **mode, **_encryption(dsn)}
@@ -176,9 +179,11 @@ class Connector:
     ``on_opened`` is shown each before anybody may use it.
     """
 
-    def __init__(self, url: SecretStr, *, pgbouncer: bool = False, resolve: Resolve = _resolved) -> None:
+    def __init__(
+        self, url: SecretStr, *, pgbouncer: bool = False, standby: bool = False, resolve: Resolve = _resolved
+    ) -> None:
         self._resolve = resolve
-        self._options = options(url, pgbouncer=pgbouncer)
+        self._options = options(url, pgbouncer=pgbouncer, standby=standby)
         self._servers = servers(self._options["dsn"])
         self._by_name = _ssl_mode(self._options["dsn"]) in _BY_NAME
         self.on_opened: Callable[[Connection], Awaitable[None]] | None = None

@@ -57,12 +57,14 @@ class PoolConfig:
     ``lock_seconds``: how long a statement may wait for a lock, for those who have other work meanwhile, and whose place
     another takes when they are paused. What such a one leaves behind, a statement or a transaction, the server ends by
     itself. A pooler takes no such settings: where there is one, it is for the database role to have them.
+    ``standby``: a server that takes no writes will do. What it says may be old, and whoever asks must look.
     """
 
     url: SecretStr
     size: int
     pgbouncer: bool = False
     lock_seconds: float | None = None
+    standby: bool = False
 
 
 class PoolUse(NamedTuple):
@@ -80,7 +82,8 @@ class Database:
 
     def __init__(self, config: PoolConfig) -> None:
         self._pgbouncer = config.pgbouncer
-        self._connector = Connector(config.url, pgbouncer=config.pgbouncer)
+        self._standby = config.standby
+        self._connector = Connector(config.url, pgbouncer=config.pgbouncer, standby=config.standby)
         bounds = _bounds(config.lock_seconds) if config.lock_seconds and not config.pgbouncer else None
         self._pool: Pool = asyncpg.create_pool(
             connect=self._connector,
@@ -215,7 +218,7 @@ class Database:
                 self._pool.terminate()
 
     async def _look(self, connection: Pooled) -> None:
-        if self._pgbouncer:
+        if self._pgbouncer and not self._standby:
             await _insist(connection)
 
     @asynccontextmanager
@@ -254,7 +257,7 @@ class Database:
             await self._open()
             for _ in range(self._pool.get_max_size() + 1):  # each of them may be an old one; then there is a new one
                 connection = await self._pool.acquire()
-                if self._pgbouncer or _takes_writes(connection):
+                if self._pgbouncer or self._standby or _takes_writes(connection):
                     return connection
                 connection.terminate()
                 await self._pool.release(connection)

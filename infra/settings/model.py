@@ -66,6 +66,11 @@ class Settings(BaseSettings):
         validation_alias=_url("DATABASE_DIRECT_URL"),
         description="The same server without a pooler between, for migrations and rebuilds. Unset: `DATABASE_URL`.",
     )
+    database_read_url: PostgresUrl | None = Field(
+        default=None,
+        validation_alias=_url("DATABASE_READ_URL"),
+        description="A streaming replica: lists are read from it while it is up to date. Unset: `DATABASE_URL`.",
+    )
     redis_url: RedisUrl = Field(
         default=SecretStr("redis://localhost:6379/0"),
         validation_alias=_url("REDIS_URL"),

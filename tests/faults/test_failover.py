@@ -21,12 +21,11 @@ from infra.eventsourcing.commands.attempt import CommandOutcome
 from infra.eventsourcing.projections.generations import install
 from infra.settings import Settings
 from projections.registry import PROJECTIONS
-from tests.conftest import SHARDS
 from tests.faults.buyers import Buyers
 from tests.faults.buyers import books as told_by_http
 from tests.faults.crowd import UNCERTAIN, Crowd, books
 from tests.support import planted
-from tests.support.failover import BehindAPooler, Failover, make_cluster, pair
+from tests.support.failover import BehindAPooler, Failover, pair
 from tests.support.log_checks import oversold, violations, whole_log
 from tests.support.serving import served
 from tests.support.shop import bearer, shop
@@ -45,14 +44,6 @@ BACK_IN: Final = 5.0
 """Seconds from the promotion until every process writes again."""
 
 Opened = Callable[[], AbstractAsyncContextManager[Failover]]
-
-
-@pytest.fixture(scope="module")
-def cluster(servers: object, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files that primaries and standbys begin as. Where no server can start, ``servers`` has said so."""
-    directory = tmp_path_factory.mktemp("cluster")
-    make_cluster(directory, SHARDS)
-    return directory
 
 
 @pytest.fixture(params=["one address", "two addresses", "a pooler"])

@@ -14,24 +14,17 @@ from infra.host.secret_file import write_private
 
 PGBOUNCER: Final = Path("/usr/sbin/pgbouncer")
 
-# The settings of a session cannot go through a pooler: it gives them to each connection to the server.
-_CONFIG: Final = """\
+_DEPLOYED: Final = Path(__file__).parents[2] / "deploy" / "pgbouncer.ini"
+_HERE: Final = """
 [databases]
-weir = host=127.0.0.1 port={server} dbname=weir connect_query='SET lock_timeout = 2000'
+weir = {server}
 
 [pgbouncer]
 listen_addr = 127.0.0.1
 listen_port = {port}
 unix_socket_dir =
-auth_type = scram-sha-256
-auth_file = users.txt
-pool_mode = transaction
-max_client_conn = 400
-default_pool_size = 20
-ignore_startup_parameters = extra_float_digits
-server_login_retry = 1
-query_wait_timeout = 5
 """
+"""What differs from where it is deployed: of what is said twice the second counts."""
 
 
 def needs_pgbouncer() -> None:
@@ -66,7 +59,12 @@ class PgBouncer:
         """Goes to this server from its next start on, or when it is told to read its file again."""
         self._server: SplitResult = urlsplit(url)
         config, users = self._home / "pgbouncer.ini", self._home / "users.txt"
-        write_private(config, _CONFIG.format(server=self._server.port, port=self._port))
+        deployed = _DEPLOYED.read_text()
+        (database,) = [line for line in deployed.splitlines() if line.startswith("weir = ")]
+        here = database.removeprefix("weir = ").replace(
+            "host=postgres port=5432", f"host=127.0.0.1 port={self._server.port}"
+        )
+        write_private(config, deployed + _HERE.format(server=here, port=self._port))
         write_private(users, f'"{self._server.username}" "{self._server.password}"\n')
         give(self._identity, config, users)
 

@@ -16,6 +16,7 @@ from infra.errors import NotYetVisible, TookTooLong
 from infra.eventsourcing.consistency_token import Needs
 from infra.eventsourcing.leases import WHOLE
 from infra.eventsourcing.read_cache import Reads
+from infra.eventsourcing.read_cache.read_replica import Outcome, PassedOver
 from infra.postgres.errors import refuses_values
 from infra.postgres.pool import Database
 from infra.postgres.reader import Snapshot
@@ -85,6 +86,8 @@ class Pages:
 
     async def _fetched(self, query: Query, limit: int, needs: Needs, until: float) -> tuple[list[bytes], str | None]:
         await self.see([query.projection], needs, until)
+        if (copied := await self._page_of_replica(query, limit, needs)) is not None:
+            return copied
         if query.sort.keeps and query.as_of is None:
             query.as_of = await self._begin(query.projection, needs, until)
         try:
@@ -96,14 +99,43 @@ class Pages:
     async def _page(self, query: Query, limit: int, needs: Needs) -> tuple[list[bytes], str | None]:
         served = self._served([query.projection])
         async with self._snapshot(served, needs, ALONG_THE_ORDER) as session:
-            first = await _first(session, query, served[query.projection])
-            limit -= len(first)
-            rows, last = await _rows(session, query, served[query.projection], limit + 1)
-        shown = [row["document"] for row in [*first, *rows[:limit]]]
-        if len(rows) > limit:
-            last = Place(rows[limit - 1]["place"], rows[limit - 1]["key"]) if limit else None
-            return shown, query.cursor(last)
-        return shown, None if last is None else query.cursor(last)
+            return await _page(session, query, served[query.projection], limit)
+
+    async def _page_of_replica(self, query: Query, limit: int, needs: Needs) -> tuple[list[bytes], str | None] | None:
+        """The page, if the replica has all that it must show: what a token asks for, and all up to the position as of
+        which the list is, wherever that was begun.
+        """
+        own, served = replace(query), self._served([query.projection])
+
+        async def read(session: Snapshot) -> tuple[list[bytes], str | None]:
+            generation = served[query.projection]
+            if own.sort.keeps:
+                applied, _ = _applied(await session.fetch(_APPLIED, own.projection, generation))
+                own.as_of = applied if own.as_of is None else own.as_of
+                if applied < max([own.as_of, *needs.values()]):
+                    raise PassedOver(Outcome.BEHIND)
+            return await _page(session, own, generation, limit)
+
+        return await self._of_replica(served, needs, read, ALONG_THE_ORDER)
+
+    async def _of_replica(
+        self,
+        served: Mapping[str, int],
+        needs: Needs,
+        read: Callable[[Snapshot], Awaitable[T]],
+        planner: Mapping[str, str] | None = None,
+    ) -> T | None:
+        """What is read from the replica; None where there is none, or where it is passed over."""
+        replica = self._reads.replica
+        if replica is None:
+            return None
+        try:
+            async with replica.snapshot(served, planner) as session:
+                if not await _has(session, served, needs):
+                    raise PassedOver(Outcome.BEHIND)
+                return await read(session)
+        except PassedOver:
+            return None
 
     async def _proven(self, until: float, read: Callable[[], Awaitable[T]]) -> T:
         """What is read, once it has what was asked for. Raises NotYetVisible if it has not in time."""
@@ -129,11 +161,8 @@ class Pages:
             self._turn(),
             self._database.snapshot(seconds=STATEMENT_SECONDS, planner=planner) as session,
         ):
-            if needs:
-                rows = await session.fetch(_STANDS, list(served), list(served.values()))
-                stands = {(row["consumer"], row["shard"]): row["position"] for row in rows}
-                if any(_position(stands, name, shard) < needs[shard] for name in served for shard in needs):
-                    raise _Undone
+            if not await _has(session, served, needs):
+                raise _Undone
             yield session
 
     async def _begin(self, projection: str, needs: Needs, until: float) -> int:
@@ -146,10 +175,7 @@ class Pages:
 
     async def _applied(self, projection: str) -> tuple[int, Needs]:
         """Up to where all is applied, and how far each shard has to come for that to be the head of now."""
-        rows = await self.ask(_APPLIED, projection, self._reads.generation(projection))
-        waiting = [row for row in rows if row["next"] is not None]
-        as_of = min([row["next"] - 1 for row in waiting], default=rows[0]["head"] if rows else 0)
-        return as_of, {row["shard"]: row["last"] for row in waiting}
+        return _applied(await self.ask(_APPLIED, projection, self._reads.generation(projection)))
 
     async def over(
         self,
@@ -172,6 +198,10 @@ class Pages:
 
         async def seen() -> list[asyncpg.Record]:
             await self.see(projections, needs, until)
+            served = self._served(projections)
+            copied = await self._of_replica(served, needs, lambda session: session.fetch(*statement(served)))
+            if copied is not None:
+                return copied
             try:
                 return await once()
             except asyncpg.UndefinedTableError:
@@ -196,6 +226,33 @@ class Pages:
                 yield
         except (TimeoutError, TookTooLong):
             raise Problem("unavailable", "The list takes too long. Ask for less at once.") from None
+
+
+async def _has(session: Snapshot, served: Mapping[str, int], needs: Needs) -> bool:
+    """Whether the snapshot has what a token asks for."""
+    if not needs:
+        return True
+    rows = await session.fetch(_STANDS, list(served), list(served.values()))
+    stands = {(row["consumer"], row["shard"]): row["position"] for row in rows}
+    return all(_position(stands, name, shard) >= needs[shard] for name in served for shard in needs)
+
+
+def _applied(rows: Sequence[asyncpg.Record]) -> tuple[int, Needs]:
+    waiting = [row for row in rows if row["next"] is not None]
+    as_of = min([row["next"] - 1 for row in waiting], default=rows[0]["head"] if rows else 0)
+    return as_of, {row["shard"]: row["last"] for row in waiting}
+
+
+async def _page(session: Snapshot, query: Query, generation: int, limit: int) -> tuple[list[bytes], str | None]:
+    """The documents of a page, and the cursor behind them."""
+    first = await _first(session, query, generation)
+    limit -= len(first)
+    rows, last = await _rows(session, query, generation, limit + 1)
+    shown = [row["document"] for row in [*first, *rows[:limit]]]
+    if len(rows) > limit:
+        last = Place(rows[limit - 1]["place"], rows[limit - 1]["key"]) if limit else None
+        return shown, query.cursor(last)
+    return shown, None if last is None else query.cursor(last)
 
 
 async def _first(session: Snapshot, query: Query, generation: int) -> Sequence[asyncpg.Record]:

@@ -9,7 +9,8 @@ from infra.eventsourcing.read_cache.cache_writer import Refresher
 from infra.eventsourcing.read_cache.document import Document
 from infra.eventsourcing.read_cache.document_cache import Documents
 from infra.eventsourcing.read_cache.metrics import ReadMetrics
+from infra.eventsourcing.read_cache.read_replica import ReadReplica
 from infra.eventsourcing.read_cache.read_side import Reads
 from infra.redis.resilient_connection import CacheAway
 
-__all__ = ["CacheAway", "Document", "Documents", "ReadMetrics", "Reads", "Refresher"]
+__all__ = ["CacheAway", "Document", "Documents", "ReadMetrics", "ReadReplica", "Reads", "Refresher"]

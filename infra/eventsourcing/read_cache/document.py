@@ -8,11 +8,15 @@ LEASED = b"?"
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A row of a read model, ready to serve. ``body`` is empty if the row was deleted at ``position``."""
+    """A row of a read model, ready to serve. ``body`` is empty if the row was deleted at ``position``.
+
+    ``lasting``: it may be kept. One that was read from a server that may be behind is for those who wait for it alone.
+    """
 
     position: int
     version: int
     body: bytes
+    lasting: bool = True
 
 
 def framed(document: Document) -> bytes:

@@ -94,7 +94,7 @@ class Documents(Generic[V]):
     async def _fetch(self, key: str) -> V | None:
         document = await self._in_time(key, self._look_and_load)
         value = self._ready(document)
-        if document is not None and value is not None:
+        if document is not None and value is not None and document.lasting:
             self.local.keep(key, document.position, value, len(document.body))
         return value
 

@@ -7,6 +7,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from infra.eventsourcing.read_cache.read_replica import Outcome, ReadReplica
+
 if TYPE_CHECKING:
     from infra.eventsourcing.read_cache.read_side import Reads
 
@@ -37,5 +39,21 @@ class ReadMetrics(Collector):
             kept.add_metric((name,), len(documents.local))
             late.add_metric((name,), name in reads.watch.late)
         yield from (total, kept, late)
+        if reads.replica is not None:
+            yield from _of_replica(reads.replica)
         yield GaugeMetricFamily("weir_cache_up", "1 while Redis answers.", value=reads.remote.link.up)
         yield GaugeMetricFamily("weir_announcements_up", "1 while consumers are heard.", value=reads.channel.up)
+
+
+def _of_replica(replica: ReadReplica) -> Iterator[Metric]:
+    total = CounterMetricFamily(
+        "weir_replica_reads", "Reads that the replica was asked for, by what became of them.", labels=("outcome",)
+    )
+    for outcome, count in replica.outcomes.items():
+        total.add_metric((str(outcome),), count)
+    yield total
+    yield GaugeMetricFamily(
+        "weir_replica_up", "1 while reads go to the replica.", value=replica.standing is Outcome.SERVED
+    )
+    if replica.lag is not None:
+        yield GaugeMetricFamily("weir_replica_lag_seconds", "How far the replica is behind.", value=replica.lag)

@@ -21,6 +21,7 @@ from infra.eventsourcing.leases import WHOLE
 from infra.eventsourcing.projections.table_name import table_name, with_names
 from infra.eventsourcing.read_cache.document import Document
 from infra.eventsourcing.read_cache.document_cache import Documents, GenerationGone
+from infra.eventsourcing.read_cache.read_replica import Outcome, PassedOver, ReadReplica
 from infra.eventsourcing.read_cache.redis_cache import NOTHING, Held, Place, RemoteCache
 from infra.eventsourcing.read_cache.staleness_monitor import INTERVAL, Watch
 from infra.eventsourcing.read_cache.visibility import ProjectionShard, Sight, Visibility
@@ -38,6 +39,8 @@ LARGEST_LOAD: Final = 256
 LOADS: Final = 2
 MOST_WAITING: Final = 2_000
 READY_SECONDS: Final = 1.0
+PRIMARY_SECONDS: Final = 1.0
+"""How long Postgres may take where there is a replica that can answer instead."""
 SETTLE_SECONDS: Final = 3 * INTERVAL
 """So long after its start nothing of Postgres is brought to Redis: who looks at it each second knows of it by then."""
 
@@ -60,10 +63,14 @@ class Reads:
     """Documents by key for the endpoints of a process.
 
     Redis away: documents come from Postgres, at most ``LOADS`` statements at a time, each for all who ask meanwhile.
-    Postgres away: what is cached is still served. Both are asked within bounds, and writes need neither.
+    Postgres away: what is cached is still served, and the rest from a ``replica``, if there is one that is not behind
+    what is known; nothing of that is kept. All are asked within bounds, and writes need none of them.
     """
 
-    def __init__(self, config: CacheConfig, database: Database, current: CurrentLog) -> None:
+    def __init__(
+        self, config: CacheConfig, database: Database, current: CurrentLog, replica: ReadReplica | None = None
+    ) -> None:
+        self.replica = replica
         keys = Keyspace.of(current.history)
         self._current = current
         self._database = database
@@ -73,7 +80,8 @@ class Reads:
         self.visibility = Visibility()
         self.remote = RemoteCache(config.redis_url, keys, seconds=config.seconds, answer_seconds=LOOK_SECONDS)
         self.channel = Channel(config.redis_url, keys.applied, self)
-        self.watch = Watch(database, self.visibility, distrust=self._distrust, current=current)
+        written = {} if replica is None else {"written": replica.trail.note}
+        self.watch = Watch(database, self.visibility, distrust=self._distrust, current=current, **written)
         current.follow(self._begin_anew)
         self._loads: Batches[Place, Loaded] = Batches(
             self._load_all, size=LARGEST_LOAD, flights=LOADS, waiting=MOST_WAITING
@@ -154,7 +162,8 @@ class Reads:
     def fill(self, place: Place, held: Held, document: Document | None) -> None:
         """Brings to Redis what it lacked, once Postgres has been there for a while."""
         settled = asyncio.get_running_loop().time() >= self._settled_at
-        self.remote.fill(place, held, document if settled else None)
+        lasting = settled and document is not None and document.lasting
+        self.remote.fill(place, held, document if lasting else None)
 
     async def load(self, place: Place) -> Document | None:
         """What Postgres holds."""
@@ -173,18 +182,33 @@ class Reads:
     async def _load_some(self, projection: str, generation: int, keys: Sequence[str]) -> dict[Place, Loaded]:
         known = self.visibility.known(projection, generation)
         statement = with_names(_LOAD, table=table_name(projection, generation))
+        asked = (statement, keys, projection, generation, list(known), list(known.values()))
         try:
-            rows = await self._database.fetch(
-                statement, keys, projection, generation, list(known), list(known.values())
-            )
+            async with asyncio.timeout(None if self.replica is None else PRIMARY_SECONDS):
+                rows = await self._database.fetch(*asked)
         except asyncpg.UndefinedTableError:
             await self.watch.look(self.channel)
             return {Place(projection, generation, key): GenerationGone() for key in keys}
+        except (Unavailable, TimeoutError) as error:
+            return _documents(await self._copied(asked, error), projection, generation, lasting=False)
         if rows[0]["undone"]:
             raise Unavailable("Postgres has lost its last commits, and they are being made again")
         self._settled_at = asyncio.get_running_loop().time() + SETTLE_SECONDS - rows[0]["up"]
-        found = [row for row in rows if row["key"] is not None]
-        return {Place(projection, generation, row[0]): Document(row[1], row[2], row[3]) for row in found}
+        return _documents(rows, projection, generation)
+
+    async def _copied(self, asked: Sequence[Any], error: Exception) -> Sequence[asyncpg.Record]:
+        """The rows as the replica has them, if it is not behind what is known. Raises Unavailable."""
+        if self.replica is None:
+            raise error
+        _, _, projection, generation, *_ = asked
+        try:
+            async with self.replica.snapshot({projection: generation}) as session:
+                rows = await session.fetch(*asked)
+                if rows[0]["undone"]:
+                    raise PassedOver(Outcome.BEHIND)
+        except PassedOver:
+            raise Unavailable("neither Postgres nor its replica can be asked") from error
+        return rows
 
     def opened(self) -> None:
         """News reaches us."""
@@ -236,9 +260,19 @@ class Reads:
         keepers = (self.remote.link.keep, self.channel.keep, partial(self.watch.keep, self.channel))
         tasks = [asyncio.create_task(kept(keeper)) for keeper in keepers]
         try:
+            if self.replica is not None:
+                tasks.append(asyncio.create_task(self.replica.keep()))
             await asyncio.gather(*(each.ready(READY_SECONDS) for each in (self.remote.link, self.channel, self.watch)))
             yield self
         finally:
             await cancel_and_wait(*tasks)
             await asyncio.gather(self.remote.close(), self._loads.close())
             await asyncio.gather(*(documents.close() for documents in self.documents.values()))
+
+
+def _documents(
+    rows: Sequence[asyncpg.Record], projection: str, generation: int, *, lasting: bool = True
+) -> dict[Place, Loaded]:
+    """What was found, by where it belongs."""
+    found = [row for row in rows if row["key"] is not None]
+    return {Place(projection, generation, row[0]): Document(row[1], row[2], row[3], lasting) for row in found}

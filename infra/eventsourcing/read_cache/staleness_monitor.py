@@ -17,6 +17,7 @@ from infra.eventsourcing.event_log import EventLog, begin_history, identify
 from infra.eventsourcing.read_cache.visibility import ProjectionShard, Visibility
 from infra.postgres.errors import PASSING
 from infra.postgres.pool import Database
+from infra.postgres.standby import FLUSHED
 from infra.redis.push_channel import Channel
 
 INTERVAL: Final = 1.0
@@ -27,8 +28,8 @@ CHECK_SECONDS: Final = 2.0
 
 # A generation that was laid down over a log with events in it and never built is empty, and served to nobody.
 _STATE: Final = (
-    "SELECT p.name, p.live_generation, c.shard, c.position, c.refreshed, c.refreshed_era, h.head, "
-    "pg_postmaster_start_time() AS started "
+    "SELECT p.name, p.live_generation, c.shard, c.position, c.refreshed, c.refreshed_era, h.head, "  # noqa: S608
+    f"pg_postmaster_start_time() AS started, {FLUSHED} AS flushed "
     "FROM log_position() AS h (head), projections p "
     "LEFT JOIN checkpoints c ON c.consumer = p.name AND c.generation = p.live_generation "
     "WHERE NOT EXISTS (SELECT FROM generations g "
@@ -54,7 +55,8 @@ class Watch:
     look ago has not been announced: its consumer has died or cannot reach Redis, so the caches may hold older rows,
     and reads go past them. So they do where its consumers keep another memory than the one that we read from: Redis has
     two masters then, and what lies in ours nobody refreshes. ``current`` is told at each look which log Postgres
-    holds: it may be another, or of another history, and then :meth:`forget` is due.
+    holds: it may be another, or of another history, and then :meth:`forget` is due. ``written`` is told how far the
+    server's own log is on disk.
     """
 
     def __init__(
@@ -64,7 +66,9 @@ class Watch:
         *,
         distrust: Callable[[str], None],
         current: CurrentLog,
+        written: Callable[[int], None] = lambda _: None,
     ) -> None:
+        self._written = written
         self._database = database
         self._visibility = visibility
         self._distrust = distrust
@@ -129,6 +133,8 @@ class Watch:
                 await self._begin_history(log)
                 self.hurry()
                 return
+            for row in rows[:1]:
+                self._written(row["flushed"])
             self._notice_restart(rows)
             parts = self._served(rows)
             heard = await channel.fence()

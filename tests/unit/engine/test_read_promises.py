@@ -21,6 +21,7 @@ class Late:
 
     takes: float
     now: float = 100.0
+    replica: None = None
     allowed: list[float] = field(default_factory=list)
 
     async def see(self, _name: str, _needs: Needs, seconds: float) -> None:

@@ -1,0 +1,26 @@
+"""How far a server's own log (WAL) is, and on which timeline: of a primary what is on disk, of a standby what it has
+replayed.
+
+Positions in it are bytes since the cluster was made, and go on across timelines.
+"""
+
+from typing import Final
+
+FLUSHED: Final = "pg_wal_lsn_diff(pg_current_wal_flush_lsn(), '0/0')::bigint"
+"""Of a primary. A standby hears of no more than that."""
+
+REPLAYED: Final = (
+    "pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END, "
+    "'0/0')::bigint"
+)
+"""Of either. In a snapshot it may say a little more than the snapshot has, by the time since that was taken."""
+
+# A standby that has gone over to another timeline says so in its control file only some time later; the process that
+# receives says so at once, to a role that may see it (pg_monitor). Until then it is taken to be on the old one.
+REPLAYED_TIMELINE: Final = (
+    "(pg_control_system()).system_identifier || ':' || CASE WHEN pg_is_in_recovery() THEN "
+    "lpad(upper(to_hex(greatest((pg_control_checkpoint()).timeline_id, "
+    "(pg_control_recovery()).min_recovery_end_timeline, (SELECT received_tli FROM pg_stat_wal_receiver)))), 8, '0') "
+    "ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END"
+)
+"""Of either, as :data:`~infra.postgres.connect.TIMELINE` says it of a primary."""
