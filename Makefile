@@ -61,7 +61,7 @@ test-quick: compiled     ## within a minute: the rules, and three orders through
 fuzz: install            ## ten times as many odd requests as the tests send, and others each time
 	$(BIN)/python -m pytest --hypothesis-profile=fuzz tests/integration/test_openapi.py $(ARGS)
 
-check: docs              ## linters, types, import contracts, tables, the API against the last release, links in docs/
+check: docs              ## linters, types, import contracts, tables, the API against the last release, Kubernetes, links in docs/
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -70,6 +70,7 @@ check: docs              ## linters, types, import contracts, tables, the API ag
 	$(BIN)/weir openapi | diff -u docs/openapi.json - || { echo 'run: make openapi'; exit 1; }
 	$(BIN)/weir asyncapi | diff -u docs/asyncapi.json - || { echo 'run: make openapi'; exit 1; }
 	$(BIN)/weir release check
+	$(BIN)/python -m pytest tests/unit/kubernetes/test_schemas.py
 
 # A document that cannot be made leaves the one that there is: the next attempt may need it.
 made = mkdir -p build && $(BIN)/weir $(1) > build/made && mv build/made $(2)

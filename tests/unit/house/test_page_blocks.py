@@ -20,7 +20,8 @@ REASONS: Final = {
     "needs the change of this page in the running code": 3,
     "needs a PostgreSQL and a Redis of your own": 4,
     "puts a shop at work back to an earlier point": 1,
-    "needs a Docker engine": 1,
+    "needs a Docker engine": 2,
+    "needs a Kubernetes cluster": 5,
     "these run until they are stopped": 1,
 }
 """Why a block is not run, and of how many blocks that is said: no more without a thought."""
