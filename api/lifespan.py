@@ -8,7 +8,6 @@ from typing import Any, Final, cast
 from uuid import UUID
 
 from prometheus_client import CollectorRegistry, Gauge
-from redis.asyncio import Redis
 
 from api.bootstrap import ensure_admin
 from api.commands.dependencies import WriteSide
@@ -51,11 +50,11 @@ from infra.postgres.clock import PostgresClock
 from infra.postgres.pool import Database
 from infra.postgres.pool_metrics import pool_metrics
 from infra.redis import reachable
-from infra.redis.client import open_redis
 from infra.redis.keyspace import Keyspace
 from infra.redis.presence import Presence
 from infra.redis.push_channel import Channel
 from infra.redis.resilient_connection import kept
+from infra.redis.topology.library import Client, open_redis
 from infra.settings import Settings
 from infra.storage import Storage, open_storage
 from infra.storage.product_images import ImageFiles
@@ -195,7 +194,9 @@ def _replica_component(replica: ReadReplica | None) -> tuple[Component, ...]:
     return () if replica is None else (Component(name="read_replica", check=replica.report, needed=False),)
 
 
-def _components(database: Database, redis: Redis, storage: Storage, signing_keys: SigningKeys) -> tuple[Component, ...]:
+def _components(
+    database: Database, redis: Client, storage: Storage, signing_keys: SigningKeys
+) -> tuple[Component, ...]:
     async def postgres() -> None:
         await database.check()
 

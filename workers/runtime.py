@@ -19,7 +19,6 @@ from typing import Any, TypeAlias, cast
 
 import orjson
 import structlog
-from arq.connections import RedisSettings
 from arq.cron import CronJob
 from arq.worker import Function, Worker
 from prometheus_client import CollectorRegistry
@@ -41,6 +40,7 @@ from infra.postgres.pool_metrics import pool_metrics
 from infra.redis import reachable
 from infra.redis.client import BROKEN
 from infra.redis.job_queue import close_jobs, open_jobs, serialize
+from infra.redis.job_queue import settings_of as settings_of_jobs
 from infra.redis.keyspace import Keyspace
 from infra.settings import Process, Settings, settings_of
 from workers.job_metrics import JobMetrics, job_metrics
@@ -163,7 +163,7 @@ def worker_options(
         "functions": list(jobs),
         "queue_name": queue,
         "redis_pool": open_jobs(settings.jobs_url, queue),
-        "redis_settings": RedisSettings.from_dsn(settings.jobs_url.get_secret_value()),  # for arq --check
+        "redis_settings": settings_of_jobs(settings.jobs_url),  # for arq --check
         "keep_result": 0,
         "health_check_interval": 15,
         "job_serializer": serialize,

@@ -7,7 +7,6 @@ from time import perf_counter
 from uuid import UUID
 
 import asyncpg
-from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from benchmarks.bench import Bench
@@ -18,7 +17,6 @@ from benchmarks.setting.databases import SHARDS
 from benchmarks.setting.waiting import until
 from infra.event_codec import CODEC
 from infra.eventsourcing.event_log import identify
-from infra.redis.client import open_redis
 from infra.redis.keyspace import Keyspace
 
 _PIPELINE = "SELECT page + pipelined XADD"
@@ -40,7 +38,7 @@ async def _opened(bench: Bench) -> AsyncIterator[Mapping[str, Lap]]:
     streams = [Keyspace.of(await _history(database)).events(shard) for shard in range(SHARDS)]
 
     async def ours(_number: int) -> Figures:
-        async with open_redis(SecretStr(bench.redis)) as redis, AsyncExitStack() as stack:
+        async with Redis.from_url(bench.redis) as redis, AsyncExitStack() as stack:
             await redis.delete(*streams)
             async with _only_the_first(database):
                 await stack.enter_async_context(bench.weir_worker("relay", database))

@@ -30,6 +30,8 @@ _CONFIG = {
 class Valkey:
     """One server. ``start`` may be called again after it has ended: port and password stay, the data is gone.
 
+    Several that know each other have a ``password`` in common; else it has one of its own.
+
     ``preferred_port`` is had unless it is taken when the first start comes to it, and ``port`` in any case.
     """
 
@@ -41,6 +43,7 @@ class Valkey:
         *,
         port: int = 0,
         preferred_port: int = 0,
+        password: str = "",
         settings: Mapping[str, str] | None = None,
         start_seconds: float = 20.0,
     ) -> None:
@@ -52,7 +55,7 @@ class Valkey:
         self._preferred_port = preferred_port
         self._settings = {**_CONFIG, **(settings or {})}
         self._start_seconds = start_seconds
-        self._password = secrets.token_urlsafe(24)
+        self._password = password or secrets.token_urlsafe(24)
         self._process: Process | None = None
 
     @property

@@ -14,12 +14,12 @@ _WORDS: Final[tuple[tuple[type[Exception], str], ...]] = (
 
 def cause(error: BaseException) -> str:
     """In words; libraries wrap what the system has said, so that it is looked for behind the error."""
-    return next((words for each in _behind(error) if (words := _words(each))), type(error).__name__)
+    return next((words for each in behind(error) if (words := _words(each))), type(error).__name__)
 
 
 def is_certificate(error: BaseException) -> bool:
     """Whether the other side could not prove who it is."""
-    return any(isinstance(each, ssl.SSLCertVerificationError) for each in _behind(error))
+    return any(isinstance(each, ssl.SSLCertVerificationError) for each in behind(error))
 
 
 def place(host: str | None, port: int) -> str:
@@ -28,7 +28,8 @@ def place(host: str | None, port: int) -> str:
     return f"{f'[{name}]' if ':' in name else name}:{port}"
 
 
-def _behind(error: BaseException | None) -> Iterator[BaseException]:
+def behind(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, and those that it was raised for: libraries wrap what the server has said."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__

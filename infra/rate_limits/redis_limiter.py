@@ -20,6 +20,7 @@ from infra.redis.keyspace import Keyspace
 from infra.redis.resilient_connection import CacheAway, ResilientConnection
 from infra.redis.resp import pack
 from infra.redis.script import Script
+from infra.redis.topology.wires import Question
 
 PATIENCE_SECONDS: Final = 0.1
 READY_SECONDS: Final = 1.0
@@ -60,7 +61,7 @@ class Throttle:
         self._keys = keys
         self._secret = secret
         self._patience = patience
-        self._calls: Batches[bytes, Any] = Batches(
+        self._calls: Batches[Question, Any] = Batches(
             self._link.exchange, size=LARGEST_BATCH, flights=1, waiting=MOST_WAITING
         )
 
@@ -78,16 +79,19 @@ class Throttle:
 
     async def remember(self, policy: str, subject: str, seconds: int) -> None:
         """Make ``knows`` true for so long. Raises Unavailable."""
-        await self._ask(pack("SET", self._key(policy, subject), b"1", "EX", str(seconds)))
+        key = self._key(policy, subject)
+        await self._ask(Question(key, pack("SET", key, b"1", "EX", str(seconds))))
 
     async def knows(self, policy: str, subject: str) -> bool:
         """Whether the subject is remembered. Raises Unavailable."""
-        return await self._ask(pack("GET", self._key(policy, subject))) is not None
+        key = self._key(policy, subject)
+        return await self._ask(Question(key, pack("GET", key))) is not None
 
-    def _counting(self, policy: str, subject: str, rate: Rate, cost: int, *, whatever: bool = False) -> bytes:
+    def _counting(self, policy: str, subject: str, rate: Rate, cost: int, *, whatever: bool = False) -> Question:
         most = rate.seconds * 1_000_000
         numbers = (most // rate.quota, most, min(cost, rate.quota), int(whatever))
-        return pack("EVALSHA", COUNT.digest, "1", self._key(policy, subject), *(b"%d" % number for number in numbers))
+        key = self._key(policy, subject)
+        return Question(key, pack("EVALSHA", COUNT.digest, "1", key, *(b"%d" % number for number in numbers)))
 
     def _key(self, policy: str, subject: str) -> str:
         """Names and addresses are nobody's business who looks into Redis. There are few enough to try them all, so the
@@ -95,7 +99,7 @@ class Throttle:
         digest = blake2b(subject.encode("utf-8", "surrogatepass"), digest_size=12, key=self._secret)
         return f"{self._keys.prefix}limit:{policy}:{digest.hexdigest()}"
 
-    async def _ask(self, command: bytes) -> Any:
+    async def _ask(self, question: Question) -> Any:
         """One reply, within the patience.
 
         A call that finds the connection broken waits for the next one: it may have died while nobody asked, or the
@@ -104,15 +108,15 @@ class Throttle:
         try:
             async with asyncio.timeout(self._patience):
                 try:
-                    return await self._ask_once(command)
+                    return await self._ask_once(question)
                 except CacheAway:
                     await self._link.ready(self._patience)
-                    return await self._ask_once(command)
+                    return await self._ask_once(question)
         except (CacheAway, TimeoutError) as error:
             raise Unavailable("the rate limits cannot be asked") from error
 
-    async def _ask_once(self, command: bytes) -> Any:
-        reply = await self._calls.ask(command)
+    async def _ask_once(self, question: Question) -> Any:
+        reply = await self._calls.ask(question)
         if isinstance(reply, ReplyError):
             raise CacheAway(str(reply))
         return reply

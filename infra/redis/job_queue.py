@@ -3,18 +3,21 @@
 Its jobs tidy up. What is owed is due work, rows in Postgres that no job has a part in: losing all of Redis stops none.
 """
 
+from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
 import orjson
-from arq.connections import ArqRedis
+from arq.connections import ArqRedis, RedisSettings
 from pydantic import SecretStr
-from redis.asyncio import BlockingConnectionPool
+from redis.asyncio import BlockingConnectionPool, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import FullJitterBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from infra.redis.client import CONNECT_SECONDS
+from infra.redis.topology.library import pool_of_master
+from infra.redis.topology.url import Kind, kind_of, way_of
 
 Jobs: TypeAlias = ArqRedis
 
@@ -30,22 +33,36 @@ def open_jobs(url: SecretStr, queue: str) -> Jobs:
     ``OSError`` must be among the errors that are retried: a Redis that restarts refuses connections with it, and an arq
     worker ends on the first error that comes through.
     """
-    pool = BlockingConnectionPool.from_url(
-        url.get_secret_value(),
-        max_connections=CONNECTIONS,
-        timeout=ANSWER_SECONDS,
-        socket_connect_timeout=CONNECT_SECONDS,
-        socket_timeout=ANSWER_SECONDS,
-        retry=Retry(FullJitterBackoff(cap=0.5, base=0.05), 5),
-        retry_on_error=[RedisConnectionError, RedisTimeoutError, OSError],
-    )
     return ArqRedis(
-        pool_or_conn=pool,
+        pool_or_conn=_pool(url),
         job_serializer=serialize,
         job_deserializer=orjson.loads,
         default_queue_name=queue,
         expires_extra_ms=EXPIRES_MS,
     )
+
+
+def _pool(url: SecretStr) -> ConnectionPool:
+    options: dict[str, Any] = {
+        "socket_connect_timeout": CONNECT_SECONDS,
+        "socket_timeout": ANSWER_SECONDS,
+        "retry": Retry(FullJitterBackoff(cap=0.5, base=0.05), 5),
+        "retry_on_error": [RedisConnectionError, RedisTimeoutError, OSError],
+    }
+    if kind_of(url) is Kind.SENTINEL:
+        return pool_of_master(url, **options)
+    return BlockingConnectionPool.from_url(
+        url.get_secret_value(), max_connections=CONNECTIONS, timeout=ANSWER_SECONDS, **options
+    )
+
+
+def settings_of(url: SecretStr) -> RedisSettings:
+    """The same for arq's own command, which connects by itself to see how its workers are."""
+    if kind_of(url) is not Kind.SENTINEL:
+        return RedisSettings.from_dsn(url.get_secret_value())
+    way = way_of(url)
+    known = RedisSettings.from_dsn(way.server(*way.places[0]).get_secret_value())
+    return replace(known, host=list(way.places), sentinel=True, sentinel_master=way.master)
 
 
 async def close_jobs(jobs: Jobs) -> None:

@@ -11,11 +11,10 @@ from time import monotonic
 from typing import Final
 from uuid import UUID, uuid4
 
-from redis.asyncio import Redis
-
 from infra.errors import Unavailable
 from infra.redis.client import BROKEN
 from infra.redis.keyspace import Keyspace
+from infra.redis.topology.library import Client
 
 BEAT_SECONDS: Final = 15.0
 GONE_SECONDS: Final = 40.0
@@ -38,7 +37,7 @@ return redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. now[1] + now[2] / 1000000, '+
 class Presence:
     """One process's part of it. Somebody may be at a place several times, by as many sockets."""
 
-    def __init__(self, redis: Redis, keys: Keyspace, *, seconds: float = GONE_SECONDS) -> None:
+    def __init__(self, redis: Client, keys: Keyspace, *, seconds: float = GONE_SECONDS) -> None:
         self._redis = redis
         self._keys = keys
         self._seconds = seconds

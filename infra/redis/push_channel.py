@@ -15,6 +15,7 @@ from infra.redis.client import BROKEN
 from infra.redis.pipeline import PipelineConnection
 from infra.redis.resilient_connection import run_of
 from infra.redis.resp import pack
+from infra.redis.topology.connection import connect_to
 
 QUIET_SECONDS: Final = 1.0
 """How often the other end is asked whether it is there."""
@@ -37,7 +38,8 @@ class Listener(Protocol):
 class Channel:
     """A subscription that never reconnects behind its listener's back. Messages are JSON objects.
 
-    ``era`` is the run of the server that it hears (see :class:`~infra.redis.resilient_connection.ResilientConnection`).
+    ``run`` is that of the server that it hears. It is the one that holds the topic as if it were a key: there whoever
+    announces announces it, and nothing that was announced before a fence can still be on its way between servers.
     """
 
     def __init__(self, url: SecretStr, topic: str, listener: Listener) -> None:
@@ -49,7 +51,7 @@ class Channel:
         self._numbers = count(1)
         self._fences: dict[bytes, asyncio.Future[bool]] = {}
         self._up = asyncio.Event()
-        self.era = ""
+        self.run = ""
 
     def move(self, topic: str) -> None:
         """Listens to other announcements from now on, once it has subscribed anew."""
@@ -102,9 +104,9 @@ class Channel:
             lost = asyncio.Event()
             topic = self._topic
             try:
-                wire = await PipelineConnection.connect(self._url, self._hear, lost.set)
+                wire = await connect_to(self._url, topic, self._hear, lost.set)
                 info, _ = await wire.ask(pack("INFO", "server") + pack("SUBSCRIBE", topic), 2)
-                self.era = run_of(info)
+                self.run = run_of(info)
             except BROKEN as error:
                 _log.warning("announcements away", error=str(error))
             else:

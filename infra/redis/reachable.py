@@ -1,7 +1,7 @@
 """Whether a Redis can be used as the settings say; if not, which, and why, without its password."""
 
 from collections.abc import Awaitable
-from typing import Final, cast
+from typing import cast
 from urllib.parse import unquote, urlsplit
 
 import structlog
@@ -10,9 +10,9 @@ from redis.exceptions import AuthenticationError, ResponseError
 
 from infra.errors import Rejected, Unavailable
 from infra.host import network_errors
-from infra.redis.client import BROKEN, open_redis
-
-REDIS_PORT: Final = 6379
+from infra.redis.client import BROKEN
+from infra.redis.topology.library import open_redis
+from infra.redis.topology.url import REDIS_PORT, Kind, kind_of, way_of
 
 _log = structlog.get_logger("weir.startup")
 
@@ -38,14 +38,17 @@ async def warn(url: SecretStr) -> None:
 
 def unreachable(url: SecretStr, error: Exception) -> Unavailable:
     """What is said of it; :class:`~infra.errors.Rejected` where it answers, and will not have us."""
-    if isinstance(error, (AuthenticationError, ResponseError)):
-        return Rejected(f"Redis at {_place(url)} refuses: {error}")
+    for each in network_errors.behind(error):
+        if isinstance(each, (AuthenticationError, ResponseError)):
+            return Rejected(f"Redis at {_place(url)} refuses: {each}")
     if network_errors.is_certificate(error):
         return Rejected(f"Redis at {_place(url)} refuses: {network_errors.cause(error)}")
     return Unavailable(f"Redis at {_place(url)} cannot be reached: {network_errors.cause(error)}")
 
 
 def _place(url: SecretStr) -> str:
+    if kind_of(url) is not Kind.ONE:
+        return ", ".join(network_errors.place(*place) for place in way_of(url).places)
     parts = urlsplit(url.get_secret_value())
     if parts.scheme == "unix":
         return unquote(parts.path)

@@ -5,16 +5,17 @@ server's limit, and takes the oldest entries out before it writes new ones: trim
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import hiredis
+from pydantic import SecretStr
 from redis.exceptions import ResponseError
 
 from infra.redis.keyspace import Keyspace
-from infra.redis.pipeline import PipelineConnection
 from infra.redis.resp import info_of, pack
+from infra.redis.topology.wires import Question, Wires
 
 SHARE: Final = 0.5
 """Of the server's limit. The rest is for documents, which are evicted, for rates and jobs, and for what is on its way
@@ -64,10 +65,10 @@ class Memory:
         ]
 
 
-async def read_memory(wire: PipelineConnection) -> Memory:
-    """What the server says. Raises one of ``BROKEN``."""
-    (info,) = await wire.ask(pack("INFO", "memory"), 1)
-    return memory_of(info)
+async def read_memory(wires: Wires) -> Mapping[SecretStr, Memory]:
+    """What each server says. Raises one of ``BROKEN``."""
+    told = await wires.ask_each([pack("INFO", "memory")])
+    return {server: memory_of(info) for server, (info,) in told.items()}
 
 
 def memory_of(info: bytes | hiredis.ReplyError) -> Memory:
@@ -117,35 +118,36 @@ def entry_size(body: int) -> int:
     return int(body * ROUNDED) + ENTRY_BYTES
 
 
-async def measured(wire: PipelineConnection, streams: Sequence[str], unknown: int) -> int:
+async def measured(wires: Wires, streams: Sequence[str], unknown: int) -> int:
     """The bytes that streams take, ``unknown`` if the server does not say. Raises one of ``BROKEN``."""
-    commands = [pack("MEMORY", "USAGE", stream, "SAMPLES", "0") for stream in streams]
-    sizes = await wire.ask(b"".join(commands), len(commands))
+    sizes = await wires.ask([Question(stream, pack("MEMORY", "USAGE", stream, "SAMPLES", "0")) for stream in streams])
     if any(isinstance(size, hiredis.ReplyError) for size in sizes):
         return unknown
     return sum(size or 0 for size in sizes)
 
 
-async def trim(wire: PipelineConnection, streams: Sequence[str], first: int) -> None:
+async def trim(wires: Wires, streams: Sequence[str], first: int) -> None:
     """Takes all entries before a position out, but for those of a node that is still needed.
 
     A stream that is emptied remembers its last id, and goes on refusing what it has had. Raises one of ``BROKEN``.
     """
-    commands = [pack("XTRIM", stream, "MINID", "~", f"{first}-0", "LIMIT", "0") for stream in streams]
-    for reply in await wire.ask(b"".join(commands), len(commands)):
+    commands = [Question(stream, pack("XTRIM", stream, "MINID", "~", f"{first}-0", "LIMIT", "0")) for stream in streams]
+    for reply in await wires.ask(commands):
         if isinstance(reply, hiredis.ReplyError):
             raise ResponseError(str(reply))
 
 
-async def drop_other_histories(wire: PipelineConnection, log: Keyspace, own: Keyspace, shards: int) -> None:
+async def drop_other_histories(wires: Wires, log: Keyspace, own: Keyspace, shards: int) -> None:
     """Takes away the streams that the log has left behind under the names of other histories, and notes its own name.
 
     Where two histories live side by side, the other's consumers read on from their log. Raises one of ``BROKEN``.
     """
-    held = await wire.ask_one(pack("SMEMBERS", log.histories))
+    histories = log.histories
+    (held,) = await wires.ask([Question(histories, pack("SMEMBERS", histories))])
+    if isinstance(held, hiredis.ReplyError):
+        raise ResponseError(str(held))
     for prefix in {bytes(each) for each in held} - {own.prefix.encode()}:
         theirs = [Keyspace(prefix=prefix.decode()).events(shard) for shard in range(shards)]
-        await wire.ask(
-            b"".join([pack("DEL", stream) for stream in theirs]) + pack("SREM", log.histories, prefix), shards + 1
-        )
-    await wire.ask(pack("SADD", log.histories, own.prefix), 1)
+        await wires.ask([Question(stream, pack("DEL", stream)) for stream in theirs])
+        await wires.ask([Question(histories, pack("SREM", histories, prefix))])
+    await wires.ask([Question(histories, pack("SADD", histories, own.prefix))])

@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from infra.locales import FALLBACK
 from infra.rate_limits.gcra import Rate
 from infra.settings.sources import outside
-from infra.settings.urls import PostgresUrl, RedisUrl, SmtpUrl
+from infra.settings.urls import ArqUrl, PostgresUrl, RedisUrl, SmtpUrl
 from infra.settings.values import (
     AdminPassword,
     Email,
@@ -76,10 +76,11 @@ class Settings(BaseSettings):
         validation_alias=_url("REDIS_URL"),
         description="Where Redis or Valkey is, which carries streams and cache. It may be lost at any time.",
     )
-    arq_redis_url: RedisUrl | None = Field(
+    arq_redis_url: ArqUrl = Field(
         default=None,
+        validate_default=True,
         validation_alias=_url("ARQ_REDIS_URL"),
-        description="Another Redis for arq's jobs. Unset: `REDIS_URL`.",
+        description="Another Redis for arq's jobs; needed where `REDIS_URL` is a cluster. Unset: `REDIS_URL`.",
     )
     pgbouncer: bool = Field(
         default=False,

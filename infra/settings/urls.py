@@ -16,7 +16,7 @@ SHIPPED: Final = frozenset({"weir", "password", "postgres", "postgresql", "redis
 """Passwords of images, examples and our own compose.yaml."""
 
 _ESCAPES: Final = "in a password / ? # @ are written %2F %3F %23 %40"
-_CREDENTIALS: Final = re.compile(r"(?<=://).*(?=@)", re.DOTALL)
+_CREDENTIALS: Final = re.compile(r"(?<=://).*(?=@)|(?<=password=)[^&]*", re.DOTALL)
 _SSL_MODES: Final = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})
 _SSL_FILES: Final = frozenset({"sslrootcert", "sslcert", "sslkey", "sslcrl"})
 
@@ -103,8 +103,25 @@ def _usable_for_tls(value: SecretStr) -> SecretStr:
 def _numbered(value: SecretStr) -> SecretStr:
     """redis-py would take any other path for database 0."""
     parts = urlsplit(value.get_secret_value())
-    if parts.scheme != "unix" and not re.fullmatch(r"/?[0-9]*", parts.path):
-        raise ValueError("must end in the number of a database, such as /0")
+    kind = "" if parts.scheme == "unix" else parts.scheme.partition("+")[2] or "one"
+    form, what = _REDIS_PATHS.get(kind, (".*", ""))
+    if not re.fullmatch(form, parts.path):
+        raise ValueError(what)
+    return value
+
+
+_REDIS_PATHS: Final = {
+    "one": (r"/?[0-9]*", "must end in the number of a database, such as /0"),
+    "sentinel": (r"/[^/]+(/[0-9]*)?", "must end in the master that the Sentinels watch, such as /mymaster/0"),
+    "cluster": (r"/?", "must end with its nodes: a cluster has no databases"),
+}
+
+
+def _where_arq_can_be(value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+    """arq names keys of several slots in one command."""
+    found = value or info.data.get("redis_url")
+    if found is not None and urlsplit(found.get_secret_value()).scheme.endswith("+cluster"):
+        raise ValueError("must name one server, or Sentinels: arq's jobs cannot be in a cluster")
     return value
 
 
@@ -114,12 +131,25 @@ PostgresUrl = Annotated[
     AfterValidator(_usable_for_tls),
     Form("postgresql://[user:password@]host[:port][,host…]/database[?sslmode=…]"),
 ]
+_SERVERS: Final = (
+    "redis",
+    "rediss",
+    "unix",
+    "redis+sentinel",
+    "rediss+sentinel",
+    "redis+cluster",
+    "rediss+cluster",
+)
 RedisUrl = Annotated[
     SecretStr,
-    AfterValidator(_server("redis", "rediss", "unix")),
+    AfterValidator(_server(*_SERVERS)),
     AfterValidator(_numbered),
-    Form("redis://[user:password@]host[:port]/number, or rediss:// for TLS"),
+    Form(
+        "redis://[user:password@]host[:port]/number, redis+sentinel://…host[:port][,host…]/master/number or "
+        "redis+cluster://…host[:port][,host…]; with rediss for TLS"
+    ),
 ]
+ArqUrl = Annotated[RedisUrl | None, AfterValidator(_where_arq_can_be)]
 SmtpUrl = Annotated[
     SecretStr,
     AfterValidator(_server("smtp", "starttls", "smtps", host=True)),

@@ -17,11 +17,12 @@ from structlog.testing import capture_logs
 from domain.catalogue import ProductDescribed
 from domain.orders import RefundOrder
 from infra.embedded import Valkey
-from infra.eventsourcing.relay.publisher import Publisher, read_page
+from infra.eventsourcing.relay.page import read_page
+from infra.eventsourcing.relay.publisher import Publisher
 from infra.eventsourcing.relay.relay import Relay
 from infra.redis.job_queue import close_jobs, open_jobs
 from infra.redis.keyspace import Keyspace
-from infra.redis.pipeline import PipelineConnection
+from infra.redis.topology.opening import open_wires
 from infra.settings import Settings
 from tests.support.builders import order_line, product_added
 from tests.support.consumers import Scene
@@ -113,7 +114,7 @@ async def test_streams_never_fill_redis_however_long_events_are(scene: Scene) ->
         await scene.kept()
         assert relay.metrics.full._value.get() == 0
         assert await used(scene.redis) < LIMIT * 0.75
-        assert relay.publisher.window.size <= relay.publisher.budget == LIMIT // 2
+        assert relay.publisher.rooms.size <= relay.publisher.rooms.budget == LIMIT // 2
         assert await takes_jobs(scene.settings)
 
 
@@ -134,10 +135,10 @@ async def test_a_full_redis_has_its_streams_cut_and_the_relay_goes_on(scene: Sce
     async with scene.relay() as relay, scene.projector():
         await at(relay, await much_happens(scene, ids, 40))
         await fill(scene.redis)
-        before = relay.publisher.window.size
+        before = relay.publisher.rooms.size
         await at(relay, await much_happens(scene, ids, 40))
         assert relay.metrics.full._value.get() > 0
-        assert relay.publisher.window.size < before
+        assert relay.publisher.rooms.size < before
         await scene.kept()
 
 
@@ -153,14 +154,14 @@ async def test_a_relay_that_begins_at_a_full_redis_cuts_what_the_one_before_has_
 
 async def test_a_stream_that_was_cut_short_takes_nothing_twice(scene: Scene) -> None:
     ids = await products(scene)
-    wire = await PipelineConnection.connect(scene.settings.redis_url)
+    wires = await open_wires(scene.settings.redis_url)
     async with scene.database.session() as session:
         page = await read_page(session, 0)
     async with scene.relay() as relay:
         await at(relay, await much_happens(scene, ids, 80))
-    late = Publisher(Keyspace.of(scene.log.history), length=1_000)
-    assert await late.publish(wire, page) == 0
-    wire.close()
+    late = Publisher(Keyspace.of(scene.log.history), shards=scene.log.shards, length=1_000)
+    assert await late.publish(wires, page) == 0
+    wires.close()
 
 
 async def test_an_event_that_alone_is_larger_than_all_streams_may_be_is_read_from_the_log(scene: Scene) -> None:

@@ -7,12 +7,11 @@ from uuid import UUID, uuid4
 
 import pytest
 from pydantic import SecretStr
-from redis.asyncio import Redis
 
 from infra.errors import Unavailable
-from infra.redis.client import open_redis
 from infra.redis.keyspace import Keyspace
 from infra.redis.presence import Presence
+from infra.redis.topology.library import Client, open_redis
 from infra.settings import Settings
 from tests.support.write_side import eventually
 
@@ -23,16 +22,16 @@ SOON = 0.3
 
 
 @pytest.fixture
-async def redis(settings: Settings) -> AsyncIterator[Redis]:
+async def redis(settings: Settings) -> AsyncIterator[Client]:
     async with open_redis(settings.redis_url) as client:
         yield client
 
 
-def process(redis: Redis, seconds: float = 60) -> Presence:
+def process(redis: Client, seconds: float = 60) -> Presence:
     return Presence(redis, Keyspace.of(UUID(int=7)), seconds=seconds)
 
 
-async def test_who_is_here_is_known_in_every_process_until_the_last_socket_of_theirs_is_gone(redis: Redis) -> None:
+async def test_who_is_here_is_known_in_every_process_until_the_last_socket_of_theirs_is_gone(redis: Client) -> None:
     ours, theirs = process(redis), process(redis)
     with ours.at(ROOM, ADA), theirs.at(ROOM, BOB):
         with ours.at(ROOM, ADA), theirs.at(ROOM, ADA):
@@ -45,7 +44,7 @@ async def test_who_is_here_is_known_in_every_process_until_the_last_socket_of_th
     assert await ours.who_is_at(ROOM) == frozenset()
 
 
-async def test_who_comes_back_between_two_beats_was_never_away(redis: Redis) -> None:
+async def test_who_comes_back_between_two_beats_was_never_away(redis: Client) -> None:
     ours = process(redis)
     with ours.at(ROOM, ADA):
         await ours.beat()
@@ -55,7 +54,7 @@ async def test_who_comes_back_between_two_beats_was_never_away(redis: Redis) -> 
     await ours.close()
 
 
-async def test_whoever_was_at_a_process_that_died_is_gone_in_time(redis: Redis) -> None:
+async def test_whoever_was_at_a_process_that_died_is_gone_in_time(redis: Client) -> None:
     ours, dead = process(redis), process(redis, SOON)
     with ours.at(ROOM, BOB), ExitStack() as never_left:
         never_left.enter_context(dead.at(ROOM, ADA))
@@ -69,7 +68,7 @@ async def test_whoever_was_at_a_process_that_died_is_gone_in_time(redis: Redis) 
     await ours.close()
 
 
-async def test_while_redis_is_away_nobody_can_tell_and_all_is_told_when_it_is_back(redis: Redis) -> None:
+async def test_while_redis_is_away_nobody_can_tell_and_all_is_told_when_it_is_back(redis: Client) -> None:
     nowhere = open_redis(SecretStr("redis://127.0.0.1:1/0"))
     ours = process(nowhere)
     with ours.at(ROOM, ADA):

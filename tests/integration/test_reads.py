@@ -271,7 +271,7 @@ async def test_without_news_a_token_is_waited_for_by_one_who_looks_for_all(shop:
 async def test_documents_are_not_taken_from_another_server_than_the_news(shop: World, reader: Reader) -> None:
     await shop.consumer.write("a", 1, '"one"')
     # What a failover looks like of which only one of the two connections has heard.
-    reader.reads.channel.era = "another0"
+    reader.reads.channel.run = "another0"
     assert await reader.get("a") == '"one"'
     assert (reader.things.tally.remote, reader.things.tally.stored) == (0, 1)
 

@@ -16,11 +16,12 @@ from infra.configs import pool_of, relay_of
 from infra.event_codec import CODEC
 from infra.eventsourcing.event_log import Entry, EventLog, identify
 from infra.eventsourcing.relay.append_notifier import Doorbell
-from infra.eventsourcing.relay.publisher import LOOK_BACK, PAGE, PAGE_BYTES, Publisher, read_page
+from infra.eventsourcing.relay.page import PAGE, PAGE_BYTES, read_page
+from infra.eventsourcing.relay.publisher import LOOK_BACK, Publisher
 from infra.eventsourcing.relay.relay import Relay, RelayMetrics
 from infra.postgres.pool import Database
 from infra.redis.keyspace import Keyspace
-from infra.redis.pipeline import PipelineConnection
+from infra.redis.topology.opening import open_wires
 from infra.settings import Settings
 from tests.support.builders import PRODUCT_ID, order_line
 from tests.support.event_logs import LogWriter, Shop, log_writer, product
@@ -112,16 +113,16 @@ async def proxied(url: SecretStr) -> AsyncIterator[tuple[Proxy, SecretStr]]:
 
 async def test_what_was_appended_together_wakes_a_reader_once(scene: Scene) -> None:
     last = await scene.happens(20)
-    publisher = Publisher(scene.keys, length=1_000)
-    wire = await PipelineConnection.connect(scene.settings.redis_url)
+    publisher = Publisher(scene.keys, shards=scene.log.shards, length=1_000)
+    wires = await open_wires(scene.settings.redis_url)
     async with scene.database.session() as session:
-        await publisher.resume(session, wire, scene.log.shards)
+        await publisher.resume(session, wires)
         page = await read_page(session, 0)
     streams: dict[Any, Any] = {scene.keys.events(shard): "0" for shard in range(scene.log.shards)}
     reading = asyncio.ensure_future(scene.redis.xread(streams, block=10_000))
     await eventually(lambda: blocked(scene.redis), 10)
-    assert await publisher.publish(wire, page) == last
-    wire.close()
+    assert await publisher.publish(wires, page) == last
+    wires.close()
     seen = {scene.log.entry(fields[b"e"]).position for _, entries in await reading for _, fields in entries}
     assert seen == set(range(1, last + 1))
 
@@ -263,16 +264,17 @@ async def test_of_two_relays_one_leads_and_the_other_takes_over_at_once(scene: S
 
 
 async def test_a_leader_that_slept_through_its_lease_doubles_nothing(scene: Scene) -> None:
-    sleeper, wire = Publisher(scene.keys, length=20_000), await PipelineConnection.connect(scene.settings.redis_url)
+    sleeper = Publisher(scene.keys, shards=scene.log.shards, length=20_000)
+    wires = await open_wires(scene.settings.redis_url)
     await scene.happens(30)
     async with scene.database.session() as session:
         page = await read_page(session, 0)
     async with running(scene.relay()):
         await scene.arrives(await scene.happens(30))
-        assert await sleeper.publish(wire, page) == 0
+        assert await sleeper.publish(wires, page) == 0
         await scene.arrives(await scene.happens(30))
     await scene.is_the_log()
-    wire.close()
+    wires.close()
 
 
 async def test_without_the_ids_of_the_log_a_second_relay_would_double_everything(scene: Scene) -> None:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
@@ -22,6 +22,7 @@ from infra.eventsourcing.projections.projector import Projecting, Refresher
 from infra.eventsourcing.read_cache import CacheAway, Document
 from infra.eventsourcing.relay.relay import Relay, RelayMetrics
 from infra.postgres.pool import Database
+from infra.redis.topology.library import open_redis
 from infra.settings import Settings
 from projections.registry import PROJECTIONS
 from tests.support.event_logs import LogWriter, Shop, expected_rows, log_writer, stored_rows
@@ -237,7 +238,8 @@ async def _until_done(run: Callable[[asyncio.Event], Any]) -> AsyncIterator[None
 async def scene(settings: Settings) -> AsyncIterator[Scene]:
     """A log with its read models laid down, and a place for recorders to write."""
     database, url = Database(pool_of(settings)), settings.database_url.get_secret_value()
-    async with log_writer(url) as writer, Redis.from_url(settings.redis_url.get_secret_value()) as redis:
+    # Of what the library's clients of one server and of a cluster have in common no more is asked.
+    async with log_writer(url) as writer, cast("Redis", open_redis(settings.redis_url)) as redis:
         await install(writer.session, PROJECTIONS)
         await writer.session.execute(
             "CREATE TABLE seen (number bigserial, consumer text, shard smallint, position bigint)"

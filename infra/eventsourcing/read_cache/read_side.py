@@ -81,7 +81,14 @@ class Reads:
         self.remote = RemoteCache(config.redis_url, keys, seconds=config.seconds, answer_seconds=LOOK_SECONDS)
         self.channel = Channel(config.redis_url, keys.applied, self)
         written = {} if replica is None else {"written": replica.trail.note}
-        self.watch = Watch(database, self.visibility, distrust=self._distrust, current=current, **written)
+        self.watch = Watch(
+            database,
+            self.visibility,
+            distrust=self._distrust,
+            current=current,
+            era_of=self.remote.link.era_of,
+            **written,
+        )
         current.follow(self._begin_anew)
         self._loads: Batches[Place, Loaded] = Batches(
             self._load_all, size=LARGEST_LOAD, flights=LOADS, waiting=MOST_WAITING
@@ -157,7 +164,11 @@ class Reads:
         whether that is the one to which they are brought.
         """
         era = self.remote.link.era
-        return self.channel.up and self.channel.era == era and self.watch.kept_in(projection, era)
+        return self.channel.up and self._heard_era == era and self.watch.kept_in(projection, era)
+
+    @property
+    def _heard_era(self) -> str:
+        return self.remote.link.era_of(self.channel.run)
 
     def fill(self, place: Place, held: Held, document: Document | None) -> None:
         """Brings to Redis what it lacked, once Postgres has been there for a while."""
@@ -230,7 +241,7 @@ class Reads:
         part = ProjectionShard(message["c"], message["g"], message["h"])
         if self.watch.generations.get(part.projection) != part.generation:
             return
-        if not self.watch.kept_in(part.projection, self.channel.era):
+        if not self.watch.kept_in(part.projection, self._heard_era):
             self._distrust(part.projection)  # its owner is back from another memory, and what it told there we missed
         documents = self.documents.get(part.projection)
         if documents is not None:

@@ -19,6 +19,7 @@ from infra.redis.keyspace import Keyspace
 from infra.redis.resilient_connection import CacheAway, ResilientConnection
 from infra.redis.resp import pack
 from infra.redis.script import Script
+from infra.redis.topology.wires import Question
 
 MARK_MILLISECONDS: Final = b"1000"
 """How long a reader may take to fetch what it found missing. After that the next one tries."""
@@ -53,9 +54,10 @@ class _Call(NamedTuple):
     place: Place
     arguments: tuple[bytes, ...]
 
-    def packed(self, era: str) -> bytes:
+    def question(self, era: str) -> Question:
         projection, generation, key = self.place
-        return pack("EVALSHA", self.script.digest, "1", f"{era}:{projection}:{generation}:{key}", *self.arguments)
+        name = f"{era}:{projection}:{generation}:{key}"
+        return Question(name, pack("EVALSHA", self.script.digest, "1", name, *self.arguments))
 
 
 class _News(NamedTuple):
@@ -64,8 +66,9 @@ class _News(NamedTuple):
     topic: str
     message: bytes
 
-    def packed(self, _era: str) -> bytes:
-        return pack("PUBLISH", self.topic, self.message)
+    def question(self, _era: str) -> Question:
+        """To the server that holds the topic as if it were a key, and that is listened to: so they stay in order."""
+        return Question(self.topic, pack("PUBLISH", self.topic, self.message))
 
 
 class RemoteCache:
@@ -148,7 +151,7 @@ class RemoteCache:
     async def _exchange(self, calls: list[_Call | _News]) -> Sequence[Any]:
         """One round trip. The names are made here, where it is known which server will be asked."""
         era = f"{self._prefix}c:{self.link.era}"
-        return await self.link.exchange([call.packed(era) for call in calls])
+        return await self.link.exchange([call.question(era) for call in calls])
 
     async def close(self) -> None:
         """Fails what waits. The link is closed by whoever runs its keeper."""

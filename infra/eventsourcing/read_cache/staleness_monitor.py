@@ -54,9 +54,9 @@ class Watch:
     ``generations`` says which one of each read model is served. A projection is ``late`` while something committed a
     look ago has not been announced: its consumer has died or cannot reach Redis, so the caches may hold older rows,
     and reads go past them. So they do where its consumers keep another memory than the one that we read from: Redis has
-    two masters then, and what lies in ours nobody refreshes. ``current`` is told at each look which log Postgres
-    holds: it may be another, or of another history, and then :meth:`forget` is due. ``written`` is told how far the
-    server's own log is on disk.
+    two masters then, and what lies in ours nobody refreshes. ``era_of`` names the memory of which a server is a part
+    by its run. ``current`` is told at each look which log Postgres holds: it may be another, or of another history, and
+    then :meth:`forget` is due. ``written`` is told how far the server's own log is on disk.
     """
 
     def __init__(
@@ -66,10 +66,12 @@ class Watch:
         *,
         distrust: Callable[[str], None],
         current: CurrentLog,
+        era_of: Callable[[str], str],
         written: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._written = written
         self._database = database
+        self._era_of = era_of
         self._visibility = visibility
         self._distrust = distrust
         self._current = current
@@ -139,7 +141,7 @@ class Watch:
             parts = self._served(rows)
             heard = await channel.fence()
             if began == self._forgotten:
-                self._conclude(parts, channel.era if heard else None)
+                self._conclude(parts, self._era_of(channel.run) if heard else None)
 
     def _notice_restart(self, rows: list[asyncpg.Record]) -> None:
         """A server that has crashed has lost the commits that did not wait for the disk, and with them what was told.

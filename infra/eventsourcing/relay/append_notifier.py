@@ -8,6 +8,7 @@ from infra.observability.origin import nobodys
 from infra.redis.client import BROKEN
 from infra.redis.pipeline import PipelineConnection
 from infra.redis.resp import pack
+from infra.redis.topology.connection import connect_to
 
 QUIET_SECONDS = 0.5
 """After a failed ring nobody rings for this long: with Redis away, commits must not pay for it."""
@@ -22,6 +23,7 @@ class Doorbell:
     def __init__(self, url: SecretStr, channel: str, *, rest: float = 0.0, message: bytes = b"") -> None:
         self._url = url
         self._rest = rest
+        self._channel = channel
         self._command = pack("PUBLISH", channel, message)
         self._connection: PipelineConnection | None = None
         self._ringing: asyncio.Task[None] | None = None
@@ -63,7 +65,7 @@ class Doorbell:
                 self._hang_up()
             else:
                 return
-        self._connection = await PipelineConnection.connect(self._url)
+        self._connection = await connect_to(self._url, self._channel)
         await self._connection.ask_one(self._command)
 
     def _hang_up(self) -> None:

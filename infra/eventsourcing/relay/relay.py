@@ -21,7 +21,8 @@ from infra.concurrency.waiting import happens
 from infra.eventsourcing.configs import RelayConfig
 from infra.eventsourcing.event_log import EventLog, begin_history, log_head
 from infra.eventsourcing.leases import Leader
-from infra.eventsourcing.relay.publisher import OtherHistory, Page, Publisher, read_page
+from infra.eventsourcing.relay.page import Page, read_page
+from infra.eventsourcing.relay.publisher import OtherHistory, Publisher
 from infra.observability import tracing
 from infra.postgres.errors import PASSING
 from infra.postgres.pool import Database
@@ -30,6 +31,9 @@ from infra.redis.keyspace import Keyspace
 from infra.redis.pipeline import PipelineConnection
 from infra.redis.resp import pack
 from infra.redis.stream_memory import drop_other_histories, read_memory
+from infra.redis.topology.connection import connect_to
+from infra.redis.topology.opening import open_wires
+from infra.redis.topology.wires import Wires
 
 LEASE: Final = "relay"
 IDLE_SECONDS: Final = 0.05
@@ -79,7 +83,10 @@ class Relay:
     ) -> None:
         self.leader = Leader(database, LEASE, config.lease_seconds)
         self.publisher = Publisher(
-            Keyspace.of(log.history), length=config.stream_length, on_full=lambda: metrics.full.inc()
+            Keyspace.of(log.history),
+            shards=log.shards,
+            length=config.stream_length,
+            on_full=lambda: metrics.full.inc(),
         )
         self._stream_bytes = config.stream_bytes
         self._followed = config.followed
@@ -141,15 +148,15 @@ class Relay:
 
     async def _lead(self, stop: asyncio.Event) -> None:
         await self._measure()
-        async with self._wires() as (wire, bell):
-            await self._look_at_memory(wire)
+        async with self._opened() as (wires, bell):
+            await self._look_at_memory(wires)
             # A leader that only lost its connections goes on where it was; one that is new looks where that is.
             if self._resumed != self.leader.epoch:
                 await drop_other_histories(
-                    wire, Keyspace.of(self._log.log_id), Keyspace.of(self._log.history), self._log.shards
+                    wires, Keyspace.of(self._log.log_id), Keyspace.of(self._log.history), self._log.shards
                 )
                 async with self._database.acquire() as session:
-                    ours = await self.publisher.resume(session, wire, self._log.shards)
+                    ours = await self.publisher.resume(session, wires)
                 if not ours:
                     await self._begin_history()
                 self._resumed = self.leader.epoch
@@ -158,8 +165,8 @@ class Relay:
             while not stop.is_set():
                 if not bell.up:
                     raise RedisConnectionError("the doorbell was lost")
-                await self._renew(wire)
-                if not await self._carry(wire):
+                await self._renew(wires)
+                if not await self._carry(wires):
                     self._pauses.reset()
                     await self._wait(self._idle_seconds)
 
@@ -170,28 +177,28 @@ class Relay:
         except PASSING as error:
             _log.warning("no other history is begun", error=type(error).__name__)
 
-    async def _renew(self, wire: PipelineConnection) -> None:
+    async def _renew(self, wires: Wires) -> None:
         if self.leader.due:
             if not await self.leader.lead():
                 raise _Deposed
             await self._measure()
-            await self._look_at_memory(wire)
+            await self._look_at_memory(wires)
 
-    async def _look_at_memory(self, wire: PipelineConnection) -> None:
+    async def _look_at_memory(self, wires: Wires) -> None:
         """What the streams may take, for as long as Redis is set up as it is; says once what is wrong with that."""
-        memory = await read_memory(wire)
-        self.publisher.budget = memory.budget(self._stream_bytes)
-        self.metrics.budget.set(self.publisher.budget)
-        self.metrics.streams.set(self.publisher.window.size)
-        self.metrics.used.set(memory.used)
-        self.metrics.limit.set(memory.limit)
-        warnings = memory.warnings(self._stream_bytes)
+        memories, rooms = await read_memory(wires), self.publisher.rooms
+        await self.publisher.settle(wires)
+        warnings = rooms.allot(memories, self._stream_bytes)
+        self.metrics.budget.set(rooms.budget)
+        self.metrics.streams.set(rooms.size)
+        self.metrics.used.set(sum(memory.used for memory in memories.values()))
+        self.metrics.limit.set(sum(memory.limit for memory in memories.values()))
         for warning in warnings:
             if warning not in self._warned:
                 _log.warning("Redis should be set up otherwise", advice=warning)
         self._warned = warnings
 
-    async def _carry(self, wire: PipelineConnection) -> bool:
+    async def _carry(self, wires: Wires) -> bool:
         """Publishes a page, and while it is on its way has the next one read; answers whether there is more to do."""
         self._bell.clear()
         began = monotonic()
@@ -201,7 +208,7 @@ class Relay:
             try:
                 about, kind = {"weir.events": len(page.rows)}, tracing.SpanKind.PRODUCER
                 with tracing.batch_span("relay publish", page.traceparents, kind=kind, about=about):
-                    self.metrics.published.inc(await self.publisher.publish(wire, page))
+                    self.metrics.published.inc(await self.publisher.publish(wires, page))
                 page = await following if following else Page([])
             finally:
                 if following:
@@ -218,16 +225,17 @@ class Relay:
             return await read_page(session, after, recorded_at, most=most, followed=self._followed)
 
     @asynccontextmanager
-    async def _wires(self) -> AsyncIterator[tuple[PipelineConnection, PipelineConnection]]:
-        """The connection that is written to, and beside it one that listens for the doorbell."""
-        bell = await PipelineConnection.connect(self._url, on_push=lambda _: self._bell.set())
+    async def _opened(self) -> AsyncIterator[tuple[Wires, PipelineConnection]]:
+        """The connections that are written to, and beside them one that listens for the doorbell."""
+        doorbell = Keyspace.of(self._log.log_id).doorbell
+        bell = await connect_to(self._url, doorbell, on_push=lambda _: self._bell.set())
         try:
-            await bell.ask_one(pack("SUBSCRIBE", Keyspace.of(self._log.log_id).doorbell))
-            wire = await PipelineConnection.connect(self._url)
+            await bell.ask_one(pack("SUBSCRIBE", doorbell))
+            wires = await open_wires(self._url)
             try:
-                yield wire, bell
+                yield wires, bell
             finally:
-                wire.close()
+                wires.close()
         finally:
             bell.close()
 

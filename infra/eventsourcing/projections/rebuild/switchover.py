@@ -1,6 +1,7 @@
 """The end of a rebuild: the new generation catches up as a consumer would, and takes the place of the live one."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,8 +23,10 @@ from infra.eventsourcing.projections.rebuild.builder import build_plainly
 from infra.eventsourcing.projections.rebuild.new_generation import OUTLIVED, Building, drop
 from infra.eventsourcing.projections.rebuild.sampling import differences
 from infra.eventsourcing.projections.row_keeper import Keeping
-from infra.redis.client import BROKEN, open_redis
+from infra.redis.client import BROKEN
 from infra.redis.keyspace import Keyspace
+from infra.redis.resp import pack
+from infra.redis.topology.connection import connect_to
 
 PAGE: Final = 1_000
 CLOSE: Final = 200
@@ -79,13 +82,13 @@ async def finish(session: Session, building: Building) -> Switched:
 async def announce(url: SecretStr, building: Building) -> None:
     """Tells the processes that read. Who misses it sees it within a second, by looking at the pointer."""
     message = orjson.dumps({"switch": building.projection.name, "g": building.generation})
-    redis = open_redis(url)
-    try:
-        await redis.publish(Keyspace.of(building.log.history).applied, message)
-    except BROKEN:
-        pass
-    finally:
-        await redis.aclose()
+    topic = Keyspace.of(building.log.history).applied
+    with suppress(*BROKEN):
+        wire = await connect_to(url, topic)
+        try:
+            await wire.ask_one(pack("PUBLISH", topic, message))
+        finally:
+            wire.close()
 
 
 async def _switched(session: Session, building: Building, follower: "Follower") -> int:
