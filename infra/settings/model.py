@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from infra.locales import FALLBACK
 from infra.rate_limits.gcra import Rate
+from infra.settings.servers import ServerSettings
 from infra.settings.sources import outside
-from infra.settings.urls import ArqUrl, PostgresUrl, RedisUrl, SmtpUrl
+from infra.settings.urls import SmtpUrl
 from infra.settings.values import (
     AdminPassword,
     Email,
@@ -33,69 +34,9 @@ DRAIN_SECONDS = 20.0
 """Longer than a conversation with a mail server."""
 
 
-def _url(name: str) -> AliasChoices:
-    return AliasChoices(name.lower(), name)
-
-
-class Settings(BaseSettings):
+class Settings(ServerSettings):
     """What a process needs to know. Frozen; secrets hide themselves in reprs, logs and errors."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="WEIR_",
-        frozen=True,
-        extra="forbid",
-        populate_by_name=True,
-        env_ignore_empty=True,
-        hide_input_in_errors=True,
-    )
-
-    # First, since what is weak depends on it.
-    environment: Literal["production", "development"] = Field(
-        default="production",
-        description="In `production` weak and published secrets are refused, and `weir serve` insists on the secret of "
-        "the payment webhook. `weir up`, `weir demo` and compose.yaml say `development`.",
-    )
-
-    database_url: PostgresUrl = Field(
-        default=SecretStr("postgresql://localhost/weir"),
-        validation_alias=_url("DATABASE_URL"),
-        description="Where Postgres is. Of several hosts the one that takes writes is used.",
-    )
-    database_direct_url: PostgresUrl | None = Field(
-        default=None,
-        validation_alias=_url("DATABASE_DIRECT_URL"),
-        description="The same server without a pooler between, for migrations and rebuilds. Unset: `DATABASE_URL`.",
-    )
-    database_read_url: PostgresUrl | None = Field(
-        default=None,
-        validation_alias=_url("DATABASE_READ_URL"),
-        description="A streaming replica: lists are read from it while it is up to date. Unset: `DATABASE_URL`.",
-    )
-    redis_url: RedisUrl = Field(
-        default=SecretStr("redis://localhost:6379/0"),
-        validation_alias=_url("REDIS_URL"),
-        description="Where Redis or Valkey is, which carries streams and cache. It may be lost at any time.",
-    )
-    arq_redis_url: ArqUrl = Field(
-        default=None,
-        validate_default=True,
-        validation_alias=_url("ARQ_REDIS_URL"),
-        description="Another Redis for arq's jobs; needed where `REDIS_URL` is a cluster. Unset: `REDIS_URL`.",
-    )
-    pgbouncer: bool = Field(
-        default=False,
-        description="Say so if `DATABASE_URL` goes through PgBouncer in transaction mode: no prepared statements then.",
-    )
-    pool_size: Annotated[int, Unit("connections")] = Field(
-        default=8, ge=1, le=200, description="How many connections to Postgres one process may have in its pool."
-    )
-    shards: Annotated[int, Unit("shards")] = Field(
-        default=8,
-        ge=1,
-        le=64,
-        description="Into how many slices a new log is divided, and so how many workers of a kind can share it. Counts "
-        "only for `weir migrate` on an empty database.",
-    )
     append_timeout: Annotated[float, Unit("seconds")] = Field(
         default=1.5, gt=0, le=30, description="After this a command that cannot be stored is answered with 503."
     )
@@ -293,13 +234,3 @@ class Settings(BaseSettings):
     def pages_url(self) -> str:
         """Where the pages are that links in mails open."""
         return self.front_end_url or self.public_url
-
-    @property
-    def jobs_url(self) -> SecretStr:
-        """The Redis that arq uses: its own URL, or the shared one."""
-        return self.arq_redis_url or self.redis_url
-
-    @property
-    def direct_url(self) -> SecretStr:
-        """Postgres without a pooler between, for migrations and long work."""
-        return self.database_direct_url or self.database_url
