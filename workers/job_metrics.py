@@ -11,11 +11,11 @@ from infra.observability.per_registry import per_registry
 
 
 class JobMetrics:
-    """``weir_jobs_total`` and ``weir_job_duration_seconds``, by job."""
+    """``weir_jobs_total`` and ``weir_job_duration_seconds``, by ``name``: a ``job`` of Prometheus is another thing."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._total = Counter("weir_jobs", "Jobs by outcome.", ("job", "outcome"), registry=registry)
-        self._seconds = Histogram("weir_job_duration_seconds", "How long jobs take.", ("job",), registry=registry)
+        self._total = Counter("weir_jobs", "Jobs by outcome.", ("name", "outcome"), registry=registry)
+        self._seconds = Histogram("weir_job_duration_seconds", "How long jobs take.", ("name",), registry=registry)
 
     def counted(self, job: WorkerCoroutine) -> WorkerCoroutine:
         """The job, counted under its own name. One that is cut off has run into its bound, or into a drain."""

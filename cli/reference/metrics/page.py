@@ -12,6 +12,8 @@ HEAD: Final = """\
 <!-- Made by `make reference` from cli/reference/metrics/, which a test holds against real processes. -->
 
 Every process answers `/metrics` in Prometheus' text form: the API at its own port, workers at `WEIR_HEALTH_PORT`.
+`deploy/prometheus` has a configuration for them with rules and alerts, `deploy/grafana` the dashboards, and the
+[runbook](runbook.md) says what to do when an alert comes.
 
 *across* is how the series of several processes become one figure. `sum` is for what each has counted by itself. `max`
 and `min` are for what each of them tells of the same thing: added up, it would count once for each process. What is of

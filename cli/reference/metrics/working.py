@@ -98,9 +98,9 @@ WORKING: Final[Mapping[str, Sequence[Exposed]]] = {
         Exposed("weir_import_rows_total", "counter", ("outcome",), ("tasks",), "sum", "Rows of imports by outcome."),
         Exposed("weir_imports_put_off_total", "counter", (), ("tasks",), "sum", "Turns at imports that were put off."),
         Exposed(
-            "weir_job_duration_seconds", "histogram", ("job",), ("projections", "tasks"), "sum", "How long jobs take."
+            "weir_job_duration_seconds", "histogram", ("name",), ("projections", "tasks"), "sum", "How long jobs take."
         ),
-        Exposed("weir_jobs_total", "counter", ("job", "outcome"), ("projections", "tasks"), "sum", "Jobs by outcome."),
+        Exposed("weir_jobs_total", "counter", ("name", "outcome"), ("projections", "tasks"), "sum", "Jobs by outcome."),
         Exposed("weir_mail_attempts_total", "counter", ("kind", "outcome"), ("tasks",), "sum", "Attempts by outcome."),
         Exposed("weir_mail_send_duration_seconds", "histogram", (), ("tasks",), "sum", "Conversations with servers."),
         Exposed("weir_payment_circuit", "gauge", ("state",), ("tasks",), "max", "1 for how it stands."),
