@@ -45,6 +45,7 @@ from api.queries import rooms as room_queries
 from api.queries.webhooks import deliveries as webhook_deliveries
 from api.queries.webhooks import subscriptions as webhook_queries
 from infra.observability.access_log import AccessLog
+from infra.observability.error_reports import reporting
 from infra.observability.log_writer import LogWriter
 from infra.observability.logging import logging_to
 from infra.observability.metrics import new_registry
@@ -148,6 +149,7 @@ def assemble(
         async with AsyncExitStack() as stack:
             access = AccessLog(stack.enter_context(log() if log else logging_to(settings)), settings)
             await stack.enter_async_context(sharing(registry))
+            stack.enter_context(reporting(settings, "api"))
             stack.enter_context(recorded("api"))
             opened = await open_them(stack, settings, registry)
             edge = EdgeState(access=access, hot=opened.hot, gates=opened.gates)

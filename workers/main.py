@@ -24,6 +24,7 @@ from infra.event_codec import CODEC
 from infra.eventsourcing.startup import open_log
 from infra.host.entry_point import NO_START, CannotListen
 from infra.host.inner_server import InnerServer
+from infra.observability.error_reports import reporting
 from infra.observability.health import Component, health_app
 from infra.observability.logging import level_of, logging_to
 from infra.observability.metrics import new_registry
@@ -47,7 +48,8 @@ def main(kinds: Collection[Kind], settings: Settings | None = None) -> int:
     settings = settings or settings_of(*kinds)
     parts = parts_of(kinds)
     tune_gc()
-    with logging_to(settings), recorded("-".join(parts)):
+    name = "-".join(parts)
+    with logging_to(settings), reporting(settings, name), recorded(name):
         logging.getLogger("uvicorn").setLevel(
             max(level_of(settings), logging.WARNING)
         )  # it only serves the health here

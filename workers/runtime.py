@@ -31,6 +31,7 @@ from infra.eventsourcing.event_log import EventLog
 from infra.eventsourcing.startup import open_log
 from infra.host.entry_point import entry_point
 from infra.observability import tracing
+from infra.observability.error_reports import reporting
 from infra.observability.logging import logging_to
 from infra.observability.metrics import new_registry
 from infra.observability.origin import Cause, begin
@@ -113,6 +114,7 @@ class Runtime:
         registry, stop = new_registry(), asyncio.Event()
         async with AsyncExitStack() as stack:
             stack.enter_context(logging_to(settings))
+            stack.enter_context(reporting(settings, self.name))
             stack.enter_context(recorded(self.name))
             opened = self._opened(settings, registry)
             database, log, context, work = await stack.enter_async_context(opened)

@@ -55,13 +55,17 @@ def _printable(value: Any) -> str:
     return text if text.isprintable() else repr(text)[1:-1]
 
 
-def traceback_text(error: Any) -> str:
-    """The traceback of an error, of what ``sys.exc_info`` gives, or (for anything else) of the error at hand."""
-    if isinstance(error, BaseException):
-        error = (type(error), error, error.__traceback__)
-    elif not isinstance(error, tuple):
-        error = sys.exc_info()
-    return "".join(traceback.format_exception(*error))
+def error_of(told: Any) -> BaseException | None:
+    """The error that a line tells of: itself, what ``sys.exc_info`` gives, or (for anything else) the one at hand."""
+    if isinstance(told, BaseException) or not told:
+        return told or None
+    found: BaseException | None = told[1] if isinstance(told, tuple) else sys.exc_info()[1]
+    return found
+
+
+def traceback_text(error: BaseException | None) -> str:
+    """Its traceback."""
+    return "NoneType: None\n" if error is None else "".join(traceback.format_exception(error))
 
 
 _second: tuple[int, str] = (0, "")

@@ -11,9 +11,11 @@ from typing import Any, Final
 import structlog
 
 from infra.observability import tracing
+from infra.observability.error_reports import report
 from infra.observability.log_rendering import (
     Render,
     console_line,
+    error_of,
     json_line,
     timestamp,
     traceback_text,
@@ -91,18 +93,23 @@ class _Lines:
 
     def put(self, level: str, event: MutableMapping[str, Any]) -> None:
         """What is an error is written before this returns."""
-        line = self._render(self._told(level, event))
-        (self._writer.urgent if _LEVELS[level] >= logging.ERROR else self._writer.line)(line)
+        error = event.pop("exc_info", None)
+        told = self._told(level, event, error)
+        line = self._render(told)
+        if _LEVELS[level] < logging.ERROR:
+            self._writer.line(line)
+            return
+        self._writer.urgent(line)
+        report(told, error_of(error))
 
-    def _told(self, level: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    def _told(self, level: str, event: MutableMapping[str, Any], error: Any) -> Mapping[str, Any]:
         """Time, level and event first, then what it belongs to, the rest, and the traceback if there is one."""
         told: dict[str, Any] = {"time": timestamp(time.time()), "level": level}
         told["event"] = self._redactor.text(str(event.pop("event", "")))
         told.update({**origin_fields(), **tracing.log_fields()})
-        error = event.pop("exc_info", None)
         told.update(self._redactor.fields(event))
         if error:
-            told["traceback"] = self._redactor.text(traceback_text(error))
+            told["traceback"] = self._redactor.text(traceback_text(error_of(error)))
         return told
 
 

@@ -17,7 +17,7 @@ HIDDEN: Final = "[hidden]"
 SHORTEST: Final = 8
 """A secret of fewer letters is not looked for as such: it may be a word, and what is in a URL or behind a name is
 found by that."""
-DEEPEST: Final = 6
+DEEPEST: Final = 16
 
 _WORDS: Final = (
     r"passw(?:or)?d|passphrase|passwd|pwd|secret|token|authorization|cookie|api[_-]?key|access[_-]?key|"

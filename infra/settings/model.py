@@ -23,6 +23,7 @@ from infra.settings.values import (
     Networks,
     Origins,
     Sender,
+    SentryDsn,
     SharedKey,
     StorageUrl,
     Unit,
@@ -86,6 +87,8 @@ class Settings(ServerSettings):
     log_format: Literal["auto", "json", "console"] = Field(
         default="auto", description="A JSON object in each line, or text for people; `auto`: text at a terminal."
     )
+
+    sentry_dsn: SentryDsn | None = Field(default=None, description="Where errors are reported. Unset: nowhere.")
 
     encryption_keys: EncryptionKeys = Field(
         default=(),

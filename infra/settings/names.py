@@ -16,7 +16,7 @@ OTHERS: Final[Mapping[str, str]] = {
     "WEIR_URL": "Where `weir import` finds the shop's API.",
     "WEIR_TOKEN": "The access token that `weir import` shows there.",
     "WEIR_API_KEY": "Or the API key.",
-    "OTEL_EXPORTER_OTLP_ENDPOINT": "Where traces go, by OTLP over HTTP (`http://collector:4318`); unset: nowhere.",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "Where traces go (OTLP over HTTP): `http://collector:4318`. Unset: none.",
     "OTEL_EXPORTER_OTLP_HEADERS": "What is sent along, as `authorization=Bearer …`.",
     "OTEL_SERVICE_NAME": "What traces name the process; unset, `weir-api`, `weir-relay` and so on.",
     "OTEL_TRACES_SAMPLER": "Which requests are recorded, as `parentbased_traceidratio`; unset, all.",

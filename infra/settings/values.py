@@ -124,6 +124,12 @@ def _sender(value: str) -> str:
     return value
 
 
+def _sentry_dsn(value: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"https?://[0-9A-Za-z]+(:[0-9A-Za-z]*)?@[^@/\s]+(/[^@\s]*)?/[0-9]+", value.get_secret_value()):
+        raise ValueError("must be as Sentry shows it: https://key@sentry.example/1")
+    return value
+
+
 def _storage(value: str) -> str:
     if not re.fullmatch(r"file:///.*|s3://[^/@\s]+(/.*)?", value):
         raise ValueError("must be file:///folder or s3://bucket/prefix")
@@ -134,6 +140,11 @@ _HOST: Final = r"^(\*|(\*\.)?([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:]+\])(:[0-9]
 _ENDPOINT: Final = r"^https?://([a-z0-9._-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?$"
 _ORIGIN: Final = r"^https?://([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:]+\])(:[0-9]{1,5})?$"
 
+SentryDsn = Annotated[
+    SecretStr,
+    AfterValidator(_sentry_dsn),
+    Form("as Sentry shows it: https://key@sentry.example/1"),
+]
 Endpoint = Annotated[
     str, Field(pattern=_ENDPOINT), Form("http:// or https:// with a host in lower case: https://shop.example")
 ]
