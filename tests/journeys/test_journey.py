@@ -6,9 +6,11 @@ import os
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import httpx2
 import pytest
@@ -21,6 +23,7 @@ from cli.demo.journey import Journey
 from cli.demo.subscriber import subscribed
 from cli.demo.visit import Failed, seen
 from cli.supervisor import Options, Stack
+from cli.supervisor.programs import Program, Wiring, weir_programs
 from cli.up import places
 from projections.registry import PROJECTIONS
 from tests.faults import audit
@@ -35,10 +38,16 @@ pytestmark = pytest.mark.anyio
 REBUILT = ("order_summary", "product_card")
 
 
+def talkative(wiring: Wiring) -> Sequence[Program]:
+    """The processes of ``weir up``; those that say nothing of what goes well say it here."""
+    return [replace(each, env={**each.env, "WEIR_LOG_LEVEL": "debug"}) for each in weir_programs(wiring)]
+
+
 @pytest.fixture(scope="module")
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     """What ``weir up`` runs, in the folder where it keeps things by default. Shared: what it costs is its start."""
-    options = Options(directory=tmp_path_factory.mktemp("shop") / ".weir", durable=False, ready_seconds=240)
+    folder = tmp_path_factory.mktemp("shop") / ".weir"
+    options = Options(directory=folder, durable=False, ready_seconds=240, programs=talkative)
     async with Stack(options) as running:
         yield running
 
@@ -82,6 +91,33 @@ async def test_a_demo_that_was_cut_short_leaves_no_webhook_behind_the_next_one(s
         async with subscribed(admin):
             pass
         await eventually(lambda: are(webhooks, 0), 30)
+
+
+async def test_one_request_is_found_by_its_id_in_the_log_of_every_process_and_in_its_mail(stack: Stack) -> None:
+    asked = f"followed-{uuid4().hex}"
+    eve = {"email": "eve@example.com", "username": "eve", "password": "a pot of tea at four"}
+    async with httpx2.AsyncClient(base_url=stack.api_url, timeout=15) as http:
+        answer = await http.post("/v1/accounts", json=eve, headers={"X-Request-ID": asked})
+    assert (answer.status_code, answer.headers["x-request-id"]) == (201, asked)
+
+    def lines(process: str) -> list[dict[str, Any]]:
+        log = (stack.wiring.directory / "log" / f"{process}.log").read_bytes().splitlines()
+        told = [json.loads(line) for line in log if asked.encode() in line]
+        return [line for line in told if asked in (line.get("correlation_id"), *line.get("correlation_ids", ()))]
+
+    async def is_everywhere() -> bool:
+        projected = {line.get("consumer") for line in lines("projections")}
+        mailed = [line["state"] for line in lines("tasks") if line["event"] == "mail"]
+        return bool(lines("relay")) and "account_card" in projected and mailed == ["sent"]
+
+    await eventually(is_everywhere, 60)
+    (request,) = [line for line in lines("api") if line["event"] == "request"]
+    assert (request["route"], request["status"], request["request_id"]) == ("/v1/accounts", 201, asked)
+    (mail,) = [line for line in lines("tasks") if line["event"] == "mail"]
+    assert mail["causation_id"] == f"event:{answer.json()['position']}"
+    assert any(f"X-Request-ID: {asked}".encode() in each.read_bytes() for each in stack.mail_dir.rglob("*.eml"))
+    everything = b"".join(log.read_bytes() for log in (stack.wiring.directory / "log").iterdir())
+    assert b"eve@" not in everything
 
 
 async def are(count: Callable[[], Awaitable[int]], number: int) -> bool:

@@ -1,12 +1,11 @@
 """A page of the log as the relay reads it: each event already in the bytes of its stream entry."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 import asyncpg
-import orjson
 
 from infra.postgres.pool import Reader
 
@@ -64,14 +63,6 @@ class Page:
     def streams(self) -> dict[str, int]:
         """The streams that may be followed, each with its last version."""
         return {row[5]: row[6] for row in self.rows if row[5] is not None}
-
-    def traceparents(self) -> Iterator[str | None]:
-        """What each comes of. The metadata is the last but one of an entry, and nothing within it looks like its name:
-        JSON that Postgres writes has a blank behind each comma."""
-        for row in self.rows:
-            rest: bytes = row[2]
-            begin, end = rest.rindex(b',"m":') + 5, rest.rindex(b',"r":')
-            yield orjson.loads(rest[begin:end]).get("traceparent")
 
     @property
     def full(self) -> bool:

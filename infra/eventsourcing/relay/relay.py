@@ -22,8 +22,8 @@ from infra.eventsourcing.configs import RelayConfig
 from infra.eventsourcing.event_log import EventLog, begin_history, log_head
 from infra.eventsourcing.leases import Leader
 from infra.eventsourcing.relay.page import Page, read_page
+from infra.eventsourcing.relay.page_origins import tell_published, traced
 from infra.eventsourcing.relay.publisher import OtherHistory, Publisher
-from infra.observability import tracing
 from infra.postgres.errors import PASSING
 from infra.postgres.pool import Database
 from infra.redis.client import BROKEN
@@ -206,9 +206,9 @@ class Relay:
         while page.rows:
             following = asyncio.create_task(self._read(page.last, page.recorded_at)) if page.full else None
             try:
-                about, kind = {"weir.events": len(page.rows)}, tracing.SpanKind.PRODUCER
-                with tracing.batch_span("relay publish", page.traceparents, kind=kind, about=about):
+                with traced(page):
                     self.metrics.published.inc(await self.publisher.publish(wires, page))
+                tell_published(page)
                 page = await following if following else Page([])
             finally:
                 if following:
