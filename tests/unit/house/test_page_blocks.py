@@ -22,6 +22,8 @@ REASONS: Final = {
     "puts a shop at work back to an earlier point": 1,
     "needs a Docker engine": 2,
     "needs a Kubernetes cluster": 5,
+    "needs jq": 1,
+    "needs a collector": 1,
     "these run until they are stopped": 1,
 }
 """Why a block is not run, and of how many blocks that is said: no more without a thought."""
