@@ -23,6 +23,7 @@ COMMANDS = {
     "up": Entry("cli.up", "Start everything on this machine, until Ctrl-C."),
     "demo": Entry("cli.demo", "Start everything and run the main job before your eyes."),
     "status": Entry("cli.status", "Show processes, ports, lag, parked streams and outboxes of the running stack."),
+    "doctor": Entry("cli.doctor", "Look for what is wrong with servers, settings and work, and say the fix for each."),
     "env": Entry("cli.env", "Print the settings of the running stack for a shell, secrets included."),
     "psql": Entry("cli.psql", "Open PostgreSQL's shell on the database."),
     "serve": Entry("cli.serve", "Run the HTTP API."),

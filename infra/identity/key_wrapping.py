@@ -47,6 +47,10 @@ class KeyWrapping:
         sealed = self._ciphers[self._first].encrypt(nonce, secret, _authenticated(place))
         return f"{VERSION}.{self._first}.{urlsafe_b64encode(nonce + sealed).decode()}"
 
+    def is_first(self, text: str) -> bool:
+        """Whether it is wrapped under the key that wraps now."""
+        return text.startswith(f"{VERSION}.{self._first}.")
+
     def unwrap(self, text: str, place: str) -> bytes:
         """The secret. Raises :class:`~infra.errors.CannotUnwrap`, which says what is missing and shows nothing."""
         version, _, rest = text.partition(".")

@@ -7,7 +7,7 @@ release has left in clear is wrapped on the way, and stays beside for as long as
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
@@ -79,6 +79,25 @@ async def rewrap(database: Database, wrapping: KeyWrapping) -> int:
                 await connection.execute(*table.rewrap(row=row["id"], wrapped=again))
                 count += 1
     return count
+
+
+class Wrapped(NamedTuple):
+    """How many secrets are not wrapped under the first key, and how many lie in clear."""
+
+    under_others: int
+    in_clear: int
+
+
+async def standing(database: Database, wrapping: KeyWrapping) -> Wrapped:
+    """How they lie there. Raises :class:`~infra.errors.CannotUnwrap` for one that these keys do not unwrap."""
+    under_others = in_clear = 0
+    for table in _SECRETS:
+        for row in await database.fetch(*table.read()):
+            in_clear += row["clear"] is not None
+            if row["wrapped"] is not None:
+                wrapping.unwrap(row["wrapped"], place_of(table.name, row["id"]))
+                under_others += not wrapping.is_first(row["wrapped"])
+    return Wrapped(under_others, in_clear)
 
 
 async def erase_clear(database: Database) -> None:

@@ -27,7 +27,7 @@ _TAKEN: Final = frozenset({250})
 _TAKEN_OR_FORWARDED: Final = frozenset({250, 251})
 _GO_ON: Final = frozenset({354})
 
-_PORTS: Final = {"smtp": 25, "starttls": 587, "smtps": 465}
+PORTS: Final = {"smtp": 25, "starttls": 587, "smtps": 465}
 _OURS_TO_FIX: Final = frozenset({530, 534, 535, 538})
 """Permanent replies that speak of our login, not of the mail: it waits until the settings are right."""
 
@@ -93,11 +93,11 @@ class Progress:
 def smtp_options(url: SecretStr) -> dict[str, Any]:
     """aiosmtplib's arguments for ``smtp://`` (no TLS), ``starttls://`` (TLS or nothing) or ``smtps://`` (TLS)."""
     parts = urlsplit(url.get_secret_value())
-    if parts.scheme not in _PORTS or not parts.hostname:
+    if parts.scheme not in PORTS or not parts.hostname:
         raise ValueError("WEIR_SMTP_URL must be smtp://, starttls:// or smtps:// with a host")
     return {
         "hostname": parts.hostname,
-        "port": parts.port or _PORTS[parts.scheme],
+        "port": parts.port or PORTS[parts.scheme],
         "username": unquote(parts.username) if parts.username else None,
         "password": unquote(parts.password) if parts.password else None,
         "use_tls": parts.scheme == "smtps",

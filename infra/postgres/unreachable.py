@@ -36,7 +36,7 @@ def place(host: str | None, port: int | None) -> str:
     return network_errors.place(host, port or POSTGRES_PORT)
 
 
-def cause(error: Exception) -> str:
+def cause(error: BaseException) -> str:
     """In words. What a server says itself names user and database, and never a password."""
     if isinstance(error, asyncpg.PostgresError):
         return str(error).partition("\n")[0]

@@ -36,6 +36,7 @@ READ: Final[Sequence[Sequence[str]]] = (
     ("env",),
     ("psql",),
     ("status",),
+    ("doctor",),
     ("settings",),
 )
 READ_NONE: Final = {"mailsink", "import", "bench", "openapi", "asyncapi", "reference", "release"}

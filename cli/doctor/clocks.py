@@ -1,0 +1,40 @@
+"""The clocks of PostgreSQL and Redis against this machine's."""
+
+from collections.abc import Sequence
+from time import monotonic
+from typing import Any, Final, cast
+
+from cli.doctor.finding import Finding, advice, problem
+from cli.doctor.patient import Patient
+from infra.identity.access_tokens import LEEWAY_SECONDS
+
+NOTABLE_SECONDS: Final = 1.0
+_FIX: Final = "synchronise both machines by NTP: `timedatectl set-ntp true`, then `chronyc tracking`"
+
+
+async def postgres_clock(patient: Patient) -> Sequence[Finding]:
+    """By it everything is due."""
+    async with patient.postgres() as connection:
+        asked = monotonic()
+        told: float = await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8")
+        took = monotonic() - asked
+    return _skew("PostgreSQL", told - patient.clock() + took / 2, took)
+
+
+async def redis_clock(patient: Patient) -> Sequence[Finding]:
+    """By it rates are counted."""
+    async with patient.redis() as client:
+        await cast(Any, client.ping())
+        asked = monotonic()
+        seconds, microseconds = cast(tuple[int, int], await client.time())
+        took = monotonic() - asked
+    return _skew("Redis", seconds + microseconds / 1_000_000 - patient.clock() + took / 2, took)
+
+
+def _skew(server: str, skew: float, took: float) -> Sequence[Finding]:
+    """``took``: how long the answer was under way, by half of which it may be wrong."""
+    if abs(skew) - took / 2 < NOTABLE_SECONDS:
+        return []
+    told = f"the clock of {server} is {abs(skew):.1f} s {'before' if skew > 0 else 'behind'} this machine's"
+    means = "tokens are taken for expired or not yet good, and rates and lags are told wrongly"
+    return [(problem if abs(skew) > LEEWAY_SECONDS else advice)(told, means, _FIX)]
