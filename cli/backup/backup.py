@@ -11,6 +11,7 @@ from typing import Annotated, Final
 
 import typer
 from pydantic import SecretStr
+from rich.console import Console
 
 from cli.backup.checks import insist_on_schema
 from cli.backup.draft import draft
@@ -44,7 +45,12 @@ from infra.storage.referenced_files import referenced_files
 HELP: Final = "Copy the database and its files, as of one moment, into a folder."
 LOOK_SECONDS: Final = 0.5
 
-_PATIENT: Final = "SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0"
+LOCK_SECONDS: Final = 60
+"""For how long a table is waited for that somebody has locked, such as a migration."""
+_PATIENT: Final = (
+    "SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0; "
+    f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"
+)
 """Whatever bounds a role may have: a backup takes as long as it takes."""
 _EXPORT: Final = "SELECT pg_export_snapshot()"
 
@@ -73,7 +79,7 @@ def backup(place: Place, files: Files = None, data_dir: DataDir = DATA_DIR) -> N
     bucket = (settings.storage_url or "").startswith("s3:")
     storage = open_storage(settings) if files or (files is None and not bucket) else None
     try:
-        with shown() as show, draft(target) as folder:
+        with shown(Console(highlight=False)) as show, draft(target) as folder:
             manifest = asyncio.run(take(settings, storage, folder, show))
             manifest.write(folder)
     except (*AWAY, UnknownSchema, NoProgram, Failed, OSError) as error:
@@ -157,8 +163,9 @@ async def _log_at(connection: Connection) -> LogAt:
 async def _dump(url: SecretStr, dumper: Program, snapshot: str, path: Path, show: Show) -> tuple[int, str]:
     """Its size and digest."""
     target = target_of(url)
-    argv = (dumper.path, "--format=custom", "--compress=1", f"--snapshot={snapshot}", "--no-owner", "--no-privileges")
-    dumping = asyncio.create_task(run((*argv, f"--file={path}", "--dbname", target.url), target))
+    what = ("--format=custom", "--compress=1", "--no-owner", "--no-privileges", f"--snapshot={snapshot}")
+    where = (f"--lock-wait-timeout={LOCK_SECONDS}s", f"--file={path}", "--dbname", target.url)
+    dumping = asyncio.create_task(run((dumper.path, *what, *where), target))
     try:
         while not dumping.done():
             await asyncio.wait([dumping], timeout=LOOK_SECONDS)

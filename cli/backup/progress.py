@@ -17,9 +17,8 @@ Show: TypeAlias = Callable[[str], None]
 
 
 @contextmanager
-def shown() -> Iterator[Show]:
-    """Shows it until the end of the block."""
-    console = Console(highlight=False)
+def shown(console: Console) -> Iterator[Show]:
+    """Shows it until the end of the block; what is printed on the same console meanwhile stands above."""
     if not console.is_terminal:
         yield _Lines()
         return

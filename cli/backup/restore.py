@@ -8,6 +8,7 @@ from typing import Annotated, Final
 import asyncpg
 import typer
 from pydantic import SecretStr
+from rich.console import Console
 
 from cli.backup.files import spoiled
 from cli.backup.manifest import DUMP, SUMS, Manifest, sha256_of
@@ -82,8 +83,9 @@ def restore(
             hold_mail=hold_mail,
             jobs=jobs,
         )
-        with shown() as show:
-            outcome = asyncio.run(restored(settings, manifest, options, show, teller()))
+        console = Console(highlight=False)
+        with shown(console) as show:
+            outcome = asyncio.run(restored(settings, manifest, options, show, teller(console)))
     except (*AWAY, UnknownSchema, NoProgram, Failed, Refused, OSError, asyncpg.PostgresError) as error:
         typer.echo(f"nothing was restored: {error}", err=True)
         raise typer.Exit(NOT_RESTORED) from None

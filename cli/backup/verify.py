@@ -34,16 +34,15 @@ def verify(files: Files = True, data_dir: DataDir = DATA_DIR) -> None:
     try:
         storage = open_storage(settings) if files else None
         asyncio.run(insist_on_schema(settings.direct_url))
-        well = asyncio.run(verified(settings.direct_url, storage, teller()))
+        well = asyncio.run(verified(settings.direct_url, storage, teller(Console(highlight=False))))
     except (*AWAY, UnknownSchema) as error:
         typer.echo(f"not verified: {error}", err=True)
         raise typer.Exit(NOT_VERIFIED) from None
     raise typer.Exit(0 if well else 1)
 
 
-def teller() -> Told:
+def teller(console: Console) -> Told:
     """Shows each check in a line, and what is wrong in lines of its own."""
-    console = Console(highlight=False)
 
     def tell(check: Checked) -> None:
         verdict = Text("ok   ", "green") if check.well else Text("WRONG", "bold red")

@@ -3,6 +3,7 @@ lets nobody in before it has been checked."""
 
 import asyncio
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from hashlib import sha256
@@ -11,6 +12,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
+import psutil
 import pytest
 from pydantic import SecretStr
 from typer.testing import CliRunner
@@ -28,7 +30,7 @@ from infra.eventsourcing.event_log import EventLog, identify
 from infra.postgres.pool import Database, PoolConfig
 from tests.conftest import Servers
 from tests.integration.test_upgrade import BEFORE_DEPARTURES, upgraded
-from tests.support.write_side import connected
+from tests.support.write_side import connected, eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -304,3 +306,29 @@ async def test_where_there_is_no_database_there_is_no_backup(
     done = await weir("backup", str(tmp_path / "kept"))
     assert (done.exit_code, os.listdir(tmp_path)) == (2, [])
     assert "there is no backup" in done.output
+
+
+async def test_a_backup_that_is_killed_takes_its_dump_with_it_and_leaves_nothing_that_looks_whole(
+    shop_url: str, tmp_path: Path
+) -> None:
+    await does(shop_url, "CREATE TABLE extra ()")
+    async with connected(shop_url) as holder, connected(shop_url) as watcher:
+        await holder.execute("BEGIN; LOCK TABLE extra")
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "cli.main", "backup", str(tmp_path / "kept"), stdout=asyncio.subprocess.DEVNULL
+        )
+        waits = (
+            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()"
+            " AND application_name = 'pg_dump' AND wait_event_type = 'Lock')"
+        )
+        await eventually(lambda: watcher.fetchval(waits), 30)
+        named = [each for each in psutil.process_iter() if each.name() == "pg_dump"]
+        dumps = [each for each in named if str(tmp_path) in str(each.cmdline())]
+        process.kill()
+        await process.wait()
+        _, living = await asyncio.to_thread(psutil.wait_procs, dumps, 10)
+        assert (len(dumps), living) == (1, [])
+        await holder.execute("ROLLBACK")
+    assert [name.startswith(".weir-backup-") for name in os.listdir(tmp_path) if name != "data"] == [True]
+    await taken(tmp_path / "kept")
+    assert {*os.listdir(tmp_path)} - {"data"} == {"kept"}
