@@ -66,6 +66,8 @@ class KeptPorts:
     def leads_here(self, name: str, url: str) -> bool:
         """Whether the URL is that of this directory's own server, as ``weir env`` has told it to a shell."""
         place = urlsplit(url)
+        if "," in place.netloc:  # several servers, of which none is ours; and no port to be had of them
+            return False
         return place.hostname in _HERE and place.port == self._known.get(name, -1)
 
     def _is_free(self, port: int) -> bool:

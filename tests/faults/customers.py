@@ -41,9 +41,15 @@ class Acknowledged:
 
 
 class Shoppers:
-    """``count`` customers of a running stack. Whatever is not answered for certain is asked again with the same key."""
+    """``count`` customers of a running stack. Whatever is not answered for certain is asked again with the same key.
 
-    def __init__(self, stack: Stack, http: httpx2.AsyncClient, count: int) -> None:
+    Where the database ``fails_over``, their access ends with the history of the log, and they sign in again.
+    """
+
+    def __init__(self, stack: Stack, http: httpx2.AsyncClient, count: int, *, fails_over: bool = False) -> None:
+        self._fails_over = fails_over
+        self._signed_in: dict[str, tuple[str, str]] = {}
+        self._renewed: dict[str, dict[str, str]] = {}
         self._stack = stack
         self.http = http
         self._count = count
@@ -90,7 +96,9 @@ class Shoppers:
 
     async def document(self, path: str) -> dict[str, Any]:
         """What the API serves, to the admin."""
-        answer = await self.http.get(path, headers=self._admin)
+        answer = await self.http.get(path, headers=self._as_now(self._admin))
+        if await self._lets_in_again(answer, self._admin):
+            return await self.document(path)
         assert answer.status_code == 200, answer.text
         document: dict[str, Any] = answer.json()
         return document
@@ -146,6 +154,18 @@ class Shoppers:
         environment = self._stack.environment
         self._admin = await self._sign_in(environment["WEIR_ADMIN_EMAIL"], environment["WEIR_ADMIN_PASSWORD"])
 
+    async def orders_of_first(self, token: str) -> dict[str, str] | None:
+        """The newest orders of the first customer with their states, by a token; None where nobody answers for now."""
+        headers = self._as_now({**self._customers[0], "Consistency-Token": token, "Prefer": "wait=5"})
+        try:
+            answer = await self.http.get("/v1/orders?limit=100", headers=headers)
+        except httpx2.TransportError:
+            return None
+        if answer.status_code in UNCERTAIN or await self._lets_in_again(answer, self._customers[0]):
+            return None
+        assert answer.status_code == 200, answer.text
+        return {item["id"]: item["status"] for item in answer.json()["items"]}
+
     async def _shop(self, customer: Mapping[str, str]) -> None:
         done = self.acknowledged
         while self._open.is_set():
@@ -186,13 +206,15 @@ class Shoppers:
         async with asyncio.timeout(PATIENCE):
             while True:
                 try:
-                    answer = await self.http.post(path, content=body, headers=headers)
+                    answer = await self.http.post(path, content=body, headers=self._as_now(headers))
                 except httpx2.TransportError:
                     await asyncio.sleep(0.05)
                     continue
                 if 200 <= answer.status_code < 300:
                     self.acknowledged.positions.append(answer.json()["position"])
                     return answer
+                if await self._lets_in_again(answer, headers):
+                    continue
                 if answer.status_code not in UNCERTAIN and "in-flight" not in answer.text:
                     raise AssertionError(f"{path} answered {answer.status_code}: {answer.text}")
                 if answer.status_code == 500:
@@ -207,8 +229,29 @@ class Shoppers:
         return await self._sign_in(name, password)
 
     async def _sign_in(self, name: str, password: str) -> dict[str, str]:
+        answer = await self._asked_for_access(name, password)
+        assert answer.status_code == 200, answer.text
+        access = {"Authorization": f"Bearer {answer.json()['access_token']}"}
+        self._signed_in[access["Authorization"]] = (name, password)
+        return access
+
+    async def _asked_for_access(self, name: str, password: str) -> httpx2.Response:
         form = urlencode({"grant_type": "password", "username": name, "password": password}).encode()
         kind = {"Content-Type": "application/x-www-form-urlencoded"}
-        answer = await self.http.post("/v1/auth/token", content=form, headers=kind)
-        assert answer.status_code == 200, answer.text
-        return {"Authorization": f"Bearer {answer.json()['access_token']}"}
+        return await self.http.post("/v1/auth/token", content=form, headers=kind)
+
+    def _as_now(self, headers: Mapping[str, str]) -> Mapping[str, str]:
+        """With the access that came of signing in again."""
+        return {**headers, **self._renewed.get(headers.get("Authorization", ""), {})}
+
+    async def _lets_in_again(self, answer: httpx2.Response, headers: Mapping[str, str]) -> bool:
+        """Whether the access had ended, and who had it is, or soon will be, signed in again."""
+        who = self._signed_in.get(headers.get("Authorization", ""))
+        if answer.status_code != 401 or who is None or not self._fails_over:
+            return False
+        with suppress(httpx2.TransportError):
+            renewed = await self._asked_for_access(*who)
+            if renewed.status_code == 200:
+                token = renewed.json()["access_token"]
+                self._renewed[headers["Authorization"]] = {"Authorization": f"Bearer {token}"}
+        return True

@@ -37,11 +37,13 @@ async def valkey_wiped(stack: Stack) -> None:
 class Ground:
     """What servers there are, as the environment names them, and what may befall them.
 
-    What it does not name, the stack starts by itself: that is for ``befalls`` to say, too.
+    What it does not name, the stack starts by itself: that is for ``befalls`` to say, too. Where Postgres
+    ``fails_over``, access that was given before ends with the history of the log.
     """
 
     befalls: Mapping[str, Befall]
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    fails_over: bool = False
 
     @property
     def database_url(self) -> str | None:

@@ -44,18 +44,20 @@ async def a_shop(
         programs=burdens.programs,
     )
     with ground.named():
-        async with _entered(options, burdens, customers) as (stack, shoppers):
+        async with _entered(options, burdens, customers, ground.fails_over) as (stack, shoppers):
             yield stack, shoppers
 
 
 @asynccontextmanager
-async def _entered(options: Options, burdens: Unburdened, customers: int) -> AsyncIterator[tuple[Stack, Shoppers]]:
+async def _entered(
+    options: Options, burdens: Unburdened, customers: int, fails_over: bool
+) -> AsyncIterator[tuple[Stack, Shoppers]]:
     async with (
         Stack(options) as stack,
         burdens.on(stack),
         httpx2.AsyncClient(base_url=stack.api_url, timeout=10) as http,
     ):
-        shoppers = Shoppers(stack, http, customers)
+        shoppers = Shoppers(stack, http, customers, fails_over=fails_over)
         await shoppers.enter()
         yield stack, shoppers
 

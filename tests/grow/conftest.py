@@ -10,8 +10,9 @@ from cli.supervisor import Options, Stack
 from tests.faults.burdens import Unburdened
 from tests.faults.ground import Ground
 from tests.grow.table import table
-from tests.grow.topologies import TOPOLOGIES
+from tests.grow.topologies import LOSSY, TOPOLOGIES
 
+ALL: Final = {**TOPOLOGIES, **LOSSY}
 _ROW: Final = "topology"
 
 
@@ -44,7 +45,7 @@ def topology(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 async def ground(topology: str, tmp_path: Path) -> AsyncIterator[Ground]:
     """Servers of its own for one test."""
-    async with TOPOLOGIES[topology](tmp_path / "servers") as standing:
+    async with ALL[topology](tmp_path / "servers") as standing:
         yield standing
 
 
@@ -58,7 +59,7 @@ def burdens() -> Unburdened:
 async def stack(topology: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     """The whole system over the topology, shared by tests of a journey."""
     directory = tmp_path_factory.mktemp("grown")
-    async with TOPOLOGIES[topology](directory / "servers") as standing:
+    async with ALL[topology](directory / "servers") as standing:
         options = Options(
             directory=directory / "shop",
             database_url=standing.database_url,

@@ -1,6 +1,5 @@
 """PgBouncer in transaction mode between the processes and Postgres."""
 
-import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -8,6 +7,8 @@ from pathlib import Path
 from cli.supervisor import Stack
 from infra.embedded import Postgres
 from tests.faults.ground import OWN_VALKEY, Befall, Ground
+from tests.grow.replicated import standing_pair
+from tests.support.failover import killed
 from tests.support.pgbouncer import PgBouncer, needs_pgbouncer
 
 
@@ -19,6 +20,7 @@ async def behind_pgbouncer(directory: Path) -> AsyncIterator[Ground]:
     async with postgres.running() as direct:
         pooler = PgBouncer(directory, direct)
         await pooler.start()
+        await pooler.insist_on_transactions()
         try:
             yield Ground(environment=_told(pooler, direct), befalls={**_befalls(pooler, postgres), **OWN_VALKEY})
         finally:
@@ -34,8 +36,7 @@ def _befalls(pooler: PgBouncer, postgres: Postgres) -> Mapping[str, Befall]:
         await pooler.killed()
 
     async def postgres_killed(_: Stack) -> None:
-        postgres.process.send(signal.SIGKILL)
-        await postgres.process.exited()
+        await killed(postgres)
         await postgres.start()
 
     async def postgres_restarted(_: Stack) -> None:
@@ -47,3 +48,27 @@ def _befalls(pooler: PgBouncer, postgres: Postgres) -> Mapping[str, Befall]:
         "postgres killed behind it": postgres_killed,
         "postgres restarted behind it": postgres_restarted,
     }
+
+
+@asynccontextmanager
+async def pooler_led_on(directory: Path) -> AsyncIterator[Ground]:
+    """The primary is lost, and the pooler told to lead to the standby: processes know of one address all the while."""
+    needs_pgbouncer()
+    async with standing_pair(directory, synchronous=True) as servers:
+        pooler = PgBouncer(directory, servers.primary.url)
+
+        async def promoted(_: Stack) -> None:
+            await servers.fail_over()
+            pooler.lead_to(servers.standby.url)
+            pooler.reload()
+
+        await pooler.start()
+        await pooler.insist_on_transactions()
+        try:
+            yield Ground(
+                environment=_told(pooler, servers.url),
+                befalls={"pgbouncer led to the standby": promoted},
+                fails_over=True,
+            )
+        finally:
+            await pooler.stop()

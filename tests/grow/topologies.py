@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from tests.faults.ground import OWN, Ground
-from tests.grow.pooled import behind_pgbouncer
+from tests.grow.pooled import behind_pgbouncer, pooler_led_on
+from tests.grow.replicated import asynchronous_standby, read_replica, synchronous_standby
 
 Topology: TypeAlias = Callable[[Path], AbstractAsyncContextManager[Ground]]
 """Starts the servers in a directory, and stops them at the end of the block."""
@@ -21,4 +22,10 @@ async def one_of_each(_directory: Path) -> AsyncIterator[Ground]:
 TOPOLOGIES: Final[Mapping[str, Topology]] = {
     "one of each": one_of_each,
     "PgBouncer": behind_pgbouncer,
+    "read replica": read_replica,
+    "synchronous standby": synchronous_standby,
+    "PgBouncer and standby": pooler_led_on,
 }
+
+LOSSY: Final[Mapping[str, Topology]] = {"asynchronous standby": asynchronous_standby}
+"""Those that may lose what was acknowledged: their audit is another."""

@@ -48,12 +48,13 @@ class Failover(Protocol):
 
 def make_cluster(directory: Path, shards: int) -> None:
     """The files of a stopped server with an empty log: what a primary and its standby both begin as."""
+    asyncio.run(cluster_in(directory, shards))
 
-    async def made() -> None:
-        async with Postgres(directory, durable=False).running() as url:
-            await migrate(SecretStr(url), shards=shards)
 
-    asyncio.run(made())
+async def cluster_in(directory: Path, shards: int) -> None:
+    """The same, where a loop is running."""
+    async with Postgres(directory, durable=False).running() as url:
+        await migrate(SecretStr(url), shards=shards)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,12 +79,17 @@ class Pair:
 
     async def fail_over(self) -> None:
         """The primary is killed, and the standby promoted."""
-        self.primary.process.send(signal.SIGKILL)
-        await self.primary.process.exited()
+        await killed(self.primary)
         async with connected(self.standby.admin_url) as connection:
             assert await connection.fetchval("SELECT pg_promote(true, 10)")
         if self.door is not None:
             self.door.lead_to(self.standby.url)
+
+
+async def killed(server: Postgres) -> None:
+    """By ``kill -9``, and gone."""
+    server.process.send(signal.SIGKILL)
+    await server.process.exited()
 
 
 @asynccontextmanager

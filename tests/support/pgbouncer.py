@@ -2,10 +2,12 @@
 
 import os
 import signal
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
+import asyncpg
 import pytest
 
 from infra.embedded import Launch, Process, StartFailed, free_port, is_free
@@ -15,16 +17,8 @@ from infra.host.secret_file import write_private
 PGBOUNCER: Final = Path("/usr/sbin/pgbouncer")
 
 _DEPLOYED: Final = Path(__file__).parents[2] / "deploy" / "pgbouncer.ini"
-_HERE: Final = """
-[databases]
-weir = {server}
-
-[pgbouncer]
-listen_addr = 127.0.0.1
-listen_port = {port}
-unix_socket_dir =
-"""
-"""What differs from where it is deployed: of what is said twice the second counts."""
+_POOL: Final = 20
+"""Connections to the server, as it is deployed."""
 
 
 def needs_pgbouncer() -> None:
@@ -59,12 +53,16 @@ class PgBouncer:
         """Goes to this server from its next start on, or when it is told to read its file again."""
         self._server: SplitResult = urlsplit(url)
         config, users = self._home / "pgbouncer.ini", self._home / "users.txt"
-        deployed = _DEPLOYED.read_text()
-        (database,) = [line for line in deployed.splitlines() if line.startswith("weir = ")]
-        here = database.removeprefix("weir = ").replace(
-            "host=postgres port=5432", f"host=127.0.0.1 port={self._server.port}"
-        )
-        write_private(config, deployed + _HERE.format(server=here, port=self._port))
+        here = {
+            "host=postgres port=5432": f"host=127.0.0.1 port={self._server.port}",
+            "listen_addr = *": "listen_addr = 127.0.0.1\nunix_socket_dir =",
+            "listen_port = 6432": f"listen_port = {self._port}",
+        }
+        told = _DEPLOYED.read_text()
+        for there, instead in here.items():
+            assert told.count(there) == 1, there  # a section that is begun twice forgets what it said before
+            told = told.replace(there, instead)
+        write_private(config, told)
         write_private(users, f'"{self._server.username}" "{self._server.password}"\n')
         give(self._identity, config, users)
 
@@ -91,6 +89,10 @@ class PgBouncer:
         )
         await self._process.until(self._listens, 20)
 
+    def reload(self) -> None:
+        """It reads its file again."""
+        self.process.send(signal.SIGHUP)
+
     async def stop(self) -> None:
         """Ends it."""
         if self._process is not None:
@@ -101,6 +103,14 @@ class PgBouncer:
         self.process.send(signal.SIGKILL)
         await self.process.exited()
         await self.start()
+
+    async def insist_on_transactions(self) -> None:
+        """Fails unless more clients than there are connections to the server can be connected, and be served."""
+        async with AsyncExitStack() as stack:
+            for _ in range(_POOL + 1):
+                client = await asyncpg.connect(self.url, statement_cache_size=0)
+                stack.push_async_callback(client.close)
+                await client.execute("SELECT 1")
 
     async def _listens(self) -> bool:
         return not is_free(self._port)
