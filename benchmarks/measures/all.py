@@ -17,6 +17,7 @@ from benchmarks.measures import (
     revoked,
     rooms,
     sale,
+    scale,
     visible,
 )
 
@@ -38,4 +39,7 @@ MEASURES: Final[Sequence[Measure]] = (
     rooms.HOLDING,
     rooms.TALKING,
     feeds.TELLING,
+    scale.PLACING,
+    scale.READING,
+    scale.PROJECTING,
 )

@@ -27,7 +27,7 @@ async def _opened(bench: Bench) -> AsyncIterator[Mapping[str, Lap]]:
         bench.peer_server("tutorial_read", database=database) as peer_port,
     ):
         shop = await stocked(port)
-        await _readable(shop)
+        await readable(shop)
         ours = [request("GET", f"/v1/products/{product_id}", {}).decode() for product_id in shop.products]
         theirs = [request("GET", f"/products/{id_}", {}).decode() for id_ in workload.product_ids()]
 
@@ -43,7 +43,7 @@ async def _opened(bench: Bench) -> AsyncIterator[Mapping[str, Lap]]:
         yield {WEIR: side(port, ours), _TUTORIAL: side(peer_port, theirs)}
 
 
-async def _readable(shop: Shop) -> None:
+async def readable(shop: Shop) -> None:
     """Wait until the read model has every product."""
     client = await Client.connect("127.0.0.1", shop.port)
     missing = deque(shop.products)
