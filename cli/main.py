@@ -29,6 +29,9 @@ COMMANDS = {
     "serve": Entry("cli.serve", "Run the HTTP API."),
     "worker": Entry("cli.worker", "Run background workers: relay, projections, tasks, or all."),
     "migrate": Entry("cli.operations.migrate", "Bring the database's schema up to date."),
+    "shards": Entry(
+        "cli.operations.shards", "Show into how many shards the log is divided, or change that while all is stopped."
+    ),
     "keys": Entry("cli.operations.keys", "List the keys that sign access tokens, rotate them, or wrap them anew."),
     "replay": Entry("cli.operations.replay", "Rebuild a read model from the log."),
     "backup": Entry("cli.backup.backup", "Copy the database and its files, as of one moment, into a folder."),

@@ -28,3 +28,6 @@ PROJECTIONS: Final[Mapping[str, Projection[Any]]] = {
         WEBHOOK_CARD,
     )
 }
+
+BY_SHARD: Final = frozenset({SHOP_COUNTS.name, DAILY_REVENUE.name})
+"""Those that have rows for each shard: they are built anew where the number of shards is changed."""

@@ -139,6 +139,7 @@ async def trim(wires: Wires, streams: Sequence[str], first: int) -> None:
 
 async def drop_other_histories(wires: Wires, log: Keyspace, own: Keyspace, shards: int) -> None:
     """Takes away the streams that the log has left behind under the names of other histories, and notes its own name.
+    ``shards`` are as many as it may have had then.
 
     Where two histories live side by side, the other's consumers read on from their log. Raises one of ``BROKEN``.
     """

@@ -70,7 +70,7 @@ class ServerSettings(BaseSettings):
         ge=1,
         le=64,
         description="Into how many slices a new log is divided, and so how many workers of a kind can share it. Counts "
-        "only for `weir migrate` on an empty database.",
+        "only for `weir migrate` on an empty database; later `weir shards` changes it.",
     )
 
     @property

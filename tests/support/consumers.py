@@ -242,7 +242,7 @@ async def scene(settings: Settings) -> AsyncIterator[Scene]:
     async with log_writer(url) as writer, cast("Redis", open_redis(settings.redis_url)) as redis:
         await install(writer.session, PROJECTIONS)
         await writer.session.execute(
-            "CREATE TABLE seen (number bigserial, consumer text, shard smallint, position bigint)"
+            "CREATE TABLE IF NOT EXISTS seen (number bigserial, consumer text, shard smallint, position bigint)"
         )
         log = await identify(writer.session, CODEC)
         try:

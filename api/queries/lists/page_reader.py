@@ -131,7 +131,7 @@ class Pages:
             return None
         try:
             async with replica.snapshot(served, planner) as session:
-                if not await _has(session, served, needs):
+                if not await _has(session, served, self._reads.standing(needs)):
                     raise PassedOver(Outcome.BEHIND)
                 return await read(session)
         except PassedOver:
@@ -161,7 +161,7 @@ class Pages:
             self._turn(),
             self._database.snapshot(seconds=STATEMENT_SECONDS, planner=planner) as session,
         ):
-            if not await _has(session, served, needs):
+            if not await _has(session, served, self._reads.standing(needs)):
                 raise _Undone
             yield session
 

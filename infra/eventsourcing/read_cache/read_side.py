@@ -130,7 +130,13 @@ class Reads:
         except TimeoutError:
             raise NotYetVisible from None
 
+    def standing(self, needs: Needs) -> Needs:
+        """What a token asks for, but for shards that there are no more: their number is changed only where all that was
+        written has been applied."""
+        return {shard: position for shard, position in needs.items() if shard < self._current.log.shards}
+
     async def _see(self, projection: str, needs: Needs) -> Sight:
+        needs = self.standing(needs)
         while True:
             generation = self.generation(projection)
             if needs and ProjectionShard(projection, generation, WHOLE) in self.watch.parts:

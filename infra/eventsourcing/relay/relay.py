@@ -24,6 +24,7 @@ from infra.eventsourcing.leases import Leader
 from infra.eventsourcing.relay.page import Page, read_page
 from infra.eventsourcing.relay.page_origins import tell_published, traced
 from infra.eventsourcing.relay.publisher import OtherHistory, Publisher
+from infra.eventsourcing.resharding import MOST
 from infra.postgres.errors import PASSING
 from infra.postgres.pool import Database
 from infra.redis.client import BROKEN
@@ -152,9 +153,7 @@ class Relay:
             await self._look_at_memory(wires)
             # A leader that only lost its connections goes on where it was; one that is new looks where that is.
             if self._resumed != self.leader.epoch:
-                await drop_other_histories(
-                    wires, Keyspace.of(self._log.log_id), Keyspace.of(self._log.history), self._log.shards
-                )
+                await drop_other_histories(wires, Keyspace.of(self._log.log_id), Keyspace.of(self._log.history), MOST)
                 async with self._database.acquire() as session:
                     ours = await self.publisher.resume(session, wires)
                 if not ours:

@@ -19,6 +19,7 @@ READ: Final[Sequence[Sequence[str]]] = (
     ("migrate",),
     ("migrate", "--check"),
     ("migrate", "--wait", "1"),
+    ("shards",),
     ("keys", "list"),
     ("keys", "rotate"),
     ("replay", "order_summary", "--yes"),
