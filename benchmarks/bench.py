@@ -68,10 +68,10 @@ class Bench:
         await output_of(self._weir(*arguments), timeout=_COMMAND_SECONDS, env=environment(self._told(database)))
 
     @asynccontextmanager
-    async def weir_server(self, database: str) -> AsyncIterator[int]:
-        """``weir serve``, one process, as it is deployed but for rate limits. Gives its port."""
+    async def weir_server(self, database: str, workers: int = 1) -> AsyncIterator[int]:
+        """``weir serve`` with so many workers, as it is deployed but for rate limits. Gives its port."""
         port = free_port()
-        told = self._told(database) | {"WEIR_PORT": str(port)}
+        told = self._told(database) | {"WEIR_PORT": str(port), "WEIR_SERVE_WORKERS": str(workers)}
         async with serving(self._weir("serve"), told, self._log("serve"), port=port, path="/health/ready"):
             yield port
 

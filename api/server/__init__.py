@@ -23,6 +23,7 @@ from api.server.fleet import Fleet
 from infra.errors import Unavailable
 from infra.host.entry_point import DoesNotFit
 from infra.host.open_files import raise_open_files
+from infra.host.socket_activation import inherited_sockets
 from infra.observability.logging import logging_to
 from infra.observability.shared_metrics import shared_by_processes
 from infra.postgres.room import most_connections
@@ -39,7 +40,7 @@ def serve(settings: Settings) -> None:
     if settings.serve_workers == 1 and not settings.serve_max_requests:
         from api.main import create_app
 
-        Server(loaded(server_config(settings, create_app(settings)))).run()
+        Server(loaded(server_config(settings, create_app(settings)))).run(inherited_sockets() or None)
         return
     keep_workers(settings, worker_app)
 

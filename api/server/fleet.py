@@ -22,6 +22,7 @@ from api.server.config import server_config
 from api.server.worker import State, Worker
 from infra.concurrency.backoff import Backoff
 from infra.host.entry_point import CannotListen
+from infra.host.socket_activation import inherited_sockets
 from infra.settings import Settings
 
 TICK_SECONDS: Final = 0.1
@@ -34,6 +35,9 @@ GRACE_SECONDS: Final = 3.0
 CALM_SECONDS: Final = 20.0
 """A worker that has lived so long did not die of its start."""
 
+BACKOFF: Final = Backoff(first=0.25, factor=2.0, longest=15.0)
+"""Before one that died young is replaced."""
+
 _STOPS: Final = (signal.SIGINT, signal.SIGTERM)
 _log = structlog.get_logger()
 
@@ -43,10 +47,9 @@ class Fleet(Multiprocess):
 
     def __init__(self, settings: Settings, app: Callable[[], ASGIApp]) -> None:
         config = server_config(settings, app, factory=True, workers=settings.serve_workers)
-        super().__init__(config, [*_bound(config)])
+        super().__init__(config, inherited_sockets() or [*_bound(config)])
         self._most_requests = settings.serve_max_requests
         self._patience = settings.drain_seconds + GRACE_SECONDS
-        self._backoff = Backoff(first=0.25, factor=2.0, longest=15.0)
         self._failures = 0
         self._not_before = 0.0
         self._has_served = False
@@ -150,7 +153,7 @@ class Fleet(Multiprocess):
             _log.warning("worker ended", worker=pid, code=code)
             return
         self._failures += 1
-        pause = self._backoff.after(self._failures)
+        pause = BACKOFF.after(self._failures)
         self._not_before = time.monotonic() + pause
         _log.error("worker died young", worker=pid, code=code, seconds=round(pause, 2))
 

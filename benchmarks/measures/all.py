@@ -19,6 +19,7 @@ from benchmarks.measures import (
     sale,
     scale,
     visible,
+    workers,
 )
 
 MEASURES: Final[Sequence[Measure]] = (
@@ -42,4 +43,5 @@ MEASURES: Final[Sequence[Measure]] = (
     scale.PLACING,
     scale.READING,
     scale.PROJECTING,
+    workers.SHARING,
 )

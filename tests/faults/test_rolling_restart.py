@@ -1,20 +1,20 @@
 """A new release while customers order: no request that was sent is broken off, and each order is there once."""
 
-import json
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
 from infra.settings import Settings
+from tests.support.fleets import alive, all_serve, told, until
 from tests.support.sale import invited, sale
 from tests.support.serving import Served, served
 from tests.support.steady_load import SteadyLoad, steady_load
-from tests.support.write_side import connected, eventually
+from tests.support.write_side import connected
 
 pytestmark = pytest.mark.anyio
 
@@ -44,30 +44,15 @@ async def assert_that_nothing_was_lost(load: SteadyLoad, database_url: str) -> N
     assert Counter(row["stream_id"] for row in rows) == Counter(load.orders)
 
 
-def told(server: Served, event: str) -> list[dict[str, Any]]:
-    """Lines of the log, each whole: several processes write them."""
-    lines = map(json.loads, server.log.read_bytes().split(b"\n")[:-1])
-    return [line for line in lines if line["event"] == event]
-
-
 async def test_workers_that_are_replaced_one_by_one_lose_no_request(
     settings: Settings, database_url: str, tmp_path: Path
 ) -> None:
     async with served(settings, tmp_path / "log", WEIR_SERVE_WORKERS="2", **OPEN) as server:
-
-        async def both_serve() -> bool:
-            return len(told(server, "worker serves")) == 2
-
-        await eventually(both_serve, 60)
-        former = {line["worker"] for line in told(server, "worker serves")}
+        former = await all_serve(server, 2)
         async with customers_at(settings, server) as load:
             await load.more(20)
             server.process.send_signal(signal.SIGHUP)
-
-            async def both_are_gone() -> bool:
-                return former <= {line["worker"] for line in told(server, "worker gone")}
-
-            await eventually(both_are_gone, 60)
+            await until(lambda: not alive(former), 60)
             await load.more(20)
         await assert_that_nothing_was_lost(load, database_url)
         answered_by = {line["pid"] for line in told(server, "request")}

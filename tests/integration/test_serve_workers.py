@@ -1,18 +1,19 @@
 """`weir serve --workers`: one port, several processes, and a parent that replaces who dies and ends whom it started."""
 
 import asyncio
-import json
 import os
 import signal
+import socket
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
 from infra.settings import Settings
+from tests.support.fleets import alive, all_serve, told, until
 from tests.support.serving import Served, connected, is_listening, served
 from tests.support.small_fleet import FAILS
 from tests.support.write_side import eventually
@@ -23,55 +24,12 @@ SMALL: Final = "from tests.support.small_fleet import main; main()"
 GET: Final = b"GET / HTTP/1.1\r\nHost: t\r\n\r\n"
 
 
-def told(running: Served, event: str) -> list[dict[str, Any]]:
-    """The whole lines so far that tell of this."""
-    lines = [line for line in running.log.read_bytes().split(b"\n")[:-1] if line.startswith(b"{")]
-    return [line for line in map(json.loads, lines) if line["event"] == event]
-
-
-def children(parent: int) -> set[int]:
-    """Those that serve: Python's own tracker of what they share is none of them."""
-    found = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    return {int(pid) for pid in found if b"spawn_main" in argv(int(pid))}
-
-
-def argv(pid: int) -> bytes:
-    """Nothing for one that has ended."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
-
-
-def alive(pids: set[int]) -> set[int]:
-    return {pid for pid in pids if argv(pid)}
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async def holds() -> bool:
-        return condition()
-
-    await eventually(holds, 30)
-
-
 async def answering(running: Served) -> int:
     """Whoever answers: which of them takes a connection is for the kernel to say."""
     async with connected(running.port) as line:
         head, body = await line.ask(GET)
         assert head.startswith(b"http/1.1 200")
         return int(body)
-
-
-async def all_serve(running: Served, workers: int) -> set[int]:
-    """So many, and nobody else is there."""
-
-    def they_do() -> bool:
-        serving = {line["worker"] for line in told(running, "worker serves")}
-        there = children(running.process.pid)
-        return len(there) == workers and there <= serving
-
-    await until(they_do)
-    return children(running.process.pid)
 
 
 @asynccontextmanager
@@ -167,3 +125,46 @@ async def test_pools_that_do_not_fit_into_postgres_are_refused_before_any_is_ope
     assert code == 1
     assert "may open 260 connections to Postgres (52 each)" in said
     assert len(said.splitlines()) == 1
+
+
+HANDED: Final = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"}
+os.execv(sys.executable, [sys.executable, "-c", sys.argv[2]])
+"""
+"""As systemd begins a process that is to have a socket of its own."""
+
+
+@asynccontextmanager
+async def activated(settings: Settings, listening: socket.socket, folder: Path) -> AsyncIterator[None]:
+    """One worker on a socket that somebody else holds."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", HANDED, str(listening.fileno()), SMALL),
+        pass_fds=[listening.fileno()],
+        env={**os.environ, "WEIR_DATA_DIR": str(settings.data_dir), FAILS: str(folder / "fails")},
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        yield
+        process.terminate()
+        assert await asyncio.wait_for(process.wait(), 30) == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def test_who_comes_while_one_process_follows_another_on_a_socket_of_systemds_waits(
+    bare: Settings, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        answers = []
+        for _ in range(2):
+            async with connected(port) as line:  # nobody is there yet, or any more
+                await line.say(GET)
+                async with activated(bare, listening, tmp_path):
+                    head = await asyncio.wait_for(line.reader.readuntil(b"\r\n\r\n"), 30)
+                    answers.append(head[:15])
+        assert answers == [b"HTTP/1.1 200 OK"] * 2

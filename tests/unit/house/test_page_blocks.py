@@ -24,6 +24,7 @@ REASONS: Final = {
     "needs a Kubernetes cluster": 5,
     "needs jq": 1,
     "needs a collector": 1,
+    "needs root, and a machine with systemd": 1,
     "these run until they are stopped": 1,
 }
 """Why a block is not run, and of how many blocks that is said: no more without a thought."""
