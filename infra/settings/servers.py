@@ -29,7 +29,7 @@ class ServerSettings(BaseSettings):
     environment: Literal["production", "development"] = Field(
         default="production",
         description="In `production` weak and published secrets are refused, and `weir serve` insists on the secret of "
-        "the payment webhook. `weir up`, `weir demo` and compose.yaml say `development`.",
+        "the payment webhook. `weir up` and `weir demo` say `development`.",
     )
 
     database_url: PostgresUrl = Field(

@@ -66,7 +66,18 @@ def test_what_others_of_ours_read_is_known_and_an_empty_value_says_nothing(
     Settings()
 
 
-@pytest.mark.parametrize("file", ["compose.yaml", "deploy/Dockerfile", "Makefile", "README.md", ".env.example"])
+@pytest.mark.parametrize(
+    "file",
+    [
+        "compose.yaml",
+        "deploy/Dockerfile",
+        "deploy/secrets.sh",
+        "docs/deploy.md",
+        "Makefile",
+        "README.md",
+        ".env.example",
+    ],
+)
 def test_every_name_that_our_own_files_give_is_known(monkeypatch: pytest.MonkeyPatch, file: str) -> None:
     named = set(re.findall(r"\bWEIR_[A-Z0-9_]+[A-Z0-9]\b", (ROOT / file).read_text()))
     assert named - {*known(Settings.model_fields)} == set()

@@ -20,7 +20,7 @@ REASONS: Final = {
     "needs the change of this page in the running code": 3,
     "needs a PostgreSQL and a Redis of your own": 4,
     "puts a shop at work back to an earlier point": 1,
-    "needs a Docker engine": 2,
+    "needs a Docker engine": 7,
     "needs a Kubernetes cluster": 5,
     "needs jq": 1,
     "needs a collector": 1,
