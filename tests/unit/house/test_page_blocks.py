@@ -21,7 +21,7 @@ REASONS: Final = {
     "needs a PostgreSQL and a Redis of your own": 4,
     "puts a shop at work back to an earlier point": 1,
     "needs a Docker engine": 7,
-    "needs a Kubernetes cluster": 5,
+    "needs a Kubernetes cluster": 6,
     "needs jq": 1,
     "needs a collector": 1,
     "needs root, and a machine with systemd": 1,

@@ -49,10 +49,13 @@ def test_every_schema_of_ours_is_of_use() -> None:
         ("PodDisruptionBudget", ("spec", "maxUnavailables"), 1),
         ("ScaledObject", ("spec", "maxReplicas"), 8),
         ("PodMonitor", ("spec", "podMetricsEndpoints"), []),
+        ("Cluster", ("spec", "postgresql", "synchronous", "method"), "some"),
+        ("Pooler", ("spec", "pgbouncer", "poolMode"), "statement"),
+        ("RedisCluster", ("spec", "clusterSize"), 1),
     ],
 )
 def test_a_mistake_is_seen(kind: str, path: tuple[str, ...], value: Any) -> None:
-    thing = deepcopy(rendered("production").of(kind)[0])
+    thing = deepcopy(rendered("cloudnative-pg").of(kind)[0])
     check(thing)
     node = thing
     for name in path[:-1]:

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from api.main import openapi_document
 from infra.observability.health import health_app
+from infra.settings import Settings
 from tests.support.manifests import FOLDER, OVERLAYS, PROCESSES, Manifests, Node, Pod, matches, rendered
 
 pytestmark = pytest.mark.anyio
@@ -85,10 +86,15 @@ def test_ports_go_by_names_that_containers_give_and_are_the_settings_own(manifes
     (port,) = service["spec"]["ports"]
     (api_pod,) = manifests.selected({"matchLabels": service["spec"]["selector"]})
     assert port["targetPort"] in api_pod.ports()
-    for monitor in manifests.of("PodMonitor"):
+    for monitor in _monitors(manifests):
         pods = manifests.selected(monitor["spec"]["selector"])
         assert {pod.component for pod in pods} == set(PROCESSES)
         assert all(end["port"] in pod.ports() for pod in pods for end in monitor["spec"]["podMetricsEndpoints"])
+
+
+def _monitors(manifests: Manifests) -> list[Node]:
+    """Of Weir itself; its servers' are the operators' affair."""
+    return [each for each in manifests.of("PodMonitor") if each["metadata"]["name"] == "weir"]
 
 
 async def test_probes_ask_for_what_every_process_answers(manifests: Manifests) -> None:
@@ -97,7 +103,7 @@ async def test_probes_ask_for_what_every_process_answers(manifests: Manifests) -
         for pod in manifests.pods("Deployment")
         for name in ("startupProbe", "livenessProbe", "readinessProbe")
     }
-    asked |= {end["path"] for monitor in manifests.of("PodMonitor") for end in monitor["spec"]["podMetricsEndpoints"]}
+    asked |= {end["path"] for monitor in _monitors(manifests) for end in monitor["spec"]["podMetricsEndpoints"]}
     assert asked <= openapi_document()["paths"].keys()
     assert {path: await _status_of_a_worker(path) for path in asked} == dict.fromkeys(asked, 200)
 
@@ -165,6 +171,19 @@ def test_there_are_no_more_projections_workers_than_shards(manifests: Manifests)
     for each in manifests.of("ScaledObject"):
         if each["spec"]["scaleTargetRef"]["name"] == "weir-projections":
             assert each["spec"]["maxReplicaCount"] == shards
+
+
+def test_connections_to_postgres_are_no_more_than_there_can_be() -> None:
+    manifests = rendered("cloudnative-pg")
+    (cluster,), (pooler,) = manifests.of("Cluster"), manifests.of("Pooler")
+    most = sum(
+        each["spec"].get("maxReplicas") or each["spec"]["maxReplicaCount"]
+        for each in manifests.of("HorizontalPodAutoscaler", "ScaledObject")
+    )
+    pool = Settings.model_fields["pool_size"].default
+    assert (most + 2) * (pool + 2) <= int(pooler["spec"]["pgbouncer"]["parameters"]["max_client_conn"])
+    behind = pooler["spec"]["instances"] * int(pooler["spec"]["pgbouncer"]["parameters"]["default_pool_size"])
+    assert behind < int(cluster["spec"]["postgresql"]["parameters"]["max_connections"])
 
 
 def test_every_pod_may_do_little_and_says_what_it_takes(manifests: Manifests) -> None:
@@ -245,6 +264,10 @@ NAMES: Final = {"kube-system 53"}
 SERVERS: Final[Mapping[str, tuple[set[str], set[str]]]] = {
     "small": ({"anywhere 5432"}, {"anywhere 6379"}),
     "production": ({"anywhere 5432"}, {"anywhere 6379"}),
+    "cloudnative-pg": (
+        {"weir-postgres 5432", "weir-pooler 5432"},
+        {"weir-redis-leader|weir-redis-follower|weir-jobs 6379"},
+    ),
 }
 
 
@@ -275,3 +298,38 @@ def test_each_pod_is_reached_by_who_needs_it_and_nobody_else(manifests: Manifest
         if each["spec"]["podSelector"] == {} and "ingress" not in each["spec"] and "egress" not in each["spec"]
     ]
     assert sorted(deny["spec"]["policyTypes"]) == ["Egress", "Ingress"]
+
+
+@pytest.mark.parametrize(
+    ("server", "labels", "port"),
+    [
+        ("Postgres", {"cnpg.io/cluster": "weir-postgres"}, 5432),
+        ("the pooler", {"cnpg.io/poolerName": "weir-pooler"}, 5432),
+        ("Redis", {"app": "weir-redis-leader"}, 6379),
+        ("Redis", {"app": "weir-redis-follower"}, 6379),
+        ("the jobs' Redis", {"app": "weir-jobs"}, 6379),
+    ],
+)
+def test_a_server_lets_in_those_who_are_let_out_to_it(server: str, labels: Mapping[str, str], port: int) -> None:
+    manifests = rendered("cloudnative-pg")
+    policies = [each["spec"] for each in manifests.of("NetworkPolicy")]
+    rules = [rule for spec in policies if matches(spec["podSelector"], labels) for rule in spec.get("ingress", ())]
+    inside = [
+        peer["podSelector"] for rule in rules if _opens(rule, port) for peer in rule["from"] if "podSelector" in peer
+    ]
+    for pod in manifests.pods():
+        allowed = any(matches(selector, pod.labels) for selector in inside)
+        out = [spec for spec in policies if matches(spec["podSelector"], pod.labels)]
+        goes = any(
+            matches(peer["podSelector"], labels)
+            for spec in out
+            for rule in spec.get("egress", ())
+            if _opens(rule, port)
+            for peer in rule.get("to", ())
+            if "podSelector" in peer
+        )
+        assert allowed == goes, f"{pod.component} and {server}"
+
+
+def _opens(rule: Node, port: int) -> bool:
+    return any(each["port"] == port for each in rule["ports"])
