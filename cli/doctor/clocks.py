@@ -23,12 +23,15 @@ async def postgres_clock(patient: Patient) -> Sequence[Finding]:
 
 async def redis_clock(patient: Patient) -> Sequence[Finding]:
     """By it rates are counted."""
-    async with patient.redis() as client:
-        await cast(Any, client.ping())
-        asked = monotonic()
-        seconds, microseconds = cast(tuple[int, int], await client.time())
-        took = monotonic() - asked
-    return _skew("Redis", seconds + microseconds / 1_000_000 - patient.clock() + took / 2, took)
+    found: list[Finding] = []
+    async with patient.redis() as clients:
+        for client in clients:
+            await cast(Any, client.ping())
+            asked = monotonic()
+            seconds, microseconds = cast(tuple[int, int], await client.time())
+            took = monotonic() - asked
+            found += _skew("Redis", seconds + microseconds / 1_000_000 - patient.clock() + took / 2, took)
+    return found
 
 
 def _skew(server: str, skew: float, took: float) -> Sequence[Finding]:

@@ -1,8 +1,8 @@
 """What the doctor looks at: the settings, their servers, and this machine."""
 
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from pydantic import SecretStr
@@ -11,7 +11,8 @@ from redis.asyncio import Redis
 from infra.configs import pool_of
 from infra.postgres.connection import answering, close
 from infra.postgres.pool import Connection, Database, connect
-from infra.redis.client import open_redis
+from infra.redis.topology.holders import locate
+from infra.redis.topology.library import WAITS
 from infra.settings import Settings
 
 
@@ -64,10 +65,13 @@ class Patient:
             await database.close()
 
     @asynccontextmanager
-    async def redis(self, url: SecretStr | None = None) -> AsyncIterator[Redis]:
-        """A client of one check's own."""
-        client = open_redis(url or self.settings.redis_url)
-        try:
-            yield client
-        finally:
-            await client.aclose()
+    async def redis(self, url: SecretStr | None = None) -> AsyncIterator[Sequence[Redis]]:
+        """Clients of one check's own: of each server that holds anything, one if there is only one.
+
+        Raises one of :data:`~infra.redis.client.BROKEN`.
+        """
+        async with AsyncExitStack() as stack:
+            yield [
+                await stack.enter_async_context(Redis.from_url(server.get_secret_value(), **WAITS))
+                for server in (await locate(url or self.settings.redis_url)).servers
+            ]

@@ -1,6 +1,7 @@
 """What Redis does when its memory is full, and what it writes to its disk."""
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any, Final, cast
 
 from pydantic import SecretStr
@@ -12,9 +13,13 @@ from infra.redis.stream_memory import RECOMMENDED, Memory
 NEARLY_FULL: Final = 0.95
 
 
-async def _memory(patient: Patient, url: SecretStr) -> Memory:
-    async with patient.redis(url) as client:
-        said = cast(dict[str, Any], await client.info("memory"))
+async def _memories(patient: Patient, url: SecretStr) -> Sequence[Memory]:
+    """Of each server."""
+    async with patient.redis(url) as clients:
+        return [_memory(cast(dict[str, Any], await client.info("memory"))) for client in clients]
+
+
+def _memory(said: Mapping[str, Any]) -> Memory:
     return Memory(
         limit=int(said.get("maxmemory", 0)),
         used=int(said.get("used_memory", 0)),
@@ -25,32 +30,41 @@ async def _memory(patient: Patient, url: SecretStr) -> Memory:
 async def memory(patient: Patient) -> Sequence[Finding]:
     """The rules that the relay tells of when it starts, and whether there is any left."""
     settings = patient.settings
-    found = await _memory(patient, settings.redis_url)
+    of_each = [_of_streams(found, settings.stream_bytes) for found in await _memories(patient, settings.redis_url)]
+    if settings.arq_redis_url is not None:
+        of_each += [_of_jobs(found) for found in await _memories(patient, settings.arq_redis_url)]
+    return list(dict.fromkeys(chain(*of_each)))  # servers of a cluster are set up alike, and wrong alike
+
+
+def _of_streams(found: Memory, stream_bytes: int) -> Sequence[Finding]:
     told = [
         problem(
             warning,
             "streams are evicted or refused, and consumers read from Postgres instead",
             f"redis-cli config set maxmemory-policy {RECOMMENDED}; redis-cli config set maxmemory"
-            f" {max(found.limit, 2 * settings.stream_bytes)}; and the same in redis.conf",
+            f" {max(found.limit, 2 * stream_bytes)}; and the same in redis.conf",
         )
-        for warning in found.warnings(settings.stream_bytes)
+        for warning in found.warnings(stream_bytes)
     ]
     if found.limit and found.used > NEARLY_FULL * found.limit and found.policy == "noeviction":
         told.append(
             problem(f"{found.used} of {found.limit} bytes are in use", "writes are refused", "a larger maxmemory")
         )
-    if settings.arq_redis_url is not None:
-        jobs = await _memory(patient, settings.arq_redis_url)
-        if jobs.policy.startswith("allkeys"):
-            means, fix = "jobs are evicted, and wait for the sweep", "config set maxmemory-policy noeviction there"
-            told.append(problem(f"maxmemory-policy of ARQ_REDIS_URL is {jobs.policy}", means, fix))
     return told
+
+
+def _of_jobs(found: Memory) -> Sequence[Finding]:
+    if not found.policy.startswith("allkeys"):
+        return []
+    means, fix = "jobs are evicted, and wait for the sweep", "config set maxmemory-policy noeviction there"
+    return [problem(f"maxmemory-policy of ARQ_REDIS_URL is {found.policy}", means, fix)]
 
 
 async def persistence(patient: Patient) -> Sequence[Finding]:
     """Weir needs none, and a disk that is full or slow must not stop Redis."""
-    async with patient.redis() as client:
-        return of_disk(cast(dict[str, Any], await client.info("persistence")))
+    async with patient.redis() as clients:
+        said = [cast(dict[str, Any], await client.info("persistence")) for client in clients]
+    return list(dict.fromkeys(chain(*map(of_disk, said))))
 
 
 def of_disk(said: Mapping[str, Any]) -> Sequence[Finding]:

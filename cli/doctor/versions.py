@@ -73,9 +73,10 @@ def of_postgres(major: int, minor: int) -> Sequence[Finding]:
 
 async def redis(patient: Patient) -> Sequence[Finding]:
     """The server's version; Valkey says both its own and the Redis that it stands for."""
-    async with patient.redis() as client:
-        said = cast(dict[str, Any], await client.info("server"))
-    return of_redis(str(said.get("valkey_version") or said.get("redis_version", "0")))
+    async with patient.redis() as clients:
+        told = [cast(dict[str, Any], await client.info("server")) for client in clients]
+    versions = {str(said.get("valkey_version") or said.get("redis_version", "0")) for said in told}
+    return [finding for version in sorted(versions) for finding in of_redis(version)]
 
 
 def of_redis(found: str) -> Sequence[Finding]:
