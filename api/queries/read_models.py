@@ -28,6 +28,7 @@ from infra.eventsourcing.read_cache import Document, Documents, ReadMetrics, Rea
 from infra.eventsourcing.read_cache.first_events import FirstEvents
 from infra.eventsourcing.read_cache.visibility import Sight
 from infra.postgres.pool import Database
+from infra.postgres.pool_metrics import pool_metrics
 from infra.schemas.forms import FORMS
 from infra.settings import Settings
 
@@ -153,7 +154,7 @@ async def open_reads(
     stack: AsyncExitStack, settings: Settings, registry: CollectorRegistry, database: Database, current: CurrentLog
 ) -> Opened:
     """Opens the read side until the stack is closed."""
-    replica = _open_replica(stack, settings, current)
+    replica = _open_replica(stack, settings, current, registry)
     reads, fresh = Reads(cache_of(settings), database, current, replica), FreshIds()
 
     def reader(name: str, present: Present, category: str, owner: str | None = None) -> DocumentReader:
@@ -176,11 +177,14 @@ async def open_reads(
     return Opened(state={"read_side": side}, hot={"/v1/products/{product_id}": HotProduct(side.products)})
 
 
-def _open_replica(stack: AsyncExitStack, settings: Settings, current: CurrentLog) -> ReadReplica | None:
+def _open_replica(
+    stack: AsyncExitStack, settings: Settings, current: CurrentLog, registry: CollectorRegistry
+) -> ReadReplica | None:
     """The replica of the settings, if there is one. It may be away: it is opened when it is first asked."""
     config = replica_pool_of(settings)
     if config is None:
         return None
     database = Database(config)
     stack.push_async_callback(database.close)
+    pool_metrics(registry).watch("replica", database)
     return ReadReplica(database, current, at_once=config.size)
