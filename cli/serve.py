@@ -23,5 +23,6 @@ def serve(
     settings = settings_of("serve")
     if workers is not None:
         settings = settings.model_copy(update={"serve_workers": workers})
+    server.make_room(settings)
     with obeyed_once():
         server.serve(settings)

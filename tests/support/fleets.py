@@ -33,7 +33,7 @@ def alive(pids: set[int]) -> set[int]:
     return {pid for pid in pids if argv(pid)}
 
 
-async def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     async def holds() -> bool:
         return condition()
 
