@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from time import monotonic
-from typing import Any, Final, cast
+from typing import Final
 
 from cli.doctor.finding import Finding, advice, problem
 from cli.doctor.patient import Patient
@@ -23,15 +23,12 @@ async def postgres_clock(patient: Patient) -> Sequence[Finding]:
 
 async def redis_clock(patient: Patient) -> Sequence[Finding]:
     """By it rates are counted."""
-    found: list[Finding] = []
-    async with patient.redis() as clients:
-        for client in clients:
-            await cast(Any, client.ping())
-            asked = monotonic()
-            seconds, microseconds = cast(tuple[int, int], await client.time())
-            took = monotonic() - asked
-            found += _skew("Redis", seconds + microseconds / 1_000_000 - patient.clock() + took / 2, took)
-    return found
+    asked = monotonic()
+    told = await patient.redis("TIME")
+    took = monotonic() - asked
+    now = patient.clock() - took / 2
+    times = {server: int(time[0]) + int(time[1]) / 1_000_000 for server, time in told.items()}
+    return [finding for server, time in times.items() for finding in _skew(f"Redis at {server}", time - now, took)]
 
 
 def _skew(server: str, skew: float, took: float) -> Sequence[Finding]:

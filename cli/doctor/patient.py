@@ -1,19 +1,22 @@
 """What the doctor looks at: the settings, their servers, and this machine."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import SecretStr
-from redis.asyncio import Redis
 
 from infra.configs import pool_of
 from infra.postgres.connection import answering, close
 from infra.postgres.pool import Connection, Database, connect
-from infra.redis.topology.holders import locate
-from infra.redis.topology.library import WAITS
+from infra.redis.client import BROKEN
+from infra.redis.reachable import unreachable
+from infra.redis.resp import info_of, pack
+from infra.redis.topology.opening import open_wires
 from infra.settings import Settings
+from infra.settings.urls import address_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +27,8 @@ class Limits:
     connections: float = 0.8
     """Of those that the server takes."""
     standby_seconds: float = 10.0
+    standby_bytes: int = 64 << 20
+    """Of the server's own log, which a standby has not replayed."""
     slot_bytes: int = 1 << 30
     dead_rows: int = 10_000
     dead_share: float = 0.5
@@ -64,14 +69,22 @@ class Patient:
         finally:
             await database.close()
 
-    @asynccontextmanager
-    async def redis(self, url: SecretStr | None = None) -> AsyncIterator[Sequence[Redis]]:
-        """Clients of one check's own: of each server that holds anything, one if there is only one.
+    async def redis(self, *command: str, url: SecretStr | None = None) -> Mapping[str, Any]:
+        """What each server of a Redis replies to a command, by its address.
 
-        Raises one of :data:`~infra.redis.client.BROKEN`.
+        Raises :class:`~infra.errors.Unavailable`.
         """
-        async with AsyncExitStack() as stack:
-            yield [
-                await stack.enter_async_context(Redis.from_url(server.get_secret_value(), **WAITS))
-                for server in (await locate(url or self.settings.redis_url)).servers
-            ]
+        meant = url or self.settings.redis_url
+        try:
+            wires = await open_wires(meant)
+            try:
+                told = await wires.ask_each([pack(*command)])
+            finally:
+                wires.close()
+        except BROKEN as error:
+            raise unreachable(meant, error) from error
+        return {address_of(server.get_secret_value()): reply for server, (reply,) in told.items()}
+
+    async def redis_says(self, section: str, url: SecretStr | None = None) -> Mapping[str, Mapping[str, str]]:
+        """The same of ``INFO``, field by field; nothing of a server that may not be asked."""
+        return {server: info_of(reply) for server, reply in (await self.redis("INFO", section, url=url)).items()}

@@ -25,10 +25,15 @@ SELECT count(*) AS used,
     current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int AS most
 FROM pg_stat_activity WHERE backend_type = 'client backend'
 """
+# One that has stopped to replay says nothing of its lag in seconds any more.
 _REPLICAS: Final = """
-SELECT application_name AS name, coalesce(extract(epoch FROM replay_lag), 0)::float AS seconds FROM pg_stat_replication
-WHERE replay_lag > make_interval(secs => $1)
+SELECT application_name AS name, coalesce(extract(epoch FROM replay_lag), 0)::float8 AS seconds,
+    pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn)::bigint AS bytes
+FROM pg_stat_replication
+WHERE replay_lag > make_interval(secs => $1) OR pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn) > $2
 """
+_HIDDEN: Final = "SELECT current_user::text FROM pg_stat_replication WHERE state IS NULL LIMIT 1"
+"""A role that may not see a standby is told that there is one, and no more."""
 _SLOTS: Final = """
 SELECT slot_name AS name, active, wal_status, pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint AS bytes
 FROM pg_replication_slots WHERE wal_status = 'lost' OR (NOT active
@@ -82,12 +87,16 @@ async def connections(patient: Patient) -> Sequence[Finding]:
 async def replication(patient: Patient) -> Sequence[Finding]:
     """Standbys that are behind, and slots that hold the log of the server back."""
     async with patient.postgres() as connection:
-        replicas = await connection.fetch(_REPLICAS, patient.limits.standby_seconds)
+        replicas = await connection.fetch(_REPLICAS, patient.limits.standby_seconds, patient.limits.standby_bytes)
         slots = await connection.fetch(_SLOTS, patient.limits.slot_bytes)
+        blind: str | None = await connection.fetchval(_HIDDEN)
+    means = "whether it keeps up is not known"
+    hidden = advice(f"there is a standby that {blind} may not look at", means, f"GRANT pg_monitor TO {blind}")
     return [
+        *([hidden] if blind else []),
         *(
             advice(
-                f"the standby {row['name'] or 'without a name'} is {row['seconds']:.0f} s behind",
+                f"the standby {row['name'] or ''} is {row['seconds']:.0f} s and {row['bytes']} bytes behind",
                 "what it does not have is lost if it takes over, unless it is synchronous",
                 "look at its disk and its line, and at what it is asked",
             )

@@ -4,7 +4,7 @@ import re
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, requires, version
-from typing import Any, Final, cast
+from typing import Final
 
 from cli.doctor.finding import Finding, problem
 from cli.doctor.patient import Patient
@@ -73,10 +73,9 @@ def of_postgres(major: int, minor: int) -> Sequence[Finding]:
 
 async def redis(patient: Patient) -> Sequence[Finding]:
     """The server's version; Valkey says both its own and the Redis that it stands for."""
-    async with patient.redis() as clients:
-        told = [cast(dict[str, Any], await client.info("server")) for client in clients]
-    versions = {str(said.get("valkey_version") or said.get("redis_version", "0")) for said in told}
-    return [finding for version in sorted(versions) for finding in of_redis(version)]
+    said = await patient.redis_says("server")
+    versions = {each.get("valkey_version") or each.get("redis_version") for each in said.values()}
+    return [finding for version in versions if version for finding in of_redis(version)]
 
 
 def of_redis(found: str) -> Sequence[Finding]:

@@ -73,7 +73,11 @@ async def read_memory(wires: Wires) -> Mapping[SecretStr, Memory]:
 
 def memory_of(info: bytes | hiredis.ReplyError) -> Memory:
     """The same from the answer to ``INFO memory``."""
-    said = info_of(info)
+    return memory_in(info_of(info))
+
+
+def memory_in(said: Mapping[str, str]) -> Memory:
+    """The same from its fields."""
     return Memory(
         limit=int(said.get("maxmemory", 0)),
         used=int(said.get("used_memory", 0)),

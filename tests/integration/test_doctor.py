@@ -22,9 +22,11 @@ from cli.main import build
 from infra.identity.key_wrapping import KeyWrapping
 from infra.settings import Settings
 from infra.settings.names import name_of
+from tests.conftest import SHARDS
+from tests.support.failover import make_cluster, pair
 from tests.support.memory_folder import memory_folder
 from tests.support.ward import Ward, of, transaction_pooler, ward
-from tests.support.write_side import eventually
+from tests.support.write_side import connected, eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -249,6 +251,45 @@ async def test_ways_that_lead_to_two_databases_are_found(well: Ward) -> None:
     assert told(found) == "advice: WEIR_PGBOUNCER is true, and no pooler was noticed"
 
 
+async def test_a_replica_that_is_none_or_of_another_log_is_found(well: Ward) -> None:
+    itself = await of("read replica", well.patient(database_read_url=SecretStr(well.postgres.url)))
+    assert told(itself) == "advice: DATABASE_READ_URL leads to a server that takes writes"
+    elsewhere = SecretStr(f"{well.postgres.url.rpartition('/')[0]}/elsewhere")
+    await well.does("CREATE DATABASE elsewhere TEMPLATE weir")
+    async with connected(elsewhere.get_secret_value()) as connection:
+        await connection.execute("UPDATE log_head SET log_id = gen_random_uuid()")
+    other = await of("read replica", well.patient(database_read_url=elsewhere))
+    await well.does("DROP DATABASE elsewhere WITH (FORCE)")
+    assert told(other) == "problem: DATABASE_READ_URL leads to another log"
+
+
+async def test_a_standby_that_does_not_keep_up_is_found_at_both_ends(well: Ward, tmp_path: Path) -> None:
+    cluster = tmp_path / "cluster"
+    cluster.mkdir()
+    await asyncio.to_thread(make_cluster, cluster, SHARDS)
+    async with pair(cluster, tmp_path, door=False) as servers:
+        urls = {"database_url": servers.primary.url, "database_read_url": servers.standby.url}
+        patient = well.patient(**{name: SecretStr(url) for name, url in urls.items()})
+        assert told(await of("replication", patient)) == "advice: there is a standby that weir may not look at"
+        async with connected(servers.primary.admin_url) as admin:
+            await admin.execute("GRANT pg_monitor TO weir")
+        assert [told(await of(name, patient)) for name in ("read replica", "replication")] == ["", ""]
+        keen = replace(patient, limits=Limits(standby_seconds=0, standby_bytes=0))
+        async with connected(servers.primary.url) as primary, connected(servers.standby.admin_url) as standby:
+            await primary.execute("CREATE TABLE before ()")
+            await eventually(lambda: standby.fetchval("SELECT pg_last_xact_replay_timestamp() IS NOT NULL"))
+            await standby.execute("SELECT pg_wal_replay_pause()")
+            await eventually(lambda: standby.fetchval("SELECT pg_get_wal_replay_pause_state() = 'paused'"))
+            await primary.execute("CREATE TABLE since ()")
+
+            async def behind(name: str) -> bool:
+                return "behind" in told(await of(name, keen))
+
+            await eventually(lambda: behind("read replica"), 20)
+            await eventually(lambda: behind("replication"), 20)
+            await standby.execute("SELECT pg_wal_replay_resume()")
+
+
 @pytest.mark.parametrize(
     ("changed", "back", "wanted"),
     [
@@ -271,7 +312,7 @@ async def test_the_redis_of_jobs_must_evict_none(well: Ward) -> None:
     await well.configures(maxmemory_policy="allkeys-lfu")
     found = await of("Redis' memory", well.patient(arq_redis_url=SecretStr(well.valkey.url)))
     await well.configures(maxmemory_policy="volatile-lru")
-    assert "maxmemory-policy of ARQ_REDIS_URL is allkeys-lfu" in told(found)
+    assert "of ARQ_REDIS_URL: maxmemory-policy is allkeys-lfu" in told(found)
 
 
 async def test_a_redis_that_writes_to_its_disk_is_found(well: Ward) -> None:
