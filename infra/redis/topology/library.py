@@ -15,8 +15,7 @@ from infra.redis.topology.url import Kind, Place, Way, kind_of, place_of, way_of
 
 Client: TypeAlias = "Redis | RedisCluster"
 
-WAITS: Final[dict[str, Any]] = {"socket_connect_timeout": CONNECT_SECONDS, "socket_timeout": ANSWER_SECONDS}
-"""What the library calls the bounds of :mod:`infra.redis.client`."""
+_WAITS: Final[dict[str, Any]] = {"socket_connect_timeout": CONNECT_SECONDS, "socket_timeout": ANSWER_SECONDS}
 
 
 def open_redis(url: SecretStr) -> Client:
@@ -24,7 +23,7 @@ def open_redis(url: SecretStr) -> Client:
     retry = Retry(NoBackoff(), 1)
     match kind_of(url):
         case Kind.ONE:
-            client: Client = Redis.from_url(url.get_secret_value(), retry=retry, health_check_interval=0, **WAITS)
+            client: Client = Redis.from_url(url.get_secret_value(), retry=retry, health_check_interval=0, **_WAITS)
         case Kind.SENTINEL:
             client = Redis.from_pool(pool_of_master(url, retry=retry))
         case Kind.CLUSTER:
@@ -56,4 +55,4 @@ def _options(way: Way) -> dict[str, Any]:
     """What the URL says beside the address, as the library takes it."""
     told = ConnectionPool.from_url(way.server(*way.places[0]).get_secret_value()).connection_kwargs
     tls = {"ssl": True} if way.scheme == "rediss" else {}
-    return {name: value for name, value in told.items() if name not in ("host", "port")} | tls | WAITS
+    return {name: value for name, value in told.items() if name not in ("host", "port")} | tls | _WAITS
