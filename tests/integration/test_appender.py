@@ -10,6 +10,7 @@ from infra.errors import OutcomeUnknown, TooBusy, Unavailable
 from infra.eventsourcing.codec import Encoded
 from infra.eventsourcing.store import Appended, AppendRequest, Conflict, IdempotencyKey, StreamAppend, appender
 from infra.eventsourcing.store.batch import APPEND, document
+from infra.observability.origin import Asking, arising_from, origin_fields
 from tests.support.log_checks import violations
 from tests.support.write_side import (
     Guess,
@@ -75,6 +76,14 @@ async def test_each_commit_that_added_events_is_told_once_with_the_requests_that
         await side.appender.append(request(part(a, 1, 0), key=idempotency("k")))
         await side.appender.append(request(part(a, 0)))
         assert len(rings) == 1
+
+
+async def test_what_a_commit_leads_to_is_said_to_come_of_none_of_those_who_share_it(database_url: str) -> None:
+    origins: list[dict[str, str]] = []
+    async with write_side(database_url, on_stored=lambda _: origins.append(dict(origin_fields()))) as side:
+        with arising_from(Asking(request_id="r-1")):
+            await side.appender.append(request(part(uuid4(), 0)))
+    assert origins == [{}]
 
 
 async def test_a_request_that_takes_a_key_and_adds_nothing_still_counts_as_a_write() -> None:

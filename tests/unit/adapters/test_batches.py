@@ -7,6 +7,7 @@ import pytest
 
 from infra.concurrency.batcher import Batches
 from infra.errors import Unavailable
+from infra.observability.origin import Asking, arising_from, origin_fields
 
 pytestmark = pytest.mark.anyio
 
@@ -34,6 +35,19 @@ async def turn() -> None:
     """Lets everything that is ready run."""
     for _ in range(5):
         await asyncio.sleep(0)
+
+
+async def test_what_is_done_for_many_is_said_to_be_done_for_none_of_them() -> None:
+    origins = []
+
+    async def run(questions: list[int]) -> Sequence[int]:
+        origins.append(dict(origin_fields()))
+        return questions
+
+    asked: Batches[int, int] = Batches(run, size=100, flights=1, waiting=100)
+    with arising_from(Asking(request_id="r-1")):
+        assert await asked.ask(1) == 1
+    assert origins == [{}]
 
 
 async def test_what_is_asked_in_one_turn_travels_together() -> None:
