@@ -6,7 +6,7 @@ ARGS ?=
 PACKAGES := api cli domain infra migrations projections workers
 
 .DEFAULT_GOAL := help
-.PHONY: help install compiled demo up test test-quick fuzz grow check settings openapi reference release docs bench lock audit sbom clean
+.PHONY: help install compiled demo up test test-quick fuzz grow check settings openapi reference release docs bench compose-test lock audit sbom clean
 
 help:                    ## these lines
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -96,6 +96,9 @@ docs: install            ## the pages of docs/ as a site in build/docs; `weir up
 
 bench: install           ## measure Weir beside its peers
 	$(BIN)/weir bench $(ARGS)
+
+compose-test: install    ## compose.yaml for real, by podman and Debian's packages: see docs/deploy.md; needs root
+	$(BIN)/python -m deploy.compose_test $(ARGS)
 
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	--no-annotate

@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import urlencode
 from uuid import UUID, uuid4
 
 import httpx2
 
-from cli.supervisor import Stack
 from domain.inventory import INVENTORY
 from domain.kernel.unit_of_work import StreamRef, UnitOfWork
 from domain.orders import ORDERS, order_number
@@ -40,13 +39,27 @@ class Acknowledged:
     positions: list[int] = field(default_factory=list)
 
 
+class Operated(Protocol):
+    """A running stack, as its operator knows it."""
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What its processes are told, the secrets too."""
+        ...
+
+    @property
+    def direct_url(self) -> str:
+        """Where its log is."""
+        ...
+
+
 class Shoppers:
     """``count`` customers of a running stack. Whatever is not answered for certain is asked again with the same key.
 
     Where the database ``fails_over``, their access ends with the history of the log, and they sign in again.
     """
 
-    def __init__(self, stack: Stack, http: httpx2.AsyncClient, count: int, *, fails_over: bool = False) -> None:
+    def __init__(self, stack: Operated, http: httpx2.AsyncClient, count: int, *, fails_over: bool = False) -> None:
         self._fails_over = fails_over
         self._signed_in: dict[str, tuple[str, str]] = {}
         self._renewed: dict[str, dict[str, str]] = {}

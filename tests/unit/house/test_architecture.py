@@ -13,7 +13,7 @@ PAGES = (
     "docs/adding-a-feature.md",
     *(f"docs/decisions/{page.name}" for page in (ROOT / "docs/decisions").iterdir()),
 )
-ROOMS = ("api", "cli", "domain", "infra", "migrations", "projections", "tests", "workers", "benchmarks")
+ROOMS = ("api", "cli", "domain", "infra", "migrations", "projections", "tests", "workers", "benchmarks", "deploy")
 FOUND = (str(file.relative_to(ROOT)) for room in ROOMS for file in (ROOT / room).rglob("*.py"))
 FILES = sorted(file for file in FOUND if "/." not in file)  # the bench's peers have an environment of their own there
 CODE = [file for file in FILES if not file.startswith(("tests/", "migrations/versions/"))]

@@ -25,6 +25,7 @@ REASONS: Final = {
     "needs jq": 1,
     "needs a collector": 1,
     "needs root, and a machine with systemd": 1,
+    "makes images and containers with podman, for many minutes": 1,
     "these run until they are stopped": 1,
 }
 """Why a block is not run, and of how many blocks that is said: no more without a thought."""
