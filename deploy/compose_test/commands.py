@@ -1,5 +1,6 @@
 """Commands of this machine, each of which has a time that it may take; what a long one says goes into a file."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,9 @@ from deploy.compose_test.report import Failed, note
 ROOT: Final = Path(__file__).parents[2]
 WORK: Final = ROOT / "build/compose-test"
 """Everything that is made here but the images: those are podman's."""
-NEEDED: Final = ("buildah", "debootstrap", "iptables", "openssl", "podman", "runc")
+NEEDED: Final = ("aardvark-dns", "buildah", "debootstrap", "iptables", "netavark", "openssl", "podman", "runc")
+"""Tools, by the names of Debian's packages."""
+_LIBRARY: Final = Path("/usr/lib/podman")
 
 
 def run(*command: str, seconds: float = 60, env: Mapping[str, str] | None = None) -> str:
@@ -44,9 +47,11 @@ def run_long(name: str, *command: str, seconds: float = 1800) -> None:
 
 def found_tools() -> None:
     """Raises :class:`Failed` where a tool is missing."""
-    missing = [tool for tool in NEEDED if shutil.which(tool) is None]
+    missing = [tool for tool in NEEDED if shutil.which(tool) is None and not (_LIBRARY / tool).exists()]
     if missing:
-        raise Failed(f"missing: {', '.join(missing)}. Debian: apt-get install buildah debootstrap iptables podman runc")
+        raise Failed(f"missing: {', '.join(missing)}. Debian: apt-get install {' '.join(NEEDED)}")
+    if os.geteuid() != 0:
+        raise Failed("debootstrap and buildah's chroot need root")
     note(run("podman", "--version").strip() + ", " + run("buildah", "--version").partition(" (")[0])
 
 
