@@ -176,6 +176,27 @@ def test_a_reader_that_stalls_holds_nobody_up_for_long_and_loses_no_error() -> N
         os.close(writing)
 
 
+def test_several_who_write_to_one_pipe_write_whole_lines(tmp_path: Path) -> None:
+    """A pipe keeps no more than 4 KiB together, and a traceback is longer."""
+    reading, writing = os.pipe()
+    writers = [LogWriter(writing, tmp_path / "turns") for _ in range(3)]
+    said = {b"%d-%d " % (number, line) + b"x" * 20_000 for number in range(3) for line in range(40)}
+    for writer in writers:
+        writer.start()
+    for line in sorted(said, key=lambda line: line[2:]):
+        writers[line[0] - ord("0")].line(line)
+    read = b""
+    try:
+        while read.count(b"\n") < len(said):
+            read += os.read(reading, 1 << 16)
+    finally:
+        for writer in writers:
+            writer.close()
+        os.close(reading)
+        os.close(writing)
+    assert {*read.splitlines()} == said
+
+
 def test_a_reader_that_is_gone_is_no_reason_to_fail() -> None:
     reading, writing = os.pipe()
     os.close(reading)
