@@ -141,7 +141,7 @@ class Database:
         """
         async with self._lent(writes=False) as connection:
             try:
-                async with connection.transaction(isolation="repeatable_read"):
+                async with _in_time(connection):
                     await self._look(connection)  # while it is not read-only by our own will
                     snapshot = Snapshot(Reading(connection))
                     await snapshot.plan({**_ONLY_READ, "statement_timeout": f"{seconds * 1000:.0f}", **(planner or {})})
@@ -272,6 +272,19 @@ class Database:
             async with self._opening:
                 await self._pool
                 self._opened = True
+
+
+@asynccontextmanager
+async def _in_time(connection: Pooled) -> AsyncIterator[None]:
+    """A transaction of one state. A server that has fallen silent keeps nobody who has given up: its end is bounded."""
+    transaction = connection.transaction(isolation="repeatable_read")
+    await transaction.start()
+    try:
+        yield
+    except BaseException:
+        await roll_back(connection, transaction)
+        raise
+    await transaction.commit()
 
 
 async def _insist(connection: Pooled) -> None:

@@ -1,5 +1,6 @@
 """Reads of a replica: never older than what a token asks for or a list was begun at, never kept, never an error."""
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -26,7 +27,14 @@ from infra.eventsourcing.current_log import CurrentLog
 from infra.eventsourcing.event_log import EventLog, identify
 from infra.eventsourcing.projections.generations import FIRST, install
 from infra.eventsourcing.read_cache import ReadReplica, Reads
-from infra.eventsourcing.read_cache.read_replica import LOOK_SECONDS, MOST_BEHIND, Outcome, PassedOver, Trail
+from infra.eventsourcing.read_cache.read_replica import (
+    ANSWER_SECONDS,
+    LOOK_SECONDS,
+    MOST_BEHIND,
+    Outcome,
+    PassedOver,
+    Trail,
+)
 from infra.eventsourcing.read_cache.visibility import ProjectionShard
 from infra.postgres.pool import Database
 from infra.settings import Settings
@@ -41,6 +49,10 @@ from tests.support.write_side import connected, eventually
 pytestmark = pytest.mark.anyio
 
 MANY: Final = 50
+PATIENCE: Final = 30.0
+"""Seconds, on a machine that has much else to do."""
+BOUND: Final = 8.0
+"""Seconds. The driver alone would wait for ten."""
 
 
 @dataclass
@@ -86,7 +98,9 @@ async def install_at(url: str) -> None:
 
 
 @asynccontextmanager
-async def process(settings: Settings, primary: str, copy: str, model: str | None = None) -> AsyncIterator[Process]:
+async def process(
+    settings: Settings, primary: str, copy: str, model: str | None = None, *, answer_seconds: float = PATIENCE
+) -> AsyncIterator[Process]:
     told = {"database_url": SecretStr(primary), "database_read_url": SecretStr(copy), "pool_size": 4}
     settings = settings.model_copy(update=told)
     config = replica_pool_of(settings)
@@ -98,12 +112,12 @@ async def process(settings: Settings, primary: str, copy: str, model: str | None
         async with database.session() as session:
             log = await identify(session, CODEC)
         current, clock = CurrentLog.behind(database, log), Clock()
-        replica = ReadReplica(other, current, at_once=4, clock=clock)
+        replica = ReadReplica(other, current, at_once=4, clock=clock, answer_seconds=answer_seconds)
         reads = Reads(cache_of(settings), database, current, replica)
         if model is not None:
             reads.model(model, present)
         await stack.enter_async_context(reads.running())
-        assert await reads.watch.ready(5)
+        assert await reads.watch.ready(PATIENCE)
         clock.now = 10 * MOST_BEHIND
         yield Process(reads=reads, replica=replica, database=database, current=current, clock=clock)
 
@@ -312,7 +326,7 @@ async def test_a_replica_that_was_promoted_beside_the_primary_is_one_of_another_
             await running.replica.look()
             return running.replica.standing is Outcome.SERVED
 
-        await eventually(reads)
+        await eventually(reads, PATIENCE)
         async with connected(two.standby.admin_url) as connection:
             assert await connection.fetchval("SELECT pg_promote(true, 10)")
         with pytest.raises(PassedOver) as passed:
@@ -324,13 +338,43 @@ async def test_a_replica_that_was_promoted_beside_the_primary_is_one_of_another_
 async def test_a_replica_that_is_away_or_hangs_is_no_error_and_is_left_alone(
     settings: Settings, database: Replicated
 ) -> None:
-    async with proxy_before(database.copy) as line, process(settings, database.url, line.url) as running:
+    async with (
+        proxy_before(database.copy) as line,
+        process(settings, database.url, line.url, answer_seconds=ANSWER_SECONDS) as running,
+    ):
         line.stall()
         for outcome in ({"away": 1}, {"away": 2}):
             with pytest.raises(PassedOver):
                 async with running.replica.snapshot({}):
                     pass
             assert running.outcomes() == outcome
+
+
+async def test_a_replica_that_falls_silent_in_the_middle_of_a_page_keeps_nobody_waiting(
+    settings: Settings, database: Replicated
+) -> None:
+    await install_at(database.url)
+    await database.caught_up()
+    async with (
+        proxy_before(database.copy) as line,
+        process(settings, database.url, line.url, answer_seconds=ANSWER_SECONDS) as running,
+    ):
+
+        async def reads() -> bool:
+            await running.replica.look()
+            return running.replica.standing is Outcome.SERVED
+
+        await eventually(reads, PATIENCE)
+
+        async def page() -> None:
+            async with running.replica.snapshot({}) as session:
+                line.stall()
+                await session.fetch("SELECT 1")
+
+        async with asyncio.timeout(BOUND):
+            with pytest.raises(PassedOver) as passed:
+                await page()
+        assert passed.value.outcome is Outcome.AWAY
 
 
 # Documents
@@ -347,7 +391,7 @@ async def test_while_the_primary_is_away_a_document_comes_from_the_replica_and_i
     ):
         await shop.consumer.write("a", 1, '"one"')
         await database.caught_up()
-        await running.reads.see(NAME, {SHARD: 1}, 5)
+        await running.reads.see(NAME, {SHARD: 1}, PATIENCE)
         await line.close()
         things = running.reads.documents[NAME]
         assert [await things.get("a") for _ in range(2)] == ['"one"', '"one"']
@@ -369,7 +413,7 @@ async def test_nobody_who_was_told_more_is_shown_what_the_replica_has(settings: 
         await database.caught_up()
         await database.hold()
         await shop.consumer.write("a", 2, '"two"')
-        await running.reads.see(NAME, {SHARD: 2}, 5)
+        await running.reads.see(NAME, {SHARD: 2}, PATIENCE)
         await line.close()
         with pytest.raises(Unavailable):
             await running.reads.documents[NAME].get("a")

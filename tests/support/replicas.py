@@ -4,12 +4,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
 from typing import Final
 
 from infra.postgres.standby import FLUSHED, REPLAYED
-from tests.support.failover import Pair, pair
+from tests.support.failover import Pair
 from tests.support.write_side import connected, eventually
+
+PATIENCE: Final = 30.0
 
 _numbers = count(1)
 _REPLAYED: Final = f"SELECT {REPLAYED} >= $1"
@@ -27,7 +28,7 @@ class Replicated:
         """The replica hears everything, and shows none of it from now on."""
         async with connected(self.servers.standby.admin_url) as connection:
             await connection.execute("SELECT pg_wal_replay_pause()")
-            await eventually(lambda: connection.fetchval("SELECT pg_get_wal_replay_pause_state() = 'paused'"))
+            await eventually(lambda: connection.fetchval("SELECT pg_get_wal_replay_pause_state() = 'paused'"), PATIENCE)
 
     async def let_go(self) -> None:
         """The replica goes on, and has all that there is by now."""
@@ -39,7 +40,7 @@ class Replicated:
         """Returns when the replica shows all that there is by now."""
         async with connected(self.url) as primary, connected(self.servers.standby.admin_url) as standby:
             flushed = await primary.fetchval(f"SELECT {FLUSHED}")
-            await eventually(lambda: standby.fetchval(_REPLAYED, flushed))
+            await eventually(lambda: standby.fetchval(_REPLAYED, flushed), PATIENCE)
 
 
 @asynccontextmanager
@@ -53,10 +54,3 @@ async def replicated(servers: Pair) -> AsyncIterator[Replicated]:
     await database.caught_up()
     yield database
     await database.let_go()
-
-
-@asynccontextmanager
-async def replicas(cluster: Path, directory: Path) -> AsyncIterator[Pair]:
-    """The two servers."""
-    async with pair(cluster, directory, door=False) as servers:
-        yield servers

@@ -95,8 +95,15 @@ class ReadReplica:
     """The replica as one process reads from it, ``at_once`` at a time. ``trail`` is told how far the primary is."""
 
     def __init__(
-        self, database: Database, current: CurrentLog, *, at_once: int, clock: Callable[[], float] = time.monotonic
+        self,
+        database: Database,
+        current: CurrentLog,
+        *,
+        at_once: int,
+        answer_seconds: float = ANSWER_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._answer_seconds = answer_seconds
         self._turns = asyncio.Semaphore(at_once)
         self._database = database
         self._current = current
@@ -154,8 +161,8 @@ class ReadReplica:
         """Whatever is wrong with the replica is no concern of who asked."""
         try:
             async with (
-                asyncio.timeout(ANSWER_SECONDS),
-                self._database.snapshot(seconds=ANSWER_SECONDS, planner=planner) as session,
+                asyncio.timeout(self._answer_seconds),
+                self._database.snapshot(seconds=self._answer_seconds, planner=planner) as session,
             ):
                 yield session
         except PassedOver:
