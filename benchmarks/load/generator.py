@@ -11,7 +11,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter, process_time
 
@@ -30,7 +30,8 @@ _GRACE_SECONDS = 10.0
 class Load(Orders):
     """What to send where: ``requests`` are dealt in turn, and so are connections to ``ports``.
 
-    An answer of another status than those of ``expect`` is a failure.
+    An answer of another status than those of ``expect`` is a failure. Those of ``uncounted`` are taken as well, but are
+    no part of the figures.
     """
 
     ports: list[int]
@@ -42,6 +43,12 @@ class Load(Orders):
     most: int = 2_000_000
     warm_up: float = 1.0
     run: int = 0
+    uncounted: list[int] = field(default_factory=list)
+
+    @property
+    def taken(self) -> set[int]:
+        """What is no failure."""
+        return {*self.expect, *self.uncounted}
 
 
 class _Generator:
@@ -73,9 +80,9 @@ class _Generator:
         return worker.connection.send(self._next())
 
     def answered(self, worker: "_Worker", status: int, body: bytes) -> None:
-        if worker.sent_at >= self._begin:
+        if worker.sent_at >= self._begin and status not in self._load.uncounted:
             self.latencies.append(perf_counter() - worker.sent_at)
-        if status not in self._load.expect and not self.first_failure:
+        if status not in self._load.taken and not self.first_failure:
             self.first_failure = body or b"an empty answer"
         self.statuses[status] += 1
         self.send(worker)
@@ -129,7 +136,7 @@ async def generate(load: Load) -> Figures:
     elapsed = perf_counter() - start - load.warm_up
     for worker in workers:
         worker.connection.close()
-    if not generator.statuses or not set(generator.statuses) <= set(load.expect):
+    if not generator.statuses or not set(generator.statuses) <= load.taken:
         raise RuntimeError(f"answers {dict(generator.statuses)}: {generator.first_failure.decode()[:500]}")
     spent = cpu * len(generator.latencies) / max(generator.statuses.total(), 1)
     return summed_up(generator.latencies, elapsed, client_cpu=spent)
