@@ -5,10 +5,10 @@ a text (a message, a traceback, a record of a library), and the process's own se
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 from uuid import UUID
 
 from pydantic import BaseModel, SecretStr
@@ -159,9 +159,9 @@ _names: Final[dict[str, bool]] = {}
 
 
 def secrets_of(model: BaseModel) -> frozenset[str]:
-    """The secrets in settings: of a URL its password, of everything else all of it."""
+    """The secrets in settings: of a URL its passwords, of everything else all of it."""
     values = (value for name in type(model).model_fields for value in _each(getattr(model, name)))
-    return frozenset(filter(None, (_secret_in(value.get_secret_value()) for value in values)))
+    return frozenset(filter(None, (secret for value in values for secret in _secrets_in(value.get_secret_value()))))
 
 
 def _each(value: Any) -> Iterator[SecretStr]:
@@ -172,10 +172,11 @@ def _each(value: Any) -> Iterator[SecretStr]:
             yield from _each(each)
 
 
-def _secret_in(text: str) -> str | None:
+def _secrets_in(text: str) -> Sequence[str | None]:
     if "://" not in text:
-        return text
+        return [text]
     try:
-        return urlsplit(text).password
+        parts = urlsplit(text)
+        return [parts.password, *parse_qs(parts.query).get("sentinel_password", ())]
     except ValueError:
-        return text
+        return [text]

@@ -8,6 +8,7 @@ from typing import Final, TypeAlias
 from tests.faults.ground import OWN, Ground
 from tests.grow.pooled import behind_pgbouncer, pooler_led_on
 from tests.grow.replicated import asynchronous_standby, read_replica, synchronous_standby
+from tests.grow.several_redis import over_a_cluster, under_sentinels
 
 Topology: TypeAlias = Callable[[Path], AbstractAsyncContextManager[Ground]]
 """Starts the servers in a directory, and stops them at the end of the block."""
@@ -25,6 +26,8 @@ TOPOLOGIES: Final[Mapping[str, Topology]] = {
     "read replica": read_replica,
     "synchronous standby": synchronous_standby,
     "PgBouncer and standby": pooler_led_on,
+    "Sentinels": under_sentinels,
+    "a cluster": over_a_cluster,
 }
 
 LOSSY: Final[Mapping[str, Topology]] = {"asynchronous standby": asynchronous_standby}

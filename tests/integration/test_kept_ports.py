@@ -102,6 +102,7 @@ def test_what_did_not_run_this_time_keeps_its_port_for_the_next(tmp_path: Path) 
         ("postgresql://weir:x@db.example:8032/weir", False),
         ("postgresql:///weir", False),
         ("postgresql://weir:x@127.0.0.1:8032,127.0.0.1:8033/weir", False),
+        ("redis+sentinel://127.0.0.1:8032,127.0.0.1:8033/mymaster/0", False),
     ],
 )
 def test_a_url_of_the_directorys_own_server_is_known(tmp_path: Path, url: str, ours: bool) -> None:

@@ -64,6 +64,10 @@ class Cluster:
         for node in self.nodes:
             await eventually(lambda node=node: _is_whole(node, len(self.nodes)), 20)  # type: ignore[misc]
 
+    async def led_by(self, node: Valkey) -> None:
+        """Once a node that was a replica is the master."""
+        await eventually(lambda: _leads(node), 20)
+
     async def move(self, slot: int, source: Valkey, target: Valkey) -> None:
         """Moves a slot with all its keys, as ``redis-cli --cluster reshard`` does."""
         await self.begin_to_move(slot, source, target)
@@ -130,6 +134,10 @@ async def cluster(directory: Path, replicas: int = 0) -> AsyncIterator[Cluster]:
             await ask(nodes[NODES + n], "CLUSTER", "REPLICATE", await _id(nodes[n]))
             await eventually(lambda n=n: _follows(nodes[NODES + n]), 20)  # type: ignore[misc]
         yield them
+
+
+async def _leads(server: Valkey) -> bool:
+    return info_of(await ask(server, "INFO", "replication"))["role"] == "master"
 
 
 async def _follows(server: Valkey) -> bool:

@@ -166,12 +166,12 @@ def test_the_secrets_of_settings_are_known() -> None:
     settings = Settings.model_validate(
         {
             "database_url": "postgresql://weir:of-the-database@db/weir",
-            "redis_url": "redis://:of-the-cache@cache/0",
+            "redis_url": "redis+sentinel://:of-the-cache@one,two/mymaster/0?sentinel_password=of-the-sentinels",
             "encryption_keys": b64encode(bytes(range(32))).decode(),
             "payment_provider_key": SecretStr("of the provider's till"),
             "smtp_url": "smtp://u:of-the-mail@mail:25",
         }
     )
     known = secrets_of(settings)
-    assert {"of-the-database", "of-the-cache", "of the provider's till", "of-the-mail"} <= known
+    assert {"of-the-database", "of-the-cache", "of the provider's till", "of-the-mail", "of-the-sentinels"} <= known
     assert b64encode(bytes(range(32))).decode() in known
