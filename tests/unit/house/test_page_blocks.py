@@ -13,7 +13,7 @@ PAGES: Final = pages()
 BLOCKS: Final = [block for page in PAGES for block in blocks_of(page)]
 REASONS: Final = {
     "sets everything up, and runs the tests of which this one is": 1,
-    "starts a stack of its own": 1,
+    "starts a stack of its own": 2,
     "starts a stack of its own, and runs until it is stopped": 1,
     "changes the checkout; a test runs it on a copy": 1,
     "checks and tests the checkout, as CI does": 1,
