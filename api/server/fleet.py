@@ -123,7 +123,7 @@ class Fleet(Multiprocess):
             self._successor = None
             self._wanted_anew.clear()
             _log.error("no successor could start: those who serve go on")
-        elif self._successor.state is State.SERVING:
+        elif self._successor.state is not State.STARTING:  # it may be worn already
             self._members.append(self._successor)
             self._successor = None
             if self._wanted_anew:

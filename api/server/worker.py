@@ -109,8 +109,9 @@ class Worker(Process):
         return 0.0 if self._serves_since is None else time.monotonic() - self._serves_since
 
     def kill(self) -> None:
-        """At once."""
+        """At once; the kernel needs a moment for it."""
         self.process.kill()
+        self.process.join(1)
 
     def tell_to_end(self) -> None:
         """It answers what has begun, and goes."""
