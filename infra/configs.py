@@ -8,7 +8,7 @@ from typing import Final
 from domain.orders import ORDERS
 from domain.rooms import ROOMS
 from infra.eventsourcing.configs import LOCK_SECONDS, CacheConfig, RelayConfig, SubscriptionConfig
-from infra.postgres.pool import PoolConfig
+from infra.postgres.pool_config import PoolConfig
 from infra.settings import Settings
 
 FOLLOWED: Final = frozenset({ORDERS.category, ROOMS.category})

@@ -17,7 +17,8 @@ from infra.eventsourcing.verification import (
 )
 from infra.postgres import schema_version
 from infra.postgres.connection import answering, close
-from infra.postgres.pool import Connection, Database, PoolConfig, connect
+from infra.postgres.pool import Connection, Database, connect
+from infra.postgres.pool_config import PoolConfig
 from infra.storage import Storage
 from infra.storage.referenced_files import fault_of, referenced_files
 from projections.registry import PROJECTIONS

@@ -9,7 +9,8 @@ from infra.errors import AWAY, UnknownSchema
 from infra.identity import credentials
 from infra.identity.passwords import Passwords
 from infra.postgres import schema_version
-from infra.postgres.pool import Database, PoolConfig
+from infra.postgres.pool import Database
+from infra.postgres.pool_config import PoolConfig
 
 
 async def admin_of(wiring: Wiring) -> str:

@@ -13,24 +13,20 @@ What a server refuses is :class:`~infra.errors.Unavailable` either way. A connec
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, nullcontext, suppress
-from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import asyncpg
-from pydantic import SecretStr
 
 from infra.errors import TookTooLong, Unavailable
 from infra.postgres.connect import CONNECT_SECONDS, Connection, Connector, connect, is_failure, prepare
 from infra.postgres.connection import DRIVER_ERRORS, Pooled, answering, drop, roll_back
+from infra.postgres.pool_config import COMMAND_SECONDS, PoolConfig, PoolUse
 from infra.postgres.reader import Reader, Reading, Snapshot
 
 __all__ = ["CONNECT_SECONDS", "DRIVER_ERRORS", "Connection", "Database", "Pooled", "Reader", "connect", "prepare"]
 
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
-COMMAND_SECONDS: Final = 10.0
-IDLE_SECONDS: Final = 10.0
-"""Within a transaction, of whoever has bounds. Those that hold what others wait for have a shorter one besides."""
 _READ_ONLY: Final = "SELECT current_setting('transaction_read_only') = 'on'"
 """True on a standby, too."""
 _ONLY_READ: Final = {"transaction_read_only": "on"}
@@ -40,43 +36,6 @@ async def _keep_session(_connection: Any) -> None:
     """Instead of the pool's reset query: our statements leave no session state, so the round trip buys nothing."""
 
 
-def _bounds(lock_seconds: float) -> dict[str, str]:
-    """Settings of a connection, in milliseconds."""
-    bounds = {
-        "lock_timeout": lock_seconds,
-        "statement_timeout": COMMAND_SECONDS,
-        "idle_in_transaction_session_timeout": IDLE_SECONDS,
-    }
-    return {name: f"{seconds * 1000:.0f}" for name, seconds in bounds.items()}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PoolConfig:
-    """Where Postgres is, and how many connections one process may have to it.
-
-    ``lock_seconds``: how long a statement may wait for a lock, for those who have other work meanwhile, and whose place
-    another takes when they are paused. What such a one leaves behind, a statement or a transaction, the server ends by
-    itself. A pooler takes no such settings: where there is one, it is for the database role to have them.
-    ``standby``: a server that takes no writes will do. What it says may be old, and whoever asks must look.
-    """
-
-    url: SecretStr
-    size: int
-    pgbouncer: bool = False
-    lock_seconds: float | None = None
-    standby: bool = False
-
-
-class PoolUse(NamedTuple):
-    """Connections that are lent and that lie idle, the most there may be, who waits for one, who waited in vain."""
-
-    used: int
-    idle: int
-    most: int
-    waiting: int
-    refused: int
-
-
 class Database:
     """The pool of one process, opened lazily: a process starts, and says so in its health, while Postgres is away."""
 
@@ -84,14 +43,13 @@ class Database:
         self._pgbouncer = config.pgbouncer
         self._standby = config.standby
         self._connector = Connector(config.url, pgbouncer=config.pgbouncer, standby=config.standby)
-        bounds = _bounds(config.lock_seconds) if config.lock_seconds and not config.pgbouncer else None
         self._pool: Pool = asyncpg.create_pool(
             connect=self._connector,
             min_size=0,
             max_size=config.size,
             reset=_keep_session,
             command_timeout=COMMAND_SECONDS,
-            server_settings=bounds,
+            server_settings=config.bounds,
         )
         # To wait for a free connection and to open one have bounds of their own: several servers may have to be tried.
         self._free = asyncio.Semaphore(config.size)

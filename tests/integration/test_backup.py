@@ -27,7 +27,8 @@ from infra.errors import Unavailable, UnknownSchema
 from infra.event_codec import CODEC
 from infra.eventsourcing.current_log import CurrentLog
 from infra.eventsourcing.event_log import EventLog, identify
-from infra.postgres.pool import Database, PoolConfig
+from infra.postgres.pool import Database
+from infra.postgres.pool_config import PoolConfig
 from tests.conftest import Servers
 from tests.integration.test_upgrade import BEFORE_DEPARTURES, upgraded
 from tests.support.write_side import connected, eventually

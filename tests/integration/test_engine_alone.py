@@ -30,7 +30,8 @@ from infra.eventsourcing.projections.projector import Projecting
 from infra.eventsourcing.read_cache import Documents, Reads, Refresher
 from infra.eventsourcing.startup import open_log
 from infra.eventsourcing.store import Appender
-from infra.postgres.pool import Database, PoolConfig
+from infra.postgres.pool import Database
+from infra.postgres.pool_config import PoolConfig
 
 pytestmark = pytest.mark.anyio
 
@@ -165,6 +166,7 @@ async def test_another_domain_lives_on_the_engine_without_the_shop(database_url:
         "infra.host.network_errors",
         "infra.observability",
         "infra.observability.origin",
+        "infra.observability.per_registry",
         "infra.observability.tracing",
     ]
 

@@ -19,7 +19,8 @@ from infra.errors import Rejected, Unavailable
 from infra.event_codec import CODEC
 from infra.eventsourcing.startup import PATIENCE_SECONDS, open_log
 from infra.postgres.connect import connect
-from infra.postgres.pool import Database, PoolConfig
+from infra.postgres.pool import Database
+from infra.postgres.pool_config import PoolConfig
 from infra.redis import reachable
 from infra.settings import Settings
 from tests.support.api_client import lifespan
