@@ -67,7 +67,7 @@ async def pooler_led_on(directory: Path) -> AsyncIterator[Ground]:
         try:
             yield Ground(
                 environment=_told(pooler, servers.url),
-                befalls={"pgbouncer led to the standby": promoted},
+                befalls={"pgbouncer led to the standby": promoted, **OWN_VALKEY},
                 fails_over=True,
             )
         finally:

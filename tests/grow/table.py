@@ -43,7 +43,9 @@ def _verdict(told: Sequence[pytest.TestReport]) -> str:
     outcomes = {report.outcome for report in told}
     if "failed" in outcomes:
         return "FAILED"
-    return "left out" if "skipped" in outcomes else "passed"
+    if "skipped" in outcomes:
+        return "left out"
+    return "passed" if any(report.when == "call" for report in told) else "broken off"
 
 
 def _line(row: Row, rows: Sequence[Row]) -> str:
