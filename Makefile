@@ -59,7 +59,7 @@ test-quick: compiled     ## within a minute: the rules, and three orders through
 		tests/journeys/test_journey.py::test_three_orders_go_their_ways_through_every_process tests/unit $(ARGS)
 
 fuzz: install            ## ten times as many odd requests as the tests send, and others each time
-	$(BIN)/python -m pytest --hypothesis-profile=fuzz tests/integration/test_openapi.py $(ARGS)
+	$(BIN)/python -m pytest --hypothesis-profile=fuzz tests/integration/http/test_openapi.py $(ARGS)
 
 check: docs              ## linters, types, import contracts, tables, the API against the last release, Kubernetes, links in docs/
 	$(BIN)/ruff check .

@@ -17,8 +17,8 @@ from infra.embedded import Valkey
 from infra.postgres.pool import Database
 from infra.settings import Settings
 from tests.faults.talkers import Talker
-from tests.integration.test_account_queries import workers
-from tests.integration.test_rooms import joined, opened
+from tests.integration.live.test_rooms import joined, opened
+from tests.integration.shop.test_account_queries import workers
 from tests.support.proxy import proxy_before
 from tests.support.read_rows import lay_down
 from tests.support.serving import served

@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from tests.integration.test_adding_a_feature import FEATURE, OTHERS
+from tests.integration.processes.test_adding_a_feature import FEATURE, OTHERS
 from tests.support.pages import ROOT, RUN, blocks_of, pages, said_in, says, script_of, statuses_in
 
 PAGES: Final = pages()

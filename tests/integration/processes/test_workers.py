@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from infra.settings import Settings
-from tests.integration.test_reactions import append
+from tests.integration.mail.test_reactions import append
 from tests.support.builders import order_placed
 from tests.support.encryption import KEY
 from tests.support.mail_office import Office, mail_office

@@ -30,7 +30,7 @@ from infra.eventsourcing.event_log import EventLog, identify
 from infra.postgres.pool import Database
 from infra.postgres.pool_config import PoolConfig
 from tests.conftest import Servers
-from tests.integration.test_upgrade import BEFORE_DEPARTURES, upgraded
+from tests.integration.postgres.test_upgrade import BEFORE_DEPARTURES, upgraded
 from tests.support.write_side import connected, eventually
 
 pytestmark = pytest.mark.anyio

@@ -20,7 +20,7 @@ from infra.postgres.pool import Database
 from infra.settings import Settings
 from projections.order_summary import ORDER_SUMMARY
 from tests.conftest import SHARDS
-from tests.integration.test_write_api import an_order, pay, payment
+from tests.integration.shop.test_write_api import an_order, pay, payment
 from tests.support.current_log import LOG
 from tests.support.read_rows import lay_down
 from tests.support.shop import Client, Shop, shop

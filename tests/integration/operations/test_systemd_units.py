@@ -16,7 +16,7 @@ from infra.settings import DRAIN_SECONDS
 from workers.main import KINDS
 from workers.parts import HANGING_SECONDS
 
-UNITS: Final = Path(__file__).parents[2] / "deploy/systemd"
+UNITS: Final = Path(__file__).parents[3] / "deploy/systemd"
 ANALYZE: Final = shutil.which("systemd-analyze")
 
 

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from infra.embedded import Postgres, Valkey
-from tests.integration.test_embedded import keep
+from tests.integration.processes.test_embedded import keep
 
 
 async def main(directory: Path) -> None:

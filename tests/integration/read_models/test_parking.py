@@ -14,7 +14,7 @@ from infra.settings import Settings
 from projections.order_summary import ORDER_SUMMARY
 from projections.product_card import PRODUCT_CARD
 from projections.registry import PROJECTIONS
-from tests.integration.test_projections import cache_follows, failing, parked
+from tests.integration.read_models.test_projections import cache_follows, failing, parked
 from tests.support.builders import ORDER_ID, PRODUCT_ID, order_paid, order_placed, order_shipped, product_added
 from tests.support.consumers import Scene
 from tests.support.consumers import scene as opened

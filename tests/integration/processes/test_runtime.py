@@ -18,8 +18,8 @@ from infra.eventsourcing.startup import open_log
 from infra.postgres.pool import Database
 from infra.settings import Settings
 from projections.registry import PROJECTIONS
-from tests.integration.test_reactions import append
-from tests.integration.test_workers import Process, launched, worker
+from tests.integration.mail.test_reactions import append
+from tests.integration.processes.test_workers import Process, launched, worker
 from tests.support.builders import order_placed
 from tests.support.mail_office import Office, mail_office
 from tests.support.smtp_stub import Turn

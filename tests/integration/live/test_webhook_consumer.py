@@ -8,7 +8,7 @@ import pytest
 from domain.accounts import ACCOUNTS, EraseAccount
 from domain.webhooks import WEBHOOKS, DeactivateWebhook, RegisterWebhook
 from infra.settings import Settings
-from tests.integration.test_reactions import append
+from tests.integration.mail.test_reactions import append
 from tests.support.builders import order_paid, order_placed, register_account
 from tests.support.mail_office import tasks
 from tests.support.subscriber import Subscriber, answers, subscriber

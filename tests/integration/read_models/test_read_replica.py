@@ -39,7 +39,7 @@ from infra.eventsourcing.read_cache.visibility import ProjectionShard
 from infra.postgres.pool import Database
 from infra.settings import Settings
 from projections.registry import PROJECTIONS
-from tests.integration.test_queries_pages import Catalogue, change, numbers, values
+from tests.integration.read_models.test_queries_pages import Catalogue, change, numbers, values
 from tests.support.failover import Pair, pair
 from tests.support.proxy import proxy_before
 from tests.support.read_models import NAME, SHARD, present, world

@@ -18,9 +18,9 @@ from infra.eventsourcing.codec import Encoded
 from infra.eventsourcing.projections.generations import install
 from infra.settings import Settings
 from projections.registry import PROJECTIONS
-from tests.integration.test_reactions import append
-from tests.integration.test_workers import Process as Worker
-from tests.integration.test_workers import worker
+from tests.integration.mail.test_reactions import append
+from tests.integration.processes.test_workers import Process as Worker
+from tests.integration.processes.test_workers import worker
 from tests.support.api_client import api_process
 from tests.support.builders import ORDER_ID
 from tests.support.mail_office import mail_office

@@ -23,9 +23,9 @@ from infra.settings import Settings
 from projections.order_summary import ORDER_SUMMARY
 from projections.product_card import PRODUCT_CARD, ListedProduct
 from projections.registry import PROJECTIONS
-from tests.integration.test_consumers import proxied
-from tests.integration.test_parking import poisoned
-from tests.integration.test_replay import rebuilt
+from tests.integration.read_models.test_parking import poisoned
+from tests.integration.read_models.test_replay import rebuilt
+from tests.integration.streams.test_consumers import proxied
 from tests.support.builders import ORDER_ID, order_placed
 from tests.support.consumers import SHARDED, Recorder, Scene
 from tests.support.consumers import scene as opened

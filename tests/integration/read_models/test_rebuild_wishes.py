@@ -17,7 +17,7 @@ from infra.redis.keyspace import Keyspace
 from infra.settings import Settings
 from projections.order_summary import ORDER_SUMMARY
 from projections.registry import PROJECTIONS
-from tests.integration.test_workers import Process, worker
+from tests.integration.processes.test_workers import Process, worker
 from tests.support.consumers import Scene
 from tests.support.consumers import scene as opened
 from tests.support.event_logs import expected_rows, stored_rows

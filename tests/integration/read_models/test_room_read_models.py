@@ -24,7 +24,7 @@ from infra.settings import Settings
 from projections.room_card import ROOM_CARD
 from projections.room_member import ROOM_MEMBER
 from projections.room_message import ROOM_MESSAGE
-from tests.integration.test_replay import rebuilt, rows_of
+from tests.integration.read_models.test_replay import rebuilt, rows_of
 from tests.support.consumers import Scene
 from tests.support.consumers import scene as opened
 from tests.support.event_logs import Happening, expected_rows, stored_rows

@@ -193,7 +193,7 @@ async def test_a_pid_that_now_belongs_to_a_stranger_does_not_hinder_the_start(
 
 async def test_servers_of_a_killed_parent_end_and_the_next_start_has_their_data(tmp_path: Path) -> None:
     parent = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.integration.orphaned_servers", str(tmp_path), stdout=subprocess.PIPE
+        sys.executable, "-m", "tests.integration.processes.orphaned_servers", str(tmp_path), stdout=subprocess.PIPE
     )
     assert parent.stdout is not None
     async with asyncio.timeout(60):

@@ -18,8 +18,8 @@ from domain.rooms import LONGEST_MESSAGE, ROOMS, PostMessage
 from infra.configs import pool_of
 from infra.postgres.pool import Database
 from infra.settings import Settings
-from tests.integration.test_account_queries import workers
-from tests.integration.test_rooms import joined, opened, people, read, said
+from tests.integration.live.test_rooms import joined, opened, people, read, said
+from tests.integration.shop.test_account_queries import workers
 from tests.support.read_rows import lay_down
 from tests.support.shop import Client, Shop, shop
 from tests.support.write_side import WriteSide, context, eventually, write_side

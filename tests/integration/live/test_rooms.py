@@ -16,7 +16,7 @@ from infra.eventsourcing.consistency_token import encode
 from infra.postgres.pool import Database
 from infra.settings import Settings
 from infra.write_side import limits_of
-from tests.integration.test_account_queries import workers
+from tests.integration.shop.test_account_queries import workers
 from tests.support.log_checks import violations
 from tests.support.read_rows import lay_down
 from tests.support.shop import Client, Shop, shop

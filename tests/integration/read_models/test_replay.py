@@ -32,7 +32,7 @@ from projections.order_summary import FOLDS, ORDER_SUMMARY, OrderSummary
 from projections.product_card import PRODUCT_CARD
 from projections.registry import PROJECTIONS
 from projections.shop_counts import SHOP_COUNTS
-from tests.integration.test_projections import failing
+from tests.integration.read_models.test_projections import failing
 from tests.support.builders import (
     ORDER_ID,
     PRODUCT_ID,

@@ -13,7 +13,7 @@ from tests.support.write_side import eventually
 
 pytestmark = pytest.mark.anyio
 
-WORKERS = Path(__file__).parents[2] / "workers"
+WORKERS = Path(__file__).parents[3] / "workers"
 PROBED = {"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "2", "tcp_keepalives_count": "3"}
 
 

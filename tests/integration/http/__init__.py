@@ -1,0 +1,1 @@
+"""The edge: connections, requests, what is taken and refused, several workers on one port."""

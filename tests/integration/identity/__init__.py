@@ -1,0 +1,1 @@
+"""Accounts, sessions, keys, and what ends with them."""

@@ -1,0 +1,1 @@
+"""Rooms, sockets, event streams and webhooks."""

@@ -1,0 +1,1 @@
+"""The append, the aggregates' states, and commands on them."""

@@ -1,0 +1,1 @@
+"""What operators have: doctor, backups, metrics, traces, the way to more shards."""

@@ -1,0 +1,1 @@
+"""Processes: how they start, end, log, and find their servers."""

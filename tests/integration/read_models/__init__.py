@@ -1,0 +1,1 @@
+"""Read models, their rebuilds, and the caches before them."""
