@@ -49,7 +49,9 @@ up: compiled             ## every process on this machine, until Ctrl-C
 
 # Files are begun in the order of testpaths, the longest first: in xdist's own the last one is waited for alone.
 # So is their assertions' code kept, which each process would make anew as well.
-PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# A third of a test's time is waited for: there is one process more than processors, and four at most.
+TEST_PROCESSES := $(shell n=$$(nproc 2> /dev/null || echo 2); echo $$((n < 4 ? n + 1 : 4)))
+PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 test: compiled           ## all tests; ARGS goes to pytest
 	$(PYTEST) $(ARGS)
