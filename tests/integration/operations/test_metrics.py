@@ -32,9 +32,9 @@ pytestmark = pytest.mark.anyio
 READY: Final = {
     "relay": "weir_relay_leading 1.0",
     "projections": "weir_shards_owned{",
-    "tasks": "weir_observed_timestamp_seconds",
+    "tasks": "weir_signing_key_age_seconds",
 }
-"""What a process tells once it is at work."""
+"""What a process tells once it is at work; the last once the API has made a key, too, and it has looked again."""
 
 
 @pytest.fixture(autouse=True)

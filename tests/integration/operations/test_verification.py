@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from cli.backup.checks import FILES, verified
 from cli.main import build
+from infra.eventsourcing.store.snapshots import forget
 from infra.eventsourcing.verification import Checked
 from infra.storage import Folder
 from projections.registry import PROJECTIONS
@@ -40,6 +41,13 @@ async def spoil(url: str, statements: str) -> None:
 
 
 async def test_nothing_is_wrong_with_a_shop_at_work(shop_url: str) -> None:
+    assert await faults(shop_url) == {}
+
+
+async def test_the_mark_that_an_erased_stream_gets_no_snapshot_is_no_fault(shop_url: str) -> None:
+    async with connected(shop_url) as connection:
+        stream: UUID = await connection.fetchval("SELECT stream_id FROM events WHERE category = 'account' LIMIT 1")
+        await forget(connection, "account", [stream])
     assert await faults(shop_url) == {}
 
 
