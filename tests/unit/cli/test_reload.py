@@ -27,7 +27,7 @@ class Kept:
     ("path", "users"),
     [
         ("api/commands/orders.py", {"api"}),
-        ("projections/order_summary.py", {"api", "projections"}),
+        ("projections/order_summary.py", {"api", "projections", "tasks"}),
         ("workers/relay.py", {"relay"}),
         ("workers/rebuilds/requested.py", {"projections"}),
         ("workers/mail/templates/en/frame.html", {"tasks"}),
