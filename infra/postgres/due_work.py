@@ -107,6 +107,15 @@ class DueWork:
         mine = [column == sa.bindparam(f"held_{column.name}") for column in self.table.primary_key]
         return Statement(sa.update(self.table).values(values).where(*mine, fence, self.open, *conditions))
 
+    def holding(self, values: Mapping[str, Any], *conditions: sa.ColumnElement[bool]) -> Statement:
+        """A statement for :meth:`write` that holds the row for another lease, unless the claim has ended.
+
+        The fence alone would not tell: it is raised by the next claim, and one that was put off has none yet. A renewal
+        that comes after that would keep the row from everybody, and nobody would be at it.
+        """
+        goes_on = self.table.c.leased_until.is_not(None)
+        return self.change({**values, **self.lease}, goes_on, *conditions)
+
     def settling(self, values: Mapping[str, Any]) -> Statement:
         """A statement for :meth:`write` that ends the claim."""
         return self.change({"leased_until": sa.null(), **values})
@@ -172,7 +181,7 @@ class DueWork:
 
     @cached_property
     def _renew(self) -> Statement:
-        return self.change(self.lease)
+        return self.holding({})
 
 
 @lru_cache(maxsize=64)

@@ -73,6 +73,11 @@ class Inbox:
         self._skip()
         return not self._links(self._queue[0], self.position) if self._queue else self._target > self.position
 
+    def ready(self) -> bool:
+        """Whether there are events that could be taken."""
+        self._skip()
+        return bool(self._queue) and self._links(self._queue[0], self.position)
+
     def take(self, limit: int) -> list[Entry]:
         """The next events that link up, at most ``limit``."""
         self._skip()

@@ -122,9 +122,17 @@ class Readers:
         return next(reader.inbox.position for reader in self._all if lease in reader.leases)
 
     def fill(self, read: Callable[[Reader, Sequence[Entry]], None]) -> None:
-        """Has the missing events read for each reader that is behind, beside the work on the others."""
+        """Has the missing events read for each reader that is behind, beside the work on the others.
+
+        One that took nothing, as its lease had so much to do, takes what has come as soon as that is done: nothing else
+        would have it look, where no event comes after those.
+        """
         for reader in self._all:
-            if reader.filling is None and reader.free and reader.inbox.behind():
+            if not reader.free:
+                continue
+            if reader.inbox.ready():
+                self._wake.set()
+            elif reader.filling is None and reader.inbox.behind():
                 reader.filling = asyncio.create_task(self._fill(reader, read))
 
     async def close(self) -> None:

@@ -156,6 +156,19 @@ async def test_who_was_paused_past_its_lease_changes_nothing_of_anothers_claim(
     assert not (await claimed(database, work))
 
 
+async def test_a_claim_that_has_ended_is_not_held_again_by_who_has_not_heard_of_it(
+    database: Database, work: DueWork
+) -> None:
+    first, second, third = await claimed(database, work)
+    assert await work.put_off(database, first, "busy", 60)
+    assert await work.release(database, second)
+    assert await work.write(database, third, work.settling({"last_error": "done with"}))
+    before = await column(database, work, f"{work.table}::text")
+    for ended in (first, second, third):
+        assert not await work.renew(database, ended)
+    assert await column(database, work, f"{work.table}::text") == before
+
+
 async def test_what_is_put_off_waits_and_tells_why_and_what_is_released_does_not(
     database: Database, work: DueWork
 ) -> None:

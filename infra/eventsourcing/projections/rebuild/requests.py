@@ -72,10 +72,8 @@ _LOOK: Final = Statement(
         (_is_open & (_wish.due_at <= CLOCK)).label("free"),
     ).where(_is_it)
 )
-_TELL: Final = WORK.change(
-    {**{column.name: sa.bindparam(column.name) for column in _told[:4]}, "seen_at": CLOCK, **WORK.lease}
-)
-_STARTING: Final = WORK.change(WORK.lease, _wish.generation.is_(None))
+_TELL: Final = WORK.holding({**{column.name: sa.bindparam(column.name) for column in _told[:4]}, "seen_at": CLOCK})
+_STARTING: Final = WORK.holding({}, _wish.generation.is_(None))
 _FULFILLED: Final = WORK.settling(
     {"done_at": CLOCK, "read": sa.bindparam("read"), "passed": _wish.total, "report": sa.bindparam("report")}
 )
