@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -30,7 +31,7 @@ from tests.support.builders import ORDER_ID, order_placed
 from tests.support.consumers import SHARDED, Recorder, Scene
 from tests.support.consumers import scene as opened
 from tests.support.event_logs import expected_rows, order, stored_rows
-from tests.support.write_side import connected, eventually, somebody_waits
+from tests.support.write_side import connected, eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -41,6 +42,9 @@ LEASE_SECONDS = 5.0
 async def scene(settings: Settings) -> AsyncIterator[Scene]:
     async with opened(settings) as scene:
         yield scene
+
+
+WAITING = "SELECT query_start FROM pg_stat_activity WHERE pid IN (SELECT pid FROM pg_locks WHERE NOT granted)"
 
 
 @asynccontextmanager
@@ -221,17 +225,18 @@ async def test_a_switch_that_finds_a_checkpoint_held_waits_its_turn_again(scene:
         building = await begin(session, scene.log, ORDER_SUMMARY)
         for share in await shares(session, building, 1):
             await build(session, building, share, lambda *_: None)
-        async with holding(scene, "order_summary", 2) as holder:
+        seen = set[datetime]()
+
+        async def has_come_again() -> bool:
+            """Each try is a statement of its own: between two of them it may not be seen to stand aside."""
+            seen.update(row["query_start"] for row in await scene.database.fetch(WAITING))
+            return len(seen) > 2
+
+        async with holding(scene, "order_summary", 2):
             finishing = asyncio.create_task(finish(session, building))
-            for _ in range(2):  # once it has given up and come again
-                await eventually(lambda: somebody_waits(holder), 10)
-                await eventually(lambda: nobody_waits(holder), 10)
+            await eventually(has_come_again, 20)
             assert not finishing.done()
         assert (await finishing).generation == 2
-
-
-async def nobody_waits(session: Connection) -> bool:
-    return not await somebody_waits(session)
 
 
 async def test_moves_notes_and_switches_never_deadlock(scene: Scene) -> None:
