@@ -1,34 +1,28 @@
 """A PostgreSQL, a Valkey and a mail server that nothing is wrong with, to be spoiled one thing at a time."""
 
 import asyncio
-import os
-import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
-import pytest
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from cli.doctor.checks import CHECKS, examine
 from cli.doctor.finding import Examined
 from cli.doctor.patient import Patient
-from infra.embedded import Launch, Postgres, Process, Valkey, free_port, is_free
-from infra.embedded.identity import give, private_home
+from infra.embedded import Postgres, Valkey
 from infra.eventsourcing.projections.generations import install
-from infra.host.secret_file import write_private
 from infra.postgres.schema_version import migrate
 from infra.settings import Settings
 from projections.registry import PROJECTIONS
 from tests.conftest import SHARDS
+from tests.support.pgbouncer import PgBouncer, needs_pgbouncer
 from tests.support.smtp_stub import smtp_stub
 from tests.support.write_side import connected
 
-POOLER: Final = Path("/usr/sbin/pgbouncer")
 SPARE: Final = {"max_connections": "20", "max_prepared_transactions": "2", "wal_level": "replica"}
 
 
@@ -112,37 +106,11 @@ async def of(name: str, patient: Patient) -> Examined:
 
 @asynccontextmanager
 async def transaction_pooler(folder: Path, url: str) -> AsyncIterator[str]:
-    """Debian's PgBouncer in transaction mode before the database. Where there is none: failure in CI, else skipped."""
-    if not (POOLER.exists() or os.environ.get("CI")):
-        pytest.skip(f"there is no {POOLER} (Debian: apt-get install pgbouncer)")
-    home, port, parts = folder / "pooler", free_port(), urlsplit(url)
-    identity = private_home(home)
-    lines = (
-        f"[databases]\nweir = host=127.0.0.1 port={parts.port}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n"
-        f"listen_port = {port}\nunix_socket_dir =\nauth_type = plain\nauth_file = users.txt\npool_mode = transaction\n"
-        "ignore_startup_parameters = extra_float_digits,search_path\n"
-    )
-    write_private(home / "pooler.ini", lines)
-    write_private(home / "users.txt", f'"{parts.username}" "{parts.password}"\n')
-    give(identity, home / "pooler.ini", home / "users.txt")
-    process = Process.spawn(
-        Launch(
-            name="pgbouncer",
-            argv=(str(POOLER), "pooler.ini"),
-            cwd=home,
-            log=folder / "log" / "pooler.log",
-            pidfile=folder / "run" / "pooler.pid",
-            env={"PATH": os.defpath},
-            run_as=identity,
-            stop=((signal.SIGINT, 5.0),),
-        )
-    )
-
-    async def listens() -> bool:
-        return not is_free(port)
-
+    """The database by way of a PgBouncer."""
+    needs_pgbouncer()
+    pooler = PgBouncer(folder / "pooler", url)
+    await pooler.start()
     try:
-        await process.until(listens, 20)
-        yield f"postgresql://{parts.username}:{parts.password}@127.0.0.1:{port}/weir"
+        yield pooler.url
     finally:
-        await process.stop()
+        await pooler.stop()
