@@ -105,7 +105,7 @@ class Fleet(Multiprocess):
             if before is State.STARTING and not starting:
                 self._has_served = True
                 _log.info("worker serves", worker=worker.pid)
-            if worker.age > START_SECONDS if starting else worker.silent > SILENT_TICKS:
+            if (worker.age > START_SECONDS) if starting else (worker.silent > SILENT_TICKS):
                 _log.error("worker hangs", worker=worker.pid, state=worker.state.value)
                 worker.kill()
             elif worker.state is State.WORN and worker in self._members and worker not in self._wanted_anew:

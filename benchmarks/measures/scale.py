@@ -20,9 +20,11 @@ from benchmarks.setting.log import write_log
 from benchmarks.setting.shop import stocked
 from benchmarks.setting.waiting import until
 
-_COUNTS: Final = (1, 2, 4)
-_REQUESTS = 5_000
+COUNTS: Final = (1, 2, 4)
+REQUESTS: Final = 5_000
 _CONNECTIONS = 64
+_NO_TURN = 503
+"""Several processes want the same stock: who has lost too many races is told to come back, and has no order."""
 _SHARE = 5
 """The log that read models catch up with is this much shorter than the one that is replayed."""
 _CAUGHT_UP_SECONDS = 150.0
@@ -37,50 +39,50 @@ WHERE c.position < coalesce((SELECT max(position) FROM events e WHERE c.shard < 
 
 
 def _side(count: int) -> str:
-    return WEIR if count == _COUNTS[-1] else f"{count} process{'es' if count > 1 else ''}"
+    return WEIR if count == COUNTS[-1] else f"{count} process{'es' if count > 1 else ''}"
 
 
 def _bars(what: str) -> Sequence[Bar]:
     """Without limits: on a machine of two cores the load, the servers and the processes share what there is."""
-    most = f"{what}, {_COUNTS[-1]} processes"
-    between = [Bar(what=f"{what}, {count} processes", ours=_side(count), against=_side(1)) for count in _COUNTS[1:-1]]
+    most = f"{what}, {COUNTS[-1]} processes"
+    between = [Bar(what=f"{what}, {count} processes", ours=_side(count), against=_side(1)) for count in COUNTS[1:-1]]
     return (*between, Bar(what=most, against=_side(1)))
 
 
 @asynccontextmanager
 async def _servers(bench: Bench, database: str) -> AsyncIterator[list[int]]:
     async with AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(bench.weir_server(database)) for _ in range(_COUNTS[-1])]
+        yield [await stack.enter_async_context(bench.weir_server(database)) for _ in range(COUNTS[-1])]
+
+
+def lap_of(bench: Bench, ports: Sequence[int], requests: Sequence[str], expect: int, count: int) -> Lap:
+    """The same load on these ports, as that of ``count`` processes: no two laps of a measure share a key."""
+
+    async def lap(number: int) -> Figures:
+        load = Load(
+            ports=[*ports],
+            requests=[*requests],
+            expect=[expect],
+            uncounted=[_NO_TURN],
+            seconds=bench.options.seconds,
+            connections=_CONNECTIONS,
+            run=number * len(COUNTS) + COUNTS.index(count),
+        )
+        return await bench.client("benchmarks.load.generator", load)
+
+    return lap
 
 
 def _laps(bench: Bench, ports: list[int], requests: list[str], expect: int) -> Mapping[str, Lap]:
-    """The same load on so many of the processes, of which the others rest."""
-
-    def side(count: int) -> Lap:
-        async def lap(number: int) -> Figures:
-            load = Load(
-                ports=ports[:count],
-                requests=requests,
-                expect=[expect],
-                uncounted=[
-                    503
-                ],  # several processes want the same stock: who has lost too many races is told to come back
-                seconds=bench.options.seconds,
-                connections=_CONNECTIONS,
-                run=number * len(_COUNTS) + _COUNTS.index(count),
-            )
-            return await bench.client("benchmarks.load.generator", load)
-
-        return lap
-
-    return {_side(count): side(count) for count in _COUNTS}
+    """On so many of the processes, of which the others rest."""
+    return {_side(count): lap_of(bench, ports[:count], requests, expect, count) for count in COUNTS}
 
 
 @asynccontextmanager
 async def _writing(bench: Bench) -> AsyncIterator[Mapping[str, Lap]]:
     async with bench.databases.fresh(migrated=True) as database, _servers(bench, database) as ports:
         shop = await stocked(ports[0])
-        baskets = workload.baskets(_REQUESTS, shop.products)
+        baskets = workload.baskets(REQUESTS, shop.products)
         yield _laps(bench, ports, [shop.order(basket, MARK).decode() for basket in baskets], 201)
 
 
@@ -109,7 +111,7 @@ async def _projecting(bench: Bench) -> AsyncIterator[Mapping[str, Lap]]:
 
         return lap
 
-    yield {_side(count): side(count) for count in _COUNTS}
+    yield {_side(count): side(count) for count in COUNTS}
 
 
 async def _caught_up(database: str, events: int) -> Figures:

@@ -1,23 +1,17 @@
 """Several workers on one port, `weir serve --workers`: reads from memory and orders, by one process, two and four."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 from benchmarks.bench import Bench
-from benchmarks.figures import Figures
 from benchmarks.load import workload
-from benchmarks.load.generator import MARK, Load
+from benchmarks.load.generator import MARK
 from benchmarks.load.http_client import request
 from benchmarks.measure import Bar, Lap, Measure
 from benchmarks.measures.products import readable
+from benchmarks.measures.scale import COUNTS, REQUESTS, lap_of
 from benchmarks.setting.shop import stocked
-
-COUNTS: Final = (1, 2, 4)
-_REQUESTS: Final = 5_000
-_NO_TURN: Final = 503
-"""Processes that meet on one product take turns. On a machine that is busy with other things, a few in a thousand have
-none in time; that is an answer, too."""
 
 
 @asynccontextmanager
@@ -29,27 +23,15 @@ async def _opened(bench: Bench) -> AsyncIterator[Mapping[str, Lap]]:
             shop = await stocked(ports[1])
             await readable(shop)
         reads = [request("GET", f"/v1/products/{product_id}", {}).decode() for product_id in shop.products]
-        orders = [shop.order(basket, MARK).decode() for basket in workload.baskets(_REQUESTS, shop.products)]
-        kinds = {"reads": (reads, [200]), "orders": (orders, [201, _NO_TURN])}
-        yield {_side(kind, count): _lap(bench, ports[count], *kinds[kind], count) for kind in kinds for count in COUNTS}
+        orders = [shop.order(basket, MARK).decode() for basket in workload.baskets(REQUESTS, shop.products)]
+        kinds = {"reads": (reads, 200), "orders": (orders, 201)}
+        yield {
+            _side(kind, count): lap_of(bench, [ports[count]], *kinds[kind], count) for kind in kinds for count in COUNTS
+        }
 
 
 def _side(kind: str, count: int) -> str:
     return f"{kind}, {count} worker{'s' if count > 1 else ''}"
-
-
-def _lap(bench: Bench, port: int, requests: Sequence[str], expect: list[int], count: int) -> Lap:
-    async def lap(number: int) -> Figures:
-        load = Load(
-            ports=[port],
-            requests=[*requests],
-            expect=expect,
-            seconds=bench.options.seconds,
-            run=number * len(COUNTS) + COUNTS.index(count),
-        )
-        return await bench.client("benchmarks.load.generator", load)
-
-    return lap
 
 
 SHARING: Final = Measure(
