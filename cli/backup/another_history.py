@@ -27,6 +27,7 @@ UPDATE mail_ledger SET state = 'failed', last_error = $1, leased_until = NULL
 WHERE state IN ('due', 'sending', 'unknown')
 """
 _OPENED: Final = "INSERT INTO alembic_version VALUES ($1)"
+_CLOSED: Final = "DELETE FROM alembic_version"
 
 
 async def begin(session: Connection, *, keep_sessions: bool, hold_mail: bool) -> int:
@@ -43,3 +44,8 @@ async def begin(session: Connection, *, keep_sessions: bool, hold_mail: bool) ->
 async def open_to_processes(session: Session, revision: str) -> None:
     """From now on a process takes it for a database of Weir: before it says its revision, each refuses it."""
     await session.execute(_OPENED, revision)
+
+
+async def close_to_processes(session: Session) -> None:
+    """No process takes it for a database of Weir any more."""
+    await session.execute(_CLOSED)

@@ -91,21 +91,26 @@ async def _into(
             tell(await _compared(connection, manifest))
         held = await another_history.begin(connection, keep_sessions=options.keep_sessions, hold_mail=options.hold_mail)
         if not is_current:
-            await another_history.open_to_processes(connection, manifest.schema_version)
+            await _migrate(connection, url, manifest)
     show("read models: those that this release folds otherwise are built anew")
-    if not is_current:
-        await schema_version.migrate(url, shards=manifest.log.shards)
     await bring_up_to_date(settings.model_copy(update={"database_url": url, "database_direct_url": url}))
     if options.storage is not None and options.put_back:
         await copy_in(options.folder, options.storage, show)
     show("checks")
     well &= await verified(url, options.storage, told)
     async with _on(url) as connection:
-        opens = is_current and (well or options.accept_faults)
+        opens = well or options.accept_faults
         if opens:
-            await another_history.open_to_processes(connection, manifest.schema_version)
+            await another_history.open_to_processes(connection, schema_version.newest())
         api_keys = await connection.fetchval("SELECT count(*) FROM api_keys WHERE revoked_at IS NULL")
-    return Restored(well=well, opened=opens or not is_current, held=held, api_keys=api_keys, database=name_of(url))
+    return Restored(well=well, opened=opens, held=held, api_keys=api_keys, database=name_of(url))
+
+
+async def _migrate(connection: Connection, url: SecretStr, manifest: Manifest) -> None:
+    """Brings the schema of an earlier release up to date; for that it says its revision, and then no more."""
+    await another_history.open_to_processes(connection, manifest.schema_version)
+    await schema_version.migrate(url, shards=manifest.log.shards)
+    await another_history.close_to_processes(connection)
 
 
 async def _fill(url: SecretStr, manifest: Manifest, options: Options) -> None:

@@ -171,21 +171,37 @@ async def test_a_backup_of_a_newer_release_is_refused(empty_url: str, tmp_path: 
     assert (done.exit_code, "it is of schema 9999" in done.output) == (2, True)
 
 
-async def test_a_backup_of_an_earlier_release_is_brought_up_to_date(
-    servers: Servers, empty_url: str, tmp_path: Path
-) -> None:
-    manifest, earlier = await taken(tmp_path / "kept"), f"{servers.postgres.url.rpartition('/')[0]}/before"
+async def taken_before(folder: Path, servers: Servers, *statements: str) -> None:
+    """A backup as an earlier release would have made it, of an empty log to which this has been done."""
+    manifest, earlier = await taken(folder), f"{servers.postgres.url.rpartition('/')[0]}/before"
     await does(servers.postgres.url, "CREATE DATABASE before")
     await upgraded(earlier, BEFORE_DEPARTURES)
-    await does(earlier, "INSERT INTO log_head (shards) VALUES (4)")
-    dump, target = tmp_path / "kept" / DUMP, target_of(SecretStr(earlier))
+    for statement in ("INSERT INTO log_head (shards) VALUES (4)", *statements):
+        await does(earlier, statement)
+    dump, target = folder / DUMP, target_of(SecretStr(earlier))
     await run((program("pg_dump", 18).path, "--format=custom", f"--file={dump}", "--dbname", target.url), target)
     await servers.drop_database(earlier)
     told = manifest.dump.model_copy(update={"sha256": sha256_of(dump)})
-    manifest.model_copy(update={"schema_version": BEFORE_DEPARTURES, "dump": told}).write(tmp_path / "kept")
+    manifest.model_copy(update={"schema_version": BEFORE_DEPARTURES, "dump": told}).write(folder)
+
+
+async def test_a_backup_of_an_earlier_release_is_brought_up_to_date(
+    servers: Servers, empty_url: str, tmp_path: Path
+) -> None:
+    await taken_before(tmp_path / "kept", servers)
     done = await weir("restore", str(tmp_path / "kept"), "--to", empty_url)
     assert done.exit_code == 0, done.output
     await insist_on_schema(SecretStr(empty_url))
+
+
+async def test_one_of_an_earlier_release_with_faults_is_opened_to_nobody_either(
+    servers: Servers, empty_url: str, tmp_path: Path
+) -> None:
+    await taken_before(tmp_path / "kept", servers, "UPDATE log_head SET position = 3")
+    done = await weir("restore", str(tmp_path / "kept"), "--to", empty_url)
+    assert (done.exit_code, "is refused by every process" in done.output) == (1, True), done.output
+    with pytest.raises(UnknownSchema):
+        await insist_on_schema(SecretStr(empty_url))
 
 
 async def test_a_database_with_something_in_it_is_replaced_only_when_that_is_said(
