@@ -18,6 +18,7 @@ from typing import Final, Protocol
 from pydantic import SecretStr
 
 from infra.embedded import Postgres
+from infra.postgres.pool import Connection
 from infra.postgres.schema_version import migrate
 from tests.support.proxy import Proxy, proxy_before
 from tests.support.write_side import connected, eventually
@@ -27,7 +28,10 @@ _STANDBY: Final = "standby"
 
 _WRITTEN: Final = "SELECT pg_current_wal_flush_lsn()::text"
 _TOLD: Final = "SELECT pg_last_wal_receive_lsn() >= $1::text::pg_lsn"
-_HEARD: Final = "SELECT pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn()"
+_REPLAYED: Final = """
+SELECT pg_last_wal_receive_lsn() AS received, pg_last_wal_replay_lsn() AS replayed, EXISTS (
+    SELECT FROM pg_stat_activity WHERE backend_type = 'startup' AND wait_event = 'RecoveryWalStream') AS waits
+"""
 _FOLLOWS: Final = "SELECT EXISTS (SELECT FROM pg_stat_replication WHERE state = 'streaming')"
 _HEAD: Final = "SELECT log_position()"
 
@@ -70,10 +74,10 @@ class Pair:
     async def hold_up(self) -> int:
         async with connected(self.primary.url) as connection:
             written = await connection.fetchval(_WRITTEN)
-        async with connected(self.standby.url) as connection:
-            await eventually(lambda: connection.fetchval(_TOLD, written))
+        async with connected(self.standby.url) as connection, connected(self.standby.admin_url) as admin:
+            await eventually(lambda: admin.fetchval(_TOLD, written))
             self.line.stall()
-            await eventually(lambda: connection.fetchval(_HEARD))
+            await eventually(lambda: _at_rest(admin))
             heard: int = await connection.fetchval(_HEAD)
         return heard
 
@@ -84,6 +88,14 @@ class Pair:
             assert await connection.fetchval("SELECT pg_promote(true, 10)")
         if self.door is not None:
             self.door.lead_to(self.standby.url)
+
+
+async def _at_rest(standby: Connection) -> bool:
+    """Whether all is replayed that can be: the line may have been held up in the middle of a record, whose first half
+    is received and never replayed. A server that was told of more in this moment has not begun to look at it.
+    """
+    before, now = await standby.fetch(_REPLAYED), await standby.fetch(_REPLAYED)
+    return before == now and bool(now[0]["waits"])
 
 
 async def killed(server: Postgres) -> None:
