@@ -34,22 +34,25 @@ NO_CLAIMS = (
 """Without looking whether a key is taken."""
 
 NO_IDENTITY = (
-    (" OR q.position <> l.position OR q.recorded <> microseconds(l.recorded_at)", ""),
+    (" OR parts[p][4] <> l.position OR parts[p][5] <> microseconds(l.recorded_at)", ""),
     (" OR n.position <> l.position OR n.recorded <> microseconds(l.recorded_at)", ""),
 )
 """Without looking which event stands under a version."""
 
-NO_ORDER = ("            WHEN q.relied_on THEN true\n", "")
+NO_ORDER = ("            WHEN q.after_relied_on THEN true\n", "")
 """Without heed to the order between those that rely on a stream and one that adds to it."""
 
 NO_SHARED = (
-    ("coalesce((batch -> 'premises') || (batch -> 'parts'), batch -> 'parts')", "batch -> 'parts'"),
+    (
+        "FROM generate_series(1, cardinality(streams)) AS p\n",
+        "FROM generate_series(relied_on + 1, cardinality(streams)) AS p\n",
+    ),
     ("parts := parts || relied_on;", "NULL;"),
 )
 """Without looking at what many rely on."""
 
 NO_KEYS = (
-    ("JOIN commands c ON c.principal = r.principal AND c.key = r.key)", "JOIN commands c ON false)"),
+    ("JOIN commands c ON c.principal = principals[r] AND c.key = keys[r]\n", "JOIN commands c ON false\n"),
     ("k.principal = r.principal AND k.key = r.key", "false"),
     ("INSERT INTO commands", "INSERT INTO planted_commands"),
 )
@@ -61,7 +64,7 @@ APPEND = "-- The one way into the log"
 
 async def plant(url: str, *faults: Sequence[str]) -> None:
     """Replace each passage by its faulty form; every one of them must be there to be replaced."""
-    source = (migrations.statements.FOLDER / "0037_shared_premises.sql").read_text()
+    source = (migrations.statements.FOLDER / "0041_append_columns.sql").read_text()
     source = source[source.index(APPEND) :]
     for passage, faulty in faults:
         assert passage in source, f"the append has no such passage any more: {passage}"

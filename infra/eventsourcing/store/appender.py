@@ -23,6 +23,7 @@ ONE_AT_FAULT = (
     asyncpg.ProgramLimitExceededError,
     asyncpg.IntegrityConstraintViolationError,
     orjson.JSONEncodeError,
+    UnicodeEncodeError,
 )
 """What a batch fails with because of one of its requests, and nothing of it is stored: it holds what JSON or Postgres
 cannot (a NUL, half a surrogate pair), or its idempotency key was stored meanwhile by a write outside the log."""

@@ -1,15 +1,16 @@
 """The last position of the log: read from its events, never given out twice, and no row that all appends change."""
 
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
+import orjson
 import pytest
 
 from infra.errors import Unavailable
 from infra.eventsourcing.event_log import log_head
 from infra.eventsourcing.store import Appended, Conflict
-from tests.support.log_checks import violations
-from tests.support.write_side import WriteSide, connected, idempotency, part, request, take, write_side
+from tests.support.log_checks import violations, whole_log
+from tests.support.write_side import HAPPENED, WriteSide, connected, idempotency, part, request, take, write_side
 
 pytestmark = pytest.mark.anyio
 
@@ -95,6 +96,50 @@ async def test_a_release_that_decides_by_versions_alone_is_told_to_come_back(dat
     async with connected(database_url) as connection:
         with pytest.raises(asyncpg.CannotConnectNowError):
             await connection.fetch("SELECT verdict FROM append_events('{}')")
+
+
+def as_a_document(stream: UUID, expected: int) -> bytes:
+    """A batch as the release before sends it: two requests, of which the first adds to the stream."""
+    added = {"stream": stream, "category": "thing", "expected": expected, "added": 1}
+    event = {"version": expected + 1, "shard": 0, "type": "thing.happened", "schema": 1, "data": {"a": [1]}}
+    more = {"stream": uuid4(), "category": "thing", "expected": 0, "added": 1}
+    key = {"principal": "p", "fingerprint": "\\x01", "outcome": {"id": 1}, "store": True}
+    return orjson.dumps(
+        {
+            "keyed": True,
+            "writing": True,
+            "requests": [
+                {"parts": 1, "events": 1, "claims": 0, "key": f"{each['stream']} {expected}"} | key
+                for each in (added, more)
+            ],
+            "parts": [added, more],
+            "premises": [],
+            "events": [event | {"metadata": {}} | each for each in (added, more | {"version": 1})],
+            "claims": [],
+            "allowances": [],
+        }
+    )
+
+
+async def test_a_release_that_sends_its_batches_as_documents_is_served_beside_this_one(
+    ours: WriteSide, database_url: str
+) -> None:
+    stream = uuid4()
+    async with connected(database_url) as connection:
+
+        async def said(expected: int) -> list[str]:
+            rows = await connection.fetch(
+                "SELECT verdict FROM append_to_log($1::jsonb)", as_a_document(stream, expected)
+            )
+            return [row["verdict"] for row in rows]
+
+        assert await said(0) == ["all"]
+        assert await said(0) == ["replayed", "stored"]
+        assert await said(7) == ["conflict", "stored"]
+        assert await ours.appender.append(request(part(stream, 1))) == Appended(5)
+        data = {orjson.dumps(orjson.loads(row["data"])) for row in await whole_log(connection)}
+        assert data == {b'{"a":[1]}', HAPPENED.data}
+        assert await violations(connection) == []
 
 
 # --- What one batch may bring ----------------------------------------------------------------------------------------

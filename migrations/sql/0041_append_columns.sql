@@ -1,0 +1,359 @@
+-- The log keeps the JSON that it is given as the text that it came as, and takes a batch as columns.
+--
+-- `jsonb` was made of each event that was stored and text of each that was read, and nothing ever looked inside but now
+-- and then: together with one large document for each batch that was a quarter of what an append cost Postgres. The
+-- whole log is written anew here, once, and nobody writes or reads it meanwhile.
+ALTER TABLE events ALTER COLUMN data TYPE json, ALTER COLUMN metadata TYPE json;
+ALTER TABLE commands ALTER COLUMN outcome TYPE json;
+
+-- The one way into the log: many requests, one lock, one commit, one verdict per request.
+--
+-- `batch` is columns, one behind the other with U+001E in between. Numbers, ids and names are arrays as Postgres spells
+-- them; of texts that come from anywhere each is followed by U+001F but the last, which no JSON has in it. In order:
+--
+--    1  head          [writing, careful, relied_on, requests: how many there are]
+--                     writing 1: a request adds events or stores a key
+--                     careful 1: JSON has an escape in it, which may be one that `json` lets pass and nothing can read
+--                     relied_on: so many of the parts come first because requests only rely on them, as all rows of an
+--                     import do on its owner's account: said and read once
+--       parts of requests, each a stream:
+--    2  stream    3  category
+--    4  numbers       [shard, added, expected, position, recorded]
+--                     added: how many events; 0 relies on the stream
+--                     expected: the version that the stream must be at. Where that was left by no other part of this
+--                     batch, the position and time (in microseconds) of its last event go with it: a version alone would
+--                     not notice that a standby took over without that event, and somebody else wrote another one
+--       events:
+--    5  numbers       [part, request, version, schema]; the first two from 1
+--    6  type      7  data (texts)
+--       requests:
+--    8  metadata (texts)
+--    9  counts        JSON, for one by one: [[parts, events, claims, allowances, [which of the parts relied_on]]]
+--   10  keys          [store, upto], empty where no request has an idempotency key
+--                     store NULL: it has none; 0: it is only looked up, as refusals are not stored
+--                     upto: so many events has the batch up to the end of the request
+--   11  principal (texts)    12  key (texts)    13  fingerprint: hexadecimal    14  outcome (texts)
+--   15  claims        JSON: [{scope, digest, stream, released}]
+--   16  allowances    JSON: [{scope, owner, stream, released, weight?, most?, most_weight?}]
+--
+-- A request is all or nothing. A stream of another category counts as absent.
+--
+-- Verdicts: when every request is good, ONE row ('all', base): the k-th event of the batch has position base + k.
+-- Otherwise one row per request: 'stored' (position of its last event), 'conflict', 'taken' (detail: index of the
+-- claim within the request), 'exceeded' (detail: scope and owner, and whether by_weight), 'replayed' (detail: the stored
+-- outcome and its fingerprint).
+CREATE OR REPLACE FUNCTION append_to_log(batch bytea)
+RETURNS TABLE (verdict text, at bigint, recorded bigint, detail jsonb)
+LANGUAGE plpgsql
+SET lock_timeout = '1s'
+-- Plans are made once per session, perhaps while the tables are still empty: only those that look rows up by index
+-- stay right as the log grows.
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    columns    CONSTANT text[]     := string_to_array(convert_from(batch, 'UTF8'), E'\x1e');
+    head       CONSTANT integer[]  := columns[1]::integer[];
+    relied_on  CONSTANT integer    := head[3];
+    streams    CONSTANT uuid[]     := columns[2]::uuid[];
+    categories CONSTANT text[]     := columns[3]::text[];
+    parts      CONSTANT bigint[][] := columns[4]::bigint[];
+    data       CONSTANT text[]     := string_to_array(columns[7], E'\x1f');
+    metadata   CONSTANT text[]     := string_to_array(columns[8], E'\x1f');
+    total      CONSTANT integer    := cardinality(data);
+    keyed      CONSTANT boolean    := columns[11] <> '';
+    claiming   CONSTANT boolean    := columns[15] <> '[]';
+    allowing   CONSTANT boolean    := columns[16] <> '[]';
+    events_    bigint[][];
+    types      text[];
+    keys_      bigint[][];
+    principals text[];
+    keys       text[];
+    outcomes   text[];
+    now_       timestamptz;
+    base       bigint;
+    good       boolean;
+BEGIN
+    -- A standby knows less than its primary, so that neither its yes nor its no is worth anything.
+    IF current_setting('transaction_read_only')::boolean THEN
+        RAISE EXCEPTION 'this server takes no events' USING ERRCODE = 'read_only_sql_transaction';
+    END IF;
+    IF total > 0 THEN
+        events_ := columns[5]::bigint[];
+        types := columns[6]::text[];
+    END IF;
+    IF keyed THEN
+        keys_ := columns[10]::bigint[];
+        principals := string_to_array(columns[11], E'\x1f');
+        keys := string_to_array(columns[12], E'\x1f');
+        outcomes := string_to_array(columns[14], E'\x1f');
+    END IF;
+    -- What has a separator in it would be taken for two, and each behind it for its neighbour.
+    IF cardinality(columns) <> 16 OR total = 0 AND columns[6] <> '{}' OR total > 0 AND total <> cardinality(types)
+        OR keyed AND (cardinality(principals) <> cardinality(metadata) OR cardinality(keys) <> cardinality(metadata)
+                      OR cardinality(outcomes) <> cardinality(metadata))
+        OR cardinality(metadata) <> head[4]
+    THEN
+        RAISE EXCEPTION 'a batch that is not in order' USING ERRCODE = 'data_exception';
+    END IF;
+    IF head[2] = 1 THEN
+        PERFORM text_::jsonb FROM unnest(data || metadata || outcomes) AS text_ WHERE text_ <> '';
+    END IF;
+
+    -- From here to the commit nothing else can append, so whatever is checked below stays true.
+    -- A call that stores nothing takes no lock and holds up nobody. Each of its checks reads a newer snapshot than the
+    -- one before, which does no harm: versions first, then keys, and neither ever goes back.
+    IF head[1] = 1 THEN
+        PERFORM pg_advisory_xact_lock(1464158546, 1);
+    END IF;
+    SELECT greatest(h.position, (SELECT e.position FROM events e ORDER BY e.position DESC LIMIT 1)) INTO base
+    FROM log_head h;
+    now_ := clock_timestamp();
+
+    -- All at once: each part expects what the part before it on the same stream leaves, or what the log holds. Where
+    -- one adds to what others rely on, their order matters: that is left to one by one.
+    SELECT NOT EXISTS (
+        SELECT FROM (
+            SELECT p, streams[p] AS stream, parts[p][2] AS added, parts[p][3] AS expected,
+                   lag(parts[p][3] + parts[p][2]) OVER one_stream AS left_behind,
+                   lag(p <= relied_on) OVER one_stream AS after_relied_on
+            FROM generate_series(1, cardinality(streams)) AS p
+            WINDOW one_stream AS (PARTITION BY streams[p] ORDER BY p)
+        ) q
+        LEFT JOIN LATERAL (
+            SELECT e.version, e.position, e.recorded_at, e.category FROM events e
+            WHERE q.left_behind IS NULL AND e.stream_id = q.stream ORDER BY e.version DESC LIMIT 1
+        ) l ON true
+        WHERE CASE
+            WHEN q.after_relied_on THEN true
+            WHEN q.left_behind IS NOT NULL THEN q.expected <> q.left_behind
+            WHEN l.version IS NULL THEN q.expected <> 0
+            WHEN l.category <> categories[p] THEN q.expected <> 0 OR q.added <> 0
+            ELSE q.expected <> l.version OR parts[p][4] <> l.position OR parts[p][5] <> microseconds(l.recorded_at)
+        END
+    ) INTO good;
+    IF good AND keyed THEN
+        SELECT NOT EXISTS (
+            SELECT FROM generate_series(1, cardinality(keys)) AS r
+            JOIN commands c ON c.principal = principals[r] AND c.key = keys[r]
+            WHERE keys_[r][1] IS NOT NULL)
+          AND (SELECT count(*) = count(DISTINCT (principals[r], keys[r]))
+               FROM generate_series(1, cardinality(keys)) AS r WHERE keys_[r][1] IS NOT NULL)
+        INTO good;
+    END IF;
+    IF good AND claiming THEN
+        SELECT NOT EXISTS (
+            SELECT FROM jsonb_to_recordset(columns[15]::jsonb) AS n (scope text, digest bytea, stream uuid, released boolean)
+            LEFT JOIN claims c ON c.scope = n.scope AND c.key_digest = n.digest
+            WHERE n.released OR c.stream_id <> n.stream)
+          AND (SELECT count(*) = count(DISTINCT (scope, digest))
+               FROM jsonb_to_recordset(columns[15]::jsonb) AS n (scope text, digest bytea))
+        INTO good;
+    END IF;
+    IF good AND allowing THEN
+        good := exceeded_allowance(columns[16]::jsonb) IS NULL;
+    END IF;
+    IF NOT good THEN
+        RETURN QUERY SELECT * FROM append_one_by_one(batch_of_columns(columns), base, now_);
+        RETURN;
+    END IF;
+
+    IF total > 0 THEN
+        INSERT INTO events
+        SELECT base + e, streams[events_[e][1]], events_[e][3], categories[events_[e][1]], parts[events_[e][1]][1], types[e],
+               events_[e][4], data[e]::json, metadata[events_[e][2]]::json, now_
+        FROM generate_series(1, total) AS e;
+    END IF;
+    IF claiming THEN
+        INSERT INTO claims
+        SELECT * FROM jsonb_to_recordset(columns[15]::jsonb) AS n (scope text, digest bytea, stream uuid)
+        ON CONFLICT DO NOTHING;
+    END IF;
+    IF allowing THEN
+        PERFORM change_allowances(columns[16]::jsonb);
+    END IF;
+    IF keyed THEN
+        INSERT INTO commands
+        SELECT principals[r], keys[r], decode(f, 'hex'), outcomes[r]::json, base + keys_[r][2], now_
+        FROM unnest(columns[13]::text[]) WITH ORDINALITY AS x (f, r) WHERE keys_[r][1] = 1;
+    END IF;
+    verdict := 'all';  at := base;  recorded := microseconds(now_);
+    RETURN NEXT;
+END
+$$;
+
+-- The columns of a batch as one document, as `append_one_by_one` takes it.
+CREATE OR REPLACE FUNCTION batch_of_columns(columns text[]) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    relied_on  CONSTANT integer    := (columns[1]::integer[])[3];
+    streams    CONSTANT uuid[]     := columns[2]::uuid[];
+    categories CONSTANT text[]     := columns[3]::text[];
+    parts      CONSTANT bigint[][] := columns[4]::bigint[];
+    events     CONSTANT bigint[][] := columns[5]::bigint[];
+    types      CONSTANT text[]     := columns[6]::text[];
+    data       CONSTANT text[]     := string_to_array(columns[7], E'\x1f');
+    metadata   CONSTANT text[]     := string_to_array(columns[8], E'\x1f');
+    counts     CONSTANT jsonb      := columns[9]::jsonb;
+    keys_      CONSTANT bigint[][] := columns[10]::bigint[];
+    principals CONSTANT text[]     := string_to_array(columns[11], E'\x1f');
+    keys       CONSTANT text[]     := string_to_array(columns[12], E'\x1f');
+    prints     CONSTANT text[]     := columns[13]::text[];
+    outcomes   CONSTANT text[]     := string_to_array(columns[14], E'\x1f');
+BEGIN
+    RETURN (
+        SELECT jsonb_build_object(
+            'premises', coalesce(jsonb_agg(part ORDER BY p) FILTER (WHERE p <= relied_on), '[]'),
+            'parts', coalesce(jsonb_agg(part ORDER BY p) FILTER (WHERE p > relied_on), '[]'))
+        FROM (SELECT p, jsonb_build_object(
+                  'stream', streams[p], 'category', categories[p], 'added', parts[p][2], 'expected', parts[p][3],
+                  'position', parts[p][4], 'recorded', parts[p][5]) AS part
+              FROM generate_series(1, cardinality(streams)) AS p) x
+    ) || jsonb_build_object(
+        'events', (
+            SELECT coalesce(jsonb_agg(jsonb_build_object(
+                'stream', streams[events[e][1]], 'category', categories[events[e][1]], 'shard', parts[events[e][1]][1],
+                'version', events[e][3], 'type', types[e], 'schema', events[e][4], 'data', data[e],
+                'metadata', metadata[events[e][2]]) ORDER BY e), '[]')
+            FROM generate_series(1, cardinality(data)) AS e),
+        'requests', (
+            SELECT jsonb_agg(jsonb_build_object(
+                'parts', n -> 0, 'events', n -> 1, 'claims', n -> 2, 'allowances', n -> 3, 'premises', n -> 4,
+                'store', keys_[r][1] = 1, 'principal', principals[r],
+                'key', CASE WHEN keys_[r][1] IS NOT NULL THEN keys[r] END, 'fingerprint', '\x' || prints[r],
+                'outcome', outcomes[r]) ORDER BY r)
+            FROM jsonb_array_elements(counts) WITH ORDINALITY AS x (n, r)),
+        'claims', columns[15]::jsonb,
+        'allowances', columns[16]::jsonb);
+END
+$$;
+
+-- The same, one request after the other, for a batch in which something is amiss. A request that fails takes down
+-- those behind it that were decided on what it would have left, and nobody else. Versions alone cannot tell these:
+-- another process may have filled the very version that they expect.
+CREATE OR REPLACE FUNCTION append_one_by_one(batch jsonb, base bigint, now_ timestamptz)
+RETURNS TABLE (verdict text, at bigint, recorded bigint, detail jsonb)
+LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+    all_parts  CONSTANT jsonb[] := ARRAY (SELECT jsonb_array_elements(batch -> 'parts'));
+    all_events CONSTANT jsonb[] := ARRAY (SELECT jsonb_array_elements(batch -> 'events'));
+    all_claims CONSTANT jsonb[] := ARRAY (SELECT jsonb_array_elements(batch -> 'claims'));
+    all_shares CONSTANT jsonb[] := ARRAY (SELECT jsonb_array_elements(batch -> 'allowances'));
+    parts    jsonb;
+    relied_on jsonb;
+    added    jsonb;
+    claimed  jsonb;
+    shares   jsonb;
+    poisoned uuid[] := '{}';
+    p integer := 0;
+    e integer := 0;
+    c integer := 0;
+    s integer := 0;
+    taken    integer;
+    known    record;
+    r        record;
+    claim    record;
+BEGIN
+    FOR r IN
+        SELECT * FROM ROWS FROM (jsonb_to_recordset(batch -> 'requests') AS (
+            parts integer, events integer, claims integer, allowances integer, premises integer[],
+            principal text, key text, fingerprint bytea, outcome text, store boolean))
+        WITH ORDINALITY AS x (parts, events, claims, allowances, premises,
+                              principal, key, fingerprint, outcome, store, place)
+        ORDER BY place
+    LOOP
+        parts := to_jsonb(all_parts[p + 1 : p + r.parts]);       p := p + r.parts;
+        FOR relied_on IN SELECT batch -> 'premises' -> u.place FROM unnest(r.premises) AS u (place) LOOP
+            parts := parts || relied_on;
+        END LOOP;
+        added := to_jsonb(all_events[e + 1 : e + r.events]);     e := e + r.events;
+        claimed := to_jsonb(all_claims[c + 1 : c + r.claims]);   c := c + r.claims;
+        shares := to_jsonb(all_shares[s + 1 : s + coalesce(r.allowances, 0)]);  s := s + coalesce(r.allowances, 0);
+        verdict := NULL;  at := NULL;  recorded := microseconds(now_);  detail := NULL;
+
+        IF r.key IS NOT NULL THEN
+            SELECT * INTO known FROM commands k WHERE k.principal = r.principal AND k.key = r.key;
+            IF FOUND THEN
+                verdict := 'replayed';
+                at := known.position;
+                detail := jsonb_build_object('outcome', known.outcome, 'fingerprint', encode(known.fingerprint, 'hex'));
+            END IF;
+        END IF;
+        IF verdict IS NULL AND EXISTS (
+            SELECT FROM jsonb_to_recordset(parts) AS n (
+                stream uuid, category text, expected integer, added integer, position bigint, recorded bigint)
+            LEFT JOIN LATERAL (
+                SELECT v.version, v.position, v.recorded_at, v.category FROM events v
+                WHERE v.stream_id = n.stream ORDER BY v.version DESC LIMIT 1
+            ) l ON true
+            WHERE n.stream = ANY (poisoned) OR CASE
+                WHEN l.version IS NULL THEN n.expected <> 0
+                WHEN l.category <> n.category THEN n.expected <> 0 OR n.added <> 0
+                ELSE n.expected <> l.version OR n.position <> l.position OR n.recorded <> microseconds(l.recorded_at)
+            END)
+        THEN
+            verdict := 'conflict';
+        END IF;
+        IF verdict IS NULL AND r.allowances > 0 THEN
+            detail := exceeded_allowance(shares);
+            IF detail IS NOT NULL THEN
+                verdict := 'exceeded';
+            END IF;
+        END IF;
+        IF verdict IS NULL AND r.claims > 0 THEN
+            BEGIN
+                FOR claim IN
+                    SELECT * FROM ROWS FROM (jsonb_to_recordset(claimed) AS (
+                        scope text, digest bytea, stream uuid, released boolean))
+                    WITH ORDINALITY AS x (scope, digest, stream, released, place)
+                    ORDER BY place
+                LOOP
+                    taken := claim.place - 1;
+                    IF claim.released THEN
+                        DELETE FROM claims k
+                        WHERE k.scope = claim.scope AND k.key_digest = claim.digest AND k.stream_id = claim.stream;
+                    ELSE
+                        INSERT INTO claims VALUES (claim.scope, claim.digest, claim.stream) ON CONFLICT DO NOTHING;
+                        PERFORM FROM claims k
+                        WHERE k.scope = claim.scope AND k.key_digest = claim.digest AND k.stream_id = claim.stream;
+                        IF NOT FOUND THEN
+                            RAISE unique_violation;
+                        END IF;
+                    END IF;
+                END LOOP;
+            EXCEPTION WHEN unique_violation THEN
+                -- What the request took and gave back before this one is undone with the block.
+                verdict := 'taken';
+                detail := to_jsonb(taken);
+            END;
+        END IF;
+        IF verdict IS NOT NULL THEN
+            SELECT poisoned || coalesce(array_agg(n.stream), '{}') INTO poisoned
+            FROM jsonb_to_recordset(parts) AS n (stream uuid, added integer) WHERE n.added > 0;
+            RETURN NEXT;
+            CONTINUE;
+        END IF;
+
+        INSERT INTO events
+        SELECT base + n.place, n.stream, n.version, n.category, n.shard, n.type, n.schema, n.data::json,
+               n.metadata::json, now_
+        FROM ROWS FROM (jsonb_to_recordset(added) AS (
+                 stream uuid, version integer, category text, shard smallint, type text, schema smallint,
+                 data text, metadata text))
+             WITH ORDINALITY AS n (stream, version, category, shard, type, schema, data, metadata, place);
+        IF r.allowances > 0 THEN
+            PERFORM change_allowances(shares);
+        END IF;
+        base := base + r.events;
+        IF r.key IS NOT NULL AND r.store THEN
+            INSERT INTO commands VALUES (r.principal, r.key, r.fingerprint, r.outcome::json, base, now_);
+        END IF;
+        verdict := 'stored';
+        at := base;
+        RETURN NEXT;
+    END LOOP;
+END
+$$;
