@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Context, Decimal, DivisionByZero, InvalidOperation, Overflow
+from functools import cache
 from typing import Final, Self
 
 from domain.kernel.refusals import InvalidValue, Refusal
@@ -56,7 +57,7 @@ class CurrencyMismatch(Refusal):
     code = "currency-mismatch"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Money:
     """An amount in a currency.
 
@@ -84,6 +85,7 @@ class Money:
         )
 
     @classmethod
+    @cache
     def zero(cls, currency: str) -> Self:
         """Nothing, in a known currency."""
         return cls(amount=Decimal(0).quantize(_UNIT[MINOR_DIGITS[currency]]), currency=currency)
@@ -92,22 +94,22 @@ class Money:
         return f"{self.amount:f} {self.currency}"
 
     def __add__(self, other: "Money") -> "Money":
-        return Money(amount=_EXACT.add(self.amount, self._same(other)), currency=self.currency)
+        return Money(amount=_EXACT.add(self.amount, self.same(other)), currency=self.currency)
 
     def __sub__(self, other: "Money") -> "Money":
-        return Money(amount=_EXACT.subtract(self.amount, self._same(other)), currency=self.currency)
+        return Money(amount=_EXACT.subtract(self.amount, self.same(other)), currency=self.currency)
 
     def __lt__(self, other: "Money") -> bool:
-        return self.amount < self._same(other)
+        return self.amount < self.same(other)
 
     def __le__(self, other: "Money") -> bool:
-        return self.amount <= self._same(other)
+        return self.amount <= self.same(other)
 
     def __gt__(self, other: "Money") -> bool:
-        return self.amount > self._same(other)
+        return self.amount > self.same(other)
 
     def __ge__(self, other: "Money") -> bool:
-        return self.amount >= self._same(other)
+        return self.amount >= self.same(other)
 
     def times(self, quantity: int) -> "Money":
         """The price of ``quantity`` pieces; exact."""
@@ -118,7 +120,8 @@ class Money:
         due = _EXACT.multiply(self.amount, rate)
         return Money(amount=due.quantize(_UNIT[MINOR_DIGITS[self.currency]], context=_EXACT), currency=self.currency)
 
-    def _same(self, other: "Money") -> Decimal:
+    def same(self, other: "Money") -> Decimal:
+        """The other's amount, if both are in one currency."""
         if other.currency != self.currency:
             raise CurrencyMismatch(f"{self.currency} and {other.currency} do not mix")
         return other.amount
@@ -147,4 +150,8 @@ def price(money: Money, pointer: str) -> Money:
 
 def total(parts: Iterable[Money], currency: str) -> Money:
     """The sum of the parts, zero of ``currency`` if there are none."""
-    return sum(parts, Money.zero(currency))
+    zero = Money.zero(currency)
+    amount = zero.amount
+    for part in parts:
+        amount = _EXACT.add(amount, zero.same(part))
+    return Money(amount=amount, currency=currency)

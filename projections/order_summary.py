@@ -131,7 +131,7 @@ FOLDS: Final = Folds(
 
 ORDER_SUMMARY: Final = Projection[OrderSummary](
     name="order_summary",
-    version=1,
+    version=2,
     row=OrderSummary,
     creates=FOLDS.creates,
     handles=FOLDS.handles,

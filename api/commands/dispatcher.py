@@ -1,6 +1,6 @@
 """From an HTTP request to the command handler and back to a receipt: who asks, under which key and condition."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, NamedTuple, Protocol
 from uuid import UUID
 
@@ -132,12 +132,12 @@ class CommandDispatcher:
         self.note_commit()
         return receipt(outcome, location(outcome) if location else None)
 
-    async def _carried_out(
+    def _carried_out(
         self, targets: Sequence[StreamRef], decide: Decide, context: CommandContext, new: int = 0
-    ) -> CommandOutcome:
+    ) -> Awaitable[CommandOutcome]:
         if self._authority is not None:
             targets, decide = self._authority.over(targets, decide)
-        return await self._handler.run(targets, decide, context, new=new)
+        return self._handler.run(targets, decide, context, new=new)
 
     async def write(self, act: Act) -> Answered:
         """A write to state tables."""

@@ -69,8 +69,8 @@ class AggregateCache:
     def known(self, targets: Sequence[StreamRef]) -> list[StreamState] | None:
         """The states of all targets, if all are here and hold."""
         streams = []
-        for decider, entity_id in targets:
-            name = (decider.category, entity_id)
+        for target in targets:
+            name = name_of(target)
             stream = self._states.get(name)
             if stream is None or stream.broken:
                 return None

@@ -79,13 +79,16 @@ class CommandOutcome:
 class Attempt:
     """A unit of work as it was decided on these states; ``refused`` is what the rules had against it.
 
-    A refusal asks the log to confirm the versions it was decided on, and to store nothing. ``parts`` are there once
-    :meth:`request` has been asked for. Streams that are only ``relied_on`` are the request's ``shared`` premises.
+    A refusal asks the log to confirm the versions it was decided on, and to store nothing. ``parts`` and their
+    ``layout`` are there once :meth:`request` has been asked for. Streams that are only ``relied_on`` are the request's
+    ``shared`` premises.
     """
 
-    __slots__ = ("answer", "changes", "context", "parts", "refused")
+    __slots__ = ("answer", "changes", "context", "layout", "parts", "refused")
 
     parts: list[StreamAppend]
+    layout: list[tuple[int, int]]
+    """For each part with events: its shard, and how many of the request's events come after its last one."""
 
     def __init__(
         self,
@@ -111,6 +114,7 @@ class Attempt:
             allowances = [share for pending in self.changes for share in pending.allowances]
         else:
             self.parts = [pending.premise() for pending in self.changes]
+        self.layout = _layout(self.parts)
         return AppendRequest(
             *(self.parts, self.context.metadata(), claims, self._key(), premises, allowances, shared),
             traceparent=tracing.current(),
@@ -121,7 +125,7 @@ class Attempt:
         primary = self.changes[0].stream
         version = self.parts[0].expected + len(self.parts[0].events)
         positions: dict[int, int] = {}
-        for shard, behind in _layout(self.parts):
+        for shard, behind in self.layout:
             positions[shard] = max(position - behind, positions.get(shard, 0))
         if not positions:
             last, position = primary.settled.last, primary.position
@@ -143,7 +147,7 @@ class Attempt:
             return None
         stream = self.changes[0].stream
         # A command without events stands where its stream does; that position is not known yet, but the version is.
-        layout: list[tuple[int, int | None]] = [*_layout(self.parts)] or [(stream.shard, None)]
+        layout: list[tuple[int, int | None]] = [*self.layout] or [(stream.shard, None)]
         outcome = {
             "id": stream.entity_id,
             "version": stream.version + len(self.parts[0].events),
@@ -190,7 +194,6 @@ def _refusal(work: UnitOfWork, first: StreamState, decide: Decide, context: Comm
 
 
 def _layout(parts: Sequence[StreamAppend]) -> list[tuple[int, int]]:
-    """For each part with events: its shard, and how many of the request's events come after its last one."""
     layout = []
     behind = sum([len(part.events) for part in parts])
     for part in parts:

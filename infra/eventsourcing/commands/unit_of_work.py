@@ -15,15 +15,15 @@ C = TypeVar("C")
 E = TypeVar("E")
 S = TypeVar("S")
 
-Name = tuple[str, UUID]
-"""A stream by its category and the id of its entity."""
+Name = tuple[str, int]
+"""A stream by its category and the id of its entity, as a number: to hash or compare a UUID is a call of Python's."""
 
 NOTHING: Final[Mapping[Name, "StreamState"]] = {}
 
 
 def name_of(target: StreamRef) -> Name:
     """By which a stream is looked up."""
-    return target[0].category, target[1]
+    return target[0].category, target[1].int
 
 
 class StreamState:
@@ -34,10 +34,22 @@ class StreamState:
     stream can go on from.
     """
 
-    __slots__ = ("_premise", "broken", "decider", "entity_id", "settled", "shard", "state", "stream_id", "version")
+    __slots__ = (
+        "_premise",
+        "broken",
+        "decider",
+        "entity_id",
+        "name",
+        "settled",
+        "shard",
+        "state",
+        "stream_id",
+        "version",
+    )
 
     def __init__(self, target: StreamRef, shards: int, settled: Settled | None = None) -> None:
         self.decider, self.entity_id = target
+        self.name = name_of(target)
         self.stream_id = self.decider.stream_id(self.entity_id)
         self.shard = shard_of(self.entity_id, shards)
         self.settled = settled or Settled(self.decider.initial)
@@ -50,11 +62,6 @@ class StreamState:
         if self._premise is None or self._premise.expected != self.version:
             self._premise = StreamAppend(self.stream_id, self.decider.category, self.shard, self.version)
         return self._premise
-
-    @property
-    def name(self) -> Name:
-        """By which the stream is looked up."""
-        return self.decider.category, self.entity_id
 
     @property
     def position(self) -> int:
@@ -97,9 +104,10 @@ class PendingChanges:
     @property
     def state(self) -> Any:
         """What the state becomes with the events."""
-        for event in self.events[self._folded :]:
-            self._state = self.stream.decider.evolve(self._state, event)
-        self._folded = len(self.events)
+        if self._folded < len(self.events):
+            for event in self.events[self._folded :]:
+                self._state = self.stream.decider.evolve(self._state, event)
+            self._folded = len(self.events)
         return self._state
 
     @property
@@ -156,20 +164,20 @@ class UnitOfWork:
     """
 
     def __init__(self, streams: Sequence[StreamState], relied_on: Mapping[Name, StreamState] = NOTHING) -> None:
-        self._changes = {(stream.decider.category, stream.entity_id): PendingChanges(stream) for stream in streams}
+        self._changes = {stream.name: PendingChanges(stream) for stream in streams}
         self._relied_on = relied_on
         self.answer: dict[str, Any] = {}
 
     def state(self, decider: Decider[Any, Any, S], entity_id: UUID) -> S:
         """The state that the stream would have now. The stream must have been declared with the work."""
-        name = (decider.category, entity_id)
+        name = (decider.category, entity_id.int)
         pending = self._changes.get(name)
         state: S = self._relied_on[name].state if pending is None else pending.state
         return state
 
     def execute(self, decider: Decider[C, E, S], entity_id: UUID, command: C) -> Sequence[E]:
         """Decide a command on one of the streams; answers the new events. Raises what the rules raise."""
-        pending = self._changes[decider.category, entity_id]
+        pending = self._changes[decider.category, entity_id.int]
         events = decider.decide(command, pending.state)
         pending.add(events)
         return events
