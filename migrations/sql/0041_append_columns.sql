@@ -42,7 +42,7 @@ ALTER TABLE commands ALTER COLUMN outcome TYPE json;
 -- Otherwise one row per request: 'stored' (position of its last event), 'conflict', 'taken' (detail: index of the
 -- claim within the request), 'exceeded' (detail: scope and owner, and whether by_weight), 'replayed' (detail: the stored
 -- outcome and its fingerprint).
-CREATE OR REPLACE FUNCTION append_to_log(batch bytea)
+CREATE OR REPLACE FUNCTION append_batch(batch bytea)
 RETURNS TABLE (verdict text, at bigint, recorded bigint, detail jsonb)
 LANGUAGE plpgsql
 SET lock_timeout = '1s'

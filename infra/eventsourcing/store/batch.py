@@ -1,4 +1,4 @@
-"""One batch of requests as ``append_to_log`` takes it, and its answer as verdicts."""
+"""One batch of requests as ``append_batch`` takes it, and its answer as verdicts."""
 
 from collections.abc import Mapping, Sequence
 from itertools import accumulate, repeat
@@ -32,7 +32,7 @@ NO_LIMITS: Final[Limits] = {}
 
 _UNBOUNDED: Final = Limit()
 
-APPEND: Final = "SELECT verdict, at, recorded, detail FROM append_to_log($1::bytea)"
+APPEND: Final = "SELECT verdict, at, recorded, detail FROM append_batch($1)"
 
 _COLUMN: Final = b"\x1e"
 _TEXT: Final = b"\x1f"
@@ -47,7 +47,7 @@ _BRACES: Final = bytes.maketrans(b"[]", b"{}")
 
 
 def document(requests: Sequence[AppendRequest], limits: Limits = NO_LIMITS) -> bytes:
-    """The batch as ``append_to_log`` takes it: columns of parts, of events and of requests, each in the same order.
+    """The batch as ``append_batch`` takes it: columns of parts, of events and of requests, each in the same order.
 
     Which event a stream ends with goes with each part, unless it is an event of this batch. That is read now and not
     when the request was made: all batches before this one are stored, so that what a part expects has come to be.
@@ -220,7 +220,7 @@ def _verdict(request: AppendRequest, row: asyncpg.Record, limits: Limits) -> Ver
             detail = orjson.loads(row["detail"])
             return Replayed(bytes.fromhex(detail["fingerprint"]), orjson.dumps(detail["outcome"]), row["at"])
         case other:
-            raise AssertionError(f"append_to_log answered {other!r}")
+            raise AssertionError(f"append_batch answered {other!r}")
 
 
 def _exceeded(request: AppendRequest, detail: Mapping[str, Any], limits: Limits) -> AllowanceExceeded:

@@ -1,5 +1,6 @@
 """The last position of the log: read from its events, never given out twice, and no row that all appends change."""
 
+from typing import Final
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -98,6 +99,10 @@ async def test_a_release_that_decides_by_versions_alone_is_told_to_come_back(dat
             await connection.fetch("SELECT verdict FROM append_events('{}')")
 
 
+OF_BEFORE: Final = "SELECT verdict, at, recorded, detail FROM append_to_log($1)"
+"""Just so: with two functions of the name Postgres would not know which of them is meant."""
+
+
 def as_a_document(stream: UUID, expected: int) -> bytes:
     """A batch as the release before sends it: two requests, of which the first adds to the stream."""
     added = {"stream": stream, "category": "thing", "expected": expected, "added": 1}
@@ -128,9 +133,7 @@ async def test_a_release_that_sends_its_batches_as_documents_is_served_beside_th
     async with connected(database_url) as connection:
 
         async def said(expected: int) -> list[str]:
-            rows = await connection.fetch(
-                "SELECT verdict FROM append_to_log($1::jsonb)", as_a_document(stream, expected)
-            )
+            rows = await connection.fetch(OF_BEFORE, as_a_document(stream, expected))
             return [row["verdict"] for row in rows]
 
         assert await said(0) == ["all"]
