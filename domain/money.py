@@ -57,7 +57,7 @@ class CurrencyMismatch(Refusal):
     code = "currency-mismatch"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Money:
     """An amount in a currency.
 

@@ -131,7 +131,7 @@ FOLDS: Final = Folds(
 
 ORDER_SUMMARY: Final = Projection[OrderSummary](
     name="order_summary",
-    version=2,
+    version=1,
     row=OrderSummary,
     creates=FOLDS.creates,
     handles=FOLDS.handles,

@@ -1,7 +1,7 @@
 """Lines of an order, what they add up to, its address and its number."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from decimal import Decimal
 from hashlib import blake2b
 from typing import Final
@@ -53,7 +53,7 @@ class OrderLine:
         return self.line_total.tax(self.tax_rate)
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, slots=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Address:
     """Where the parcel goes."""
 
@@ -111,9 +111,9 @@ def checked_address(address: Address | None) -> Address | None:
     """Return the address if every part of it is a short line."""
     if address is None:
         return None
-    for each in fields(address):
-        if (part := getattr(address, each.name)) is not None:
-            line(part, f"/shipping_address/{each.name}", longest=LONGEST_TEXT)
+    for name, part in vars(address).items():
+        if part is not None:
+            line(part, f"/shipping_address/{name}", longest=LONGEST_TEXT)
     if address.country not in COUNTRIES:
         raise InvalidValue("must be an ISO 3166-1 alpha-2 code", pointer="/shipping_address/country")
     return address

@@ -1,19 +1,13 @@
--- The log keeps the JSON that it is given as the text that it came as, and takes a batch as columns.
+-- The append as it was, but that it takes a batch as columns: one large document of `jsonb` was a tenth to a third of what
+-- an append cost Postgres. A release that runs beside this one still sends that, to `append_to_log`.
 --
--- `jsonb` was made of each event that was stored and text of each that was read, and nothing ever looked inside but now
--- and then: together with one large document for each batch that was a quarter of what an append cost Postgres. The
--- whole log is written anew here, once, and nobody writes or reads it meanwhile.
-ALTER TABLE events ALTER COLUMN data TYPE json, ALTER COLUMN metadata TYPE json;
-ALTER TABLE commands ALTER COLUMN outcome TYPE json;
-
 -- The one way into the log: many requests, one lock, one commit, one verdict per request.
 --
 -- `batch` is columns, one behind the other with U+001E in between. Numbers, ids and names are arrays as Postgres spells
 -- them; of texts that come from anywhere each is followed by U+001F but the last, which no JSON has in it. In order:
 --
---    1  head          [writing, careful, relied_on, requests: how many there are]
+--    1  head          [writing, relied_on, requests: how many there are]
 --                     writing 1: a request adds events or stores a key
---                     careful 1: JSON has an escape in it, which may be one that `json` lets pass and nothing can read
 --                     relied_on: so many of the parts come first because requests only rely on them, as all rows of an
 --                     import do on its owner's account: said and read once
 --       parts of requests, each a stream:
@@ -57,7 +51,7 @@ AS $$
 DECLARE
     columns    CONSTANT text[]     := string_to_array(convert_from(batch, 'UTF8'), E'\x1e');
     head       CONSTANT integer[]  := columns[1]::integer[];
-    relied_on  CONSTANT integer    := head[3];
+    relied_on  CONSTANT integer    := head[2];
     streams    CONSTANT uuid[]     := columns[2]::uuid[];
     categories CONSTANT text[]     := columns[3]::text[];
     parts      CONSTANT bigint[][] := columns[4]::bigint[];
@@ -95,12 +89,9 @@ BEGIN
     IF cardinality(columns) <> 16 OR total = 0 AND columns[6] <> '{}' OR total > 0 AND total <> cardinality(types)
         OR keyed AND (cardinality(principals) <> cardinality(metadata) OR cardinality(keys) <> cardinality(metadata)
                       OR cardinality(outcomes) <> cardinality(metadata))
-        OR cardinality(metadata) <> head[4]
+        OR cardinality(metadata) <> head[3]
     THEN
         RAISE EXCEPTION 'a batch that is not in order' USING ERRCODE = 'data_exception';
-    END IF;
-    IF head[2] = 1 THEN
-        PERFORM text_::jsonb FROM unnest(data || metadata || outcomes) AS text_ WHERE text_ <> '';
     END IF;
 
     -- From here to the commit nothing else can append, so whatever is checked below stays true.
@@ -164,7 +155,7 @@ BEGIN
     IF total > 0 THEN
         INSERT INTO events
         SELECT base + e, streams[events_[e][1]], events_[e][3], categories[events_[e][1]], parts[events_[e][1]][1], types[e],
-               events_[e][4], data[e]::json, metadata[events_[e][2]]::json, now_
+               events_[e][4], data[e]::jsonb, metadata[events_[e][2]]::jsonb, now_
         FROM generate_series(1, total) AS e;
     END IF;
     IF claiming THEN
@@ -177,7 +168,7 @@ BEGIN
     END IF;
     IF keyed THEN
         INSERT INTO commands
-        SELECT principals[r], keys[r], decode(f, 'hex'), outcomes[r]::json, base + keys_[r][2], now_
+        SELECT principals[r], keys[r], decode(f, 'hex'), outcomes[r]::jsonb, base + keys_[r][2], now_
         FROM unnest(columns[13]::text[]) WITH ORDINALITY AS x (f, r) WHERE keys_[r][1] = 1;
     END IF;
     verdict := 'all';  at := base;  recorded := microseconds(now_);
@@ -188,7 +179,7 @@ $$;
 -- The columns of a batch as one document, as `append_one_by_one` takes it.
 CREATE OR REPLACE FUNCTION batch_of_columns(columns text[]) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
 DECLARE
-    relied_on  CONSTANT integer    := (columns[1]::integer[])[3];
+    relied_on  CONSTANT integer    := (columns[1]::integer[])[2];
     streams    CONSTANT uuid[]     := columns[2]::uuid[];
     categories CONSTANT text[]     := columns[3]::text[];
     parts      CONSTANT bigint[][] := columns[4]::bigint[];
@@ -215,145 +206,17 @@ BEGIN
         'events', (
             SELECT coalesce(jsonb_agg(jsonb_build_object(
                 'stream', streams[events[e][1]], 'category', categories[events[e][1]], 'shard', parts[events[e][1]][1],
-                'version', events[e][3], 'type', types[e], 'schema', events[e][4], 'data', data[e],
-                'metadata', metadata[events[e][2]]) ORDER BY e), '[]')
+                'version', events[e][3], 'type', types[e], 'schema', events[e][4], 'data', data[e]::jsonb,
+                'metadata', metadata[events[e][2]]::jsonb) ORDER BY e), '[]')
             FROM generate_series(1, cardinality(data)) AS e),
         'requests', (
             SELECT jsonb_agg(jsonb_build_object(
                 'parts', n -> 0, 'events', n -> 1, 'claims', n -> 2, 'allowances', n -> 3, 'premises', n -> 4,
                 'store', keys_[r][1] = 1, 'principal', principals[r],
                 'key', CASE WHEN keys_[r][1] IS NOT NULL THEN keys[r] END, 'fingerprint', '\x' || prints[r],
-                'outcome', outcomes[r]) ORDER BY r)
+                'outcome', CASE WHEN keys_[r][1] IS NOT NULL THEN outcomes[r]::jsonb END) ORDER BY r)
             FROM jsonb_array_elements(counts) WITH ORDINALITY AS x (n, r)),
         'claims', columns[15]::jsonb,
         'allowances', columns[16]::jsonb);
-END
-$$;
-
--- The same, one request after the other, for a batch in which something is amiss. A request that fails takes down
--- those behind it that were decided on what it would have left, and nobody else. Versions alone cannot tell these:
--- another process may have filled the very version that they expect.
-CREATE OR REPLACE FUNCTION append_one_by_one(batch jsonb, base bigint, now_ timestamptz)
-RETURNS TABLE (verdict text, at bigint, recorded bigint, detail jsonb)
-LANGUAGE plpgsql AS $$
-#variable_conflict use_column
-DECLARE
-    all_parts  CONSTANT jsonb[] := ARRAY (SELECT jsonb_array_elements(batch -> 'parts'));
-    all_events CONSTANT jsonb[] := ARRAY (SELECT jsonb_array_elements(batch -> 'events'));
-    all_claims CONSTANT jsonb[] := ARRAY (SELECT jsonb_array_elements(batch -> 'claims'));
-    all_shares CONSTANT jsonb[] := ARRAY (SELECT jsonb_array_elements(batch -> 'allowances'));
-    parts    jsonb;
-    relied_on jsonb;
-    added    jsonb;
-    claimed  jsonb;
-    shares   jsonb;
-    poisoned uuid[] := '{}';
-    p integer := 0;
-    e integer := 0;
-    c integer := 0;
-    s integer := 0;
-    taken    integer;
-    known    record;
-    r        record;
-    claim    record;
-BEGIN
-    FOR r IN
-        SELECT * FROM ROWS FROM (jsonb_to_recordset(batch -> 'requests') AS (
-            parts integer, events integer, claims integer, allowances integer, premises integer[],
-            principal text, key text, fingerprint bytea, outcome text, store boolean))
-        WITH ORDINALITY AS x (parts, events, claims, allowances, premises,
-                              principal, key, fingerprint, outcome, store, place)
-        ORDER BY place
-    LOOP
-        parts := to_jsonb(all_parts[p + 1 : p + r.parts]);       p := p + r.parts;
-        FOR relied_on IN SELECT batch -> 'premises' -> u.place FROM unnest(r.premises) AS u (place) LOOP
-            parts := parts || relied_on;
-        END LOOP;
-        added := to_jsonb(all_events[e + 1 : e + r.events]);     e := e + r.events;
-        claimed := to_jsonb(all_claims[c + 1 : c + r.claims]);   c := c + r.claims;
-        shares := to_jsonb(all_shares[s + 1 : s + coalesce(r.allowances, 0)]);  s := s + coalesce(r.allowances, 0);
-        verdict := NULL;  at := NULL;  recorded := microseconds(now_);  detail := NULL;
-
-        IF r.key IS NOT NULL THEN
-            SELECT * INTO known FROM commands k WHERE k.principal = r.principal AND k.key = r.key;
-            IF FOUND THEN
-                verdict := 'replayed';
-                at := known.position;
-                detail := jsonb_build_object('outcome', known.outcome, 'fingerprint', encode(known.fingerprint, 'hex'));
-            END IF;
-        END IF;
-        IF verdict IS NULL AND EXISTS (
-            SELECT FROM jsonb_to_recordset(parts) AS n (
-                stream uuid, category text, expected integer, added integer, position bigint, recorded bigint)
-            LEFT JOIN LATERAL (
-                SELECT v.version, v.position, v.recorded_at, v.category FROM events v
-                WHERE v.stream_id = n.stream ORDER BY v.version DESC LIMIT 1
-            ) l ON true
-            WHERE n.stream = ANY (poisoned) OR CASE
-                WHEN l.version IS NULL THEN n.expected <> 0
-                WHEN l.category <> n.category THEN n.expected <> 0 OR n.added <> 0
-                ELSE n.expected <> l.version OR n.position <> l.position OR n.recorded <> microseconds(l.recorded_at)
-            END)
-        THEN
-            verdict := 'conflict';
-        END IF;
-        IF verdict IS NULL AND r.allowances > 0 THEN
-            detail := exceeded_allowance(shares);
-            IF detail IS NOT NULL THEN
-                verdict := 'exceeded';
-            END IF;
-        END IF;
-        IF verdict IS NULL AND r.claims > 0 THEN
-            BEGIN
-                FOR claim IN
-                    SELECT * FROM ROWS FROM (jsonb_to_recordset(claimed) AS (
-                        scope text, digest bytea, stream uuid, released boolean))
-                    WITH ORDINALITY AS x (scope, digest, stream, released, place)
-                    ORDER BY place
-                LOOP
-                    taken := claim.place - 1;
-                    IF claim.released THEN
-                        DELETE FROM claims k
-                        WHERE k.scope = claim.scope AND k.key_digest = claim.digest AND k.stream_id = claim.stream;
-                    ELSE
-                        INSERT INTO claims VALUES (claim.scope, claim.digest, claim.stream) ON CONFLICT DO NOTHING;
-                        PERFORM FROM claims k
-                        WHERE k.scope = claim.scope AND k.key_digest = claim.digest AND k.stream_id = claim.stream;
-                        IF NOT FOUND THEN
-                            RAISE unique_violation;
-                        END IF;
-                    END IF;
-                END LOOP;
-            EXCEPTION WHEN unique_violation THEN
-                -- What the request took and gave back before this one is undone with the block.
-                verdict := 'taken';
-                detail := to_jsonb(taken);
-            END;
-        END IF;
-        IF verdict IS NOT NULL THEN
-            SELECT poisoned || coalesce(array_agg(n.stream), '{}') INTO poisoned
-            FROM jsonb_to_recordset(parts) AS n (stream uuid, added integer) WHERE n.added > 0;
-            RETURN NEXT;
-            CONTINUE;
-        END IF;
-
-        INSERT INTO events
-        SELECT base + n.place, n.stream, n.version, n.category, n.shard, n.type, n.schema, n.data::json,
-               n.metadata::json, now_
-        FROM ROWS FROM (jsonb_to_recordset(added) AS (
-                 stream uuid, version integer, category text, shard smallint, type text, schema smallint,
-                 data text, metadata text))
-             WITH ORDINALITY AS n (stream, version, category, shard, type, schema, data, metadata, place);
-        IF r.allowances > 0 THEN
-            PERFORM change_allowances(shares);
-        END IF;
-        base := base + r.events;
-        IF r.key IS NOT NULL AND r.store THEN
-            INSERT INTO commands VALUES (r.principal, r.key, r.fingerprint, r.outcome::json, base, now_);
-        END IF;
-        verdict := 'stored';
-        at := base;
-        RETURN NEXT;
-    END LOOP;
 END
 $$;

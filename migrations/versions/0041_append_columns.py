@@ -1,4 +1,4 @@
-"""Events are kept as the text that they came as, and a batch of them goes to Postgres as columns."""
+"""A batch of events goes to Postgres as columns."""
 
 from migrations.statements import run_sql
 

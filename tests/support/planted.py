@@ -59,13 +59,17 @@ NO_KEYS = (
 """Without looking whether an idempotency key was used."""
 
 
-APPEND = "-- The one way into the log"
+APPENDS = {
+    "0037_shared_premises.sql": "-- The same, one request after the other",
+    "0041_append_columns.sql": "-- The one way into the log",
+}
+"""Where the functions stand that the newest append is made of, and what they begin with."""
 
 
 async def plant(url: str, *faults: Sequence[str]) -> None:
     """Replace each passage by its faulty form; every one of them must be there to be replaced."""
-    source = (migrations.statements.FOLDER / "0041_append_columns.sql").read_text()
-    source = source[source.index(APPEND) :]
+    texts = {beginning: (migrations.statements.FOLDER / name).read_text() for name, beginning in APPENDS.items()}
+    source = "".join(text[text.index(beginning) :] for beginning, text in texts.items())
     for passage, faulty in faults:
         assert passage in source, f"the append has no such passage any more: {passage}"
         source = source.replace(passage, faulty)

@@ -38,9 +38,6 @@ _COLUMN: Final = b"\x1e"
 _TEXT: Final = b"\x1f"
 """What stands between columns, and between the texts of one. JSON has neither in it."""
 
-_ESCAPE: Final = b"\\u"
-"""How JSON spells what may not stand in it, which might hide what Postgres cannot read: then that is looked at."""
-
 _NO_KEY: Final = IdempotencyKey("", "", b"", b"")
 
 _BRACES: Final = bytes.maketrans(b"[]", b"{}")
@@ -63,11 +60,9 @@ def document(requests: Sequence[AppendRequest], limits: Limits = NO_LIMITS) -> b
             parts.add(part, premise)
             events.add(part, len(parts.streams), place)
     data, metadata = _TEXT.join(events.data), _TEXT.join([request.metadata for request in requests])
-    *keys, outcomes = _keys(requests)
-    careful = _escapes(data) or _escapes(metadata) or _escapes(outcomes)
     return _COLUMN.join(
         (
-            b"{%d,%d,%d,%d}" % (writing, careful, relied_on, len(requests)),
+            b"{%d,%d,%d}" % (writing, relied_on, len(requests)),
             _array(parts.streams),
             _array(parts.categories),
             _array(parts.numbers),
@@ -76,16 +71,11 @@ def document(requests: Sequence[AppendRequest], limits: Limits = NO_LIMITS) -> b
             data,
             metadata,
             orjson.dumps([_counts(request, places) for request in requests]),
-            *keys,
-            outcomes,
+            *_keys(requests),
             _claims(requests),
             _allowances(requests, limits),
         )
     )
-
-
-def _escapes(texts: bytes) -> bool:
-    return b"\\" in texts and _ESCAPE in texts  # one byte is looked for eighty times as fast as two
 
 
 def _array(values: Sequence[Any]) -> bytes:

@@ -3,7 +3,7 @@
 from typing import Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import JSON
+from sqlalchemy.dialects.postgresql import JSONB
 
 from infra.postgres.statements import TIMESTAMPTZ
 from infra.postgres.tables.columns import METADATA, ZERO, among, key, one, optional, required
@@ -29,8 +29,8 @@ events: Final = sa.Table(
     required("shard", sa.SmallInteger),
     required("type", sa.Text),
     required("schema_version", sa.SmallInteger),
-    required("data", JSON),
-    required("metadata", JSON),
+    required("data", JSONB),
+    required("metadata", JSONB),
     required("recorded_at", TIMESTAMPTZ),
     sa.UniqueConstraint("stream_id", "version", name="events_stream_version"),
 )
@@ -64,7 +64,7 @@ commands: Final = sa.Table(
     key("principal", sa.Text),
     key("key", sa.Text),
     required("fingerprint", sa.LargeBinary),
-    required("outcome", JSON),
+    required("outcome", JSONB),
     required("position", sa.BigInteger),
     required("recorded_at", TIMESTAMPTZ),
 )

@@ -253,21 +253,20 @@ async def test_who_hangs_up_in_flight_is_stored_all_the_same_with_its_neighbours
     "data",
     [
         b'{"n": 1' + b"0" * 400 + b"}",
-        b'{"n": 1e400000}',
         b'{"n": 1e-300, "m": -0.0}',
         '{"t": "\\u202e\\ufeff \u0085 \U0010ffff \U0001f468\u200d\U0001f469 e\u0301"}'.encode(),
         b'{"t": "' + b"x" * 1_000_000 + b'"}',
     ],
-    ids=["a huge number", "a monstrous number", "a tiny number", "odd letters", "a megabyte"],
+    ids=["a huge number", "a tiny number", "odd letters", "a megabyte"],
 )
 async def test_odd_data_comes_back_as_it_was(ours: WriteSide, database_url: str, data: bytes) -> None:
     odd = StreamAppend(uuid4(), "thing", 0, 0, [Encoded("thing.happened", 1, data)])
     assert await ours.appender.append(request(odd)) == Appended(1)
     async with connected(database_url) as connection:
-        assert await connection.fetchval("SELECT data FROM events") == data
+        assert await connection.fetchval("SELECT data = $1::jsonb FROM events", data)
 
 
-@pytest.mark.parametrize("data", [b'{"t": "a\\u0000b"}', b'{"t": "\\ud800"}'])
+@pytest.mark.parametrize("data", [b'{"t": "a\\u0000b"}', b'{"t": "\\ud800"}', b'{"n": 1e400000}'])
 async def test_what_postgres_cannot_hold_fails_alone(ours: WriteSide, database_url: str, data: bytes) -> None:
     bad, a = StreamAppend(uuid4(), "thing", 0, 0, [Encoded("thing.happened", 1, data)]), uuid4()
     said = await asyncio.gather(

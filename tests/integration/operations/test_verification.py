@@ -170,9 +170,8 @@ async def test_a_row_too_many_is_found(shop_url: str, projection: str) -> None:
 
 NEXT: Final = {
     "order": "INSERT INTO events SELECT log_position() + 1, stream_id, version + 1, category, shard, 'order.completed',"
-    " 1, (SELECT data::jsonb FROM events WHERE type = 'order.completed' LIMIT 1)"
-    " || jsonb_build_object('order_id', stream_id), '{}', now()"
-    " FROM events WHERE category = 'order' ORDER BY version DESC LIMIT 1",
+    " 1, (SELECT data FROM events WHERE type = 'order.completed' LIMIT 1) || jsonb_build_object('order_id', stream_id),"
+    " '{}', now() FROM events WHERE category = 'order' ORDER BY version DESC LIMIT 1",
     "product": "WITH gone AS (INSERT INTO events SELECT log_position() + 1, stream_id, version + 1, category, shard,"
     " 'product.discontinued', 1, jsonb_build_object('product_id', stream_id), '{}', now()"
     " FROM events WHERE category = 'product' ORDER BY version DESC, position DESC LIMIT 1 RETURNING stream_id)"

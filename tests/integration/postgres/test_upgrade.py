@@ -41,7 +41,6 @@ BEFORE_REFUNDS_AND_LANGUAGES = "0007"
 BEFORE_KEYED_FINGERPRINTS = "0011"
 BEFORE_WRAPPED_SECRETS = "0034"
 BEFORE_DEPARTURES = "0039"
-BEFORE_TEXTS = "0040"
 MAIL, ORDER = UUID(int=1), UUID(int=2)
 
 
@@ -225,22 +224,3 @@ async def test_the_secrets_of_a_log_that_is_served_stay_the_same(earlier: str) -
         assert (await SigningKeys(database, WRAPPING).signing()).pem() == key.pem()
         code = await ServerSecret(database, WRAPPING).mac(b"p", b"m")
     assert code == hmac.digest(secret, b"p\0m", sha256)
-
-
-async def test_events_and_outcomes_say_after_the_upgrade_what_they_said_before(earlier: str) -> None:
-    placed = order_placed(order_id=ORDER, lines=(order_line(quantity=2),))
-    stored, told = CODEC.encode(placed), b'{"id":"1","answer":{"b":1.50,"a":"\xc3\xa9"}}'
-    await upgraded(earlier, BEFORE_TEXTS)
-    async with connected(earlier) as connection:
-        await connection.execute(
-            "INSERT INTO events VALUES (1, $1, 1, 'order', 0, $2, $3, $4, '{}', now())",
-            *(ORDER, stored.type, stored.schema_version, stored.data),
-        )
-        await connection.execute("INSERT INTO commands VALUES ('p', 'k', '\\x01', $1, 1, now())", told)
-        before = await connection.fetchval("SELECT data FROM events")
-    async with brought_up_to_date(earlier) as database:
-        (event,) = await database.fetch("SELECT type, schema_version, data, metadata FROM events")
-        (key,) = await database.fetch("SELECT outcome, position FROM commands")
-    assert event["data"] == before
-    assert CODEC.decode(event["type"], event["schema_version"], event["data"]) == placed
-    assert (orjson.loads(key["outcome"]), key["position"]) == (orjson.loads(told), 1)

@@ -88,7 +88,7 @@ async def most_at_once(side: WriteSide) -> tuple[int, int]:
     """The most unpaid orders, and pieces in such, that any account had in any prefix of the log."""
     rows = await side.database.fetch(
         "SELECT type, data ->> 'customer_id' AS customer, stream_id,"
-        " (SELECT sum((l ->> 'quantity')::int) FROM json_array_elements(data -> 'lines') l) AS pieces"
+        " (SELECT sum((l ->> 'quantity')::int) FROM jsonb_array_elements(data -> 'lines') l) AS pieces"
         " FROM events WHERE type IN ('order.placed', 'order.paid', 'order.cancelled') ORDER BY position"
     )
     unpaid: dict[str, dict[UUID, int]] = {}

@@ -1,7 +1,6 @@
 """Orders in time, against a real log: whatever fails, comes twice or comes late, an order ends once and in time."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -96,8 +95,8 @@ async def test_an_order_that_nobody_pays_ends_in_time_and_its_stock_is_free(scen
         order_id,
     )
     assert row is not None
-    told = json.loads(row["metadata"])
-    assert (told["actor"], told["correlation"]) == ("clock", "req-7")
+    assert b'"actor": "clock"' in row["metadata"]
+    assert b'"correlation": "req-7"' in row["metadata"]
     assert timedelta(0) <= row["late"] < timedelta(seconds=2.5)
 
 

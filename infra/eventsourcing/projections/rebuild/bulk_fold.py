@@ -197,7 +197,7 @@ def _as_it_stands(hint: Any) -> Any:
     """The type of JSON that is written again as it stands, had it been read as this type.
 
     An object that lacks a field, as of another release, is not; of what it has beyond, nothing is written either way.
-    Raises ``TypeError`` for a dataclass without slots: it would be written in whatever order the event had it in.
+    Its fields keep the order that ``jsonb`` gives them: the shortest name first.
     """
     arguments = get_args(hint)
     if get_origin(hint) is UnionType:
@@ -208,9 +208,7 @@ def _as_it_stands(hint: Any) -> Any:
     if isinstance(hint, type) and issubclass(hint, StrEnum):
         return Literal[*(each.value for each in hint)]
     if is_dataclass(hint):
-        if not hasattr(hint, "__slots__"):
-            raise TypeError(f"{hint} has no slots")
         hints = get_type_hints(hint)
-        parts = [(each.name, _as_it_stands(hints[each.name])) for each in fields(hint)]
+        parts = [(name, _as_it_stands(hints[name])) for name in sorted(hints, key=lambda name: (len(name), name))]
         return defstruct(str(hint.__name__), parts, gc=False)  # type: ignore[union-attr]
     return _CANONICAL.get(hint, hint)
