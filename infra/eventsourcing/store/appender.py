@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from infra.errors import OutcomeUnknown, TooBusy, Unavailable
 from infra.eventsourcing.store.append_metrics import AppendMetrics
 from infra.eventsourcing.store.append_request import Appended, AppendRequest, Conflict, Last, Verdict
-from infra.eventsourcing.store.batch import APPEND, NO_LIMITS, Limits, document, verdicts_of
+from infra.eventsourcing.store.batch import APPEND, NO_LIMITS, Limits, columns_of, verdicts_of
 from infra.observability import tracing
 from infra.observability.origin import nobodys
 from infra.postgres.connection import close
@@ -229,7 +229,7 @@ class Appender:
         """What Postgres says of the batch, once that is committed."""
         connection = await self._connected()
         try:
-            return await connection.fetch(APPEND, document(requests, self._limits), timeout=self._timeout)
+            return await connection.fetch(APPEND, columns_of(requests, self._limits), timeout=self._timeout)
         except Exception as error:
             failure = classify(error, lost=connection.is_closed())
             if failure is None:

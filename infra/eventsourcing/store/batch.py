@@ -43,7 +43,7 @@ _NO_KEY: Final = IdempotencyKey("", "", b"", b"")
 _BRACES: Final = bytes.maketrans(b"[]", b"{}")
 
 
-def document(requests: Sequence[AppendRequest], limits: Limits = NO_LIMITS) -> bytes:
+def columns_of(requests: Sequence[AppendRequest], limits: Limits = NO_LIMITS) -> bytes:
     """The batch as ``append_batch`` takes it: columns of parts, of events and of requests, each in the same order.
 
     Which event a stream ends with goes with each part, unless it is an event of this batch. That is read now and not

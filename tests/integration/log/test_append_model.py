@@ -24,7 +24,7 @@ from infra.eventsourcing.store import (
     StreamAppend,
     Verdict,
 )
-from infra.eventsourcing.store.batch import APPEND, document, verdicts_of
+from infra.eventsourcing.store.batch import APPEND, columns_of, verdicts_of
 from infra.postgres.pool import Connection
 from tests.support.log_checks import violations
 from tests.support.write_side import connected, idempotency, part, request, take
@@ -190,7 +190,7 @@ async def _agree(connection: Connection, model: Model, planned: Batches) -> None
     world = World()
     for batch in planned:
         requests = list(world.requests(batch, model.versions))
-        rows = await connection.fetch(APPEND, document(requests, LIMITS))
+        rows = await connection.fetch(APPEND, columns_of(requests, LIMITS))
         assert [spoken(verdict) for verdict in verdicts_of(requests, rows, LIMITS)] == model.batch(requests)
     for stream in world.streams:
         found = await connection.fetchval("SELECT max(version) FROM events WHERE stream_id = $1", stream)

@@ -9,7 +9,7 @@ import pytest
 from infra.errors import OutcomeUnknown, TooBusy, Unavailable
 from infra.eventsourcing.codec import Encoded
 from infra.eventsourcing.store import Appended, AppendRequest, Conflict, IdempotencyKey, StreamAppend, appender
-from infra.eventsourcing.store.batch import APPEND, document
+from infra.eventsourcing.store.batch import APPEND, columns_of
 from infra.observability.origin import Asking, arising_from, origin_fields
 from tests.support.log_checks import violations, whole_log
 from tests.support.write_side import (
@@ -223,7 +223,7 @@ async def test_who_hangs_up_in_the_queue_is_not_stored_and_takes_down_only_what_
         leaving.cancel()
         await asyncio.wait([leaving])
         # A stranger leaves the very version that the one behind expects.
-        await holder.fetch(APPEND, document([request(part(a, 0))]))
+        await holder.fetch(APPEND, columns_of([request(part(a, 0))]))
     assert [await first, await behind, await neighbour] == [Appended(2), Conflict(), Appended(3)]
     async with connected(database_url) as connection:
         assert await connection.fetchval("SELECT count(*) FROM events WHERE stream_id = $1", a) == 1
@@ -321,8 +321,9 @@ async def test_what_looks_like_the_space_between_two_fails_alone(
         assert [row["data"] for row in await whole_log(connection)] == [HAPPENED.data] * 2
 
 
-async def test_a_key_with_letters_that_postgres_cannot_hold_fails_alone(ours: WriteSide) -> None:
-    odd = IdempotencyKey("tester", "a\x00b", b"", b"{}")
+@pytest.mark.parametrize("letters", ["a\x00b", "\ud800"], ids=["NUL", "half a pair"])
+async def test_a_key_with_letters_that_postgres_cannot_hold_fails_alone(ours: WriteSide, letters: str) -> None:
+    odd = IdempotencyKey("tester", letters, b"", b"{}")
     a = uuid4()
     said = await asyncio.gather(
         ours.appender.append(request(part(a, 0))),

@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from infra.eventsourcing.store import Appended, ClaimTaken, Conflict, Replayed
-from infra.eventsourcing.store.batch import APPEND, document
+from infra.eventsourcing.store.batch import APPEND, columns_of
 from tests.support import planted
 from tests.support.log_checks import violations
 from tests.support.write_side import (
@@ -146,7 +146,7 @@ async def test_a_request_decided_on_one_that_failed_in_an_earlier_batch_is_never
         second = asyncio.create_task(ours.appender.append(request(part(a, 1), premises=[guess])))
         innocent = asyncio.create_task(ours.appender.append(request(part(uuid4(), 0))))
         # A stranger gets in before the first: version 1 exists now, but it is not the one that was meant.
-        await holder.fetch(APPEND, document([request(part(a, 0))]))
+        await holder.fetch(APPEND, columns_of([request(part(a, 0))]))
     assert [await first, await second, await innocent] == [Conflict(), Conflict(), Appended(2)]
 
 
@@ -164,7 +164,7 @@ async def test_a_call_that_stores_nothing_never_moves_the_head_back(ours: WriteS
                 ours.appender.append(request(part(a, 1, 0), key=idempotency("k", store=False)))
             )
             await eventually(lambda: somebody_waits(other))
-            await other.fetch(APPEND, document([request(part(a, 1), key=idempotency("k"))]))
+            await other.fetch(APPEND, columns_of([request(part(a, 1), key=idempotency("k"))]))
         assert isinstance(await lookup, Replayed)
         assert await violations(other) == []
     assert await ours.appender.append(request(part(a, 2))) == Appended(3)
@@ -174,7 +174,7 @@ async def test_a_later_position_is_never_recorded_at_an_earlier_time(ours: Write
     async with head_held(database_url) as holder:
         waiting = asyncio.create_task(ours.appender.append(request(part(uuid4(), 0))))
         await eventually(lambda: somebody_waits(holder))
-        await holder.fetch(APPEND, document([request(part(uuid4(), 0))]))
+        await holder.fetch(APPEND, columns_of([request(part(uuid4(), 0))]))
     assert await waiting == Appended(2)
     async with connected(database_url) as connection:
         assert await violations(connection) == []

@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from infra.eventsourcing.store import Appended, AppendRequest, ClaimTaken, Conflict, SharedPremises, Verdict
-from infra.eventsourcing.store.batch import APPEND, document
+from infra.eventsourcing.store.batch import APPEND, columns_of
 from tests.support import planted
 from tests.support.log_checks import violations
 from tests.support.write_side import Guess, WriteSide, connected, in_one_batch, part, request, shared, take
@@ -37,7 +37,7 @@ async def test_many_who_rely_on_the_same_are_looked_at_together(ours: WriteSide,
     known = await stored(ours, account)
     requests = [*relying(shared(account, 1, known.last), 2), *relying(shared(account, 1, known.last), 2)]
     async with connected(database_url) as connection:
-        rows = await connection.fetch(APPEND, document(requests))
+        rows = await connection.fetch(APPEND, columns_of(requests))
     assert [row["verdict"] for row in rows] == ["all"]
 
 
