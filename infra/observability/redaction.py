@@ -8,10 +8,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
-from urllib.parse import parse_qs, quote, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote
 from uuid import UUID
 
 from pydantic import BaseModel, SecretStr
+
+from infra.host.several_hosts import split
 
 HIDDEN: Final = "[hidden]"
 SHORTEST: Final = 8
@@ -176,7 +178,7 @@ def _secrets_in(text: str) -> Sequence[str | None]:
     if "://" not in text:
         return [text]
     try:
-        parts = urlsplit(text)
+        parts = split(text)
         return [parts.password, *parse_qs(parts.query).get("sentinel_password", ())]
     except ValueError:
         return [text]

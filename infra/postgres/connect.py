@@ -9,12 +9,13 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from ipaddress import ip_address
 from typing import Any, Final, NamedTuple, TypeAlias
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, unquote
 
 import asyncpg
 from pydantic import SecretStr
 
 from infra.errors import Rejected
+from infra.host.several_hosts import split
 from infra.postgres.errors import classify
 from infra.postgres.unreachable import place, unreachable
 
@@ -140,13 +141,21 @@ def _encryption(dsn: str) -> dict[str, Any]:
 
 
 def _ssl_mode(dsn: str) -> str | None:
-    query = parse_qs(urlsplit(dsn).query)
+    query = parse_qs(split(dsn).query)
     return query.get("sslmode", [os.environ.get("PGSSLMODE")])[-1]
+
+
+def _of_one_host(dsn: str) -> str:
+    """For the driver, which is told each server beside it, and would have Python look at a list of them."""
+    parts = split(dsn)
+    credentials, at, hosts = parts.netloc.rpartition("@")
+    first, comma, _ = hosts.partition(",")
+    return parts._replace(netloc=f"{credentials}{at}{first}").geturl() if comma else dsn
 
 
 def servers(dsn: str) -> list[Server]:
     """The servers that the URL names, in its order: ``host[:port],…`` behind the user, or in its query."""
-    parts = urlsplit(dsn)
+    parts = split(dsn)
     query = parse_qs(parts.query)
     listed = parts.netloc.rpartition("@")[2] or ",".join(query.get("host", [])[-1:])
     ports = query.get("port", [""])[-1].split(",")
@@ -200,7 +209,7 @@ class Connector:
         """
         loop = asyncio.get_running_loop()
         until = loop.time() + WHOLE_SECONDS
-        more["dsn"] = dsn or self._options["dsn"]
+        more["dsn"] = _of_one_host(dsn or self._options["dsn"])
         failures: list[tuple[str, Exception]] = []
         async for named, server in self._candidates(failures):
             if loop.time() >= until:

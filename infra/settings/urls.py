@@ -8,6 +8,7 @@ from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from pydantic import AfterValidator, SecretStr, ValidationInfo
 
+from infra.host.several_hosts import split
 from infra.settings.values import Form, in_development
 
 SHORTEST_PASSWORD: Final = 8
@@ -28,14 +29,14 @@ def masked(url: str) -> str:
 
 def address_of(url: str) -> str:
     """Host, port and database of a server's URL; neither its user nor its password."""
-    parts = urlsplit(url)
+    parts = split(url)
     return parts.netloc.rpartition("@")[2] + parts.path
 
 
 def place_of(url: str) -> str | None:
     """Where the URL of a server leads, without user, password and query; None where that cannot be told apart."""
     try:
-        parts = _split(url)
+        parts = split(url)
         for _ in _places(parts):
             pass
     except ValueError:
@@ -47,7 +48,7 @@ def place_of(url: str) -> str | None:
 
 def _server(*schemes: str, host: bool = False) -> Callable[[SecretStr, ValidationInfo], SecretStr]:
     def check(value: SecretStr, info: ValidationInfo) -> SecretStr:
-        parts = _split(value.get_secret_value())
+        parts = split(value.get_secret_value())
         if parts.scheme not in schemes:
             raise ValueError(f"must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
         places = list(_places(parts))
@@ -58,13 +59,6 @@ def _server(*schemes: str, host: bool = False) -> Callable[[SecretStr, Validatio
         return value
 
     return check
-
-
-def _split(url: str) -> SplitResult:
-    try:
-        return urlsplit(url)
-    except ValueError:
-        raise ValueError(f"cannot be understood; {_ESCAPES}") from None
 
 
 def _places(parts: SplitResult) -> Iterator[tuple[str | None, int | None]]:
@@ -90,7 +84,7 @@ def _insist_on_a_password_that_is_one(parts: SplitResult) -> None:
 
 def _usable_for_tls(value: SecretStr) -> SecretStr:
     """The driver would say of a file that is missing that there is no such file, and not which."""
-    query = parse_qs(urlsplit(value.get_secret_value()).query)
+    query = parse_qs(split(value.get_secret_value()).query)
     for mode in query.get("sslmode", []):
         if mode not in _SSL_MODES:
             raise ValueError(f"has an sslmode that is none of {', '.join(sorted(_SSL_MODES))}")
@@ -102,7 +96,7 @@ def _usable_for_tls(value: SecretStr) -> SecretStr:
 
 def _numbered(value: SecretStr) -> SecretStr:
     """redis-py would take any other path for database 0."""
-    parts = urlsplit(value.get_secret_value())
+    parts = split(value.get_secret_value())
     kind = "" if parts.scheme == "unix" else parts.scheme.partition("+")[2] or "one"
     form, what = _REDIS_PATHS.get(kind, (".*", ""))
     if not re.fullmatch(form, parts.path):
@@ -120,7 +114,7 @@ _REDIS_PATHS: Final = {
 def _where_arq_can_be(value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
     """arq names keys of several slots in one command."""
     found = value or info.data.get("redis_url")
-    if found is not None and urlsplit(found.get_secret_value()).scheme.endswith("+cluster"):
+    if found is not None and split(found.get_secret_value()).scheme.endswith("+cluster"):
         raise ValueError("must name one server, or Sentinels: arq's jobs cannot be in a cluster")
     return value
 

@@ -7,6 +7,8 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 from pydantic import SecretStr
 
+from infra.host.several_hosts import split
+
 Place: TypeAlias = tuple[str, int]
 """A host and a port."""
 
@@ -67,7 +69,7 @@ class Way:
 
 def way_of(url: SecretStr) -> Way:
     """Raises ``ValueError`` where it cannot be understood."""
-    parts = urlsplit(url.get_secret_value())
+    parts = split(url.get_secret_value())
     sentinel = kind_of(url) is Kind.SENTINEL
     credentials, at, hosts = parts.netloc.rpartition("@")
     asked = parse_qs(parts.query)

@@ -207,3 +207,13 @@ async def test_each_way_in_which_redis_is_wrong_is_told_apart(redis_url: str, si
         assert monotonic() - started < SECONDS
         assert str(away.value).startswith(said)
         assert SECRET not in str(away.value)
+
+
+async def test_a_server_that_is_away_may_be_named_by_its_address_in_brackets_behind_one_that_answers(
+    database_url: str,
+) -> None:
+    parts = urlsplit(database_url)
+    url = parts._replace(netloc=f"{parts.netloc},[::1]:{free_port()}").geturl()
+    connection = await connect(SecretStr(url))
+    assert await connection.fetchval("SELECT 1") == 1
+    await connection.close()
