@@ -63,7 +63,7 @@ test-quick: compiled     ## within a minute: the rules, and three orders through
 fuzz: install            ## ten times as many odd requests as the tests send, and others each time
 	$(BIN)/python -m pytest --hypothesis-profile=fuzz tests/integration/http/test_openapi.py $(ARGS)
 
-grow: compiled           ## journeys, kills and the audit over PgBouncer, a replica, standbys, Sentinels, a cluster: half an hour
+grow: compiled           ## journeys, kills and the audit over PgBouncer, a replica, standbys, Sentinels, a cluster: a quarter of an hour
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -vv tests/grow $(ARGS)
 
 check: docs              ## linters, types, import contracts, tables, the API against the last release, Kubernetes, links in docs/
