@@ -1,17 +1,25 @@
 """deploy/nginx/: nginx takes it, its doors are those of the routes, and what it answers itself is a problem of ours."""
 
+import asyncio
 import json
 import os
 import re
 import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from shutil import which
 from typing import Any, Final
 
+import httpx2
 import pytest
 
 from api.problem_kinds import STATUS
 from tests.support.deployment import INSIDE, ROOT
+from tests.support.serving import free_port
+from tests.support.write_side import eventually
+
+pytestmark = pytest.mark.anyio
 
 NGINX: Final = which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 FOLDER: Final = ROOT / "deploy/nginx"
@@ -41,13 +49,18 @@ def paths_with(kind: str) -> list[str]:
     ]
 
 
-def test_nginx_takes_it(tmp_path: Path) -> None:
+def nginx() -> str:
+    """Its path; without it the test is skipped here, and fails in CI."""
     if NGINX is None:
         if "CI" not in os.environ:
             pytest.skip("there is no nginx (Debian: apt-get install nginx-light): deploy/nginx/ is not given to it")
         pytest.fail("there is no nginx")
+    return NGINX
+
+
+def test_nginx_takes_it(tmp_path: Path) -> None:
     told = subprocess.run(
-        [NGINX, "-t", "-e", "stderr", "-p", str(tmp_path), "-c", str(_installed(tmp_path))],
+        [nginx(), "-t", "-e", "stderr", "-p", str(tmp_path), "-c", str(_installed(tmp_path))],
         capture_output=True,
         text=True,
         timeout=30,
@@ -88,6 +101,39 @@ def test_a_room_is_reached_by_websocket_and_nothing_else_is_upgraded() -> None:
     assert SHOP.count("$http_upgrade;") == 1
 
 
+LOST: Final[dict[str, tuple[str, dict[str, str], int, list[int]]]] = {
+    "a write under its key": ("/v1/orders", {"Idempotency-Key": "k"}, 1, [201, 2]),
+    "a write under its key, twice": ("/v1/orders", {"Idempotency-Key": "k"}, 2, [503, 2]),
+    "a write without one": ("/v1/orders", {}, 1, [503, 1]),
+    "an upload, of which nginx has nothing left": ("/v1/products/import", {"Idempotency-Key": "k"}, 1, [503, 1]),
+}
+
+
+@pytest.mark.parametrize("kind", LOST)
+async def test_what_is_sent_once_more_where_an_answer_was_lost(tmp_path: Path, kind: str) -> None:
+    """Upstream hangs up on the first so many requests, having read them; it counts all, and wants the whole body."""
+    path, headers, lost, expected = LOST[kind]
+    bodies: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError):
+            head = await reader.readuntil(b"\r\n\r\n")
+            size = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
+            bodies.append(await reader.readexactly(int(size[1]) if size else 0))
+            if len(bodies) > lost:
+                writer.write(b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}")
+        writer.close()
+
+    upstream = await asyncio.start_server(answer, "127.0.0.1", 0)
+    client = httpx2.AsyncClient(verify=False, timeout=20)  # the certificate is its own
+    async with upstream, _before(tmp_path, upstream.sockets[0].getsockname()[1]) as url, client:
+        told = await client.post(f"{url}{path}", content=b'{"a": 1}', headers=headers)
+    assert [told.status_code, len(bodies)] == expected
+    assert {*bodies} == {b'{"a": 1}'}
+    if told.status_code == 503:
+        assert (told.json()["status"], told.json()["code"]) == (503, "outcome-unknown")
+
+
 def test_what_nginx_answers_by_itself_is_a_problem_with_a_code_and_status_of_ours() -> None:
     bodies = re.findall(r"return (\d+) '(.*)';", (FOLDER / "problems.conf").read_text())
     members = {*OPENAPI["components"]["schemas"]["Problem"]["required"]}
@@ -100,6 +146,40 @@ def test_what_nginx_answers_by_itself_is_a_problem_with_a_code_and_status_of_our
             assert STATUS[problem["code"]].status == int(status)
             codes.add(problem["code"])
     assert codes >= {"not-found", "too-many-requests", "content-too-large", "outcome-unknown", "unavailable"}
+
+
+@asynccontextmanager
+async def _before(folder: Path, upstream: int) -> AsyncIterator[str]:
+    """nginx before an upstream on this machine; its URL."""
+    port, conf = _moved(folder, upstream)
+    command = [nginx(), "-e", "stderr", "-p", str(folder), "-c", str(conf), "-g", "daemon off;"]
+    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
+    try:
+        await eventually(lambda: _listens(port))
+        yield f"https://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+def _moved(folder: Path, upstream: int) -> tuple[int, Path]:
+    """The files, with ports that are free; the port of the shop, and the file that has all others."""
+    conf, ports = _installed(folder), {each: free_port() for each in ("8443", "8080", "8081")}
+    for file in folder.glob("*.conf"):
+        text = file.read_text().replace("127.0.0.1:8000", f"127.0.0.1:{upstream}")
+        for port, free in ports.items():
+            text = re.sub(rf"(listen +(?:127\.0\.0\.1:)?){port}\b", rf"\g<1>{free}", text)
+        file.write_text(text)
+    return ports["8443"], conf
+
+
+async def _listens(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except ConnectionError:
+        return False
+    writer.close()
+    return True
 
 
 def _map(name: str) -> str:
