@@ -2,15 +2,20 @@
 
 import re
 from typing import Final
-from urllib.parse import SplitResult
+from urllib.parse import SplitResult, urlsplit
 
-# RFC 3986, appendix B. Python's own takes a bracket behind a comma for a broken address, since it looks into brackets.
-_PARTS: Final = re.compile(r"(?:([^:/?#]+):)?(?://([^/?#]*))?([^?#]*)(?:\?([^#]*))?(?:#(.*))?", re.DOTALL)
+_NETLOC: Final = re.compile(r"(?<=//)[^/?#]*")
 
 
 def split(url: str) -> SplitResult:
-    """The parts of the URL, as ``urllib.parse.urlsplit`` has them; ``netloc`` is looked at by nobody yet."""
-    found = _PARTS.fullmatch(url)
-    assert found is not None  # noqa: S101 - every text has this form
-    scheme, *rest = (part or "" for part in found.groups())
-    return SplitResult(scheme.lower(), *rest)
+    """As ``urllib.parse.urlsplit``, which is shown one host after the other: newer ones take a bracket behind a comma
+    for a broken address. Raises ``ValueError`` where that does.
+    """
+    found = _NETLOC.search(url)
+    credentials, at, hosts = found[0].rpartition("@") if found else ("", "", "")
+    if found is None or "," not in hosts:
+        return urlsplit(url)
+    shown = [
+        urlsplit(f"{url[: found.start()]}{credentials}{at}{each}{url[found.end() :]}") for each in hosts.split(",")
+    ]
+    return shown[0]._replace(netloc=found[0])

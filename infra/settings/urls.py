@@ -36,7 +36,7 @@ def address_of(url: str) -> str:
 def place_of(url: str) -> str | None:
     """Where the URL of a server leads, without user, password and query; None where that cannot be told apart."""
     try:
-        parts = split(url)
+        parts = _split(url)
         for _ in _places(parts):
             pass
     except ValueError:
@@ -48,7 +48,7 @@ def place_of(url: str) -> str | None:
 
 def _server(*schemes: str, host: bool = False) -> Callable[[SecretStr, ValidationInfo], SecretStr]:
     def check(value: SecretStr, info: ValidationInfo) -> SecretStr:
-        parts = split(value.get_secret_value())
+        parts = _split(value.get_secret_value())
         if parts.scheme not in schemes:
             raise ValueError(f"must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
         places = list(_places(parts))
@@ -59,6 +59,13 @@ def _server(*schemes: str, host: bool = False) -> Callable[[SecretStr, Validatio
         return value
 
     return check
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        return split(url)
+    except ValueError:
+        raise ValueError(f"cannot be understood; {_ESCAPES}") from None
 
 
 def _places(parts: SplitResult) -> Iterator[tuple[str | None, int | None]]:

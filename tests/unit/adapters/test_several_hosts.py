@@ -38,3 +38,9 @@ def test_an_address_in_brackets_may_stand_at_any_place(hosts: str) -> None:
 def test_and_a_broken_one_is_refused(hosts: str) -> None:
     with pytest.raises(ValidationError):
         Settings.model_validate({"database_url": f"postgresql://weir:a-long-secret@{hosts}/weir"})
+
+
+@pytest.mark.parametrize("hosts", ["one", "one,two", "one,[::1]"])
+def test_a_password_with_a_bracket_is_refused_at_the_start_and_not_by_the_driver(hosts: str) -> None:
+    with pytest.raises(ValidationError, match="cannot be understood"):
+        Settings.model_validate({"database_url": f"postgresql://weir:a-long[secret@{hosts}/weir"})
