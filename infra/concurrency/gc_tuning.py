@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
-THRESHOLDS: Final = (5_000, 5, 0)
-"""New objects between two searches among them; such searches until one among some 30,000; such until one of all, which
-then waits for :data:`SEARCHES` of them.
+THRESHOLDS: Final = (20_000, 5, 0)
+"""New objects between two searches among them; such searches until one among all that came since the last such, and
+such until one of all: neither is come to before :data:`SEARCHES` are over, as freezing sets their counts back.
 
 A batch of commands keeps thousands of new objects alive until its commit. Whoever looks for garbage among them after
 every 700 allocations, as Python does by itself, walks through all of them each time and finds none.
@@ -15,7 +15,7 @@ every 700 allocations, as Python does by itself, walks through all of them each 
 
 
 SEARCHES: Final = 1_000
-"""Searches among some 30,000 objects until one of all."""
+"""Searches among new objects until one of all."""
 
 
 @contextmanager
@@ -31,11 +31,12 @@ def gc_paused() -> Iterator[None]:
 
 
 def tune_gc() -> None:
-    """Look at new objects now and then, and at old ones hardly ever; to be called once all code is loaded.
+    """Look at new objects once, and at old ones hardly ever; to be called once all code is loaded.
 
-    What has outlived two searches is taken out of the collector's sight: tens of thousands of tips and documents that
+    What has outlived a search is taken out of the collector's sight: tens of thousands of aggregates and documents that
     come and go without cycles. A full search walks through all of them, which was a pause of 250 ms in some request's
-    way, every few seconds under load. Cycles that were old when they broke are found by one search in thirty million.
+    way, every few seconds under load; and each look at those that are under way, 64 orders have some 20,000 objects,
+    takes as long as placing ten. Cycles that were old when they broke are found by one search in twenty million.
     """
     gc.collect()
     gc.freeze()
@@ -44,15 +45,15 @@ def tune_gc() -> None:
 
 
 class _Rarely:
-    """Told of each search. What is frozen no search sees, and freezing sets back the count that leads to one of all."""
+    """Told of each search. What is frozen no search sees, and freezing sets back what leads to larger ones."""
 
     def __init__(self) -> None:
         self._searches = 0
 
     def __call__(self, phase: str, info: Mapping[str, int]) -> None:
-        if phase == "start" or not info["generation"]:
+        if phase == "start":
             return
-        self._searches = self._searches + 1 if info["generation"] == 1 else 0
+        self._searches = self._searches + 1 if info["generation"] < 2 else 0
         if self._searches < SEARCHES:
             gc.freeze()
         else:
