@@ -157,7 +157,7 @@ async def _backend(url: str) -> int:
     """The one that appends."""
     async with connected(url) as connection:
         pid: int = await connection.fetchval(
-            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%append_batch%'"
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%append_columns%'"
             " AND pid <> pg_backend_pid()"
         )
     return pid

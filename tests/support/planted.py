@@ -27,8 +27,8 @@ NO_VERSIONS = (
 """Without comparing versions, or which event a stream ends with."""
 
 NO_CLAIMS = (
-    ("WHERE n.released OR c.stream_id <> n.stream)", "WHERE n.released)"),
-    ("(SELECT count(*) = count(DISTINCT (scope, digest))", "(SELECT true OR count(*) = 0"),
+    ("WHERE claims_[n][4] = '1' OR c.stream_id <> claims_[n][3]::uuid)", "WHERE claims_[n][4] = '1')"),
+    ("(SELECT count(*) = count(DISTINCT (claims_[n][1], claims_[n][2]))", "(SELECT true OR count(*) = 0"),
     ("IF NOT FOUND THEN\n                            RAISE", "IF false THEN\n                            RAISE"),
 )
 """Without looking whether a key is taken."""
@@ -39,7 +39,7 @@ NO_IDENTITY = (
 )
 """Without looking which event stands under a version."""
 
-NO_ORDER = ("            WHEN q.after_relied_on THEN true\n", "")
+NO_ORDER = ("            WHEN q.before <= relied_on THEN true\n", "")
 """Without heed to the order between those that rely on a stream and one that adds to it."""
 
 NO_SHARED = (
@@ -61,7 +61,7 @@ NO_KEYS = (
 
 APPENDS = {
     "0037_shared_premises.sql": "-- The same, one request after the other",
-    "0041_append_columns.sql": "-- The one way into the log",
+    "0042_append_shares.sql": "-- The one way into the log",
 }
 """Where the functions stand that the newest append is made of, and what they begin with."""
 

@@ -2,7 +2,7 @@
 
 ::
 
-    events      append_batch ───┐  the one lock of the log: a key is looked up and stored under it
+    events      append_columns ─┐  the one lock of the log: a key is looked up and stored under it
     state rows  once ───────────┴─▶ commands (principal, key) ─▶ the same answer again, for a day
 
 Both kinds share one table, so that a key stands for one request wherever it goes. A row of ``commands`` that is not yet

@@ -3,7 +3,7 @@
 ::
 
     AppendRequest ──▶ Appender.append ──┐  collected while the batch before is in flight
-    AppendRequest ──▶ Appender.append ──┼──▶ one call of append_batch(): one lock, one commit
+    AppendRequest ──▶ Appender.append ──┼──▶ one call of append_columns(): one lock, one commit
     AppendRequest ──▶ Appender.append ──┘            │
                                                      ▼
                        Appended │ Conflict │ ClaimTaken │ AllowanceExceeded │ Replayed      one verdict per request

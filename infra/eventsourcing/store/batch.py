@@ -1,4 +1,4 @@
-"""One batch of requests as ``append_batch`` takes it, and its answer as verdicts."""
+"""One batch of requests as ``append_columns`` takes it, and its answer as verdicts."""
 
 from collections.abc import Mapping, Sequence
 from itertools import accumulate, repeat
@@ -32,7 +32,7 @@ NO_LIMITS: Final[Limits] = {}
 
 _UNBOUNDED: Final = Limit()
 
-APPEND: Final = "SELECT verdict, at, recorded, detail FROM append_batch($1)"
+APPEND: Final = "SELECT verdict, at, recorded, detail FROM append_columns($1)"
 
 _COLUMN: Final = b"\x1e"
 _TEXT: Final = b"\x1f"
@@ -44,12 +44,12 @@ _BRACES: Final = bytes.maketrans(b"[]", b"{}")
 
 
 def columns_of(requests: Sequence[AppendRequest], limits: Limits = NO_LIMITS) -> bytes:
-    """The batch as ``append_batch`` takes it: columns of parts, of events and of requests, each in the same order.
+    """The batch as ``append_columns`` takes it: columns of parts, of events and of requests, each in the same order.
 
     Which event a stream ends with goes with each part, unless it is an event of this batch. That is read now and not
     when the request was made: all batches before this one are stored, so that what a part expects has come to be.
     """
-    parts = _Parts([], [], [])
+    parts = _Parts([], [], [], {})
     places = _shared(requests, parts)
     relied_on = len(parts.streams)
     events = _Events([], [], [])
@@ -84,17 +84,22 @@ def _array(values: Sequence[Any]) -> bytes:
 
 
 class _Parts(NamedTuple):
-    """The columns of parts; ``numbers``: shard, events added, version expected, position and time of the last event."""
+    """The columns of parts; ``numbers``: shard, events added, version expected, position and time of the last
+    event, and which part, from 1, is the last before it on the same stream. ``latest`` has that by the stream's id."""
 
     streams: list[UUID]
     categories: list[str]
-    numbers: list[tuple[int, int, int, int | None, int | None]]
+    numbers: list[tuple[int, int, int, int | None, int | None, int | None]]
+    latest: dict[int, int]
 
     def add(self, part: StreamAppend, premise: SpeculativeBase | None) -> None:
         position, recorded = (premise.last if premise is not None else None) or (None, None)
-        self.streams.append(part.stream_id)
+        stream, latest = part.stream_id, self.latest
+        self.streams.append(stream)
         self.categories.append(part.category)
-        self.numbers.append((part.shard, len(part.events), part.expected, position, recorded))
+        before = latest.get(stream.int)
+        self.numbers.append((part.shard, len(part.events), part.expected, position, recorded, before))
+        latest[stream.int] = len(self.streams)
 
 
 class _Events(NamedTuple):
@@ -156,30 +161,21 @@ def _keys(requests: Sequence[AppendRequest]) -> tuple[bytes, bytes, bytes, bytes
 
 
 def _claims(requests: Sequence[AppendRequest]) -> bytes:
-    return orjson.dumps([_claim(claim) for request in requests for claim in request.claims], default=str)
+    return _array([_claim(claim) for request in requests for claim in request.claims])
 
 
-def _claim(claim: ClaimChange) -> dict[str, Any]:
-    digest = "\\x" + claim.digest.hex()
-    return {"scope": claim.scope, "digest": digest, "stream": claim.stream_id, "released": claim.released}
+def _claim(claim: ClaimChange) -> tuple[Any, ...]:
+    return claim.scope, claim.digest.hex(), claim.stream_id, int(claim.released)
 
 
 def _allowances(requests: Sequence[AppendRequest], limits: Limits) -> bytes:
-    return orjson.dumps([_allowance(each, limits) for request in requests for each in request.allowances], default=str)
+    return _array([_allowance(each, limits) for request in requests for each in request.allowances])
 
 
-def _allowance(change: AllowanceChange, limits: Limits) -> dict[str, Any]:
+def _allowance(change: AllowanceChange, limits: Limits) -> tuple[Any, ...]:
     allowance = change.allowance
-    number, weight = limits.get(allowance.scope, _UNBOUNDED)
-    return {
-        "scope": allowance.scope,
-        "owner": allowance.owner,
-        "stream": change.stream_id,
-        "weight": allowance.weight,
-        "released": allowance.released,
-        "most": number,
-        "most_weight": weight,
-    }
+    most = limits.get(allowance.scope, _UNBOUNDED)
+    return allowance.scope, allowance.owner, change.stream_id, int(allowance.released), allowance.weight, *most
 
 
 def verdicts_of(
@@ -210,7 +206,7 @@ def _verdict(request: AppendRequest, row: asyncpg.Record, limits: Limits) -> Ver
             detail = orjson.loads(row["detail"])
             return Replayed(bytes.fromhex(detail["fingerprint"]), orjson.dumps(detail["outcome"]), row["at"])
         case other:
-            raise AssertionError(f"append_batch answered {other!r}")
+            raise AssertionError(f"append_columns answered {other!r}")
 
 
 def _exceeded(request: AppendRequest, detail: Mapping[str, Any], limits: Limits) -> AllowanceExceeded:
