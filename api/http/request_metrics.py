@@ -1,36 +1,16 @@
 """Request metrics: how many, how long, and how many at a time; a count costs a few list indexes instead of a lock."""
 
-from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import accumulate
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from infra.observability.distribution import Distribution
+
 BOUNDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-_NAMES: Final = (*map(str, BOUNDS), "+Inf")
-
-
-class Durations:
-    """How long requests took that ended in one status. Touched by the event loop's thread alone, hence no lock."""
-
-    __slots__ = ("counts", "total")
-
-    def __init__(self) -> None:
-        self.counts = [0] * (len(BOUNDS) + 1)
-        self.total = 0.0
-
-    def add(self, other: "Durations") -> None:
-        """Those of another status."""
-        self.counts = [one + more for one, more in zip(self.counts, other.counts, strict=True)]
-        self.total += other.total
-
-    def buckets(self) -> list[tuple[str, float]]:
-        """Cumulative, as Prometheus wants them."""
-        return [*zip(_NAMES, map(float, accumulate(self.counts)), strict=True)]
 
 
 class RouteFigures:
@@ -40,21 +20,20 @@ class RouteFigures:
 
     def __init__(self) -> None:
         self.in_progress = 0
-        self.answered: dict[int, Durations] = {}
+        self.answered: dict[int, Distribution] = {}
 
     def observe(self, status: int, seconds: float) -> None:
         """One has been answered."""
         durations = self.answered.get(status)
         if durations is None:
-            durations = self.answered[status] = Durations()
-        durations.counts[bisect_left(BOUNDS, seconds)] += 1
-        durations.total += seconds
+            durations = self.answered[status] = Distribution(BOUNDS)
+        durations.observe(seconds)
 
-    def by_class(self) -> dict[str, Durations]:
+    def by_class(self) -> dict[str, Distribution]:
         """What was answered by the first digit of its status: a latency for each status would be many series of few."""
-        classes: dict[str, Durations] = {}
+        classes: dict[str, Distribution] = {}
         for status, durations in list(self.answered.items()):
-            classes.setdefault(f"{status // 100}xx", Durations()).add(durations)
+            classes.setdefault(f"{status // 100}xx", Distribution(BOUNDS)).add(durations)
         return classes
 
 

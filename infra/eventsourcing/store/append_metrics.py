@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Histogram
-from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from infra.observability.distribution import Distribution
 from infra.observability.per_registry import per_registry
 
 SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -27,14 +28,15 @@ class AppendTally:
 
 
 class AppendMetrics(Collector):
-    """``weir_appends_total``, ``weir_appended_events_total``, and the histograms of batches."""
+    """``weir_appends_total``, ``weir_appended_events_total``, and the histograms of batches.
+
+    ``sizes`` are in requests, ``seconds`` from a batch's sending to its commit, or to its failure.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.tally = AppendTally()
-        self.size = Histogram("weir_append_batch_size", "Requests of a batch.", buckets=SIZES, registry=registry)
-        self.seconds = Histogram(
-            "weir_append_duration_seconds", "From a batch's sending to its commit.", buckets=_SECONDS, registry=registry
-        )
+        self.sizes = Distribution(SIZES)
+        self.seconds = Distribution(_SECONDS)
         registry.register(self)
 
     def collect(self) -> Iterator[Metric]:
@@ -47,6 +49,11 @@ class AppendMetrics(Collector):
             total.add_metric((outcome,), count)
         yield total
         yield CounterMetricFamily("weir_appended_events", "Events stored.", value=tally.events)
+        sizes, seconds = self.sizes, self.seconds
+        yield HistogramMetricFamily("weir_append_batch_size", "Requests of a batch.", sizes.buckets(), sizes.total)
+        yield HistogramMetricFamily(
+            "weir_append_duration_seconds", "From a batch's sending to its commit.", seconds.buckets(), seconds.total
+        )
 
 
 append_metrics: Final = per_registry(AppendMetrics)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from time import perf_counter
 
 import asyncpg
 import orjson
@@ -166,9 +167,10 @@ class Appender:
 
     async def _send(self, batch: list[Waiting]) -> None:
         requests = [request for request, _, _ in batch]
-        self._metrics.size.observe(len(batch))
+        self._metrics.sizes.observe(len(batch))
+        began = perf_counter()
         try:
-            with self._metrics.seconds.time(), _traced(requests):
+            with _traced(requests):
                 rows = await self._call(requests)
         except ONE_AT_FAULT as error:
             self._find_fault(batch, error)
@@ -181,6 +183,8 @@ class Appender:
             self._waiting.clear()
             self._waiting_bytes = self._alone = 0
             return
+        finally:
+            self._metrics.seconds.observe(perf_counter() - began)
         try:
             self._tell(batch, verdicts_of(requests, rows, self._limits))
         except Exception as error:

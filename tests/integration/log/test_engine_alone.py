@@ -166,6 +166,7 @@ async def test_another_domain_lives_on_the_engine_without_the_shop(database_url:
         "infra.host.network_errors",
         "infra.host.several_hosts",
         "infra.observability",
+        "infra.observability.distribution",
         "infra.observability.origin",
         "infra.observability.per_registry",
         "infra.observability.tracing",
