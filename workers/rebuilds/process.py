@@ -115,7 +115,7 @@ async def _go_on(
     database = Database(worker_pool_of(settings))
     with logging_to(settings.model_copy(update={"log_level": "warning"}), descriptor=2):
         try:
-            switched = await _held(database, wish, building, builders, session)
+            switched = await _held(settings, database, wish, building, builders, session)
             await announce(settings.redis_url, building)
             report = _report(switched, builders, monotonic() - started_at)
             await persisted(lambda: requests.fulfilled(database, wish, report), SETTLE_SECONDS)
@@ -124,10 +124,15 @@ async def _go_on(
 
 
 async def _held(
-    database: Database, wish: Claimed, building: Building, builders: Sequence[Builder], session: Connection
+    settings: Settings,
+    database: Database,
+    wish: Claimed,
+    building: Building,
+    builders: Sequence[Builder],
+    session: Connection,
 ) -> Switched:
     """Builds and switches, while the wish is held. Raises :class:`~infra.errors.Fenced` where it is lost."""
-    switching = asyncio.create_task(_built_and_switched(building, builders, session))
+    switching = asyncio.create_task(_built_and_switched(settings, building, builders, session))
     telling = asyncio.create_task(_keep_telling(database, wish, building, builders))
     try:
         await asyncio.wait({switching, telling}, return_when=asyncio.FIRST_COMPLETED)
@@ -138,10 +143,12 @@ async def _held(
         await cancel_and_wait(switching, telling)
 
 
-async def _built_and_switched(building: Building, builders: Sequence[Builder], session: Connection) -> Switched:
+async def _built_and_switched(
+    settings: Settings, building: Building, builders: Sequence[Builder], session: Connection
+) -> Switched:
     await finished(builders)
     with answering(session, writes=True):
-        return await finish(session, building)
+        return await finish(session, building, settings.direct_url)
 
 
 async def _keep_telling(database: Database, wish: Claimed, building: Building, builders: Sequence[Builder]) -> None:

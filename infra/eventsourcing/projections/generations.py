@@ -1,12 +1,15 @@
 """Generations of read models: their tables, the pointer to the one that is served, and the checkpoints of each."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import asyncpg
 
+from infra.concurrency.cancellation import cancel_and_wait
 from infra.eventsourcing.event_log import Session, log_head
 from infra.eventsourcing.projections.projection import Projection
+from infra.eventsourcing.projections.table_name import index_names
 from infra.postgres.pool import Reader
 
 FIRST: Final = 1
@@ -64,7 +67,7 @@ async def _lay_down(session: Session, projection: Projection[Any]) -> None:
         version,
     )
     await create_table(session, projection, FIRST)
-    await create_indexes(session, projection, FIRST)
+    await create_indexes([session], projection, FIRST)
     await session.execute(
         "INSERT INTO checkpoints (consumer, generation, shard) "
         "SELECT $1, $2, shard FROM log_head, generate_series(0, shards - 1) AS shard",
@@ -86,11 +89,28 @@ async def create_table(session: Session, projection: Projection[Any], generation
     )
 
 
-async def create_indexes(session: Session, projection: Projection[Any], generation: int) -> None:
-    """Makes the primary key and the indexes that lists need."""
-    await session.execute(f"ALTER TABLE {projection.table(generation)} ADD PRIMARY KEY (key)")
-    for definition in projection.indexes:
-        await session.execute(f"CREATE INDEX ON {projection.table(generation)} {definition}")
+async def create_indexes(sessions: Sequence[Session], projection: Projection[Any], generation: int) -> None:
+    """Makes the primary key and the indexes that lists need, as many at a time as there are connections."""
+    table = projection.table(generation)
+    names = index_names(table, projection.indexes)
+    wanted = iter(
+        [
+            f"CREATE UNIQUE INDEX {table}_pkey ON {table} (key)",
+            *[f"CREATE INDEX {names[place]} ON {table} {each}" for place, each in enumerate(projection.indexes)],
+        ]
+    )
+
+    async def make_some(session: Session) -> None:
+        for statement in wanted:
+            await session.execute(statement)
+
+    making = [asyncio.create_task(make_some(session)) for session in sessions]
+    try:
+        await asyncio.gather(*making)
+    finally:
+        await cancel_and_wait(*making)
+    # A key that is made by itself locks the table against the making of other indexes; this takes one that is there.
+    await sessions[0].execute(f"ALTER TABLE {table} ADD PRIMARY KEY USING INDEX {table}_pkey")
 
 
 async def live_generation(session: Session, name: str) -> int:

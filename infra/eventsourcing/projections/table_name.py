@@ -1,6 +1,9 @@
-"""The names of read models' tables and columns, made and put into statements in one place: no parameter can do that."""
+"""The names of read models' tables, indexes and columns, made and put into statements in one place: no parameter can do
+that.
+"""
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -16,6 +19,16 @@ def table_name(projection: str, generation: int) -> str:
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name!r} names no generation")
     return name
+
+
+def index_names(table: str, definitions: Sequence[str]) -> Sequence[str]:
+    """The names of a table's indexes, each of the columns of its definition: those that Postgres would give them.
+
+    Where it makes several at a time, it may give two of them the same.
+    """
+    columns = [re.findall(r"[(,]\s*(\w+)", definition.partition(")")[0]) for definition in definitions]
+    stems = ["_".join((table, *each, "idx")) for each in columns]
+    return [f"{stem}{stems[:place].count(stem) or ''}" for place, stem in enumerate(stems)]
 
 
 def with_names(statement: str, **parts: object) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -19,7 +20,7 @@ from domain.inventory import StockReceived
 from domain.kernel.messages import Event, Recorded
 from domain.orders import OrderPaid
 from infra.eventsourcing.projections.fold_table import Folds
-from infra.eventsourcing.projections.generations import create_indexes, install
+from infra.eventsourcing.projections.generations import create_indexes, create_table, install
 from infra.eventsourcing.projections.projection import Projection, amend
 from infra.eventsourcing.projections.rebuild import Building, Busy, Switched, begin, build, finish, renew, shares
 from infra.eventsourcing.projections.rebuild.bulk_reader import PAGE, read_alike
@@ -45,6 +46,7 @@ from tests.support.builders import (
 from tests.support.consumers import Scene
 from tests.support.consumers import scene as opened
 from tests.support.event_logs import Happening, expected_rows, order, product, stock, stored_rows
+from tests.support.rebuilds import holding, waiting
 from tests.support.write_side import connected, eventually
 
 pytestmark = pytest.mark.anyio
@@ -191,13 +193,50 @@ async def test_what_happens_between_building_and_switching_is_caught_up_with(sce
         assert await rows_of(scene, "rm_order_summary_2") == await rows_of(scene, "rm_order_summary_1")
 
 
+async def indexes_of(connection: Connection, table: str) -> list[tuple[Any, ...]]:
+    rows = await connection.fetch(
+        "SELECT pg_get_indexdef(indexrelid), (SELECT conname FROM pg_constraint WHERE conindid = indexrelid) "
+        "FROM pg_index WHERE indrelid = $1::regclass ORDER BY 1",
+        table,
+    )
+    return [tuple(row) for row in rows]
+
+
+@pytest.mark.parametrize("projection", PROJECTIONS.values(), ids=lambda projection: projection.name)
+async def test_indexes_made_side_by_side_are_those_that_postgres_would_make_and_name_one_by_one(
+    scene: Scene, projection: Projection[Any]
+) -> None:
+    async with session(scene) as one, session(scene) as other:
+        table = projection.table(2)
+        await create_table(one, projection, 2)
+        await one.execute(f"ALTER TABLE {table} ADD PRIMARY KEY (key)")
+        for definition in projection.indexes:
+            await one.execute(f"CREATE INDEX ON {table} {definition}")
+        expected = await indexes_of(one, table)
+        await one.execute(f"DROP TABLE {table}")
+        await create_table(one, projection, 2)
+        await create_indexes([one, other], projection, 2)
+        assert await indexes_of(one, table) == expected
+        assert len(expected) == 1 + len(projection.indexes)
+
+
+async def test_an_index_that_cannot_be_made_ends_the_making_of_the_others(scene: Scene) -> None:
+    impossible: Projection[Any] = amend(ORDER_SUMMARY, indexes=["(placed_at) AT ONCE"])
+    async with session(scene) as one, session(scene) as other:
+        await create_table(one, impossible, 2)
+        async with holding(scene, "rm_order_summary_2 IN ROW EXCLUSIVE"):
+            with pytest.raises(asyncpg.PostgresSyntaxError):
+                await asyncio.wait_for(create_indexes([one, other], impossible, 2), 10)
+            await eventually(lambda: waiting(scene, "INDEX", 0))
+
+
 async def test_what_live_has_applied_by_the_switch_is_applied_in_it(scene: Scene) -> None:
     async with session(scene) as connection:
         async with scene.relay(), scene.projector():
             await scene.happens(100)
             await scene.kept()
             building = await built(scene, connection, ORDER_SUMMARY)
-            await create_indexes(connection, ORDER_SUMMARY, building.generation)
+            await create_indexes([connection], ORDER_SUMMARY, building.generation)
             follower = Follower(connection, building)
             await follower.load()
             await scene.happens(300)

@@ -18,8 +18,8 @@ from infra.eventsourcing.event_log import Entry, Session, shard_heads
 from infra.eventsourcing.leases import Place
 from infra.eventsourcing.leases.checkpoints import guard
 from infra.eventsourcing.projections.fold import describe
-from infra.eventsourcing.projections.generations import create_indexes
 from infra.eventsourcing.projections.rebuild.builder import build_plainly
+from infra.eventsourcing.projections.rebuild.indexing import index
 from infra.eventsourcing.projections.rebuild.new_generation import OUTLIVED, Building, drop
 from infra.eventsourcing.projections.rebuild.sampling import differences
 from infra.eventsourcing.projections.row_keeper import Keeping
@@ -31,8 +31,6 @@ from infra.redis.topology.connection import connect_to
 PAGE: Final = 1_000
 CLOSE: Final = 200
 """So few events behind, the rest can be applied while the live checkpoints are locked: some milliseconds."""
-SORTING: Final = "256MB"
-"""What the sort for an index may have, so that it need not go through files."""
 MOST_ROUNDS: Final = 1_000
 MOST_ATTEMPTS: Final = 60
 
@@ -54,11 +52,13 @@ class Switched:
     caught_up: int
 
 
-async def finish(session: Session, building: Building) -> Switched:
-    """Makes the indexes, proves a sample, catches up, and switches. Until it has committed, readers notice nothing."""
+async def finish(session: Session, building: Building, url: SecretStr | None = None) -> Switched:
+    """Makes the indexes, proves a sample, catches up, and switches. Until it has committed, readers notice nothing.
+
+    ``url``: where there are connections to make indexes side by side, one for each processor.
+    """
     projection = building.projection
-    await session.execute(f"SET maintenance_work_mem = '{SORTING}'")
-    await create_indexes(session, projection, building.generation)
+    await index(session, building, url)
     # The planner knows the table then, and no scan has to look up whether its rows are seen by everyone.
     await session.execute(f"VACUUM (ANALYZE) {projection.table(building.generation)}")
     if differing := await differences(session, building):
