@@ -15,6 +15,7 @@ from cli.target.data_dir import DATA_DIR, DataDir
 from cli.target.database import echo_failure
 from cli.target.servers import settings_for
 from infra.concurrency.cancellation import cancel_and_wait
+from infra.concurrency.own_process import CarryOut, forked_ahead
 from infra.configs import pool_of
 from infra.errors import AWAY, UnknownSchema
 from infra.event_codec import CODEC
@@ -65,7 +66,8 @@ def replay(
     if not yes and sys.stdin.isatty():
         typer.confirm(f"Rebuild {told} from the log? It goes on serving meanwhile.", abort=True)
     try:
-        asyncio.run(_replay([PROJECTIONS[name] for name in names], settings))
+        with forked_ahead(len(names)) as carry_out:  # before there is a loop, for what no worker takes
+            asyncio.run(_replay([PROJECTIONS[name] for name in names], settings, carry_out))
     except NotRebuilt as error:
         typer.echo(f"nothing was changed: {error}", err=True)
         raise typer.Exit(1) from None
@@ -76,7 +78,7 @@ def replay(
         raise typer.Exit(130) from None
 
 
-async def _replay(projections: list[Projection[Any]], settings: Settings) -> None:
+async def _replay(projections: list[Projection[Any]], settings: Settings, carry_out: CarryOut) -> None:
     database = Database(pool_of(settings))
     try:
         await schema_version.check(database)
@@ -86,7 +88,8 @@ async def _replay(projections: list[Projection[Any]], settings: Settings) -> Non
             log = await identify(session, CODEC)
         await wake(settings, log)
         for projection, wish_id in wanted:
-            _tell(projection, await _Watch(settings, database, projection.name, wish_id).until_done())
+            watch = _Watch(settings, database, projection.name, wish_id, carry_out)
+            _tell(projection, await watch.until_done())
     finally:
         await database.close()
 
@@ -103,11 +106,12 @@ async def _install(settings: Settings) -> None:
 class _Watch:
     """Follows a wish to its end, and fulfils it where nobody else does."""
 
-    def __init__(self, settings: Settings, database: Database, name: str, wish_id: int) -> None:
+    def __init__(self, settings: Settings, database: Database, name: str, wish_id: int, carry_out: CarryOut) -> None:
         self._settings = settings
         self._database = database
         self._name = name
         self._wish_id = wish_id
+        self._carry_out = carry_out
         self._fulfilling: asyncio.Task[None] | None = None
 
     async def until_done(self) -> Report:
@@ -149,7 +153,7 @@ class _Watch:
         mine = await requests.claim(self._database, PROJECTIONS, 1, wish_id=self._wish_id)
         for claimed in mine:
             typer.echo(f"{self._name}: no projections worker takes it, so it is rebuilt here")
-            self._fulfilling = asyncio.create_task(fulfil(self._settings, self._database, claimed))
+            self._fulfilling = asyncio.create_task(fulfil(self._settings, self._database, claimed, self._carry_out))
 
     async def _interrupted(self) -> None:
         """What was carried out here ends here, and is wanted no more; what a worker is at, or will be, goes on."""

@@ -13,7 +13,7 @@ from time import monotonic
 from typing import Final
 
 from infra.concurrency.cancellation import cancel_and_wait, carried_through
-from infra.concurrency.own_process import Failed, in_own_process
+from infra.concurrency.own_process import CarryOut, Failed, in_own_process
 from infra.configs import worker_pool_of
 from infra.errors import Fenced
 from infra.event_codec import CODEC
@@ -42,13 +42,13 @@ START_SECONDS: Final = 60.0
 """A process that has told nothing by then is given up on: others may take the wish when its lease is over."""
 
 
-async def fulfil(settings: Settings, database: Database, wish: Claimed) -> None:
+async def fulfil(settings: Settings, database: Database, wish: Claimed, carry_out: CarryOut = in_own_process) -> None:
     """Carries a claimed wish out, and settles it. Given up in the middle, it gives the wish back."""
     if wish.failures > MOST_FAILURES:
         await requests.given_up(database, wish, "whoever was at it died every time")
         return
     try:
-        await _in_own_process(settings, database, wish)
+        await _held_at_first(settings, database, wish, carry_out)
     except Failed as failed:
         await requests.failed(database, wish, f"its process was ended by {failed}")
     except asyncio.CancelledError:
@@ -57,10 +57,10 @@ async def fulfil(settings: Settings, database: Database, wish: Claimed) -> None:
         raise
 
 
-async def _in_own_process(settings: Settings, database: Database, wish: Claimed) -> None:
+async def _held_at_first(settings: Settings, database: Database, wish: Claimed, carry_out: CarryOut) -> None:
     holding = asyncio.create_task(hold_until_told(database, wish))
     try:
-        await in_own_process(_fulfil, settings, wish)
+        await carry_out(_fulfil, settings, wish)
     finally:
         await cancel_and_wait(holding)  # before the wish is given back or put off: nobody holds it then
 
