@@ -142,7 +142,14 @@ class _Watch:
                 await self._take()
             else:
                 show(standing)
+            await self._a_while()
+
+    async def _a_while(self) -> None:
+        """Until it is worth looking again: at once when what is carried out here has ended."""
+        if self._fulfilling is None or self._fulfilling.done():
             await asyncio.sleep(LOOK_SECONDS)
+        else:
+            await asyncio.wait({self._fulfilling}, timeout=LOOK_SECONDS)
 
     async def _workers(self) -> bool:
         with suppress(*PASSING):

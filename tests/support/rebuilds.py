@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -22,13 +22,18 @@ CREATE POLICY through_the_gate ON events USING (past_gate());
 """Whoever reads events in bulk waits at the gate, which somebody may hold."""
 
 
+WEIR = (str(Path(sys.executable).with_name("weir")),)
+
+
 @asynccontextmanager
-async def replay(scene: Scene, *names: str, said: str = "said") -> AsyncIterator[asyncio.subprocess.Process]:
+async def replay(
+    scene: Scene, *names: str, said: str = "said", weir: Sequence[str] = WEIR
+) -> AsyncIterator[asyncio.subprocess.Process]:
     """The command in a process of its own. What it says goes to a file: who is left behind would hold a pipe."""
     settings = scene.settings
     with (settings.data_dir / said).open("wb") as file:
         process = await asyncio.create_subprocess_exec(
-            str(Path(sys.executable).with_name("weir")),
+            *weir,
             "replay",
             *(names or ("order_summary",)),
             "--yes",

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -100,6 +101,15 @@ async def test_where_no_worker_runs_the_command_rebuilds_itself_and_says_so(scen
     assert "order_summary: no projections worker takes it, so it is rebuilt here" in told
     assert "waits for a projections worker" not in told
     assert "order_summary is served from generation 2 now" in told
+    await is_rebuilt(scene, 2)
+
+
+HARDLY_LOOKING = "from cli.operations import replay; replay.LOOK_SECONDS = 600.0; from cli.main import main; main()"
+
+
+async def test_the_command_notices_at_once_that_what_it_carries_out_itself_has_ended(scene: Scene) -> None:
+    async with replay(scene, weir=(sys.executable, "-c", HARDLY_LOOKING)) as command:
+        assert await ends(scene, command) == 0, said(scene)
     await is_rebuilt(scene, 2)
 
 
