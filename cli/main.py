@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import typer
 
+from infra.concurrency.gc_tuning import loading
 from infra.host.entry_point import entry_point
 
 
@@ -73,7 +74,9 @@ def build(arguments: Sequence[str]) -> typer.Typer:
 def main() -> None:
     """The console script."""
     with entry_point():
-        build(_completed() or sys.argv[1:])()
+        with loading():
+            app = build(_completed() or sys.argv[1:])
+        app()
 
 
 def _completed() -> Sequence[str]:

@@ -30,6 +30,16 @@ def gc_paused() -> Iterator[None]:
             gc.enable()
 
 
+@contextmanager
+def loading() -> Iterator[None]:
+    """What is loaded in the block is there to stay: nobody looks for garbage among it, now or at the end of the
+    process, when Python would walk through all of it once more.
+    """
+    with gc_paused():
+        yield
+    gc.freeze()
+
+
 def tune_gc() -> None:
     """Look at new objects once, and at old ones hardly ever; to be called once all code is loaded.
 

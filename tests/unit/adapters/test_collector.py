@@ -6,7 +6,7 @@ from weakref import ref
 
 import pytest
 
-from infra.concurrency.gc_tuning import SEARCHES, THRESHOLDS, gc_paused, tune_gc
+from infra.concurrency.gc_tuning import SEARCHES, THRESHOLDS, gc_paused, loading, tune_gc
 
 
 class Node:
@@ -71,5 +71,14 @@ def test_while_it_is_held_off_nothing_is_searched() -> None:
     with gc_paused():
         kept = [[number] for number in range(20_000)]
         assert seen() is not None
+    assert gc.isenabled()
+    assert kept
+
+
+def test_what_is_loaded_to_stay_is_never_looked_at() -> None:
+    with loading():
+        node, kept = Node(), [[number] for number in range(20_000)]
+        assert any(each is node for each in gc.get_objects(generation=0)), "not while it is loaded"
+    assert not any(each is node for each in gc.get_objects())
     assert gc.isenabled()
     assert kept
