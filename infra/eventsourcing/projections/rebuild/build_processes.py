@@ -22,7 +22,7 @@ from infra.eventsourcing.projections.rebuild.partitions import Share
 from infra.postgres.connection import answering, close
 from infra.postgres.pool import connect
 
-LISTEN_SECONDS: Final = 0.1
+LISTEN_SECONDS: Final = 0.02
 
 
 class BuilderFailed(Exception):
@@ -88,9 +88,11 @@ def started(url: SecretStr, building: Building, shares: Sequence[Share]) -> Iter
 
 async def finished(builders: Sequence[Builder]) -> None:
     """Listens until all are done. Raises as :meth:`Builder.listen`."""
-    while any(each.at_work for each in builders):
+    while True:
         for each in builders:
             each.listen()
+        if not any(each.at_work for each in builders):
+            return
         await asyncio.sleep(LISTEN_SECONDS)
 
 
