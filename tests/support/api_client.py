@@ -9,6 +9,7 @@ from typing import Any
 import httpx2
 import orjson
 from fastapi import FastAPI
+from starlette.routing import BaseRoute
 from starlette.types import Message
 
 from api.http.route_table import Table
@@ -42,6 +43,17 @@ def endpoints(app: FastAPI) -> list[tuple[str, str]]:
     return [(target.method, target.template) for target in targets(app)]
 
 
+def application(settings: Settings) -> FastAPI:
+    """An application of its own on routes that all of its environment share: FastAPI puts together what each of them
+    needs when they are first looked at, which takes longer than most tests."""
+    app = create_app(settings)
+    app.router.routes[:] = _ROUTES.setdefault(settings.environment, app.router.routes[:])
+    return app
+
+
+_ROUTES: dict[str, list[BaseRoute]] = {}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Process:
     """An API process: a client of it, and what it has opened."""
@@ -53,7 +65,7 @@ class Process:
 @asynccontextmanager
 async def api_process(settings: Settings) -> AsyncIterator[Process]:
     """An API process of its own."""
-    app = create_app(settings)
+    app = application(settings)
     async with lifespan(app) as state:
 
         async def with_state(scope: Any, receive: Any, send: Any) -> None:
