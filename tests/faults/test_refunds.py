@@ -96,12 +96,11 @@ async def test_a_tasks_worker_killed_after_the_call_and_before_the_write_gives_n
             return len(given(stack)) == 3
 
         await eventually(all_given, 20)
-        await stack.kill("tasks")
-        assert set(await column(stack, "returned_at IS NULL")) == {True}
-        assert (await provider.put("/control", json={})).status_code == 200
-        await stack.restarted("tasks")
-        async with connected(stack.database_url) as connection:
-            await connection.execute("UPDATE refund_ledger SET leased_until = now()")  # as if half a minute had passed
+        async with stack.down("tasks"):
+            assert set(await column(stack, "returned_at IS NULL")) == {True}
+            assert (await provider.put("/control", json={})).status_code == 200
+            async with connected(stack.database_url) as connection:  # as if half a minute had passed
+                await connection.execute("UPDATE refund_ledger SET leased_until = now(), due_at = now()")
         await returned_once(stack, payments)
         assert await settled(stack, shoppers) == []
 
