@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -24,25 +24,43 @@ def memory_folder(otherwise: Path) -> Iterator[Path]:
     if not MEMORY.is_dir() or shutil.disk_usage(MEMORY).free < ROOM:
         yield otherwise
         return
-    _sweep()
-    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=MEMORY) as made:
+    with _one_at_a_time():
+        _sweep()
+        made = tempfile.mkdtemp(prefix=_PREFIX, dir=MEMORY)
         folder = os.open(made, os.O_RDONLY)
         fcntl.flock(folder, fcntl.LOCK_SH)  # until this process ends, however it does
-        try:
-            yield Path(made)
-        finally:
-            os.close(folder)
+    try:
+        yield Path(made)
+    finally:
+        shutil.rmtree(made)
+        os.close(folder)
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Processes of tests start together: one must not sweep up what another has made and not locked yet."""
+    door = os.open(MEMORY, os.O_RDONLY)
+    fcntl.flock(door, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        os.close(door)
 
 
 def _sweep() -> None:
     """Removes what processes of tests have left that were killed."""
     for left in MEMORY.glob(f"{_PREFIX}*"):
-        folder = os.open(left, os.O_RDONLY)
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            continue
-        else:
-            shutil.rmtree(left, ignore_errors=True)
-        finally:
-            os.close(folder)
+        with suppress(FileNotFoundError):  # its process has removed it by itself
+            _remove_unless_held(left)
+
+
+def _remove_unless_held(left: Path) -> None:
+    folder = os.open(left, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return
+    else:
+        shutil.rmtree(left, ignore_errors=True)
+    finally:
+        os.close(folder)
