@@ -5,8 +5,9 @@ import gc
 import itertools
 import os
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
+from typing import Any, TypeVar
 
 import asyncpg
 import pytest
@@ -45,6 +46,7 @@ read_side.SETTLE_SECONDS = 0.0  # type: ignore[misc]
 gc.disable()
 
 SHARDS = 4
+T = TypeVar("T")
 _TEMPLATE = "weir_template"
 
 
@@ -66,33 +68,44 @@ def anyio_backend() -> str:
 
 
 class Servers:
-    """The running servers, and the databases made in them."""
+    """The running servers, and the databases made in them.
 
-    def __init__(self, directory: Path) -> None:
+    Fixtures have things done by ``run``: in one loop, whose connection lasts from test to test.
+    """
+
+    def __init__(self, directory: Path, runner: asyncio.Runner) -> None:
         # Tests that claim durability start a server of their own; these claim none, and run several times as fast.
         self.postgres = Postgres(directory, durable=False, settings={"max_wal_size": "256MB"})
         self.valkey = Valkey(directory)
         self._numbers = itertools.count(1)
+        self._runner = runner
+        self._kept: asyncpg.Connection[asyncpg.Record] | None = None
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """To be called where no loop runs."""
+        return self._runner.run(work)
 
     async def start(self) -> None:
         """Start both and migrate the template. Raises StartFailed, with nothing left running."""
         try:
             await self.valkey.start()
             await self.postgres.start()
-            await self._execute(f"CREATE DATABASE {_TEMPLATE}")
+            await self._execute(f"CREATE DATABASE {_TEMPLATE} OWNER weir")
             await migrate(SecretStr(self._url(_TEMPLATE)), shards=SHARDS)
         except BaseException:
             await self.stop()
             raise
 
     async def stop(self) -> None:
+        if self._kept is not None:
+            await self._kept.close()
         await asyncio.gather(self.postgres.stop(), self.valkey.stop())
 
     async def create_database(self) -> str:
         """A new database with the newest schema and a log of its own. Returns its URL."""
         name = f"test_{next(self._numbers)}"
         # Copied as files: half of what it takes to write every page into the log of a server that never recovers.
-        await self._execute(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE} STRATEGY FILE_COPY")
+        await self._execute(f"CREATE DATABASE {name} OWNER weir TEMPLATE {_TEMPLATE} STRATEGY FILE_COPY")
         connection = await asyncpg.connect(self._url(name))
         try:
             await connection.execute("UPDATE log_head SET log_id = gen_random_uuid()")
@@ -103,12 +116,12 @@ class Servers:
     async def copy_database(self, url: str) -> str:
         """Another with all that is in that one, to which nobody may be connected. Returns its URL."""
         name = f"test_{next(self._numbers)}"
-        await self._execute(f"CREATE DATABASE {name} TEMPLATE {url.rpartition('/')[2]} STRATEGY FILE_COPY")
+        template = url.rpartition("/")[2]
+        await self._execute(f"CREATE DATABASE {name} OWNER weir TEMPLATE {template} STRATEGY FILE_COPY")
         return self._url(name)
 
     async def drop_database(self, url: str) -> None:
-        # As a superuser: only one may send away an autovacuum that happens to be at work there.
-        await self._execute(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)", self.postgres.admin_url)
+        await self._execute(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")
 
     async def clear_valkey(self) -> None:
         async with Redis.from_url(self.valkey.url) as redis:
@@ -117,27 +130,33 @@ class Servers:
     def _url(self, name: str) -> str:
         return f"{self.postgres.url.rpartition('/')[0]}/{name}"
 
-    async def _execute(self, statement: str, url: str | None = None) -> None:
-        connection = await asyncpg.connect(url or self.postgres.url)
-        try:
-            await connection.execute(statement)
-        finally:
-            await connection.close()
+    async def _execute(self, statement: str) -> None:
+        """As a superuser: only one may send away an autovacuum that happens to be at work in a database."""
+        if asyncio.get_running_loop() is not self._runner.get_loop():  # a test's own
+            connection = await asyncpg.connect(self.postgres.admin_url)
+            try:
+                await connection.execute(statement)
+            finally:
+                await connection.close()
+            return
+        if self._kept is None or self._kept.is_closed():
+            self._kept = await asyncpg.connect(self.postgres.admin_url)
+        await self._kept.execute(statement)
 
 
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     """PostgreSQL and Valkey for this test process. Where they cannot start: failure in CI, skipped elsewhere."""
-    with memory_folder(tmp_path_factory.mktemp("servers")) as folder:
-        running = Servers(folder)
+    with memory_folder(tmp_path_factory.mktemp("servers")) as folder, asyncio.Runner() as runner:
+        running = Servers(folder, runner)
         try:
-            asyncio.run(running.start())
+            running.run(running.start())
         except StartFailed as failure:
             if os.environ.get("CI"):
                 raise
             pytest.skip(str(failure))
         yield running
-        asyncio.run(running.stop())
+        running.run(running.stop())
 
 
 @pytest.fixture(scope="session")
@@ -151,15 +170,15 @@ def cluster(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def database_url(servers: Servers) -> Iterator[str]:
     """A fresh database with the newest schema, for this test alone."""
-    url = asyncio.run(servers.create_database())
+    url = servers.run(servers.create_database())
     yield url
-    asyncio.run(servers.drop_database(url))
+    servers.run(servers.drop_database(url))
 
 
 @pytest.fixture
 def redis_url(servers: Servers) -> str:
     """An empty Valkey."""
-    asyncio.run(servers.clear_valkey())
+    servers.run(servers.clear_valkey())
     return servers.valkey.url
 
 

@@ -31,19 +31,19 @@ async def theirs(database_url: str) -> AsyncIterator[WriteSide]:
 @pytest.fixture(scope="session")
 def seeded(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The database of a shop at work, to be copied: nobody changes it."""
-    url = asyncio.run(servers.create_database())
+    url = servers.run(servers.create_database())
     given = {"database_url": url, "redis_url": servers.valkey.url, "shards": SHARDS}
     asyncio.run(seed(Settings.model_validate({**given, "data_dir": tmp_path_factory.mktemp("seeded")})))
     yield url
-    asyncio.run(servers.drop_database(url))
+    servers.run(servers.drop_database(url))
 
 
 @pytest.fixture
 def shop_url(servers: Servers, seeded: str) -> Iterator[str]:
     """A copy of it, for this test alone."""
-    url = asyncio.run(servers.copy_database(seeded))
+    url = servers.run(servers.copy_database(seeded))
     yield url
-    asyncio.run(servers.drop_database(url))
+    servers.run(servers.drop_database(url))
 
 
 @pytest.fixture
