@@ -17,7 +17,6 @@ import jwt
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
-from api.main import create_app
 from infra.configs import pool_of
 from infra.eventsourcing.projections.generations import install
 from infra.identity.access_tokens import AUDIENCE
@@ -25,6 +24,7 @@ from infra.identity.signing_keys import SigningKey, SigningKeys
 from infra.postgres.pool import Database, connect
 from infra.settings import Settings
 from projections.registry import PROJECTIONS
+from tests.support.api_client import application
 from tests.support.encryption import WRAPPING
 from tests.support.serving import connected, serving
 from workers.main import parts_of
@@ -109,7 +109,7 @@ async def house(settings: Settings) -> AsyncIterator[House]:
     session = await connect(settings.database_url)
     await install(session, PROJECTIONS)
     await session.close()
-    async with working(settings), serving(create_app(settings)) as port, _client(port) as http:
+    async with working(settings), serving(application(settings)) as port, _client(port) as http:
         key = await SigningKeys(database, WRAPPING).signing()
         admin, victim, stranger = await asyncio.gather(
             signed_in(http, ADMIN), registered(http, "victim"), registered(http, "stranger")

@@ -15,7 +15,6 @@ from pydantic import SecretStr
 from api.http.connection.protocol import Protocol
 from api.http.connection.server import Server
 from api.http.connection.socket_protocol import SocketProtocol
-from api.main import create_app
 from api.scopes import scopes_of
 from domain.accounts import Role
 from infra.configs import pool_of
@@ -23,6 +22,7 @@ from infra.identity.access_tokens import Tokens
 from infra.identity.signing_keys import SigningKeys
 from infra.postgres.pool import Database
 from infra.settings import Settings
+from tests.support.api_client import application
 from tests.support.current_log import current_log
 from tests.support.encryption import WRAPPING
 from tests.support.people import has_account
@@ -97,7 +97,7 @@ async def shop(settings: Settings) -> AsyncIterator[Shop]:
     settings = settings.model_copy(update={"payment_webhook_secret": SecretStr(SECRET)})
     sockets: Any = {"ws": SocketProtocol, "ws_max_size": 64 * 1024, "ws_per_message_deflate": False}
     server = Server(
-        uvicorn.Config(create_app(settings), port=0, log_config=None, access_log=False, http=Protocol, **sockets)
+        uvicorn.Config(application(settings), port=0, log_config=None, access_log=False, http=Protocol, **sockets)
     )
     serving = asyncio.create_task(server.serve())
     try:
