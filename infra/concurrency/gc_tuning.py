@@ -33,8 +33,9 @@ def gc_paused() -> Iterator[None]:
 @contextmanager
 def loading() -> Iterator[None]:
     """What is loaded in the block is there to stay: nobody looks for garbage among it, now or at the end of the
-    process, when Python would walk through all of it once more.
+    process, when Python would walk through all of it once more. What is loaded after it is looked through rarely.
     """
+    gc.set_threshold(*THRESHOLDS)
     with gc_paused():
         yield
     gc.freeze()

@@ -81,4 +81,5 @@ def test_what_is_loaded_to_stay_is_never_looked_at() -> None:
         assert any(each is node for each in gc.get_objects(generation=0)), "not while it is loaded"
     assert not any(each is node for each in gc.get_objects())
     assert gc.isenabled()
+    assert gc.get_threshold() == THRESHOLDS
     assert kept
