@@ -120,6 +120,15 @@ class Attempt:
             traceparent=tracing.current(),
         )
 
+    def take_refusal(self) -> Refused:
+        """What the rules had against it, to be raised. An error knows by its traceback all frames that it came through,
+        and those know the attempt: if that knew the error, only a search for garbage would free them all.
+        """
+        refused, self.refused = self.refused, None
+        if refused is None:
+            raise AssertionError("nothing was refused")
+        return refused
+
     def outcome(self, position: int) -> CommandOutcome:
         """What it came to, now that its last event is at ``position``."""
         primary = self.changes[0].stream

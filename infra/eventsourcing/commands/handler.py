@@ -245,7 +245,7 @@ class CommandHandler:
         streams = [pending.stream for pending in attempt.changes]
         if isinstance(verdict, Appended) and attempt.refused is not None:
             self._cache.forget([stream for stream in streams if stream.version == 0])
-            raise attempt.refused
+            raise attempt.take_refusal()
         self._cache.forget(streams)
         if isinstance(verdict, Replayed):
             self._repeats.seen()

@@ -1,0 +1,112 @@
+"""Requests leave nothing behind that only a search for garbage would free: searches are rare while a process serves."""
+
+import gc
+from collections.abc import AsyncIterator, Callable, Iterator
+from uuid import uuid4
+
+import orjson
+import pytest
+
+from infra.eventsourcing.projections.generations import install
+from infra.postgres.pool import connect
+from infra.settings import Settings
+from projections.registry import PROJECTIONS
+from tests.support.serving import Line, connected
+from tests.support.shop import Shop, shop
+
+pytestmark = pytest.mark.anyio
+
+REQUESTS = 10
+
+Make = Callable[[], bytes]
+
+
+class Asked:
+    """Requests as bytes, by what they lead to."""
+
+    def __init__(self, product: str, headers: str) -> None:
+        self._product, self._headers, self._key = product, headers, uuid4()
+
+    def kinds(self) -> dict[str, tuple[int, Make]]:
+        mine, key = self._headers, f"Idempotency-Key: {self._key}\r\n"
+        return {
+            "a probe": (200, lambda: say("GET", "/health/ready")),
+            "a list": (200, lambda: say("GET", "/v1/products")),
+            "a list of one's own": (200, lambda: say("GET", "/v1/orders", mine)),
+            "nothing of that id": (404, lambda: say("GET", f"/v1/products/{uuid4()}")),
+            "no route": (404, lambda: say("GET", "/nothing")),
+            "no such method": (405, lambda: say("DELETE", "/v1/orders")),
+            "a document": (200, lambda: say("GET", "/openapi.json")),
+            "metrics": (200, lambda: say("GET", "/metrics")),
+            "an odd host": (400, lambda: say("GET", "/v1/products").replace(b"Host: t", b"Host: a b")),
+            "a query that is none": (422, lambda: say("GET", "/v1/products?limit=x")),
+            "an order": (201, lambda: self._order(mine)),
+            "an order under a key": (201, lambda: self._order(f"{mine}Idempotency-Key: {uuid4()}\r\n")),
+            "the same again": (201, lambda: self._order(mine + key)),
+            "another under its key": (422, lambda: self._order(mine + key, quantity=2)),
+            "too many pieces": (409, lambda: self._order(mine, quantity=9_999)),
+            "an unknown product": (422, lambda: self._order(mine, product=str(uuid4()))),
+            "a wrong body": (422, lambda: say("POST", "/v1/orders", mine, b"{}")),
+            "a body that is no JSON": (400, lambda: say("POST", "/v1/orders", mine, b"{")),
+            "a body of another kind": (415, lambda: self._order(mine).replace(b"/json", b"/xml")),
+            "an order by nobody": (401, lambda: self._order("")),
+            "no order of that id": (404, lambda: say("POST", f"/v1/orders/{uuid4()}/cancel", mine, b"{}")),
+            "what needs more": (403, lambda: say("POST", f"/v1/orders/{uuid4()}/complete", mine)),
+        }
+
+    def _order(self, headers: str, *, product: str | None = None, quantity: int = 1) -> bytes:
+        item = {"product_id": product or self._product, "quantity": quantity}
+        return say("POST", "/v1/orders", headers, orjson.dumps({"items": [item]}))
+
+
+def say(method: str, path: str, headers: str = "", body: bytes | None = None) -> bytes:
+    told = "" if body is None else f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    return f"{method} {path} HTTP/1.1\r\nHost: t\r\n{headers}{told}\r\n".encode() + (body or b"")
+
+
+@pytest.fixture
+async def there(settings: Settings) -> AsyncIterator[Shop]:
+    session = await connect(settings.database_url)
+    await install(session, PROJECTIONS)
+    await session.close()
+    limits = {"unpaid_orders_most": 0, "log_level": "error", "rate_limits": "off"}
+    async with shop(settings.model_copy(update=limits)) as there:
+        yield there
+
+
+@pytest.fixture
+def unsearched() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+async def asked(line: Line, make: Make) -> set[int]:
+    return {int((await line.ask(make()))[0][9:12]) for _ in range(REQUESTS)}
+
+
+async def test_whatever_is_asked_and_answered_is_freed_with_the_answer(there: Shop, unsearched: None) -> None:
+    customer = await there.client()
+    headers = "".join(f"{name}: {value}\r\n" for name, value in customer.headers.items())
+    port = there.http.base_url.port
+    assert port is not None
+    left = dict[str, int]()
+    for kind, (status, make) in Asked(await there.product(stock=1_000), headers).kinds().items():
+        async with connected(port) as line:
+            assert await asked(line, make) == {status}, kind  # what is made once is made
+            gc.collect()
+            await asked(line, make)
+            if (found := gc.collect()) >= REQUESTS:
+                left[kind] = found
+    assert left == {}
+
+
+async def test_a_cycle_for_each_request_would_be_found(unsearched: None) -> None:
+    for _ in range(REQUESTS):
+        itself: list[object] = []
+        itself.append(itself)
+    del itself
+    assert gc.collect() >= REQUESTS
