@@ -5,7 +5,7 @@ The form is that of the HTML standard (9.2), the class and the format are FastAP
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -21,6 +21,7 @@ from api.http.body_reader import ClientGone
 from api.http.places import Places
 from api.http.principal import Principal
 from api.http.request_context import EXCHANGE, RequestState
+from infra.concurrency.cancellation import cancel_and_wait
 from infra.eventsourcing.subscriptions import Ended
 
 
@@ -112,7 +113,8 @@ class EventStream(EventSourceResponse):
             exchange.goes_on()
             async with self._open_feed() as feed, aclosing(self._told(feed)) as parts:
                 self.body_iterator = parts
-                await super().__call__(scope, receive, _in_time(send, self._pace.send))
+                telling = self.stream_response(_in_time(send, self._pace.send))
+                await _while_heard(telling, self.listen_for_disconnect(receive))
 
     async def _told(self, feed: Feed) -> Any:
         yield format_sse_event(retry=random.randint(*RETRY_MS))  # noqa: S311
@@ -158,6 +160,19 @@ def _joined(frames: Sequence[bytes]) -> Iterator[bytes]:
             part, size = [], 0
     if part:
         yield b"".join(part)
+
+
+async def _while_heard(telling: Coroutine[Any, Any, None], going: Coroutine[Any, Any, None]) -> None:
+    """Tells until all is told or the client has gone. A task group, as Starlette has one for this, keeps the error by
+    which it ended the telling, which knows it: each stream would be left to a search for garbage.
+    """
+    tasks = asyncio.create_task(telling), asyncio.create_task(going)
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if tasks[0].done():
+            await tasks[0]
+    finally:
+        await cancel_and_wait(*tasks)
 
 
 def _in_time(send: Send, seconds: float) -> Send:

@@ -34,6 +34,7 @@ from api.live.sockets import Allowed, OpenSockets
 from api.live.told_frames import AckFrame, ErrorFrame, PongFrame, WelcomeFrame, told
 from api.security import Identity, authenticate_token, check_scopes, holds_for_certain
 from domain.rooms import ROOMS, Room, RoomLeft
+from infra.concurrency.task_group import in_task_group
 from infra.eventsourcing.codec import MalformedEvent, UnknownEventType
 from infra.eventsourcing.commands.attempt import CommandContext
 from infra.eventsourcing.commands.handler import CommandHandler
@@ -190,15 +191,15 @@ class Member:
         ):
             await self._say(told(WelcomeFrame(room=self._room_id, seq=version, members=[*room.members])))
             self._coming.on_news = self._hear
-            try:
-                async with asyncio.TaskGroup() as self._tasks:
-                    self._begin_telling()
-                    try:
-                        await self._listen()
-                    finally:
-                        self._telling = True  # what comes from here on is told to nobody
-            except BaseExceptionGroup as over:
-                raise over.exceptions[0] from None
+            await in_task_group(self._tell_and_listen)
+
+    async def _tell_and_listen(self, tasks: asyncio.TaskGroup) -> None:
+        self._tasks = tasks
+        self._begin_telling()
+        try:
+            await self._listen()
+        finally:
+            self._telling = True  # what comes from here on is told to nobody
 
     async def _room(self) -> tuple[Room, int]:
         """The room as the log has it at this moment, and its version. Whoever leaves it later is told by its events."""

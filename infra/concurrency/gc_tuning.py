@@ -14,7 +14,7 @@ every 700 allocations, as Python does by itself, walks through all of them each 
 """
 
 
-SEARCHES: Final = 1_000
+SEARCHES: Final = 250
 """Searches among new objects until one of all."""
 
 
@@ -47,7 +47,7 @@ def tune_gc() -> None:
     What has outlived a search is taken out of the collector's sight: tens of thousands of aggregates and documents that
     come and go without cycles. A full search walks through all of them, which was a pause of 250 ms in some request's
     way, every few seconds under load; and each look at those that are under way, 64 orders have some 20,000 objects,
-    takes as long as placing ten. Cycles that were old when they broke are found by one search in twenty million.
+    takes as long as placing ten. Cycles that were old when they broke are found by one search in five million.
     """
     gc.collect()
     gc.freeze()

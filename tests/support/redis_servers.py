@@ -227,11 +227,11 @@ class Watched:
                 await sentinel.ask("SENTINEL", "SET", MASTER, name, value)
 
     async def follow(self, server: Valkey, master: Valkey) -> None:
-        """Has a server follow the master, and waits until all Sentinels know of it."""
+        """Has a server follow the master, and waits until all Sentinels know of it: they ask each ten seconds."""
         await ask(server, "REPLICAOF", "127.0.0.1", master.port)
-        await eventually(lambda: _follows(server), 20)
+        await eventually(lambda: _follows(server), 60)
         for sentinel in self.sentinels:
-            await eventually(lambda s=sentinel: _is_ready(s, len(self.sentinels) - 1), 20)  # type: ignore[misc]
+            await eventually(lambda s=sentinel: _is_ready(s, len(self.sentinels) - 1), 60)  # type: ignore[misc]
 
     async def master_is(self, server: Valkey) -> None:
         """Once all Sentinels say so."""

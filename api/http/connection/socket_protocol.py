@@ -76,7 +76,10 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     async def run_asgi(self) -> None:
         """Run the application, which finds the line in its scope."""
         self.scope["extensions"][LINE] = self  # type: ignore[assignment]
-        await super().run_asgi()
+        try:
+            await super().run_asgi()
+        finally:
+            del self.scope["extensions"][LINE]  # else the two would know each other, and no search might free them
 
     def write_now(self, frame: bytes) -> bool:
         """Say it, unless it would have to wait."""

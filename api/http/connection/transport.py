@@ -95,7 +95,8 @@ class Transport:
             self._transport.abort()
 
     def forget(self) -> None:
-        """The connection is no more."""
+        """The connection is no more, nor is whoever had it: the two knew each other, and no search might free them."""
+        self._owes = _nothing
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None

@@ -38,7 +38,7 @@ class Ended(Exception):
         self.reason = reason
 
 
-def _nobody_waits() -> None:
+def nobody_waits() -> None:
     return None
 
 
@@ -62,7 +62,7 @@ class Subscription:
         self._seen = 0
         self._wake = Flag()
         self._pauses = Pauses()
-        self.on_news: Callable[[], object] = _nobody_waits
+        self.on_news: Callable[[], object] = nobody_waits
         self.ended: Reason | None = None
         self.place = after
 

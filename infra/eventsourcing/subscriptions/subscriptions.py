@@ -15,7 +15,7 @@ from infra.eventsourcing.event_log import EventLog
 from infra.eventsourcing.subscriptions.log_reads import EVERYTHING, LogReads, Wanted
 from infra.eventsourcing.subscriptions.news_reader import LogNews, NewsReader, StreamNews
 from infra.eventsourcing.subscriptions.source import Source
-from infra.eventsourcing.subscriptions.subscription import Reason, Subscription
+from infra.eventsourcing.subscriptions.subscription import Reason, Subscription, nobody_waits
 from infra.postgres.pool import Database
 from infra.redis.keyspace import Keyspace
 from infra.redis.push_channel import Channel
@@ -111,6 +111,7 @@ class Subscriptions:
         finally:
             self._open.discard(subscription)
             source.followers.discard(subscription)
+            subscription.on_news = nobody_waits
             if subscription.ended is Reason.TOO_SLOW:
                 self._too_slow.inc()
             if not source.followers:

@@ -1,0 +1,64 @@
+"""What is left of something that has ended until a search for garbage frees it; and clients that leave nothing."""
+
+import asyncio
+import gc
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+from tests.support.shop import Shop
+from tests.support.write_side import eventually
+
+TIMES: Final = 10
+
+Act = Callable[[], Awaitable[object]]
+
+
+@asynccontextmanager
+async def no_search() -> AsyncIterator[None]:
+    """Nobody looks for garbage until the end of the block, but who asks what there is."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+async def left_by(act: Act, over: Act) -> int:
+    """Objects that were left by doing it :data:`TIMES` times, each once it was ``over``; what is made once is made."""
+    for _ in range(3):
+        await act()
+    await over()
+    gc.collect()
+    for _ in range(TIMES):
+        await act()
+    await over()
+    return gc.collect()
+
+
+async def nobody_is_there(shop: Shop) -> None:
+    """Returns when no connection is open and no request is answered."""
+    state = shop.server.server_state
+
+    async def idle() -> bool:
+        return not state.connections and not state.tasks
+
+    await eventually(idle)
+    await asyncio.sleep(0)  # whoever ended last has a turn to be gone
+
+
+async def said(port: int, *exchanges: tuple[bytes, bytes]) -> None:
+    """A client says each of these when it has heard what comes behind the one before, and goes."""
+
+    def talk() -> None:
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as line:
+            for words, answer in exchanges:
+                line.sendall(words)
+                heard = b""
+                while answer not in heard:
+                    heard += (part := line.recv(65_536))
+                    assert part, heard
+
+    await asyncio.to_thread(talk)  # streams of asyncio's in this process would be garbage of theirs
