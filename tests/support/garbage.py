@@ -7,10 +7,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
-from tests.support.shop import Shop
+from tests.support.shop import Client, Shop
 from tests.support.write_side import eventually
 
 TIMES: Final = 10
+
+UVLOOP: Final = ("asyncio", {"use_uvloop": True})
+"""The loop that serves; asyncio's own transports are garbage when they close."""
+
+UPGRADE: Final = (
+    "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+)
 
 Act = Callable[[], Awaitable[object]]
 
@@ -47,6 +55,17 @@ async def nobody_is_there(shop: Shop) -> None:
 
     await eventually(idle)
     await asyncio.sleep(0)  # whoever ended last has a turn to be gone
+
+
+def say(method: str, path: str, headers: str = "", body: bytes | None = None) -> bytes:
+    """A request as it goes over the line."""
+    told = "" if body is None else f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    return f"{method} {path} HTTP/1.1\r\nHost: t\r\n{headers}{told}\r\n".encode() + (body or b"")
+
+
+def headers_of(client: Client) -> str:
+    """The lines by which it is known."""
+    return "".join(f"{name}: {value}\r\n" for name, value in client.headers.items())
 
 
 async def said(port: int, *exchanges: tuple[bytes, bytes]) -> None:

@@ -13,7 +13,17 @@ from infra.eventsourcing.projections.generations import install
 from infra.postgres.pool import connect
 from infra.settings import Settings
 from projections.registry import PROJECTIONS
-from tests.support.garbage import TIMES, left_by, no_search, nobody_is_there, said
+from tests.support.garbage import (
+    TIMES,
+    UPGRADE,
+    UVLOOP,
+    headers_of,
+    left_by,
+    no_search,
+    nobody_is_there,
+    said,
+    say,
+)
 from tests.support.serving import Line, connected, port_of
 from tests.support.shop import Shop, shop
 
@@ -21,15 +31,10 @@ pytestmark = pytest.mark.anyio
 
 Make = Callable[[], bytes]
 
-UPGRADE = (
-    "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-)
 
-
-@pytest.fixture(params=[("asyncio", {"use_uvloop": True})], ids=["uvloop"])
+@pytest.fixture(params=[UVLOOP], ids=["uvloop"])
 def anyio_backend(request: pytest.FixtureRequest) -> Any:
-    return request.param  # the loop that serves; asyncio's own transports are garbage when they close
+    return request.param
 
 
 class Asked:
@@ -70,11 +75,6 @@ class Asked:
         return say("POST", "/v1/orders", headers, orjson.dumps({"items": [item]}))
 
 
-def say(method: str, path: str, headers: str = "", body: bytes | None = None) -> bytes:
-    told = "" if body is None else f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-    return f"{method} {path} HTTP/1.1\r\nHost: t\r\n{headers}{told}\r\n".encode() + (body or b"")
-
-
 @pytest.fixture
 async def there(settings: Settings) -> AsyncIterator[Shop]:
     session = await connect(settings.database_url)
@@ -90,8 +90,7 @@ async def asked(line: Line, make: Make) -> set[int]:
 
 
 async def test_whatever_is_asked_and_answered_is_freed_with_the_answer(there: Shop) -> None:
-    customer = await there.client()
-    headers = "".join(f"{name}: {value}\r\n" for name, value in customer.headers.items())
+    headers = headers_of(await there.client())
     left = dict[str, int]()
     for kind, (status, make) in Asked(await there.product(stock=1_000), headers).kinds().items():
         async with connected(port_of(there.server)) as line, no_search():
