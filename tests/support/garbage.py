@@ -3,8 +3,7 @@
 import asyncio
 import gc
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from tests.support.shop import Client, Shop
@@ -23,19 +22,11 @@ UPGRADE: Final = (
 Act = Callable[[], Awaitable[object]]
 
 
-@asynccontextmanager
-async def no_search() -> AsyncIterator[None]:
-    """Nobody looks for garbage until the end of the block, but who asks what there is."""
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-
-
 async def left_by(act: Act, over: Act) -> int:
-    """Objects that were left by doing it :data:`TIMES` times, each once it was ``over``; what is made once is made."""
+    """Objects that were left by doing it :data:`TIMES` times, all once it was ``over``; what is made once is made.
+
+    To be asked for where no other search is made.
+    """
     for _ in range(3):
         await act()
     await over()

@@ -9,6 +9,7 @@ from uuid import uuid4
 import orjson
 import pytest
 
+from infra.concurrency.gc_tuning import gc_paused
 from infra.eventsourcing.projections.generations import install
 from infra.postgres.pool import connect
 from infra.settings import Settings
@@ -19,7 +20,6 @@ from tests.support.garbage import (
     UVLOOP,
     headers_of,
     left_by,
-    no_search,
     nobody_is_there,
     said,
     say,
@@ -93,12 +93,13 @@ async def test_whatever_is_asked_and_answered_is_freed_with_the_answer(there: Sh
     headers = headers_of(await there.client())
     left = dict[str, int]()
     for kind, (status, make) in Asked(await there.product(stock=1_000), headers).kinds().items():
-        async with connected(port_of(there.server)) as line, no_search():
-            assert await asked(line, make) == {status}, kind  # what is made once is made
-            gc.collect()
-            await asked(line, make)
-            if (found := gc.collect()) >= TIMES:
-                left[kind] = found
+        with gc_paused():
+            async with connected(port_of(there.server)) as line:
+                assert await asked(line, make) == {status}, kind  # what is made once is made
+                gc.collect()
+                await asked(line, make)
+                if (found := gc.collect()) >= TIMES:
+                    left[kind] = found
     assert left == {}
 
 
@@ -120,7 +121,7 @@ HALF = b"POST /v1/orders HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r
 async def test_a_connection_is_freed_when_it_ends(there: Shop, words: bytes, answer: bytes) -> None:
     await there.http.aclose()
     port = port_of(there.server)
-    async with no_search():
+    with gc_paused():
         assert await left_by(lambda: said(port, (words, answer)), lambda: nobody_is_there(there)) < TIMES
 
 
@@ -129,5 +130,5 @@ async def test_a_cycle_for_each_would_be_found() -> None:
         itself: list[object] = []
         itself.append(itself)
 
-    async with no_search():
+    with gc_paused():
         assert await left_by(leave_one, lambda: asyncio.sleep(0)) >= TIMES

@@ -8,6 +8,7 @@ import pytest
 from websockets.frames import Frame, Opcode
 
 from domain.accounts import Role
+from infra.concurrency.gc_tuning import gc_paused
 from infra.configs import pool_of
 from infra.postgres.pool import Database
 from infra.settings import Settings
@@ -18,7 +19,6 @@ from tests.support.garbage import (
     UVLOOP,
     headers_of,
     left_by,
-    no_search,
     nobody_is_there,
     said,
     say,
@@ -55,7 +55,7 @@ async def test_a_socket_in_a_room_is(there: Shop, goodbye: list[tuple[bytes, byt
     auth = Frame(Opcode.TEXT, orjson.dumps({"type": "auth", "token": token})).serialize(mask=True)
     await there.http.aclose()
     port = port_of(there.server)
-    async with no_search():
+    with gc_paused():
         talk = [(ask, b" 101 "), (auth, b'"welcome"'), *goodbye]
         assert await left_by(lambda: said(port, *talk), lambda: nobody_is_there(there)) < TIMES
 
@@ -65,5 +65,5 @@ async def test_an_event_stream_is(there: Shop) -> None:
     ask = say("GET", "/v1/events", headers_of(staff) + "Accept: text/event-stream\r\n")
     await there.http.aclose()
     port = port_of(there.server)
-    async with no_search():
+    with gc_paused():
         assert await left_by(lambda: said(port, (ask, b"retry")), lambda: nobody_is_there(there)) < TIMES
