@@ -10,6 +10,7 @@ from tests.support.shop import Client, Shop
 from tests.support.write_side import eventually
 
 TIMES: Final = 10
+ROUNDS: Final = 3
 
 UVLOOP: Final = ("asyncio", {"use_uvloop": True})
 """The loop that serves; asyncio's own transports are garbage when they close."""
@@ -23,12 +24,18 @@ Act = Callable[[], Awaitable[object]]
 
 
 async def left_by(act: Act, over: Act) -> int:
-    """Objects that were left by doing it :data:`TIMES` times, all once it was ``over``; what is made once is made.
+    """Objects that are left by doing it :data:`TIMES` times, each of which is ``over`` then; below that: none of each.
 
-    To be asked for where no other search is made.
+    To be asked for where no other search is made. What is made once is made before. What the test has made ready, an
+    account by a write side of its own, may come to its end in the middle of a round, but of one: what is left each time
+    is there in each of them.
     """
     for _ in range(3):
         await act()
+    return min([await _left_by(act, over) for _ in range(ROUNDS)])
+
+
+async def _left_by(act: Act, over: Act) -> int:
     await over()
     gc.collect()
     for _ in range(TIMES):
