@@ -148,7 +148,7 @@ async def test_what_is_kept_of_a_request_cannot_be_tried_against_guesses(
     api: httpx2.AsyncClient, database: Database
 ) -> None:
     """Neither by who reads the table nor by who has the server's secret, too: the password is in no digest."""
-    asked = registration()
+    asked = registration("lovelace")
     await asked.send(api, "1")
     body = orjson.dumps(asked.body)
     (row,) = await database.fetch("SELECT principal, fingerprint FROM commands")
@@ -159,7 +159,7 @@ async def test_what_is_kept_of_a_request_cannot_be_tried_against_guesses(
     keyed = [hmac.digest(secret, b"idempotency\0" + each, sha256) for each in (whole, rest)]
     assert row["fingerprint"] not in (whole, rest, keyed[0])
     assert row["fingerprint"] == keyed[1], "all but the password, under the server's secret"
-    assert "ada" not in row["principal"]
+    assert "lovelace" not in row["principal"]
 
 
 async def test_a_password_that_was_changed_under_a_key_is_not_said_to_be_another(

@@ -58,14 +58,14 @@ async def test_time_pays_the_debt_and_the_keys_are_gone_when_it_is_paid(
 ) -> None:
     quick = Rate(5, 1)
     for _ in range(7):
-        last = await throttles[0].take("login", "ada", quick)
+        last = await throttles[0].take("login", "ada@example.com", quick)
     assert not last.allowed
     await asyncio.sleep(0.25)
-    assert (await throttles[0].take("login", "ada", quick)).allowed
+    assert (await throttles[0].take("login", "ada@example.com", quick)).allowed
     async with Redis.from_url(redis_url) as redis:
         (name,) = [name async for name in redis.scan_iter(f"{keys.prefix}limit:*")]
         assert 0 < await redis.pttl(name) <= 1000
-        assert b"ada" not in name
+        assert b"ada@" not in name
         await asyncio.sleep(1.05)
         assert await redis.exists(name) == 0
 
