@@ -94,6 +94,7 @@ ACCOUNT_CARD: Final = Projection[AccountCard](
     handles=FOLDS.handles,
     key=ByStream(),
     project=FOLDS,
+    read_back=True,
     columns=(
         Column("email", "text", lambda card: normal_form(card.email)),
         Column("username", "text", lambda card: normal_form(card.username)),

@@ -137,6 +137,7 @@ ORDER_SUMMARY: Final = Projection[OrderSummary](
     handles=FOLDS.handles,
     key=ByStream(),
     project=FOLDS,
+    read_back=True,
     columns=(
         Column("customer_id", "uuid", lambda order: order.customer_id),
         Column("status", "text", lambda order: order.status.value),

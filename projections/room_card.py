@@ -81,6 +81,7 @@ ROOM_CARD: Final = Projection[RoomCard](
     handles=FOLDS.handles,
     key=ByStream(),
     project=FOLDS,
+    read_back=True,
     columns=(
         Column("private", "boolean", lambda room: room.private),
         Column("opened_at", "timestamptz", lambda room: room.opened_at),

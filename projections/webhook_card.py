@@ -77,6 +77,7 @@ WEBHOOK_CARD: Final = Projection[WebhookCard](
     handles=FOLDS.handles,
     key=ByStream(),
     project=FOLDS,
+    read_back=True,
     columns=(
         Column("account_id", "uuid", lambda card: card.account_id),
         Column("created_at", "timestamptz", lambda card: card.created_at),

@@ -18,7 +18,6 @@ from redis.asyncio import Redis
 
 from infra.embedded import Postgres, StartFailed, Valkey
 from infra.eventsourcing.read_cache import read_side
-from infra.postgres import connect
 from infra.postgres.schema_version import migrate
 from infra.settings import Settings
 from tests.support.failover import make_cluster
@@ -42,9 +41,6 @@ structlog.configure(processors=[*structlog.get_config()["processors"][:-1], _PLA
 
 # Postgres is seconds old here, and crashes only where a test says so.
 read_side.SETTLE_SECONDS = 0.0  # type: ignore[misc]
-
-# A machine that stood still for a second has not lost its server. The processes that a test starts know nothing of it.
-connect.CONNECT_SECONDS = 3.0
 
 # What is loaded stays: to look through it again and again is a sixth of the time until the first test.
 gc.disable()

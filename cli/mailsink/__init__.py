@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 import uvicorn
+import uvloop
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from cli.mailsink.mailbox import create_mailbox
@@ -33,7 +34,7 @@ def mailsink(
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     logging.getLogger("mail.log").setLevel(logging.ERROR)
     with obeyed_once():
-        asyncio.run(receive(directory, host=host, port=port, http_port=http_port))
+        uvloop.run(receive(directory, host=host, port=port, http_port=http_port))
 
 
 async def receive(directory: Path, *, host: str, port: int, http_port: int) -> None:

@@ -14,7 +14,6 @@ from pydantic import SecretStr
 from infra.configs import pool_of
 from infra.embedded import Postgres
 from infra.errors import OutcomeUnknown, TookTooLong, Unavailable
-from infra.postgres import connect
 from infra.postgres.connect import WHOLE_SECONDS, Connector
 from infra.postgres.pool import Database
 from infra.postgres.schema_version import migrate
@@ -29,12 +28,6 @@ BACK_SECONDS: Final = 5.0
 ACCOUNT: Final = {"email": "a@b.example", "username": "somebody", "password": "correct horse battery 9"}
 FORM: Final = {"grant_type": "password", "username": "somebody", "password": "wrong horse battery 9"}
 FIRST: Final = "SELECT shards FROM log_head"
-
-
-@pytest.fixture(autouse=True)
-def as_long_as_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Here it is about servers that do not answer."""
-    monkeypatch.setattr(connect, "CONNECT_SECONDS", 1.0)
 
 
 @asynccontextmanager

@@ -39,6 +39,13 @@ class Told:
     era: str = ""
     documents: dict[tuple[str, int, str], Document] = field(default_factory=dict)
     news: list[tuple[str, int, int, int, list[tuple[str, int]]]] = field(default_factory=list)
+    foreseen: list[tuple[str, int, str]] = field(default_factory=list)
+
+    def foresee(self, projection: str, generation: int, key: str) -> None:
+        self.foreseen.append((projection, generation, key))
+
+    async def expect(self) -> None:
+        pass
 
     async def refresh(self, projection: str, generation: int, documents: Sequence[tuple[str, Document]]) -> None:
         self._reach()
@@ -73,14 +80,15 @@ class Recorder:
         self.members = [
             Member(name=self.name, rest=rest, linger=0.01, wants=lambda event_type: event_type != "product.repriced")
         ]
-        self.batches: list[int] = []
+        self.commits: list[int] = []
         self.begun = asyncio.Event()
         self._fenced = fenced
         self._pause = pause
 
     async def advance(self, session: Session, batches: Sequence[Batch]) -> Answers[int]:
         self.begun.set()
-        self.batches += [len(batch.entries) for batch in batches if batch.entries]
+        if came := sum(len(batch.entries) for batch in batches):
+            self.commits.append(came)
         if self._pause is not None:
             await self._pause.wait()
         async with session.transaction():

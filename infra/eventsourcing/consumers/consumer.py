@@ -60,10 +60,11 @@ _MOVE: Final = f"WITH {MOVED} {verdict(GUARDED)}"
 class Member:
     """What has a checkpoint of its own: one consumer, or one of several that share their commits.
 
-    ``version`` is that of the code its rows are made by, 0 for what is no read model. ``rest``: seconds after a commit
-    before the next, unless there is a whole batch to do: an event that comes alone is applied at once, those that come
-    close together share a commit. ``linger``: seconds for which a move past events that do not concern it may wait for
-    company. ``wants``: whether events of this stored type concern it.
+    ``version`` is that of the code its rows are made by, 0 for what is no read model. ``rest``: seconds from one commit
+    to the next, of all its places, unless there is a whole batch to do: an event that comes alone is applied at once,
+    those that come close together share a commit. ``linger``: seconds for which a move past events that do not concern
+    it may wait for company. ``wants``: whether events of this stored type concern it. ``foresee`` is told of those that
+    do as soon as they have come, for what can be made ready beside other work; it never waits, and may be told twice.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Member:
     rest: float
     linger: float
     wants: Callable[[str], bool]
+    foresee: "Foresee | None" = None
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
@@ -78,10 +80,11 @@ class Lease:
     """A place that this process owns, as long as nobody has raised its epoch. All that is remembered hangs on it.
 
     ``position`` is what is committed, ``cache_position`` how far the cache followed, ``saved_cache_position`` how much
-    of that Postgres knows; ``era`` is the memory in which it did, ``saved_era`` the one that Postgres knows of.
-    ``wanted`` are events that wait for their commit, ``due`` then, but not before ``rested``. ``consumer_state`` is the
-    consumer's own, and empty after each new acquisition. The first batch of a lease may have no events: it is for the
-    consumer to remember what it must; ``opened`` from then on. ``failures`` since the last move.
+    of that Postgres knows; ``era`` is the memory in which it did, ``saved_era`` the one that Postgres knows of. At
+    ``head`` the log was when the place was taken: events up to there may have been applied and told of before.
+    ``wanted`` are events that wait for their commit. ``consumer_state`` is the consumer's own, and empty after each new
+    acquisition. The first batch of a lease may have no events: it is for the consumer to remember what it must;
+    ``opened`` from then on. ``failures`` since the last move, after which it is tried again at ``retry_at``.
     """
 
     place: Place
@@ -92,10 +95,10 @@ class Lease:
     saved_cache_position: int = 0
     era: str = ""
     saved_era: str = ""
+    head: int = 0
     wanted: list[Entry] = field(default_factory=list)
-    due: float | None = None
-    rested: float = 0.0
     failures: int = 0
+    retry_at: float = 0.0
     consumer_state: Any = None
     opened: bool = False
 
@@ -128,6 +131,9 @@ class Lease:
     def noteworthy(self) -> bool:
         """Whether Postgres knows less of the cache than there is to know."""
         return self.saved_cache_position < self.cache_position or self.saved_era != self.era
+
+
+Foresee: TypeAlias = Callable[[Lease, Sequence[Entry]], None]
 
 
 @dataclass(frozen=True, slots=True)

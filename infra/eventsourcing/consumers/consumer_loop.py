@@ -12,7 +12,8 @@ from infra.concurrency.waiting import happens
 from infra.eventsourcing.consumers.batch_origins import correlations, tell_applied, traced
 from infra.eventsourcing.consumers.consumer import Answers, Batch, Consumer, Lease, Refusal, is_away, is_poison
 from infra.eventsourcing.consumers.metrics import RuntimeMetrics
-from infra.eventsourcing.consumers.page_reader import BATCH, Reader, Readers
+from infra.eventsourcing.consumers.pacing import Pace
+from infra.eventsourcing.consumers.page_reader import Reader, Readers
 from infra.eventsourcing.consumers.post_commit import Followed, PostCommit
 from infra.eventsourcing.consumers.stream_feed import Feed
 from infra.eventsourcing.event_log import Entry, EventLog, Session
@@ -61,6 +62,7 @@ class Driver(Generic[C]):
         self._wake = asyncio.Event()
         self._turn = asyncio.Lock()
         self._due: float | None = None
+        self._paces = {name: Pace(member) for name, member in self.members.items()}
         self.readers = Readers(
             self.members, whole=consumer.whole, database=database, log=log, feed=feed, wake=self._wake
         )
@@ -71,6 +73,7 @@ class Driver(Generic[C]):
             if former := self.leases.get(lease.place):
                 self.drop(former)
             self.leases[lease.place] = lease
+            lease.head = heads[lease.shard]
         self.readers.begin(leases, heads)
         self._wake.set()
         self._count()
@@ -114,32 +117,34 @@ class Driver(Generic[C]):
         self._wake.clear()
 
     def _gather(self) -> list[Batch]:
-        """The batches that are due."""
+        """The batches that are due: of a member all or none, but for places that have failed: each of them waits by
+        itself."""
         now, batches, later = asyncio.get_running_loop().time(), [], []
+        together: dict[str, list[tuple[Reader, Lease]]] = {}
+        at_once = set()
         for reader, whole_batch in self.readers.take():
-            for lease in reader.leases:
-                if (due := self._due_at(reader, lease, now, whole_batch)) is None:
-                    continue
-                if due <= now:
+            for lease in reader.moving():
+                if not lease.failures:
+                    together.setdefault(lease.place.consumer, []).append((reader, lease))
+                    at_once |= {lease.place.consumer} if whole_batch else set()
+                elif lease.retry_at <= now:
                     batches.append(reader.batch(lease))
                 else:
-                    later.append(due)
+                    later.append(lease.retry_at)
+        dues = {
+            name: now if name in at_once else self._paces[name].due([lease for _, lease in moving], now)
+            for name, moving in together.items()
+        }
+        company = any(due <= now for due in dues.values())
+        for name, due in dues.items():
+            if due <= now or (company and self._paces[name].joins(now)):
+                moved = [reader.batch(lease) for reader, lease in together[name]]
+                self._paces[name].move(moved, now)
+                batches += moved
+            else:
+                later.append(due)
         self._due = min(later, default=None)
         return batches
-
-    def _due_at(self, reader: Reader, lease: Lease, now: float, whole_batch: bool) -> float | None:
-        """When the lease is to move, if at all: after the rest that is due after a commit, or a failure. A move past
-        events of no concern waits longer, for company."""
-        member = self.members[lease.place.consumer]
-        if lease.opened and reader.inbox.position == lease.position:
-            return None
-        if not lease.failures and (whole_batch or not lease.opened or len(lease.wanted) >= BATCH):
-            return now
-        if lease.wanted or not lease.opened:
-            return lease.rested
-        if lease.due is None:
-            lease.due = now + member.linger
-        return max(lease.rested, lease.due)
 
     async def _apply(self, batches: Sequence[Batch]) -> None:
         try:
@@ -187,14 +192,13 @@ class Driver(Generic[C]):
 
     def _settle(self, batches: Sequence[Batch], answers: Answers[C]) -> None:
         followed = []
-        now = asyncio.get_running_loop().time()
         for batch in batches:
             lease, answer = batch.lease, answers.get(batch.lease, Refusal.BUSY)
             if isinstance(answer, Refusal):
                 self._refused(batch, answer)
             else:
                 followed.append(Followed(lease, lease.position, batch.upto, len(batch.entries), answer))
-                self._moved(batch, now)
+                self._moved(batch)
         self.trail.add(followed)
         tell_applied([batch for batch in batches if batch.entries and batch.lease.position == batch.upto])
 
@@ -209,13 +213,12 @@ class Driver(Generic[C]):
             case _:
                 assert_never(why)
 
-    def _moved(self, batch: Batch, now: float) -> None:
+    def _moved(self, batch: Batch) -> None:
         lease = batch.lease
-        lease.position, lease.opened, lease.failures, lease.due = batch.upto, True, 0, None
+        lease.position, lease.opened, lease.failures = batch.upto, True, 0
         metrics = self._metrics.of(lease.place.consumer)
         metrics.batches.inc()
         if batch.entries:
-            lease.rested = now + self.members[lease.place.consumer].rest
             metrics.applied.inc(len(batch.entries))
             delay = (datetime.now(UTC) - batch.entries[0].recorded_at).total_seconds()
             metrics.delay.observe(max(0.0, delay))
@@ -226,7 +229,7 @@ class Driver(Generic[C]):
         lease.wanted = [*batch.entries, *lease.wanted]
         lease.failures += 1
         pause = min(FIRST_PAUSE * 2 ** min(lease.failures, 10), LONGEST_PAUSE)
-        lease.rested = asyncio.get_running_loop().time() + pause
+        lease.retry_at = asyncio.get_running_loop().time() + pause
         self._wake.set()
         if error:
             place = {"consumer": lease.place.consumer, "shard": lease.shard}

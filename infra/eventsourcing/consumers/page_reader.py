@@ -49,9 +49,16 @@ class Reader:
         if taken:
             self.last = taken[-1]
             for lease in self.leases:
-                wants = members[lease.place.consumer].wants
-                lease.wanted += [entry for entry in taken if wants(entry.type)]
+                member = members[lease.place.consumer]
+                wanted = [entry for entry in taken if member.wants(entry.type)]
+                lease.wanted += wanted
+                if member.foresee is not None:
+                    member.foresee(lease, wanted)
         return len(taken)
+
+    def moving(self) -> list[Lease]:
+        """The leases that have something to do here, if only to be moved past what does not concern them."""
+        return [lease for lease in self.leases if not lease.opened or lease.position != self.inbox.position]
 
     def batch(self, lease: Lease) -> Batch:
         """All that the lease has to do."""

@@ -79,6 +79,8 @@ class Projection(Generic[R]):
     after it has begun, and the fields of them that key and fold look at. Of when they were appended those look at no
     more than the day, in UTC, or the latest. A rebuild reads one of those that are alike.
     ``rest`` are the seconds between two commits, at the least, while it follows the log.
+    ``read_back``: who makes a row reads it at once, as a rule. Its first document is brought to the cache beside its
+    commit; that of other read models by who first reads it.
     A new ``version`` means: rows folded by older code are wrong, fold them anew.
     """
 
@@ -92,6 +94,7 @@ class Projection(Generic[R]):
     adds: Mapping[type[Event], Sequence[str]] = field(default_factory=dict)
     memo: str | None = None
     rest: float = 0.005
+    read_back: bool = False
     columns: Sequence[Column[R]] = ()
     derived: Sequence[str] = ()
     indexes: Sequence[str] = ()

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, Protocol, TypeAlias
 
-from infra.eventsourcing.consumers.consumer import Answers, Batch, Lease, Member
+from domain.kernel.event_registry import Concerns
+from infra.eventsourcing.consumers.consumer import Answers, Batch, Foresee, Lease, Member
 from infra.eventsourcing.consumers.metrics import RuntimeMetrics
 from infra.eventsourcing.event_log import Entry, EventLog, Session
 from infra.eventsourcing.projections.fold import Written
@@ -30,6 +31,10 @@ class Refresher(Protocol):
     @property
     def era(self) -> str: ...
 
+    def foresee(self, projection: str, generation: int, key: str) -> None: ...
+
+    async def expect(self) -> None: ...
+
     async def refresh(self, projection: str, generation: int, documents: Sequence[tuple[str, Document]]) -> None: ...
 
     async def announce(
@@ -51,6 +56,7 @@ class Projecting:
         refresher: Refresher,
         metrics: RuntimeMetrics,
     ) -> None:
+        self._refresher = refresher
         self.members = [
             Member(
                 name=each.name,
@@ -58,13 +64,13 @@ class Projecting:
                 rest=each.rest,
                 linger=max(LINGER_SECONDS, each.rest),
                 wants=log.codec.registry.concerns(each.handles),
+                foresee=self._foreseeing(each, log.codec.registry.concerns(each.creates)),
             )
             for each in projections.values()
         ]
         self._keeping = Keeping(projections, log, metrics)
         self._database = database
         self._log = log
-        self._refresher = refresher
         self._searches = asyncio.Semaphore(SEARCHES)
 
     @property
@@ -72,8 +78,26 @@ class Projecting:
         """The memory that documents are brought to."""
         return self._refresher.era
 
+    def _foreseeing(self, projection: Projection[Any], makes: Concerns) -> Foresee | None:
+        """Tells of rows that are about to be made and read back.
+
+        Only of those that cannot have been made before: where Postgres has crashed and lost its last commits, they are
+        made anew, one after the other, and what is brought to Redis on the way is older than what was told of.
+        """
+        if not projection.read_back:
+            return None
+
+        def foresee(lease: Lease, entries: Sequence[Entry]) -> None:
+            for entry in entries:
+                if entry.position > lease.head and makes(entry.type):
+                    with suppress(Exception):  # what cannot be decoded is the fold's to judge
+                        self._refresher.foresee(*lease.place[:2], projection.key(entry.recorded()))
+
+        return foresee
+
     async def advance(self, session: Session, batches: Sequence[Batch]) -> Answers[Changes]:
         """Folds, and writes rows and checkpoints of all batches with one statement."""
+        await self._refresher.expect()
         return await self._keeping.advance(session, batches)
 
     async def park(self, session: Session, batch: Batch, error: str) -> Answers[Changes]:

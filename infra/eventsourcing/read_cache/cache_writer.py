@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Final
+from itertools import islice
+from typing import Any, Final
 
 import orjson
 
@@ -16,31 +17,63 @@ from infra.redis.keyspace import Keyspace
 
 ANSWER_SECONDS: Final = 1.0
 READY_SECONDS: Final = 1.0
+EXPECT_SECONDS: Final = 0.02
+"""The longest that a commit waits for Redis."""
+MOST_EXPECTED: Final = 10_000
+"""Rows; of commits that fail, what was expected is left behind."""
 
 
 class Refresher:
     """The writing end of the cache.
 
-    Order is everything: commit, :meth:`refresh`, :meth:`announce`, and only then note in the checkpoint how far the
-    cache is refreshed. A failure leaves the note behind, and the same rows are refreshed and announced again.
+    Order is everything: :meth:`expect`, commit, :meth:`refresh`, :meth:`announce`, and only then note in the checkpoint
+    how far the cache is refreshed. A failure leaves the note behind, and the same rows are refreshed and announced
+    again.
     """
 
     def __init__(self, config: CacheConfig, log: EventLog) -> None:
         self._remote = RemoteCache(
             config.redis_url, Keyspace.of(log.history), seconds=config.seconds, answer_seconds=ANSWER_SECONDS
         )
+        self._coming: dict[Place, tuple[bytes, asyncio.Future[Any]]] = {}
+        self._marks: dict[Place, bytes] = {}
 
     @property
     def era(self) -> str:
         """The memory that documents are brought to; empty before there was one."""
         return self._remote.link.era
 
+    def foresee(self, projection: str, generation: int, key: str) -> None:
+        """Of a row that there was not before: it will be committed, and :meth:`refresh` is to bring it to the cache."""
+        place = Place(projection, generation, key)
+        self._coming[place] = self._remote.expect(place)
+
+    async def expect(self) -> None:
+        """Before a commit. It is a help and no more: where Redis has not answered in time, rows that were foreseen are
+        brought to the cache by whoever reads them first."""
+        coming = dict(self._coming)
+        if coming:
+            await asyncio.wait([answer for _, answer in coming.values()], timeout=EXPECT_SECONDS)
+        for place, (mark, answer) in coming.items():
+            if self._coming.get(place) != (mark, answer):
+                continue  # another commit has waited for it as well
+            del self._coming[place]
+            if answer.done() and answer.exception() is None and answer.result() == b"OK":
+                self._marks[place] = mark
+            else:
+                answer.cancel()
+        for place in list(islice(self._marks, max(0, len(self._marks) - MOST_EXPECTED))):
+            del self._marks[place]
+
     async def refresh(self, projection: str, generation: int, documents: Sequence[tuple[str, Document]]) -> None:
         """Replaces what Redis holds for these keys, where that is older. Raises CacheAway: try again with all.
 
         It may come late, from an owner who was paused and has lost its shard: then it changes nothing for the worse.
         """
-        await self._remote.refresh([(Place(projection, generation, key), document) for key, document in documents])
+        placed = [(Place(projection, generation, key), document) for key, document in documents]
+        await self._remote.refresh(placed, self._marks)
+        for place, _ in placed:
+            self._marks.pop(place, None)
 
     async def announce(
         self, projection: str, generation: int, shard: int, position: int, keys: Sequence[tuple[str, int]]

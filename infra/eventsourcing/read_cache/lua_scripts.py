@@ -4,9 +4,10 @@ After "leases" in *Scaling Memcache at Facebook* (NSDI 2013): a reader that miss
 only while that very mark is still there. A consumer's refresh removes the mark, and an eviction does so too, so that a
 slow reader can never put an older document over a newer one, nor in the place of a newer one that is gone.
 
-Nor can a slow consumer: only a reader, who has asked Postgres since, brings a document to where none is. A refresh puts
-a newer document in the place of an older one. Where neither is newer (a stream that was parked is applied late, and
-leaves its row at the same position) nobody here knows which of two is right, so that none is kept.
+Nor can a slow consumer. A refresh puts a newer document in the place of an older one; to where none is, it brings one
+only under a mark of its own that it left before it committed: the refresh of any later commit has removed that. Where
+neither is newer (a stream that was parked is applied late, and leaves its row at the same position) nobody here knows
+which of two is right, so that none is kept.
 """
 
 from typing import Final
@@ -44,10 +45,15 @@ if position and position < tonumber(ARGV[1]) then
   redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
   return 1
 end
-if redis.call('GET', KEYS[1]) == ARGV[2] then return 0 end
+held = redis.call('GET', KEYS[1])
+if held == ARGV[2] then return 0 end
+if held == ARGV[4] then
+  redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+  return 1
+end
 return redis.call('DEL', KEYS[1])
 """)
-"""[position, frame, milliseconds] → 1 if something was replaced, or taken away: a mark, or another document of the same
-position. Positions are exact up to 2^53."""
+"""[position, frame, milliseconds, mark] → 1 if something was replaced, or taken away: a mark that is not this one, or
+another document of the same position. Positions are exact up to 2^53."""
 
 SCRIPTS: Final = (LOOK, FILL, FORGO, REFRESH)

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final, NamedTuple
@@ -45,6 +45,7 @@ class Held:
 
 
 NOTHING: Final = Held()
+NO_MARKS: Final[Mapping[Place, bytes]] = {}
 
 
 class _Call(NamedTuple):
@@ -55,9 +56,19 @@ class _Call(NamedTuple):
     arguments: tuple[bytes, ...]
 
     def question(self, era: str) -> Question:
-        projection, generation, key = self.place
-        name = f"{era}:{projection}:{generation}:{key}"
+        name = _name(era, self.place)
         return Question(name, pack("EVALSHA", self.script.digest, "1", name, *self.arguments))
+
+
+class _Mark(NamedTuple):
+    """A mark to be left where there is nothing."""
+
+    place: Place
+    mark: bytes
+
+    def question(self, era: str) -> Question:
+        name = _name(era, self.place)
+        return Question(name, pack("SET", name, self.mark, "NX", "PX", MARK_MILLISECONDS))
 
 
 class _News(NamedTuple):
@@ -69,6 +80,11 @@ class _News(NamedTuple):
     def question(self, _era: str) -> Question:
         """To the server that holds the topic as if it were a key, and that is listened to: so they stay in order."""
         return Question(self.topic, pack("PUBLISH", self.topic, self.message))
+
+
+def _name(era: str, place: Place) -> str:
+    projection, generation, key = place
+    return f"{era}:{projection}:{generation}:{key}"
 
 
 class RemoteCache:
@@ -83,7 +99,7 @@ class RemoteCache:
         self._prefix = keys.prefix
         self._topic = keys.applied
         self._milliseconds = seconds * 1000
-        self._calls: Batches[_Call | _News, Any] = Batches(
+        self._calls: Batches[_Call | _Mark | _News, Any] = Batches(
             self._exchange, size=LARGEST_BATCH, flights=1, waiting=MOST_WAITING
         )
         self._marks = count(1)
@@ -96,7 +112,7 @@ class RemoteCache:
 
     async def look(self, place: Place) -> Held:
         """The document, or the right to fill it in. Raises :class:`~infra.redis.resilient_connection.CacheAway`."""
-        mark = b"?%b.%d" % (self._self, next(self._marks))
+        mark = self._new_mark()
         try:
             held = await self._calls.ask(_Call(LOOK, place, (mark, MARK_MILLISECONDS)))
         except Unavailable as error:
@@ -117,16 +133,24 @@ class RemoteCache:
             call = _Call(FILL, place, (held.mark, framed(document), self._life()))
         self._calls.ask(call).add_done_callback(_heard)
 
-    async def refresh(self, documents: Sequence[tuple[Place, Document]]) -> int:
-        """Replaces what is there and older; answers how many were.
+    def expect(self, place: Place) -> tuple[bytes, "asyncio.Future[Any]"]:
+        """Leaves a mark where there is nothing, for :meth:`refresh`: once the answer is ``OK``, the mark allows it to
+        bring there what is committed from then on."""
+        mark = self._new_mark()
+        return mark, self._calls.ask(_Mark(place, mark))
+
+    async def refresh(
+        self, documents: Sequence[tuple[Place, Document]], marks: Mapping[Place, bytes] = NO_MARKS
+    ) -> int:
+        """Replaces what is there and older, or a mark that is one of ``marks``; answers how many were.
 
         Raises :class:`~infra.redis.resilient_connection.CacheAway`: try all again.
         """
         stored = 0
         for start in range(0, len(documents), LARGEST_BATCH):
             some = documents[start : start + LARGEST_BATCH]
-            asked = [self._calls.ask(self._refreshing(place, document)) for place, document in some]
-            for reply in await asyncio.gather(*asked, return_exceptions=True):
+            calls = [self._refreshing(place, document, marks.get(place, b"")) for place, document in some]
+            for reply in await asyncio.gather(*map(self._calls.ask, calls), return_exceptions=True):
                 if isinstance(reply, BaseException):
                     raise CacheAway from reply
                 stored += reply
@@ -141,14 +165,17 @@ class RemoteCache:
         if isinstance(reply, ReplyError):
             raise CacheAway from reply
 
-    def _refreshing(self, place: Place, document: Document) -> _Call:
-        return _Call(REFRESH, place, (b"%d" % document.position, framed(document), self._life()))
+    def _refreshing(self, place: Place, document: Document, mark: bytes) -> _Call:
+        return _Call(REFRESH, place, (b"%d" % document.position, framed(document), self._life(), mark))
+
+    def _new_mark(self) -> bytes:
+        return b"?%b.%d" % (self._self, next(self._marks))
 
     def _life(self) -> bytes:
         """Spread over a tenth, so that what was written together does not expire together."""
         return b"%d" % (self._milliseconds * random.uniform(0.9, 1.0))  # noqa: S311
 
-    async def _exchange(self, calls: list[_Call | _News]) -> Sequence[Any]:
+    async def _exchange(self, calls: list[_Call | _Mark | _News]) -> Sequence[Any]:
         """One round trip. The names are made here, where it is known which server will be asked."""
         era = f"{self._prefix}c:{self.link.era}"
         return await self.link.exchange([call.question(era) for call in calls])

@@ -1,9 +1,9 @@
 """The documents in Redis: only ever replaced by newer ones, whatever order things happen in."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import cast
+from typing import Any, cast
 from uuid import uuid4
 
 import pytest
@@ -11,7 +11,10 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from infra.concurrency.cancellation import cancel_and_wait
-from infra.eventsourcing.read_cache import CacheAway, Document
+from infra.event_codec import CODEC
+from infra.eventsourcing.configs import CacheConfig
+from infra.eventsourcing.event_log import EventLog
+from infra.eventsourcing.read_cache import CacheAway, Document, Refresher
 from infra.eventsourcing.read_cache.redis_cache import Place, RemoteCache
 from infra.redis.keyspace import Keyspace
 from tests.support.write_side import eventually
@@ -114,6 +117,62 @@ async def test_the_same_document_once_more_changes_nothing(consumer: RemoteCache
 async def test_a_consumer_does_not_bring_what_nobody_has_asked_for(consumer: RemoteCache, valkey: Redis) -> None:
     assert await consumer.refresh([(A, ONE)]) == 0
     assert not await valkey.keys("*:thing:1:a")
+
+
+async def expected(cache: RemoteCache, *places: Place) -> dict[Place, bytes]:
+    """The marks that are left."""
+    asked = {place: cache.expect(place) for place in places}
+    return {place: mark for place, (mark, answer) in asked.items() if await answer == b"OK"}
+
+
+async def test_a_consumer_brings_what_it_expected_where_nothing_is(consumer: RemoteCache) -> None:
+    marks = await expected(consumer, A)
+    assert await consumer.refresh([(A, ONE)], marks) == 1
+    assert await held(consumer) == ONE
+    assert await expected(consumer, A) == {}, "there is something already"
+    assert await held(consumer) == ONE
+
+
+async def test_what_was_expected_and_is_there_by_now_or_gone_is_not_brought(
+    consumer: RemoteCache, reader: RemoteCache, valkey: Redis
+) -> None:
+    marks = await expected(consumer, A)
+    assert not (await reader.look(A)).mark, "who reads meanwhile fills nothing"
+    await reader.refresh([(A, TWO)])
+    assert await consumer.refresh([(A, ONE)], marks) == 0
+    marks = await expected(consumer, A)
+    assert marks
+    await valkey.delete(await only_key(valkey))
+    assert await consumer.refresh([(A, ONE)], marks) == 0
+    assert not await valkey.keys("*:thing:1:a")
+
+
+async def test_a_commit_does_not_wait_for_a_mark_that_does_not_come_and_none_that_comes_late_counts(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes late may have come behind the commit: then it would outlive what others have told since."""
+    log = EventLog(log_id=uuid4(), shards=4, history=uuid4(), codec=CODEC)
+    cache = CacheConfig(redis_url=SecretStr(redis_url), seconds=60, local_documents=10, local_bytes=1000)
+    async with Refresher(cache, log).running() as refresher:
+        remote, refreshed = refresher._remote, list[dict[Place, bytes]]()
+        come: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        late: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        answers = iter([come, late])
+        monkeypatch.setattr(remote, "expect", lambda place: (place.key.encode(), next(answers)))
+
+        async def refresh(_: object, marks: Mapping[Place, bytes]) -> int:
+            refreshed.append(dict(marks))
+            return 0
+
+        monkeypatch.setattr(remote, "refresh", refresh)
+        refresher.foresee("thing", 1, "come")
+        refresher.foresee("thing", 1, "late")
+        come.set_result(b"OK")
+        await asyncio.wait_for(refresher.expect(), 5)
+        assert late.cancelled()
+        await refresher.refresh("thing", 1, [("come", ONE), ("late", ONE)])
+        await refresher.refresh("thing", 1, [("come", TWO)])
+        assert refreshed == [{Place("thing", 1, "come"): b"come"}, {}]
 
 
 async def test_what_a_document_contains_does_not_disturb_its_frame(consumer: RemoteCache) -> None:

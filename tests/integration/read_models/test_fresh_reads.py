@@ -15,7 +15,7 @@ from api.queries.fresh_ids import FreshIds
 from api.queries.read_models import ReadSide
 from api.uuid7 import new_id
 from infra.configs import cache_of
-from infra.eventsourcing.read_cache import Refresher
+from infra.eventsourcing.read_cache import Refresher, cache_writer
 from infra.settings import Settings
 from tests.support.api_client import api_process, endpoints
 from tests.support.command_routes import WEBHOOK, Stage, staged
@@ -151,6 +151,23 @@ async def test_what_was_made_a_moment_ago_is_waited_for_on_every_route(world: Wo
     assert answers["order"].json()["id"] == order
     assert answers["room"].json()["id"] == room
     assert world.fresh.waiting == 0
+
+
+async def test_who_reads_back_what_they_made_is_answered_from_redis(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its row was foreseen, and brought there beside its commit: Postgres is not asked."""
+    monkeypatch.setattr(cache_writer, "EXPECT_SECONDS", 5.0)
+    tally = world.reads.orders.documents.tally
+    product, (_, customer) = await world.stage.product(), await world.stage.person()
+    async with world.read_models():
+        for _ in range(5):
+            asked = {"items": [{"product_id": product, "quantity": 1}]}
+            made = await world.stage.api.post("/v1/orders", json=asked, headers=customer)
+            needs = {"consistency-token": made.headers["consistency-token"]}
+            read = await world.get(f"/v1/orders/{made.json()['id']}", customer | needs)
+            assert read.status_code == 200
+    assert tally.remote > 0
 
 
 async def test_what_is_told_from_the_log_itself_is_there_at_once(world: World) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from time import monotonic
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -12,7 +13,6 @@ from structlog.testing import capture_logs
 
 from infra.eventsourcing.consumers.consumer_host import Host
 from infra.eventsourcing.consumers.metrics import RuntimeMetrics
-from infra.eventsourcing.leases import WHOLE, Place
 from infra.settings import Settings
 from tests.support.consumers import SHARDED, WHOLE_LOG, Recorder, Scene, both
 from tests.support.consumers import scene as opened
@@ -56,26 +56,29 @@ async def test_every_event_comes_once_and_in_order(scene: Scene) -> None:
         await scene.all_seen(WHOLE_LOG)
 
 
+@pytest.mark.parametrize("whole", [True, False], ids=["the whole log", "shards"])
 async def test_an_event_that_comes_alone_is_applied_at_once_and_those_that_follow_soon_share_a_commit(
-    scene: Scene,
+    scene: Scene, whole: bool
 ) -> None:
-    resting = Recorder(whole=True, rest=2.0)
+    """In whichever shards they are: the rest is that of the consumer, not of each of its places."""
+    resting = Recorder(whole=whole, rest=2.0)
     async with scene.relay(), scene.process([resting]) as host:
-        await scene.happens(20)
-        await scene.all_seen(WHOLE_LOG)
-        first = len(resting.batches)
+        began = monotonic()
+        await scene.happens(1)
+        await scene.all_seen(resting.name)
         for _ in range(8):
             position = await scene.happens(1)
             await eventually(partial(taken, host, position), 10)
-        await scene.all_seen(WHOLE_LOG)
-        assert 0 < len(resting.batches[first:]) < sum(resting.batches[first:])
+        await scene.all_seen(resting.name)
+        assert resting.commits[0] == 1
+        assert len(resting.commits) < sum(resting.commits) == 9
+        assert len(resting.commits) <= (monotonic() - began) / 2.0 + 1
 
 
 async def taken(host: Host, position: int) -> bool:
     """Whether the process has the event, applied or not."""
     driver = host.drivers[0]
-    lease = driver.leases.get(Place(WHOLE_LOG, 0, WHOLE))
-    return lease is not None and driver.readers.position(lease) >= position
+    return any(driver.readers.position(lease) >= position for lease in driver.leases.values())
 
 
 async def test_commits_that_were_lost_with_the_server_are_noticed_and_made_again(scene: Scene) -> None:

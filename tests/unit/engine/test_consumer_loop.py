@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from infra.eventsourcing.consumers.consumer import Batch, Lease
+from infra.eventsourcing.consumers.consumer import Batch, Lease, Member
 from infra.eventsourcing.consumers.consumer_loop import sound_first
 from infra.eventsourcing.consumers.inbox import Inbox
+from infra.eventsourcing.consumers.pacing import Pace
 from infra.eventsourcing.consumers.page_reader import BATCH, Reader, Readers
 from infra.eventsourcing.leases import Place
 from tests.unit.engine.test_projection_inbox import entries
@@ -24,6 +25,39 @@ def test_a_consumer_that_is_held_up_anywhere_comes_last_with_all_of_its_places()
     assert sound_first([mine, other, brother], {"mine"}) == [[other], [mine, brother]]
     assert sound_first([mine, other, brother], set()) == [[mine, other, brother]]
     assert sound_first([mine], {"mine"}) == [[mine]]
+
+
+def opened(wanted: int) -> Lease:
+    lease = batch("mine", 0).lease
+    lease.opened, lease.wanted = True, entries(range(1, wanted + 1))
+    return lease
+
+
+def test_the_places_of_a_member_rest_together_after_a_commit() -> None:
+    pace = Pace(Member(name="mine", rest=5.0, linger=1.0, wants=lambda _: True))
+    assert pace.due([opened(1)], 100.0) <= 100.0
+    pace.move([Batch(opened(0), entries([1]), 1, None), Batch(opened(0), [], 1, None)], 100.0)
+    assert pace.due([opened(1)], 101.0) == 105.0
+    assert pace.due([opened(0), opened(1)], 102.0) == 105.0
+
+
+def test_a_whole_batch_and_a_place_that_is_new_do_not_wait() -> None:
+    pace = Pace(Member(name="mine", rest=5.0, linger=1.0, wants=lambda _: True))
+    pace.move([Batch(opened(0), entries([1]), 1, None)], 100.0)
+    assert pace.due([opened(0), opened(BATCH)], 101.0) == 101.0
+    assert pace.due([opened(0), batch("mine", 1).lease], 101.0) == 101.0
+
+
+def test_moves_past_what_concerns_nobody_linger_for_company_and_no_longer_the_more_of_them_come() -> None:
+    pace = Pace(Member(name="mine", rest=5.0, linger=1.0, wants=lambda _: True))
+    assert pace.due([opened(0)], 100.0) == 101.0
+    assert pace.due([opened(0), opened(0)], 100.4) == 101.0
+    assert [pace.joins(now) for now in (100.4, 100.5, 100.6)] == [False, True, True]
+    pace.move([Batch(opened(0), [], 1, None)], 101.0)
+    assert pace.due([opened(1)], 101.0) <= 101.0, "nothing was committed that one would rest from"
+    assert pace.due([opened(0)], 102.0) == 103.0
+    pace.due([opened(1)], 102.9)
+    assert not pace.joins(102.9), "what concerns it keeps to its rest"
 
 
 class NoFeed:
