@@ -57,7 +57,7 @@ async def test_a_row_that_is_made_is_foreseen_only_if_it_cannot_have_been_made_b
     """What was there when the place was taken may be made anew, after commits were lost: then readers know more."""
     await scene.happens(60)
     async with scene.relay():
-        async with scene.projector():
+        async with scene.projector(lease_seconds=10.0):
             await scene.kept()
             assert scene.told.foreseen == []
             head = await scene.happens(60)

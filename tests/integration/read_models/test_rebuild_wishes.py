@@ -235,6 +235,7 @@ async def test_a_wish_for_the_fold_of_another_release_is_left_to_it(scene: Scene
 async def test_while_somebody_else_rebuilds_it_is_put_off(scene: Scene) -> None:
     await asked(scene)
     session = await connect(scene.settings.direct_url)
+    holder = session.get_server_pid()
     try:
         await begin(session, scene.log, ORDER_SUMMARY)
         await fulfil(scene.settings, scene.database, await claimed(scene))
@@ -246,6 +247,11 @@ async def test_while_somebody_else_rebuilds_it_is_put_off(scene: Scene) -> None:
         None,
         None,
     )
+
+    async def gone() -> bool:
+        return not await scene.database.fetch("SELECT FROM pg_stat_activity WHERE pid = $1", holder)
+
+    await eventually(gone, 20)  # what it held is free only then
     await scene.database.execute(OVER)
     await fulfil(scene.settings, scene.database, await claimed(scene))
     assert await is_done(scene)

@@ -62,7 +62,7 @@ async def test_an_event_that_comes_alone_is_applied_at_once_and_those_that_follo
 ) -> None:
     """In whichever shards they are: the rest is that of the consumer, not of each of its places."""
     resting = Recorder(whole=whole, rest=2.0)
-    async with scene.relay(), scene.process([resting]) as host:
+    async with scene.relay(), scene.process([resting], lease_seconds=10.0) as host:
         began = monotonic()
         await scene.happens(1)
         await scene.all_seen(resting.name)
