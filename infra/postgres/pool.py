@@ -186,10 +186,20 @@ class Database:
             try:
                 with answering(connection, writes=writes):
                     yield connection
-            finally:
-                # What was answered stays answered: a line that breaks now is the next one's affair.
+            except BaseException:
                 with suppress(*DRIVER_ERRORS):
-                    await self._pool.release(connection, timeout=CONNECT_SECONDS)
+                    await self._given_up(connection)
+                raise
+            # What was answered stays answered: a line that breaks now is the next one's affair.
+            with suppress(*DRIVER_ERRORS):
+                await self._pool.release(connection, timeout=CONNECT_SECONDS)
+
+    async def _given_up(self, connection: Pooled) -> None:
+        """Gives back what somebody has given up on. A server that has fallen silent is waited for, for a while: who is
+        cancelled again meanwhile leaves that to itself, and nobody hears of how it ends."""
+        release = asyncio.ensure_future(self._pool.release(connection, timeout=CONNECT_SECONDS))
+        release.add_done_callback(_heard)
+        await asyncio.shield(release)
 
     @asynccontextmanager
     async def _place(self) -> AsyncIterator[None]:
@@ -230,6 +240,11 @@ class Database:
             async with self._opening:
                 await self._pool
                 self._opened = True
+
+
+def _heard(release: "asyncio.Future[None]") -> None:
+    if not release.cancelled():
+        release.exception()
 
 
 @asynccontextmanager

@@ -6,7 +6,10 @@ import pytest
 
 from tests.faults.burdens import Burdened, Unburdened
 from tests.faults.ground import OWN, Ground
+from tests.support.patience import patient
 from tests.support.proxy import proxy_before
+
+__all__ = ["patient"]
 
 
 @pytest.fixture(params=["unburdened", "burdened"])

@@ -28,6 +28,11 @@ IN_TIME = 2.7
 """Two seconds, and what a busy machine adds."""
 
 
+@pytest.fixture(autouse=True)
+def patient() -> None:
+    """Here it is about servers that do not answer."""
+
+
 @pytest.fixture
 async def proxy(database_url: str) -> AsyncIterator[Proxy]:
     async with proxy_before(database_url) as opened:

@@ -30,6 +30,11 @@ FORM: Final = {"grant_type": "password", "username": "somebody", "password": "wr
 FIRST: Final = "SELECT shards FROM log_head"
 
 
+@pytest.fixture(autouse=True)
+def patient() -> None:
+    """Here it is about servers that do not answer."""
+
+
 @asynccontextmanager
 async def opened(url: str, **more: Any) -> AsyncIterator[Database]:
     database = Database(pool_of(Settings.model_validate({"database_url": url, "pool_size": 2, **more})))

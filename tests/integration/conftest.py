@@ -6,19 +6,15 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from infra.postgres import connect
 from infra.settings import Settings
 from tests.conftest import SHARDS, Servers
 from tests.support.api_client import Process, api_process
 from tests.support.command_routes import Stage, staged
+from tests.support.patience import patient
 from tests.support.seeded import seed
 from tests.support.write_side import WriteSide, write_side
 
-
-@pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine that stood still for a second has not lost its server. What a test starts knows nothing of it."""
-    monkeypatch.setattr(connect, "CONNECT_SECONDS", 3.0)
+__all__ = ["patient"]
 
 
 @pytest.fixture
