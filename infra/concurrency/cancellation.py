@@ -20,12 +20,17 @@ async def cancel_and_wait(*tasks: "asyncio.Task[Any]") -> None:
             task.cancel()
         _, pending = await asyncio.wait(pending, timeout=PATIENCE_SECONDS)
     for task in tasks:
-        if not task.cancelled():
-            task.exception()
+        take_note(task)
+
+
+def take_note(done: "asyncio.Future[Any]") -> None:
+    """Of what has ended, and may have failed, when everybody who wanted it has gone: nobody is told that it did."""
+    if not done.cancelled():
+        done.exception()
 
 
 async def carried_through(work: Coroutine[Any, Any, object]) -> None:
-    """Does last work of a task that is being cancelled, although :func:`end` cancels it again meanwhile.
+    """Does last work of a task that is being cancelled, although :func:`cancel_and_wait` cancels it again.
 
     The work must be bounded; what it raises is raised.
     """

@@ -17,6 +17,7 @@ from typing import Any, Final, TypeAlias
 
 import asyncpg
 
+from infra.concurrency.cancellation import take_note
 from infra.errors import TookTooLong, Unavailable
 from infra.postgres.connect import CONNECT_SECONDS, Connection, Connector, connect, is_failure, prepare
 from infra.postgres.connection import DRIVER_ERRORS, Pooled, answering, drop, roll_back
@@ -198,7 +199,7 @@ class Database:
         """Gives back what somebody has given up on. A server that has fallen silent is waited for, for a while: who is
         cancelled again meanwhile leaves that to itself, and nobody hears of how it ends."""
         release = asyncio.ensure_future(self._pool.release(connection, timeout=CONNECT_SECONDS))
-        release.add_done_callback(_heard)
+        release.add_done_callback(take_note)
         await asyncio.shield(release)
 
     @asynccontextmanager
@@ -240,11 +241,6 @@ class Database:
             async with self._opening:
                 await self._pool
                 self._opened = True
-
-
-def _heard(release: "asyncio.Future[None]") -> None:
-    if not release.cancelled():
-        release.exception()
 
 
 @asynccontextmanager

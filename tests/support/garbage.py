@@ -6,14 +6,16 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+import pytest
+
 from tests.support.shop import Client, Shop
 from tests.support.write_side import eventually
 
 TIMES: Final = 10
 ROUNDS: Final = 3
 
-UVLOOP: Final = ("asyncio", {"use_uvloop": True})
-"""The loop that serves; asyncio's own transports are garbage when they close."""
+UNDER_UVLOOP: Final = pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": True})], ids=["uvloop"])
+"""By the loop that serves; asyncio's own transports are garbage when they close."""
 
 UPGRADE: Final = (
     "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"

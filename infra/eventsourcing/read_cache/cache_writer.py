@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from itertools import islice
 from typing import Any, Final
 
 import orjson
@@ -62,8 +61,8 @@ class Refresher:
                 self._marks[place] = mark
             else:
                 answer.cancel()
-        for place in list(islice(self._marks, max(0, len(self._marks) - MOST_EXPECTED))):
-            del self._marks[place]
+        while len(self._marks) > MOST_EXPECTED:
+            del self._marks[next(iter(self._marks))]
 
     async def refresh(self, projection: str, generation: int, documents: Sequence[tuple[str, Document]]) -> None:
         """Replaces what Redis holds for these keys, where that is older. Raises CacheAway: try again with all.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, Generic, Protocol, TypeVar
 
-from infra.concurrency.cancellation import cancel_and_wait
+from infra.concurrency.cancellation import cancel_and_wait, take_note
 from infra.errors import Unavailable
 from infra.eventsourcing.read_cache.document import Document
 from infra.eventsourcing.read_cache.local_cache import LocalCache
@@ -88,8 +88,7 @@ class Documents(Generic[V]):
     def _ended(self, key: str, fetch: "asyncio.Task[V | None]") -> None:
         self._fetches.discard(fetch)
         self.local.end(key, fetch)
-        if not fetch.cancelled():
-            fetch.exception()  # all who asked may have left; then nobody needs to hear of it
+        take_note(fetch)
 
     async def _fetch(self, key: str) -> V | None:
         document = await self._in_time(key, self._look_and_load)

@@ -12,6 +12,7 @@ from hiredis import ReplyError
 from pydantic import SecretStr
 
 from infra.concurrency.batcher import Batches
+from infra.concurrency.cancellation import take_note
 from infra.errors import Unavailable
 from infra.eventsourcing.read_cache.document import LEASED, Document, framed, unframed
 from infra.eventsourcing.read_cache.lua_scripts import FILL, FORGO, LOOK, REFRESH, SCRIPTS
@@ -131,7 +132,7 @@ class RemoteCache:
             call = _Call(FORGO, place, (held.mark,))
         else:
             call = _Call(FILL, place, (held.mark, framed(document), self._life()))
-        self._calls.ask(call).add_done_callback(_heard)
+        self._calls.ask(call).add_done_callback(take_note)
 
     def expect(self, place: Place) -> tuple[bytes, "asyncio.Future[Any]"]:
         """Leaves a mark where there is nothing, for :meth:`refresh`: once the answer is ``OK``, the mark allows it to
@@ -183,9 +184,3 @@ class RemoteCache:
     async def close(self) -> None:
         """Fails what waits. The link is closed by whoever runs its keeper."""
         await self._calls.close()
-
-
-def _heard(answer: "asyncio.Future[Any]") -> None:
-    """Takes note of an answer that nobody waits for."""
-    if not answer.cancelled():
-        answer.exception()

@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from hmac import compare_digest
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
 import structlog
 
-from infra.concurrency.cancellation import cancel_and_wait
+from infra.concurrency.cancellation import cancel_and_wait, take_note
 from infra.identity.api_keys.format import InvalidApiKey, Shown, read
 from infra.identity.api_keys.store import is_live
 from infra.postgres.errors import PASSING
@@ -90,7 +90,7 @@ class ApiKeys:
             if len(self._answers) >= REMEMBERED:
                 self._forget(now)
             looking = asyncio.create_task(self._look(shown))
-            looking.add_done_callback(_retrieved)
+            looking.add_done_callback(take_note)
             answer = self._answers[text] = _Answer(looking, now + REMEMBER_SECONDS)
         # Shielded: one who hangs up must not take the others' answer away.
         return await asyncio.shield(answer.bearer)
@@ -126,9 +126,3 @@ class ApiKeys:
         """Makes room: what has run out goes, and if that is not enough, everything."""
         live = {text: answer for text, answer in self._answers.items() if answer.until > now}
         self._answers = live if len(live) < REMEMBERED else {}
-
-
-def _retrieved(task: "asyncio.Task[Any]") -> None:
-    """Everybody who wanted the answer may have hung up; then nobody is told that there was none."""
-    if not task.cancelled():
-        task.exception()

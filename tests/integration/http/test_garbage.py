@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from typing import Any
 from uuid import uuid4
 
 import orjson
@@ -15,8 +14,8 @@ from infra.settings import Settings
 from projections.registry import PROJECTIONS
 from tests.support.garbage import (
     TIMES,
+    UNDER_UVLOOP,
     UPGRADE,
-    UVLOOP,
     headers_of,
     left_by,
     nobody_is_there,
@@ -26,14 +25,9 @@ from tests.support.garbage import (
 from tests.support.serving import Line, connected, port_of
 from tests.support.shop import Shop, shop
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, UNDER_UVLOOP]
 
 Make = Callable[[], bytes]
-
-
-@pytest.fixture(params=[UVLOOP], ids=["uvloop"])
-def anyio_backend(request: pytest.FixtureRequest) -> Any:
-    return request.param
 
 
 class Asked:

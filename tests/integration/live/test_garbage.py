@@ -1,7 +1,6 @@
 """What is open for hours is freed when it ends: by then no search for garbage would look at it."""
 
 from collections.abc import AsyncIterator
-from typing import Any
 
 import orjson
 import pytest
@@ -15,8 +14,8 @@ from infra.settings import Settings
 from tests.integration.live.test_rooms import opened, people
 from tests.support.garbage import (
     TIMES,
+    UNDER_UVLOOP,
     UPGRADE,
-    UVLOOP,
     headers_of,
     left_by,
     nobody_is_there,
@@ -27,14 +26,9 @@ from tests.support.read_rows import lay_down
 from tests.support.serving import port_of
 from tests.support.shop import Shop, shop
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, UNDER_UVLOOP]
 
 CLOSE = Frame(Opcode.CLOSE, b"\x03\xe8").serialize(mask=True), b"\x88"
-
-
-@pytest.fixture(params=[UVLOOP], ids=["uvloop"])
-def anyio_backend(request: pytest.FixtureRequest) -> Any:
-    return request.param
 
 
 @pytest.fixture
