@@ -21,8 +21,8 @@ from infra.eventsourcing.projections.parked_streams import Apply, KeptByAnother,
 from infra.eventsourcing.projections.projection import Projection
 from infra.identity.one_time_links import lives_of
 from infra.postgres import schema_version
-from infra.postgres.connection import answering, close
-from infra.postgres.pool import Database, connect
+from infra.postgres.connection import session_at
+from infra.postgres.pool import Database
 from infra.settings import Settings
 from projections.registry import PROJECTIONS
 
@@ -106,10 +106,6 @@ async def _connected(settings: Settings, work: Callable[[Session, EventLog, Sett
         await schema_version.check(database)
     finally:
         await database.close()
-    session = await connect(settings.direct_url)
-    try:
-        with answering(session, writes=True):
-            log = await identify(session, CODEC)
-            return await work(session, log, settings)
-    finally:
-        await close(session)
+    async with session_at(settings.direct_url, writes=True) as session:
+        log = await identify(session, CODEC)
+        return await work(session, log, settings)

@@ -26,10 +26,10 @@ from infra.eventsourcing.projections.projection import Projection
 from infra.eventsourcing.projections.rebuild import requests
 from infra.eventsourcing.projections.rebuild.requests import Report, Standing
 from infra.postgres import schema_version
-from infra.postgres.connection import answering, close
+from infra.postgres.connection import session_at
 from infra.postgres.due_work import persisted
 from infra.postgres.errors import PASSING
-from infra.postgres.pool import Database, connect
+from infra.postgres.pool import Database
 from infra.settings import Settings
 from projections.registry import PROJECTIONS
 from workers.rebuilds.process import fulfil
@@ -95,12 +95,9 @@ async def _replay(projections: list[Projection[Any]], settings: Settings, carry_
 
 
 async def _install(settings: Settings) -> None:
-    session = await connect(settings.direct_url)
-    try:
-        with answering(session, writes=False):  # what it lays down is outdated, and served to nobody
-            await install(session, PROJECTIONS)
-    finally:
-        await close(session)
+    # What it lays down is outdated, and served to nobody.
+    async with session_at(settings.direct_url, writes=False) as session:
+        await install(session, PROJECTIONS)
 
 
 class _Watch:

@@ -13,8 +13,8 @@ from infra.configs import pool_of
 from infra.errors import AWAY, UnknownSchema
 from infra.eventsourcing.resharding import MOST, Behind, NotAlone, Resharded, hold, nobody_else, reshard
 from infra.postgres import schema_version
-from infra.postgres.connection import answering, close
-from infra.postgres.pool import Database, connect
+from infra.postgres.connection import session_at
+from infra.postgres.pool import Database
 from infra.settings import Settings
 from projections.registry import BY_SHARD
 
@@ -69,14 +69,7 @@ async def _shards(settings: Settings, number: int | None) -> int | Resharded:
             return int(row[0]) if row else settings.shards
     finally:
         await database.close()
-    session = await connect(settings.direct_url)
-    try:
-        with answering(session, writes=True):
-            async with session.transaction():
-                await hold(session)
-                await nobody_else(session)
-                return await reshard(
-                    session, number, derived=DERIVED, by_shard=BY_SHARD, lease_seconds=settings.lease_seconds
-                )
-    finally:
-        await close(session)
+    async with session_at(settings.direct_url, writes=True) as session, session.transaction():
+        await hold(session)
+        await nobody_else(session)
+        return await reshard(session, number, derived=DERIVED, by_shard=BY_SHARD, lease_seconds=settings.lease_seconds)

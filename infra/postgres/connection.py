@@ -1,14 +1,15 @@
 """A connection in use: a failure on it is told for what it means, and a line that is of no more use is dropped."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Final, TypeAlias
 
 import asyncpg
 from asyncpg.transaction import Transaction
+from pydantic import SecretStr
 
-from infra.postgres.connect import CONNECT_SECONDS, Connection
+from infra.postgres.connect import CONNECT_SECONDS, Connection, connect
 from infra.postgres.errors import classify, told
 
 Pooled: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
@@ -37,6 +38,20 @@ async def close(connection: Connection) -> None:
         await connection.close(timeout=CONNECT_SECONDS)
     except DRIVER_ERRORS:
         connection.terminate()
+
+
+@asynccontextmanager
+async def session_at(url: SecretStr, *, writes: bool) -> AsyncIterator[Connection]:
+    """A connection of one's own until the end of the block, in which failures are told as by :func:`answering`.
+
+    Raises :class:`~infra.errors.Unavailable` when no server takes it.
+    """
+    connection = await connect(url)
+    try:
+        with answering(connection, writes=writes):
+            yield connection
+    finally:
+        await close(connection)
 
 
 async def roll_back(connection: Pooled, transaction: Transaction) -> None:

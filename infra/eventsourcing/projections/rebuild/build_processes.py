@@ -19,8 +19,7 @@ from infra.eventsourcing.projections.fold import describe
 from infra.eventsourcing.projections.rebuild.builder import Report, build
 from infra.eventsourcing.projections.rebuild.new_generation import Building
 from infra.eventsourcing.projections.rebuild.partitions import Share
-from infra.postgres.connection import answering, close
-from infra.postgres.pool import connect
+from infra.postgres.connection import session_at
 
 LISTEN_SECONDS: Final = 0.02
 
@@ -130,9 +129,5 @@ def _run(parent: int, pipe: Pipe, url: SecretStr, building: Building, share: Sha
 
 
 async def _build(url: SecretStr, building: Building, share: Share, report: Report) -> int:
-    session = await connect(url)
-    try:
-        with answering(session, writes=False):  # what it writes is nobody's until the switch
-            return await build(session, building, share, report)
-    finally:
-        await close(session)
+    async with session_at(url, writes=False) as session:  # what it writes is nobody's until the switch
+        return await build(session, building, share, report)

@@ -10,8 +10,8 @@ from pydantic import SecretStr
 from infra.eventsourcing.event_log import Session
 from infra.eventsourcing.projections.generations import create_indexes
 from infra.eventsourcing.projections.rebuild.new_generation import Building, watch_client
-from infra.postgres.connection import answering, close
-from infra.postgres.pool import Connection, connect
+from infra.postgres.connection import session_at
+from infra.postgres.pool import Connection
 
 SORTING_MB: Final = 256
 """What the sorts for indexes may have, all at once, so that they need not go through files."""
@@ -32,10 +32,6 @@ async def index(session: Session, building: Building, url: SecretStr | None) -> 
 
 @asynccontextmanager
 async def _another(url: SecretStr) -> AsyncIterator[Connection]:
-    session = await connect(url)
-    try:
-        with answering(session, writes=False):  # an index is nobody's until the switch
-            await watch_client(session)
-            yield session
-    finally:
-        await close(session)
+    async with session_at(url, writes=False) as session:  # an index is nobody's until the switch
+        await watch_client(session)
+        yield session
