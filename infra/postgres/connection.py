@@ -9,6 +9,7 @@ import asyncpg
 from asyncpg.transaction import Transaction
 from pydantic import SecretStr
 
+from infra.errors import OutcomeUnknown, Unavailable
 from infra.postgres.connect import CONNECT_SECONDS, Connection, connect
 from infra.postgres.errors import classify, told
 
@@ -24,12 +25,25 @@ def answering(connection: "Connection | Pooled", *, writes: bool) -> Iterator[No
     try:
         yield
     except Exception as error:
-        failure = classify(error, lost=_is_lost(connection))
-        if failure is None:
+        meant = meaning(connection, error, writes=writes)
+        if meant is None:
             raise
-        if failure.drop_connection:
-            drop(connection)
-        raise told(failure, writes=writes) from error
+        raise meant from error
+
+
+def meaning(
+    connection: "Connection | Pooled", error: BaseException, *, writes: bool
+) -> Unavailable | OutcomeUnknown | None:
+    """What an error that came over a connection says of the server, and None where it says nothing of it.
+
+    A connection that is of no more use is dropped.
+    """
+    failure = classify(error, lost=_is_lost(connection))
+    if failure is None:
+        return None
+    if failure.drop_connection:
+        drop(connection)
+    return told(failure, writes=writes)
 
 
 async def close(connection: Connection) -> None:

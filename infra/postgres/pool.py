@@ -10,31 +10,24 @@ There are two ways in, because a line that breaks means two things::
 What a server refuses is :class:`~infra.errors.Unavailable` either way. A connection that is of no more use is dropped.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, nullcontext, suppress
-from typing import Any, Final, TypeAlias
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Final
 
 import asyncpg
 
-from infra.concurrency.cancellation import take_note
 from infra.errors import TookTooLong, Unavailable
-from infra.postgres.connect import CONNECT_SECONDS, Connection, Connector, connect, is_failure, prepare
+from infra.postgres.connect import CONNECT_SECONDS, Connection, Connector, connect, prepare
 from infra.postgres.connection import DRIVER_ERRORS, Pooled, answering, drop, roll_back
-from infra.postgres.pool_config import COMMAND_SECONDS, PoolConfig, PoolUse
+from infra.postgres.lending import Lender, Loan
+from infra.postgres.pool_config import PoolConfig, PoolUse
 from infra.postgres.reader import Reader, Reading, Snapshot
 
 __all__ = ["CONNECT_SECONDS", "DRIVER_ERRORS", "Connection", "Database", "Pooled", "Reader", "connect", "prepare"]
 
-Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
-
 _READ_ONLY: Final = "SELECT current_setting('transaction_read_only') = 'on'"
 """True on a standby, too."""
 _ONLY_READ: Final = {"transaction_read_only": "on"}
-
-
-async def _keep_session(_connection: Any) -> None:
-    """Instead of the pool's reset query: our statements leave no session state, so the round trip buys nothing."""
 
 
 class Database:
@@ -44,26 +37,12 @@ class Database:
         self._pgbouncer = config.pgbouncer
         self._standby = config.standby
         self._connector = Connector(config.url, pgbouncer=config.pgbouncer, standby=config.standby)
-        self._pool: Pool = asyncpg.create_pool(
-            connect=self._connector,
-            min_size=0,
-            max_size=config.size,
-            reset=_keep_session,
-            command_timeout=COMMAND_SECONDS,
-            server_settings=config.bounds,
-        )
-        # To wait for a free connection and to open one have bounds of their own: several servers may have to be tried.
-        self._free = asyncio.Semaphore(config.size)
-        self._size = config.size
-        self._held = self._waiting = self._refused = 0
-        self._opened = False
-        self._opening = asyncio.Lock()
+        self._lender = Lender(config, self._connector)
 
     @property
     def use(self) -> PoolUse:
         """How it is used at this moment."""
-        idle = self._pool.get_idle_size() if self._opened else 0
-        return PoolUse(self._held, idle, self._size, self._waiting, self._refused)
+        return self._lender.use
 
     def follow_connections(self, told: Callable[[Connection], Awaitable[None]]) -> None:
         """Has ``told`` shown each new connection, before anything else is asked over it.
@@ -77,17 +56,17 @@ class Database:
         """A dedicated connection beside the pool; the caller closes it. Raises Unavailable."""
         return await self._connector()
 
-    @asynccontextmanager
-    async def acquire(self) -> AsyncIterator[Reader]:
+    def acquire(self) -> AbstractAsyncContextManager[Reader]:
         """A connection to read on, for a few statements.
 
         Raises :class:`~infra.errors.Unavailable` when none is free in time or the server goes away.
         """
-        async with (
-            self._lent(writes=False) as connection,
-            # A pooler may change its server from one transaction to the next: behind it each read is one, and looks.
-            connection.transaction() if self._pgbouncer else nullcontext(),
-        ):
+        return self._pooler_reading() if self._pgbouncer else Loan(self._lender, Reading, writes=False)
+
+    @asynccontextmanager
+    async def _pooler_reading(self) -> AsyncIterator[Reader]:
+        """A pooler may change its server from one transaction to the next: behind it each read is one, and looks."""
+        async with self._lend() as connection, connection.transaction():
             await self._look(connection)
             yield Reading(connection)
 
@@ -98,7 +77,7 @@ class Database:
         ``planner`` are settings of the planner, for this transaction. Raises :class:`~infra.errors.Unavailable` as
         :meth:`acquire` does, and :class:`~infra.errors.TookTooLong` for a statement that was ended.
         """
-        async with self._lent(writes=False) as connection:
+        async with self._lend() as connection:
             try:
                 async with _in_time(connection):
                     await self._look(connection)  # while it is not read-only by our own will
@@ -115,7 +94,7 @@ class Database:
         Raises :class:`~infra.errors.Unavailable` as long as nothing can have been committed, and
         :class:`~infra.errors.OutcomeUnknown` when the answer to the commit is lost.
         """
-        async with self._lent(writes=False) as connection:
+        async with self._lend() as connection:
             transaction = connection.transaction()
             await transaction.start()
             try:
@@ -128,15 +107,13 @@ class Database:
             with answering(connection, writes=True):
                 await transaction.commit()
 
-    @asynccontextmanager
-    async def session(self) -> AsyncIterator[Pooled]:
+    def session(self) -> AbstractAsyncContextManager[Pooled]:
         """A connection for statements that commit one by one, or in transactions of the caller's.
 
         Raises :class:`~infra.errors.Unavailable`, and :class:`~infra.errors.OutcomeUnknown` where the last statement
         may have been carried out.
         """
-        async with self._lent(writes=True) as connection:
-            yield connection
+        return Loan(self._lender, _itself, writes=True)
 
     async def fetch(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
         """All rows of one statement that reads."""
@@ -165,82 +142,20 @@ class Database:
 
     async def check(self) -> None:
         """Raises :class:`~infra.errors.Unavailable` unless there is a server that can be written to."""
-        async with self._lent(writes=False) as connection:
+        async with self._lend() as connection:
             await _insist(connection)
 
     async def close(self) -> None:
         """Gives running statements a few seconds, then closes every connection."""
-        if self._opened:
-            try:
-                await asyncio.wait_for(self._pool.close(), 5)
-            except DRIVER_ERRORS:
-                self._pool.terminate()
+        await self._lender.close()
+
+    def _lend(self) -> Loan[Pooled]:
+        """For what commits nothing by itself."""
+        return Loan(self._lender, _itself, writes=False)
 
     async def _look(self, connection: Pooled) -> None:
         if self._pgbouncer and not self._standby:
             await _insist(connection)
-
-    @asynccontextmanager
-    async def _lent(self, *, writes: bool) -> AsyncIterator[Pooled]:
-        async with self._place():
-            connection = await self._taken()
-            try:
-                with answering(connection, writes=writes):
-                    yield connection
-            except BaseException:
-                with suppress(*DRIVER_ERRORS):
-                    await self._given_up(connection)
-                raise
-            # What was answered stays answered: a line that breaks now is the next one's affair.
-            with suppress(*DRIVER_ERRORS):
-                await self._pool.release(connection, timeout=CONNECT_SECONDS)
-
-    async def _given_up(self, connection: Pooled) -> None:
-        """Gives back what somebody has given up on. A server that has fallen silent is waited for, for a while: who is
-        cancelled again meanwhile leaves that to itself, and nobody hears of how it ends."""
-        release = asyncio.ensure_future(self._pool.release(connection, timeout=CONNECT_SECONDS))
-        release.add_done_callback(take_note)
-        await asyncio.shield(release)
-
-    @asynccontextmanager
-    async def _place(self) -> AsyncIterator[None]:
-        self._waiting += 1
-        try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                await self._free.acquire()
-        except TimeoutError:
-            self._refused += 1
-            raise Unavailable("no connection is free") from None
-        finally:
-            self._waiting -= 1
-        self._held += 1
-        try:
-            yield
-        finally:
-            self._held -= 1
-            self._free.release()
-
-    async def _taken(self) -> Pooled:
-        """A connection whose server took writes when it was last heard of."""
-        try:
-            await self._open()
-            for _ in range(self._pool.get_max_size() + 1):  # each of them may be an old one; then there is a new one
-                connection = await self._pool.acquire()
-                if self._pgbouncer or self._standby or _takes_writes(connection):
-                    return connection
-                connection.terminate()
-                await self._pool.release(connection)
-            raise Unavailable("Postgres takes no writes")
-        except Exception as error:
-            if not is_failure(error):
-                raise
-            raise Unavailable("Postgres cannot be reached") from error
-
-    async def _open(self) -> None:
-        if not self._opened:
-            async with self._opening:
-                await self._pool
-                self._opened = True
 
 
 @asynccontextmanager
@@ -263,10 +178,5 @@ async def _insist(connection: Pooled) -> None:
         raise Unavailable("Postgres takes no writes")
 
 
-def _takes_writes(connection: Pooled) -> bool:
-    """What the server has reported of itself, at no cost; it reports changes by itself."""
-    settings = connection.get_settings()
-    return "on" not in (
-        getattr(settings, "in_hot_standby", "off"),
-        getattr(settings, "default_transaction_read_only", "off"),
-    )
+def _itself(connection: Pooled) -> Pooled:
+    return connection

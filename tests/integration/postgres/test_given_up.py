@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from infra.configs import pool_of
-from infra.postgres import pool
+from infra.postgres import lending
 from infra.postgres.pool import Database
 from infra.settings import Settings
 from tests.support.proxy import proxy_before
@@ -21,7 +21,7 @@ async def test_nobody_hears_of_how_the_giving_back_ends(
     settings: Settings, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It would be told as an error that nobody has asked for, long after everybody has gone on."""
-    monkeypatch.setattr(pool, "CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr(lending, "CONNECT_SECONDS", 0.2)
     told = list[dict[str, Any]]()
     loop = asyncio.get_running_loop()
     before = loop.get_exception_handler()
