@@ -11,7 +11,7 @@ from benchmarks.load.visible import Watch
 from benchmarks.measure import WEIR, Bar, Lap, Measure
 from benchmarks.setting.shop import stocked
 
-_RATE = 200
+_RATE = 50
 _REQUESTS = 5_000
 
 

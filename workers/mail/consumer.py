@@ -26,10 +26,6 @@ from workers.mail.due_mails import Erased, FollowUp, Linked, Recipient, follow_u
 from workers.mail.reactions import REACTIONS, react
 
 NAME: Final = "reactions"
-COMMIT_SECONDS: Final = 0.05
-"""Between two commits. Each is a flush to disk, and what comes in between shares one."""
-LINGER_SECONDS: Final = 0.25
-"""Nobody waits for a checkpoint that passes events of no concern, and each move is a flush to disk."""
 
 _FOLDED: Final = frozenset[type[Event]]({AccountRegistered, AccountUsernameChanged, AccountErased})
 HANDLED: Final = _FOLDED | REACTIONS.keys() | VOIDED.keys()
@@ -53,9 +49,7 @@ class Reacting:
         self._lives = lives
         self._wake_mail = wake_mail
         self._metrics = metrics.of(NAME)
-        self.members = [
-            Member(name=NAME, rest=COMMIT_SECONDS, linger=LINGER_SECONDS, wants=log.codec.registry.concerns(HANDLED))
-        ]
+        self.members = [Member.durable(NAME, log.codec.registry.concerns(HANDLED))]
 
     async def advance(self, session: Session, batches: Sequence[Batch]) -> Answers[list[UUID]]:
         """Writes addresses, mails and checkpoint in one transaction.

@@ -19,9 +19,6 @@ from infra.webhooks import outbox, subscribers
 from workers.webhooks.owed import HANDLED, FollowUp, follow_up
 
 NAME: Final = "webhooks"
-COMMIT_SECONDS: Final = 0.05
-"""Between two commits. Each is a flush to disk, and what comes in between shares one."""
-LINGER_SECONDS: Final = 0.25
 
 
 class Subscribing:
@@ -35,9 +32,7 @@ class Subscribing:
         self._log = log
         self._wake = wake
         self._metrics = metrics.of(NAME)
-        self.members = [
-            Member(name=NAME, rest=COMMIT_SECONDS, linger=LINGER_SECONDS, wants=log.codec.registry.concerns(HANDLED))
-        ]
+        self.members = [Member.durable(NAME, log.codec.registry.concerns(HANDLED))]
 
     async def advance(self, session: Session, batches: Sequence[Batch]) -> Answers[bool]:
         """Writes subscribers, deliveries and checkpoint in one transaction, whose commit waits for the disk."""

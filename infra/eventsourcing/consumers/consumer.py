@@ -15,6 +15,12 @@ from infra.eventsourcing.leases import Grant, Place
 from infra.eventsourcing.leases.checkpoints import GUARDED, same, unlocked
 from infra.postgres.errors import classify
 
+DURABLE_REST_SECONDS: Final = 0.1
+"""From one commit to the next of who waits for the disk: each is a flush, and what comes in between shares one. What
+follows from it (a mail, a delivery, a timer) is nothing that anybody waits for so closely."""
+DURABLE_LINGER_SECONDS: Final = 0.25
+"""Nobody waits at all for its checkpoint to pass events of no concern."""
+
 C = TypeVar("C")
 C_co = TypeVar("C_co", covariant=True)
 
@@ -73,6 +79,11 @@ class Member:
     linger: float
     wants: Callable[[str], bool]
     foresee: "Foresee | None" = None
+
+    @classmethod
+    def durable(cls, name: str, wants: Callable[[str], bool]) -> "Member":
+        """Of a consumer whose commits wait for the disk, at the pace that all of those have."""
+        return cls(name=name, rest=DURABLE_REST_SECONDS, linger=DURABLE_LINGER_SECONDS, wants=wants)
 
 
 @dataclass(kw_only=True, slots=True, eq=False)

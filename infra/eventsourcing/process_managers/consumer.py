@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from domain.kernel.process_manager import ProcessManager
@@ -17,10 +17,6 @@ from infra.eventsourcing.projections.parked_streams import Apply, Parked
 
 Effects: TypeAlias = Callable[[Session, Sequence[Any]], Awaitable[None]]
 """Writes effects down, in the caller's transaction."""
-
-COMMIT_SECONDS: Final = 0.1
-"""Between two commits. Each is a flush to disk, and what comes in between shares one."""
-LINGER_SECONDS: Final = 0.25
 
 
 class ProcessConsumer:
@@ -37,7 +33,7 @@ class ProcessConsumer:
         self._log = log
         self._effects = effects
         self._metrics = metrics.of(process.name)
-        self.members = [Member(name=process.name, rest=COMMIT_SECONDS, linger=LINGER_SECONDS, wants=self._wants)]
+        self.members = [Member.durable(process.name, self._wants)]
 
     def _wants(self, event_type: str) -> bool:
         """Every event of its streams, those that only a newer release knows among them: it counts their versions."""
