@@ -8,7 +8,7 @@ answer what every answer says, counts, and writes one log line.
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import chain, count
+from itertools import count
 from time import perf_counter, time_ns
 from typing import Final
 
@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.errors import Problem, answered, handles_errors, problem_answer, problem_of
+from api.errors import answered, handles_errors, problem_answer, problem_of
 from api.http.body_reader import (
     ANY_BODY,
     ClientGone,
@@ -30,10 +30,11 @@ from api.http.body_reader import (
     replayed,
 )
 from api.http.compression import Compressor
+from api.http.policies.request_head import check_request
 from api.http.policies.security_headers import Rules
-from api.http.policies.trusted_hosts import PROBES, check_host
+from api.http.policies.trusted_hosts import PROBES
 from api.http.policies.trusted_proxies import source_of
-from api.http.request_context import EXCHANGE, RequestState, malformed_header, traceparent_of
+from api.http.request_context import EXCHANGE, RequestState, traceparent_of
 from api.http.request_metrics import RequestMetrics, RouteFigures, SocketMetrics
 from api.http.response import RawResponse, WholeResponse
 from api.http.response_writer import Reply
@@ -47,24 +48,6 @@ from infra.observability.origin import begin
 from infra.observability.tracing.requests import METHODS, begin_request, end_request
 
 CLIENT_GONE: Final = 499
-LONGEST_TARGET: Final = 8 * 1024
-LONGEST_HEADERS: Final = 32 * 1024
-"""Names and values together."""
-MOST_HEADERS: Final = 128
-SINGLE: Final = frozenset(
-    {
-        b"authorization",
-        b"consistency-token",
-        b"content-encoding",
-        b"content-length",
-        b"content-type",
-        b"host",
-        b"idempotency-key",
-        b"if-match",
-        b"origin",
-        b"x-api-key",
-    }
-)
 
 _log = structlog.get_logger("weir.edge")
 
@@ -150,7 +133,7 @@ class Edge:
             if gate is not None:
                 exchange.visit = gate.enter(source_of(scope), headers)
                 exchange.visit.begin()
-        _check_request(scope, headers)
+        check_request(scope, headers)
         if hosts is not None and template not in PROBES:
             hosts.check(headers)
         if target is None or declares_body(headers):
@@ -249,22 +232,6 @@ def request_ids() -> Iterator[str]:
     head = f"{head[:8]}-{head[8:12]}-{head[12:16]}-{head[16:]}-"
     for number in count(bits >> 32):
         yield f"{head}{number:012x}"
-
-
-def _check_request(scope: Scope, headers: Mapping[bytes, bytes]) -> None:
-    """What no route should have to deal with: absurd lengths, NUL, a header twice that may stand there once."""
-    raw = scope["headers"]
-    check_host(headers.get(b"host"), scope["http_version"])
-    if len(scope["path"]) + len(scope["query_string"]) > LONGEST_TARGET:
-        raise Problem("uri-too-long")
-    if "\0" in scope["path"] or b"%00" in scope["query_string"]:
-        raise Problem("malformed-request", "The target contains NUL.")
-    if len(headers) != len(raw):
-        names = [name for name, _ in raw]
-        for name in filter(lambda each: names.count(each) > 1, SINGLE):
-            raise malformed_header(name)
-    if len(raw) > MOST_HEADERS or sum(map(len, chain.from_iterable(raw))) > LONGEST_HEADERS:
-        raise Problem("headers-too-large")
 
 
 async def _soon(found: Found, hot: Mapping[str, HotRead], exchange: RequestState, scope: Scope) -> RawResponse | None:

@@ -15,7 +15,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from api.errors import Problem, problem_answer
 from api.http.connection.server import State
 from api.http.connection.transport import LINGER_SECONDS, Transport
-from api.http.edge import LONGEST_HEADERS, LONGEST_TARGET, request_ids
+from api.http.edge import request_ids
+from api.http.policies.request_head import LONGEST_HEADERS, LONGEST_TARGET
 from api.http.policies.security_headers import ALWAYS
 
 HEAD_SECONDS: Final = 10.0

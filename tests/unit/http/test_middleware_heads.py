@@ -6,7 +6,8 @@ from uuid import UUID
 
 import pytest
 
-from api.http.edge import LONGEST_HEADERS, request_ids
+from api.http.edge import request_ids
+from api.http.policies.request_head import LONGEST_HEADERS
 from api.http.principal import Principal
 from api.http.request_context import EXCHANGE, LONGEST_WAIT, RequestState, context_of, identify
 from tests.support.sample_edge import SampleEdge, assert_problem, plain_edge

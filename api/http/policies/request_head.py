@@ -1,0 +1,47 @@
+"""What the head of every request has to be, whatever is asked for, and whether or not a socket is to come of it."""
+
+from collections.abc import Mapping
+from itertools import chain
+from typing import Final
+
+from starlette.types import Scope
+
+from api.errors import Problem
+from api.http.policies.trusted_hosts import check_host
+from api.http.request_context import malformed_header
+
+LONGEST_TARGET: Final = 8 * 1024
+LONGEST_HEADERS: Final = 32 * 1024
+"""Names and values together."""
+MOST_HEADERS: Final = 128
+SINGLE: Final = frozenset(
+    {
+        b"authorization",
+        b"consistency-token",
+        b"content-encoding",
+        b"content-length",
+        b"content-type",
+        b"host",
+        b"idempotency-key",
+        b"if-match",
+        b"origin",
+        b"x-api-key",
+    }
+)
+
+
+def check_request(scope: Scope, headers: Mapping[bytes, bytes]) -> None:
+    """Raises :class:`~api.errors.Problem` for what no route should have to deal with: absurd lengths, NUL, no host, a header
+    twice that may stand there once."""
+    raw = scope["headers"]
+    check_host(headers.get(b"host"), scope["http_version"])
+    if len(scope["path"]) + len(scope["query_string"]) > LONGEST_TARGET:
+        raise Problem("uri-too-long")
+    if "\0" in scope["path"] or b"%00" in scope["query_string"]:
+        raise Problem("malformed-request", "The target contains NUL.")
+    if len(headers) != len(raw):
+        names = [name for name, _ in raw]
+        for name in filter(lambda each: names.count(each) > 1, SINGLE):
+            raise malformed_header(name)
+    if len(raw) > MOST_HEADERS or sum(map(len, chain.from_iterable(raw))) > LONGEST_HEADERS:
+        raise Problem("headers-too-large")
