@@ -30,6 +30,7 @@ from api.http.connection.server import ENDING
 from api.http.edge import EDGE, Edge, EdgeState
 from api.http.policies.security_headers import Rules
 from api.http.route_table import TableRoute
+from api.http.socket_edge import SOCKETS, SocketRoutes
 from api.lifespan import open_servers
 from api.live import routes as live_routes
 from api.live.page import routes as live_page
@@ -142,10 +143,10 @@ def assemble(
     settings: Settings, routers: Iterable[APIRouter], open_them: Open, *, log: Logging | None = None
 ) -> FastAPI:
     """An application of these routes; ``open_them`` is called when its lifespan begins."""
-    registry = new_registry()
+    registry, rules = new_registry(), Rules.of(settings)
 
     @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
         async with AsyncExitStack() as stack:
             access = AccessLog(stack.enter_context(log() if log else logging_to(settings)), settings)
             await stack.enter_async_context(sharing(registry))
@@ -153,9 +154,9 @@ def assemble(
             stack.enter_context(recorded("api"))
             opened = await open_them(stack, settings, registry)
             edge = EdgeState(access=access, hot=opened.hot, gates=opened.gates)
-            yield {EDGE: edge, ENDING: opened.ending, **opened.state}
+            yield {EDGE: edge, SOCKETS: SocketRoutes(app, rules).take, ENDING: opened.ending, **opened.state}
 
-    return with_edge(Application(lifespan=lifespan, **openapi.METADATA), routers, registry, Rules.of(settings))
+    return with_edge(Application(lifespan=lifespan, **openapi.METADATA), routers, registry, rules)
 
 
 def with_edge(app: FastAPI, routers: Iterable[APIRouter], registry: CollectorRegistry, rules: Rules) -> FastAPI:

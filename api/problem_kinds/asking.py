@@ -44,6 +44,21 @@ ASKING: Final[Mapping[str, Kind]] = {
         "The credentials are good but lack a scope, the account lacks the role, or an API key asks what it may not.",
         "`WWW-Authenticate` names the scope where one is missing. Sign in with it, or as somebody who has it.",
     ),
+    "foreign-origin": kind(
+        403,
+        "Foreign origin",
+        "A page of that origin may open no socket here.",
+        "A browser asks for a WebSocket on behalf of a page that is neither the API's own nor of an allowed origin.",
+        "Operators allow origins in `WEIR_CORS_ORIGINS`. A client that is no browser sends no `Origin`.",
+    ),
+    "upgrade-required": Kind(
+        426,
+        "Upgrade required",
+        "Here is a WebSocket, and the request was none that opens one.",
+        ((b"connection", b"upgrade"), (b"upgrade", b"websocket"), (b"sec-websocket-version", b"13")),
+        "A room's socket was asked for by a plain `GET`, in a version other than 13, or behind another request.",
+        "Open it by a WebSocket client (RFC 6455), on a connection of its own.",
+    ),
     "too-many-requests": soon(
         429,
         "Too many requests",

@@ -16,6 +16,7 @@ from api.http import openapi
 from api.http.edge import EDGE, EdgeState
 from api.http.policies.security_headers import Rules
 from api.http.route_table import HotRead, LimitPolicy
+from api.http.socket_edge import SOCKETS, SocketRoutes
 from api.main import with_edge
 from tests.support.sample_routes import Warehouse, other, routes
 
@@ -44,6 +45,7 @@ class SampleEdge:
 
     app: FastAPI
     registry: CollectorRegistry
+    rules: Rules
     warehouse: Warehouse = field(default_factory=Warehouse)
     edge: EdgeState = field(default_factory=EdgeState)
 
@@ -132,9 +134,9 @@ def _reply(sent: list[Message]) -> Reply:
 def sample_edge(rules: Rules | None = None, *routers: APIRouter) -> SampleEdge:
     """A new one."""
     registry = CollectorRegistry()
-    app = FastAPI(**openapi.METADATA)
-    with_edge(app, (routes, other, openapi.routes, swagger_ui.routes, *routers), registry, rules or Rules())
-    return SampleEdge(app=app, registry=registry)
+    app, rules = FastAPI(**openapi.METADATA), rules or Rules()
+    with_edge(app, (routes, other, openapi.routes, swagger_ui.routes, *routers), registry, rules)
+    return SampleEdge(app=app, registry=registry, rules=rules)
 
 
 def plain_edge() -> SampleEdge:
@@ -156,10 +158,16 @@ def assert_problem(reply: Reply, status: int, code: str) -> None:
 
 
 def with_state(sample: SampleEdge) -> ASGIApp:
-    """The edge for a server that runs no lifespan: each request finds what stands behind it."""
+    """The edge for a server, with what a lifespan would have opened: each request finds what stands behind it."""
+    sockets = SocketRoutes(sample.app, sample.rules)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
+        if scope["type"] == "lifespan":
+            scope["state"][SOCKETS] = sockets.take
+            while (await receive())["type"] == "lifespan.startup":
+                await send({"type": "lifespan.startup.complete"})
+            await send({"type": "lifespan.shutdown.complete"})
+        else:
             scope["state"] = sample.state
             await sample.app(scope, receive, send)
 

@@ -6,18 +6,23 @@ protocols (RFC 9110, 7.8: to be ignored), and clients that still send when they 
 
 import asyncio
 import re
+from collections.abc import Callable
 from enum import Enum
 from typing import Final
+from urllib.parse import unquote
 
 import httptools
+from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from api.errors import Problem, problem_answer
 from api.http.connection.server import State
+from api.http.connection.socket_protocol import is_handshake
 from api.http.connection.transport import LINGER_SECONDS, Transport
 from api.http.edge import request_ids
 from api.http.policies.request_head import LONGEST_HEADERS, LONGEST_TARGET
 from api.http.policies.security_headers import ALWAYS
+from api.http.socket_edge import SOCKETS
 
 HEAD_SECONDS: Final = 10.0
 """From the first byte of a head, or from the beginning of the connection, until the head is complete."""
@@ -84,7 +89,7 @@ class Protocol(HttpToolsProtocol):
         self._connection = Transport(transport, self.loop, self._owes_a_body)
         self._deaf = False
         self._phase = _Phase.FIRST
-        self._moved = False
+        self._moved = self._opens = False
         self._framing = 0
         self._code: str | None = None
         self._deadline: asyncio.TimerHandle | None = None
@@ -133,6 +138,7 @@ class Protocol(HttpToolsProtocol):
         self._code = self._unacceptable()
         if self._code is not None:
             raise _Refused
+        self._opens = self.parser.should_upgrade() and self._begins_socket()
         super().on_headers_complete()
         if self._ends:
             self.cycle.keep_alive = False
@@ -195,12 +201,31 @@ class Protocol(HttpToolsProtocol):
         return None
 
     def _should_upgrade(self) -> bool:
-        """RFC 6455, 4.1: a WebSocket begins with a GET."""
-        return self.parser.get_method() == b"GET" and super()._should_upgrade()
+        return self._opens
+
+    def _begins_socket(self) -> bool:
+        """Whether it is a whole handshake for a socket that there is, and nothing else has to be answered before.
+
+        Every other offer is ignored (RFC 9110, 7.8): the request is one like any, and whatever is to be said of it the
+        edge says. What comes of one, on the other hand, nobody looks at again.
+        """
+        before: RequestResponseCycle | None = self.cycle
+        if not self._should_upgrade_to_ws() or (before is not None and not before.response_complete):
+            return False
+        lines = b"".join(b"%b: %b\r\n" % header for header in self.headers)
+        version = self.parser.get_http_version().encode()
+        if not is_handshake(b"%b %b HTTP/%b\r\n%b\r\n" % (self.parser.get_method(), self.url, version, lines)):
+            return False
+        path, _, query = self.url.partition(b"?")
+        asked = {**self.scope, "type": "websocket", "path": unquote(path.decode("ascii")), "query_string": query}
+        taken: Callable[[Scope], bool] = self.app_state.get(SOCKETS, lambda _: True)
+        return taken(asked)
 
     def _take_up(self, rest: bytes) -> None:
         """Another protocol was offered, and the parser has stopped behind the head."""
         if self._should_upgrade():
+            if rest:  # a client waits for the answer (RFC 6455, 4.1), so this is none
+                return self._refuse("malformed-request")
             self._stop_waiting()
             self._phase = _Phase.BETWEEN  # the request is whole: nothing of it is waited for when the socket closes
             self.handle_websocket_upgrade()

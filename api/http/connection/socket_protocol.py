@@ -1,11 +1,13 @@
 """WebSockets on a connection: uvicorn's, that can be closed when the client reads nothing, and told things at once."""
 
+from http import HTTPStatus
 from typing import Any, Final, Protocol
 
 from starlette.types import Scope
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
+from websockets.server import ServerProtocol
 
 from infra.concurrency.flag import Flag
 
@@ -34,6 +36,16 @@ def line_of(scope: Scope) -> Line:
 def frame_bytes(text: str) -> bytes:
     """A frame of text, whole and not compressed, as a server sends it (RFC 6455, 5.2)."""
     return Frame(Opcode.TEXT, text.encode()).serialize(mask=False)
+
+
+def is_handshake(head: bytes) -> bool:
+    """Whether it is one in every point (RFC 6455, 4.2.1), as the library sees it that will have to take it."""
+    asked = ServerProtocol()
+    asked.receive_data(head)
+    return any(
+        isinstance(event, Request) and asked.accept(event).status_code == HTTPStatus.SWITCHING_PROTOCOLS
+        for event in asked.events_received()
+    )
 
 
 class _Inbox:
@@ -72,6 +84,13 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         """Begin. The scope has the headers from here on."""
         super().handle_connect(event)
         event.headers.clear()
+
+    def data_received(self, data: bytes) -> None:
+        """Hear what came. Who does not wait for the answer to a handshake (RFC 6455, 4.1) speaks something else."""
+        if self.handshake_initiated and not self.handshake_complete:
+            self.transport.abort()
+        else:
+            super().data_received(data)
 
     async def run_asgi(self) -> None:
         """Run the application, which finds the line in its scope."""

@@ -7,6 +7,7 @@ An origin that is not listed is treated as though there were no CORS: its prefli
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from api.errors import Problem
 from api.http.response import Headers, RawResponse
 
 EXPOSED: Final = (
@@ -75,12 +76,14 @@ class Cors:
         return RawResponse(204, headers)
 
 
-def may_open_sockets(asked: Mapping[bytes, bytes], cors: Cors | None) -> bool:
-    """Whether it is no page of a strange site that asks: none is named (RFC 6454), our own, or one of those allowed.
+def check_origin(asked: Mapping[bytes, bytes], cors: Cors | None) -> None:
+    """Raises :class:`~api.errors.Problem` ``foreign-origin`` for a socket that a page of a strange site asks for: one
+    that is named (RFC 6454), and neither our own nor one of those allowed.
 
     A browser opens a socket to anybody for any page, and asks nobody beforehand.
     """
     origin = asked.get(b"origin")
     if origin is None or origin.partition(b"://")[2].lower() == asked.get(b"host", b"").lower() != b"":
-        return True
-    return cors is not None and cors.knows(origin)
+        return
+    if cors is None or not cors.knows(origin):
+        raise Problem("foreign-origin")

@@ -31,8 +31,8 @@ SINGLE: Final = frozenset(
 
 
 def check_request(scope: Scope, headers: Mapping[bytes, bytes]) -> None:
-    """Raises :class:`~api.errors.Problem` for what no route should have to deal with: absurd lengths, NUL, no host, a header
-    twice that may stand there once."""
+    """Raises :class:`~api.errors.Problem` for what no route should have to deal with: absurd lengths, NUL, no host, and
+    twice what may stand there once."""
     raw = scope["headers"]
     check_host(headers.get(b"host"), scope["http_version"])
     if len(scope["path"]) + len(scope["query_string"]) > LONGEST_TARGET:

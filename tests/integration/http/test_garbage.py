@@ -110,9 +110,10 @@ HALF = b"POST /v1/orders HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r
         (HALF, b""),
         (say("GET", "/v1/products"), b" 200 "),
         (b"FOO / HTTP/1.1\r\n\r\n", b" 501 "),
-        (say("GET", "/v1/products", UPGRADE), b" 403 "),
+        (say("GET", "/v1/products", UPGRADE), b" 200 "),
+        (say("GET", f"/v1/rooms/{uuid4()}/live", f"{UPGRADE}Origin: https://evil.example\r\n"), b" 403 "),
     ],
-    ids=["nothing said", "half a head", "half a body", "a request", "no request", "a socket refused"],
+    ids=["nothing said", "half a head", "half a body", "a request", "no request", "no socket", "a socket refused"],
 )
 async def test_a_connection_is_freed_when_it_ends(there: Shop, words: bytes, answer: bytes) -> None:
     await there.http.aclose()

@@ -337,6 +337,22 @@ async def test_a_page_of_another_site_gets_no_socket(apis: list[Shop]) -> None:
             async with plugged(apis[0], room, origin=origin):
                 pass
         assert refused.value.response.status_code == 403
+        assert orjson.loads(refused.value.response.body or b"")["code"] == "foreign-origin"
+
+
+async def test_who_asks_for_a_socket_without_a_handshake_is_told_what_is_needed(apis: list[Shop]) -> None:
+    (ada,) = await people(apis[0], 1)
+    path = f"{await opened(ada)}/live"
+    offer = {"connection": "upgrade", "upgrade": "websocket", "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ=="}
+    for asked in ({}, offer, {**offer, "sec-websocket-version": "12"}):
+        told = await apis[0].http.get(path, headers=asked)
+        assert (told.status_code, told.json()["code"]) == (426, "upgrade-required")
+        assert (told.headers["upgrade"], told.headers["sec-websocket-version"]) == ("websocket", "13")
+    whole = {**offer, "sec-websocket-version": "13"}
+    told = await apis[0].http.get(path.replace("-", ""), headers=whole)
+    assert (told.status_code, told.json()["code"]) == (422, "invalid")
+    told = await apis[0].http.get(f"{path}?q=%00", headers=whole)
+    assert (told.status_code, told.json()["code"]) == (400, "malformed-request")
 
 
 async def test_a_client_that_never_reads_is_closed_and_holds_up_nobody(apis: list[Shop], side: WriteSide) -> None:

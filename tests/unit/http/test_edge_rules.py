@@ -238,6 +238,13 @@ async def test_a_socket_for_another_host_is_refused_before_it_is_open() -> None:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    scope = {"type": "websocket", "path": "/x", "headers": [(b"host", b"evil.example")], "client": None}
+    scope: dict[str, Any] = {
+        "type": "websocket",
+        "http_version": "1.1",
+        "path": "/x",
+        "query_string": b"",
+        "client": None,
+    }
+    scope["headers"] = [(b"host", b"evil.example")]
     await sample.app(scope, None, send)  # type: ignore[arg-type]
     assert [message["type"] for message in sent] == ["websocket.close"]
