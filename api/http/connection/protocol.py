@@ -13,9 +13,10 @@ from urllib.parse import unquote
 
 import httptools
 from starlette.types import Scope
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from api.errors import Problem, problem_answer
+from api.http.connection.origin_form import OriginForm
 from api.http.connection.server import State
 from api.http.connection.socket_protocol import is_handshake
 from api.http.connection.transport import LINGER_SECONDS, Transport
@@ -81,7 +82,7 @@ class _BehindHead:
         self._skipping = False
 
 
-class Protocol(HttpToolsProtocol):
+class Protocol(OriginForm):
     """One connection."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]

@@ -7,6 +7,7 @@ answer 400 in plain text, turn away probes that know an address alone, and canno
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from ipaddress import IPv6Address
 from typing import Final
 
 from api.errors import Problem
@@ -17,23 +18,44 @@ PROBES: Final = frozenset({"/health", "/health/live", "/health/ready", "/metrics
 """What asks for these knows an address and no name."""
 
 LONGEST: Final = 300
-_HOST: Final = re.compile(r"([a-z0-9_.-]{1,253}|\[[0-9a-f:.]{2,45}\])(:[0-9]{1,5})?")
-_WRITTEN: Final = re.compile(_HOST.pattern.replace("{1,5}", "{0,5}"))
+_NAMED: Final = r"([a-z0-9_.-]{1,253}|\[[^\[\]@/]{2,253}\])"
+_HOST: Final = re.compile(_NAMED + r"(:[0-9]{1,5})?")
+_WRITTEN: Final = re.compile(_NAMED + r"(:[0-9]{0,5})?")
 """RFC 3986, 3.2.3: behind the colon there may be nothing."""
 _LARGEST_PORT: Final = 65_535
+_IPV6: Final = re.compile(r"[0-9a-f:.]+")
+"""Without a zone, which means something to its own host alone."""
+_IPV_FUTURE: Final = re.compile(r"v[0-9a-f]+\.[a-z0-9._~!$&'()*+,;=:-]+")
+
+
+def is_host(host: bytes) -> bool:
+    """Whether it is a name or an address, with or without a port (RFC 3986, 3.2.2)."""
+    return len(host) <= LONGEST and _is_host(host)
 
 
 @lru_cache(1024)
 def _is_host(host: bytes) -> bool:
     match = _WRITTEN.fullmatch(host.decode("latin-1").lower())
-    return match is not None and int((match[2] or "")[1:] or 0) <= _LARGEST_PORT
+    if match is None or int((match[2] or "")[1:] or 0) > _LARGEST_PORT:
+        return False
+    return match[1][0] != "[" or _is_literal(match[1][1:-1])
+
+
+def _is_literal(text: str) -> bool:
+    if not _IPV6.fullmatch(text):
+        return _IPV_FUTURE.fullmatch(text) is not None
+    try:
+        IPv6Address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def check_host(host: bytes | None, http_version: str) -> None:
     """Raises :class:`~api.errors.Problem` ``malformed-header``. Only HTTP/1.0 may come without one."""
     if host is None and http_version == "1.0":
         return
-    if host is None or len(host) > LONGEST or not _is_host(host):
+    if host is None or not is_host(host):
         raise malformed_header(b"host")
 
 

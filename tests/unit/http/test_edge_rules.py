@@ -77,6 +77,19 @@ async def test_only_listed_hosts_are_served(host: str, served: bool) -> None:
         "a b",
         "a@b",
         "[::1",
+        "[:::::]",
+        "[....]",
+        "[1:2:3]",
+        "[1:2:3:4:5:6:7:8:9]",
+        "[::12345]",
+        "[::1.2.3]",
+        "[fe80::1%eth0]",
+        "[v1]",
+        "[v.a]",
+        "[vx.a]",
+        "[v1.a/b]",
+        "[]",
+        "[::1]8000",
         "",
         "x" * 400,
         "sh\xf6p.example",
@@ -87,6 +100,14 @@ async def test_what_is_no_host_is_refused_whichever_are_served(hosts: str, host:
     reply = await edge(allowed_hosts=hosts).send("GET", ORDER, headers={"host": host})
     assert_problem(reply, 400, "malformed-header")
     assert not host or host not in reply.body.decode()
+
+
+@pytest.mark.parametrize(
+    "host", ["t", "10.0.0.1:80", "[::]", "[::1]:8000", "[2001:DB8::1]", "[::ffff:192.0.2.1]", "[v1.kettle:1]", "t:"]
+)
+async def test_what_is_a_host_in_any_of_its_forms_is_one(host: str) -> None:
+    """RFC 3986, 3.2.2."""
+    assert (await edge(allowed_hosts="*").send("GET", ORDER, headers={"host": host})).status == 200
 
 
 @pytest.mark.parametrize("hosts", ["*", "shop.example"])
