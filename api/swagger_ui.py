@@ -14,9 +14,10 @@ from fastapi import Request
 
 from api.http.compression import wants_gzip, with_mark
 from api.http.fast_route import router
+from api.http.policies.entity_tags import matches
 from api.http.request_context import EXCHANGE, RequestState
 from api.http.response import Headers, RawResponse
-from api.queries.documents import PUBLIC, matches
+from api.queries.documents import PUBLIC
 from api.rate_limits.policies import limited
 from infra.errors import NotFound
 

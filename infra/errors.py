@@ -50,7 +50,7 @@ class VersionMismatch(Exception):
     """The stream is not at the version that ``If-Match`` names."""
 
     def __init__(self, expected: Sequence[int], actual: int) -> None:
-        super().__init__(f"expected version {' or '.join(map(str, expected))}, found {actual}")
+        super().__init__(f"expected version {' or '.join(map(str, expected)) or 'of another kind'}, found {actual}")
         self.expected = expected
         self.actual = actual
 

@@ -30,6 +30,7 @@ from api.http.body_reader import (
     replayed,
 )
 from api.http.compression import Compressor
+from api.http.policies.repeated_headers import by_name
 from api.http.policies.request_head import check_request
 from api.http.policies.security_headers import Rules
 from api.http.policies.trusted_hosts import PROBES
@@ -93,7 +94,7 @@ class Edge:
         figures = self._metrics.of(method if method in METHODS else "other", found[0])
         if self._rules.proxies is not None:
             self._rules.proxies.look_behind(scope)
-        exchange = RequestState(dict(scope["headers"]), self._next_id)
+        exchange = RequestState(by_name(scope["headers"]), self._next_id)
         reply = Reply(send, exchange, method, self._rules, self._compressor)
         state: EdgeState = scope["state"].get(EDGE, _IDLE) if "state" in scope else _IDLE
         figures.in_progress += 1

@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 from starlette.types import Scope
 
 from api.errors import Problem
+from api.http.policies.entity_tags import versions
 from api.http.principal import Principal
 from api.http.request_metrics import RouteFigures
 from api.http.response import Headers
@@ -25,8 +26,6 @@ GZIP_MARK: Final = b'-gz"'
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _KEY = re.compile(rb"[\x21-\x7e]{1,255}")
 _TOKEN = re.compile(rb"[\x21-\x7e]{1,1024}")
-_ETAG = re.compile(rb'"([1-9][0-9]{0,17})(?:-[0-9]{1,18})?(?:-gz)?"')
-_ETAGS = re.compile(rb"%b(?:[ \t]*,[ \t]*%b){0,19}" % (_ETAG.pattern, _ETAG.pattern))
 _TRACEPARENT = re.compile(
     rb"(?!ff)([0-9a-f]{2})-((?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})(?:-[\x21-\x7e]{0,255})?"
 )
@@ -42,7 +41,6 @@ class RequestContext:
     traceparent: str | None
     idempotency_key: str | None
     if_match: Sequence[int] | None
-    if_none_match: str | None
     consistency_token: str | None
     wait: float
     principal: Principal | None = None
@@ -213,16 +211,14 @@ def _read_context(scope: Scope, exchange: RequestState) -> RequestContext:
     """Most requests lack most of these headers, hence the checks before the calls."""
     get = exchange.headers.get
     key, token = get(b"idempotency-key"), get(b"consistency-token")
-    tag, none_match = get(b"if-match"), get(b"if-none-match")
-    prefer = get(b"prefer")
+    tags, prefer = get(b"if-match"), get(b"prefer")
     client = scope.get("client")
     return RequestContext(
         request_id=exchange.request_id,
         source=client[0] if client else "",
         traceparent=exchange.span.traceparent or traceparent_of(exchange.headers),
         idempotency_key=None if key is None else _visible(key, b"idempotency-key", _KEY),
-        if_match=None if tag is None else _versions(tag),
-        if_none_match=None if none_match is None else none_match.decode("latin-1"),
+        if_match=None if tags is None else _versions(tags),
         consistency_token=None if token is None else _visible(token, b"consistency-token", _TOKEN),
         wait=DEFAULT_WAIT if prefer is None else _wait(prefer),
         principal=exchange.principal,
@@ -251,12 +247,13 @@ def traceparent_of(headers: Mapping[bytes, bytes]) -> str | None:
 
 
 def _versions(value: bytes) -> Sequence[int] | None:
-    """``"<version>"``, or a document's tag, which begins with it, or several; ``*`` asks for no particular one."""
+    """What is to be found, if anything in particular is: ``*`` asks for whatever is there."""
     if value == b"*":
         return None
-    if _ETAGS.fullmatch(value) is None:
+    named = versions(value)
+    if named is None:
         raise malformed_header(b"if-match")
-    return tuple(map(int, _ETAG.findall(value)))
+    return named
 
 
 def _wait(value: bytes) -> float:

@@ -7,6 +7,7 @@ from uuid import UUID
 import orjson
 from fastapi import Request
 
+from api.http.policies.entity_tags import matches
 from api.http.request_context import EXCHANGE, RequestContext, RequestState, malformed_header
 from api.http.response import JSON, RawResponse
 from infra.eventsourcing.consistency_token import InvalidToken, Needs, decode
@@ -30,13 +31,6 @@ class CachedResponse(NamedTuple):
         if if_none_match is None or not matches(if_none_match, self.etag):
             return self.answer
         return self.unchanged
-
-
-def matches(if_none_match: bytes, etag: bytes) -> bool:
-    """Weak comparison against a list of entity tags, or against ``*``."""
-    if if_none_match in (etag, b"*"):
-        return True
-    return any(tag.strip().removeprefix(b"W/") == etag for tag in if_none_match.split(b","))
 
 
 def cached_response(document: Document, caching: tuple[bytes, bytes], owner: UUID | None = None) -> CachedResponse:

@@ -9,8 +9,9 @@ from starlette.responses import Response, StreamingResponse
 
 from api.dependencies import Context, ImageFilesDep
 from api.http.fast_route import router
+from api.http.policies.entity_tags import matches
 from api.queries.dependencies import ProductsDep
-from api.queries.documents import PUBLIC, if_none_match, matches
+from api.queries.documents import PUBLIC, if_none_match
 from api.rate_limits.policies import limited
 from domain.catalogue import IMAGE_ENDINGS
 from infra.errors import NotFound

@@ -7,27 +7,13 @@ from typing import Final
 from starlette.types import Scope
 
 from api.errors import Problem
+from api.http.policies.repeated_headers import refuse_repeated
 from api.http.policies.trusted_hosts import check_host
-from api.http.request_context import malformed_header
 
 LONGEST_TARGET: Final = 8 * 1024
 LONGEST_HEADERS: Final = 32 * 1024
 """Names and values together."""
 MOST_HEADERS: Final = 128
-SINGLE: Final = frozenset(
-    {
-        b"authorization",
-        b"consistency-token",
-        b"content-encoding",
-        b"content-length",
-        b"content-type",
-        b"host",
-        b"idempotency-key",
-        b"if-match",
-        b"origin",
-        b"x-api-key",
-    }
-)
 
 
 def check_request(scope: Scope, headers: Mapping[bytes, bytes]) -> None:
@@ -40,8 +26,6 @@ def check_request(scope: Scope, headers: Mapping[bytes, bytes]) -> None:
     if "\0" in scope["path"] or b"%00" in scope["query_string"]:
         raise Problem("malformed-request", "The target contains NUL.")
     if len(headers) != len(raw):
-        names = [name for name, _ in raw]
-        for name in filter(lambda each: names.count(each) > 1, SINGLE):
-            raise malformed_header(name)
+        refuse_repeated(raw)
     if len(raw) > MOST_HEADERS or sum(map(len, chain.from_iterable(raw))) > LONGEST_HEADERS:
         raise Problem("headers-too-large")

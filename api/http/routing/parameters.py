@@ -82,6 +82,8 @@ class _Place:
         for name, text in given:
             if name in self._lists:
                 grouped.setdefault(name, []).append(text)
+            elif self._name == "header" and name in grouped:
+                grouped[name] += f", {text}"  # lines are one list (RFC 9110, 5.3)
             else:
                 grouped.setdefault(name, text)
         for parameter in self._parameters:

@@ -125,8 +125,10 @@ async def test_a_write_with_an_old_version_is_refused(api: Shop) -> None:
     price = {"price": {"amount": "11.00", "currency": "EUR"}}
     assert (await staff.send("PATCH", f"/v1/products/{product}", price, If_Match='"1"')).status_code == 200
     late = {"price": {"amount": "12.00", "currency": "EUR"}}
-    answer = await staff.send("PATCH", f"/v1/products/{product}", late, If_Match='"1"')
-    assert (answer.status_code, answer.json()["code"]) == (412, "version-mismatch")
+    for tags in ('"1"', 'W/"2"', '"x"', '"1", "x",', ","):
+        answer = await staff.send("PATCH", f"/v1/products/{product}", late, If_Match=tags)
+        assert (answer.status_code, answer.json()["code"]) == (412, "version-mismatch"), tags
+    assert (await staff.send("PATCH", f"/v1/products/{product}", late, If_Match='"x", "2",')).status_code == 200
 
 
 async def test_an_order_is_placed_at_the_price_of_now(api: Shop) -> None:

@@ -40,10 +40,6 @@ def sample() -> SampleEdge:
         ({"content-type": "application/json", "idempotency-key": "a b"}, 400, "malformed-header"),
         ({"content-type": "application/json", "idempotency-key": "\xe4"}, 400, "malformed-header"),
         ({"content-type": "application/json", "if-match": "3"}, 400, "malformed-header"),
-        ({"content-type": "application/json", "if-match": '"0"'}, 400, "malformed-header"),
-        ({"content-type": "application/json", "if-match": '"x"'}, 400, "malformed-header"),
-        ({"content-type": "application/json", "if-match": 'W/"3"'}, 400, "malformed-header"),
-        ({"content-type": "application/json", "if-match": '"%s"' % ("9" * 30)}, 400, "malformed-header"),
         ({"content-type": "application/json", "consistency-token": "\x7f"}, 400, "malformed-header"),
         ({"content-type": "application/json", "consistency-token": "x" * 1025}, 400, "malformed-header"),
         ({"content-type": "application/json", "x-junk": "x" * LONGEST_HEADERS}, 431, "headers-too-large"),
@@ -51,13 +47,6 @@ def sample() -> SampleEdge:
 )
 async def test_hostile_headers_are_refused(sample: SampleEdge, headers: dict[str, str], status: int, code: str) -> None:
     assert_problem(await sample.send("POST", SHIP, GOOD, headers), status, code)
-
-
-@pytest.mark.parametrize("name", ["Idempotency-Key", "Authorization", "If-Match", "Content-Type", "X-API-Key", "Host"])
-async def test_a_header_that_decides_something_may_not_come_twice(sample: SampleEdge, name: str) -> None:
-    reply = await sample.send("POST", SHIP, GOOD, [("content-type", "application/json"), (name, "a"), (name, "b")])
-    assert_problem(reply, 400, "malformed-header")
-    assert name.lower() in reply.json["detail"].lower()
 
 
 async def test_other_headers_may(sample: SampleEdge) -> None:
@@ -123,10 +112,6 @@ async def test_a_key_is_fingerprinted_with_all_that_the_request_says(sample: Sam
 async def test_conditions_reach_the_endpoint(sample: SampleEdge) -> None:
     reply = await sample.post(SHIP, GOOD, idempotency_key="k" * 255, if_match='"17"')
     assert (reply.json["key"], reply.json["if_match"]) == ("k" * 255, [17])
-    several = await sample.post(SHIP, GOOD, if_match='"2", "7-123" ,"9"')
-    assert several.json["if_match"] == [2, 7, 9]
-    anything = await sample.post(SHIP, GOOD, if_match="*")
-    assert anything.json["if_match"] is None
 
 
 def _scope(**headers: str) -> dict[str, Any]:
