@@ -107,7 +107,7 @@ def check_head(headers: Mapping[bytes, bytes], policy: BodyPolicy) -> None:
     """Refuse by the head alone what needs no reading."""
     if not policy.media:
         raise Problem("unexpected-body")
-    if headers.get(b"content-encoding", b"identity") != b"identity":
+    if not _is_plain(headers.get(b"content-encoding")):
         raise Problem("unsupported-media-type", "Encoded bodies are not taken.")
     if not _is_media(headers.get(b"content-type", b""), policy.media):
         raise Problem("unsupported-media-type")
@@ -116,6 +116,11 @@ def check_head(headers: Mapping[bytes, bytes], policy: BodyPolicy) -> None:
         raise Problem("malformed-request")
     if int(length[:20]) > policy.limit:
         raise Problem("content-too-large")
+
+
+def _is_plain(codings: bytes | None) -> bool:
+    """Whether nothing has been done to the body (RFC 9110, 8.4.1)."""
+    return codings is None or {coding.strip() for coding in codings.lower().split(b",")} <= {b"identity", b""}
 
 
 def _is_media(value: bytes, media: frozenset[bytes]) -> bool:

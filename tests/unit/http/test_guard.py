@@ -111,6 +111,8 @@ async def test_a_cancelled_reader_is_cancelled_and_not_timed_out(receive: Receiv
         "application/json; charset=utf-8",
         'application/json;charset="UTF-8"',
         "application/json; profile=x; charset=utf-8",
+        "application/json; charset=utf8",
+        'application/json; Charset="UTF8"',
     ],
 )
 async def test_json_in_utf_8_is_taken_however_it_is_spelled(media: str) -> None:
@@ -145,7 +147,13 @@ async def test_json_is_no_form() -> None:
     assert refused.value.code == "unsupported-media-type"
 
 
-@pytest.mark.parametrize("encoding", [b"gzip", b"br", b"deflate", b"gzip, identity", b"x"])
+@pytest.mark.parametrize("encoding", [b"identity", b"Identity", b"IDENTITY", b"identity, identity", b" identity,", b""])
+async def test_a_body_to_which_nothing_was_done_is_taken(encoding: bytes) -> None:
+    """RFC 9110, 8.4.1: codings are case-insensitive."""
+    check_head({**LENGTH, b"content-encoding": encoding}, JSON_BODY)
+
+
+@pytest.mark.parametrize("encoding", [b"gzip", b"br", b"deflate", b"gzip, identity", b"identity, GZIP", b"x", b"*"])
 async def test_encoded_bodies_are_refused(encoding: bytes) -> None:
     with pytest.raises(Problem) as refused:
         check_head({**LENGTH, b"content-encoding": encoding}, JSON_BODY)
