@@ -1,7 +1,8 @@
 """The written form of numbers, ids and moments, wherever they come in as text: in paths, queries, bodies and files.
 
-The parsers behind are lenient, each in its own way: ``1_0``, ``+5``, Arabic digits, ``{…}`` around an id, a number for
-a time. So what is taken is said here, once, and all else is refused before a parser sees it (OWASP ASVS 5, 2.2.1).
+The parsers behind are lenient, each in its own way: ``1_0``, ``+5``, ``007``, Arabic digits, ``{…}`` around an id, a
+number for a time. So what is taken is said here, once, and all else is refused before a parser sees it (OWASP ASVS 5,
+2.2.1).
 """
 
 import re
@@ -35,8 +36,8 @@ class Form(NamedTuple):
 
 FORMS: Final[Mapping[type, Form]] = {
     bool: Form(re.compile("true|false"), "bool_parsing"),
-    int: Form(re.compile(r"-?[0-9]{1,19}"), "int_parsing"),
-    Decimal: Form(re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?"), "decimal_parsing"),
+    int: Form(re.compile(r"0|-?[1-9][0-9]{0,18}"), "int_parsing"),
+    Decimal: Form(re.compile(r"(?!-0(\.0+)?\Z)-?(0|[1-9][0-9]{0,19})(\.[0-9]{1,20})?"), "decimal_parsing"),
     UUID: Form(re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"), "uuid_parsing"),
     datetime: Form(re.compile(MOMENT, re.ASCII), "datetime_parsing"),
 }

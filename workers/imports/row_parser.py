@@ -13,6 +13,7 @@ import orjson
 import structlog
 from pydantic import TypeAdapter, ValidationError
 
+from infra.schemas.forms import FORMS
 from infra.schemas.product import NewProduct
 from infra.schemas.strict_json import MalformedJson, check_json
 from infra.schemas.validation_errors import findings_of
@@ -28,7 +29,6 @@ ReadRow: TypeAlias = Callable[[Record], NewProduct]
 """Raises :class:`BadRow`."""
 
 _BLANK: Final = re.compile(rb'[\s,"]*+')
-_INTEGER: Final = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 _DETAILS: Final[Mapping[str, str]] = {
     TOO_LONG: "The line is longer than 128 KiB.",
     BROKEN_QUOTES: "The quotes do not come out even: a field stands in them as a whole, with a quote in it twice.",
@@ -163,7 +163,7 @@ def _body(fields: dict[str, str]) -> dict[str, Any]:
     given["price"] = {"amount": given["price"], "currency": given.pop("currency")}
     if "tags" in given:
         given["tags"] = given["tags"].split(TAG_SEPARATOR)
-    if "stock" in given and _INTEGER.fullmatch(given["stock"]):
+    if "stock" in given and FORMS[int].fits(given["stock"]):
         given["stock"] = int(given["stock"])
     return given
 

@@ -84,6 +84,8 @@ BAD_CSV: Sequence[tuple[str, bytes]] = [
     ("string-pattern-mismatch", b"B,b,1e3,EUR,1"),
     ("unknown-currency", b"B,b,1.00,XXZ,1"),
     ("invalid-amount", b"B,b,1.001,EUR,1"),
+    ("invalid-amount", b"B,b,01.00,EUR,1"),
+    ("int-type", b"B,b,1.00,EUR,01"),
     ("int-type", b"B,b,1.00,EUR,verysecretvalue"),
     ("int-type", b"B,b,1.00,EUR, 1"),
     ("int-type", "B,b,1.00,EUR,٣".encode()),
