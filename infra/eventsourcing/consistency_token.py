@@ -1,11 +1,10 @@
 """Read your own writes: the opaque token that proves a write, as the positions by shard at which it must be visible."""
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from binascii import Error as NotBase64
 from collections.abc import Iterable, Mapping
 from typing import Final, TypeAlias
 from zlib import crc32
 
+from infra import base64url
 from infra.eventsourcing.event_log import LAST
 
 MOST_TOKENS: Final = 16
@@ -23,7 +22,7 @@ class InvalidToken(ValueError):
 def encode(positions: Needs) -> str:
     """The token of a write whose last events are at these positions, by shard: opaque, in URL-safe characters."""
     numbers = _FORM + b"".join([_varint(shard) + _varint(position) for shard, position in positions.items()])
-    return urlsafe_b64encode(numbers + _checksum(numbers)).rstrip(b"=").decode("ascii")
+    return base64url.encode(numbers + _checksum(numbers))
 
 
 def decode(text: str) -> Needs:
@@ -40,8 +39,8 @@ def decode(text: str) -> Needs:
 
 def _pairs(text: str) -> Iterable[tuple[int, int]]:
     try:
-        raw = urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
-    except (UnicodeEncodeError, NotBase64) as error:
+        raw = base64url.decode(text)
+    except ValueError as error:
         raise InvalidToken("not a token") from error
     numbers, checksum = raw[:-4], raw[-4:]
     if checksum != _checksum(numbers) or not numbers.startswith(_FORM):

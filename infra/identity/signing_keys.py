@@ -6,7 +6,6 @@ the way.
 """
 
 import asyncio
-from base64 import urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -30,6 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from infra import base64url
 from infra.concurrency.periodic import repeating
 from infra.errors import CannotUnwrap
 from infra.identity.key_wrapping import KeyWrapping
@@ -91,7 +91,7 @@ class KeyRing:
 
 
 def _coordinate(number: int) -> str:
-    return urlsafe_b64encode(number.to_bytes(32, "big")).rstrip(b"=").decode()
+    return base64url.encode(number.to_bytes(32, "big"))
 
 
 def _required_members(public: EllipticCurvePublicKey) -> dict[str, str]:
@@ -102,7 +102,7 @@ def _required_members(public: EllipticCurvePublicKey) -> dict[str, str]:
 def thumbprint(public: EllipticCurvePublicKey) -> str:
     """The key's id: the JWK thumbprint of RFC 7638."""
     members = orjson.dumps(_required_members(public), option=orjson.OPT_SORT_KEYS)
-    return urlsafe_b64encode(sha256(members).digest()).rstrip(b"=").decode()
+    return base64url.encode(sha256(members).digest())
 
 
 def generate() -> SigningKey:

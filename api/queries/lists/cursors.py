@@ -1,13 +1,12 @@
 """Cursors of lists: a position in one sort of one filter, opaque to clients and useless for any other list."""
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from binascii import Error as NotBase64
 from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any, Final
 
 import orjson
 
+from infra import base64url
 from infra.eventsourcing.event_log import EventLog
 
 LONGEST: Final = 2048
@@ -21,18 +20,18 @@ class InvalidCursor(ValueError):
 def encode(list_id: bytes, place: list[Any]) -> str:
     """The cursor behind ``place``, a few JSON values, in the list that ``list_id`` tells from all others."""
     payload = orjson.dumps(place)
-    return urlsafe_b64encode(_digest(list_id, payload) + payload).rstrip(b"=").decode("ascii")
+    return base64url.encode(_digest(list_id, payload) + payload)
 
 
 def decode(list_id: bytes, text: str, kinds: tuple[type, ...]) -> list[Any]:
     """The place behind a cursor, of values of these kinds. Raises :class:`InvalidCursor`."""
     try:
-        raw = urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
+        raw = base64url.decode(text)
         digest, payload = raw[:_DIGEST], raw[_DIGEST:]
         if digest != _digest(list_id, payload):
             raise InvalidCursor
         place = orjson.loads(payload)
-    except (UnicodeEncodeError, NotBase64, orjson.JSONDecodeError):
+    except ValueError:
         raise InvalidCursor from None
     if not isinstance(place, list) or tuple(map(type, place)) != kinds:
         raise InvalidCursor

@@ -1,7 +1,6 @@
 """Sessions as they are begun, refreshed and ended."""
 
 import os
-from base64 import urlsafe_b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,6 +10,7 @@ from uuid import UUID
 
 from asyncpg import Record
 
+from infra import base64url
 from infra.eventsourcing.event_log import Session as Connection
 from infra.identity.server_secret import ServerSecret
 from infra.identity.sessions.statements import BEGIN, BEGIN_LATER, END, END_OLDER, IS_LIVE, LOOK, ROTATE
@@ -96,7 +96,7 @@ class Sessions:
 
         The last thing that a sign-in does: nothing that can fail comes behind it.
         """
-        token = _text(os.urandom(_RANDOM_BYTES))
+        token = base64url.encode(os.urandom(_RANDOM_BYTES))
         begun = await self._database.returning_row(
             *BEGIN(
                 session=session.session_id,
@@ -126,7 +126,7 @@ class Sessions:
         """
         if len(token) > LONGEST_TOKEN or not token.isascii():
             return Unknown()
-        successor = _text(await self._secret.mac(b"refresh", token.encode("ascii")))
+        successor = base64url.encode(await self._secret.mac(b"refresh", token.encode("ascii")))
         digest, following = _digest(token), _digest(successor)
         row = await self._database.returning_row(
             *ROTATE(digest=digest, successor=following, user_agent=client.user_agent, source=client.source)
@@ -191,10 +191,6 @@ def _session(row: Record) -> Session:
         account_version=row["account_version"],
         scope=row["scope"],
     )
-
-
-def _text(token: bytes) -> str:
-    return urlsafe_b64encode(token).rstrip(b"=").decode("ascii")
 
 
 def _digest(token: str) -> bytes:
