@@ -18,6 +18,7 @@ from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from domain.kernel.refusals import InvalidValue
+from domain.values import normal_form
 from infra.errors import Unavailable
 
 SHORTEST: Final = 8
@@ -53,13 +54,19 @@ def accepted(password: str, pointer: str = "/password", *, own: Sequence[str] = 
         raise InvalidValue("must be text", pointer=pointer)
     if not SHORTEST <= len(composed) <= LONGEST:
         raise InvalidValue(f"must have {SHORTEST} to {LONGEST} characters", pointer=pointer)
-    folded = composed.casefold()
+    folded = normal_form(composed)
     if _patterned(folded) or folded in _common():
         raise InvalidValue("is one that everybody tries first", pointer=pointer)
     names = set(_names(own))
-    if folded in names or _made_of(folded, {*names, SERVICE}):
+    words = {*names, SERVICE}
+    if folded in names or _made_of(folded, words) or _made_of(_letters(folded), set(map(_letters, words))):
         raise InvalidValue("must not be made of your own name or address, or of ours", pointer=pointer)
     return composed
+
+
+def _letters(text: str) -> str:
+    """What is left of ``b.o.b-mail`` when nobody counts what stands between."""
+    return "".join(filter(str.isalpha, text))
 
 
 def _made_of(password: str, words: Set[str]) -> bool:
@@ -85,7 +92,7 @@ def _common() -> frozenset[str]:
 def _names(own: Sequence[str]) -> Iterator[str]:
     """The names, and what is before the ``@`` of an address, with and without digits and marks at their end."""
     for name in own:
-        whole = normalize("NFC", name).casefold()
+        whole = normal_form(name)
         for each in (whole, whole.rpartition("@")[0]):
             yield from filter(None, (each, each.rstrip(_TRIMMINGS)))
 

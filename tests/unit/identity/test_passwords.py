@@ -98,6 +98,10 @@ def test_the_bounds_themselves_are_accepted_counted_in_composed_characters(passw
         "aaaaaaaa",
         "weirweir",
         "xY1!" * 30,
+        "ｐａｓｓｗｏｒｄ",
+        "ﬀﬀﬀﬀﬀﬀﬀﬀ",
+        " password ",
+        " " * 9,
     ],
 )
 def test_what_everybody_tries_first_is_refused_in_any_case_and_not_repeated(password: str) -> None:
@@ -118,6 +122,14 @@ def test_what_everybody_tries_first_is_refused_in_any_case_and_not_repeated(pass
         "countess",
         "Countess_1815",
         "countess99",
+        "Ｃｏｕｎｔｅｓｓ９９",
+        "adalovelace1815",
+        "a.d.a.l.o.v.e.l.a.c.e",
+        "ada-love-lace!",
+        "adalovelaceexampleorg",
+        "c o u n t e s s",
+        "c0ountess",
+        "ⓒⓞⓤⓝⓣⓔⓢⓢ",
     ],
 )
 def test_the_users_own_names_are_refused_with_or_without_something_at_the_end(password: str) -> None:
@@ -134,10 +146,46 @@ def test_nor_are_they_taken_over_and_over_or_behind_something(password: str) -> 
         accepted(password, own=("Ada.Lovelace@Example.org", "Countess99"))
 
 
-@pytest.mark.parametrize("password", ["weir1234", "WeirWeir", "weir-2026!", "2026weir"])
+@pytest.mark.parametrize(
+    "password",
+    [
+        "weir1234",
+        "WeirWeir",
+        "weir-2026!",
+        "2026weir",
+        "ｗｅｉｒ1234",
+        "w.e.i.r.1234",
+        "we1ir23we4ir",
+        "𝐰𝐞𝐢𝐫1234",
+        "weir・２０２６",
+    ],
+)
 def test_nor_is_what_the_service_is_called(password: str) -> None:
     with pytest.raises(InvalidValue):
         accepted(password)
+
+
+@pytest.mark.parametrize(
+    ("password", "own"),
+    [
+        ("bobmail1234", ("bob.mail@people.example", "bobby")),
+        ("bob_mail_bob_mail", ("bob.mail@people.example", "bobby")),
+        ("bo1b2ma3il", ("bob.mail@people.example", "bobby")),
+        ("jurgen-1234", ("x@people.example", "j.u.r.g.e.n")),
+        ("Ленин.1917", ("x@people.example", "Лен-ин")),
+        ("r2d2r2d2r2d2", ("x@people.example", "r2d2")),
+    ],
+)
+def test_what_stands_between_the_letters_of_a_name_makes_it_no_other(password: str, own: tuple[str, str]) -> None:
+    with pytest.raises(InvalidValue):
+        accepted(password, own=own)
+
+
+@pytest.mark.parametrize(
+    "password", ["wei12345", "weird-1234", "bob of the mail", "b0bm4il-1234", "ab-1234-cd", "we-are-1234"]
+)
+def test_what_has_other_letters_is_another(password: str) -> None:
+    assert accepted(password, own=("bob.mail@people.example", "ab")) == password
 
 
 def test_a_number_is_nobodys_name() -> None:
