@@ -148,6 +148,8 @@ BAD_NDJSON: Sequence[tuple[str, bytes]] = [
     ("extra-forbidden", b'{"sku": "B", "name": "b", "price": {"amount": "1", "currency": "EUR"}, "colour": "red"}'),
     ("string-type", b'{"sku": 7, "name": "b", "price": {"amount": "1", "currency": "EUR"}}'),
     ("int-type", b'{"sku": "B", "name": "b", "price": {"amount": "1", "currency": "EUR"}, "stock": "5"}'),
+    *(("malformed-json", b'{"sku": ' + b'{"a": ' * deep + b"1" + b"}" * deep + b"}") for deep in (300, 1_024)),
+    *(("malformed-json", b'{"tags": ' + b"[" * deep + b"]" * deep + b"}") for deep in (300, 1_024, 60_000)),
 ]
 
 
@@ -157,7 +159,7 @@ async def test_lines_of_json_keep_the_rules_of_bodies(settings: Settings) -> Non
     async with importing(settings) as scene:
         seen = await scene.imported(b"\n".join(lines), NDJSON)
         assert faults(seen) == [(1 + 2 * number, code) for number, (code, _) in enumerate(BAD_NDJSON)]
-        assert seen["done"] == len(BAD_NDJSON)
+        assert (seen["state"], seen["done"], seen["failed"]) == ("finished", len(BAD_NDJSON), len(BAD_NDJSON))
         assert SECRET not in json.dumps(seen)
 
 
