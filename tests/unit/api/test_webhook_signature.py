@@ -82,6 +82,17 @@ def test_a_secret_that_is_no_key_is_refused_at_start(secret: str) -> None:
     assert [error["loc"] for error in refused.value.errors()] == [("payment_webhook_secret",)]
 
 
+@pytest.mark.parametrize(("length", "is_key"), [(1, False), (23, False), (24, True), (64, True), (65, False)])
+def test_a_key_has_24_to_64_bytes(length: int, is_key: bool) -> None:
+    """Standard Webhooks 1.0: what is shorter can be guessed, and whoever guesses it says what is paid."""
+    secret = SecretStr("whsec_" + base64.b64encode(bytes(range(length))).decode())
+    if is_key:
+        assert Settings(payment_webhook_secret=secret).payment_webhook_secret == secret
+    else:
+        with pytest.raises(ValidationError):
+            Settings(payment_webhook_secret=secret)
+
+
 @pytest.mark.parametrize("seconds", [-290, 0, 290])
 def test_a_message_is_taken_for_five_minutes(seconds: int) -> None:
     assert taken(at(seconds), by_hand(at(seconds)))

@@ -12,6 +12,7 @@ from infra.settings.report import HIDDEN, NOT_SET, Fault, faults_of, show
 RANDOM = bytes(range(7, 71))
 KEY = b64encode(RANDOM[:32]).decode()
 WEBHOOK = "whsec_" + b64encode(RANDOM[:24]).decode()
+SHORT = "whsec_" + b64encode(RANDOM[:23]).decode()
 
 
 def faults(*processes: Process) -> list[Fault]:
@@ -50,6 +51,8 @@ WRONG = [
     ("WEIR_ENCRYPTION_KEYS", f"{KEY},hunter2", HIDDEN, "must be the base64 of 32 to 64 random bytes"),
     ("WEIR_PAYMENT_WEBHOOK_SECRET", "hello", HIDDEN, "must be whsec_ and the base64 of 24 to 64 bytes"),
     ("WEIR_PAYMENT_WEBHOOK_SECRET", "h", HIDDEN, "must be whsec_ and the base64 of 24 to 64 bytes"),
+    ("WEIR_PAYMENT_WEBHOOK_SECRET", "whsec_YQ==", HIDDEN, "must be whsec_ and the base64 of 24 to 64 bytes"),
+    ("WEIR_PAYMENT_WEBHOOK_SECRET", SHORT, HIDDEN, "must be whsec_ and the base64 of 24 to 64 bytes"),
     ("DATABASE_URL", "mysql://u:hunter2@db/shop", "'mysql://***@db/shop'", "must begin with postgresql://"),
     ("DATABASE_URL", "postgresql://u:hunt/er2@db/shop", HIDDEN, "has a port that is no number"),
     ("DATABASE_URL", "postgresql://u:hun@ter2@db:x/shop", HIDDEN, "in a password / ? # @ are written"),
