@@ -15,6 +15,7 @@ from api import swagger_ui
 from api.http import openapi
 from api.http.edge import EDGE, EdgeState
 from api.http.policies.security_headers import Rules
+from api.http.response import RawResponse
 from api.http.route_table import HotRead, LimitPolicy
 from api.http.socket_edge import SOCKETS, SocketRoutes
 from api.main import with_edge
@@ -107,6 +108,16 @@ class SampleEdge:
         """A JSON body; header names with ``_`` for ``-``."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return await self.send("POST", target, body, {"content-type": "application/json", **named})
+
+
+class AtHand:
+    """A hot read that knows everything."""
+
+    def now(self, *_: object) -> RawResponse:
+        return RawResponse(200, [(b"cache-control", b"public, no-cache")], b"at hand")
+
+    async def soon(self, *_: object) -> None:
+        return None
 
 
 class _Incoming:

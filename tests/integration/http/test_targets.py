@@ -8,9 +8,8 @@ from starlette.types import Receive, Scope, Send
 
 from api.http.connection.socket_protocol import SocketProtocol
 from api.http.policies.security_headers import Rules
-from api.http.response import RawResponse
 from infra.settings import Settings
-from tests.support.sample_edge import sample_edge, with_state
+from tests.support.sample_edge import AtHand, sample_edge, with_state
 from tests.support.sample_routes import ORDER_ID
 from tests.support.serving import connected, serving
 
@@ -18,16 +17,6 @@ pytestmark = pytest.mark.anyio
 
 ORDER = f"/v1/orders/{ORDER_ID}"
 HOT = "/v1/orders"
-
-
-class AtHand:
-    """A hot read that knows everything."""
-
-    def now(self, *_: object) -> RawResponse:
-        return RawResponse(200, [(b"cache-control", b"public, no-cache")], b"at hand")
-
-    async def soon(self, *_: object) -> None:
-        return None
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 from api.http.policies.security_headers import Rules
 from api.http.response import RawResponse
 from infra.settings import Settings
-from tests.support.sample_edge import Reply, SampleEdge, assert_problem, sample_edge
+from tests.support.sample_edge import AtHand, Reply, SampleEdge, assert_problem, sample_edge
 from tests.support.sample_routes import ORDER_ID
 
 pytestmark = pytest.mark.anyio
@@ -121,16 +121,6 @@ async def test_a_hot_read_is_no_way_around_the_hosts() -> None:
     sample.heat({"/v1/orders/{order_id}": AtHand()})
     assert (await sample.send("GET", ORDER, headers={"host": "shop.example"})).body == b"at hand"
     assert_problem(await sample.send("GET", ORDER, headers={"host": "evil.example"}), 421, "unknown-host")
-
-
-class AtHand:
-    """A hot read that knows everything."""
-
-    def now(self, *_: object) -> RawResponse:
-        return RawResponse(200, [(b"cache-control", b"public, no-cache")], b"at hand")
-
-    async def soon(self, *_: object) -> None:
-        return None
 
 
 @pytest.mark.parametrize(
