@@ -164,6 +164,23 @@ async def test_a_product_without_a_picture_shows_none(open_shop: Shop, path: str
         assert refused(await open_shop.http.get(missing)) == (404, "not-found")
 
 
+async def test_a_picture_that_was_replaced_is_still_what_its_own_address_shows(
+    open_shop: Shop, staff: Client, path: str
+) -> None:
+    old = await shown(open_shop, path, await put(staff, path, RED))
+    new = await shown(open_shop, path, await put(staff, path, BLUE))
+    tags = {url: (await open_shop.http.get(url)).headers["etag"] for url in (old, new)}
+    assert len({old, new}) == len(set(tags.values())) == 2
+    for url, other in ((old, new), (new, old)):
+        for tag in (tags[url], f"W/{tags[url]}", f'"x", {tags[url]}', "*"):
+            same = await open_shop.http.get(url, headers={"If-None-Match": tag})
+            assert (same.status_code, same.content, same.headers["etag"]) == (304, b"", tags[url]), (url, tag)
+        assert (await open_shop.http.get(url, headers={"If-None-Match": tags[other]})).status_code == 200
+    # Where no picture is named it is that of now.
+    for tag, status in ((tags[new], 304), (tags[old], 200)):
+        assert (await open_shop.http.get(f"{path}/image", headers={"If-None-Match": tag})).status_code == status
+
+
 async def test_a_picture_is_not_shown_for_another_product(open_shop: Shop, staff: Client, path: str) -> None:
     url = await shown(open_shop, path, await put(staff, path, RED))
     other = f"/v1/products/{await open_shop.product()}"
