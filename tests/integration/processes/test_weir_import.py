@@ -85,6 +85,17 @@ async def test_who_may_not_import_is_told_so(settings: Settings, tmp_path: Path)
         assert token not in said
 
 
+async def test_who_is_not_known_is_told_so_however_much_they_send(settings: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "products.csv"
+    with file.open("wb") as large:
+        large.truncate(28 * 1024 * 1024)  # of which the disk holds nothing
+    async with importing(settings) as scene:
+        code, said = await weir_import(scene, str(file), WEIR_TOKEN="mistyped")
+        assert (code, said.partition(":")[0]) == (1, "refused"), said
+        assert "unauthenticated" in said
+        assert "cannot be reached" not in said
+
+
 @pytest.mark.parametrize("arguments", [(), ("products.csv", "--watch", "0192f0c1-0000-7000-8000-000000000000")])
 async def test_a_file_or_an_import_is_named(settings: Settings, tmp_path: Path, arguments: tuple[str, ...]) -> None:
     (tmp_path / "products.csv").write_text("")
