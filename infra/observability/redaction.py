@@ -42,8 +42,19 @@ _BEHIND: Final = r"\\{0,4}['\"]?\s{0,3}(?:[:=]|,(?=\s{0,3}b?['\"]))\s{0,3}"
 """Between a name and its value: in headers, assignments, JSON, a repr of pairs."""
 _ASSIGNED: Final = ("=", ":", ",")
 
+ROW: Final = Rule(
+    "row of Postgres",
+    ("Failing row", "Key ("),
+    re.compile(
+        r"(Failing row contains )(?:\((?s:.{0,16000}?)\)\.(?!\S)|[^\n]*)|(Key \([^\n=]{1,200}\)=)\((?:[^\n]*\)|[^\n]*)"
+    ),
+    rf"\1\2{HIDDEN}",
+)
+"""The values of a row that a constraint refuses: whoever is written there has not agreed to be in a log."""
+
 # Each form is bounded in how far it looks from any place: the texts are those of strangers, too.
 RULES: Final[tuple[Rule, ...]] = (
+    ROW,
     Rule(
         "private key",
         ("PRIVATE KEY",),

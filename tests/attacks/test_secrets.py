@@ -1,4 +1,5 @@
-"""After a whole life through the public API, every place where something could be read is searched for secrets."""
+"""After a whole life through the public API, every place where something could be read is searched for secrets, and
+after faults of ours for who somebody is."""
 
 import asyncio
 import json
@@ -33,6 +34,9 @@ pytestmark = pytest.mark.anyio
 
 NEW, NEWEST, WRONG = "an entirely new phrase 81", "the last of all phrases 93", "a phrase that was mistyped"
 PROVIDER_KEY = "what opens the provider's till"
+GRACE = {"email": "grace@people.example", "username": "gracehopper", "password": PASSWORD}
+NAMES = {"username": "admiralgrace", "full_name": "Grace Brewster", "bio": "Rear admiral"}
+PERSON = {"grace@", GRACE["username"], *NAMES.values()}
 _TOKEN = re.compile(rb"token=3D([A-Za-z0-9_=\r\n-]{40,})")
 
 
@@ -117,6 +121,26 @@ class Life:
         last = await self.sign_in("ada", NEWEST)
         await self.ask("DELETE", "/v1/me", 202, last["access_token"], json={"password": NEWEST})
 
+    async def failed(self, database: Database) -> None:
+        """Somebody registers and says who they are, and whatever of Postgres is needed for that fails: faults of ours.
+
+        A row of theirs is refused at last, and Postgres quotes what it refuses (ASVS 5, 16.2.5).
+        """
+        for table in ("credentials", "claims", "events"):
+            async with away(database, table):
+                await self.ask("POST", "/v1/accounts", 500, json=GRACE)
+        await database.execute("ALTER TABLE mail_recipients ADD no int, ADD CONSTRAINT no NOT NULL no NOT VALID")
+        await self.ask("POST", "/v1/accounts", 201, json=GRACE)
+        token = (await self.sign_in(GRACE["username"], PASSWORD))["access_token"]
+        for table in ("claims", "events"):
+            async with away(database, table):
+                await self.ask("PATCH", "/v1/me", 500, token, json=NAMES)
+
+        async def refused() -> bool:
+            return bool(await database.fetch("SELECT FROM parked"))
+
+        await eventually(refused, 30)
+
     async def _api_key(self, token: str) -> None:
         asked = {"name": "till", "scopes": ["orders:read"]}
         key = (await self.ask("POST", "/v1/me/api-keys", 201, token, json=asked)).json()["key"]
@@ -157,6 +181,16 @@ async def working(settings: Settings, log: Path, **told: str) -> AsyncIterator[N
     finally:
         process.terminate()
         await process.wait()
+
+
+@asynccontextmanager
+async def away(database: Database, table: str) -> AsyncIterator[None]:
+    """The table is not there, for a while."""
+    await database.execute(f"ALTER TABLE {table} RENAME TO {table}_away")
+    try:
+        yield
+    finally:
+        await database.execute(f"ALTER TABLE {table}_away RENAME TO {table}")
 
 
 @asynccontextmanager
@@ -217,6 +251,7 @@ async def test_no_secret_can_be_read_anywhere(settings: Settings, tmp_path: Path
             async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{api.port}", timeout=20) as http:
                 life = Life(http, stub)
                 await life.lived()
+                await life.failed(database)
 
                 async def asked() -> bool:
                     return bool(provider.requests)
@@ -233,12 +268,21 @@ async def test_no_secret_can_be_read_anywhere(settings: Settings, tmp_path: Path
             "Redis": "\n".join(said),
             "Postgres": await stored(database),
         }
+        errors = "\n".join(row["error"] for row in await database.fetch("SELECT error FROM parked"))
     await database.close()
     assert "send_mail" in places["Redis"] or "mail" in places["Redis"], "jobs were overheard"
     assert '"event":"request"' in places["logs of the API"]
     assert "account.registered" in places["Postgres"]
     assert "HTTP 401" in places["Postgres"]
     assert PROVIDER_KEY.encode() in provider.requests[0]
+    assert '"status":500' in places["logs of the API"]
+    assert "UndefinedTableError" in places["logs of the API"]
+    assert "Failing row contains" in places["logs of the workers"]
+    assert "Failing row contains" in errors
+    told = {place: text for place, text in places.items() if place not in ("Redis", "Postgres")}
+    for place, text in {**told, "errors that are kept": errors}.items():
+        for name in PERSON:
+            assert name.lower() not in text.lower(), f"{place}: {name}"
     for place, text in places.items():
         for secret in life.secrets:
             assert secret not in text, f"{place}: {secret[:12]}…"

@@ -174,3 +174,8 @@ def test_no_state_is_about_the_server_and_about_values_at_once() -> None:
 @pytest.mark.parametrize(("error", "kept"), [("no\0", "no\\0"), ("x" * 3000, "x" * 2000), ("\0" * 2000, "\\0" * 1000)])
 def test_a_text_that_a_row_keeps_is_bounded_and_has_no_nul(error: str, kept: str) -> None:
     assert storable(error) == kept
+
+
+def test_what_is_kept_of_an_error_quotes_no_row() -> None:
+    kept = storable("NotNullViolationError: null\nDETAIL:  Failing row contains (7, gracehopper, null).\nHINT:  none")
+    assert kept == "NotNullViolationError: null\nDETAIL:  Failing row contains [hidden]\nHINT:  none"

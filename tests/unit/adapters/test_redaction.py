@@ -43,6 +43,11 @@ PLANTED = {
     "an encryption key": (f"bad key {b64encode(bytes(range(32))).decode()}", "AAECAwQF"),
     "a private key": ("x\n-----BEGIN PRIVATE KEY-----\nMIGHAgEA\n-----END PRIVATE KEY-----\ny", "MIGHAgEA"),
     "an address": ("550 <ada.lovelace@people.example> is unknown", "ada.lovelace"),
+    "a row": ("null value\nDETAIL:  Failing row contains (7, gracehopper, null).", "gracehopper"),
+    "a row of several lines": ("x\nDETAIL:  Failing row contains (7, Rear\n\nadmiral (b).\nHINT:  none", "Rear"),
+    "a row that is cut off": ("x\nDETAIL:  Failing row contains (7, gracehop", "gracehop"),
+    "a row's key": ("duplicate\nDETAIL:  Key (shown, lower(name))=(7, grace (h)opper) already exists.", "grace"),
+    "a row's key that is cut off": ("duplicate\nDETAIL:  Key (name)=(gracehop", "gracehop"),
     "one's own secret": (f"the words {PASSWORD} stand here", PASSWORD),
     "one's own secret in a URL": ("/search?q=hunter2%20and%20more", "hunter2"),
 }
