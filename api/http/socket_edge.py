@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.errors import Problem, problem_answer
 from api.http.policies.cors import check_origin
+from api.http.policies.repeated_headers import by_name
 from api.http.policies.request_head import check_request
 from api.http.policies.security_headers import Rules
 from api.http.request_context import EXCHANGE, RequestState
@@ -55,7 +56,7 @@ class SocketRoutes:
 
     def check(self, scope: Scope) -> None:
         """Raises :class:`~api.errors.Problem` for a head with which the edge lets no request pass."""
-        headers = dict(scope["headers"])
+        headers = by_name(scope["headers"])
         check_request(scope, headers)
         if self._rules.hosts is not None:
             self._rules.hosts.check(headers)
@@ -79,7 +80,7 @@ class SocketEdge:
         """One socket, until it is closed."""
         if self._rules.proxies is not None:
             self._rules.proxies.look_behind(scope)
-        scope[EXCHANGE] = exchange = RequestState(dict(scope["headers"]), self._next_id)
+        scope[EXCHANGE] = exchange = RequestState(by_name(scope["headers"]), self._next_id)
         begin(Asking(request_id=exchange.request_id))  # not the exchange: a socket stays for hours
         # Where there is no route, the application says so.
         template, route = self._routes.find(scope) or (UNMATCHED, self._app)

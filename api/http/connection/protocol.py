@@ -13,10 +13,10 @@ from urllib.parse import unquote
 
 import httptools
 from starlette.types import Scope
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from api.errors import Problem, problem_answer
-from api.http.connection.origin_form import OriginForm
+from api.http.connection.origin_form import origin_form
 from api.http.connection.server import State
 from api.http.connection.socket_protocol import is_handshake
 from api.http.connection.transport import LINGER_SECONDS, Transport
@@ -82,7 +82,7 @@ class _BehindHead:
         self._skipping = False
 
 
-class Protocol(OriginForm):
+class Protocol(HttpToolsProtocol):
     """One connection."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -139,6 +139,8 @@ class Protocol(OriginForm):
         self._code = self._unacceptable()
         if self._code is not None:
             raise _Refused
+        if not self.url.startswith(b"/"):
+            self.url, self.headers[:] = origin_form(self.url, self.headers, self.parser.get_http_version())
         self._opens = self.parser.should_upgrade() and self._begins_socket()
         super().on_headers_complete()
         if self._ends:

@@ -86,8 +86,9 @@ def frame(text: bytes) -> bytes:
     return bytes([0x81, 0x80 | len(text), 0, 0, 0, 0]) + text
 
 
-async def test_a_whole_handshake_is_taken_and_what_follows_is_heard(line: Line) -> None:
-    head, _ = await line.ask(SOCKET + HOST + OFFER + b"\r\n")
+@pytest.mark.parametrize("target", [b"/v1/echo", b"/v1/echo?q=1", b"http://shop.example/v1/echo"])
+async def test_a_whole_handshake_is_taken_and_what_follows_is_heard(line: Line, target: bytes) -> None:
+    head, _ = await line.ask(b"GET " + target + b" HTTP/1.1\r\n" + HOST + OFFER + b"\r\n")
     assert head.startswith(b"http/1.1 101")
     await line.say(frame(b"hello"))
     async with asyncio.timeout(10):
@@ -125,7 +126,11 @@ NO_HANDSHAKES: dict[str, tuple[bytes, int, str]] = {
     "a body": (SOCKET + HOST + b"Content-Length: 3\r\n" + OFFER, 404, "not-found"),
     "a body in chunks": (SOCKET + HOST + b"Transfer-Encoding: chunked\r\n" + OFFER, 404, "not-found"),
     "no socket there": (b"GET /v1/nowhere HTTP/1.1\r\n" + HOST + OFFER, 404, "not-found"),
-    "another form of target": (b"GET http://shop.example/v1/echo HTTP/1.1\r\n" + HOST + OFFER, 404, "not-found"),
+    "a foreign host in the target": (
+        b"GET http://evil.example/v1/echo HTTP/1.1\r\n" + HOST + OFFER,
+        421,
+        "unknown-host",
+    ),
     "another method": (b"DELETE /v1/echo HTTP/1.1\r\n" + HOST + OFFER, 404, "not-found"),
     "a strange page": (SOCKET + HOST + b"Origin: https://evil.example\r\n" + OFFER, 403, "foreign-origin"),
 }
