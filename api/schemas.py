@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final, get_args
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, GetJsonSchemaHandler, StringConstraints
-from pydantic_core import CoreSchema, PydanticCustomError
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, StringConstraints
+from pydantic_core import CoreSchema
 
-from domain.values import is_visible
 from infra.schemas.money import Body, MoneyBody
 
 __all__ = [
+    "LONGEST_NAME",
     "Body",
     "Changes",
     "Line",
@@ -24,6 +24,8 @@ __all__ = [
     "Secret",
     "secrets_of",
 ]
+
+LONGEST_NAME: Final = 100
 
 _SOUNDS_SECRET: Final = re.compile(r"password|passphrase|secret|token|credential|(^|_)(pin|otp)(_|$)")
 
@@ -52,16 +54,10 @@ class Params(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
-def _visible(text: str) -> str:
-    if not is_visible(text):
-        raise PydanticCustomError("string_pattern_mismatch", "invisible characters")
-    return text
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_NAME)]
+"""The shape of a short line. What may stand in one is said by the rules (:func:`domain.values.line`)."""
 
-
-Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), AfterValidator(_visible)]
-"""A short line of text, all of which can be seen."""
-
-Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_visible)]
+Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 """The same, longer."""
 
 

@@ -1,12 +1,14 @@
 """Plain values as people and clients send them: their bounds, and the normal form under which two spellings are one."""
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
 from unicodedata import normalize
 
 from domain.kernel.refusals import InvalidValue
+from domain.visibility import hides_nothing, is_blank, is_legible, is_visible
 
 MOST_PIECES: Final = 1_000_000
 
@@ -17,15 +19,6 @@ _FINEST_RATE: Final = Decimal("0.000001")
 _FORBIDDEN: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _LINE_BREAKS: Final = re.compile(r"[\t\n\r\x85\u2028\u2029]")
 
-# In a name nothing stands that shows nothing or turns its letters around (Unicode TS 39, 3.1): controls, marks of
-# direction, and what is ignored by default, but for joiners and variation selectors, which scripts and emoji need.
-_INVISIBLE: Final = re.compile(
-    "[\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
-    "\u3164\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e00ff"
-    "\U000e01f0-\U000e0fff\ud800-\udfff]"
-)
-_BLANK: Final = re.compile("[\\s\u200c\u200d\u2800\ufe00-\ufe0f\U000e0100-\U000e01ef]*")
-
 
 def text(value: str, pointer: str, *, longest: int, blank: bool = False) -> str:
     """Return the text of one or more lines, of at most ``longest`` characters; only ``blank`` text may be empty."""
@@ -33,23 +26,35 @@ def text(value: str, pointer: str, *, longest: int, blank: bool = False) -> str:
         raise InvalidValue(f"must have at most {longest} characters", pointer=pointer)
     if not value.isprintable() and _FORBIDDEN.search(value):
         raise InvalidValue("must not contain control characters", pointer=pointer)
-    if not blank and (not value.strip() or (not value.isascii() and _BLANK.fullmatch(value))):
+    if not blank and is_blank(value):
         raise InvalidValue("must not be blank", pointer=pointer)
     return value
 
 
 def line(value: str, pointer: str, *, longest: int, blank: bool = False) -> str:
-    """Return the text of a single line: a name, all of which can be seen."""
+    """Return the text of a single line without blanks around it: a name, all of which can be seen."""
+    return _single(value.strip(), pointer, seen=is_visible, longest=longest, blank=blank)
+
+
+def code(value: str, pointer: str, *, longest: int) -> str:
+    """Return a name that others are compared with, such as a sku. It is a line, and has no joiners or variants either.
+
+    Two names that look the same are the same then, as far as that can be had without a list of letters that look alike.
+    """
+    return _single(value.strip(), pointer, seen=hides_nothing, longest=longest)
+
+
+def foreign_id(value: str, pointer: str, *, longest: int) -> str:
+    """Return an id that somebody else has made: a single line, as it came, for it goes back to them."""
+    return _single(value, pointer, seen=is_legible, longest=longest, blank=bool(value.strip()))
+
+
+def _single(value: str, pointer: str, *, seen: Callable[[str], bool], longest: int, blank: bool = False) -> str:
     if not value.isprintable() and _LINE_BREAKS.search(value):
         raise InvalidValue("must be a single line", pointer=pointer)
-    if not is_visible(value):
+    if not (value.isascii() and value.isprintable()) and not seen(value):
         raise InvalidValue("must not contain invisible characters", pointer=pointer)
     return text(value, pointer, longest=longest, blank=blank)
-
-
-def is_visible(value: str) -> bool:
-    """Whether nothing in the line hides, or turns around what is beside it."""
-    return (value.isascii() and value.isprintable()) or _INVISIBLE.search(value) is None
 
 
 def quantity(value: int, pointer: str) -> int:

@@ -19,13 +19,14 @@ from api.http.principal import Principal
 from api.http.response import JSON, REPLAYED, Done, Headers, RawResponse
 from api.rate_limits.policies import limited
 from api.refusals import refuses
-from api.schemas import Body, Name
+from api.schemas import LONGEST_NAME, Body, Name
 from api.scopes import MEANINGS
 from api.security import in_session
 from api.uuid7 import new_id
 from domain.accounts import ACCOUNTS, RevokeApiKey
 from domain.kernel.refusals import InvalidValue
 from domain.kernel.unit_of_work import UnitOfWork
+from domain.values import line
 from infra.errors import NotFound, TooBusy
 from infra.eventsourcing.commands.idempotency import Answered
 from infra.eventsourcing.store import Last
@@ -119,7 +120,7 @@ async def make_api_key(
     new = NewKey(
         key_id=key_id,
         account_id=owner.id,
-        name=body.name,
+        name=line(body.name, "/name", longest=LONGEST_NAME),
         digest=fresh.digest,
         scopes=sorted(set(body.scopes)),
         expires_at=body.expires_at,

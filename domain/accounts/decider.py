@@ -41,7 +41,7 @@ from domain.accounts.messages import (
     StandingCommand,
     VerifyEmail,
 )
-from domain.accounts.names import email_key, username_key
+from domain.accounts.names import email_key, new_email, new_username, username_key
 from domain.accounts.state import Account, evolve, known_account
 from domain.kernel.decider import Claim, Decider
 from domain.kernel.refusals import AlreadyExists, DoesNotExist
@@ -94,13 +94,14 @@ def claims(account: Account | None, event: AccountEvent) -> Sequence[Claim]:
 def _register(command: RegisterAccount, account: Account | None) -> Sequence[AccountEvent]:
     if account is not None:
         raise AlreadyExists("the account is registered already")
+    email, username = new_email(command.email), new_username(command.username)
     return [
         AccountRegistered(
             account_id=command.account_id,
-            email=command.email.strip(),
-            email_key=email_key(command.email),
-            username=command.username.strip(),
-            username_key=username_key(command.username),
+            email=email,
+            email_key=email_key(email),
+            username=username,
+            username_key=username_key(username),
             roles=_ordered(command.roles),
             language=command.language,
         )
@@ -162,20 +163,20 @@ def _verify(account: Account) -> Sequence[AccountEvent]:
 
 
 def _change_username(username: str, account: Account) -> Sequence[AccountEvent]:
-    username = username.strip()
-    if username == account.username:
+    if username.strip() == account.username:
         return []
-    key = username_key(username)
-    return [AccountUsernameChanged(account_id=account.account_id, username=username, username_key=key)]
+    wanted = new_username(username)
+    return [AccountUsernameChanged(account_id=account.account_id, username=wanted, username_key=username_key(wanted))]
 
 
 def _change_profile(command: ChangeProfile, account: Account) -> Sequence[AccountEvent]:
     name, bio = command.full_name, command.bio
-    said = AccountProfileChanged(
-        account_id=account.account_id,
-        full_name=None if name is None else line(name, "/full_name", longest=LONGEST_FULL_NAME),
-        bio=None if bio is None else text(bio, "/bio", longest=LONGEST_BIO, blank=True),
-    )
+    # What is so already was taken by the rules of its day.
+    if name is not None and name != account.full_name:
+        name = line(name, "/full_name", longest=LONGEST_FULL_NAME)
+    if bio is not None and bio != account.bio:
+        bio = text(bio, "/bio", longest=LONGEST_BIO, blank=True)
+    said = AccountProfileChanged(account_id=account.account_id, full_name=name, bio=bio)
     return [] if evolve(account, said) == account else [said]
 
 

@@ -1,22 +1,40 @@
 """Names that belong to one account at a time: an email and a username, and the form in which they are compared."""
 
+import re
+from itertools import pairwise
 from typing import Final
 from unicodedata import category
 
 import idna
 
 from domain.kernel.refusals import InvalidValue
-from domain.values import line, normal_form
+from domain.values import code, foreign_id, normal_form
+from domain.visibility import hides_nothing
 
 LONGEST_EMAIL: Final = 254
 LONGEST_LOCAL_PART: Final = 64
 """In bytes (RFC 5321, 4.5.3.1.1)."""
 LONGEST_USERNAME: Final = 64
 
+_JOINERS: Final = re.compile("[\u200c\u200d]")
+
+
+def new_email(email: str) -> str:
+    """The address as an account is to have it.
+
+    Only a domain may have joiners in it: there IDNA says where they belong.
+    """
+    email = email.strip()
+    email_key(email)
+    local, _, domain = email.rpartition("@")
+    if not hides_nothing(local) or not hides_nothing(_JOINERS.sub("", domain)):
+        raise InvalidValue("must not contain invisible characters", pointer="/email")
+    return email
+
 
 def email_key(email: str) -> str:
     """The normal form of an email address: local part folded, domain folded and in its IDNA (ASCII) form."""
-    local, at, domain = line(email, "/email", longest=LONGEST_EMAIL).strip().rpartition("@")
+    local, at, domain = foreign_id(email.strip(), "/email", longest=LONGEST_EMAIL).rpartition("@")
     if not (local and at and domain) or len(local.encode()) > LONGEST_LOCAL_PART:
         raise InvalidValue("must be an email address", pointer="/email")
     try:
@@ -33,17 +51,30 @@ def ascii_domain(domain: str) -> str:
     return idna.encode(domain, uts46=True, transitional=False).decode("ascii").lower()
 
 
-def username_key(username: str) -> str:
-    """The normal form of a username: letters, digits, ``.``, ``_``, ``-``.
+def new_username(username: str) -> str:
+    """The name as an account is to have it: letters, each with its marks, digits, ``.``, ``_``, ``-``; nothing hidden.
 
     There is no ``@`` in it, because people sign in with either name: nobody may be called like another's address.
     """
-    key = normal_form(line(username, "/username", longest=LONGEST_USERNAME))
-    if not all(letter.isalnum() or letter in "._-" or _belongs_to_a_letter(letter) for letter in key):
+    username = code(username, "/username", longest=LONGEST_USERNAME)
+    for spelling in (username, username_key(username)):
+        if any(_combines(sign) and not _carries(before) for before, sign in pairwise(f"-{spelling}")):
+            raise InvalidValue("must have a letter before each mark", pointer="/username")
+    return username
+
+
+def username_key(username: str) -> str:
+    """The normal form of a username, also of one that was taken before a rule for new ones came."""
+    key = normal_form(foreign_id(username.strip(), "/username", longest=LONGEST_USERNAME))
+    if not all(letter.isalnum() or letter in "._-" or _combines(letter) for letter in key):
         raise InvalidValue("may have letters, digits, '.', '_' and '-'", pointer="/username")
     return key
 
 
-def _belongs_to_a_letter(sign: str) -> bool:
+def _combines(sign: str) -> bool:
     """Vowels and tones of many scripts are marks that combine with the letter before them."""
     return category(sign) in ("Mn", "Mc")
+
+
+def _carries(sign: str) -> bool:
+    return sign.isalnum() or _combines(sign)

@@ -1,6 +1,6 @@
 """The rules of the catalogue: what the shop sells, at which price, and until when."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final, TypeVar, assert_never
@@ -28,7 +28,7 @@ from domain.catalogue.messages import (
 from domain.kernel.decider import Claim, Decider
 from domain.kernel.refusals import AlreadyExists, DoesNotExist, InvalidValue
 from domain.money import Money, price
-from domain.values import line, normal_form, rate, text
+from domain.values import code, line, normal_form, rate, text
 
 LONGEST_SKU: Final = 64
 LONGEST_NAME: Final = 200
@@ -120,23 +120,19 @@ def claims(product: Product | None, event: ProductEvent) -> Sequence[Claim]:
     return (Claim(scope="sku", key=product.sku_key, released=True), taken)
 
 
-def sku_key(sku: str) -> str:
-    """The normal form of a sku."""
-    return normal_form(line(sku, "/sku", longest=LONGEST_SKU))
-
-
 def _add(command: AddProduct, product: Product | None) -> Sequence[ProductEvent]:
     if product is not None:
         raise AlreadyExists("the product is in the catalogue already")
+    sku = _sku(command.sku)
     return [
         ProductAdded(
             product_id=command.product_id,
-            sku=command.sku,
-            sku_key=sku_key(command.sku),
+            sku=sku,
+            sku_key=normal_form(sku),
             name=_name(command.name),
             description=_description(command.description),
             price=price(command.price, "/price"),
-            tax_rate=rate(command.tax_rate, "/tax_rate"),
+            tax_rate=_tax_rate(command.tax_rate),
             category=_category(command.category),
             tags=_tags(command.tags),
         )
@@ -160,11 +156,11 @@ def _added(event: ProductAdded) -> Product:
 def _describe(command: DescribeProduct, product: Product) -> Sequence[ProductEvent]:
     said = ProductDescribed(
         product_id=product.product_id,
-        name=_name(_or(command.name, product.name)),
-        description=_description(_or(command.description, product.description)),
-        category=_category(_or(command.category, product.category)),
-        tags=_tags(_or(command.tags, product.tags)),
-        tax_rate=rate(_or(command.tax_rate, product.tax_rate), "/tax_rate"),
+        name=_changed(command.name, product.name, _name),
+        description=_changed(command.description, product.description, _description),
+        category=_changed(command.category, product.category, _category),
+        tags=_changed(command.tags, product.tags, _tags),
+        tax_rate=_changed(command.tax_rate, product.tax_rate, _tax_rate),
     )
     return [] if evolve(product, said) == product else [said]
 
@@ -172,7 +168,10 @@ def _describe(command: DescribeProduct, product: Product) -> Sequence[ProductEve
 def _change_sku(sku: str, product: Product) -> Sequence[ProductEvent]:
     if sku == product.sku:
         return []
-    return [ProductSkuChanged(product_id=product.product_id, sku=sku, sku_key=sku_key(sku))]
+    wanted = _sku(sku)
+    if wanted == product.sku:
+        return []
+    return [ProductSkuChanged(product_id=product.product_id, sku=wanted, sku_key=normal_form(wanted))]
 
 
 def _change_image(image: Image, product: Product) -> Sequence[ProductEvent]:
@@ -181,8 +180,13 @@ def _change_image(image: Image, product: Product) -> Sequence[ProductEvent]:
     return [ProductImageChanged(product_id=product.product_id, image=checked_image(image))]
 
 
-def _or(wanted: T | Keep, present: T) -> T:
-    return present if isinstance(wanted, Keep) else wanted
+def _changed(wanted: T | Keep, present: T, checked: Callable[[T], T]) -> T:
+    """What is so already was taken by the rules of its day."""
+    return present if isinstance(wanted, Keep) or wanted == present else checked(wanted)
+
+
+def _sku(sku: str) -> str:
+    return code(sku, "/sku", longest=LONGEST_SKU)
 
 
 def _name(name: str) -> str:
@@ -191,6 +195,10 @@ def _name(name: str) -> str:
 
 def _description(description: str) -> str:
     return text(description, "/description", longest=LONGEST_DESCRIPTION, blank=True)
+
+
+def _tax_rate(share: Decimal) -> Decimal:
+    return rate(share, "/tax_rate")
 
 
 def _category(category: str | None) -> str | None:

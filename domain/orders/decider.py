@@ -41,7 +41,7 @@ from domain.orders.messages import (
     ReturnMoney,
     ShipOrder,
 )
-from domain.values import instant, line
+from domain.values import foreign_id, instant, line
 
 LONGEST_REASON: Final = 500
 LONGEST_PAYMENT_ID: Final = 255
@@ -150,7 +150,7 @@ def _settle(command: PayOrder | FailPayment | RefundOrder | ReturnMoney, order: 
 
 
 def _pay(command: PayOrder, order: Order) -> Sequence[OrderEvent]:
-    payment_id = line(command.payment_id, "/payment_id", longest=LONGEST_PAYMENT_ID)
+    payment_id = foreign_id(command.payment_id, "/payment_id", longest=LONGEST_PAYMENT_ID)
     amount = price(command.amount, "/amount")
     if payment_id in order.payments:
         return _paid_again(payment_id, amount, order)
@@ -170,7 +170,7 @@ def _paid_again(payment_id: str, amount: Money, order: Order) -> Sequence[OrderE
 
 
 def _fail_payment(command: FailPayment, order: Order) -> Sequence[OrderEvent]:
-    payment_id = line(command.payment_id, "/payment_id", longest=LONGEST_PAYMENT_ID)
+    payment_id = foreign_id(command.payment_id, "/payment_id", longest=LONGEST_PAYMENT_ID)
     if order.status is not OrderStatus.PENDING or payment_id in order.failures:
         return []
     return [OrderPaymentFailed(payment_id=payment_id, **_names(order))]
@@ -224,7 +224,7 @@ def _refund(command: RefundOrder, order: Order) -> Sequence[OrderEvent]:
 
 
 def _return_money(command: ReturnMoney, order: Order) -> Sequence[OrderEvent]:
-    reference = line(command.reference, "/reference", longest=LONGEST_REFERENCE)
+    reference = foreign_id(command.reference, "/reference", longest=LONGEST_REFERENCE)
     if command.payment_id in order.returned:
         return []
     if (amount := order.owed.get(command.payment_id)) is None:

@@ -111,12 +111,14 @@ def checked_address(address: Address | None) -> Address | None:
     """Return the address if every part of it is a short line."""
     if address is None:
         return None
-    for name, part in vars(address).items():
-        if part is not None:
-            line(part, f"/shipping_address/{name}", longest=LONGEST_TEXT)
+    parts = {
+        name: line(part, f"/shipping_address/{name}", longest=LONGEST_TEXT)
+        for name, part in vars(address).items()
+        if part is not None
+    }
     if address.country not in COUNTRIES:
         raise InvalidValue("must be an ISO 3166-1 alpha-2 code", pointer="/shipping_address/country")
-    return address
+    return Address(**parts)
 
 
 def order_number(order_id: UUID, year: int) -> str:

@@ -29,7 +29,7 @@ from domain.rooms.messages import (
     RoomNotOpen,
     RoomOpened,
 )
-from domain.values import line, text
+from domain.values import foreign_id, line, text
 
 LONGEST_NAME: Final = 100
 LONGEST_TOPIC: Final = 300
@@ -173,7 +173,7 @@ def _post(command: PostMessage, room: Room) -> Sequence[RoomEvent]:
             message_id=command.message_id,
             author_id=command.author_id,
             text=text(command.text, "/text", longest=LONGEST_MESSAGE),
-            client_id=None if client_id is None else line(client_id, "/client_id", longest=LONGEST_CLIENT_ID),
+            client_id=None if client_id is None else foreign_id(client_id, "/client_id", longest=LONGEST_CLIENT_ID),
         )
     ]
 

@@ -1,5 +1,6 @@
 """Who may have an account, under which names, and when it is open."""
 
+from dataclasses import replace
 from unicodedata import normalize
 
 import pytest
@@ -10,12 +11,16 @@ from domain.accounts import (
     ACCOUNTS,
     AccountActivated,
     AccountDeactivated,
+    AccountProfileChanged,
     AccountRolesChanged,
     ActivateAccount,
+    ChangeProfile,
     ChangeRoles,
+    ChangeUsername,
     DeactivateAccount,
     Role,
     email_key,
+    new_username,
     username_key,
 )
 from domain.kernel.decider import Claim
@@ -113,6 +118,49 @@ def test_two_spellings_of_a_username_are_one(username: str, key: str) -> None:
 @pytest.mark.parametrize("username", ["", " ", "a b", "ada@example.org", "＠da", "a\x00b", "a" * 65, "a/b", "a\nb"])
 def test_a_username_that_could_be_mistaken_is_refused(username: str) -> None:
     accounts.when(register_account(username=username)).then_refused(InvalidValue, pointer="/username")
+
+
+SELECTORS = [chr(point) for point in (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))]
+
+
+@pytest.mark.parametrize("hidden", ["\u200c", "\u200d", "\u034f", "\u3164", "\u115f", "\u180b", "\xad", *SELECTORS])
+def test_no_two_usernames_look_the_same_because_something_hides_in_one(hidden: str) -> None:
+    for username in (f"admin{hidden}", f"adm{hidden}in", f"{hidden}admin", f"葛{hidden}", hidden):
+        accounts.when(register_account(username=username)).then_refused(InvalidValue, pointer="/username")
+        accounts.given(REGISTERED).when(ChangeUsername(username=username)).then_refused(
+            InvalidValue, pointer="/username"
+        )
+
+
+@pytest.mark.parametrize("username", ["\u0300", " \u0300 ", "\u0300a", "a.\u0300", "a-\u0903", "ﾞ", "\u0345a"])
+def test_a_mark_has_its_letter(username: str) -> None:
+    accounts.when(register_account(username=username)).then_refused(InvalidValue, pointer="/username")
+
+
+@pytest.mark.parametrize("username", ["नमस्ते", "สวัสดี", "Zoe\u0308", "q\u0307\u0323", "李雷", "1\u0300", "Ѐ", "_x_", "ǰ"])
+def test_letters_have_the_marks_of_their_script(username: str) -> None:
+    assert new_username(f" {username} ") == username
+
+
+@pytest.mark.parametrize("username", ["admin\ufe0f", "\u0300", "a.\u0300"])
+def test_whoever_was_called_so_before_still_signs_in_as_that(username: str) -> None:
+    assert username_key(username) == username
+    before = account_registered(username=username, username_key=username)
+    accounts.given(before).when(ChangeUsername(username=username)).then_nothing()
+
+
+@pytest.mark.parametrize(
+    "email", ["ad\ufe0fa@example.org", "ad\u200da@example.org", "ada@exa\ufe0fmple.org", "a@a\xadb.org"]
+)
+def test_nothing_hides_in_an_address_either(email: str) -> None:
+    accounts.when(register_account(email=email)).then_refused(InvalidValue, pointer="/email")
+
+
+def test_only_what_is_said_of_a_profile_is_looked_at() -> None:
+    before = AccountProfileChanged(account_id=ACCOUNT_ID, full_name=" Ada\ufe0f", bio="\u0300")
+    told = accounts.given(REGISTERED, before)
+    told.when(ChangeProfile(full_name=" Ada\ufe0f", bio="Poet.")).then(replace(before, bio="Poet."))
+    told.when(ChangeProfile(full_name="Ada\ufe0f", bio="Poet.")).then_refused(InvalidValue, pointer="/full_name")
 
 
 @given(st.text(st.characters(max_codepoint=127)))

@@ -60,6 +60,31 @@ def test_a_sku_is_claimed_in_its_normal_form() -> None:
     products.when(add_product(sku=" Tea-1")).then_claims(Claim(scope="sku", key="tea-1", pointer="/sku"))
 
 
+@pytest.mark.parametrize("sku", ["X\u200d", "X\ufe0f", "X\U000e0100", "\u200dX", "می\u200cخ", "\u0300", "X\u3164"])
+def test_no_two_skus_look_the_same_because_something_hides_in_one(sku: str) -> None:
+    products.when(add_product(sku=sku)).then_refused(InvalidValue, pointer="/sku")
+    products.given(ADDED).when(ChangeSku(sku=sku)).then_refused(InvalidValue, pointer="/sku")
+
+
+def test_names_have_no_blanks_around_them() -> None:
+    padded = {"sku": " TEA-1\u00a0", "name": "\tTea pot ", "category": " kitchen ", "tags": ("tea ", " new", "tea")}
+    products.when(add_product(**padded)).then(ADDED)
+    told = products.given(ADDED)
+    told.when(ChangeSku(sku=" TEA-1 ")).then_nothing()
+    told.when(DescribeProduct(name=" Tea pot ", category=" kitchen", tags=("tea", "new "))).then_nothing()
+    told.when(ChangeSku(sku=" POT-7 ")).then(ProductSkuChanged(product_id=PRODUCT_ID, sku="POT-7", sku_key="pot-7"))
+
+
+def test_what_was_named_by_older_rules_is_changed_as_any_other() -> None:
+    old: dict[str, Any] = {"name": " Pot\u200d", "category": "\u0300", "tags": (" tea ", "\ufe0f")}
+    told = products.given(replace(ADDED, **old, sku=" X\ufe0f", sku_key="x\ufe0f"))
+    told.when(DescribeProduct(description="Blue.")).then(described(**old, description="Blue."))
+    told.when(DescribeProduct(**old)).then_nothing()
+    told.when(ChangeSku(sku=" X\ufe0f")).then_nothing()
+    told.when(DescribeProduct(name="Pot\u200d")).then_refused(InvalidValue, pointer="/name")
+    told.when(DescribeProduct(tags=(*old["tags"], "new"))).then_refused(InvalidValue, pointer="/tags/1")
+
+
 def test_a_new_sku_frees_the_old_one() -> None:
     products.given(ADDED).when(ChangeSku(sku="POT-7")).then_claims(
         Claim(scope="sku", key="tea-1", released=True), Claim(scope="sku", key="pot-7", pointer="/sku")
