@@ -237,7 +237,7 @@ def _title(card: ProductCard) -> str:
 
 PRODUCT_CARD: Final = Projection[ListedProduct](
     name="product_card",
-    version=5,
+    version=6,
     row=ListedProduct,
     creates=FOLDS.creates,
     handles=FOLDS.handles,
@@ -248,8 +248,8 @@ PRODUCT_CARD: Final = Projection[ListedProduct](
     memo="_places",
     columns=(
         Column("name", "text", lambda card: sort_key(card.name)),
-        Column("category", "text", lambda card: card.category),
-        Column("tags", "text[]", lambda card: card.tags),
+        Column("category", "text", lambda card: card.category and card.category.strip()),
+        Column("tags", "text[]", lambda card: tuple(tag.strip() for tag in card.tags)),
         Column("price", "numeric", lambda card: card.price.amount),
         Column("stock_available", "bigint", lambda card: card.stock_available),
         Column("sold", "bigint", lambda card: card.sold),

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from email_validator import EmailNotValidError, validate_email
 from fastapi import Depends
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from api.commands.authority import acting, acting_as
 from api.commands.dependencies import PasswordsDep, SessionsDep
@@ -51,7 +51,7 @@ class RegisterBody(Body):
 
     email: str = Field(max_length=LONGEST_EMAIL, json_schema_extra={"format": "email"})
     """Where mails go, and one of the two names to sign in with. No two accounts have the same."""
-    username: str = Field(min_length=1, max_length=LONGEST_USERNAME)
+    username: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_USERNAME)]
     """The other name to sign in with, 1 to 64 letters, digits, `.`, `_` and `-`. No two accounts have the same."""
     password: Secret = Field(min_length=SHORTEST, max_length=LONGEST)
     """8 to 1,024 characters of any kind. Those that are tried first, and one's own names, are refused."""

@@ -4,7 +4,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from api.commands.authority import acting_as
 from api.commands.dependencies import PasswordsDep, SessionsDep
@@ -40,8 +40,8 @@ from infra.identity.passwords import LONGEST, SHORTEST
 
 routes = router(tags=["accounts"])
 
-Username = Annotated[str, Field(min_length=1, max_length=LONGEST_USERNAME)]
-FullName = Annotated[str, Field(min_length=1, max_length=LONGEST_FULL_NAME)]
+Username = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_USERNAME)]
+FullName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_FULL_NAME)]
 Bio = Annotated[str, Field(max_length=LONGEST_BIO)]
 Known = Annotated[Secret, Field(max_length=LONGEST)]
 Wanted = Annotated[Secret, Field(min_length=SHORTEST, max_length=LONGEST)]

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import orjson
 from fastapi import Depends
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, StringConstraints
 
 from api.commands.authority import acting
 from api.commands.dispatcher import CommandDispatcher, OwnKey
@@ -41,6 +41,7 @@ WRITE: Final = "rooms:write"
 
 Writer = Annotated[Principal, Depends(require(WRITE))]
 Sender = Annotated[CommandDispatcher, Depends(acting(WRITE))]
+Topic = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_TOPIC)]
 ClientId = Annotated[str, Field(min_length=1, max_length=LONGEST_CLIENT_ID)]
 
 
@@ -49,7 +50,7 @@ class RoomBody(Body):
 
     name: Name
     """What it is called, 1 to 100 characters."""
-    topic: Annotated[str, Field(min_length=1, max_length=LONGEST_TOPIC)] | None = None
+    topic: Topic | None = None
     """What is spoken of, at most 300 characters."""
     private: bool = False
     """Whether it is shown to nobody but its members and those who are asked in."""

@@ -10,7 +10,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from fastapi import Query as QueryParams
 from fastapi import Request
-from pydantic import Field
+from pydantic import Field, StringConstraints
 from sqlalchemy.dialects.postgresql import ARRAY, TSQUERY, array
 
 from api.dependencies import Context, LogDep
@@ -63,9 +63,9 @@ Amount = Annotated[Decimal, Field(ge=0, max_digits=16, allow_inf_nan=False)]
 class ProductFilters(PageParams):
     """Which products, in which order. Discontinued ones are not listed."""
 
-    category: Annotated[str, Field(max_length=LONGEST_CATEGORY)] | None = None
+    category: Annotated[str, StringConstraints(strip_whitespace=True, max_length=LONGEST_CATEGORY)] | None = None
     """Only those of this category, as it is written."""
-    tag: Annotated[str, Field(max_length=LONGEST_TAG)] | None = None
+    tag: Annotated[str, StringConstraints(strip_whitespace=True, max_length=LONGEST_TAG)] | None = None
     """Only those with this tag, as it is written."""
     min_price: Amount | None = None
     """The least amount, whatever the currency."""

@@ -4,7 +4,7 @@ from decimal import Decimal
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from domain.catalogue import (
     LONGEST_CATEGORY,
@@ -23,15 +23,16 @@ from infra.schemas.money import Body, MoneyBody, money
 
 Sku = Annotated[
     str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_SKU),
     Field(
-        min_length=1,
-        max_length=LONGEST_SKU,
         description="The shop's own number of the product, at most 64 characters. No two products on sale have the "
-        "same, whatever the case of its letters.",
+        "same, whatever the case of its letters."
     ),
 ]
 Name = Annotated[
-    str, Field(min_length=1, max_length=LONGEST_NAME, description="What it is called, one line of 1 to 200 characters.")
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_NAME),
+    Field(description="What it is called, one line of 1 to 200 characters."),
 ]
 Description = Annotated[
     str,
@@ -50,9 +51,9 @@ TaxRate = Annotated[
     ),
     AS_NUMBER,
 ]
-Category = Annotated[str, Field(min_length=1, max_length=LONGEST_CATEGORY)]
+Category = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_CATEGORY)]
 Tags = Annotated[
-    list[Annotated[str, Field(min_length=1, max_length=LONGEST_TAG)]],
+    list[Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_TAG)]],
     Field(max_length=MOST_TAGS, description="Words to find it by, at most 32 of at most 64 characters each."),
 ]
 
