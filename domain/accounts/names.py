@@ -25,7 +25,8 @@ def new_email(email: str) -> str:
     Only a domain may have joiners in it: there IDNA says where they belong.
     """
     email = email.strip()
-    email_key(email)
+    if email_key(email).count("@") != 1:  # one in full width is a sign of the local part, and is none in its key
+        raise InvalidValue("must be an email address", pointer="/email")
     local, _, domain = email.rpartition("@")
     if not hides_nothing(local) or not hides_nothing(_JOINERS.sub("", domain)):
         raise InvalidValue("must not contain invisible characters", pointer="/email")
@@ -49,6 +50,15 @@ def ascii_domain(domain: str) -> str:
     Raises :class:`UnicodeError`.
     """
     return idna.encode(domain, uts46=True, transitional=False).decode("ascii").lower()
+
+
+def without_joiners(email: str) -> str:
+    """The address with its domain in letters and without joiners: for rules that do not know where IDNA wants them.
+
+    Raises what :func:`email_key` raises.
+    """
+    domain = email_key(email).rpartition("@")[2]
+    return f"{email.strip().rpartition('@')[0]}@{_JOINERS.sub('', idna.decode(domain))}"
 
 
 def new_username(username: str) -> str:

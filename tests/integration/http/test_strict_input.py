@@ -127,6 +127,50 @@ async def test_two_domains_that_an_older_idna_took_for_one_are_two(api: Shop) ->
         assert answer.status_code == (201 if number < 2 else 409), (email, answer.text)
 
 
+TAKEN = {
+    "x@βόλος.com": "x@xn--nxasmm1c.com",
+    "x@βόλοσ.com": "x@xn--nxasmq6b.com",
+    "x@نامه\u200cای.com": "x@xn--mgba3gch31f060k.com",
+    "x@ශ්\u200dරී.com": "x@xn--10cl1a0b660p.com",
+    "x@क्\u200dष.com": "x@xn--11b2ezcw70k.com",
+    "x@क्ष.com": "x@xn--11b2ezc.com",
+    "x@xn--mgba3gch31f060k.org": "x@xn--mgba3gch31f060k.org",
+    " x@faß。de ": "x@xn--fa-hia.de",
+    "x@XN--BCHER-KVA.example.de": "x@xn--bcher-kva.example.de",
+    "zoë@example.com": "zoë@example.com",
+}
+"""Addresses, and under which key each is claimed: by IDNA 2008, so final sigma and joiners make another domain."""
+
+NO_ADDRESSES = [
+    *("x@a\u200db.com", "x@نامه\u200c.com", "x@\u200cنامه.com", "x@क\u200dष.com", "x@xn--ab-j1t.com", "x@a\ufe0fb.com"),
+    *("a\u200db@example.com", "क्\u200dष@example.com", "a\ufe0f@example.com", "\u0301a@example.com"),
+    *("\u0345a@example.com", "a＠b@example.com", "x@1.אב.com", "x@host", "x@a.local", "x@-a.com", "x@a_b.com"),
+    *("x@xn--a.com", "x@a.123", "x@[127.0.0.1]", "a b@example.com", "a..b@example.com", '"a b"@example.com'),
+    "A <x@example.com>",
+]
+
+
+async def test_addresses_of_every_script_are_taken_by_one_rule(api: Shop) -> None:
+    for number, (email, key) in enumerate(TAKEN.items()):
+        body = {"email": email, "username": f"somebody{number}", "password": "a good password"}
+        answer = await api.http.post("/v1/accounts", json=body)
+        assert answer.status_code == 201, (ascii(email), answer.text)
+        row = await api.database.fetchrow(
+            "SELECT data ->> 'email_key' AS key FROM events ORDER BY position DESC LIMIT 1"
+        )
+        assert dict(row or {}) == {"key": key}, ascii(email)
+
+
+async def test_what_is_no_address_in_any_script_stores_nothing(api: Shop) -> None:
+    before = await api.stored()
+    for email in NO_ADDRESSES:
+        body = {"email": email, "username": "somebody", "password": "a good password"}
+        answer = await api.http.post("/v1/accounts", json=body)
+        assert answer.status_code == 422, (ascii(email), answer.text)
+        assert [error["pointer"] for error in answer.json()["errors"]] == ["/email"]
+    assert await api.stored() == before
+
+
 async def test_a_scope_that_is_empty_is_one_that_was_left_out(api: Shop) -> None:
     account = {"email": "a@example.com", "username": "somebody", "password": "a good password"}
     assert (await api.http.post("/v1/accounts", json=account)).status_code == 201

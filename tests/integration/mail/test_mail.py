@@ -65,6 +65,13 @@ async def test_a_mail_is_sent_in_its_own_language_and_one_without_in_the_shops(o
     assert office.stub.taken[2].message["Subject"] == "Ihre Bestellung W-1 ist unterwegs"
 
 
+async def test_a_mail_goes_to_the_domain_that_was_registered(office: Office) -> None:
+    for address, wire in (("x@faß.de", "x@xn--fa-hia.de"), ("x@نامه\u200cای.com", "x@xn--mgba3gch31f060k.com")):
+        assert await office.post().deliver(await office.write(recipient=address)) == "sent"
+        taken = office.stub.taken[-1]
+        assert (taken.recipient, taken.message["To"]) == (wire, wire)
+
+
 async def test_a_mail_that_was_sent_is_not_sent_again(office: Office) -> None:
     mail_id = await office.write()
     post = office.post()

@@ -262,9 +262,24 @@ def test_a_mail_without_a_correlation_has_no_such_header() -> None:
     assert read(replace(NOTICE, correlation=None))["X-Request-ID"] is None
 
 
-def test_a_domain_beyond_ascii_travels_in_its_ascii_form() -> None:
-    assert wire_address("ada@bücher.example") == "ada@xn--bcher-kva.example"
-    assert build_message(replace(NOTICE, recipient="ada@bücher.example"), SENDER).recipient.isascii()
+ON_THE_WIRE = {
+    "ada@bücher.example": "ada@xn--bcher-kva.example",
+    "ada@faß.de": "ada@xn--fa-hia.de",
+    "ada@fass.de": "ada@fass.de",
+    "ada@xn--fa-hia.de": "ada@xn--fa-hia.de",
+    "ada@βόλος.com": "ada@xn--nxasmm1c.com",
+    "ada@نامه\u200cای.com": "ada@xn--mgba3gch31f060k.com",
+    "ada@ශ්\u200dරී.com": "ada@xn--10cl1a0b660p.com",
+}
+
+
+@pytest.mark.parametrize(("address", "wire"), ON_THE_WIRE.items())
+def test_a_domain_beyond_ascii_travels_in_its_ascii_form(address: str, wire: str) -> None:
+    """The domain that was registered, and no other that an older IDNA took for the same."""
+    assert wire_address(address) == wire
+    envelope = build_message(replace(NOTICE, recipient=address), SENDER)
+    assert envelope.recipient == wire
+    assert f"\r\nTo: {wire}\r\n".encode() in envelope.message
 
 
 def test_a_local_part_beyond_ascii_stays_as_it_is() -> None:
