@@ -122,8 +122,8 @@ $(AUDIT)/bin/pip-audit:
 	$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1 cyclonedx-bom==7.5.0
 
 audit: $(AUDIT)/bin/pip-audit    ## known vulnerabilities of what the locks name; asks pypi.org, SERVICE=osv asks osv.dev
-	$(AUDIT)/bin/pip-audit --disable-pip --require-hashes --vulnerability-service $(or $(SERVICE),pypi) -r requirements.lock
-	$(AUDIT)/bin/pip-audit --disable-pip --require-hashes --vulnerability-service $(or $(SERVICE),pypi) -r deploy/requirements.lock
+	$(AUDIT)/bin/pip-audit --strict --disable-pip --require-hashes --vulnerability-service $(or $(SERVICE),pypi) -r requirements.lock
+	$(AUDIT)/bin/pip-audit --strict --disable-pip --require-hashes --vulnerability-service $(or $(SERVICE),pypi) -r deploy/requirements.lock
 
 sbom: $(AUDIT)/bin/pip-audit     ## build/sbom.json: what a server's image has in it, as CycloneDX
 	$(AUDIT)/bin/cyclonedx-py requirements deploy/requirements.lock --of JSON --output-reproducible -o build/sbom.json

@@ -25,6 +25,13 @@ def test_every_phony_target_has_a_rule_that_make_help_can_tell_or_is_a_step_of_o
     assert unexplained == {"compiled"}
 
 
+def test_what_could_not_be_audited_is_no_good_news() -> None:
+    """Without ``--strict`` an index that knows of no vulnerability at all is one that knows of none here."""
+    audits = re.findall(r"pip-audit (-.*)", MAKEFILE)
+    assert len(audits) == 2
+    assert all(audit.startswith("--strict ") for audit in audits)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_command_of_make_that_a_page_tells_exists(page: Path) -> None:
     assert told(page.read_text()) <= RULES
