@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from fastapi import APIRouter, WebSocket
 from starlette.types import Receive, Scope, Send
 
 from api.http.connection.socket_protocol import SocketProtocol
@@ -27,6 +28,10 @@ async def port() -> AsyncIterator[int]:
         yield port
 
 
+HANDSHAKE = (
+    "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+)
 HOST = "Host: shop.example\r\n"
 EVIL = "Host: evil.example\r\n"
 TARGETS = {
@@ -63,6 +68,29 @@ async def test_the_host_of_a_target_is_that_of_the_request(
     assert head.startswith(b"http/1.1 %d" % status), head
 
 
+SOCKETS = {
+    "ours": ("GET http://shop.example/v1/greeting HTTP/1.1", EVIL, 101),
+    "foreign": ("GET http://evil.example/v1/greeting HTTP/1.1", HOST, 421),
+    "none": ("GET http://a@shop.example/v1/greeting HTTP/1.1", HOST, 400),
+    "without Host": ("GET http://shop.example/v1/greeting HTTP/1.1", "", 400),
+}
+
+
+@pytest.mark.parametrize(("line", "headers", "status"), SOCKETS.values(), ids=SOCKETS)
+async def test_a_socket_is_asked_for_by_its_address_as_anything_is(line: str, headers: str, status: int) -> None:
+    sockets = APIRouter()
+
+    @sockets.websocket("/v1/greeting")
+    async def greet(socket: WebSocket) -> None:
+        await socket.accept()
+        await socket.close()
+
+    rules = Rules.of(Settings.model_validate({"allowed_hosts": "shop.example"}))
+    async with serving(with_state(sample_edge(rules, sockets)), ws=SocketProtocol) as port, connected(port) as wire:
+        head, _ = await wire.ask(f"{line}\r\n{headers}{HANDSHAKE}\r\n".encode())
+    assert head.startswith(b"http/1.1 %d" % status), head
+
+
 PATHS = {
     "http://t": ("/", b""),
     "http://t/": ("/", b""),
@@ -87,8 +115,7 @@ async def test_what_stands_behind_the_host_is_the_path(kind: str) -> None:
             await send({"type": "http.response.start", "status": 204})
             await send({"type": "http.response.body"})
 
-    upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-    more = f"{upgrade}Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" if kind == "websocket" else ""
+    more = HANDSHAKE if kind == "websocket" else ""
     async with serving(app, ws=SocketProtocol, lifespan="off") as port:
         for target in PATHS:
             async with connected(port) as wire:
