@@ -42,19 +42,22 @@ _BEHIND: Final = r"\\{0,4}['\"]?\s{0,3}(?:[:=]|,(?=\s{0,3}b?['\"]))\s{0,3}"
 """Between a name and its value: in headers, assignments, JSON, a repr of pairs."""
 _ASSIGNED: Final = ("=", ":", ",")
 
-ROW: Final = Rule(
-    "row of Postgres",
-    ("Failing row", "Key ("),
+QUOTED: Final = Rule(
+    "value that Postgres quotes",
+    ("Failing row", "Key (", "invalid input "),
     re.compile(
-        r"(Failing row contains )(?:\((?s:.{0,16000}?)\)\.(?!\S)|[^\n]*)|(Key \([^\n=]{1,200}\)=)\((?:[^\n]*\)|[^\n]*)"
+        r"(Failing row contains )(?:\((?s:.{0,16000}?)\)\.(?!\S)|[^\n]*)"
+        r"|(Key \([^\n=]{1,200}\)=)\((?:[^\n]*\)|[^\n]*)"
+        r"|(invalid input (?:for query argument|syntax for) [^:\n]{1,80}: )[^\n]*"
     ),
-    rf"\1\2{HIDDEN}",
+    rf"\1\2\3{HIDDEN}",
 )
-"""The values of a row that a constraint refuses: whoever is written there has not agreed to be in a log."""
+"""Of a row that a constraint refuses, or an argument that the server or the driver cannot read: who is written there
+has not agreed to be in a log."""
 
 # Each form is bounded in how far it looks from any place: the texts are those of strangers, too.
 RULES: Final[tuple[Rule, ...]] = (
-    ROW,
+    QUOTED,
     Rule(
         "private key",
         ("PRIVATE KEY",),

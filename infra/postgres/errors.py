@@ -19,7 +19,7 @@ from typing import Final, Literal
 import asyncpg
 
 from infra.errors import AWAY, OutcomeUnknown, Unavailable
-from infra.observability.redaction import ROW
+from infra.observability.redaction import QUOTED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +97,7 @@ def refuses_values(error: asyncpg.PostgresError) -> bool:
 def storable(error: str) -> str:
     """An error's text as a row can keep it: bounded, without NUL, which Postgres has in no text, and without the values
     of another row, which would outlive it here."""
-    return ROW.form.sub(ROW.instead, error).replace("\0", "\\0")[:LONGEST_ERROR]
+    return QUOTED.form.sub(QUOTED.instead, error).replace("\0", "\\0")[:LONGEST_ERROR]
 
 
 def _by_state(error: asyncpg.PostgresError) -> Failure | None:

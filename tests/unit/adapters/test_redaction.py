@@ -48,6 +48,12 @@ PLANTED = {
     "a row that is cut off": ("x\nDETAIL:  Failing row contains (7, gracehop", "gracehop"),
     "a row's key": ("duplicate\nDETAIL:  Key (shown, lower(name))=(7, grace (h)opper) already exists.", "grace"),
     "a row's key that is cut off": ("duplicate\nDETAIL:  Key (name)=(gracehop", "gracehop"),
+    "an argument": ("DataError: invalid input for query argument $3: 'grace\\ud800' ('utf-8' codec: x)", "grace"),
+    "one of many arguments": (
+        "invalid input for query argument $1 in element #0 of executemany() sequence: ['grace'] (expected str)",
+        "grace",
+    ),
+    "a value in another syntax": ('invalid input syntax for type uuid: "gracehopper"', "grace"),
     "one's own secret": (f"the words {PASSWORD} stand here", PASSWORD),
     "one's own secret in a URL": ("/search?q=hunter2%20and%20more", "hunter2"),
 }
