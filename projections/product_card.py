@@ -237,7 +237,7 @@ def _title(card: ProductCard) -> str:
 
 PRODUCT_CARD: Final = Projection[ListedProduct](
     name="product_card",
-    version=6,
+    version=7,
     row=ListedProduct,
     creates=FOLDS.creates,
     handles=FOLDS.handles,
@@ -247,7 +247,7 @@ PRODUCT_CARD: Final = Projection[ListedProduct](
     rest=0.01,
     memo="_places",
     columns=(
-        Column("name", "text", lambda card: sort_key(card.name)),
+        Column("name", "text", lambda card: sort_key(card.name), collation="C"),
         Column("category", "text", lambda card: card.category and card.category.strip()),
         Column("tags", "text[]", lambda card: tuple(tag.strip() for tag in card.tags)),
         Column("price", "numeric", lambda card: card.price.amount),

@@ -12,6 +12,7 @@ from typing import Final
 from unicodedata import category, normalize
 
 from domain.values import normal_form
+from projections.letters import ACCENTS, fold, in_order
 
 LONGEST: Final = 100
 """Letters of a word. What is longer is cut, in texts and in what is searched for alike."""
@@ -26,18 +27,18 @@ _SPACELESS: Final = (
 """Thai, Lao, Burmese, Khmer, kana and Han have no spaces between words: each of their letters is one."""
 _MARKS: Final = "\u0e31\u0e34-\u0e3a\u0e47-\u0e4e\u0eb1\u0eb4-\u0ebc\u0ec8-\u0ece\u102b-\u103e\u17b6-\u17d3\u3099\u309a"
 _PIECE: Final = re.compile(rf"[{_SPACELESS}][{_MARKS}]*|[^ {_SPACELESS}]+")
-_ACCENTS: Final = re.compile("[\u0300-\u036f]")
 _NUMBER: Final = re.compile(r"[0-9]+")
 _ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
 @lru_cache(maxsize=_REMEMBERED)
 def words_of(text: str) -> tuple[str, ...]:
-    """The words, in their order and one spelling each: folded, composed, without punctuation."""
-    folded = normal_form(text)
-    if folded.isascii():
-        return tuple(word[:LONGEST] for word in _PLAIN.findall(folded))
-    return tuple(word[:LONGEST] for word in _PIECE.findall("".join(map(_letter, folded))))
+    """The words, in their order and one spelling each: in small and plain letters, without accents and punctuation."""
+    plain = normal_form(text)
+    if plain.isascii():
+        return tuple(word[:LONGEST] for word in _PLAIN.findall(plain))
+    pieces = map(fold, _PIECE.findall("".join(map(_letter, plain))))
+    return tuple(word[:LONGEST] for word in pieces if word)
 
 
 def lexemes(words: Iterable[str]) -> str:
@@ -46,22 +47,22 @@ def lexemes(words: Iterable[str]) -> str:
 
 
 def likeness(word: str) -> str:
-    """The word in ASCII, letter for letter, without its accents: words that are alike stay alike, for ``pg_trgm``.
+    """A word of :func:`words_of` in ASCII, letter for letter: words that are alike stay alike, for ``pg_trgm``.
 
-    The letters of an alphabet lie side by side in Unicode, and so none of them becomes another.
+    The letters of an alphabet lie side by side in Unicode, and so none of them becomes another, but for those that
+    have an accent.
     """
     if word.isascii():
         return word
-    return "".join(map(_alike, _ACCENTS.sub("", normalize("NFKD", word))))
+    return "".join(map(_alike, ACCENTS.sub("", normalize("NFKD", word))))
 
 
 def sort_key(text: str) -> str:
     """What people sort a text by: its words without case and accents, numbers by their size.
 
-    A number begins with how many digits it has.
+    It is compared by code points. A number begins with how many digits it has.
     """
-    plain = " ".join(_ACCENTS.sub("", normalize("NFKD", word)) for word in words_of(text))
-    return _NUMBER.sub(_by_size, plain)[:LONGEST_KEY]
+    return _NUMBER.sub(_by_size, in_order(" ".join(words_of(text))))[:LONGEST_KEY]
 
 
 def _by_size(number: re.Match[str]) -> str:

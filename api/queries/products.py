@@ -75,8 +75,8 @@ class ProductFilters(PageParams):
     """Only those of which pieces are free, or only those that are sold out."""
     q: Annotated[str, Field(min_length=1, max_length=LONGEST_SEARCH)] | None = None
     """Words that all occur, `"a phrase"`, `-without`, `this or that`. The words may be only begun, and where none are
-    found, those of names, skus, categories and tags that are spelled nearly so are. The product whose sku it is comes
-    first."""
+    found, those of names, skus, categories and tags that are spelled nearly so are. Accents make no difference. The
+    product whose sku it is comes first."""
     sort: Literal["name", "price", "-price", "newest", "popular"] = "name"
     """The order of the list; `-price` begins with the dearest."""
 

@@ -8,7 +8,7 @@ import asyncpg
 
 from infra.concurrency.cancellation import cancel_and_wait
 from infra.eventsourcing.event_log import Session, log_head
-from infra.eventsourcing.projections.projection import Projection
+from infra.eventsourcing.projections.projection import Column, Projection
 from infra.eventsourcing.projections.table_name import index_names
 from infra.postgres.pool import Reader
 
@@ -81,12 +81,18 @@ async def create_table(session: Session, projection: Projection[Any], generation
 
     ``position`` is that of the last event in the row, ``document`` the answer as it is sent (``json`` keeps its bytes).
     """
-    columns = "".join(f", {column.name} {column.type}" for column in projection.columns)
+    columns = "".join(f", {_defined(column)}" for column in projection.columns)
     columns += "".join(f", {definition}" for definition in projection.derived)
     await session.execute(
         f"CREATE TABLE {projection.table(generation)} (key text NOT NULL, position bigint NOT NULL, "
         f"version integer NOT NULL, document json NOT NULL{columns}) WITH ({STORAGE})"
     )
+
+
+def _defined(column: Column[Any]) -> str:
+    """The column, as a table is made with it. Types that have no collation take no word on one."""
+    collation = "" if column.collation is None else f' COLLATE "{column.collation}"'
+    return f"{column.name} {column.type}{collation}"
 
 
 async def create_indexes(sessions: Sequence[Session], projection: Projection[Any], generation: int) -> None:

@@ -28,11 +28,15 @@ T = TypeVar("T")
 
 
 class Column(NamedTuple, Generic[R]):
-    """A value of the row that lists filter and sort by, kept beside the document under an SQL type."""
+    """A value of the row that lists filter and sort by, kept beside the document under an SQL type.
+
+    Text is compared as the database compares it, unless another ``collation`` is named.
+    """
 
     name: str
     type: str
     value: Callable[[R], Any]
+    collation: str | None = None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from domain.accounts import Role
 from infra.eventsourcing.event_log import EventLog
 from infra.postgres.pool import Database
 from infra.settings import Settings
-from projections.product_card import ProductStatus
+from projections.product_card import PRODUCT_CARD, ProductStatus
 from tests.support.consumers import Scene
 from tests.support.consumers import scene as opened
 from tests.support.read_rows import product, put
@@ -39,6 +39,9 @@ SHELF: Final = (
     product(10, name="Gasket", sku="XR-1234", description=""),
     product(11, name="Gasket, large", sku="XR-12345", description=""),
     product(12, name="Täschchen", sku="MUG-2", description=""),
+    product(13, name="Łódź, a view", sku="PIC-1", description=""),
+    product(14, name="Lodz, a map", sku="MAP-1", description=""),
+    product(15, name="Œuvres", sku="ART-1", description="Smørrebrød. Æbleskiver."),
 )
 
 SEARCHES: Final[dict[str, list[str]]] = {
@@ -59,6 +62,10 @@ SEARCHES: Final[dict[str, list[str]]] = {
     "tasse": ["MUG-1"],
     "TÄSCHCHEN": ["MUG-2"],
     "täschchen": ["MUG-2"],
+    **{typed: ["MAP-1", "PIC-1"] for typed in ("lodz", "Łódź", "łodz", "LODZ")},
+    '"łódź a view"': ["PIC-1"],
+    "view -Łódź": [],
+    **{typed: ["ART-1"] for typed in ("smorrebrod", "smørrebrød", "smorre", "smørre", "aebleskiver", "Æbles", "oeuvr")},
     "самов": ["SAM-1"],  # only begun
     "самавар": ["SAM-1"],  # a letter is wrong
     "медный самовар": ["SAM-1"],
@@ -155,10 +162,52 @@ async def test_the_product_whose_sku_is_typed_comes_first_among_many_alike(
 
 
 async def test_names_are_sorted_as_people_do(open_shop: Shop) -> None:
-    names = ["Äpfel 9", "apfel 10", "Birne", "Lamp 2", "lamp 10", "Lamp 010 b", "Zebra", "Ωmega", "Кружка", "самовар"]
+    names = [
+        *("Ænima", "Äpfel 9", "apfel 10", "Birne", "Đorđe", "Ħal", "Lamp 2", "lamp 10", "Lamp 010 b", "Łódź", "Lux"),
+        *(
+            "Œuvre",
+            "Øl",
+            "Olive",
+            "Straße",
+            "Strasse b",
+            "Zebra",
+            "Ωmega",
+            "Гусь",
+            "Ґанок",
+            "Дом",
+            "Еж",
+            "Ёж б",
+            "Єдність",
+        ),
+        *(
+            "Жук",
+            "Икра",
+            "Іва",
+            "Їжак",
+            "Йод",
+            "Кружка",
+            "самовар",
+            "тесто",
+            "ћуприја",
+            "уют",
+            "ўзор",
+            "Фара",
+            "чай",
+            "џем",
+        ),
+    ]
     await put(open_shop.database, *[product(n, name=name, sku=f"S-{n}") for n, name in enumerate(reversed(names))])
-    answer = await open_shop.http.get(PRODUCTS, params={"sort": "name"})
+    answer = await open_shop.http.get(PRODUCTS, params={"sort": "name", "limit": 100})
     assert [item["name"] for item in answer.json()["items"]] == names
+
+
+async def test_the_order_of_names_is_ours_and_not_that_of_a_servers_locale(scene: Scene) -> None:
+    row = await scene.database.fetchrow(
+        "SELECT collname FROM pg_attribute a JOIN pg_collation c ON c.oid = a.attcollation"
+        " WHERE attrelid = $1::text::regclass AND attname = 'name'",
+        PRODUCT_CARD.table(1),
+    )
+    assert dict(row or {}) == {"collname": "C"}
 
 
 async def test_a_search_goes_with_filters_sorts_and_pages(open_shop: Shop) -> None:
