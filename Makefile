@@ -121,7 +121,7 @@ $(AUDIT)/bin/pip-audit:
 	$(PYTHON) -m venv $(AUDIT)
 	$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1 cyclonedx-bom==7.5.0
 
-audit: $(AUDIT)/bin/pip-audit    ## known vulnerabilities of what the locks name; asks pypi.org, SERVICE=osv asks osv.dev
+audit: $(AUDIT)/bin/pip-audit    ## known vulnerabilities of what the locks name; by the list of PyPI, or of OSV (SERVICE=osv)
 	$(AUDIT)/bin/pip-audit --strict --disable-pip --require-hashes --vulnerability-service $(or $(SERVICE),pypi) -r requirements.lock
 	$(AUDIT)/bin/pip-audit --strict --disable-pip --require-hashes --vulnerability-service $(or $(SERVICE),pypi) -r deploy/requirements.lock
 
