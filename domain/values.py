@@ -50,10 +50,11 @@ def foreign_id(value: str, pointer: str, *, longest: int) -> str:
 
 
 def _single(value: str, pointer: str, *, seen: Callable[[str], bool], longest: int, blank: bool = False) -> str:
-    if not value.isprintable() and _LINE_BREAKS.search(value):
-        raise InvalidValue("must be a single line", pointer=pointer)
-    if not (value.isascii() and value.isprintable()) and not seen(value):
-        raise InvalidValue("must not contain invisible characters", pointer=pointer)
+    if not (value.isascii() and value.isprintable()):
+        if _LINE_BREAKS.search(value):
+            raise InvalidValue("must be a single line", pointer=pointer)
+        if not seen(value):
+            raise InvalidValue("must not contain invisible characters", pointer=pointer)
     return text(value, pointer, longest=longest, blank=blank)
 
 

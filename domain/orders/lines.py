@@ -1,7 +1,7 @@
 """Lines of an order, what they add up to, its address and its number."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from hashlib import blake2b
 from typing import Final
@@ -111,14 +111,13 @@ def checked_address(address: Address | None) -> Address | None:
     """Return the address if every part of it is a short line."""
     if address is None:
         return None
-    parts = {
-        name: line(part, f"/shipping_address/{name}", longest=LONGEST_TEXT)
-        for name, part in vars(address).items()
-        if part is not None
-    }
+    trimmed = {}
+    for name, part in vars(address).items():
+        if part is not None and (kept := line(part, f"/shipping_address/{name}", longest=LONGEST_TEXT)) != part:
+            trimmed[name] = kept
     if address.country not in COUNTRIES:
         raise InvalidValue("must be an ISO 3166-1 alpha-2 code", pointer="/shipping_address/country")
-    return Address(**parts)
+    return replace(address, **trimmed) if trimmed else address
 
 
 def order_number(order_id: UUID, year: int) -> str:

@@ -85,6 +85,11 @@ def test_placing_tells_the_lines_and_what_they_add_up_to() -> None:
     assert (PLACED.subtotal, PLACED.tax, PLACED.total) == (euros("39.80"), euros("7.56"), euros("47.36"))
 
 
+def test_blanks_around_the_lines_of_an_address_and_of_a_parcel_are_dropped() -> None:
+    orders.when(place_order(shipping_address=address(name=" Ada L.\u00a0", city="\tJena "))).then(PLACED)
+    orders.given(PLACED, PAID).when(ship_order(carrier=" DHL ", tracking_no="JD0001\n")).then(SHIPPED)
+
+
 def test_an_order_of_nothing_to_pay_is_paid_at_once() -> None:
     free = (order_line(unit_price=euros("0.00")),)
     paid = order_paid(lines=free, amount=euros("0.00"), payment_id=f"nothing:{ORDER_NO}")
