@@ -114,6 +114,7 @@ PUBLIC = {
     *(("GET", path) for path in ("/docs/guide", "/docs/guide/{page}", "/live", "/live/{name}")),
     *(("GET", path) for path in ("/health", "/health/live", "/health/ready")),
     *(("GET", path) for path in ("/v1/products", "/v1/products/popular", "/v1/products/{product_id}")),
+    ("GET", "/v1/rooms/{room_id}/live"),  # says of every room that a socket is there, and of none more
     ("GET", "/v1/products/{product_id}/image"),
     ("POST", "/v1/accounts"),
     *(("POST", f"/v1/auth/{name}") for name in ("token", "refresh", "logout", "verify-email")),
