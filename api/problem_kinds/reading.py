@@ -24,7 +24,8 @@ READING: Final[Mapping[str, Kind]] = {
         400,
         "Malformed JSON",
         "The body is not strict JSON.",
-        "The body is no JSON, or has a key twice, NaN, a lone surrogate, an integer beyond 64 bit or 32 levels.",
+        "The body is no JSON, or has a key twice, NaN, a lone surrogate, an integer beyond 64 bit, 32 levels, or more "
+        "than a thousand commas and brackets.",
         "Write the body by a JSON library, in UTF-8. The detail says where it breaks.",
     ),
     "unexpected-body": kind(

@@ -68,7 +68,12 @@ HOSTILE: Mapping[str, tuple[bytes, int, str]] = {
     "invalid UTF-8": (b'{"carrier": "post", "pieces": 2, "note": "\xff"}', 400, "malformed-json"),
     "trailing garbage": (GOOD + b"x", 400, "malformed-json"),
     "too long a text": (b'{"carrier": "post", "pieces": 2, "note": "%b"}' % (b"x" * 101), 422, "invalid"),
-    "too many": (b'{"carrier": "post", "pieces": 2, "parts": [%b]}' % b",".join([b"1"] * 9999), 422, "invalid"),
+    "too many": (b'{"carrier": "post", "pieces": 2, "parts": [%b]}' % b",".join([b"1"] * 900), 422, "invalid"),
+    "far too many": (
+        b'{"carrier": "post", "pieces": 2, "parts": [%b]}' % b",".join([b"1"] * 9999),
+        400,
+        "malformed-json",
+    ),
     "two mebibytes": (b'{"note": "%b"}' % (b"x" * 2 * 1024 * 1024), 413, "content-too-large"),
     "one byte too many": (b" " * (1024 * 1024 + 1), 413, "content-too-large"),
 }
