@@ -23,7 +23,7 @@ from infra.configs import worker_pool_of
 from infra.event_codec import CODEC
 from infra.eventsourcing.startup import open_log
 from infra.host.entry_point import NO_START, CannotListen
-from infra.host.inner_server import InnerServer
+from infra.host.inner_server import InnerProtocol, InnerServer
 from infra.observability.error_reports import reporting
 from infra.observability.health import Component, health_app
 from infra.observability.logging import level_of, logging_to
@@ -159,6 +159,7 @@ async def served_health(
         port: int = listening.getsockname()[1]
         config = uvicorn.Config(
             health_app(components, registry),
+            http=InnerProtocol,
             lifespan="off",
             log_config=None,
             access_log=False,
