@@ -8,14 +8,14 @@ import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from ipaddress import ip_address
-from typing import Any, Final, NamedTuple, TypeAlias
-from urllib.parse import parse_qs, unquote
+from typing import Any, Final, TypeAlias
+from urllib.parse import parse_qs
 
 import asyncpg
 from pydantic import SecretStr
 
 from infra.errors import Rejected
-from infra.host.several_hosts import split
+from infra.host.several_hosts import Server, servers, split
 from infra.postgres.errors import classify
 from infra.postgres.unreachable import place, unreachable
 
@@ -54,6 +54,25 @@ PROBING: Final[dict[str, str]] = {
 """The same from the other end: a machine that is gone without a word keeps its locks for as long as the server believes
 in the line. A local one it does not ask either."""
 
+PINNED: Final[dict[str, str]] = {
+    # A backslash is one: digests whose '\\x' was read as an escape were other bytes, and no key was taken any more.
+    "standard_conforming_strings": "on",
+    # What is counted behind a lock is what was committed before it was had, and nobody is sent to try again.
+    "default_transaction_isolation": "read committed",
+    # NULL in an array that is sent as text is no value, and not the word.
+    "array_nulls": "on",
+    # A day that is added to a time has 24 hours; in other zones some have 23.
+    "TimeZone": "UTC",
+    # A search finds all there is, and not about so many of them.
+    "gin_fuzzy_search_limit": "0",
+}
+"""What our statements rely on, told to the server at the start of each session: what a role, a database or another
+application there has set counts less. Not among them: what says how fast, how long or how safely, which is the
+operator's; what only superusers may set; and what no statement of ours asks (``search_path`` says where the tables lie,
+and without them nothing works at all)."""
+TRACKED: Final = ("standard_conforming_strings", "TimeZone")
+"""Those that PgBouncer keeps for each of its clients. The others it refuses: there the role has them."""
+
 TIMELINE: Final = (
     "SELECT (pg_control_system()).system_identifier || ':' || CASE WHEN pg_is_in_recovery() THEN '' "
     "ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END"
@@ -74,17 +93,6 @@ def probe(line: Any) -> None:
         for level, name, value in PROBED:
             if (option := getattr(socket, name, None)) is not None:
                 line.setsockopt(level, option, value)
-
-
-class Server(NamedTuple):
-    """Where a server may be. Without a host the driver looks where it looks by itself: ``PGHOST``, a local socket."""
-
-    host: str | None = None
-    port: int | None = None
-
-    def arguments(self) -> dict[str, Any]:
-        """As the driver takes it."""
-        return {name: value for name, value in self._asdict().items() if value is not None}
 
 
 def _jsonb_in(data: bytes) -> bytes:
@@ -114,18 +122,21 @@ async def timeline(connection: Any) -> str:
         return ""
 
 
-def options(url: SecretStr, *, pgbouncer: bool = False, standby: bool = False) -> dict[str, Any]:
-    """The driver's arguments for a URL. A pooler in transaction mode gets no prepared statements.
+def options(url: SecretStr, *, pgbouncer: bool = False, standby: bool = False, prepared: bool = True) -> dict[str, Any]:
+    """The driver's arguments for a URL. A pooler in transaction mode gets no prepared statements, nor does who changes
+    the tables that these would be about (``prepared``).
 
     Nor is it asked what its server is: what it says of that when one connects is about another connection of its own.
     A ``standby`` will do for who only reads, and knows how to tell what may be old.
     """
     dsn = url.get_secret_value().replace("postgresql+asyncpg://", "postgresql://", 1)
     mode: dict[str, Any] = (
-        {"statement_cache_size": 0}
+        {"server_settings": {name: PINNED[name] for name in TRACKED}}
         if pgbouncer
-        else {"target_session_attrs": "any" if standby else "read-write", "server_settings": PROBING}
+        else {"target_session_attrs": "any" if standby else "read-write", "server_settings": PROBING | PINNED}
     )
+    if pgbouncer or not prepared:
+        mode["statement_cache_size"] = 0
     line = {"connection_class": ProbedConnection, "timeout": CONNECT_SECONDS}
     return {"dsn": dsn, **line, **mode, **_encryption(dsn)}
 
@@ -153,30 +164,6 @@ def _of_one_host(dsn: str) -> str:
     return parts._replace(netloc=f"{credentials}{at}{first}").geturl() if comma else dsn
 
 
-def servers(dsn: str) -> list[Server]:
-    """The servers that the URL names, in its order: ``host[:port],…`` behind the user, or in its query."""
-    parts = split(dsn)
-    query = parse_qs(parts.query)
-    listed = parts.netloc.rpartition("@")[2] or ",".join(query.get("host", [])[-1:])
-    ports = query.get("port", [""])[-1].split(",")
-    named = [_server(place) for place in listed.split(",")]
-    shared = ports * len(named) if len(ports) == 1 else ports
-    return [
-        server if server.port or not port else server._replace(port=int(port))
-        for server, port in zip(named, shared, strict=True)
-    ]
-
-
-def _server(place: str) -> Server:
-    host, port = place, ""
-    if place.startswith("["):
-        host, _, port = place[1:].partition("]")
-        port = port.removeprefix(":")
-    elif not place.startswith("/"):
-        host, _, port = place.partition(":")
-    return Server(unquote(host) or None, int(port) if port else None)
-
-
 async def _resolved(host: str, port: int | None) -> list[str]:
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [str(address[0]) for *_, address in found]
@@ -189,10 +176,16 @@ class Connector:
     """
 
     def __init__(
-        self, url: SecretStr, *, pgbouncer: bool = False, standby: bool = False, resolve: Resolve = _resolved
+        self,
+        url: SecretStr,
+        *,
+        pgbouncer: bool = False,
+        standby: bool = False,
+        prepared: bool = True,
+        resolve: Resolve = _resolved,
     ) -> None:
         self._resolve = resolve
-        self._options = options(url, pgbouncer=pgbouncer, standby=standby)
+        self._options = options(url, pgbouncer=pgbouncer, standby=standby, prepared=prepared)
         self._servers = servers(self._options["dsn"])
         self._by_name = _ssl_mode(self._options["dsn"]) in _BY_NAME
         self.on_opened: Callable[[Connection], Awaitable[None]] | None = None
@@ -235,8 +228,8 @@ class Connector:
         connection: Connection | None = None
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                settings = {**self._options.get("server_settings", {}), **(more.get("server_settings") or {})}
-                bounded = {**more, "server_settings": settings or None}
+                settings = {**self._options["server_settings"], **(more.get("server_settings") or {})}
+                bounded = {**more, "server_settings": settings}
                 connection = await asyncpg.connect(**{**self._options, **server.arguments(), **bounded})
                 await prepare(connection)
                 if self.on_opened is not None:
@@ -295,6 +288,6 @@ def is_failure(error: Exception) -> bool:
     return classify(error) is not None or isinstance(error, asyncpg.InternalClientError)
 
 
-async def connect(url: SecretStr, *, pgbouncer: bool = False) -> Connection:
+async def connect(url: SecretStr, *, pgbouncer: bool = False, prepared: bool = True) -> Connection:
     """A connection of one's own. Raises :class:`~infra.errors.Unavailable` when no server takes it."""
-    return await Connector(url, pgbouncer=pgbouncer)()
+    return await Connector(url, pgbouncer=pgbouncer, prepared=prepared)()

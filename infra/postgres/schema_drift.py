@@ -42,7 +42,7 @@ row is a word behind the column."""
 
 async def drift(url: SecretStr) -> list[str]:
     """What only one of the two has, each as a line. The database is left as it was."""
-    engine = create_async_engine("postgresql+asyncpg://", async_creator=lambda: connect(url, pgbouncer=True))
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=lambda: connect(url, prepared=False))
     try:
         async with engine.connect() as connection:
             return await connection.run_sync(_drift)

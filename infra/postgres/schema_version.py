@@ -131,7 +131,7 @@ async def _reached(url: SecretStr) -> str | None:
 
 async def _connect(url: SecretStr) -> "asyncpg.Connection[asyncpg.Record]":
     try:
-        return await connect(url, pgbouncer=True)
+        return await connect(url, prepared=False)
     except asyncpg.PostgresError as error:
         raise Unavailable(f"Postgres refuses: {error}") from error
 

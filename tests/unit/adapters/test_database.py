@@ -5,7 +5,8 @@ import socket
 import pytest
 from pydantic import SecretStr
 
-from infra.postgres.connect import Server, options, probe, servers
+from infra.host.several_hosts import Server, servers
+from infra.postgres.connect import options, probe
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])

@@ -5,8 +5,7 @@ from urllib.parse import urlsplit
 import pytest
 from pydantic import ValidationError
 
-from infra.host.several_hosts import split
-from infra.postgres.connect import Server, servers
+from infra.host.several_hosts import Server, servers, split
 from infra.settings import Settings
 
 ORDINARY = (
