@@ -57,11 +57,12 @@ CLASSES: Final[Mapping[str, Failure]] = {
 }
 STATES: Final[Mapping[str, Failure]] = {
     "40003": LOST,  # statement completion unknown
+    "42501": REFUSED,  # insufficient privilege: of a class that is the statement's, but it is the server that will not
     OVER_TIME: REFUSED,  # query canceled: by a timeout, and rolled back
     "57P03": ENDED,  # cannot connect now
     "57P05": ENDED,  # idle session timeout: it was not doing anything
 }
-"""Those that are not like the rest of their class."""
+"""Those that are not like the rest of their class, which may be of no use here."""
 
 REFUSALS: Final = frozenset({"22", "54"})
 """Classes of what is refused for the values that were given: data exceptions, and limits of what can be worked on."""

@@ -1,4 +1,5 @@
-"""Settings that others give the role or the database: what our statements mean does not depend on them."""
+"""Settings that others give the role or the database: what our statements mean does not depend on them. And a privilege
+that they take away: that is no fault of ours."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -170,3 +171,18 @@ async def test_nobody_has_the_address_or_the_name_of_another(settings: Settings,
         )
     assert [each.status_code for each in answers] == [201, 409, 409]
     assert {each.status_code for each in together} == {409}
+
+
+async def test_a_privilege_that_was_taken_away_is_an_outage_until_it_is_given_back(
+    settings: Settings, database_url: str
+) -> None:
+    ada = {"email": "ada@example.org", "username": "ada", "password": "kettle of fish"}
+    async with (
+        api_process(settings.model_copy(update={"log_level": "critical"})) as process,
+        connected(database_url) as owner,
+    ):
+        await owner.execute("REVOKE INSERT ON events FROM weir")
+        refused = await process.client.post("/v1/accounts", json=ada)
+        await owner.execute("GRANT INSERT ON events TO weir")
+        taken = await process.client.post("/v1/accounts", json=ada)
+    assert (refused.status_code, taken.status_code) == (503, 201)

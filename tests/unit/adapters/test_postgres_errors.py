@@ -27,7 +27,11 @@ STATED = {
     if isinstance(kind, type) and issubclass(kind, asyncpg.PostgresError) and kind.sqlstate
 }
 """Every SQLSTATE that the driver knows."""
-OF_THE_SERVER = sorted(state for state in STATED if state[:2] in {"08", "25", "28", "40", "53", "55", "57", "58"})
+REFUSES_US = "42501"
+"""Insufficient privilege: the one state of its class that is about the server."""
+OF_THE_SERVER = sorted(
+    state for state in STATED if state == REFUSES_US or state[:2] in {"08", "25", "28", "40", "53", "55", "57", "58"}
+)
 
 
 def raised(state: str, severity: str = "ERROR") -> asyncpg.PostgresError:
@@ -45,8 +49,9 @@ def test_every_state_that_is_about_the_server_is_told_as_one_and_never_as_an_err
 
 
 def test_the_table_holds_the_classes_that_are_about_the_server_and_no_others() -> None:
-    assert {state[:2] for state in OF_THE_SERVER} == CLASSES.keys()
-    assert {state[:2] for state in STATES} <= CLASSES.keys()
+    assert {state[:2] for state in OF_THE_SERVER} == CLASSES.keys() | {REFUSES_US[:2]}
+    assert {state[:2] for state in STATES if state != REFUSES_US} <= CLASSES.keys()
+    assert {state for state in STATED if state[:2] == REFUSES_US[:2] and classify(raised(state))} == {REFUSES_US}
 
 
 @pytest.mark.parametrize(
@@ -64,6 +69,7 @@ def test_the_table_holds_the_classes_that_are_about_the_server_and_no_others() -
         ("40001", REFUSED),  # serialization
         ("40003", LOST),  # completion unknown
         ("40P01", REFUSED),  # deadlock
+        ("42501", REFUSED),  # insufficient privilege
         ("53100", REFUSED),  # disk full
         ("53200", REFUSED),  # out of memory
         ("53300", REFUSED),  # too many connections
@@ -87,12 +93,12 @@ def test_a_state_says_whether_anything_may_be_stored_and_whether_the_connection_
     assert classify(raised(state)) == failure
 
 
-@pytest.mark.parametrize("state", ["53300", "57P03", "28P01", "25P03"])
+@pytest.mark.parametrize("state", ["53300", "57P03", "28P01", "25P03", "42501"])
 def test_a_session_that_is_ended_is_of_no_more_use_and_has_stored_nothing_where_the_state_says_so(state: str) -> None:
     assert classify(raised(state, "FATAL")) == ENDED
 
 
-@pytest.mark.parametrize("state", ["57P01", "XX000", "42501"])
+@pytest.mark.parametrize("state", ["57P01", "XX000", "42P01"])
 @pytest.mark.parametrize("severity", ["FATAL", "PANIC"])
 def test_a_session_that_is_ended_for_any_other_reason_may_have_committed(state: str, severity: str) -> None:
     assert classify(raised(state, severity)) == LOST
