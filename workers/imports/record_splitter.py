@@ -18,6 +18,7 @@ BOM: Final = b"\xef\xbb\xbf"
 TOO_LONG: Final = "too-long"
 BROKEN_QUOTES: Final = "broken-quotes"
 
+_SPACE: Final = re.compile(rb"\s++")
 _FIELD: Final = rb'(?:"[^"]*+(?:""[^"]*+)*+"|[^",\r\n]*+)'
 _QUOTED: Final = re.compile(rb"%b(?:,%b)*+\r?\n" % (_FIELD, _FIELD))
 
@@ -64,7 +65,9 @@ class Splitter:
         if self._offset == 0 and not self._past_mark(last=last):
             return
         while (record := self._next(last=last)) is not None:
-            if record.fault is not None or not record.raw.isspace():
+            if record.fault is None and record.raw.isspace():
+                self._pass_blank_lines()
+            else:
                 yield record
         self._data = self._data[self._at :]
         self._at = 0
@@ -76,6 +79,15 @@ class Splitter:
         if self._data.startswith(BOM):
             self._at = self._offset = len(BOM)
         return True
+
+    def _pass_blank_lines(self) -> None:
+        """Passes over those that follow in one step: a file may have as many of them as it has bytes.
+
+        No line that is too long is among them, as none of them goes beyond the length of a record.
+        """
+        run = _SPACE.match(self._data, self._at, self._at + LONGEST_RECORD)
+        if run is not None and (end := self._data.rfind(b"\n", self._at, run.end()) + 1):
+            self._taken(end, self._data.count(b"\n", self._at, end))
 
     def _next(self, *, last: bool) -> Record | None:
         """The next record, blank or not; None when more bytes are needed to tell."""

@@ -2,6 +2,8 @@
 
 import csv
 import io
+import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
@@ -29,6 +31,19 @@ def told(records: Sequence[Record]) -> list[tuple[int, bytes | str]]:
 FILES: dict[str, tuple[bytes, list[tuple[int, bytes | str]]]] = {
     "nothing": (b"", []),
     "blank lines": (b"\n\r\n   \n", []),
+    "rows among thousands of blank lines": (
+        b"a\n" + b"\n" * 300_000 + b"b\n" + b" \t\r\n" * 100_000 + b"  c\n",
+        [(1, b"a"), (300_002, b"b"), (400_003, b"  c")],
+    ),
+    "blanks behind a blank line that are a row's": (b"\n\n \x0b\x0c\r a\n", [(3, b" \x0b\x0c\r a")]),
+    "a blank line that is as long as a record": (
+        b"\n" + b" " * (LONGEST_RECORD - 1) + b"\n" + b" " * (LONGEST_RECORD - 1) + b"\nb\n",
+        [(4, b"b")],
+    ),
+    "a blank line that is too long": (
+        b"\n\n" + b" " * LONGEST_RECORD + b"\n\nb\n",
+        [(3, TOO_LONG), (5, b"b")],
+    ),
     "a last line without an end": (b"a\nb", [(1, b"a"), (2, b"b")]),
     "CRLF": (b"a\r\nb\r\n", [(1, b"a"), (2, b"b")]),
     "a byte order mark": (b"\xef\xbb\xbfa\nb\n", [(1, b"a"), (2, b"b")]),
@@ -71,6 +86,19 @@ def test_what_is_found_does_not_depend_on_how_the_bytes_are_cut(data: bytes, siz
     if len(data) > 1000 and size < 100:
         size = 9_973
     assert split(data, cuts=range(size, len(data), size)) == split(data)
+
+
+@pytest.mark.parametrize("line", [b"\n", b"\r\n", b" \n"])
+@pytest.mark.parametrize("quoted", [True, False])
+def test_blank_lines_cost_no_step_each(line: bytes, quoted: bool) -> None:
+    calls = Counter[str]()
+    sys.setprofile(lambda frame, event, argument: calls.update([event]))  # noqa: ARG005
+    try:
+        found = split(line * 50_000 + b"a\n", quoted=quoted)
+    finally:
+        sys.setprofile(None)
+    assert told(found) == [(50_001, b"a")]
+    assert calls["call"] + calls["c_call"] < 500
 
 
 def test_without_quoting_a_quote_is_any_character() -> None:
