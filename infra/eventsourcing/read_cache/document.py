@@ -25,6 +25,6 @@ def framed(document: Document) -> bytes:
 
 
 def unframed(frame: bytes) -> Document:
-    """The document of a frame."""
+    """The document of a frame. Raises ``ValueError``."""
     position, version, body = frame.split(b"|", 2)
     return Document(int(position), int(version), body)

@@ -8,36 +8,49 @@ Nor can a slow consumer. A refresh puts a newer document in the place of an olde
 only under a mark of its own that it left before it committed: the refresh of any later commit has removed that. Where
 neither is newer (a stream that was parked is applied late, and leaves its row at the same position) nobody here knows
 which of two is right, so that none is kept.
+
+What is no string is nobody's document: whichever script comes upon it takes it away, and goes on as after an eviction.
+Else it would be refused, again and again, and with it whatever is brought or looked for at the same time.
 """
 
 from typing import Final
 
 from infra.redis.script import Script
 
-LOOK: Final = Script("""
-local held = redis.call('GET', KEYS[1])
+_ASK: Final = """
+local function ask(command, ...)
+  local held = redis.pcall(command, KEYS[1], ...)
+  if type(held) ~= 'table' then return held end
+  redis.call('DEL', KEYS[1])
+  return false
+end
+"""
+"""What a command says of the key; false where there is nothing, or was something of another type."""
+
+LOOK: Final = Script(f"""{_ASK}
+local held = ask('GET')
 if held then return held end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return false
 """)
 """[mark, milliseconds] → what is held: a document or somebody else's mark; or nil, and now it is ours."""
 
-FILL: Final = Script("""
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+FILL: Final = Script(f"""{_ASK}
+if ask('GET') ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 return 1
 """)
 """[mark, frame, milliseconds] → 1 if our mark was still there."""
 
-FORGO: Final = Script("""
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+FORGO: Final = Script(f"""{_ASK}
+if ask('GET') ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])
 """)
-"""[mark] → takes our mark away: there was nothing to fetch."""
+"""[mark] → takes our mark away: there was nothing to fetch. Or what is no document, as it was found."""
 
-REFRESH: Final = Script("""
-local held = redis.call('GETRANGE', KEYS[1], 0, 20)
-if held == '' then return 0 end
+REFRESH: Final = Script(f"""{_ASK}
+local held = ask('GETRANGE', 0, 20)
+if not held or held == '' then return 0 end
 local bar = string.find(held, '|', 1, true)
 local position = bar and tonumber(string.sub(held, 1, bar - 1))
 if position and position > tonumber(ARGV[1]) then return 0 end

@@ -122,7 +122,11 @@ class RemoteCache:
             return Held(mark=mark)
         if isinstance(held, ReplyError) or held.startswith(LEASED):
             return NOTHING
-        return Held(document=unframed(held))
+        try:
+            return Held(document=unframed(held))
+        except ValueError:  # somebody else's: it goes, and the next reader fills the place
+            self._calls.ask(_Call(FORGO, place, (held,))).add_done_callback(take_note)
+            return NOTHING
 
     def fill(self, place: Place, held: Held, document: Document | None) -> None:
         """Brings what was fetched for ``held.mark``, or gives the mark back. Nobody waits for it; it may fail."""

@@ -348,3 +348,68 @@ async def test_a_server_that_forgot_the_scripts_is_told_again(consumer: RemoteCa
 
     assert not await refreshed()
     await eventually(refreshed)
+
+
+# What is no document
+
+
+async def spoil(valkey: Redis) -> bytes:
+    """Leaves a stream where the only key was; answers its name."""
+    key = await only_key(valkey)
+    await valkey.delete(key)
+    await valkey.xadd(key, {"e": "x"})
+    return key
+
+
+async def spoiled(valkey: Redis, cache: RemoteCache) -> None:
+    """Leaves a stream where a document was."""
+    await store(cache, ONE)
+    await spoil(valkey)
+
+
+async def test_a_refresh_takes_away_what_is_of_another_type_and_brings_the_rest(
+    consumer: RemoteCache, valkey: Redis
+) -> None:
+    other = Place("thing", 1, "b")
+    await store(consumer, ONE, other)
+    await spoiled(valkey, consumer)
+    assert await consumer.refresh([(A, TWO), (other, TWO)]) == 1
+    assert not await valkey.keys("*:thing:1:a")
+    assert await held(consumer, other) == TWO
+    assert consumer.link.up
+
+
+async def test_a_reader_fills_where_something_of_another_type_was(reader: RemoteCache, valkey: Redis) -> None:
+    await spoiled(valkey, reader)
+    await store(reader, TWO)
+    assert await held(reader) == TWO
+    assert reader.link.up
+
+
+async def test_what_took_the_place_of_a_mark_is_taken_away_by_a_fill(reader: RemoteCache, valkey: Redis) -> None:
+    for document in (ONE, None):
+        missed = await reader.look(A)
+        key = await spoil(valkey)
+        reader.fill(A, missed, document)
+        await filled(reader)
+        assert not await valkey.exists(key)
+    assert reader.link.up
+
+
+async def test_where_a_stream_lies_nothing_is_expected_or_brought(consumer: RemoteCache, valkey: Redis) -> None:
+    await spoiled(valkey, consumer)
+    marks = await expected(consumer, A)
+    assert not marks
+    assert await consumer.refresh([(A, TWO)], marks) == 0
+    assert (await consumer.look(A)).mark, "it is as evicted"
+
+
+async def test_a_text_that_is_no_document_is_none_and_is_taken_away(reader: RemoteCache, valkey: Redis) -> None:
+    for text in ("garbage", "one|1|{}", "1|1"):
+        await store(reader, ONE)
+        key = await only_key(valkey)
+        await valkey.set(key, text)
+        found = await reader.look(A)
+        assert (found.document, found.mark) == (None, b"")
+        await filled(reader)
+        assert not await valkey.exists(key)
