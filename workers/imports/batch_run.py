@@ -17,6 +17,7 @@ from domain.kernel.refusals import Refusal
 from infra import imports
 from infra.concurrency.cancellation import cancel_and_wait
 from infra.concurrency.gc_tuning import gc_paused
+from infra.concurrency.time_slice import TimeSlice
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.imports import Checkpoint, Claimed
 from infra.postgres.pool import Database
@@ -24,7 +25,7 @@ from infra.storage import Storage
 from workers.imports.executor import RowExecutor
 from workers.imports.file_reader import Opened, count_rows, open_file, rows_left
 from workers.imports.record_splitter import Record
-from workers.imports.row_parser import Fault, ReadRow, is_blank
+from workers.imports.row_parser import Fault, ReadRow
 
 CHUNKS_AT_ONCE: Final = 3
 """Of 512 rows each: enough to fill the appender's batches, and no more in the way of other commands."""
@@ -94,6 +95,7 @@ class BatchRun:
         self._mine = mine
         self._database = database
         self._storage = storage
+        self._share = TimeSlice()
         self._carrier = RowExecutor(commands, mine)
         self._metrics = metrics
         self._until = monotonic() + seconds
@@ -115,9 +117,9 @@ class BatchRun:
             return await self._take()
 
     async def _take(self) -> bool:
-        opened = await open_file(self._storage, self._mine)
+        opened = await open_file(self._storage, self._mine, self._share)
         if self._mine.left is None:
-            total = await count_rows(self._storage, self._mine, opened)
+            total = await count_rows(self._storage, self._mine, opened, self._share)
             self._hold(await imports.count(self._database, self._mine, total))
         return await self._carry_out(opened)
 
@@ -135,7 +137,7 @@ class BatchRun:
 
     async def _launch(self, opened: Opened, flying: deque[asyncio.Task[ChunkResult]]) -> bool:
         """Sends chunk after chunk on its way until the time is over; answers whether there are no more."""
-        async with rows_left(self._storage, self._mine, opened) as chunks:
+        async with rows_left(self._storage, self._mine, opened, self._share) as chunks:
             async for chunk in chunks:
                 flying.append(asyncio.create_task(self._flown(opened.read_row, chunk)))
                 if len(flying) >= CHUNKS_AT_ONCE:
@@ -145,9 +147,8 @@ class BatchRun:
         return True
 
     async def _flown(self, read_row: ReadRow, chunk: Sequence[Record]) -> ChunkResult:
-        rows = [record for record in chunk if not (self._mine.media == "csv" and is_blank(record))]
-        carried = await self._carrier.run(read_row, rows)
-        return ChunkResult(chunk[-1].next_line, chunk[-1].end, len(chunk) - len(rows), *carried)
+        carried = await self._carrier.run(read_row, chunk)
+        return ChunkResult(chunk[-1].next_line, chunk[-1].end, *carried)
 
     async def _check_off(self, landed: ChunkResult) -> None:
         if landed.stopped is not None and self._stopped is None:

@@ -14,6 +14,7 @@ import structlog
 from domain.accounts import ACCOUNTS, Account
 from domain.kernel.refusals import AlreadyExists, Refusal
 from domain.kernel.unit_of_work import StreamRef, UnitOfWork
+from infra.concurrency.time_slice import SLICE_SECONDS, TimeSlice
 from infra.errors import IdempotencyKeyInFlight, TooBusy
 from infra.eventsourcing.commands.attempt import CommandContext
 from infra.eventsourcing.commands.bulk_create import CreateRequest
@@ -22,16 +23,17 @@ from infra.eventsourcing.store.appender import ONE_AT_FAULT
 from infra.imports import Claimed
 from infra.observability import tracing
 from infra.postgres.errors import PASSING
-from infra.schemas.product import launch_of
+from infra.schemas.product import NewProduct, launch_of
 from workers.imports.owner import STOPPED, check
 from workers.imports.record_splitter import Record
-from workers.imports.row_parser import Fault, ReadRow, Row, read
+from workers.imports.row_parser import Fault, ReadRow, read
 
 NOT_THE_ROWS_FAULT: Final = (*PASSING, TooBusy, IdempotencyKeyInFlight)
 """What may go well next time: such a row is neither done nor failed, and neither is any behind it."""
 
 AT_A_TIME: Final = 16
-"""Rows that become commands before others have the loop: Postgres waits for its next batch no longer than they take."""
+"""Rows that become commands before others have the loop: Postgres waits for its next batch no longer than they take.
+Rows that take long are fewer."""
 
 _FINGERPRINT: Final = bytes(32)
 """A line of a file that never changes has no other request under its key to be told apart from."""
@@ -40,20 +42,30 @@ _log = structlog.get_logger("weir.imports")
 
 
 class Carried(NamedTuple):
-    """What has become of rows: how many are products, and what was wrong with which.
+    """What has become of rows: in how many nothing stands, how many are products, and what was wrong with which.
 
     ``stopped`` is why the import may not go on, if it may not: then some of the rows are neither.
     """
 
+    skipped: int
     done: int
     faults: Sequence[Fault]
     stopped: Refusal | None
 
 
+class _Found(NamedTuple):
+    """Lines of rows that became commands, in their order, and of those in which nothing stands; faults of others."""
+
+    lines: list[int]
+    blank: list[int]
+    faults: list[Fault]
+
+
 class RowExecutor:
     """Carries out the rows of one import, each only while its owner may: their account goes along in every append."""
 
-    def __init__(self, commands: CommandHandler, importing: Claimed) -> None:
+    def __init__(self, commands: CommandHandler, importing: Claimed, *, slices: float = SLICE_SECONDS) -> None:
+        self._slices = slices
         self._commands = commands
         self._importing = importing
         self._owner: StreamRef = (ACCOUNTS, importing.account_id)
@@ -68,35 +80,48 @@ class RowExecutor:
 
         Raises one of :data:`NOT_THE_ROWS_FAULT`, once all have ended: then nothing can be said of any of them.
         """
-        lines: list[int] = []
-        faults: list[Fault] = []
-        groups = self._groups(read_row, records, lines, faults)
-        endings = await self._commands.create_many(groups, resting_on=[self._owner])
+        found = _Found([], [], [])
+        endings = await self._commands.create_many(self._groups(read_row, records, found), resting_on=[self._owner])
         stopped = [ending for ending in endings if isinstance(ending, STOPPED)]
-        for line, ending in zip(lines, endings, strict=True):
+        faults = found.faults
+        for line, ending in zip(found.lines, endings, strict=True):
             if ending is not None and not isinstance(ending, STOPPED) and (fault := self._fault(line, ending)):
                 faults.append(fault)
-        done = len(records) - len(faults) - len(stopped)
-        return Carried(done, sorted(faults), stopped[0] if stopped else None)
+        done = len(records) - len(found.blank) - len(faults) - len(stopped)
+        return Carried(len(found.blank), done, sorted(faults), stopped[0] if stopped else None)
 
-    def _groups(
-        self, read_row: ReadRow, records: Sequence[Record], lines: list[int], faults: list[Fault]
-    ) -> Iterator[Sequence[CreateRequest]]:
-        """Notes the lines of those that it gives, and what is wrong with the others."""
-        for start in range(0, len(records), AT_A_TIME):
-            rows, unreadable = read(read_row, records[start : start + AT_A_TIME])
-            faults += unreadable
-            group = []
-            for row in rows:
-                try:
-                    group.append(self._beginning(row))
-                    lines.append(row.line)
-                except Refusal as refusal:
-                    faults.append(_refused(row.line, refusal))
+    def _groups(self, read_row: ReadRow, records: Sequence[Record], found: _Found) -> Iterator[Sequence[CreateRequest]]:
+        """Those that become commands, a few at a time; ``found`` is told of all."""
+        share = TimeSlice(self._slices)
+        group: list[CreateRequest] = []
+        for place, record in enumerate(records, 1):
+            group += self._begun(read_row, record, found)
+            if place % AT_A_TIME == 0 or share.is_over:
+                yield group
+                group = []
+                share.begin()
+        if group:
             yield group
 
-    def _beginning(self, row: Row) -> CreateRequest:
-        line = row.line
+    def _begun(self, read_row: ReadRow, record: Record, found: _Found) -> Sequence[CreateRequest]:
+        """The command that the row becomes, or none."""
+        line = record.line
+        match read(read_row, record):
+            case None:
+                found.blank.append(line)
+            case Fault() as fault:
+                found.faults.append(fault)
+            case product:
+                try:
+                    command = self._beginning(line, product)
+                except Refusal as refusal:
+                    found.faults.append(_refused(line, refusal))
+                else:
+                    found.lines.append(line)
+                    return (command,)
+        return ()
+
+    def _beginning(self, line: int, product: NewProduct) -> CreateRequest:
         context = CommandContext(
             principal=self._principal,
             actor=self._actor,
@@ -106,7 +131,7 @@ class RowExecutor:
             idempotency_key=str(line),
             fingerprint=_FINGERPRINT,
         )
-        targets, add = launch_of(product_of(self._import_id, line), row.product)
+        targets, add = launch_of(product_of(self._import_id, line), product)
 
         def decide(work: UnitOfWork) -> None:
             owner = work.state(*self._owner)

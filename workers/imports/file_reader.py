@@ -1,9 +1,13 @@
-"""An import's file, read in parts: never more of it in memory than a few hundred records."""
+"""An import's file, read in parts: never more of it in memory than a few hundred records.
 
-from collections.abc import AsyncGenerator, Sequence
+Whoever reads gives his share of the loop's time: others have the loop when it is over, even if no chunk is complete.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from typing import Final, NamedTuple
 
+from infra.concurrency.time_slice import TimeSlice
 from infra.imports import Claimed, file_of
 from infra.storage import Storage
 from workers.imports.record_splitter import Record, Splitter
@@ -22,11 +26,11 @@ class Opened(NamedTuple):
     line: int
 
 
-async def open_file(storage: Storage, mine: Claimed) -> Opened:
+async def open_file(storage: Storage, mine: Claimed, share: TimeSlice) -> Opened:
     """Looks at the header, where there is one. Raises :class:`~workers.imports.row_parser.BadFile`."""
     if mine.media == "ndjson":
         return Opened(ndjson_row, 0, 1)
-    async with aclosing(_chunks(storage, mine, 0, 1, size=2)) as records:
+    async with aclosing(_chunks(storage, mine, 0, 1, share, size=2)) as records:
         first = await anext(records, None)
     if not first:
         raise BadFile("no-rows")
@@ -36,11 +40,11 @@ async def open_file(storage: Storage, mine: Claimed) -> Opened:
     return Opened(read_row, first[0].end, first[0].next_line)
 
 
-async def count_rows(storage: Storage, mine: Claimed, opened: Opened) -> int:
+async def count_rows(storage: Storage, mine: Claimed, opened: Opened, share: TimeSlice) -> int:
     """How many rows there are, good and bad. Raises :class:`~workers.imports.row_parser.BadFile` for none and too
     many."""
     total = 0
-    async with aclosing(_chunks(storage, mine, opened.offset, opened.line, size=CHUNK)) as chunks:
+    async with aclosing(_chunks(storage, mine, opened.offset, opened.line, share, size=CHUNK)) as chunks:
         async for chunk in chunks:
             total += len(chunk)
             if total > MOST_ROWS:
@@ -50,30 +54,35 @@ async def count_rows(storage: Storage, mine: Claimed, opened: Opened) -> int:
     return total
 
 
-def rows_left(storage: Storage, mine: Claimed, opened: Opened) -> "aclosing[AsyncGenerator[Sequence[Record], None]]":
+def rows_left(
+    storage: Storage, mine: Claimed, opened: Opened, share: TimeSlice
+) -> "aclosing[AsyncGenerator[Sequence[Record], None]]":
     """The records from the checkpoint on."""
     offset, line = max((opened.offset, opened.line), (mine.offset, mine.line))
-    return aclosing(_chunks(storage, mine, offset, line, size=CHUNK))
+    return aclosing(_chunks(storage, mine, offset, line, share, size=CHUNK))
 
 
 async def _chunks(
-    storage: Storage, mine: Claimed, offset: int, line: int, *, size: int
+    storage: Storage, mine: Claimed, offset: int, line: int, share: TimeSlice, *, size: int
 ) -> AsyncGenerator[Sequence[Record], None]:
     blob = await storage.open(file_of(mine.import_id, mine.media), start=offset)
     if blob is None:
         raise BadFile("file-lost")
     splitter = Splitter(quoted=mine.media == "csv", offset=offset, line=line)
     chunk: list[Record] = []
-    async for part in blob.chunks:
-        for record in splitter.feed(part):
+    async for records in _found(splitter, blob.chunks):
+        for record in records:
             chunk.append(record)
             if len(chunk) == size:
                 yield chunk
                 chunk = []
-    for record in splitter.finish():
-        chunk.append(record)
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
+            if share.is_over:
+                await share.pause()
     if chunk:
         yield chunk
+
+
+async def _found(splitter: Splitter, parts: AsyncIterator[bytes]) -> AsyncIterator[Iterator[Record]]:
+    async for part in parts:
+        yield splitter.feed(part)
+    yield splitter.finish()

@@ -13,6 +13,7 @@ import orjson
 import structlog
 from pydantic import TypeAdapter, ValidationError
 
+from domain.catalogue import MOST_TAGS
 from infra.schemas.forms import FORMS
 from infra.schemas.product import NewProduct
 from infra.schemas.strict_json import MalformedJson, check_json
@@ -23,12 +24,15 @@ _log = structlog.get_logger("weir.imports")
 
 COLUMNS: Final = ("sku", "name", "description", "price", "currency", "tax_rate", "category", "tags", "stock")
 NEEDED: Final = frozenset({"sku", "name", "price", "currency"})
+MOST_COLUMNS: Final = 100
+"""Of a header that is looked at closely enough to say which of them are wrong."""
 TAG_SEPARATOR: Final = "|"
 
-ReadRow: TypeAlias = Callable[[Record], NewProduct]
-"""Raises :class:`BadRow`."""
+ReadRow: TypeAlias = Callable[[Record], NewProduct | None]
+"""None for a row in which nothing stands. Raises :class:`BadRow`."""
 
-_BLANK: Final = re.compile(rb'[\s,"]*+')
+_EMPTY: Final = rb'(?:"\s*+"|\s*+)'
+_BLANK: Final = re.compile(rb"%b(?:,%b)*+(?:\r?\n)?" % (_EMPTY, _EMPTY))
 _DETAILS: Final[Mapping[str, str]] = {
     TOO_LONG: "The line is longer than 128 KiB.",
     BROKEN_QUOTES: "The quotes do not come out even: a field stands in them as a whole, with a quote in it twice.",
@@ -57,13 +61,6 @@ class Fault(NamedTuple):
         return {name: value for name, value in self._asdict().items() if value is not None}
 
 
-class Row(NamedTuple):
-    """A product that could be read, and its line."""
-
-    line: int
-    product: NewProduct
-
-
 class BadRow(Exception):
     """The record is no product that the shop could take."""
 
@@ -82,25 +79,15 @@ class BadFile(BadRow):
     """Not a row but the whole file cannot be read."""
 
 
-def read(read_row: ReadRow, records: Sequence[Record]) -> tuple[list[Row], list[Fault]]:
-    """The rows that can be read, and what is wrong with the others."""
-    rows, faults = [], []
-    for record in records:
-        try:
-            rows.append(Row(record.line, read_row(record)))
-        except BadRow as bad:
-            faults.append(bad.at(record.line))
-        except Exception as error:  # whatever a row does to its reader, it is one row
-            _log.error("a row broke its reader", line=record.line, error=type(error).__name__)
-            faults.append(BadRow("unreadable").at(record.line))
-    return rows, faults
-
-
-def is_blank(record: Record) -> bool:
-    """Whether nothing stands in any field of a row of CSV."""
-    if record.fault is not None or not _BLANK.fullmatch(record.raw):
-        return False
-    return not any(field.strip() for field in _fields(record))
+def read(read_row: ReadRow, record: Record) -> NewProduct | Fault | None:
+    """What stands in the row, or what is wrong with it; None where nothing stands in it."""
+    try:
+        return read_row(record)
+    except BadRow as bad:
+        return bad.at(record.line)
+    except Exception as error:  # whatever a row does to its reader, it is one row
+        _log.error("a row broke its reader", line=record.line, error=type(error).__name__)
+        return BadRow("unreadable").at(record.line)
 
 
 def ndjson_row(record: Record) -> NewProduct:
@@ -117,8 +104,10 @@ def csv_reader(header: Record) -> ReadRow:
     """What reads the rows under this header. Raises :class:`BadFile`."""
     columns = _columns(header)
 
-    def read(record: Record) -> NewProduct:
-        fields = _fields(record)
+    def read(record: Record) -> NewProduct | None:
+        if record.fault is None and _BLANK.fullmatch(record.raw):
+            return None
+        fields = _fields(record, len(columns))
         if len(fields) != len(columns):
             raise BadRow("wrong-columns")
         return _product(orjson.dumps(_body(dict(zip(columns, fields, strict=True)))))
@@ -128,14 +117,17 @@ def csv_reader(header: Record) -> ReadRow:
 
 def _columns(header: Record) -> Sequence[str]:
     try:
-        columns = [name.strip() for name in _fields(header)]
+        columns = [name.strip() for name in _fields(header, MOST_COLUMNS)]
     except BadRow as bad:
         raise BadFile(bad.code, bad.detail) from None
-    if len(set(columns)) == len(columns) and NEEDED <= set(columns) <= set(COLUMNS):
+    named = set(columns)
+    if len(named) == len(columns) and NEEDED <= named <= set(COLUMNS):
         return columns
-    wrong = [str(place) for place, name in enumerate(columns, 1) if name not in COLUMNS or name in columns[: place - 1]]
-    missing = [name for name in COLUMNS if name in NEEDED and name not in columns]
     detail = "The first line must name columns among " + ", ".join(COLUMNS) + ", each once, with commas between."
+    if len(columns) > MOST_COLUMNS:
+        raise BadFile("wrong-header", detail + f" It has more than {MOST_COLUMNS}.")
+    wrong = [str(place) for place, name in enumerate(columns, 1) if name not in COLUMNS or name in columns[: place - 1]]
+    missing = [name for name in COLUMNS if name in NEEDED - named]
     if missing:
         detail += f" Missing: {', '.join(missing)}."
     if wrong:
@@ -143,9 +135,10 @@ def _columns(header: Record) -> Sequence[str]:
     raise BadFile("wrong-header", detail)
 
 
-def _fields(record: Record) -> list[str]:
+def _fields(record: Record, most: int) -> list[str]:
+    """Its fields; of more than ``most`` of them perhaps not each by itself."""
     text = _check_form(record).removesuffix("\n").removesuffix("\r")
-    return next(csv.reader((text,), _STRICT)) if '"' in text else text.split(",")
+    return next(csv.reader((text,), _STRICT)) if '"' in text else text.split(",", most)
 
 
 def _check_form(record: Record) -> str:
@@ -162,7 +155,7 @@ def _body(fields: dict[str, str]) -> dict[str, Any]:
     given: dict[str, Any] = {name: text for name, text in fields.items() if text or name in NEEDED}
     given["price"] = {"amount": given["price"], "currency": given.pop("currency")}
     if "tags" in given:
-        given["tags"] = given["tags"].split(TAG_SEPARATOR)
+        given["tags"] = given["tags"].split(TAG_SEPARATOR, MOST_TAGS)  # one more is told, and not a thousand
     if "stock" in given and FORMS[int].fits(given["stock"]):
         given["stock"] = int(given["stock"])
     return given

@@ -137,6 +137,17 @@ async def test_a_checkpoint_keeps_what_was_skipped(settings: Settings) -> None:
         assert (seen["done"], seen["failed"], seen["skipped"]) == (1, 0, 2 * len(rows))
 
 
+@pytest.mark.parametrize("blank", [b"\n", b"\r\n", b",,,,\n"], ids=["LF", "CRLF", "commas"])
+async def test_thousands_of_blank_lines_are_passed_over(settings: Settings, blank: bytes) -> None:
+    lines = 4_000 if b"," in blank else 1_000_000
+    body = HEADER.encode() + b"\n" + blank * lines + b"A,a,1.00,EUR,1\nB,b,1.00,EUR,x\n" + blank * lines
+    async with importing(settings) as scene:
+        seen = await scene.imported(body)
+        skipped = 2 * lines if b"," in blank else 0
+        assert (seen["state"], seen["done"], seen["failed"], seen["skipped"]) == ("finished", 1, 1, skipped)
+        assert faults(seen) == [(lines + 3, "int-type")]
+
+
 BAD_NDJSON: Sequence[tuple[str, bytes]] = [
     ("malformed-json", b"{"),
     ("malformed-json", b'{"sku": "verysecretvalue", "sku": "b"}'),
@@ -148,6 +159,7 @@ BAD_NDJSON: Sequence[tuple[str, bytes]] = [
     ("extra-forbidden", b'{"sku": "B", "name": "b", "price": {"amount": "1", "currency": "EUR"}, "colour": "red"}'),
     ("string-type", b'{"sku": 7, "name": "b", "price": {"amount": "1", "currency": "EUR"}}'),
     ("int-type", b'{"sku": "B", "name": "b", "price": {"amount": "1", "currency": "EUR"}, "stock": "5"}'),
+    ("malformed-json", b'{"sku": "B", ' + b",".join(b'"%d":1' % number for number in range(11_500)) + b"}"),
     *(("malformed-json", b'{"sku": ' + b'{"a": ' * deep + b"1" + b"}" * deep + b"}") for deep in (300, 1_024)),
     *(("malformed-json", b'{"tags": ' + b"[" * deep + b"]" * deep + b"}") for deep in (300, 1_024, 60_000)),
 ]
@@ -174,6 +186,7 @@ async def test_lines_of_json_keep_the_rules_of_bodies(settings: Settings) -> Non
         (b"sku,name,price\n", CSV, "wrong-header"),
         (b"sku,name,price,currency,verysecretvalue\n", CSV, "wrong-header"),
         (b"sku,name,price,currency,sku\n", CSV, "wrong-header"),
+        (b"sku," * 32_000 + b"sku\na,b,1.00,EUR\n", CSV, "wrong-header"),
         (HEADER.encode("utf-16"), CSV, "invalid-utf-8"),
         (b'sku,"name,price,currency\n', CSV, "broken-quotes"),
     ],

@@ -158,6 +158,8 @@ def test_files_that_are_shown_can_be_imported() -> None:
     shown = examples()
     header, row = map(_record, shown["text/csv"].encode().splitlines())
     sheet, line = csv_reader(header)(row), ndjson_row(_record(shown["application/x-ndjson"].encode().strip()))
+    assert sheet is not None
+    assert line is not None
     assert sheet.model_copy(update={"description": line.description}) == line
 
 
