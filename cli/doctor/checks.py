@@ -29,6 +29,7 @@ CHECKS: Final = (
     Check(name="disks", examine=machine.disks),
     Check(name="PostgreSQL", examine=versions.postgres),
     Check(name="durability", examine=server_settings.durability),
+    Check(name="database", examine=server_settings.meaning),
     Check(name="pooler", examine=pooler.ways),
     Check(name="schema", examine=schema.revision),
     Check(name="schema drift", examine=schema.drift, seconds=15.0),

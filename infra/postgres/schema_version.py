@@ -3,13 +3,13 @@
 import asyncio
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import asyncpg
 from pydantic import SecretStr
 
 import migrations
-from infra.errors import Unavailable, UnknownSchema
+from infra.errors import Rejected, Unavailable, UnknownSchema
 from infra.postgres.connection import close
 from infra.postgres.pool import DRIVER_ERRORS, Database, connect
 
@@ -24,6 +24,9 @@ _STANDS_ON = re.compile(r'^down_revision = "(\w+)"$', re.MULTILINE)
 
 MIGRATION_LOCK = 0x57454952
 """An advisory lock's number (the letters WEIR), so that two ``weir migrate`` do not run into each other."""
+
+ENCODING: Final = "UTF8"
+"""The one in which a database has every letter that anybody may write."""
 
 WAIT_SECONDS = 30.0
 LOOK_SECONDS = 0.1
@@ -85,8 +88,8 @@ async def migrate(url: SecretStr, *, shards: int, wait_seconds: float = WAIT_SEC
 
     ``shards`` counts only for a new log: it is fixed when the log is created. Raises
     :class:`MigrationUnderWay` where another one is still at it after ``wait_seconds``, and
-    :class:`~infra.errors.Unavailable` where Postgres cannot be reached: then nothing has changed. What goes wrong later
-    is :class:`MigrationBroke`.
+    :class:`~infra.errors.Unavailable` where Postgres cannot be reached or the database is of no use: then nothing has
+    changed. What goes wrong later is :class:`MigrationBroke`.
     """
     # Here and not above: every process checks the schema, and none but this one needs an engine.
     from sqlalchemy import text
@@ -98,6 +101,7 @@ async def migrate(url: SecretStr, *, shards: int, wait_seconds: float = WAIT_SEC
     try:
         async with engine.connect() as connection:
             try:
+                await _insist_on_encoding(connection)
                 await _lock(connection, wait_seconds)
             except (SQLAlchemyError, *DRIVER_ERRORS) as error:
                 raise Unavailable(first_line(error)) from error
@@ -134,6 +138,18 @@ async def _connect(url: SecretStr) -> "asyncpg.Connection[asyncpg.Record]":
         return await connect(url, prepared=False)
     except asyncpg.PostgresError as error:
         raise Unavailable(f"Postgres refuses: {error}") from error
+
+
+async def _insist_on_encoding(connection: "AsyncConnection") -> None:
+    """Nobody could change it later: in any other, what has a letter that is not in it could not be stored."""
+    from sqlalchemy import text
+
+    found = await connection.scalar(text("SELECT current_setting('server_encoding')"))
+    if found != ENCODING:
+        raise Rejected(
+            f"the database is in {found}, and Weir needs one in {ENCODING}:"
+            f" CREATE DATABASE … ENCODING '{ENCODING}' TEMPLATE template0"
+        )
 
 
 async def _lock(connection: "AsyncConnection", wait_seconds: float) -> None:

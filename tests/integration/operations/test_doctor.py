@@ -20,6 +20,7 @@ from cli.doctor.redis_memory import of_disk
 from cli.doctor.versions import fault_of, of_postgres, of_redis
 from cli.main import build
 from infra.identity.key_wrapping import KeyWrapping
+from infra.postgres.connect import PINNED
 from infra.postgres.schema_version import newest
 from infra.settings import Settings
 from infra.settings.names import name_of
@@ -241,6 +242,46 @@ async def test_a_pooler_that_the_settings_do_not_know_of_is_found(well: Ward, tm
         assert told(await of("pooler", known)) == ""
     assert told(unknown).startswith("problem: DATABASE_URL goes through a pooler in transaction mode")
     assert told(no_way) == "problem: DATABASE_DIRECT_URL is not set"
+
+
+async def test_settings_that_a_pooler_does_not_carry_are_found_and_the_one_that_is_deployed_has_them(
+    well: Ward, tmp_path: Path
+) -> None:
+    direct = SecretStr(well.postgres.url)
+    others = {"default_transaction_isolation": "serializable", "array_nulls": "off", "gin_fuzzy_search_limit": "1"}
+    carried = {"standard_conforming_strings": "off", "TimeZone": "Europe/Berlin"}
+    assert others.keys() | carried.keys() == PINNED.keys()
+    await well.does(*[f"ALTER DATABASE weir SET {name} = '{value}'" for name, value in (others | carried).items()])
+    try:
+        found = await of("database", well.patient(pgbouncer=True, database_direct_url=direct))
+        assert told(await of("database", well.patient())) == ""
+        async with transaction_pooler(tmp_path, well.postgres.url) as url:
+            pooled = well.patient(database_url=SecretStr(url), database_direct_url=direct, pgbouncer=True)
+            assert told(await of("database", pooled)) == ""
+    finally:
+        await well.does(*[f"ALTER DATABASE weir RESET {name}" for name in PINNED])
+    assert {each.told for each in found.findings} == {
+        f"{name} is {value} behind the pooler" for name, value in others.items()
+    }
+    assert "ALTER ROLE weir IN DATABASE weir SET array_nulls = 'on'; in PgBouncer RECONNECT" in {
+        each.fix for each in found.findings
+    }
+
+
+async def test_a_database_in_which_nothing_keeps_rows_together_is_found(well: Ward) -> None:
+    await well.does_as_admin("ALTER DATABASE weir SET session_replication_role = replica")
+    found = await of("database", well.patient())
+    await well.does_as_admin("ALTER DATABASE weir RESET session_replication_role")
+    assert told(found) == "problem: session_replication_role is replica"
+    assert "ALTER DATABASE weir RESET session_replication_role" in found.findings[0].fix
+
+
+async def test_a_database_that_cannot_hold_every_letter_is_found(well: Ward) -> None:
+    await well.does("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+    latin = SecretStr(f"{well.postgres.url.rpartition('/')[0]}/latin")
+    found = await of("database", well.patient(database_url=latin))
+    await well.does("DROP DATABASE latin")
+    assert told(found) == "problem: the database is in LATIN1"
 
 
 async def test_ways_that_lead_to_two_databases_are_found(well: Ward) -> None:

@@ -55,6 +55,22 @@ async def test_a_migrated_database_is_welcome(empty: str) -> None:
     await checked(empty)
 
 
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+async def test_a_database_that_cannot_hold_every_letter_is_refused_and_left_empty(
+    empty: str, servers: Servers, encoding: str
+) -> None:
+    made = f"ENCODING '{encoding}' LOCALE_PROVIDER libc LOCALE 'C' TEMPLATE template0"
+    async with connected(servers.postgres.admin_url) as admin:
+        await admin.execute("DROP DATABASE bare")
+        await admin.execute(f"CREATE DATABASE bare OWNER weir {made}")
+    assert await commanded(empty) == (
+        1,
+        f"the schema is as it was: the database is in {encoding}, and Weir needs one in UTF8:"
+        " CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0\n",
+    )
+    assert await revision_of(empty) is None
+
+
 @pytest.mark.parametrize("revision", ["0000", "9999"])
 async def test_a_schema_of_another_release_is_refused(database_url: str, revision: str) -> None:
     async with connected(database_url) as connection:
