@@ -53,7 +53,7 @@ claims: Final = sa.Table(
     "claims",
     METADATA,
     key("scope", sa.Text),
-    key("key_digest", sa.LargeBinary),
+    key("key_digest", sa.LargeBinary, sa.CheckConstraint("octet_length(key_digest) = 32")),
     required("stream_id", sa.Uuid),
 )
 sa.Index("claims_stream", claims.c.stream_id)

@@ -2,12 +2,15 @@
 that they take away: that is no fault of ours."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import uuid4
 
+import asyncpg
+import orjson
 import pytest
 from pydantic import SecretStr
 
@@ -118,12 +121,41 @@ async def test_a_unique_key_is_taken_once(side: WriteSide, database_url: str) ->
         assert await connection.fetchval("SELECT array_agg(length(key_digest)) FROM claims") == [32]
 
 
+@pytest.mark.parametrize("spelled", ["document_of_columns", "batch_of_columns"])
+async def test_bytes_are_spelled_alike_also_where_nobody_has_pinned_anything(database_url: str, spelled: str) -> None:
+    taken = "{{email,ab,00000000-0000-0000-0000-000000000001,0}}" if spelled == "document_of_columns" else "[]"
+    numbers, none, counts = "{1,0,1}", "{}", "[[0,0,1,0,[]]]"
+    columns = [numbers, none, none, none, none, none, "", "{}", counts, none, "", "", "{cd}", "", taken]
+    columns.append(none if spelled == "document_of_columns" else "[]")
+    async with connected(database_url) as connection:
+        await connection.execute("SET standard_conforming_strings = off; SET escape_string_warning = off")
+        told = orjson.loads(await connection.fetchval(f"SELECT {spelled}($1)", columns))
+    assert [each["fingerprint"] for each in told["requests"]] == [r"\xcd"]
+    assert [each["digest"] for each in told["claims"]] in ([r"\xab"], [])
+
+
+async def test_no_function_reads_a_backslash_as_its_session_does(database_url: str) -> None:
+    async with connected(database_url) as connection:
+        functions = await connection.fetch(
+            "SELECT proname, prosrc, proconfig FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
+        )
+    spelling = [each for each in functions if re.search(r"(?<!E)'[^']*\\", each["prosrc"])]
+    assert {each["proname"] for each in spelling} == {"document_of_columns", "batch_of_columns"}
+    assert all("standard_conforming_strings=on" in each["proconfig"] for each in spelling)
+
+
+async def test_what_is_no_digest_takes_no_key(database_url: str) -> None:
+    async with connected(database_url) as connection:
+        with pytest.raises(asyncpg.CheckViolationError):
+            await connection.execute("INSERT INTO claims VALUES ('email', 'xab', gen_random_uuid())")
+
+
 @pytest.mark.parametrize("url", ["default_transaction_isolation"], indirect=True)
 async def test_what_others_commit_meanwhile_counts_behind_a_lock(database: Database, database_url: str) -> None:
     counted = "SELECT count(*) FROM claims"
     async with database.write() as session, connected(database_url) as other:
         assert await session.fetchval(counted) == 0
-        await other.execute("INSERT INTO claims VALUES ('email', '', gen_random_uuid())")
+        await other.execute("INSERT INTO claims VALUES ('email', sha256('x'), gen_random_uuid())")
         assert await session.fetchval(counted) == 1
 
 

@@ -27,7 +27,7 @@ from infra.identity.signing_keys import SigningKeys, generate
 from infra.mail import outbox
 from infra.payments import refund_outbox
 from infra.postgres.pool import Database
-from infra.postgres.schema_version import FOLDER, migrate, newest
+from infra.postgres.schema_version import FOLDER, MigrationBroke, migrate, newest
 from infra.settings import Settings
 from tests.conftest import SHARDS, Servers
 from tests.support.builders import order_cancelled, order_line, order_paid, order_placed
@@ -41,6 +41,7 @@ BEFORE_REFUNDS_AND_LANGUAGES = "0007"
 BEFORE_KEYED_FINGERPRINTS = "0011"
 BEFORE_WRAPPED_SECRETS = "0034"
 BEFORE_DEPARTURES = "0039"
+BEFORE_DIGESTS = "0042"
 MAIL, ORDER = UUID(int=1), UUID(int=2)
 
 
@@ -224,3 +225,20 @@ async def test_the_secrets_of_a_log_that_is_served_stay_the_same(earlier: str) -
         assert (await SigningKeys(database, WRAPPING).signing()).pem() == key.pem()
         code = await ServerSecret(database, WRAPPING).mac(b"p", b"m")
     assert code == hmac.digest(secret, b"p\0m", sha256)
+
+
+async def test_a_key_that_was_stored_as_no_digest_stays_and_keeps_nobody_from_the_upgrade(earlier: str) -> None:
+    await upgraded(earlier, BEFORE_DIGESTS)
+    async with connected(earlier) as connection:
+        await connection.execute("INSERT INTO claims VALUES ('email', $1, gen_random_uuid())", b"x" + b"ab" * 32)
+        assert await migrate(SecretStr(earlier), shards=SHARDS) == newest()
+        assert await connection.fetchval("SELECT count(*) FROM claims WHERE length(key_digest) = 65") == 1
+
+
+async def test_an_upgrade_gives_up_rather_than_have_all_writers_wait_behind_it(earlier: str) -> None:
+    await upgraded(earlier, BEFORE_DIGESTS)
+    async with connected(earlier) as reader, reader.transaction():
+        await reader.fetchval("SELECT count(*) FROM claims")
+        with pytest.raises(MigrationBroke, match="the schema is at 0042: LockNotAvailableError"):
+            await migrate(SecretStr(earlier), shards=SHARDS)
+    assert await migrate(SecretStr(earlier), shards=SHARDS) == newest()
