@@ -12,10 +12,10 @@ process of all, that it is time to look or to tidy up. Nothing that is owed wait
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 
 import orjson
 import structlog
@@ -23,6 +23,7 @@ from arq.cron import CronJob
 from arq.worker import Function, Worker
 from prometheus_client import CollectorRegistry
 
+from infra.concurrency.backoff import Backoff
 from infra.concurrency.cancellation import cancel_and_wait
 from infra.concurrency.waiting import happens
 from infra.configs import worker_pool_of
@@ -40,7 +41,7 @@ from infra.postgres.pool import Database
 from infra.postgres.pool_metrics import pool_metrics
 from infra.redis import reachable
 from infra.redis.client import BROKEN
-from infra.redis.job_queue import close_jobs, open_jobs, serialize
+from infra.redis.job_queue import close_jobs, drop, is_unreadable, open_jobs, serialize
 from infra.redis.job_queue import settings_of as settings_of_jobs
 from infra.redis.keyspace import Keyspace
 from infra.settings import Process, Settings, settings_of
@@ -57,6 +58,10 @@ Open: TypeAlias = Callable[
     [AsyncExitStack, Settings, Database, EventLog, CollectorRegistry], Awaitable[tuple[Context, Work]]
 ]
 """Opens what a kind of worker needs, until the stack is closed."""
+
+BACKOFF: Final = Backoff(first=1.0, factor=2.0, longest=30.0)
+CALM_SECONDS: Final = 60.0
+"""Whoever has run for so long begins with short pauses again."""
 
 _log = structlog.get_logger("weir.jobs")
 
@@ -230,16 +235,25 @@ async def run_jobs(
 ) -> None:
     """Runs jobs until ``stop``, then finishes those it has begun.
 
-    An arq worker ends when Redis stays away; a new one takes its place, because this process has more to do than jobs.
+    An arq worker ends when Redis stays away, and at an entry of its queue that it cannot read. A new one takes its
+    place, because this process has more to do than jobs; an entry like that is dropped with its queue.
     """
+    loop, failures = asyncio.get_running_loop(), 0
     while not stop.is_set():
         options = worker_options(settings, queue, cron_jobs, jobs)
-        worker = WatchedWorker(**options, ctx=dict(context), handle_signals=False)
+        worker, began = WatchedWorker(**options, ctx=dict(context), handle_signals=False), loop.time()
         try:
             await _run(worker, stop, settings.drain_seconds)
-        except BROKEN as error:
-            _log.warning("jobs wait for Redis", error=type(error).__name__)
-            await happens(stop, random.uniform(0.5, 1.5))  # noqa: S311
+        except Exception as error:
+            if not is_unreadable(error):
+                _log.warning("jobs wait for Redis", error=type(error).__name__)
+                await happens(stop, random.uniform(0.5, 1.5))  # noqa: S311
+                continue
+            failures = 1 if loop.time() - began > CALM_SECONDS else failures + 1
+            with suppress(*BROKEN):
+                await drop(settings.jobs_url, queue)
+            _log.warning("jobs cannot be read, and are dropped", error=type(error).__name__)
+            await happens(stop, BACKOFF.after(failures))
 
 
 async def _run(worker: WatchedWorker, stop: asyncio.Event, drain_seconds: float) -> None:

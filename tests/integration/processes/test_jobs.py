@@ -5,10 +5,11 @@ import os
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import pytest
+from arq.worker import func
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
@@ -49,14 +50,19 @@ async def jobs(office: Office) -> AsyncIterator[Jobs]:
 
 
 @asynccontextmanager
-async def running(office: Office, **changed: Any) -> AsyncIterator[asyncio.Event]:
-    """A worker of due work and of jobs; it has drained when the block ends."""
+async def running(office: Office, done: asyncio.Event | None = None, **changed: Any) -> AsyncIterator[asyncio.Event]:
+    """A worker of due work and of jobs, of which one sets ``done``; it has drained when the block ends."""
     stop = asyncio.Event()
+
+    async def tell(ctx: dict[Any, Any], *_: Any, **__: Any) -> None:
+        if done is not None:
+            done.set()
+
     settings = office.settings.model_copy(update=changed)
     job_context = await office.job_context()
     async with asyncio.TaskGroup() as group:
         group.create_task(run_due_work(due_loops(job_context).values(), stop, settings.drain_seconds))
-        group.create_task(run_jobs(settings, QUEUE, TASKS.cron_jobs, job_context, stop))
+        group.create_task(run_jobs(settings, QUEUE, TASKS.cron_jobs, job_context, stop, [func(tell, name="tell")]))
         yield stop
         stop.set()
 
@@ -201,6 +207,66 @@ async def test_a_worker_lives_through_the_loss_of_redis(office: Office) -> None:
         await wire.mend()
         await office.stub.received(2)
     assert await states(office) == {"sent"}
+
+
+def job(function: Any) -> bytes:
+    return serialize({"t": None, "f": function, "a": [], "k": {}, "et": 1})
+
+
+async def an_entry_that_is_no_text(jobs: Jobs) -> None:
+    await jobs.zadd(QUEUE, {b"\xff": 1})
+
+
+async def an_entry_since_ever(jobs: Jobs) -> None:
+    await jobs.set("arq:job:bad", job("tell"))
+    await jobs.zadd(QUEUE, {"bad": float("-inf")})
+
+
+async def a_function_that_is_a_list(jobs: Jobs) -> None:
+    await jobs.set("arq:job:bad", job(["tell"]))
+    await jobs.zadd(QUEUE, {"bad": 1})
+
+
+async def a_job_that_is_a_set(jobs: Jobs) -> None:
+    await jobs.zadd("arq:job:bad", {"secret": 1})
+    await jobs.zadd(QUEUE, {"bad": 1})
+
+
+async def tries_that_are_no_number(jobs: Jobs) -> None:
+    await jobs.set("arq:job:bad", job("tell"))
+    await jobs.set("arq:retry:bad", "secret")
+    await jobs.zadd(QUEUE, {"bad": 1})
+
+
+async def a_queue_that_is_a_string(jobs: Jobs) -> None:
+    await jobs.set(QUEUE, "secret")
+
+
+BAD: Final = (
+    an_entry_that_is_no_text,
+    an_entry_since_ever,
+    a_function_that_is_a_list,
+    a_job_that_is_a_set,
+    tries_that_are_no_number,
+    a_queue_that_is_a_string,
+)
+
+
+@pytest.mark.parametrize("put", BAD, ids=lambda put: put.__name__)
+async def test_what_no_job_can_be_read_from_is_dropped_and_stops_nothing(office: Office, jobs: Jobs, put: Any) -> None:
+    done = asyncio.Event()
+    await put(jobs)
+    with capture_logs() as told:
+        async with running(office, done):
+            await eventually(lambda: is_told(told, "jobs cannot be read, and are dropped"))
+            await office.write(1)
+            await office.stub.received(1)
+            # By the name that the bad one had: nothing of that one is in the way.
+            assert await jobs.enqueue_job("tell", _job_id="bad") is not None
+            await asyncio.wait_for(done.wait(), 10)
+    assert await states(office) == {"sent"}
+    assert [line["event"] for line in told].count("jobs cannot be read, and are dropped") == 1
+    assert not any("secret" in str(line) or "bad" in str(line) for line in told)
 
 
 async def test_a_drain_finishes_the_mail_in_hand_and_takes_no_other(office: Office) -> None:
