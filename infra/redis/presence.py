@@ -23,11 +23,15 @@ GONE_SECONDS: Final = 40.0
 _BEAT: Final = """
 local now = redis.call('TIME')
 local moment = now[1] + now[2] / 1000000
+local kind = redis.call('TYPE', KEYS[1]).ok
+if kind ~= 'zset' and kind ~= 'none' then redis.call('DEL', KEYS[1]) end
 for place = 2, #ARGV do redis.call('ZADD', KEYS[1], moment + ARGV[1], ARGV[place]) end
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', moment)
+redis.call('ZREMRANGEBYSCORE', KEYS[1], moment + 3600, '+inf')
 local last = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')[2]
 if last then redis.call('PEXPIREAT', KEYS[1], math.ceil(last * 1000)) end
 """
+"""[seconds, …names] → told. What no beat has written, a key of another kind or somebody who is here for hours, goes."""
 _HERE: Final = """
 local now = redis.call('TIME')
 return redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. now[1] + now[2] / 1000000, '+inf')
@@ -100,7 +104,15 @@ class Presence:
             found = await self._redis.eval(_HERE, 1, self._keys.present(place))  # type: ignore[misc]
         except BROKEN:
             return None
-        return frozenset(UUID(name.partition(b":")[0].decode()) for name in found)
+        return frozenset(who for name in found if (who := _who(name)) is not None)
 
     def _named(self, who: UUID) -> str:
         return f"{who}:{self._process}"
+
+
+def _who(name: bytes) -> UUID | None:
+    """None for what no beat has written: anything may stand in Redis."""
+    try:
+        return UUID(name.partition(b":")[0].decode())
+    except ValueError:
+        return None
