@@ -1,4 +1,4 @@
-"""Commands of Redis, packed by hiredis, and the one reply that is text: for connections without the client library."""
+"""Commands of Redis, packed by hiredis, and what some replies mean: for connections without the client library."""
 
 from collections.abc import Mapping
 from typing import Any, cast
@@ -10,6 +10,11 @@ def pack(*arguments: str | bytes) -> bytes:
     """One command in RESP, the Redis wire protocol: an array of bulk strings."""
     # hiredis' stub asks for a tuple of one.
     return cast("bytes", pack_command(cast("Any", arguments)))
+
+
+def is_of_another_type(reply: Any) -> bool:
+    """Whether a command was refused because somebody has put another kind of value under the key."""
+    return isinstance(reply, ReplyError) and str(reply).startswith("WRONGTYPE")
 
 
 def info_of(reply: bytes | ReplyError) -> Mapping[str, str]:

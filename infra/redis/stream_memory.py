@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from redis.exceptions import ResponseError
 
 from infra.redis.keyspace import Keyspace
-from infra.redis.resp import info_of, pack
+from infra.redis.resp import info_of, is_of_another_type, pack
 from infra.redis.topology.wires import Question, Wires
 
 SHARE: Final = 0.5
@@ -152,6 +152,9 @@ async def drop_other_histories(wires: Wires, log: Keyspace, own: Keyspace, shard
     """
     histories = log.histories
     (held,) = await wires.ask([Question(histories, pack("SMEMBERS", histories))])
+    if is_of_another_type(held):
+        await wires.ask([Question(histories, pack("DEL", histories))])
+        held = []
     if isinstance(held, hiredis.ReplyError):
         if not str(held).startswith(_OTHER_KIND):
             raise ResponseError(str(held))

@@ -14,7 +14,7 @@ from infra.eventsourcing.relay.page import PAGE, PAGE_BYTES, Page
 from infra.eventsourcing.relay.stream_rooms import Rooms
 from infra.postgres.pool import Reader
 from infra.redis.keyspace import Keyspace
-from infra.redis.resp import pack
+from infra.redis.resp import is_of_another_type, pack
 from infra.redis.stream_memory import entry_size
 from infra.redis.topology.wires import Question, Wires
 
@@ -85,8 +85,7 @@ class Publisher:
         strange = [
             stream for stream, (position, at) in tails.items() if position and (at is None or real.get(position) != at)
         ]
-        if strange:
-            await wires.ask([Question(stream, pack("DEL", stream)) for stream in strange])
+        await _drop(wires, strange)
         self.rooms.settle(wires)
         published = {stream: 0 if stream in strange else position for stream, (position, _) in tails.items()}
         newest = [max(published[stream] for stream in room.streams) for room in self.rooms.all]
@@ -111,7 +110,8 @@ class Publisher:
     async def publish(self, wires: Wires, page: Page) -> int:
         """Writes a page; answers how many of its entries were new.
 
-        Raises one of ``BROKEN``: publish it again then; or :class:`OtherHistory`: :meth:`resume` first.
+        Raises one of ``BROKEN``: publish it again then; or ``ResponseError`` or :class:`OtherHistory`: :meth:`resume`
+        first.
         """
         if not page.follows:
             raise OtherHistory
@@ -176,8 +176,16 @@ class Publisher:
         return [Question(topic, pack("PUBLISH", topic, message)) for topic, message in told.items()]
 
     async def _tails(self, wires: Wires) -> dict[str, tuple[int, datetime | None]]:
+        """How each stream ends. A key that is no stream is taken away: then it ends with nothing, and can be one."""
         questions = [Question(stream, pack("XREVRANGE", stream, "+", "-", "COUNT", "1")) for stream in self._streams]
-        return dict(zip(self._streams, map(_tail, await wires.ask(questions)), strict=True))
+        replies = dict(zip(self._streams, await wires.ask(questions), strict=True))
+        await _drop(wires, [stream for stream, reply in replies.items() if is_of_another_type(reply)])
+        return {stream: _tail(reply) for stream, reply in replies.items()}
+
+
+async def _drop(wires: Wires, streams: Sequence[str]) -> None:
+    if streams:
+        await wires.ask([Question(stream, pack("DEL", stream)) for stream in streams])
 
 
 def _start(stream: str, length: int) -> bytes:
@@ -216,10 +224,10 @@ def _new(replies: Sequence[Any]) -> int:
 
 def _tail(reply: Any) -> tuple[int, datetime | None]:
     """The newest entry of a stream: its position, and the time of its event; one that cannot be read has none."""
+    if not reply or is_of_another_type(reply):
+        return 0, None
     if isinstance(reply, hiredis.ReplyError):
         raise ResponseError(str(reply))
-    if not reply:
-        return 0, None
     entry_id, fields = reply[0]
     try:
         at = datetime.fromisoformat(orjson.loads(fields[1])["r"])

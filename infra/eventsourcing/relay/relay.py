@@ -15,6 +15,7 @@ from typing import Final
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
 
 from infra.concurrency.backoff import Pauses
 from infra.concurrency.waiting import happens
@@ -127,6 +128,8 @@ class Relay:
             await self._begin_history()
         except (*PASSING, *BROKEN) as error:
             _log.warning("relay waits", error=f"{type(error).__name__}: {error}")
+            if isinstance(error, ResponseError):
+                self._resumed = 0  # what lies there may not be ours: that is seen to before it is tried again
             self._bell.clear()
             await self._wait(self._pauses.next())
         finally:
@@ -151,7 +154,8 @@ class Relay:
         await self._measure()
         async with self._opened() as (wires, bell):
             await self._look_at_memory(wires)
-            # A leader that only lost its connections goes on where it was; one that is new looks where that is.
+            # A leader that only lost its connections goes on where it was; one that is new, or was refused, looks where
+            # that is.
             if self._resumed != self.leader.epoch:
                 await drop_other_histories(wires, Keyspace.of(self._log.log_id), Keyspace.of(self._log.history), MOST)
                 async with self._database.acquire() as session:

@@ -138,6 +138,22 @@ async def test_garbage_in_a_stream_is_passed_over(scene: Scene) -> None:
         await scene.all_seen(WHOLE_LOG)
 
 
+async def test_streams_that_somebody_makes_texts_of_lose_nothing_and_are_heard_again(scene: Scene) -> None:
+    async with scene.relay(), scene.process(both()) as host:
+        await scene.happens(40)
+        await scene.all_seen(SHARDED)
+        await eventually(lambda: is_up(host))
+        for key in await scene.redis.keys("*events*"):
+            await scene.redis.set(key, "garbage")
+        await eventually(lambda: is_deaf(host))
+        await scene.happens(40)
+        await scene.all_seen(SHARDED)
+        await eventually(lambda: is_up(host))
+        await scene.happens(40)
+        await scene.all_seen(SHARDED)
+        await scene.all_seen(WHOLE_LOG)
+
+
 async def test_while_redis_is_away_it_goes_on_and_afterwards_too(scene: Scene) -> None:
     async with (
         proxied(scene.settings.redis_url) as (proxy, url),
@@ -159,6 +175,10 @@ async def test_while_redis_is_away_it_goes_on_and_afterwards_too(scene: Scene) -
 
 async def is_up(host: object) -> bool:
     return bool(host.feed.up)  # type: ignore[attr-defined]
+
+
+async def is_deaf(host: object) -> bool:
+    return not await is_up(host)
 
 
 async def test_a_redis_that_does_not_answer_holds_nobody_up(scene: Scene) -> None:

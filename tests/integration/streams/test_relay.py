@@ -359,3 +359,40 @@ async def test_streams_of_another_history_are_dropped_though_they_are_not_longer
     async with running(scene.relay()):
         await scene.arrives(last)
         await scene.is_the_log()
+
+
+async def make_texts(redis: Redis, *keys: str) -> None:
+    """What somebody does who takes the names for his own."""
+    for key in keys:
+        await redis.set(key, "garbage")
+
+
+async def test_keys_that_are_no_streams_are_taken_away_by_the_relay_that_leads(scene: Scene) -> None:
+    streams = [scene.keys.events(shard) for shard in range(scene.log.shards)]
+    async with running(scene.relay()):
+        await scene.arrives(await scene.happens(40))
+        await make_texts(scene.redis, *streams)
+        last = await scene.happens(40)
+        await eventually(lambda: are_streams(scene.redis, streams))
+        await scene.arrives(last)
+        await scene.is_the_log()
+    assert await history(scene) == scene.log.history, "nothing is lost"
+
+
+async def are_streams(redis: Redis, keys: list[str]) -> bool:
+    return [await redis.type(key) for key in keys] == [b"stream"] * len(keys)
+
+
+async def history(scene: Scene) -> object:
+    async with scene.database.session() as session:
+        return (await identify(session, CODEC)).history
+
+
+async def test_a_new_relay_takes_away_what_is_no_stream_and_no_set_of_histories(scene: Scene) -> None:
+    stream = scene.keys.events(0)
+    await make_texts(scene.redis, stream, Keyspace.of(scene.log.log_id).histories)
+    last = await scene.happens(40)
+    async with running(scene.relay()):
+        await eventually(lambda: are_streams(scene.redis, [stream]))
+        await scene.arrives(last)
+        await scene.is_the_log()
