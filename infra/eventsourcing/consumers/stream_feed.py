@@ -48,7 +48,7 @@ class Feed:
     def join(self, inbox: Inbox, heads: dict[int, int]) -> None:
         """From now on the inbox gets what is published in these shards after their given heads."""
         for shard, head in heads.items():
-            self._routes.setdefault(shard, Route(head)).inboxes.append(inbox)
+            self._routes.setdefault(shard, Route(b"%d-0" % head)).inboxes.append(inbox)
         for lane in self.lanes:
             lane.joined()
 
@@ -71,7 +71,7 @@ class Feed:
             route = self._routes.get(shard)
             if route is None:
                 continue
-            route.last = int(items[-1][0].partition(b"-")[0])
+            route.last = items[-1][0]
             entries = self._entries(items)
             for inbox in route.inboxes:
                 if inbox.whole:

@@ -32,9 +32,9 @@ _log = structlog.get_logger("weir.feed")
 
 @dataclass(slots=True)
 class Route:
-    """The stream of a shard: how far it is read, and who gets it."""
+    """The stream of a shard: the id of the entry that was read last, and who gets what follows."""
 
-    last: int
+    last: bytes
     inboxes: list[Inbox] = field(default_factory=list)
 
 
@@ -121,7 +121,7 @@ class Lane:
             str(int(BLOCK_SECONDS * 1000)),
             "STREAMS",
             *(self._streams[shard] for shard in shards),
-            *(f"{self._routes[shard].last}-0" for shard in shards),
+            *(self._routes[shard].last for shard in shards),
         )
         answer = await wire.ask_one(command, BLOCK_SECONDS + ANSWER_SECONDS)
         return [(self._shards[key], items) for key, items in answer or ()]

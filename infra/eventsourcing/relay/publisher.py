@@ -1,15 +1,17 @@
 """From the log into the streams: pages of events, each in one write to every server that has streams."""
 
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from operator import itemgetter
+from typing import Any, Final, NamedTuple
 
 import hiredis
 import orjson
 from redis.exceptions import ResponseError
 
-from infra.eventsourcing.event_log import log_head, recorded_at, shard_heads
+from infra.eventsourcing.event_log import LAST, log_head, recorded_at, shard_heads
 from infra.eventsourcing.relay.page import PAGE, PAGE_BYTES, Page
 from infra.eventsourcing.relay.stream_rooms import Rooms
 from infra.postgres.pool import Reader
@@ -35,7 +37,9 @@ _EXEC: Final = Question("", pack("EXEC"))
 _FULL: Final = "OOM"
 """So Redis refuses to write where it is at its limit, and has nothing that it may evict."""
 _DOUBLE: Final = "equal or smaller"
-"""So Redis refuses an id that is not above those that the stream has: the event is there already."""
+"""So Redis refuses an id that is not above those that the stream has had: the event is there already, if it was sent
+before, or somebody has put something there that no event will ever be above."""
+_NONE: Final = "no such key"
 
 
 class OtherHistory(Exception):
@@ -44,6 +48,21 @@ class OtherHistory(Exception):
 
 class OutOfMemory(ResponseError):
     """Redis has no memory left for what is to be written."""
+
+
+class _Tail(NamedTuple):
+    """The end of a stream: the ``last`` id that it has had, and the position of its newest entry with the time of that
+    event, None if it cannot be read. An entry that was taken out leaves its id behind.
+    """
+
+    last: int = 0
+    position: int = 0
+    at: datetime | None = None
+
+    def is_strange(self, real: Mapping[int, datetime]) -> bool:
+        """Whether it tells of what is not in the log, where events at these positions have ``real`` times."""
+        lost = self.last and self.last not in real
+        return bool(lost or (self.position and (self.at is None or real.get(self.position) != self.at)))
 
 
 class Publisher:
@@ -69,6 +88,8 @@ class Publisher:
         self._streams = [keys.events(shard) for shard in range(shards)]
         self.rooms = Rooms(self._streams, budget)
         self._settled: Wires | None = None
+        # Up to here entries may be in the streams: by what was found there, or was sent and perhaps not answered.
+        self._sent = 0
         self._on_full = on_full
         self._keys = keys
         self._starts = [_start(stream, length) for stream in self._streams]
@@ -76,19 +97,18 @@ class Publisher:
     async def resume(self, session: Reader, wires: Wires) -> bool:
         """Finds where to go on: behind what every server has, because entries are written to each in order.
 
-        A stream whose newest entry is not in the log is not of this log: it was restored from before that was written,
-        or it has failed over without it. Such streams are dropped; False where there were any.
+        A stream whose newest entry, or last id, is not in the log is not of this log: it was restored from before that
+        was written, or it has failed over without it. Such streams are dropped; False where there were any.
         """
         head = await log_head(session)
         tails = await self._tails(wires)
-        real = await recorded_at(session, [position for position, _ in tails.values()])
-        strange = [
-            stream for stream, (position, at) in tails.items() if position and (at is None or real.get(position) != at)
-        ]
+        real = await recorded_at(session, [at for tail in tails.values() for at in (tail.last, tail.position)])
+        strange = [stream for stream, tail in tails.items() if tail.is_strange(real)]
         await _drop(wires, strange)
         self.rooms.settle(wires)
-        published = {stream: 0 if stream in strange else position for stream, (position, _) in tails.items()}
+        published = {stream: 0 if stream in strange else tail.last for stream, tail in tails.items()}
         newest = [max(published[stream] for stream in room.streams) for room in self.rooms.all]
+        self._sent = max(newest)
         self.cursor = max(min(newest), head - LOOK_BACK)
         self.recorded_at = real.get(self.cursor)
         self.previous = await shard_heads(session, range(len(self._streams)), self.cursor)
@@ -123,14 +143,17 @@ class Publisher:
         coming = Counter(self.rooms.of(stream) for stream, _ in entries)
         for room, count in coming.items():
             await room.keep_within(wires, max(0, room.budget - each * count))
-        new = await self._write(wires, entries, self._rings(page))
+        again = bisect_right(page.rows, self._sent, key=itemgetter(0))
+        self._sent = max(self._sent, page.last)
+        new = await self._write(wires, entries, self._rings(page), again)
         for room, count in coming.items():
             room.window.add(page.last, each * count)
         self.cursor, self.recorded_at, self.previous = page.last, page.recorded_at, previous
         return new
 
-    async def _write(self, wires: Wires, entries: Sequence[Question], rings: Sequence[Question]) -> int:
-        """Sends the XADDs and rings; answers how many entries were new. Raises one of ``BROKEN``.
+    async def _write(self, wires: Wires, entries: Sequence[Question], rings: Sequence[Question], again: int) -> int:
+        """Sends the XADDs and rings; answers how many entries were new. Raises one of ``BROKEN``. ``again``: how many
+        have been sent before.
 
         Where a server is full, for whatever reason, half of what is ours there goes, and again, until it takes them.
         """
@@ -142,7 +165,8 @@ class Publisher:
                 if isinstance(reply, hiredis.ReplyError) and str(reply).startswith(_FULL)
             }
             if not full:
-                return _new(replies)
+                return _new(replies, again)
+            again = len(entries)
             self._on_full()
             for room in full:
                 if not room.window.size:
@@ -175,9 +199,9 @@ class Publisher:
         told[self._keys.log] = b'{"upto":%d}' % page.last
         return [Question(topic, pack("PUBLISH", topic, message)) for topic, message in told.items()]
 
-    async def _tails(self, wires: Wires) -> dict[str, tuple[int, datetime | None]]:
+    async def _tails(self, wires: Wires) -> dict[str, _Tail]:
         """How each stream ends. A key that is no stream is taken away: then it ends with nothing, and can be one."""
-        questions = [Question(stream, pack("XREVRANGE", stream, "+", "-", "COUNT", "1")) for stream in self._streams]
+        questions = [Question(stream, pack("XINFO", "STREAM", stream)) for stream in self._streams]
         replies = dict(zip(self._streams, await wires.ask(questions), strict=True))
         await _drop(wires, [stream for stream, reply in replies.items() if is_of_another_type(reply)])
         return {stream: _tail(reply) for stream, reply in replies.items()}
@@ -213,24 +237,33 @@ async def _ask(wires: Wires, entries: Sequence[Question], rings: Sequence[Questi
     return list(replies)
 
 
-def _new(replies: Sequence[Any]) -> int:
-    """How many entries were new. Raises ``ResponseError`` where any was refused because of anything else."""
+def _new(replies: Sequence[Any], again: int) -> int:
+    """How many entries were new. Raises ``ResponseError`` where any was refused because of anything else, or where more
+    were there already than have been sent ``again``: those are not ours, or another relay's."""
     refusals = [str(reply) for reply in replies if isinstance(reply, hiredis.ReplyError)]
-    for refusal in refusals:
-        if _DOUBLE not in refusal:
+    for number, refusal in enumerate(refusals):
+        if _DOUBLE not in refusal or number >= again:
             raise ResponseError(refusal)
     return len(replies) - len(refusals)
 
 
-def _tail(reply: Any) -> tuple[int, datetime | None]:
-    """The newest entry of a stream: its position, and the time of its event; one that cannot be read has none."""
-    if not reply or is_of_another_type(reply):
-        return 0, None
+def _tail(reply: Any) -> _Tail:
+    """The end of a stream by what ``XINFO STREAM`` tells of it."""
+    if is_of_another_type(reply) or (isinstance(reply, hiredis.ReplyError) and _NONE in str(reply)):
+        return _Tail()
     if isinstance(reply, hiredis.ReplyError):
         raise ResponseError(str(reply))
-    entry_id, fields = reply[0]
+    told = dict(zip(reply[::2], reply[1::2], strict=True))
+    last, entry = _position(told[b"last-generated-id"]), told[b"last-entry"]
+    if not entry:
+        return _Tail(last)
     try:
-        at = datetime.fromisoformat(orjson.loads(fields[1])["r"])
+        at = datetime.fromisoformat(orjson.loads(entry[1][1])["r"])
     except (ValueError, LookupError, TypeError):
         at = None
-    return int(entry_id.partition(b"-")[0]), at
+    return _Tail(last, _position(entry[0]), at)
+
+
+def _position(entry_id: bytes) -> int:
+    """What is above all positions counts as one that no log comes to."""
+    return min(int(entry_id.partition(b"-")[0]), LAST)

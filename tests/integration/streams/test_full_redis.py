@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 from pydantic import SecretStr
 from redis.asyncio import Redis
-from redis.exceptions import OutOfMemoryError
+from redis.exceptions import OutOfMemoryError, ResponseError
 from structlog.testing import capture_logs
 
 from domain.catalogue import ProductDescribed
@@ -165,7 +165,8 @@ async def test_a_stream_that_was_cut_short_takes_nothing_twice(scene: Scene) -> 
     async with scene.relay() as relay:
         await at(relay, await much_happens(scene, ids, 80))
     late = Publisher(Keyspace.of(scene.log.history), shards=scene.log.shards, length=1_000)
-    assert await late.publish(wires, page) == 0
+    with pytest.raises(ResponseError, match="equal or smaller"):
+        await late.publish(wires, page)
     wires.close()
 
 

@@ -10,6 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from domain.catalogue import ProductDescribed
 from infra.configs import pool_of, relay_of
@@ -271,7 +272,8 @@ async def test_a_leader_that_slept_through_its_lease_doubles_nothing(scene: Scen
         page = await read_page(session, 0)
     async with running(scene.relay()):
         await scene.arrives(await scene.happens(30))
-        assert await sleeper.publish(wires, page) == 0
+        with pytest.raises(ResponseError, match="equal or smaller"):
+            await sleeper.publish(wires, page)
         await scene.arrives(await scene.happens(30))
     await scene.is_the_log()
     wires.close()
@@ -396,3 +398,49 @@ async def test_a_new_relay_takes_away_what_is_no_stream_and_no_set_of_histories(
         await eventually(lambda: are_streams(scene.redis, [stream]))
         await scene.arrives(last)
         await scene.is_the_log()
+
+
+END = "18446744073709551615"
+"""As large as a half of an id can be."""
+
+
+@pytest.mark.parametrize("far", ["9007199254740991-0", f"{END}-0", f"{END}-{END}"])
+@pytest.mark.parametrize("kept", [True, False], ids=["kept", "taken out"])
+async def test_ids_that_no_event_has_do_not_pass_for_what_was_published(scene: Scene, far: str, kept: bool) -> None:
+    """Every later event has a smaller id, and is refused as one that is there already is."""
+    async with running(scene.relay()):
+        await scene.arrives(await scene.happens(40))
+        for shard in range(scene.log.shards):
+            await scene.redis.xadd(scene.keys.events(shard), {"e": b'{"p":99}'}, id=far)
+            if not kept:
+                await scene.redis.xdel(scene.keys.events(shard), far)
+        last = await scene.happens(40)
+        await scene.arrives(last)
+        await scene.is_the_log()
+    assert await history(scene) != scene.log.history
+
+
+async def test_streams_that_were_emptied_are_of_this_log_and_gone_on_with(scene: Scene) -> None:
+    async with running(scene.relay()):
+        before = await scene.happens(40)
+        await scene.arrives(before)
+    for shard in range(scene.log.shards):
+        await scene.redis.xtrim(scene.keys.events(shard), maxlen=0, approximate=False)
+    last = await scene.happens(40)
+    async with running(scene.relay()) as second:
+        await scene.arrives(last)
+        await scene.is_the_log(before + 1)
+        assert second.metrics.published._value.get() == 40
+    assert await history(scene) == scene.log.history
+
+
+async def test_a_page_that_is_sent_once_more_doubles_nothing_and_is_not_taken_for_somebody_elses(scene: Scene) -> None:
+    publisher = Publisher(scene.keys, shards=scene.log.shards, length=20_000)
+    wires = await open_wires(scene.settings.redis_url)
+    await scene.happens(30)
+    async with scene.database.session() as session:
+        await publisher.resume(session, wires)
+        assert await publisher.publish(wires, page := await read_page(session, 0)) == 30
+        assert await publisher.publish(wires, page) == 0
+    await scene.is_the_log()
+    wires.close()

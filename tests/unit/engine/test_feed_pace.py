@@ -109,3 +109,25 @@ async def test_what_comes_over_several_lines_is_handed_to_who_takes_the_whole_lo
         await each.follow(Entry(shard, shard + 1))  # type: ignore[arg-type]
     async with asyncio.timeout(2):
         await all_there.wait()
+
+
+class Stranger:
+    """A line that brings an entry which is none of an event, and remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[bytes] = []
+
+    async def ask_one(self, command: bytes, _seconds: float) -> Any:
+        self.asked.append(command)
+        if len(self.asked) == 2:
+            raise TimeoutError
+        return [[KEYS.events(0).encode(), [[b"5-7", [b"e", b"{"]]]]]
+
+    def close(self) -> None:
+        pass
+
+
+async def test_an_entry_of_somebody_else_is_brought_once() -> None:
+    line = Stranger()
+    await lane().follow(line)  # type: ignore[arg-type]
+    assert [b"\r\n5-7\r\n" in command for command in line.asked] == [False, True]
