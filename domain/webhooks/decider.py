@@ -63,8 +63,9 @@ def decide(command: WebhookCommand, webhook: Webhook | None) -> Sequence[Webhook
             return _change(command, known, names)
         case ActivateWebhook():
             return [] if known.active else [WebhookActivated(**names)]
-        case DeactivateWebhook(by=by):
-            return [WebhookDeactivated(by=by, **names)] if known.active else []
+        case DeactivateWebhook(by=by, url=url):
+            ends = known.active and url in (None, known.url)
+            return [WebhookDeactivated(by=by, **names)] if ends else []
         case RotateWebhookSecret(secret_id=secret_id):
             return [WebhookSecretRotated(secret_id=secret_id, **names)]
         case DeleteWebhook():

@@ -64,9 +64,13 @@ class ActivateWebhook(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class DeactivateWebhook(Command):
-    """Send nothing more."""
+    """Send nothing more.
+
+    ``url`` is the address that says so itself; it speaks for no other, to which the webhook may lead since.
+    """
 
     by: DeactivatedBy = DeactivatedBy.OWNER
+    url: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)

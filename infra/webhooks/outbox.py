@@ -109,6 +109,7 @@ class Delivery:
     correlation: str | None
     attempts: int
     answers: Sequence[Mapping[str, Any]]
+    due_at: datetime
     over: bool
     """Whether it is given up if it fails once more."""
     cause: Cause = UNKNOWN
@@ -145,14 +146,22 @@ def _write() -> Statement:
     return Statement(once.returning(_delivery.webhook_id))
 
 
+def _settling(values: Mapping[str, Any], *seen: sa.ColumnElement[bool]) -> Statement:
+    """What came of an attempt, in its row, while that is as it was ``seen``."""
+    told = {"attempts": _delivery.attempts + 1, "answers": sa.bindparam("answers", type_=JSONB)}
+    its = _delivery.delivery_id == sa.bindparam("delivery")
+    return Statement(sa.update(webhook_deliveries).values({**values, **told}).where(its, delivery_is_due, *seen))
+
+
 _now: Final = sa.select(CLOCK).scalar_subquery()
-_its: Final = _delivery.delivery_id == sa.bindparam("delivery")
-_seen: Final = _delivery.attempts == sa.bindparam("seen")
+# An answer says nothing any more of what was made due anew: for another address, or because somebody asked for it.
+_seen: Final = (_delivery.attempts == sa.bindparam("seen"), _delivery.due_at == sa.bindparam("seen_due"))
+_held: Final = sa.exists().where(
+    _subscriber.webhook_id == sa.bindparam("webhook"), _subscriber.claims == sa.bindparam("claim")
+)
 _too_old: Final = _delivery.tried_since < CLOCK - TRIED_FOR
-_told: Final = {"attempts": _delivery.attempts + 1, "answers": sa.bindparam("answers", type_=JSONB)}
 _next: Final = _heads(None).add_columns(sa.func.min(_delivery.due_at)).scalar_subquery()
 _at_rest: Final = sa.case((_subscriber.news == sa.bindparam("seen_news"), _next), else_=CLOCK)
-_ended: Final = {"state": "dropped", "settled_at": CLOCK}
 
 _WRITE: Final = _write()
 # Whoever is left alone for a while has an error, and stays alone: events come all the time.
@@ -169,7 +178,7 @@ _AT_ONCE: Final = Statement(
 )
 _DROP: Final = Statement(
     sa.update(webhook_deliveries)
-    .values(_ended)
+    .values(state="dropped", settled_at=CLOCK)
     .where(_delivery.webhook_id == sa.bindparam("webhook"), delivery_is_due, _delivery.position < sa.bindparam("upto"))
 )
 _HEADS: Final = Statement(
@@ -181,26 +190,18 @@ _HEADS: Final = Statement(
         _delivery.correlation,
         _delivery.attempts,
         _delivery.answers,
+        _delivery.due_at,
         _too_old.label("over"),
         *cause_columns(_delivery.position),
     )
+    .where(_held)
     .order_by(_delivery.due_at)
     .limit(sa.bindparam("limit"))
 )
 # That it arrived is a fact, whoever has claimed the subscriber since.
-_DELIVERED: Final = Statement(
-    sa.update(webhook_deliveries).values(state="delivered", settled_at=CLOCK, **_told).where(_its, delivery_is_due)
-)
-_SETTLED: Final = Statement(
-    sa.update(webhook_deliveries)
-    .values(state=sa.bindparam("state"), settled_at=CLOCK, **_told)
-    .where(_its, delivery_is_due, _seen)
-)
-_LATER: Final = Statement(
-    sa.update(webhook_deliveries)
-    .values(due_at=CLOCK + sa.bindparam("wait", type_=sa.Interval), **_told)
-    .where(_its, delivery_is_due, _seen)
-)
+_DELIVERED: Final = _settling({"state": "delivered", "settled_at": CLOCK})
+_SETTLED: Final = _settling({"state": sa.bindparam("state"), "settled_at": CLOCK}, *_seen)
+_LATER: Final = _settling({"due_at": CLOCK + sa.bindparam("wait", type_=sa.Interval)}, *_seen)
 _GIVE_UP: Final = Statement(
     sa.update(webhook_deliveries)
     .values(state="failed", settled_at=CLOCK)
@@ -259,24 +260,26 @@ async def claim(database: Database, limit: int) -> list[Claimed]:
     ]
 
 
-async def due(database: Database, webhook_id: UUID, limit: int) -> list[Delivery]:
-    """What is to be sent to a subscriber now: of each stream the first that is owed, those that wait longest first."""
-    rows = await database.fetch(*_HEADS(webhook=webhook_id, limit=limit))
+async def due(database: Database, claimed: Claimed, limit: int) -> list[Delivery]:
+    """What is to be sent to a subscriber now: of each stream the first that is owed, those that wait longest first.
+    Nothing once the claim has ended."""
+    rows = await database.fetch(*_HEADS(webhook=claimed.webhook_id, claim=claimed.claims, limit=limit))
     return [Delivery(**{**with_cause(row), "answers": orjson.loads(row["answers"])}) for row in rows]
 
 
 async def settle(database: Database, delivery: Delivery, outcome: Outcome) -> bool:
-    """Writes down what came of an attempt; False where somebody else has done so since."""
+    """Writes down what came of an attempt; False where that says nothing any more of what the row is since."""
     answers = orjson.dumps([*delivery.answers, outcome.answer][-MOST_ANSWERS:])
     told: dict[str, Any] = {"delivery": delivery.delivery_id, "answers": answers}
+    seen = {"seen": delivery.attempts, "seen_due": delivery.due_at}
     match outcome.state:
         case "delivered":
             statement = _DELIVERED(**told)
         case "due":
             wait = timedelta(seconds=RETRY.after(delivery.attempts + 1, outcome.wait))
-            statement = _LATER(seen=delivery.attempts, wait=wait, **told)
+            statement = _LATER(wait=wait, **seen, **told)
         case _:
-            statement = _SETTLED(seen=delivery.attempts, state=outcome.state, **told)
+            statement = _SETTLED(state=outcome.state, **seen, **told)
     return await database.execute(*statement) == "UPDATE 1"
 
 

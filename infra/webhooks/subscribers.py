@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from infra.eventsourcing.event_log import Session
 from infra.postgres.statements import CLOCK, Statement
-from infra.postgres.tables.webhooks import webhook_subscribers
+from infra.postgres.tables.webhooks import delivery_is_due, webhook_deliveries, webhook_subscribers
 
 MOST_SECRETS: Final = 4
 """Secrets that sign at once, where somebody rotates again and again."""
@@ -75,6 +75,16 @@ def _store() -> Statement:
 
 _ALL: Final = Statement(sa.select(*[_row[name] for name in _given]))
 _STORE: Final = _store()
+_MOVE: Final = Statement(
+    sa.update(webhook_subscribers)
+    .values(claims=_row.claims + 1, leased_until=sa.null())
+    .where(_row.webhook_id == sa.bindparam("webhook"), _row.url != sa.bindparam("to"))
+)
+_ANEW: Final = Statement(
+    sa.update(webhook_deliveries)
+    .values(due_at=CLOCK, tried_since=CLOCK)
+    .where(webhook_deliveries.c.webhook_id == sa.bindparam("webhook"), delivery_is_due)
+)
 _FORGET: Final = Statement(sa.delete(webhook_subscribers).where(_row.webhook_id == sa.bindparam("webhook")))
 
 
@@ -90,7 +100,17 @@ async def store(session: Session, changed: Mapping[UUID, Subscriber | None]) -> 
         if subscriber is None:
             await session.execute(*_FORGET(webhook=webhook_id))
         else:
+            await _move(session, subscriber)
             await session.execute(*_STORE(**_written(subscriber)))
+
+
+async def _move(session: Session, subscriber: Subscriber) -> None:
+    """Ends the claim of whoever is still sending to another address: whatever that answers now holds up nobody.
+
+    What is owed begins anew here, at once and for a whole day.
+    """
+    if await session.execute(*_MOVE(webhook=subscriber.webhook_id, to=subscriber.url)) == "UPDATE 1":
+        await session.execute(*_ANEW(webhook=subscriber.webhook_id))
 
 
 def signers_of(secrets: bytes) -> tuple[Signer, ...]:

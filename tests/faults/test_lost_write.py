@@ -88,7 +88,14 @@ WISH: Final = reset_wishes.Claimed(
 LEAVING: Final = room_departures.Claimed(account_id=uuid4(), correlation=None, attempts=1)
 SUBSCRIBER: Final = webhooks.Claimed(webhook_id=uuid4(), url="u", signers=(), claims=1, failures=0, news=0)
 DELIVERY: Final = webhooks.Delivery(
-    delivery_id=uuid4(), type="t", body="{}", correlation=None, attempts=0, answers=[], over=False
+    delivery_id=uuid4(),
+    type="t",
+    body="{}",
+    correlation=None,
+    attempts=0,
+    answers=[],
+    due_at=datetime.now(UTC),
+    over=False,
 )
 PLACE: Final = Place("c", 0, 0)
 KEY: Final = NewKey(uuid4(), uuid4(), "k", bytes(32), ["orders:read"], None)

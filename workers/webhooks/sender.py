@@ -3,7 +3,7 @@
 ::
 
     claim a subscriber ─▶ the first due row of each stream, a few at once ─▶ sign, POST ─▶ settle ─▶ again, or end
-                                                                                             └ 410: the log is told
+                                                                                   └ 410: the log is told first
 
 A worker that dies between an answer and its note leaves the row due: it is sent again, under the same id. After
 failures in a row the circuit of the subscriber is open: it is left alone for a while, then tried with one row. One that
@@ -88,13 +88,13 @@ class WebhookSender:
         failures, until = subscriber.failures, since + TURN_SECONDS
         while asyncio.get_running_loop().time() < until:
             trying = 1 if failures >= OPENS_AFTER else PER_SUBSCRIBER
-            due = await outbox.due(self._database, subscriber.webhook_id, trying)
+            due = await outbox.due(self._database, subscriber, trying)
             if not due:
                 return await outbox.rest(self._database, subscriber, failures)
             answers = await asyncio.gather(*(self._attempt(subscriber, each) for each in due))
             failures = _failures(failures, answers)
             if any(answer.gone for answer in answers):
-                return await self._end(subscriber)
+                return await outbox.pause(self._database, subscriber, 0, GONE_SECONDS, "410 Gone")
             if wait := self._pause(failures, answers):
                 return await outbox.pause(self._database, subscriber, failures, wait, _told(answers))
         return await outbox.go_on(self._database, subscriber, failures)
@@ -113,20 +113,32 @@ class WebhookSender:
         with self._metrics.seconds.time(), post as span:
             answer = await self._client.post(subscriber.url, headers, delivery.body.encode())
             span.note({"http.response.status_code": answer.status, "weir.outcome": answer.error})
-        outcome = Outcome(state=_state(delivery, answer), answer=_kept(answer, at), wait=answer.wait)
-        mine = await persisted(partial(outbox.settle, self._database, delivery, outcome), SETTLE_SECONDS)
-        self._metrics.attempts.labels(outcome.state).inc()
+        settle = partial(self._settle, subscriber, delivery, answer, at)
+        state, mine = await persisted(settle, SETTLE_SECONDS)
+        self._metrics.attempts.labels(state).inc()
         (_log.info if answer.taken else _log.warning)(
             "webhook",
             webhook_id=str(subscriber.webhook_id),
             delivery_id=str(delivery.delivery_id),
-            state=outcome.state,
+            state=state,
             attempt=delivery.attempts + 1,
             status=answer.status,
             error=answer.error,
             **({} if mine else {"late": True}),
         )
         return answer
+
+    async def _settle(
+        self, subscriber: Claimed, delivery: Delivery, answer: Answer, at: datetime
+    ) -> tuple[outbox.State, bool]:
+        """Writes down what came of an attempt; answers what that is, and whether it still said anything.
+
+        The log before the row: whether a subscriber that is gone is the one that counts is known there alone.
+        """
+        ended = answer.gone and await self._end(subscriber)
+        state = _state(delivery, answer, ended)
+        outcome = Outcome(state=state, answer=_kept(answer, at), wait=answer.wait)
+        return state, await outbox.settle(self._database, delivery, outcome)
 
     def _pause(self, failures: int, answers: Sequence[Answer]) -> float:
         """Seconds for which the subscriber is left alone: as it asks, and longer where nothing has helped."""
@@ -135,16 +147,21 @@ class WebhookSender:
             return asked
         return self.work.backoff.after(failures - OPENS_AFTER + 1, asked)
 
-    async def _end(self, subscriber: Claimed) -> None:
-        """The log is told that the subscriber is gone. What is still owed is dropped by whoever reads of it there."""
+    async def _end(self, subscriber: Claimed) -> bool:
+        """The log is told that the subscriber is gone; False where its webhook leads elsewhere by now, and goes on.
+
+        What is still owed is dropped by whoever reads of it there.
+        """
         webhook_id = subscriber.webhook_id
         context = CommandContext(principal=ACTOR, actor=ACTOR, causation=f"webhook:{webhook_id}")
-        command = DeactivateWebhook(by=DeactivatedBy.SUBSCRIBER)
+        command = DeactivateWebhook(by=DeactivatedBy.SUBSCRIBER, url=subscriber.url)
         try:
             await self._commands.handle((WEBHOOKS, webhook_id), command, context)
         except DoesNotExist:
             _log.info("webhook was deleted meanwhile", webhook_id=str(webhook_id))
-        await outbox.pause(self._database, subscriber, 0, GONE_SECONDS, "410 Gone")
+            return True
+        webhook, _ = await self._commands.now(WEBHOOKS, webhook_id)
+        return webhook is None or not webhook.active
 
 
 def _failures(before: int, answers: Sequence[Answer]) -> int:
@@ -152,10 +169,10 @@ def _failures(before: int, answers: Sequence[Answer]) -> int:
     return 0 if any(answer.taken for answer in answers) else before + len(answers)
 
 
-def _state(delivery: Delivery, answer: Answer) -> outbox.State:
+def _state(delivery: Delivery, answer: Answer, ended: bool) -> outbox.State:
     if answer.taken:
         return "delivered"
-    if answer.gone:
+    if ended:
         return "dropped"
     return "failed" if delivery.over else "due"
 

@@ -16,11 +16,11 @@ import pytest
 from prometheus_client import CollectorRegistry
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from domain.webhooks import WEBHOOKS, RegisterWebhook
+from domain.webhooks import WEBHOOKS, ChangeWebhook, RegisterWebhook
 from infra.host.retry_after import LONGEST_RETRY_AFTER
 from infra.identity.server_secret import ServerSecret
 from infra.webhooks import outbox, subscribers
-from infra.webhooks.delivery_log import send_again
+from infra.webhooks.delivery_log import retry, send_again
 from infra.webhooks.http_client import READING_SECONDS, Answer, WebhookClient
 from infra.webhooks.outbox import Owed
 from infra.webhooks.secrets import signing_secret
@@ -80,6 +80,11 @@ class Desk:
     async def subscribe(self, url: str, *signers: Signer) -> UUID:
         """A webhook that hears of everything from now on."""
         webhook_id = uuid4()
+        await self.lead(webhook_id, url, *signers)
+        return webhook_id
+
+    async def lead(self, webhook_id: UUID, url: str, *signers: Signer) -> None:
+        """The rows tell that it leads there from now on."""
         each = Subscriber(
             webhook_id=webhook_id,
             account_id=uuid4(),
@@ -89,7 +94,23 @@ class Desk:
         )
         async with self.ours.database.write() as connection:
             await subscribers.store(connection, {webhook_id: each})
-        return webhook_id
+
+    async def register(self, webhook_id: UUID, url: str) -> None:
+        """The log tells of it too."""
+        register = RegisterWebhook(
+            webhook_id=webhook_id,
+            account_id=uuid4(),
+            url=url,
+            event_types=("order.paid",),
+            secret_id=uuid4(),
+            anywhere=True,
+        )
+        await self.ours.commands.handle((WEBHOOKS, webhook_id), register, context())
+
+    async def is_active(self, webhook_id: UUID) -> bool:
+        webhook, _ = await self.ours.commands.now(WEBHOOKS, webhook_id)
+        assert webhook is not None
+        return webhook.active
 
     async def owe(self, webhook_id: UUID, *events: tuple[int, UUID]) -> None:
         """Events at these positions of these streams."""
@@ -371,22 +392,108 @@ async def test_what_nobody_took_for_a_day_is_given_up_and_what_came_after_it_goe
 async def test_a_subscriber_that_is_gone_ends_its_webhook(desk: Desk, there: other_side.Subscriber) -> None:
     there.always = answers(410)
     webhook_id = await desk.subscribe(there.url)
-    register = RegisterWebhook(
-        webhook_id=webhook_id,
-        account_id=uuid4(),
-        url=there.url,
-        event_types=("order.paid",),
-        secret_id=uuid4(),
-        anywhere=True,
-    )
-    await desk.ours.commands.handle((WEBHOOKS, webhook_id), register, context())
+    await desk.register(webhook_id, there.url)
     await desk.owe(webhook_id, (1, ONE), (2, ONE))
     await desk.turn()
-    webhook = await desk.ours.commands.read_cached(WEBHOOKS, webhook_id)
-    assert webhook is not None
-    assert not webhook.active
+    assert not await desk.is_active(webhook_id)
     assert len(there.came) == 1
     assert (await desk.subscriber_row())["waits"]
+
+
+LATE: Mapping[str, Behave] = {
+    "is gone": answers(410),
+    "fails": answers(500),
+    "is too busy": answers(429, b"", "Retry-After: 600"),
+}
+
+
+def after(over: asyncio.Event, behave: Behave) -> Behave:
+    """The same, but later."""
+
+    async def waits(writer: asyncio.StreamWriter) -> None:
+        await over.wait()
+        await behave(writer)
+
+    return waits
+
+
+@pytest.mark.parametrize("rows_know_first", [True, False])
+@pytest.mark.parametrize("answer", LATE)
+async def test_what_a_former_address_answers_late_holds_up_nothing_at_the_one_that_counts(
+    desk: Desk, there: other_side.Subscriber, answer: str, rows_know_first: bool
+) -> None:
+    webhook = await desk.subscribe(there.url)
+    await desk.register(webhook, there.url)
+    await desk.owe(webhook, *((place, UUID(int=place)) for place in range(1, OPENS_AFTER + 2)))
+    there.always = after(over := asyncio.Event(), LATE[answer])
+    async with subscriber() as elsewhere:
+        former = asyncio.create_task(desk.turn())
+        await there.arrived.wait()
+        change = ChangeWebhook(url=elsewhere.url, anywhere=True)
+        await desk.ours.commands.handle((WEBHOOKS, webhook), change, context())
+        if rows_know_first:
+            await desk.lead(webhook, elsewhere.url)
+        over.set()
+        await former
+        if not rows_know_first:
+            await desk.lead(webhook, elsewhere.url)
+        assert await desk.turn() == 1
+        assert len(elsewhere.came) == OPENS_AFTER + 1
+    assert set(await desk.states()) == {"delivered"}
+    assert await desk.is_active(webhook)
+    assert (await desk.subscriber_row())["last_error"] is None
+
+
+async def test_another_address_waits_for_no_answer_of_the_former_one_and_that_is_sent_no_more(
+    desk: Desk, there: other_side.Subscriber
+) -> None:
+    webhook = await desk.subscribe(there.url)
+    await desk.owe(webhook, (1, ONE), (2, ONE))
+    there.always = after(over := asyncio.Event(), OK)
+    async with subscriber() as elsewhere:
+        former = asyncio.create_task(desk.turn())
+        await there.arrived.wait()
+        await desk.lead(webhook, elsewhere.url)
+        assert await desk.turn() == 1
+        assert [came.told["at"] for came in elsewhere.came] == [1, 2]
+        await desk.owe(webhook, (3, ONE))
+        over.set()
+        await former
+        assert [came.told["at"] for came in there.came] == [1]
+        assert await desk.turn() == 1
+        assert [came.told["at"] for came in elsewhere.came] == [1, 2, 3]
+
+
+async def test_another_address_is_tried_for_a_day_whatever_the_former_one_was_sent(
+    desk: Desk, there: other_side.Subscriber
+) -> None:
+    there.always = answers(500)
+    webhook = await desk.subscribe(there.url)
+    await desk.owe(webhook, (1, ONE))
+    await desk.turn()
+    await desk.ours.database.execute("UPDATE webhook_deliveries SET tried_since = now() - interval '25 hours'")
+    async with subscriber() as elsewhere:
+        elsewhere.next.append(answers(503))
+        await desk.lead(webhook, elsewhere.url)
+        await desk.turn()
+        assert await desk.states() == ["due"]
+        await desk.let_time_pass()
+        await desk.turn()
+    assert await desk.states() == ["delivered"]
+
+
+async def test_an_answer_from_before_somebody_asked_for_another_attempt_does_not_put_that_off(
+    desk: Desk, there: other_side.Subscriber
+) -> None:
+    there.next.append(after(over := asyncio.Event(), answers(500)))
+    await desk.owe(await desk.subscribe(there.url), (1, ONE))
+    former = asyncio.create_task(desk.turn())
+    await there.arrived.wait()
+    ((delivery, *_),) = await desk.ours.database.fetch("SELECT delivery_id FROM webhook_deliveries")
+    assert await retry(desk.ours.database, delivery) == "due"
+    over.set()
+    await former
+    assert await desk.states() == ["delivered"]
 
 
 async def test_a_message_is_signed_with_each_secret_that_counts(desk: Desk, there: other_side.Subscriber) -> None:

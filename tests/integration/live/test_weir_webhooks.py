@@ -52,7 +52,7 @@ async def is_refused(database: Database) -> tuple[UUID, UUID]:
     """A delivery that its subscriber has answered with 500, five times over: its circuit is open."""
     webhook_id, delivery_id = await has_delivery(database, uuid4())
     (claimed,) = await outbox.claim(database, 1)
-    (delivery,) = await outbox.due(database, webhook_id, 1)
+    (delivery,) = await outbox.due(database, claimed, 1)
     told = {"at": None, "status": 500, "ms": 1, "answer": "[red]no", "error": None}
     await outbox.settle(database, delivery, Outcome(state="due", answer=told))
     await outbox.pause(database, claimed, 5, 60.0, "HTTP 500")

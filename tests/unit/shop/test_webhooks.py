@@ -94,6 +94,16 @@ def test_a_webhook_stops_and_goes_on() -> None:
     webhooks.given(REGISTERED).when(ActivateWebhook()).then_nothing()
 
 
+def test_an_address_that_is_gone_ends_no_webhook_that_leads_elsewhere_by_then() -> None:
+    gone = DeactivateWebhook(by=DeactivatedBy.SUBSCRIBER, url=URL)
+    ended = WebhookDeactivated(by=DeactivatedBy.SUBSCRIBER, **NAMES)
+    moved = WebhookChanged(url="https://new.example/", event_types=("order.paid",), description=None, **NAMES)
+    back = WebhookChanged(url=URL, event_types=("order.paid",), description=None, **NAMES)
+    webhooks.given(REGISTERED).when(gone).then(ended)
+    webhooks.given(REGISTERED, moved).when(gone).then_nothing()
+    webhooks.given(REGISTERED, moved, back).when(gone).then(ended)
+
+
 def test_each_rotation_gives_another_secret() -> None:
     other = UUID("01939d9e-0000-7000-8000-000000000014")
     rotated = WebhookSecretRotated(secret_id=other, **NAMES)
