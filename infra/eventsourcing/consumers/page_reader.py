@@ -7,6 +7,7 @@ from typing import Final
 
 import structlog
 
+from infra.concurrency.backoff import Backoff
 from infra.eventsourcing.consumers.consumer import Batch, Lease, Member
 from infra.eventsourcing.consumers.inbox import Inbox
 from infra.eventsourcing.consumers.stream_feed import Feed
@@ -24,19 +25,25 @@ FILLS: Final = 2
 """Pages that are read at once. A log that is cold must not take all connections from those who commit."""
 PAUSE_SECONDS: Final = 0.5
 """After a page that could not be read."""
+UNREADABLE: Final = Backoff(first=PAUSE_SECONDS, factor=2.0, longest=10.0)
+"""After one that nobody can make sense of, until somebody has mended it."""
 
 _log = structlog.get_logger("weir.reader")
 
 
 @dataclass(slots=True, eq=False)
 class Reader:
-    """One shard's events on their way to the leases that have come equally far in it. ``last`` is where it is."""
+    """One shard's events on their way to the leases that have come equally far in it. ``last`` is where it is.
+
+    ``failures`` are the times in a row that nobody could make sense of its next page.
+    """
 
     inbox: Inbox
     shard: int
     leases: list[Lease] = field(default_factory=list)
     last: Entry | None = None
     filling: asyncio.Task[None] | None = None
+    failures: int = 0
 
     @property
     def free(self) -> bool:
@@ -200,10 +207,18 @@ class Readers:
                         entries = await self._log.read_shard(session, reader.shard, after, PAGE)
             reader.inbox.supply(entries, after=after)
             read(reader, entries)
+            reader.failures = 0
         except PASSING as error:
             # What could not be read says nothing of what was committed: the lease holds, and the page is read again.
             _log.warning("page not read", shard=reader.shard, error=describe(error))
             await asyncio.sleep(PAUSE_SECONDS)
+        except Exception as error:
+            # A row for which the driver has no value, say. It holds up its shard, and nothing else: it is told once.
+            reader.failures += 1
+            if reader.failures == 1:
+                after = reader.inbox.position
+                _log.exception("page cannot be read", shard=reader.shard, after=after, error=describe(error))
+            await asyncio.sleep(UNREADABLE.after(reader.failures))
         finally:
             reader.filling = None
             self._wake.set()

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 import hiredis
 import orjson
+import structlog
 from redis.exceptions import ResponseError
 
 from infra.eventsourcing.event_log import LAST, log_head, recorded_at, shard_heads
@@ -40,6 +41,8 @@ _DOUBLE: Final = "equal or smaller"
 """So Redis refuses an id that is not above those that the stream has had: the event is there already, if it was sent
 before, or somebody has put something there that no event will ever be above."""
 _NONE: Final = "no such key"
+
+_log = structlog.get_logger("weir.relay")
 
 
 class OtherHistory(Exception):
@@ -174,10 +177,14 @@ class Publisher:
                 await room.keep_within(wires, room.window.size // 2)
 
     def _packed(self, page: Page, previous: dict[int, int]) -> list[Question]:
-        """The XADDs of a page. An event larger than all streams at a server may be is left for the log to tell."""
+        """The XADDs of a page. An event larger than all streams at a server may be is left for the log to tell, and so
+        is one of a shard that is not there."""
         entries = []
         most = [self.rooms.of(stream).budget for stream in self._streams]
         for position, shard, rest, *_ in page.rows:
+            if not 0 <= shard < len(most):
+                _log.error("event of no shard", position=position, shard=shard)
+                continue
             body = b'{"p":%d,"v":%d,%b' % (position, previous.get(shard, 0), rest)
             previous[shard] = position
             if entry_size(len(body)) > most[shard]:

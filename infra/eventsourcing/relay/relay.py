@@ -17,11 +17,12 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
-from infra.concurrency.backoff import Pauses
+from infra.concurrency.backoff import Backoff, Pauses
 from infra.concurrency.waiting import happens
 from infra.eventsourcing.configs import RelayConfig
 from infra.eventsourcing.event_log import EventLog, begin_history, log_head
 from infra.eventsourcing.leases import Leader
+from infra.eventsourcing.projections.fold import describe
 from infra.eventsourcing.relay.page import Page, read_page
 from infra.eventsourcing.relay.page_origins import tell_published, traced
 from infra.eventsourcing.relay.publisher import OtherHistory, Publisher
@@ -40,6 +41,8 @@ from infra.redis.topology.wires import Wires
 LEASE: Final = "relay"
 IDLE_SECONDS: Final = 0.05
 """How often it looks without being rung for: the doorbell is only a hint, and may be lost with Redis."""
+UNREADABLE: Final = Backoff(first=0.05, factor=2.0, longest=30.0)
+"""After a page that nobody can make sense of, until somebody has mended it. Consumers read from Postgres meanwhile."""
 
 _log = structlog.get_logger("weir.relay")
 
@@ -102,9 +105,10 @@ class Relay:
         self._bell = asyncio.Event()
         self._resumed = 0
         self._pauses = Pauses()
+        self._stumbles = 0
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Leads or stands by until ``stop``, then resigns. Survives any loss of Postgres or Redis."""
+        """Leads or stands by until ``stop``, then resigns. Survives any loss of Postgres or Redis, and any row."""
         stopping = asyncio.create_task(self._last_bell(stop))
         try:
             while not stop.is_set():
@@ -132,8 +136,22 @@ class Relay:
                 self._resumed = 0  # what lies there may not be ours: that is seen to before it is tried again
             self._bell.clear()
             await self._wait(self._pauses.next())
+        except Exception as error:
+            await self._stumble(error, stop)
         finally:
             self.metrics.leading.set(0)
+
+    async def _stumble(self, error: Exception, stop: asyncio.Event) -> None:
+        """What is no loss of a server comes again at each try. To end over it would end nothing: the next process would
+        find the same. So it is told once, and tried again, here or by whoever leads then, from where a new one begins:
+        what has long been read from Postgres is passed over."""
+        self._stumbles += 1
+        if self._stumbles == 1:
+            _log.exception("page cannot be carried", after=self.publisher.cursor, error=describe(error))
+        self._resumed = 0
+        self.metrics.leading.set(0)
+        await self._resign()
+        await happens(stop, UNREADABLE.after(self._stumbles))
 
     def _stand_by(self) -> None:
         """What is late is told by the one that leads."""
@@ -170,6 +188,7 @@ class Relay:
                     raise RedisConnectionError("the doorbell was lost")
                 await self._renew(wires)
                 if not await self._carry(wires):
+                    self._stumbles = 0
                     self._pauses.reset()
                     await self._wait(self._idle_seconds)
 

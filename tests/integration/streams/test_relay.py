@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
+from structlog.testing import capture_logs
 
 from domain.catalogue import ProductDescribed
 from infra.configs import pool_of, relay_of
@@ -444,3 +445,72 @@ async def test_a_page_that_is_sent_once_more_doubles_nothing_and_is_not_taken_fo
         assert await publisher.publish(wires, page) == 0
     await scene.is_the_log()
     wires.close()
+
+
+ONCE_GUARDED = """
+DO $$ DECLARE guard name; BEGIN
+    FOR guard IN SELECT conname FROM pg_constraint WHERE conrelid = 'events'::regclass AND contype = 'c' LOOP
+        EXECUTE format('ALTER TABLE events DROP CONSTRAINT %I', guard);
+    END LOOP;
+END $$
+"""
+"""A log that was written to before the table refused such rows, or by a server whose disk has turned a bit."""
+
+
+async def spoil(scene: Scene, position: int, column: str, value: str) -> None:
+    """As no append leaves it."""
+    await scene.database.execute(ONCE_GUARDED)
+    await scene.database.execute(f"UPDATE events SET {column} = {value} WHERE position = {position}")
+
+
+async def test_a_row_that_nobody_can_read_is_told_once_and_ends_no_relay(scene: Scene) -> None:
+    await scene.happens(10)
+    (row,) = await scene.database.fetch("SELECT recorded_at::text FROM events WHERE position = 5")
+    await spoil(scene, 5, "recorded_at", "'12000-01-01'")
+    with capture_logs() as lines:
+        async with running(scene.relay()):
+
+            async def has_tried_again() -> bool:
+                return [line["event"] for line in lines].count("relay leads") >= 3
+
+            await eventually(has_tried_again)
+            await spoil(scene, 5, "recorded_at", f"'{row['recorded_at']}'")
+            await scene.arrives(10)
+            await scene.is_the_log()
+    (told,) = [line for line in lines if line["log_level"] == "error"]
+    assert (told["event"], told["after"], told["error"]) == (
+        "page cannot be carried",
+        0,
+        "OverflowError: date value out of range",
+    )
+
+
+async def test_a_row_that_nobody_mends_is_passed_over_when_consumers_have_long_read_what_is_around_it(
+    scene: Scene,
+) -> None:
+    await scene.happens(10)
+    await spoil(scene, 5, "recorded_at", "'4000-01-01 BC'")
+    with capture_logs() as lines:
+        async with running(scene.relay()):
+
+            async def has_stumbled() -> bool:
+                return any(line["event"] == "page cannot be carried" for line in lines)
+
+            await eventually(has_stumbled)
+            await scene.arrives(await scene.happens(LOOK_BACK + 10))
+    assert min(await scene.published()) > 5
+
+
+@pytest.mark.parametrize("shard", [99, -1])
+async def test_an_event_of_a_shard_that_is_not_there_is_in_no_stream_and_holds_up_no_other(
+    scene: Scene, shard: int
+) -> None:
+    await scene.happens(10)
+    await spoil(scene, 5, "shard", str(shard))
+    with capture_logs() as lines:
+        async with running(scene.relay()):
+            await scene.arrives(10)
+    assert await scene.published() == {*range(1, 11)} - {5}
+    await scene.is_the_log()
+    (told,) = [line for line in lines if line["log_level"] == "error"]
+    assert (told["event"], told["position"], told["shard"]) == ("event of no shard", 5, shard)
