@@ -29,9 +29,6 @@ ROUNDED: Final = 1.25
 
 RECOMMENDED: Final = "volatile-lru"
 
-_OTHER_KIND: Final = "WRONGTYPE"
-"""So Redis refuses to read what is of another kind: nobody here has written it, and nobody else mends it."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Memory:
@@ -156,10 +153,7 @@ async def drop_other_histories(wires: Wires, log: Keyspace, own: Keyspace, shard
         await wires.ask([Question(histories, pack("DEL", histories))])
         held = []
     if isinstance(held, hiredis.ReplyError):
-        if not str(held).startswith(_OTHER_KIND):
-            raise ResponseError(str(held))
-        await wires.ask([Question(histories, pack("DEL", histories))])
-        held = ()
+        raise ResponseError(str(held))
     for prefix in {bytes(each) for each in held} - {own.prefix.encode()}:
         theirs = [Keyspace(prefix=prefix.decode(errors="replace")).events(shard) for shard in range(shards)]
         await wires.ask([Question(stream, pack("DEL", stream)) for stream in theirs])
