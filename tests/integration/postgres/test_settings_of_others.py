@@ -16,6 +16,7 @@ from pydantic import SecretStr
 
 from infra.configs import pool_of, worker_pool_of
 from infra.eventsourcing.store import Appended, ClaimTaken
+from infra.identity.api_keys import MOST_KEYS
 from infra.postgres.connect import PINNED, PROBING, Connector, connect
 from infra.postgres.connection import Pooled
 from infra.postgres.pool import Connection, Database
@@ -203,6 +204,21 @@ async def test_nobody_has_the_address_or_the_name_of_another(settings: Settings,
         )
     assert [each.status_code for each in answers] == [201, 409, 409]
     assert {each.status_code for each in together} == {409}
+
+
+@pytest.mark.parametrize("url", ["default_transaction_isolation"], indirect=True)
+async def test_of_what_is_made_at_once_there_is_no_more_than_one_may_have(settings: Settings, url: str) -> None:
+    ada = {"email": "ada@example.org", "username": "ada", "password": "kettle of fish"}
+    form = {"grant_type": "password", "username": ada["username"], "password": ada["password"]}
+    key = {"name": "k", "scopes": ["orders:read"]}
+    async with api_process(settings.model_copy(update={"log_level": "critical"})) as process:
+        client = process.client
+        await client.post("/v1/accounts", json=ada)
+        token = (await client.post("/v1/auth/token", data=form)).json()["access_token"]
+        client.headers["Authorization"] = f"Bearer {token}"
+        answers = await asyncio.gather(*[client.post("/v1/me/api-keys", json=key) for _ in range(MOST_KEYS + 5)])
+        codes = [each.status_code for each in answers]
+    assert (codes.count(201), codes.count(409)) == (MOST_KEYS, 5)
 
 
 async def test_a_privilege_that_was_taken_away_is_an_outage_until_it_is_given_back(
