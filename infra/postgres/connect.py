@@ -55,7 +55,7 @@ PROBING: Final[dict[str, str]] = {
 in the line. A local one it does not ask either."""
 
 PINNED: Final[dict[str, str]] = {
-    # A backslash is one: digests whose '\\x' was read as an escape were other bytes, and no key was taken any more.
+    # A backslash is one: digests whose '\x' was read as an escape were other bytes, and no key was taken any more.
     "standard_conforming_strings": "on",
     # What is counted behind a lock is what was committed before it was had, and nobody is sent to try again.
     "default_transaction_isolation": "read committed",
@@ -67,9 +67,9 @@ PINNED: Final[dict[str, str]] = {
     "gin_fuzzy_search_limit": "0",
 }
 """What our statements rely on, told to the server at the start of each session: what a role, a database or another
-application there has set counts less. Not among them: what says how fast, how long or how safely, which is the
-operator's; what only superusers may set; and what no statement of ours asks (``search_path`` says where the tables lie,
-and without them nothing works at all)."""
+application there has set counts less. Not among them: what says how fast, how long or how safely, and ``search_path``,
+which says where the tables lie: these are the operator's, and without its tables nothing works at all; what only
+superusers may set; and what no statement of ours asks."""
 TRACKED: Final = ("standard_conforming_strings", "TimeZone")
 """Those that PgBouncer keeps for each of its clients. The others it refuses: there the role has them."""
 
