@@ -76,12 +76,22 @@ class NotFound(Exception):
 
 
 class UnknownSchema(Exception):
-    """The database's schema is not the one that this release was built for."""
+    """The database's schema is not the one that this release was built for. Where it is ``newer``, this release knows
+    no way to its own."""
 
-    def __init__(self, found: str | None, expected: str) -> None:
-        super().__init__(f"schema is at {found or 'nothing'}, this release needs {expected}: run `weir migrate`")
+    def __init__(self, found: str | None, expected: str, *, newer: bool = False) -> None:
+        super().__init__(
+            f"the schema is at {found}, which a newer release has made; this one knows {expected}: {BACK}"
+            if newer
+            else f"schema is at {found or 'nothing'}, this release needs {expected}: run `weir migrate`"
+        )
         self.found = found
         self.expected = expected
+        self.newer = newer
+
+
+BACK: Final = "run the newer release, or restore the backup from before its `weir migrate`"
+"""What is to be done where a database is newer than the release."""
 
 
 class NoEncryptionKey(Exception):

@@ -5,7 +5,7 @@ from typing import Final
 
 from cli.doctor.finding import Finding, advice, problem
 from cli.doctor.patient import Patient
-from infra.errors import UnknownSchema
+from infra.errors import BACK, UnknownSchema
 from infra.eventsourcing.projections.generations import outdated
 from infra.postgres import schema_drift, schema_version
 from projections.registry import PROJECTIONS
@@ -20,14 +20,14 @@ async def revision(patient: Patient) -> Sequence[Finding]:
         try:
             await schema_version.check(database)
         except UnknownSchema as unknown:
-            found = unknown.found
+            wrong = unknown
         else:
             return await _read_models(patient)
-    if found is None or schema_version.is_known(found):
-        told = f"the schema is at {found or 'nothing'}, this release needs {schema_version.newest()}"
-        return [problem(told, _REFUSED, "`weir backup`, then `weir migrate`")]
-    told = f"the schema is at {found}, which a newer release has made; this one knows {schema_version.newest()}"
-    return [problem(told, _REFUSED, "run the newer release, or restore the backup from before its `weir migrate`")]
+    if wrong.newer:
+        told = f"the schema is at {wrong.found}, which a newer release has made; this one knows {wrong.expected}"
+        return [problem(told, _REFUSED, BACK)]
+    told = f"the schema is at {wrong.found or 'nothing'}, this release needs {wrong.expected}"
+    return [problem(told, _REFUSED, "`weir backup`, then `weir migrate`")]
 
 
 async def _read_models(patient: Patient) -> Sequence[Finding]:

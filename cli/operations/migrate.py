@@ -58,7 +58,7 @@ def migrate(check: Check = False, wait: Wait = None) -> None:
         return
     try:
         revision = asyncio.run(schema_version.migrate(settings.direct_url, shards=settings.shards))
-    except (schema_version.MigrationUnderWay, Unavailable) as refusal:
+    except (schema_version.MigrationUnderWay, Unavailable, UnknownSchema) as refusal:
         raise _failed(f"the schema is as it was: {refusal}") from None
     except schema_version.MigrationBroke as broke:
         raise _failed(f"{broke}; run this again") from None
@@ -79,7 +79,8 @@ def _check(settings: Settings) -> None:
         raise _failed(f"nothing was compared: {schema_version.first_line(error)}") from None
     if found:
         raise _failed("\n".join(found))
-    typer.echo("the schema is as infra/postgres/tables declares it")
+    new = "" if _is_named(settings) else ": that of a new database, because DATABASE_URL is not set"
+    typer.echo(f"the schema is as infra/postgres/tables declares it{new}")
 
 
 def _wait(settings: Settings, seconds: float) -> None:
@@ -102,7 +103,7 @@ async def _drift(settings: Settings) -> list[str]:
 @asynccontextmanager
 async def _migrated(settings: Settings) -> AsyncIterator[SecretStr]:
     """The database that was named, if it is at this release's revision; without one a new database."""
-    if "database_url" in settings.model_fields_set:
+    if _is_named(settings):
         database = Database(pool_of(settings))
         try:
             await schema_version.check(database)
@@ -114,6 +115,10 @@ async def _migrated(settings: Settings) -> AsyncIterator[SecretStr]:
         async with Postgres(Path(folder), durable=False).running() as started:
             await schema_version.migrate(SecretStr(started), shards=settings.shards)
             yield SecretStr(started)
+
+
+def _is_named(settings: Settings) -> bool:
+    return "database_url" in settings.model_fields_set
 
 
 def _failed(reason: str) -> typer.Exit:

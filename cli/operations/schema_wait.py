@@ -48,7 +48,7 @@ async def _what_is_missing(database: Database) -> str | None:
     except Rejected:
         raise
     except UnknownSchema as other:
-        if other.found is not None and other.found > other.expected:
+        if other.newer:
             raise
         return str(other)
     except Unavailable as away:

@@ -53,7 +53,7 @@ class MigrationBroke(Exception):
 def first_line(error: Exception) -> str:
     """What went wrong, without the statement that some errors repeat; by its name unless the words are our own."""
     said = str(error).partition("\n")[0]
-    return said if isinstance(error, Unavailable) else f"{type(error).__name__}: {said}"
+    return said if isinstance(error, Unavailable | UnknownSchema) else f"{type(error).__name__}: {said}"
 
 
 def newest() -> str:
@@ -83,13 +83,22 @@ def _upgrade(connection: "Connection") -> None:
     command.upgrade(config, "head")
 
 
+def _insist_known(connection: "Connection") -> None:
+    from alembic.runtime.migration import MigrationContext
+
+    for revision in MigrationContext.configure(connection).get_current_heads():
+        if not is_known(revision):
+            raise UnknownSchema(revision, newest(), newer=True)
+
+
 async def migrate(url: SecretStr, *, shards: int, wait_seconds: float = WAIT_SECONDS) -> str:
     """Brings the schema to the newest revision and lays down the log's head; answers the revision.
 
     ``shards`` counts only for a new log: it is fixed when the log is created. Raises
-    :class:`MigrationUnderWay` where another one is still at it after ``wait_seconds``, and
-    :class:`~infra.errors.Unavailable` where Postgres cannot be reached or the database is of no use: then nothing has
-    changed. What goes wrong later is :class:`MigrationBroke`.
+    :class:`MigrationUnderWay` where another one is still at it after ``wait_seconds``,
+    :class:`~infra.errors.UnknownSchema` where a newer release was there, and :class:`~infra.errors.Unavailable` where
+    Postgres cannot be reached or the database is of no use: then nothing has changed. What goes wrong later is
+    :class:`MigrationBroke`.
     """
     # Here and not above: every process checks the schema, and none but this one needs an engine.
     from sqlalchemy import text
@@ -103,6 +112,8 @@ async def migrate(url: SecretStr, *, shards: int, wait_seconds: float = WAIT_SEC
             try:
                 await _insist_on_encoding(connection)
                 await _lock(connection, wait_seconds)
+                await connection.run_sync(_insist_known)
+                await connection.commit()
             except (SQLAlchemyError, *DRIVER_ERRORS) as error:
                 raise Unavailable(first_line(error)) from error
             try:
@@ -175,4 +186,4 @@ async def check(database: Database) -> None:
         found = None
     revision = found["version_num"] if found else None
     if revision != newest():
-        raise UnknownSchema(revision, newest())
+        raise UnknownSchema(revision, newest(), newer=revision is not None and not is_known(revision))

@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator, Mapping
+from typing import Final
 
 import asyncpg
 import pytest
@@ -22,6 +23,9 @@ from tests.support.proxy import proxy_before
 from tests.support.write_side import connected
 
 pytestmark = pytest.mark.anyio
+
+NEWER: Final = "ffffffffffff"
+"""A revision that this release does not know."""
 
 
 @pytest.fixture
@@ -71,13 +75,13 @@ async def test_a_database_that_cannot_hold_every_letter_is_refused_and_left_empt
     assert await revision_of(empty) is None
 
 
-@pytest.mark.parametrize("revision", ["0000", "9999"])
+@pytest.mark.parametrize("revision", ["0040", NEWER])
 async def test_a_schema_of_another_release_is_refused(database_url: str, revision: str) -> None:
     async with connected(database_url) as connection:
         await connection.execute("UPDATE alembic_version SET version_num = $1", revision)
     with pytest.raises(UnknownSchema) as refused:
         await checked(database_url)
-    assert refused.value.found == revision
+    assert (refused.value.found, refused.value.newer) == (revision, revision == NEWER)
 
 
 async def test_migrating_again_changes_nothing_not_even_the_number_of_shards(empty: str) -> None:
@@ -144,9 +148,27 @@ async def test_who_waits_for_another_migrates_nothing_and_goes_on_when_all_of_it
 
 async def test_nobody_waits_for_what_no_migration_of_this_release_will_bring(database_url: str) -> None:
     async with connected(database_url) as connection:
-        await connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        await connection.execute("UPDATE alembic_version SET version_num = $1", NEWER)
     with pytest.raises(UnknownSchema):
         await until_up_to_date(Settings.model_validate({"database_url": database_url}), 30)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [((), "the schema is as it was: "), (("--check",), "nothing was compared: "), (("--wait", "9"), "")],
+    ids=["migrates", "compares", "waits"],
+)
+async def test_a_database_of_a_newer_release_is_told_to_be_one_and_stays_as_it_is(
+    database_url: str, options: tuple[str, ...], said: str
+) -> None:
+    async with connected(database_url) as connection:
+        await connection.execute("UPDATE alembic_version SET version_num = $1", NEWER)
+    assert await commanded(database_url, *options) == (
+        1,
+        f"{said}the schema is at {NEWER}, which a newer release has made; this one knows {newest()}: run the newer"
+        " release, or restore the backup from before its `weir migrate`\n",
+    )
+    assert await revision_of(database_url) == NEWER
 
 
 async def test_the_command_that_waited_in_vain_says_for_what(empty: str) -> None:
