@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from cli.operations.typed_id import typed_id
 from cli.target.data_dir import DATA_DIR, DataDir
 from cli.target.database import on_database, on_secrets
 from infra.identity.key_rotation import (
@@ -21,6 +22,7 @@ from infra.identity.key_rotation import (
 )
 from infra.identity.stored_secrets import rewrap
 
+Key = Annotated[str, typer.Argument(callback=typed_id, help="The key, as the list shows it.")]
 Lead = Annotated[
     float,
     typer.Option(
@@ -65,9 +67,7 @@ def rotate_keys(lead: Lead = LEAD_SECONDS, data_dir: DataDir = DATA_DIR) -> None
     typer.echo(f"{key.kid} signs from {_time(key.activates_at)} on")
 
 
-def revoke_key(
-    kid: Annotated[str, typer.Argument(help="The key, as the list shows it.")], data_dir: DataDir = DATA_DIR
-) -> None:
+def revoke_key(kid: Key, data_dir: DataDir = DATA_DIR) -> None:
     """End a key at once, because it may be known to others: every access token that it signed is refused.
 
     Processes follow within two seconds. Sessions go on: their refresh tokens get new access tokens.

@@ -4,13 +4,14 @@ from typing import Annotated
 
 import typer
 
+from cli.operations.typed_id import typed_id
 from cli.tables import SHOWN, moment, show
 from cli.target.data_dir import DATA_DIR, DataDir
 from cli.target.database import on_database
 from infra.payments import refund_outbox
 from infra.payments.refund_outbox import Open
 
-Payment = Annotated[str, typer.Argument(help="The payment that `weir refunds list` shows.")]
+Payment = Annotated[str, typer.Argument(callback=typed_id, help="The payment that `weir refunds list` shows.")]
 
 
 def register(app: typer.Typer) -> None:

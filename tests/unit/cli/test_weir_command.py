@@ -5,6 +5,9 @@ import subprocess
 import sys
 from importlib.util import find_spec
 
+import pytest
+from typer.testing import CliRunner
+
 from cli.main import COMMANDS, build
 
 
@@ -28,3 +31,13 @@ def test_a_shell_is_told_how_the_words_of_a_command_go_on() -> None:
     command = [sys.executable, "-c", script]
     told = subprocess.run(command, check=False, timeout=30, text=True, capture_output=True, env={**os.environ, **asked})
     assert told.stdout.split() == ["relay", "projections", "tasks", "all"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("refunds", "retry"), ("keys", "revoke"), ("pay",), ("mail", "retry"), ("webhooks", "retry"), ("parked", "retry")],
+    ids=" ".join,
+)
+def test_an_id_that_is_no_text_is_refused_in_words(words: tuple[str, ...]) -> None:
+    told = CliRunner().invoke(build(words), [*words, "\udcff"])
+    assert (told.exit_code, "Invalid value for" in told.output) == (2, True), told.output
