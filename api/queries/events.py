@@ -8,6 +8,8 @@ from uuid import UUID
 
 import orjson
 import sqlalchemy as sa
+import structlog
+from asyncpg import Record
 from fastapi import Depends, Header, Request
 from fastapi import Query as QueryParams
 from pydantic import AwareDatetime, BaseModel, Field, StringConstraints
@@ -26,13 +28,16 @@ from api.queries.lists.page_reader import Pages
 from api.rate_limits.policies import limited
 from api.refusals import refuses
 from api.security import holds_still, require
-from infra.errors import NotFound
+from infra.errors import NotFound, Unavailable
 from infra.eventsourcing.event_log import LAST, EventLog
+from infra.eventsourcing.projections.fold import describe
 from infra.eventsourcing.subscriptions import FollowedEvent, Subscription, Subscriptions, Wanted
-from infra.postgres.statements import Statement
+from infra.postgres.statements import Sent, Statement
 from infra.postgres.tables.log import events
 
 routes = router(tags=["events"])
+
+_log = structlog.get_logger("weir.events")
 
 SPAN: Final = 20_000
 """How many positions one request looks at in search of events that pass its filters."""
@@ -149,7 +154,7 @@ async def page_of(request: Request, filters: EventFilters, pages: Pages, log: Ev
     list_id, after = _begin(filters, log)
     end = await _end(pages, after, filters)
     asked = _LOG(after=after, end=end.position, category=filters.category, type=filters.type, limit=filters.limit + 1)
-    rows = await pages.ask(*asked)
+    rows = await _asked(pages, asked, after=after)
     shown = rows[: filters.limit]
     cursor = None
     if len(rows) > filters.limit:
@@ -157,6 +162,16 @@ async def page_of(request: Request, filters: EventFilters, pages: Pages, log: Ev
     elif end.more:
         cursor = cursors.encode(list_id, [end.position])
     return page_answer(request, [_document(dict(row)) for row in shown], cursor, PRIVATE)
+
+
+async def _asked(pages: Pages, asked: Sent, **about: Any) -> Sequence[Record]:
+    """The events that a statement selects. Raises ``Unavailable`` also where the driver has no value for what one of
+    them holds, until somebody has mended it: a page without it would pass it over."""
+    try:
+        return await pages.ask(*asked)
+    except OverflowError as error:
+        _log.error("events cannot be read", **about, error=describe(error))
+        raise Unavailable("events cannot be read") from error
 
 
 async def _insist(pages: Pages, after: int) -> None:
@@ -230,7 +245,8 @@ async def list_stream_events(
     """All events of one stream, from version 1 on."""
     list_id = cursors.list_id(log, "stream", {"stream_id": stream_id})
     after = read_cursor(list_id, params.cursor, (int,))[0] if params.cursor else 0
-    rows = await pages.ask(*_STREAM(stream=stream_id, after=after, limit=params.limit + 1))
+    asked = _STREAM(stream=stream_id, after=after, limit=params.limit + 1)
+    rows = await _asked(pages, asked, stream_id=str(stream_id), after=after)
     if not rows and not after:
         raise NotFound
     shown = rows[: params.limit]

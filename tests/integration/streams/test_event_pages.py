@@ -12,16 +12,19 @@ from fastapi import Request
 from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from api.queries.events import SPAN, EventFilters, page_of
 from api.queries.lists.page_reader import Pages
 from infra.configs import cache_of, pool_of
+from infra.errors import Unavailable
 from infra.event_codec import CODEC
 from infra.eventsourcing.current_log import CurrentLog
 from infra.eventsourcing.event_log import EventLog, identify
 from infra.eventsourcing.read_cache import Reads
 from infra.postgres.pool import Database
 from infra.settings import Settings
+from tests.support.spoiled_rows import spoil
 
 pytestmark = pytest.mark.anyio
 
@@ -102,3 +105,26 @@ async def test_no_page_passes_over_an_event(
         if cursor is None:
             break
     assert found[: len(due)] == due, "what was there before the last page is in it"
+
+
+async def test_a_page_with_a_row_that_nobody_can_read_is_none_for_now_and_the_log_says_behind_which_position(
+    database: Database, settings: Settings
+) -> None:
+    await database.execute(_APPEND, [True] * 4)
+    await spoil(database, 3, "recorded_at", "'12000-01-01'")
+    async with database.acquire() as session:
+        log = await identify(session, CODEC)
+    pages = Writing(database, Reads(cache_of(settings), database, CurrentLog.behind(database, log)), iter([]))
+    found, cursor = await page(pages, log, None, 1)
+    assert found == [1]
+    with capture_logs() as lines, pytest.raises(Unavailable):
+        await page(pages, log, cursor, 1)
+    (told,) = [line for line in lines if line["log_level"] == "error"]
+    assert (told["event"], told["after"], told["error"]) == (
+        "events cannot be read",
+        1,
+        "OverflowError: date value out of range",
+    )
+    await spoil(database, 3, "recorded_at", "now()")
+    found, _ = await page(pages, log, cursor, 1)
+    assert found == [2]

@@ -28,6 +28,7 @@ from infra.settings import Settings
 from tests.support.builders import PRODUCT_ID, order_line
 from tests.support.event_logs import LogWriter, Shop, log_writer, product
 from tests.support.proxy import Proxy
+from tests.support.spoiled_rows import spoil
 from tests.support.write_side import eventually
 
 pytestmark = pytest.mark.anyio
@@ -447,26 +448,10 @@ async def test_a_page_that_is_sent_once_more_doubles_nothing_and_is_not_taken_fo
     wires.close()
 
 
-ONCE_GUARDED = """
-DO $$ DECLARE guard name; BEGIN
-    FOR guard IN SELECT conname FROM pg_constraint WHERE conrelid = 'events'::regclass AND contype = 'c' LOOP
-        EXECUTE format('ALTER TABLE events DROP CONSTRAINT %I', guard);
-    END LOOP;
-END $$
-"""
-"""A log that was written to before the table refused such rows, or by a server whose disk has turned a bit."""
-
-
-async def spoil(scene: Scene, position: int, column: str, value: str) -> None:
-    """As no append leaves it."""
-    await scene.database.execute(ONCE_GUARDED)
-    await scene.database.execute(f"UPDATE events SET {column} = {value} WHERE position = {position}")
-
-
 async def test_a_row_that_nobody_can_read_is_told_once_and_ends_no_relay(scene: Scene) -> None:
     await scene.happens(10)
     (row,) = await scene.database.fetch("SELECT recorded_at::text FROM events WHERE position = 5")
-    await spoil(scene, 5, "recorded_at", "'12000-01-01'")
+    await spoil(scene.database, 5, "recorded_at", "'12000-01-01'")
     with capture_logs() as lines:
         async with running(scene.relay()):
 
@@ -474,7 +459,7 @@ async def test_a_row_that_nobody_can_read_is_told_once_and_ends_no_relay(scene: 
                 return [line["event"] for line in lines].count("relay leads") >= 3
 
             await eventually(has_tried_again)
-            await spoil(scene, 5, "recorded_at", f"'{row['recorded_at']}'")
+            await spoil(scene.database, 5, "recorded_at", f"'{row['recorded_at']}'")
             await scene.arrives(10)
             await scene.is_the_log()
     (told,) = [line for line in lines if line["log_level"] == "error"]
@@ -489,7 +474,7 @@ async def test_a_row_that_nobody_mends_is_passed_over_when_consumers_have_long_r
     scene: Scene,
 ) -> None:
     await scene.happens(10)
-    await spoil(scene, 5, "recorded_at", "'4000-01-01 BC'")
+    await spoil(scene.database, 5, "recorded_at", "'4000-01-01 BC'")
     with capture_logs() as lines:
         async with running(scene.relay()):
 
@@ -506,7 +491,7 @@ async def test_an_event_of_a_shard_that_is_not_there_is_in_no_stream_and_holds_u
     scene: Scene, shard: int
 ) -> None:
     await scene.happens(10)
-    await spoil(scene, 5, "shard", str(shard))
+    await spoil(scene.database, 5, "shard", str(shard))
     with capture_logs() as lines:
         async with running(scene.relay()):
             await scene.arrives(10)
