@@ -161,6 +161,7 @@ async def test_another_domain_lives_on_the_engine_without_the_shop(database_url:
     ours = ("api.", "cli.", "domain.", "infra.", "projections.", "workers.")
     engine = ("domain.kernel", "infra.eventsourcing", "infra.postgres", "infra.redis", "infra.concurrency")
     assert [name for name in seen["modules"] if name.startswith(ours) and not name.startswith(engine)] == [
+        "infra.base64url",
         "infra.errors",
         "infra.host",
         "infra.host.network_errors",
@@ -169,6 +170,7 @@ async def test_another_domain_lives_on_the_engine_without_the_shop(database_url:
         "infra.observability.distribution",
         "infra.observability.origin",
         "infra.observability.per_registry",
+        "infra.observability.redaction",
         "infra.observability.tracing",
     ]
 
