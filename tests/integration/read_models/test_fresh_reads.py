@@ -45,8 +45,9 @@ TELL_AT_ONCE: Final = {
     "/v1/streams/{stream_id}/events",
     "/v1/imports/{import_id}",
     "/v1/me/api-keys/{key_id}",
+    "/v1/rooms/{room_id}/live",
 }
-"""Reads of the log, or of the very row that was written."""
+"""Reads of the log, or of the very row that was written; and where a socket is, there is nothing to be read."""
 
 
 @dataclass(kw_only=True)
