@@ -87,7 +87,8 @@ class Lender:
         """Gives running statements a few seconds, then closes every connection."""
         if self._opened:
             try:
-                await asyncio.wait_for(self._pool.close(), 5)
+                async with asyncio.timeout(5):
+                    await self._pool.close()
             except DRIVER_ERRORS:
                 self._pool.terminate()
 

@@ -48,7 +48,8 @@ class Counted:
 async def answered(seconds: float, waiting: Awaitable[R]) -> R:
     """What the storage answers. Whatever goes wrong meanwhile is the storage being away."""
     try:
-        return await asyncio.wait_for(waiting, seconds)
+        async with asyncio.timeout(seconds):
+            return await waiting
     except (BaseError, OSError) as error:
         raise Unavailable(f"storage: {_reason(error)}") from None
 

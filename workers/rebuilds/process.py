@@ -53,8 +53,13 @@ async def fulfil(settings: Settings, database: Database, wish: Claimed, carry_ou
         await requests.failed(database, wish, f"its process was ended by {failed}")
     except asyncio.CancelledError:
         with suppress(*PASSING):  # then its lease runs out
-            await carried_through(asyncio.wait_for(requests.give_back(database, wish), GIVE_BACK_SECONDS))
+            await carried_through(_given_back(database, wish))
         raise
+
+
+async def _given_back(database: Database, wish: Claimed) -> None:
+    async with asyncio.timeout(GIVE_BACK_SECONDS):
+        await requests.give_back(database, wish)
 
 
 async def _held_at_first(settings: Settings, database: Database, wish: Claimed, carry_out: CarryOut) -> None:

@@ -53,3 +53,11 @@ def _is_told(folder: str, told: str) -> bool:
     braces = re.findall(rf"`{first}/{{([a-z_,]+)}}/`", told)
     among = {name for names in braces for name in names.split(",")}
     return f"`{folder}/`" in told or (len(inner) > 0 and (inner[0] in among or f"`{first}/{inner[0]}/`" in told))
+
+
+def test_nobody_waits_in_a_way_that_loses_a_cancellation() -> None:
+    """Before Python 3.12 ``asyncio.wait_for`` does where it comes together with the result (python/cpython#86296): an
+    upload that dripped went on for ever. ``asyncio.timeout`` does not."""
+    rooms = ("api/", "cli/", "domain/", "infra/", "projections/", "workers/")
+    files = [file for file in FILES if file.startswith(rooms)]
+    assert [file for file in files if "asyncio.wait_for(" in (ROOT / file).read_text()] == []
