@@ -15,8 +15,7 @@ from infra.eventsourcing.store.append_request import Appended, AppendRequest, Co
 from infra.eventsourcing.store.batch import APPEND, NO_LIMITS, Limits, columns_of, verdicts_of
 from infra.observability import tracing
 from infra.observability.origin import nobodys
-from infra.postgres.connection import close
-from infra.postgres.errors import classify, told
+from infra.postgres.connection import close, meaning
 from infra.postgres.pool import Connection, Database
 
 ONE_AT_FAULT = (
@@ -235,12 +234,10 @@ class Appender:
         try:
             return await connection.fetch(APPEND, columns_of(requests, self._limits), timeout=self._timeout)
         except Exception as error:
-            failure = classify(error, lost=connection.is_closed())
-            if failure is None:
+            meant = meaning(connection, error, writes=True)
+            if meant is None:
                 raise
-            if failure.drop_connection:
-                connection.terminate()
-            raise told(failure, writes=True) from error
+            raise meant from error
 
     async def _connected(self) -> Connection:
         if self._connection is None or self._connection.is_closed():
