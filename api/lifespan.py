@@ -1,10 +1,10 @@
 """The lifespan of the API process: opened when it starts, closed in reverse order when it ends."""
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from contextlib import AsyncExitStack, closing
 from functools import partial
-from typing import Any, Final, cast
+from typing import Any, Final
 from uuid import UUID
 
 from prometheus_client import CollectorRegistry, Gauge
@@ -201,7 +201,7 @@ def _components(
         await database.check()
 
     async def valkey() -> None:
-        await cast(Awaitable[bool], redis.ping())
+        await reachable.take_write(redis)
 
     async def keys() -> None:
         await signing_keys.signing()

@@ -1,7 +1,7 @@
 """Whether a Redis can be used as the settings say; if not, which, and why, without its password."""
 
-from collections.abc import Awaitable
-from typing import cast
+from collections.abc import Awaitable, Callable
+from typing import Final, cast
 from urllib.parse import unquote, urlsplit
 
 import structlog
@@ -11,29 +11,45 @@ from redis.exceptions import AuthenticationError, ResponseError
 from infra.errors import Rejected, Unavailable
 from infra.host import network_errors
 from infra.redis.client import BROKEN
-from infra.redis.topology.library import open_redis
+from infra.redis.topology.library import Client, open_redis
 from infra.redis.topology.url import REDIS_PORT, Kind, kind_of, way_of
+
+_WRITTEN: Final = "weir:written"
 
 _log = structlog.get_logger("weir.startup")
 
 
 async def insist(url: SecretStr) -> None:
     """For who cannot work without it. Raises :class:`~infra.errors.Unavailable`, within some two seconds."""
-    redis = open_redis(url)
-    try:
-        await cast(Awaitable[bool], redis.ping())
-    except BROKEN as error:
-        raise unreachable(url, error) from error
-    finally:
-        await redis.aclose()
+    await _ask(url, _answers)
 
 
 async def warn(url: SecretStr) -> None:
     """For who can: it is told at the start, so that a wrong password is not taken for a slow day."""
     try:
-        await insist(url)
+        await _ask(url, take_write)
     except Unavailable as away:
         _log.warning("works without Redis", why=str(away))
+
+
+async def take_write(redis: Client) -> None:
+    """Raises one of ``BROKEN`` unless something can be written. A server that only answers is of no use: it may be a
+    replica, or have none of those it wants, or no memory, or none for us."""
+    await redis.set(_WRITTEN, b"", px=1_000)
+
+
+async def _answers(redis: Client) -> None:
+    await cast(Awaitable[bool], redis.ping())
+
+
+async def _ask(url: SecretStr, question: Callable[[Client], Awaitable[None]]) -> None:
+    redis = open_redis(url)
+    try:
+        await question(redis)
+    except BROKEN as error:
+        raise unreachable(url, error) from error
+    finally:
+        await redis.aclose()
 
 
 def unreachable(url: SecretStr, error: Exception) -> Unavailable:

@@ -3,12 +3,14 @@
 So it is too while the mail server hangs, Redis has no memory left, and a transaction stays open in Postgres.
 """
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from time import monotonic
 from uuid import uuid4
 
 import pytest
+from redis.asyncio import Redis
 
 from cli.supervisor import Stack
 from tests.faults.burdens import Unburdened
@@ -69,3 +71,36 @@ async def test_with_valkey_away_writes_succeed_and_reads_fall_back(tmp_path: Pat
             await an_unpaid_order_ends_in_time(stack, shoppers)
         await shoppers.order_and_pay()
         assert await settled(stack, shoppers, burdens) == []
+
+
+REFUSALS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
+    "a replica": (("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE")),
+    "short of replicas": (
+        ("CONFIG", "SET", "min-replicas-to-write", "1"),
+        ("CONFIG", "SET", "min-replicas-to-write", "0"),
+    ),
+    "not for us": (("ACL", "SETUSER", "default", "-@write"), ("ACL", "SETUSER", "default", "+@all")),
+}
+"""What a Valkey is that answers and takes no writes; how it becomes that, and how it was before."""
+
+
+@pytest.mark.parametrize("manner", REFUSALS)
+async def test_a_valkey_that_answers_and_takes_no_writes_is_as_one_that_is_away(tmp_path: Path, manner: str) -> None:
+    begin, end = REFUSALS[manner]
+    async with a_shop(tmp_path, customers=1) as (stack, shoppers), Redis.from_url(stack.redis_url) as valkey:
+
+        async def health() -> dict[str, str]:
+            answer = (await shoppers.http.get("/health")).json()
+            return {"": answer["status"], **{each["name"]: each["status"] for each in answer["components"]}}
+
+        await valkey.execute_command(*begin)
+        told = await health()
+        assert (told[""], told["redis"]) == ("degraded", "unavailable")
+        for _ in range(3):
+            receipt = await shoppers.order_and_pay()
+            assert (await shoppers.read_back(receipt))["status"] == "paid"
+        await an_unpaid_order_ends_in_time(stack, shoppers)
+        await valkey.execute_command(*end)
+        await shoppers.order_and_pay()
+        assert await settled(stack, shoppers) == []
+        assert (await health())["redis"] == "ok"

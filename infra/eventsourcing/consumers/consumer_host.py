@@ -14,15 +14,12 @@ from infra.eventsourcing.consumers.consumer import Consumer, Lease
 from infra.eventsourcing.consumers.consumer_loop import Driver
 from infra.eventsourcing.consumers.metrics import RuntimeMetrics
 from infra.eventsourcing.consumers.stream_feed import Feed
+from infra.eventsourcing.consumers.stream_flow import Flow
 from infra.eventsourcing.event_log import EventLog, begin_history, log_head, shard_heads
 from infra.eventsourcing.leases import WHOLE, Grant, Membership, Place, Standing
 from infra.postgres.errors import PASSING
 from infra.postgres.pool import Database, Reader
 
-COMPARE_SECONDS: Final = 0.5
-"""How often the log's head is looked at while the streams flow."""
-BLIND_SECONDS: Final = 0.05
-"""The same while they do not: then this look is what brings news."""
 LEAVE_SECONDS: Final = 3.0
 TRAIL_SECONDS: Final = 0.2
 """On leaving: what the cache has not been told by then, the next owner tells it."""
@@ -61,7 +58,7 @@ class Host:
         self._shards = list(range(log.shards))
         self._beat_seconds = lease_seconds / 5
         self._standalone = standalone
-        self._heads: dict[int, int] = {}
+        self._flow = Flow(self.feed)
 
     @property
     def leases(self) -> dict[Place, Lease]:
@@ -174,16 +171,14 @@ class Host:
                 await self._look()
             except PASSING as error:
                 _log.warning("the log cannot be looked at", error=str(error))
-            await _either(self._compare, COMPARE_SECONDS if self.feed.up else BLIND_SECONDS)
+            await _either(self._compare, self._flow.pause)
 
     async def _look(self) -> None:
         if not self.leases:
             return
         async with self._database.acquire() as session:
             heads = await self._look_up(session)
-        # What was there at the last look should have come by now. What is new is still on its way, if there is a way.
-        due = self._heads if self.feed.up else heads
-        self._heads = heads
+        due = self._flow.due(heads)
         for driver in self.drivers:
             driver.look(due)
         await self._note()

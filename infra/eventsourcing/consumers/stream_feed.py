@@ -1,7 +1,7 @@
 """The live feed: a process takes the streams of its shards once, and hands each event to all inboxes."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Final
 
@@ -44,6 +44,12 @@ class Feed:
     def up(self) -> bool:
         """Whether all that is wanted comes."""
         return bool(self._routes) and all(lane.sound for lane in self.lanes)
+
+    def stands_still(self, heads: Mapping[int, int]) -> bool:
+        """Whether some stream has not brought what its shard has had for a while, nor anything else since this was last
+        asked."""
+        still = [route.stands_still(heads.get(shard, 0)) for shard, route in self._routes.items()]  # each is asked
+        return any(still)
 
     def join(self, inbox: Inbox, heads: dict[int, int]) -> None:
         """From now on the inbox gets what is published in these shards after their given heads."""

@@ -32,10 +32,19 @@ _log = structlog.get_logger("weir.feed")
 
 @dataclass(slots=True)
 class Route:
-    """The stream of a shard: the id of the entry that was read last, and who gets what follows."""
+    """The stream of a shard: the id of the entry that was read last, and who gets what follows.
+
+    ``seen`` is where it was when it was last asked whether it moves.
+    """
 
     last: bytes
     inboxes: list[Inbox] = field(default_factory=list)
+    seen: bytes = b""
+
+    def stands_still(self, due: int) -> bool:
+        """Whether what is ``due`` has not come, nor anything else since this was last asked."""
+        seen, self.seen = self.seen, self.last
+        return seen == self.last and int(self.last.partition(b"-")[0]) < due
 
 
 class Lane:

@@ -148,7 +148,7 @@ class Reads:
                 return Sight.STORED if Sight.STORED in sights else Sight.TOLD
 
     async def _reach(self, part: ProjectionShard, position: int) -> Sight:
-        if not self.channel.up:
+        if not self.channel.up or part.projection in self.watch.late:
             self.watch.hurry()
         return await self.visibility.reach(part, position)
 

@@ -22,7 +22,7 @@ from infra.redis.push_channel import Channel
 
 INTERVAL: Final = 1.0
 HURRIED: Final = 0.05
-"""Between two looks while somebody waits and no announcements reach us. All who wait share them."""
+"""Between two looks while somebody waits and announcements do not reach us. All who wait share them."""
 
 CHECK_SECONDS: Final = 2.0
 
@@ -78,6 +78,7 @@ class Watch:
         self._forgotten = 0
         self._committed: dict[ProjectionShard, int] = {}
         self._eras: dict[str, frozenset[str]] = {}
+        self._judged_at = 0.0
         self._started: datetime | None = None
         self._hurry = asyncio.Event()
         self._looked = asyncio.Event()
@@ -115,10 +116,15 @@ class Watch:
                 _log.warning("read models cannot be watched", error=str(error))
             await self._pause(channel)
 
+    def interval(self, channel: Channel) -> float:
+        """Seconds until the next look. That a channel is there is not enough: who is told nothing of what stands in
+        Postgres may as well be deaf."""
+        return HURRIED if self._visibility.waiting and (self.late or not channel.up) else INTERVAL
+
     async def _pause(self, channel: Channel) -> None:
-        blind = self._visibility.waiting and not channel.up
-        hurried = await happens(self._hurry, (HURRIED if blind else INTERVAL) * random.uniform(0.8, 1.0))  # noqa: S311
-        if hurried and blind:  # everyone who waits hurries us; one look after the other is fast enough
+        interval = self.interval(channel)
+        hurried = await happens(self._hurry, interval * random.uniform(0.8, 1.0))  # noqa: S311
+        if hurried and interval == HURRIED:  # everyone who waits hurries us; one look after the other is fast enough
             await asyncio.sleep(HURRIED)
 
     async def look(self, channel: Channel) -> None:
@@ -205,17 +211,23 @@ class Watch:
 
     def _compare(self, parts: dict[ProjectionShard, _Standing], heard: str) -> None:
         """After a fence: whatever consumers had announced when Postgres was asked has been heard by now."""
-        late = set()
-        for part, (position, cache_position, era) in parts.items():
+        for part, (_, cache_position, era) in parts.items():
             if cache_position > self._visibility.position(part) and era in (None, heard):
                 # Told before we listened, or lost on the way. Redis is up to date, what we hold may not be.
                 self._distrust(part.projection)
                 self._visibility.told(part, cache_position)
-            due = self._committed.get(part, 0)
-            if due > self._visibility.position(part):
-                late.add(part.projection)
-                self._visibility.stored(part, due)
-            self._committed[part] = position
-        for projection in late:
+        self._judge(parts)
+        for part, standing in parts.items():
+            if part.projection in self.late:
+                self._visibility.stored(part, standing.position)
+
+    def _judge(self, parts: dict[ProjectionShard, _Standing]) -> None:
+        """Who is late. What was committed a moment ago, as the last look of hurried ones saw it, may be on its way."""
+        now = asyncio.get_running_loop().time()
+        if now - self._judged_at < INTERVAL / 2:
+            return
+        told = self._visibility.position
+        self.late = frozenset(part.projection for part, due in self._committed.items() if due > told(part))
+        for projection in self.late:
             self._distrust(projection)
-        self.late = frozenset(late)
+        self._committed, self._judged_at = {part: standing.position for part, standing in parts.items()}, now

@@ -29,7 +29,7 @@ async def connect_to(
     """A connection to whoever holds the key, for as long as that is so. Raises one of ``BROKEN``."""
     server = (await locate(url)).of(key)
     if kind_of(url) is Kind.ONE:
-        return await PipelineConnection.connect(server, on_push, on_lost)
+        return await connect_to_master(server, on_push, on_lost)
     watches: list[asyncio.Task[None]] = []
 
     def lost() -> None:
@@ -48,13 +48,14 @@ async def connect_to_master(
 ) -> PipelineConnection:
     """A connection to a server that says of itself that it takes writes, or that may not be asked.
 
-    Who named it may not have heard yet that it has become a replica. Raises one of ``BROKEN``.
+    Who named it may not have heard yet that it has become a replica, from which nothing of ours would come. Raises one
+    of ``BROKEN``.
     """
     wire = await PipelineConnection.connect(server, on_push, on_lost)
     try:
         (role,) = await wire.ask(pack("ROLE"), 1)
         if not isinstance(role, ReplyError) and role[0] != b"master":
-            raise RedisConnectionError("who was named the master is none")
+            raise RedisConnectionError("it is a replica, and takes no writes")
     except BaseException:
         wire.close()
         raise

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from time import monotonic
 from uuid import UUID
 
 import pytest
@@ -13,6 +14,7 @@ from infra.errors import NotYetVisible, Unavailable
 from infra.event_codec import CODEC
 from infra.eventsourcing.event_log import EventLog, identify
 from infra.eventsourcing.read_cache import Refresher
+from infra.eventsourcing.read_cache.staleness_monitor import HURRIED, INTERVAL
 from infra.eventsourcing.read_cache.visibility import Sight
 from infra.settings import Settings
 from tests.support.read_models import NAME, SHARD, Reader, World, lay_down, world
@@ -50,6 +52,10 @@ async def to_redis(redis_url: str) -> AsyncIterator[Wire]:
 async def to_postgres(database_url: str) -> AsyncIterator[Wire]:
     async with wire_to(database_url) as wire:
         yield wire
+
+
+async def waits(reader: Reader) -> bool:
+    return reader.reads.visibility.waiting
 
 
 async def hears(reader: Reader) -> bool:
@@ -204,6 +210,42 @@ async def test_a_consumer_that_dies_between_commit_and_refresh_leaves_nobody_wit
 
     await eventually(trusted)
     assert await reader.get("a") == '"two"'
+
+
+async def test_who_waits_while_nothing_is_told_of_what_stands_in_postgres_has_it_looked_for_without_a_pause(
+    shop: World, reader: Reader
+) -> None:
+    watch, channel = reader.reads.watch, reader.reads.channel
+    await shop.consumer.write("a", 1, '"one"')
+    waiting = asyncio.create_task(reader.fresh("a", 3))
+    await eventually(lambda: waits(reader))
+    assert (watch.interval(channel), watch.late) == (INTERVAL, frozenset())
+
+    await shop.consumer.commit("a", 2, '"two"')  # and nobody tells of it
+
+    async def late() -> bool:
+        return watch.late == {NAME}
+
+    await eventually(late)
+    assert watch.interval(channel) == HURRIED
+    await shop.consumer.commit("a", 3, '"three"')
+    assert await waiting == '"three"'
+    assert watch.interval(channel) == INTERVAL, "nobody waits"
+
+
+async def test_what_was_committed_a_moment_ago_may_still_be_told_of(shop: World, reader: Reader) -> None:
+    watch, channel = reader.reads.watch, reader.reads.channel
+    position, quick = 0, False
+    while not quick:  # a lap in which the machine stood still says nothing
+        position += 1
+        await shop.consumer.write("a", position, '"told"')
+        began = monotonic()
+        await shop.consumer.commit("a", position := position + 1, '"not told yet"')
+        for _ in range(3):
+            await watch.look(channel)
+        late = watch.late
+        quick = monotonic() - began < INTERVAL / 2
+    assert late == frozenset()
 
 
 async def test_announcements_of_another_generation_are_not_ours(shop: World, reader: Reader) -> None:

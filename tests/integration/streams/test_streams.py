@@ -22,6 +22,8 @@ from redis.exceptions import ResponseError
 from infra.redis.client import BROKEN
 from infra.redis.pipeline import PipelineConnection
 from infra.redis.resp import pack
+from infra.redis.topology.connection import connect_to
+from infra.redis.topology.opening import open_wires
 from tests.support.proxy import Proxy
 
 pytestmark = pytest.mark.anyio
@@ -64,6 +66,19 @@ async def test_who_was_cancelled_before_may_still_connect_to_clean_up(redis_url:
     task.cancel()
     await asyncio.wait({task})
     assert cleaned.is_set()
+
+
+async def test_a_server_that_is_a_replica_is_as_good_as_away(redis_url: str) -> None:
+    async with Redis.from_url(redis_url) as redis:
+        await redis.execute_command("REPLICAOF", "127.0.0.1", "1")
+        try:
+            with pytest.raises(RedisConnectionError, match="replica"):
+                await connect_to(SecretStr(redis_url), "")
+            with pytest.raises(RedisConnectionError, match="replica"):
+                await open_wires(SecretStr(redis_url))
+        finally:
+            await redis.execute_command("REPLICAOF", "NO", "ONE")
+    (await connect_to(SecretStr(redis_url), "")).close()
 
 
 # What a URL may ask for

@@ -1,14 +1,16 @@
-"""How much is asked for of the streams at once: as much as gets through in time, however long events are."""
+"""How much is asked for of the streams at once, as much as gets through in time; and how it is told that they flow."""
 
 import asyncio
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 import pytest
 from pydantic import SecretStr
 
 from infra.eventsourcing.consumers.inbox import Inbox
 from infra.eventsourcing.consumers.stream_feed import Feed
-from infra.eventsourcing.consumers.stream_lane import ANSWER_BYTES, FIRST, MOST, Lane
+from infra.eventsourcing.consumers.stream_flow import BLIND_SECONDS, COMPARE_SECONDS, STILL_SECONDS, Flow
+from infra.eventsourcing.consumers.stream_lane import ANSWER_BYTES, FIRST, MOST, Lane, Route
 from infra.redis.keyspace import Keyspace
 from tests.support.current_log import LOG
 
@@ -131,3 +133,71 @@ async def test_an_entry_of_somebody_else_is_brought_once() -> None:
     line = Stranger()
     await lane().follow(line)  # type: ignore[arg-type]
     assert [b"\r\n5-7\r\n" in command for command in line.asked] == [False, True]
+
+
+class Brought:
+    """A feed over a connection that stands; what its streams have brought is said here."""
+
+    up = True
+
+    def __init__(self) -> None:
+        self.routes = {0: Route(b"5-0"), 1: Route(b"7-0")}
+        self.now = 100.0
+        self.flow = Flow(cast(Any, self), clock=lambda: self.now)
+
+    def stands_still(self, heads: Mapping[int, int]) -> bool:
+        still = [route.stands_still(heads.get(shard, 0)) for shard, route in self.routes.items()]
+        return any(still)
+
+    def look(self, *heads: int) -> Mapping[int, int]:
+        """As the next look finds the log, when it is due; answers what should have come."""
+        self.now += self.flow.pause
+        return self.flow.due(dict(enumerate(heads)))
+
+
+@pytest.fixture
+def feed() -> Brought:
+    made = Brought()
+    made.look(5, 7)
+    return made
+
+
+def test_what_is_new_has_until_the_next_look_to_come(feed: Brought) -> None:
+    assert feed.look(5, 9) == {0: 5, 1: 7}
+    assert feed.look(5, 9) == {0: 5, 1: 9}
+
+
+def test_streams_that_bring_nothing_of_what_is_due_are_as_good_as_away(feed: Brought) -> None:
+    feed.look(5, 9)
+    assert feed.look(6, 9) == {0: 6, 1: 9}, "all that the log has is due"
+    assert feed.flow.pause == BLIND_SECONDS
+
+
+def test_streams_that_are_late_and_move_still_flow(feed: Brought) -> None:
+    for position in range(8, 20):
+        feed.look(5, 90 + position)
+        feed.routes[1].last = b"%d-0" % position
+        assert feed.flow.pause == COMPARE_SECONDS
+
+
+def test_streams_of_a_quiet_shop_flow(feed: Brought) -> None:
+    for _ in range(9):
+        assert feed.look(5, 7) == {0: 5, 1: 7}
+    assert feed.flow.pause == COMPARE_SECONDS
+
+
+def test_a_hurried_look_is_too_soon_to_judge(feed: Brought) -> None:
+    feed.flow.due({0: 5, 1: 9})
+    feed.now += BLIND_SECONDS
+    assert feed.flow.due({0: 5, 1: 9}) == {0: 5, 1: 7}
+
+
+def test_after_a_while_without_more_they_count_as_flowing_again(feed: Brought) -> None:
+    feed.look(5, 9)
+    feed.look(5, 9)
+    feed.routes[1].last = b"9-0"
+    feed.now += STILL_SECONDS - BLIND_SECONDS - 1
+    assert feed.look(5, 9) == {0: 5, 1: 9}
+    assert feed.flow.pause == BLIND_SECONDS
+    feed.now += 1
+    assert feed.flow.pause == COMPARE_SECONDS
