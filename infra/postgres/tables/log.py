@@ -8,6 +8,9 @@ from sqlalchemy.dialects.postgresql import JSONB
 from infra.postgres.statements import TIMESTAMPTZ
 from infra.postgres.tables.columns import METADATA, ZERO, among, key, one, optional, required
 
+_READABLE: Final = "recorded_at >= '0002-01-01T00:00:00Z' AND recorded_at < '9999-01-01T00:00:00Z'"
+"""Python has no words for every time that Postgres knows."""
+
 log_head: Final = sa.Table(
     "log_head",
     METADATA,
@@ -26,12 +29,12 @@ events: Final = sa.Table(
     required("stream_id", sa.Uuid),
     sa.Column("version", sa.Integer, sa.CheckConstraint("version > 0"), nullable=False),
     required("category", sa.Text),
-    required("shard", sa.SmallInteger),
+    required("shard", sa.SmallInteger, sa.CheckConstraint("shard BETWEEN 0 AND 63")),
     required("type", sa.Text),
     required("schema_version", sa.SmallInteger),
     required("data", JSONB),
     required("metadata", JSONB),
-    required("recorded_at", TIMESTAMPTZ),
+    required("recorded_at", TIMESTAMPTZ, sa.CheckConstraint(_READABLE)),
     sa.UniqueConstraint("stream_id", "version", name="events_stream_version"),
 )
 sa.Index("events_shard_position", events.c.shard, events.c.position)

@@ -3,6 +3,7 @@
 import asyncio
 from uuid import uuid4
 
+import asyncpg
 import pytest
 
 from infra.eventsourcing.store import Appended, ClaimTaken, Conflict, Replayed
@@ -25,6 +26,22 @@ from tests.support.write_side import (
 )
 
 pytestmark = pytest.mark.anyio
+
+
+UNREADABLE = [
+    *[("recorded_at", time) for time in ("infinity", "-infinity", "4000-01-01 BC", "12000-01-01")],
+    *[("shard", shard) for shard in ("64", "-1")],
+]
+
+
+@pytest.mark.parametrize(("column", "value"), UNREADABLE)
+async def test_what_nobody_could_read_does_not_get_into_the_log_in_whatever_way(
+    ours: WriteSide, database_url: str, column: str, value: str
+) -> None:
+    await in_one_batch(ours.appender, request(part(uuid4(), 0)))
+    async with connected(database_url) as connection:
+        with pytest.raises(asyncpg.CheckViolationError):
+            await connection.execute(f"UPDATE events SET {column} = '{value}'")
 
 
 # --- Verdicts: each request for itself -------------------------------------------------------------------------------
