@@ -111,7 +111,7 @@ class Attempt:
         if self.refused is None:
             self.parts = [pending.part(encode) for pending in self.changes]
             claims = [claim for pending in self.changes for claim in pending.claims]
-            allowances = [share for pending in self.changes for share in pending.allowances]
+            allowances = self.allowances
         else:
             self.parts = [pending.premise() for pending in self.changes]
         self.layout = _layout(self.parts)
@@ -119,6 +119,11 @@ class Attempt:
             *(self.parts, self.context.metadata(), claims, self._key(), premises, allowances, shared),
             traceparent=tracing.current(),
         )
+
+    @property
+    def allowances(self) -> Sequence[AllowanceChange]:
+        """What it would take of what is scarce, or give back."""
+        return [share for pending in self.changes for share in pending.allowances]
 
     def take_refusal(self) -> Refused:
         """What the rules had against it, to be raised. An error knows by its traceback all frames that it came through,

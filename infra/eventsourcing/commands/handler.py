@@ -27,6 +27,7 @@ from infra.eventsourcing.commands.hot_stream_lock import HotStreamLock
 from infra.eventsourcing.commands.idempotency import Act, Answered, KeysInFlight, Repeats, find, once
 from infra.eventsourcing.commands.metrics import Races
 from infra.eventsourcing.commands.unit_of_work import Name, name_of
+from infra.eventsourcing.commands.used_up import UsedUp
 from infra.eventsourcing.event_log import EventLog
 from infra.eventsourcing.store import AllowanceExceeded, Appended, Appender, ClaimTaken, Replayed, Verdict, position_of
 from infra.observability import tracing
@@ -64,6 +65,7 @@ class CommandHandler:
         self._turns = HotStreamLock(database, self.races, on_turn=self._cache.doubt)
         self.keys = KeysInFlight()
         self._repeats = Repeats(database)
+        self._used_up = UsedUp(appender.limits)
 
     async def handle(self, target: StreamRef, command: Any, context: CommandContext) -> CommandOutcome:
         """Carry out one command on one stream. Raises what :meth:`run` raises."""
@@ -221,6 +223,8 @@ class CommandHandler:
         streams += await self._cache.loaded(targets[new:]) if old is None else old
         self.races.decided += 1
         attempt = Attempt(streams, decide, context)
+        if attempt.refused is None and self._used_up.concerns(attempt.allowances):
+            return await self._ask_beforehand(attempt)
         with tracing.span("append"):
             answer = self._appender.enqueue(attempt.request(self._encode, attempt.changes))
             if attempt.refused is None:
@@ -230,6 +234,19 @@ class CommandHandler:
         if isinstance(verdict, Appended) and attempt.refused is None:
             return self._stored(attempt, verdict)
         return await self._not_appended(attempt, verdict)
+
+    async def _ask_beforehand(self, attempt: Attempt) -> CommandOutcome | None:
+        """Of somebody who was refused for want of an allowance a moment ago. None where they may have it: meanwhile the
+        streams may have moved."""
+        context = attempt.context
+        async with self._database.acquire() as connection:
+            kept = await find(connection, context)
+            verdict = None if kept else await self._used_up.verdict(connection, attempt.allowances)
+        if kept is not None:
+            return await self._told_again(Replayed(*kept), context, attempt.changes[0].stream.decider)
+        if verdict is not None:
+            raise refusal_of(verdict)
+        return None
 
     def _stored(self, attempt: Attempt, verdict: Appended) -> CommandOutcome:
         try:
@@ -251,6 +268,8 @@ class CommandHandler:
             self._repeats.seen()
             return await self._told_again(verdict, attempt.context, streams[0].decider)
         if isinstance(verdict, ClaimTaken | AllowanceExceeded):
+            if isinstance(verdict, AllowanceExceeded):
+                self._used_up.seen(verdict)
             raise refusal_of(verdict)
         return None
 

@@ -26,7 +26,7 @@ from infra.eventsourcing.store.append_request import (
     Verdict,
 )
 from infra.eventsourcing.store.appender import Appender
-from infra.eventsourcing.store.batch import NO_LIMITS, Limits
+from infra.eventsourcing.store.batch import NO_LIMITS, Limits, exceeded
 from infra.eventsourcing.store.states import Known, Settled, read_states
 from infra.eventsourcing.store.stream_reader import position_of
 
@@ -50,6 +50,7 @@ __all__ = [
     "SharedPremises",
     "StreamAppend",
     "Verdict",
+    "exceeded",
     "position_of",
     "read_states",
 ]

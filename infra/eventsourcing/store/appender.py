@@ -71,7 +71,7 @@ class Appender:
         self._largest_batch = largest_batch
         self._patience = patience
         self._on_stored = on_stored
-        self._limits = limits
+        self.limits = limits
         self._metrics = metrics or AppendMetrics(CollectorRegistry())
         self._waiting: list[Waiting] = []
         self._waiting_bytes = 0
@@ -185,7 +185,7 @@ class Appender:
         finally:
             self._metrics.seconds.observe(perf_counter() - began)
         try:
-            self._tell(batch, verdicts_of(requests, rows, self._limits))
+            self._tell(batch, verdicts_of(requests, rows, self.limits))
         except Exception as error:
             _log.exception("the answer to a commit was not told to all")
             _fail(batch, OutcomeUnknown.behind_a_commit(error))
@@ -232,7 +232,7 @@ class Appender:
         """What Postgres says of the batch, once that is committed."""
         connection = await self._connected()
         try:
-            return await connection.fetch(APPEND, columns_of(requests, self._limits), timeout=self._timeout)
+            return await connection.fetch(APPEND, columns_of(requests, self.limits), timeout=self._timeout)
         except Exception as error:
             meant = meaning(connection, error, writes=True)
             if meant is None:

@@ -24,6 +24,7 @@ from infra.eventsourcing.store.append_request import (
     StreamAppend,
     Verdict,
 )
+from infra.postgres.pool import Reader
 
 Limits: TypeAlias = Mapping[str, Limit]
 """By scope of allowances. A scope that is not there has no bounds."""
@@ -33,6 +34,7 @@ NO_LIMITS: Final[Limits] = {}
 _UNBOUNDED: Final = Limit()
 
 APPEND: Final = "SELECT verdict, at, recorded, detail FROM append_columns($1)"
+_EXCEEDED: Final = "SELECT exceeded_allowance($1::text::text[])"
 
 _COLUMN: Final = b"\x1e"
 _TEXT: Final = b"\x1f"
@@ -172,6 +174,13 @@ def _allowances(requests: Sequence[AppendRequest], limits: Limits) -> bytes:
     return _array([_allowance(each, limits) for request in requests for each in request.allowances])
 
 
+async def exceeded(session: Reader, changes: Sequence[AllowanceChange], limits: Limits) -> AllowanceExceeded | None:
+    """The verdict on these at this moment, with nothing taken; None where all may be had. Raises Unavailable."""
+    asked = _array([_allowance(each, limits) for each in changes])
+    rows = await session.fetch(_EXCEEDED, asked.decode())
+    return _exceeded(changes, orjson.loads(rows[0][0]), limits) if rows[0][0] else None
+
+
 def _allowance(change: AllowanceChange, limits: Limits) -> tuple[Any, ...]:
     allowance = change.allowance
     most = limits.get(allowance.scope, _UNBOUNDED)
@@ -201,7 +210,7 @@ def _verdict(request: AppendRequest, row: asyncpg.Record, limits: Limits) -> Ver
         case "taken":
             return ClaimTaken(request.claims[int(row["detail"])])
         case "exceeded":
-            return _exceeded(request, orjson.loads(row["detail"]), limits)
+            return _exceeded(request.allowances, orjson.loads(row["detail"]), limits)
         case "replayed":
             detail = orjson.loads(row["detail"])
             return Replayed(bytes.fromhex(detail["fingerprint"]), orjson.dumps(detail["outcome"]), row["at"])
@@ -209,10 +218,10 @@ def _verdict(request: AppendRequest, row: asyncpg.Record, limits: Limits) -> Ver
             raise AssertionError(f"append_columns answered {other!r}")
 
 
-def _exceeded(request: AppendRequest, detail: Mapping[str, Any], limits: Limits) -> AllowanceExceeded:
+def _exceeded(changes: Sequence[AllowanceChange], detail: Mapping[str, Any], limits: Limits) -> AllowanceExceeded:
     (allowance,) = [
         change.allowance
-        for change in request.allowances
+        for change in changes
         if (change.allowance.scope, str(change.allowance.owner)) == (detail["scope"], detail["owner"])
         and not change.allowance.released
     ][:1]

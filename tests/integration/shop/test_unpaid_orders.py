@@ -9,7 +9,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from domain.kernel.unit_of_work import UnitOfWork
+from domain.inventory import INVENTORY, ChangeStock
+from domain.kernel.unit_of_work import StreamRef, UnitOfWork
 from domain.orders import (
     ORDERS,
     UNPAID,
@@ -21,12 +22,13 @@ from domain.orders import (
     TooManyUnpaidOrders,
     TooManyUnpaidPieces,
 )
+from domain.workflows.checkout import stock_moves
 from infra.errors import OutcomeUnknown
 from infra.eventsourcing.commands.bulk_create import CreateRequest
 from infra.eventsourcing.store import Limit
 from infra.settings import Settings
 from infra.write_side import limits_of
-from tests.support.builders import order_line, place_order
+from tests.support.builders import PRODUCT_ID, order_line, place_order
 from tests.support.proxy import proxy_before
 from tests.support.shop import Client, Shop, shop
 from tests.support.write_side import WriteSide, context, head_held, write_side
@@ -58,13 +60,13 @@ async def apis(settings: Settings) -> AsyncIterator[list[Shop]]:
         yield [await stack.enter_async_context(shop(bound)) for _ in range(2)]
 
 
-def wanted(customer: UUID, quantity: int = 1, **more: Any) -> Any:
+def wanted(customer: UUID, quantity: int = 1, *, product_id: UUID = PRODUCT_ID, **more: Any) -> Any:
     order_id = uuid4()
     return place_order(
         order_id=order_id,
         order_no=order_id.hex,
         customer_id=customer,
-        lines=(order_line(quantity=quantity),),
+        lines=(order_line(quantity=quantity, product_id=product_id),),
         **more,
     )
 
@@ -180,6 +182,42 @@ async def test_one_batch_takes_no_more_than_there_is_and_its_other_requests_are_
     assert [type(each) for each in endings if isinstance(each, Exception)] == [TooManyUnpaidOrders] * 2
     assert await held(side, hoarder) == (MOST, MOST)
     assert [await held(side, each) for each in others] == [(1, 1)] * len(others)
+
+
+async def bought(side: WriteSide, customer: UUID, product: UUID) -> None:
+    """An order for a piece of the product, whose stream all who buy it share."""
+    command = wanted(customer, product_id=product)
+
+    def decide(work: UnitOfWork) -> None:
+        (placed,) = work.execute(ORDERS, command.order_id, command)
+        for move in stock_moves(placed):
+            work.execute(INVENTORY, product, move)
+
+    targets: list[StreamRef] = [(ORDERS, command.order_id), (INVENTORY, product)]
+    await side.commands.run(targets, decide, context(), new=1)
+
+
+async def test_who_goes_on_asking_for_more_than_they_may_have_spoils_nobody_who_wants_the_same(
+    side: WriteSide,
+) -> None:
+    product, hoarder = uuid4(), uuid4()
+    stock = ChangeStock(product_id=product, change=100, reason="first stock")
+    await side.commands.handle((INVENTORY, product), stock, context())
+
+    async def storm() -> int:
+        """As many who may buy as times that one tries who may not; races that were lost meanwhile."""
+        before = side.commands.races.lost
+        buying = [bought(side, customer, product) for _ in range(15) for customer in (uuid4(), hoarder)]
+        endings = await asyncio.gather(*buying, return_exceptions=True)
+        assert [type(each) for each in endings] == [type(None), TooManyUnpaidOrders] * 15
+        return side.commands.races.lost - before
+
+    for _ in range(MOST):
+        await bought(side, hoarder, product)
+    assert await storm() > 0, "nobody knew of it"
+    assert await storm() == 0
+    await side.database.execute("DELETE FROM allowances WHERE owner = $1", hoarder)
+    await bought(side, hoarder, product)  # nobody is suspected for longer than it is so
 
 
 @pytest.mark.parametrize("refunded", [False, True])
