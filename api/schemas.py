@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final, get_args
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, StringConstraints
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
 from infra.schemas.money import Body, MoneyBody
+from infra.schemas.text import trimmed
 
 __all__ = [
     "LONGEST_NAME",
@@ -54,10 +55,10 @@ class Params(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
-Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_NAME)]
+Name = Annotated[str, trimmed(LONGEST_NAME)]
 """The shape of a short line. What may stand in one is said by the rules (:func:`domain.values.line`)."""
 
-Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+Line = Annotated[str, trimmed(200)]
 """The same, longer."""
 
 

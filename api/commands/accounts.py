@@ -5,7 +5,7 @@ from uuid import UUID
 
 from email_validator import EmailNotValidError, validate_email
 from fastapi import Depends
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
 from api.commands.authority import acting, acting_as
 from api.commands.dependencies import PasswordsDep, SessionsDep
@@ -38,6 +38,7 @@ from infra.errors import IdempotencyKeyReused
 from infra.eventsourcing.commands.attempt import CommandOutcome
 from infra.identity import account_erasure, credentials
 from infra.identity.passwords import LONGEST, SHORTEST
+from infra.schemas.text import trimmed
 
 routes = router(tags=["accounts"])
 
@@ -52,7 +53,7 @@ class RegisterBody(Body):
 
     email: str = Field(max_length=LONGEST_EMAIL, json_schema_extra={"format": "email"})
     """Where mails go, and one of the two names to sign in with. No two accounts have the same."""
-    username: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_USERNAME)]
+    username: Annotated[str, trimmed(LONGEST_USERNAME)]
     """The other name to sign in with, 1 to 64 letters, digits, `.`, `_` and `-`. No two accounts have the same."""
     password: Secret = Field(min_length=SHORTEST, max_length=LONGEST)
     """8 to 1,024 characters of any kind. Those that are tried first, and one's own names, are refused."""

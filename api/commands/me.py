@@ -4,7 +4,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
 from api.commands.authority import acting_as
 from api.commands.dependencies import PasswordsDep, SessionsDep
@@ -37,11 +37,12 @@ from domain.kernel.unit_of_work import UnitOfWork
 from infra.errors import NotFound
 from infra.identity import account_erasure
 from infra.identity.passwords import LONGEST, SHORTEST
+from infra.schemas.text import trimmed
 
 routes = router(tags=["accounts"])
 
-Username = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_USERNAME)]
-FullName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_FULL_NAME)]
+Username = Annotated[str, trimmed(LONGEST_USERNAME)]
+FullName = Annotated[str, trimmed(LONGEST_FULL_NAME)]
 Bio = Annotated[str, Field(max_length=LONGEST_BIO)]
 Known = Annotated[Secret, Field(max_length=LONGEST)]
 Wanted = Annotated[Secret, Field(min_length=SHORTEST, max_length=LONGEST)]

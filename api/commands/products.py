@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Depends
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
 from api.commands.authority import acting
 from api.commands.dispatcher import CommandDispatcher
@@ -33,6 +33,7 @@ from infra.schemas.product import (
     TaxRate,
     launch_of,
 )
+from infra.schemas.text import trimmed
 
 routes = router(tags=["catalogue"])
 
@@ -58,7 +59,7 @@ class StockBody(Body):
 
     change: int = Field(ge=-MOST_PIECES, le=MOST_PIECES)
     """How many pieces more, or fewer if below zero: at most 1,000,000 either way, and not 0."""
-    reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_REASON)]
+    reason: Annotated[str, trimmed(LONGEST_REASON)]
     """Why, 1 to 200 characters: it is kept with the change."""
 
 

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import orjson
 from fastapi import Depends
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import ConfigDict, Field
 
 from api.commands.authority import acting
 from api.commands.dispatcher import CommandDispatcher, OwnKey
@@ -34,6 +34,7 @@ from domain.rooms import (
 from domain.workflows.invitation import invite
 from infra.eventsourcing.commands.attempt import CommandOutcome
 from infra.schemas.forms import Id
+from infra.schemas.text import trimmed
 
 routes = router(tags=["rooms"])
 
@@ -41,7 +42,7 @@ WRITE: Final = "rooms:write"
 
 Writer = Annotated[Principal, Depends(require(WRITE))]
 Sender = Annotated[CommandDispatcher, Depends(acting(WRITE))]
-Topic = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_TOPIC)]
+Topic = Annotated[str, trimmed(LONGEST_TOPIC)]
 ClientId = Annotated[str, Field(min_length=1, max_length=LONGEST_CLIENT_ID)]
 
 

@@ -10,7 +10,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from fastapi import Query as QueryParams
 from fastapi import Request
-from pydantic import Field, StringConstraints
+from pydantic import Field
 from sqlalchemy.dialects.postgresql import ARRAY, TSQUERY, array
 
 from api.dependencies import Context, LogDep
@@ -28,6 +28,7 @@ from domain.catalogue import LONGEST_CATEGORY, LONGEST_TAG
 from domain.values import normal_form
 from infra.eventsourcing.event_log import EventLog
 from infra.postgres.statements import TIMESTAMPTZ, inline
+from infra.schemas.text import trimmed
 from projections.product_card import ProductCard
 
 routes = router(tags=["catalogue"])
@@ -63,9 +64,9 @@ Amount = Annotated[Decimal, Field(ge=0, max_digits=16, allow_inf_nan=False)]
 class ProductFilters(PageParams):
     """Which products, in which order. Discontinued ones are not listed."""
 
-    category: Annotated[str, StringConstraints(strip_whitespace=True, max_length=LONGEST_CATEGORY)] | None = None
+    category: Annotated[str, trimmed(LONGEST_CATEGORY, least=None)] | None = None
     """Only those of this category, as it is written."""
-    tag: Annotated[str, StringConstraints(strip_whitespace=True, max_length=LONGEST_TAG)] | None = None
+    tag: Annotated[str, trimmed(LONGEST_TAG, least=None)] | None = None
     """Only those with this tag, as it is written."""
     min_price: Amount | None = None
     """The least amount, whatever the currency."""

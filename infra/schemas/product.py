@@ -4,7 +4,7 @@ from decimal import Decimal
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
 from domain.catalogue import (
     LONGEST_CATEGORY,
@@ -20,10 +20,11 @@ from domain.values import MOST_PIECES
 from domain.workflows.product_launch import launch_product
 from infra.schemas.forms import AS_NUMBER
 from infra.schemas.money import Body, MoneyBody, money
+from infra.schemas.text import trimmed
 
 Sku = Annotated[
     str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_SKU),
+    trimmed(LONGEST_SKU),
     Field(
         description="The shop's own number of the product, at most 64 characters. No two products on sale have the "
         "same, whatever the case of its letters."
@@ -31,7 +32,7 @@ Sku = Annotated[
 ]
 Name = Annotated[
     str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_NAME),
+    trimmed(LONGEST_NAME),
     Field(description="What it is called, one line of 1 to 200 characters."),
 ]
 Description = Annotated[
@@ -51,9 +52,9 @@ TaxRate = Annotated[
     ),
     AS_NUMBER,
 ]
-Category = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_CATEGORY)]
+Category = Annotated[str, trimmed(LONGEST_CATEGORY)]
 Tags = Annotated[
-    list[Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_TAG)]],
+    list[Annotated[str, trimmed(LONGEST_TAG)]],
     Field(max_length=MOST_TAGS, description="Words to find it by, at most 32 of at most 64 characters each."),
 ]
 
