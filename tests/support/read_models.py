@@ -1,20 +1,24 @@
 """A read model for tests, and a consumer that keeps it one step at a time: commit, refresh, announce."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import asyncpg
+from pydantic import SecretStr
 
+from infra.concurrency.cancellation import cancel_and_wait
 from infra.configs import cache_of, pool_of
 from infra.event_codec import CODEC
 from infra.eventsourcing.current_log import CurrentLog
 from infra.eventsourcing.event_log import EventLog, identify
 from infra.eventsourcing.read_cache import Document, Documents, Reads, Refresher
-from infra.eventsourcing.read_cache.redis_cache import Place
+from infra.eventsourcing.read_cache.redis_cache import Place, RemoteCache
 from infra.eventsourcing.read_cache.visibility import Sight
 from infra.postgres.pool import Database
+from infra.redis.keyspace import Keyspace
 from infra.settings import Settings
 
 NAME = "thing"
@@ -185,3 +189,16 @@ async def world(settings: Settings) -> AsyncIterator[World]:
             yield World(settings=settings, database=database, log=log, consumer=consumer)
     finally:
         await database.close()
+
+
+@asynccontextmanager
+async def cache_at(url: str, keys: Keyspace, *, answer_seconds: float = 1.0) -> AsyncIterator[RemoteCache]:
+    """A process's way to the documents in Redis, once it is connected."""
+    cache = RemoteCache(SecretStr(url), keys, seconds=60, answer_seconds=answer_seconds)
+    keeper = asyncio.create_task(cache.link.keep())
+    try:
+        assert await cache.link.ready(5)
+        yield cache
+    finally:
+        await cancel_and_wait(keeper)
+        await cache.close()

@@ -18,14 +18,17 @@ from api.http.connection.socket_protocol import SocketProtocol
 from api.scopes import scopes_of
 from domain.accounts import Role
 from infra.configs import pool_of
+from infra.eventsourcing.projections.generations import install
 from infra.identity.access_tokens import Tokens
 from infra.identity.signing_keys import SigningKeys
 from infra.postgres.pool import Database
 from infra.settings import Settings
+from projections.registry import PROJECTIONS
 from tests.support.api_client import application
 from tests.support.current_log import current_log
 from tests.support.encryption import WRAPPING
 from tests.support.people import has_account
+from tests.support.write_side import connected
 
 SECRET: Final = "whsec_" + base64.b64encode(b"a secret of the tests, 32 bytes!").decode()
 
@@ -134,3 +137,12 @@ async def bearer(settings: Settings, account_id: UUID, *roles: Role) -> Mapping[
     finally:
         await database.close()
     return {"Authorization": f"Bearer {issued.token}"}
+
+
+@asynccontextmanager
+async def shop_with_lists(settings: Settings) -> AsyncIterator[Shop]:
+    """The same, with its read models laid down: nothing is in them, as no worker runs."""
+    async with connected(settings.database_url.get_secret_value()) as connection:
+        await install(connection, PROJECTIONS)
+    async with shop(settings) as running:
+        yield running

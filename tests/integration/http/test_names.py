@@ -8,12 +8,9 @@ import orjson
 import pytest
 
 from domain.accounts import Role
-from infra.eventsourcing.projections.generations import install
 from infra.settings import Settings
-from projections.registry import PROJECTIONS
 from tests.support.importing import CSV, faults, importing, row, written
-from tests.support.shop import Shop, shop
-from tests.support.write_side import connected
+from tests.support.shop import Shop, shop_with_lists
 
 pytestmark = pytest.mark.anyio
 
@@ -61,9 +58,7 @@ HIDING: Final = [
 
 @pytest.fixture
 async def api(settings: Settings) -> AsyncIterator[Shop]:
-    async with connected(settings.database_url.get_secret_value()) as connection:
-        await install(connection, PROJECTIONS)
-    async with shop(settings) as running:
+    async with shop_with_lists(settings) as running:
         yield running
 
 

@@ -7,11 +7,8 @@ from uuid import uuid4
 import pytest
 
 from domain.accounts import Role
-from infra.eventsourcing.projections.generations import install
 from infra.settings import Settings
-from projections.registry import PROJECTIONS
-from tests.support.shop import Shop, shop
-from tests.support.write_side import connected
+from tests.support.shop import Shop, shop_with_lists
 
 pytestmark = pytest.mark.anyio
 
@@ -20,9 +17,7 @@ ID = "0192f0c1-aaaa-7000-8000-000000000001"
 
 @pytest.fixture
 async def api(settings: Settings) -> AsyncIterator[Shop]:
-    async with connected(settings.database_url.get_secret_value()) as connection:
-        await install(connection, PROJECTIONS)
-    async with shop(settings) as running:
+    async with shop_with_lists(settings) as running:
         yield running
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
 from typing import Any, cast
 from uuid import uuid4
 
@@ -10,31 +9,19 @@ import pytest
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
-from infra.concurrency.cancellation import cancel_and_wait
 from infra.event_codec import CODEC
 from infra.eventsourcing.configs import CacheConfig
 from infra.eventsourcing.event_log import EventLog
 from infra.eventsourcing.read_cache import CacheAway, Document, Refresher
 from infra.eventsourcing.read_cache.redis_cache import Place, RemoteCache
 from infra.redis.keyspace import Keyspace
+from tests.support.read_models import cache_at
 from tests.support.write_side import eventually
 
 pytestmark = pytest.mark.anyio
 
 A = Place("thing", 1, "a")
 ONE, TWO, THREE = (Document(n, n, b'{"is":%d}' % n) for n in (1, 2, 3))
-
-
-@asynccontextmanager
-async def opened(url: str, keys: Keyspace) -> AsyncIterator[RemoteCache]:
-    cache = RemoteCache(SecretStr(url), keys, seconds=60, answer_seconds=0.1)
-    keeper = asyncio.create_task(cache.link.keep())
-    try:
-        assert await cache.link.ready(5)
-        yield cache
-    finally:
-        await cancel_and_wait(keeper)
-        await cache.close()
 
 
 @pytest.fixture
@@ -44,13 +31,13 @@ def keys() -> Keyspace:
 
 @pytest.fixture
 async def reader(redis_url: str, keys: Keyspace) -> AsyncIterator[RemoteCache]:
-    async with opened(redis_url, keys) as cache:
+    async with cache_at(redis_url, keys, answer_seconds=0.1) as cache:
         yield cache
 
 
 @pytest.fixture
 async def consumer(redis_url: str, keys: Keyspace) -> AsyncIterator[RemoteCache]:
-    async with opened(redis_url, keys) as cache:
+    async with cache_at(redis_url, keys, answer_seconds=0.1) as cache:
         yield cache
 
 

@@ -5,7 +5,6 @@ Postgres, and fill in late; Redis evicts at any time. A stream that was parked i
 position that it had.
 """
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -15,13 +14,12 @@ import pytest
 from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from pydantic import SecretStr
 from redis.asyncio import Redis
 
-from infra.concurrency.cancellation import cancel_and_wait
 from infra.eventsourcing.read_cache import Document
 from infra.eventsourcing.read_cache.redis_cache import Held, Place, RemoteCache
 from infra.redis.keyspace import Keyspace
+from tests.support.read_models import cache_at
 
 pytestmark = pytest.mark.anyio
 
@@ -78,13 +76,9 @@ class Shared:
 
 @pytest.fixture
 async def caches(redis_url: str) -> AsyncIterator[tuple[RemoteCache, Redis]]:
-    cache = RemoteCache(SecretStr(redis_url), Keyspace.of(uuid4()), seconds=60, answer_seconds=5)
-    keeper = asyncio.create_task(cache.link.keep())
-    async with Redis.from_url(redis_url) as valkey:
-        assert await cache.link.ready(5)
+    keys = Keyspace.of(uuid4())
+    async with cache_at(redis_url, keys, answer_seconds=5) as cache, Redis.from_url(redis_url) as valkey:
         yield cache, valkey
-    await cancel_and_wait(keeper)
-    await cache.close()
 
 
 @given(steps=st.lists(STEPS, max_size=25))

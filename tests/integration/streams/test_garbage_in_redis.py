@@ -1,13 +1,11 @@
 """What nobody here has written into Redis: it is passed over or taken away, and nothing fails of it for ever."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
 from uuid import uuid4
 
 import pytest
 
-from infra.concurrency.cancellation import cancel_and_wait
 from infra.eventsourcing.read_cache import Document
 from infra.eventsourcing.read_cache.redis_cache import Place, RemoteCache
 from infra.rate_limits.gcra import Rate
@@ -18,6 +16,7 @@ from infra.redis.stream_memory import drop_other_histories
 from infra.redis.topology.library import Client, open_redis
 from infra.redis.topology.opening import open_wires
 from infra.settings import Settings
+from tests.support.read_models import cache_at
 from tests.support.write_side import eventually
 
 pytestmark = pytest.mark.anyio
@@ -54,14 +53,8 @@ def keys() -> Keyspace:
 
 @pytest.fixture
 async def cache(settings: Settings, keys: Keyspace) -> AsyncIterator[RemoteCache]:
-    cache = RemoteCache(settings.redis_url, keys, seconds=60, answer_seconds=1)
-    keeper = asyncio.create_task(cache.link.keep())
-    try:
-        assert await cache.link.ready(5)
-        yield cache
-    finally:
-        await cancel_and_wait(keeper)
-        await cache.close()
+    async with cache_at(settings.redis_url.get_secret_value(), keys) as opened:
+        yield opened
 
 
 async def spoil(redis: Client, keys: Keyspace, put: Put) -> None:
