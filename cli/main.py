@@ -1,6 +1,7 @@
 """The ``weir`` command: a table of its commands, each loaded only when it is the one that was asked for."""
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -76,6 +77,8 @@ def main() -> None:
     with entry_point():
         with loading():
             app = build(_completed() or sys.argv[1:])
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as :mod:`cli.console` has left it
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         app()
 
 

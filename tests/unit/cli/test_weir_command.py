@@ -1,9 +1,11 @@
 """The ``weir`` command knows all its commands and loads none but the one that is asked for."""
 
 import os
+import signal
 import subprocess
 import sys
 from importlib.util import find_spec
+from typing import Final
 
 import pytest
 from typer.testing import CliRunner
@@ -31,6 +33,32 @@ def test_a_shell_is_told_how_the_words_of_a_command_go_on() -> None:
     command = [sys.executable, "-c", script]
     told = subprocess.run(command, check=False, timeout=30, text=True, capture_output=True, env={**os.environ, **asked})
     assert told.stdout.split() == ["relay", "projections", "tasks", "all"]
+
+
+STOPPED_BY: Final = """
+import signal, sys
+from cli.console import main
+
+class Stopping:
+    def __init__(self, at):
+        self.at = at
+
+    def find_spec(self, name, path, target=None):
+        if name == self.at:
+            signal.raise_signal(signal.SIGINT)
+
+stopped = Stopping(sys.argv[1])
+sys.meta_path.insert(0, stopped)
+sys.argv = ["weir", "keys", "list"]
+main()
+"""
+
+
+@pytest.mark.parametrize("loading", ["typer", "cli.operations.keys", "asyncpg"])
+def test_who_stops_it_while_it_loads_sees_it_end_and_nothing_else(loading: str) -> None:
+    command = [sys.executable, "-c", STOPPED_BY, loading]
+    told = subprocess.run(command, check=False, timeout=30, text=True, capture_output=True)
+    assert (told.returncode, told.stdout, told.stderr) == (-signal.SIGINT, "", "")
 
 
 @pytest.mark.parametrize(
