@@ -76,6 +76,9 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
     pool_metrics(registry).watch("api", database)
     log = await open_log(database, CODEC)
     current = CurrentLog.behind(database, log)
+    clock = PostgresClock(database)
+    await clock.now()
+    await stack.enter_async_context(clock.following())
     redis = open_redis(settings.redis_url)
     stack.push_async_callback(redis.aclose)
     revocations = Revocations(database, current)
@@ -86,7 +89,7 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
     stack.push_async_callback(background.close)
     secret = await _server_secret(stack, database, wrapping)
     signing_keys = SigningKeys(database, wrapping)
-    identity = await _identity(stack, settings, signing_keys, database, current, handler, revocations)
+    identity = await _identity(stack, settings, signing_keys, clock, database, current, handler, revocations)
     passwords = Passwords()
     await ensure_admin(settings, database, handler, passwords)
     reads = await open_reads(stack, settings, registry, database, current)
@@ -105,7 +108,7 @@ async def open_servers(stack: AsyncExitStack, settings: Settings, registry: Coll
         database=database,
         log=log,
         current_log=current,
-        clock=PostgresClock(database),
+        clock=clock,
         image_files=ImageFiles(database, storage),
         subscriptions=subscriptions,
         presence=presence,
@@ -161,6 +164,7 @@ async def _identity(
     stack: AsyncExitStack,
     settings: Settings,
     signing_keys: SigningKeys,
+    clock: PostgresClock,
     database: Database,
     current: CurrentLog,
     handler: CommandHandler,
@@ -174,7 +178,13 @@ async def _identity(
     news = Channel(settings.redis_url, Keyspace.of(current.log.log_id).access, revocations)
     stack.push_async_callback(cancel_and_wait, asyncio.create_task(kept(news.keep)))
     await stack.enter_async_context(signing_keys.following())
-    tokens = Tokens(signing_keys, current, issuer=settings.token_issuer, seconds=settings.access_token_seconds)
+    tokens = Tokens(
+        signing_keys,
+        current,
+        now=clock.told,
+        issuer=settings.token_issuer,
+        seconds=settings.access_token_seconds,
+    )
     return Identity(tokens=tokens, api_keys=api_keys, revocations=revocations)
 
 

@@ -6,9 +6,9 @@ from typing import Final
 
 from cli.doctor.finding import Finding, advice, problem
 from cli.doctor.patient import Patient
-from infra.identity.access_tokens import LEEWAY_SECONDS
 
 NOTABLE_SECONDS: Final = 1.0
+WRONG_SECONDS: Final = 5.0
 _FIX: Final = "synchronise both machines by NTP: `timedatectl set-ntp true`, then `chronyc tracking`"
 
 
@@ -36,5 +36,5 @@ def _skew(server: str, skew: float, took: float) -> Sequence[Finding]:
     if abs(skew) - took / 2 < NOTABLE_SECONDS:
         return []
     told = f"the clock of {server} is {abs(skew):.1f} s {'before' if skew > 0 else 'behind'} this machine's"
-    means = "tokens are taken for expired or not yet good, and rates and lags are told wrongly"
-    return [(problem if abs(skew) > LEEWAY_SECONDS else advice)(told, means, _FIX)]
+    means = "lags and times in logs are told wrongly, and by a clock that is wrong certificates and signatures are too"
+    return [(problem if abs(skew) > WRONG_SECONDS else advice)(told, means, _FIX)]

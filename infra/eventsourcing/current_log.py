@@ -1,6 +1,5 @@
 """The log that Postgres holds now, as far as this process has heard: one place that knows, and tells all who must."""
 
-import time
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -17,12 +16,11 @@ class CurrentLog:
     """One process's knowledge of which log it serves, and of which history.
 
     Each new connection says so before anything is asked over it; behind a pooler only those do who look and tell
-    :meth:`found`. ``since`` is when it became another (Unix seconds); 0.0 for the one that the process began with.
+    :meth:`found`.
     """
 
     def __init__(self, log: EventLog) -> None:
         self.log, self.history = log, log.history
-        self.since = 0.0
         self._followers: list[Callable[[EventLog], None]] = []
 
     @classmethod
@@ -47,6 +45,6 @@ class CurrentLog:
         if log == self.log:
             return
         _log.warning("the log has another history", history=str(log.history))
-        self.log, self.history, self.since = log, log.history, time.time()
+        self.log, self.history = log, log.history
         for told in self._followers:
             told(log)

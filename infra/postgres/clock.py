@@ -1,26 +1,47 @@
-"""Postgres's clock as this process knows it: measured now and then, carried on by the monotonic clock in between.
+"""Postgres's clock as this process knows it: measured now and then, carried on by a clock that nobody sets in between.
 
-What is due is due by Postgres's clock. A moment that a process reckons for that by a clock of its own would come too
-early or too late by as much as the two differ.
+What is due is due by Postgres's clock, and what is told to be good until then is. A moment that a process reckons for
+that by a clock of its own would come too early or too late by as much as the two differ.
 """
 
 import asyncio
-from datetime import datetime, timedelta
-from time import monotonic
+import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
 from typing import Final
 
+import structlog
+
+from infra.concurrency.periodic import repeating
 from infra.postgres.pool import Database
 
-MEASURED_SECONDS: Final = 30.0
-"""A clock that is slewed, or another server after a failover, is noticed after this."""
+MEASURED_SECONDS: Final = 5.0
+"""A clock that is set, or another server after a failover, is noticed after this."""
+NOTABLE_SECONDS: Final = 2.0
+"""A clock that is off by more than this from one measurement to the next was set."""
+
+_AWAKE: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+_log = structlog.get_logger("weir.clock")
+
+
+def awake() -> float:
+    """Seconds that pass whatever is done to the machine's clock, and while it sleeps where the system counts that."""
+    return time.clock_gettime(_AWAKE)
 
 
 class PostgresClock:
-    """Tells Postgres's time, at the cost of a round trip every :data:`MEASURED_SECONDS`."""
+    """Tells Postgres's time, at the cost of a round trip every :data:`MEASURED_SECONDS`.
 
-    def __init__(self, database: Database) -> None:
+    ``wall`` is the machine's own clock. Where it was set, the machine may have slept, or been kept from running, for a
+    time that no other clock of its has counted.
+    """
+
+    def __init__(self, database: Database, *, wall: Callable[[], float] = time.time) -> None:
         self._database = database
-        self._epoch: datetime | None = None
+        self._wall = wall
+        self._own = self._epoch = wall() - awake()
         self._until = 0.0
         self._measuring = asyncio.Lock()
 
@@ -29,20 +50,34 @@ class PostgresClock:
 
         Raises :class:`~infra.errors.Unavailable`.
         """
-        if (told := self._told()) is not None:
-            return told
-        async with self._measuring:
-            return self._told() or await self._measured()
+        if not self._is_measured():
+            async with self._measuring:
+                if not self._is_measured():
+                    await self._measure()
+        return datetime.fromtimestamp(self.told(), UTC)
 
-    def _told(self) -> datetime | None:
-        now = monotonic()
-        return None if self._epoch is None or now >= self._until else self._epoch + timedelta(seconds=now)
+    def told(self) -> float:
+        """The time in Unix seconds as it was measured last, however long ago; the machine's own before the first time.
 
-    async def _measured(self) -> datetime:
-        asked = monotonic()
-        row = await self._database.fetchrow("SELECT clock_timestamp() AS now")
-        answered = monotonic()
+        For what must be told without waiting, and while Postgres is away.
+        """
+        return self._epoch + awake()
+
+    def following(self) -> AbstractAsyncContextManager[None]:
+        """Measures until the block ends, so that what is told is never long out of date."""
+        return repeating("follow postgres's clock", self.now, MEASURED_SECONDS)
+
+    def _is_measured(self) -> bool:
+        return awake() < self._until and abs(self._wall() - awake() - self._own) < NOTABLE_SECONDS
+
+    async def _measure(self) -> None:
+        asked = awake()
+        row = await self._database.fetchrow("SELECT extract(epoch FROM clock_timestamp())::float8 AS now")
+        answered = awake()
         assert row is not None  # noqa: S101 - it has no condition
-        self._epoch = row["now"] - timedelta(seconds=(asked + answered) / 2)
+        before, self._epoch = self._epoch, row["now"] - (asked + answered) / 2
+        # What it was before the first time is no measurement.
+        if self._until and abs(moved := self._epoch - before) > NOTABLE_SECONDS + (answered - asked) / 2:
+            _log.warning("the clock of postgres was set", seconds=round(moved, 1))
+        self._own = self._wall() - answered
         self._until = answered + MEASURED_SECONDS
-        return self._epoch + timedelta(seconds=answered)

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from time import time
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -144,6 +145,7 @@ async def staged(settings: Settings, process: Process) -> AsyncIterator[Stage]:
     tokens = Tokens(
         SigningKeys(database, WRAPPING),
         await current_log(database),
+        now=time,
         issuer=settings.token_issuer,
         seconds=settings.access_token_seconds,
     )

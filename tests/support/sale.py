@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import uniform
+from time import time
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -122,6 +123,7 @@ async def sale(settings: Settings, ports: Sequence[int], stock: int) -> AsyncIte
     tokens = Tokens(
         SigningKeys(database, WRAPPING),
         await current_log(database),
+        now=time,
         issuer=settings.token_issuer,
         seconds=settings.access_token_seconds,
     )

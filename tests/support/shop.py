@@ -5,6 +5,7 @@ import base64
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from time import time
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -21,6 +22,7 @@ from infra.configs import pool_of
 from infra.eventsourcing.projections.generations import install
 from infra.identity.access_tokens import Tokens
 from infra.identity.signing_keys import SigningKeys
+from infra.postgres.clock import PostgresClock
 from infra.postgres.pool import Database
 from infra.settings import Settings
 from projections.registry import PROJECTIONS
@@ -111,9 +113,12 @@ async def shop(settings: Settings) -> AsyncIterator[Shop]:
                 raise RuntimeError("the API did not start")
         port = server.servers[0].sockets[0].getsockname()[1]
         database = Database(pool_of(settings))
+        clock = PostgresClock(database)
+        await clock.now()
         tokens = Tokens(
             SigningKeys(database, WRAPPING),
             await current_log(database),
+            now=clock.told,
             issuer=settings.token_issuer,
             seconds=settings.access_token_seconds,
         )
@@ -131,7 +136,11 @@ async def bearer(settings: Settings, account_id: UUID, *roles: Role) -> Mapping[
     try:
         log = await current_log(database)
         tokens = Tokens(
-            SigningKeys(database, WRAPPING), log, issuer=settings.token_issuer, seconds=settings.access_token_seconds
+            SigningKeys(database, WRAPPING),
+            log,
+            now=time,
+            issuer=settings.token_issuer,
+            seconds=settings.access_token_seconds,
         )
         issued = await tokens.issue(account_id, scopes_of(roles or (Role.CUSTOMER,)), session_id=uuid4(), version=1)
     finally:

@@ -48,7 +48,7 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
 
 
 def tokens(keys: SigningKeys) -> Tokens:
-    return Tokens(keys, CurrentLog(LOG), issuer="weir", seconds=900)
+    return Tokens(keys, CurrentLog(LOG), now=time.time, issuer="weir", seconds=900)
 
 
 async def token(mint: Tokens) -> str:

@@ -6,6 +6,7 @@ The API processes here hear no news, so that a token ends for them as late as it
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from time import time
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -76,7 +77,11 @@ class Person:
     async def enters(self, *roles: Role) -> "Person":
         await has_account(self.database, self.id, *roles)
         tokens = Tokens(
-            SigningKeys(self.database, WRAPPING), await current_log(self.database), issuer=self.issuer, seconds=900
+            SigningKeys(self.database, WRAPPING),
+            await current_log(self.database),
+            now=time,
+            issuer=self.issuer,
+            seconds=900,
         )
         issued = await tokens.issue(self.id, scopes_of(roles), session_id=self.session, version=1)
         self.headers = {"Authorization": f"Bearer {issued.token}"}

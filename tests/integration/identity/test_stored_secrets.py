@@ -5,6 +5,7 @@ import os
 import sys
 from base64 import b64encode
 from collections.abc import AsyncIterator
+from time import time
 from uuid import UUID
 
 import pytest
@@ -54,7 +55,7 @@ async def older(database: Database) -> SigningKey:
 
 
 def tokens(keys: SigningKeys) -> Tokens:
-    return Tokens(keys, CurrentLog(LOG), issuer="weir", seconds=900)
+    return Tokens(keys, CurrentLog(LOG), now=time, issuer="weir", seconds=900)
 
 
 async def token(keys: SigningKeys) -> str:

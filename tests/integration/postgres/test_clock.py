@@ -1,9 +1,12 @@
 """One clock: when an order's time is over is reckoned by the clock that finds it over, Postgres's."""
 
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from asyncpg import InterfaceError
+from structlog.testing import capture_logs
 
 from domain.accounts import Role
 from infra.configs import pool_of
@@ -58,3 +61,31 @@ async def test_the_clock_asks_postgres_once_in_a_while_and_goes_on_by_itself(ahe
     second = await clock.now()
     assert timedelta(0) <= second - first < timedelta(seconds=10)
     assert abs(first - (datetime.now(UTC) + AHEAD)) < timedelta(seconds=5)
+
+
+async def test_the_clock_asks_postgres_again_where_the_machines_own_was_set(settings: Settings) -> None:
+    """A machine that was put to sleep, or a virtual one that was stopped, has counted nothing of that time itself."""
+    database, wall = Database(pool_of(settings)), [0.0]
+    clock = PostgresClock(database, wall=lambda: time.time() + wall[0])
+    await clock.now()
+    await database.close()
+    before = await clock.now()
+    wall[0] = 3600.0
+    with pytest.raises(InterfaceError):
+        await clock.now()
+    assert 0 <= clock.told() - before.timestamp() < 5, "what was measured last goes on"
+
+
+async def test_a_clock_of_postgres_that_was_set_is_told_of_and_followed(settings: Settings) -> None:
+    wall = [0.0]
+    database = Database(pool_of(settings))
+    clock = PostgresClock(database, wall=lambda: time.time() + wall[0])
+    before = await clock.now()
+    async with clock_ahead(settings.database_url.get_secret_value()):
+        await database.execute("SET search_path = public, pg_catalog")
+        wall[0] = 3600.0
+        with capture_logs() as told:
+            after = await clock.now()
+    await database.close()
+    assert [line["event"] for line in told] == ["the clock of postgres was set"]
+    assert abs(after - before - AHEAD) < timedelta(seconds=5)

@@ -69,7 +69,7 @@ class House:
             account_id=ADA,
             session_id=uuid4(),
             version=1,
-            history=None,
+            history=uuid4(),
             scopes=frozenset({"rooms:read"}),
             expires_at=2**31,
         )

@@ -42,8 +42,14 @@ class Ring:
         return self._ring.public.get(kid)
 
 
-def tokens(source: Ring | None = None, *, seconds: int = 900, log: CurrentLog | None = None) -> Tokens:
-    return Tokens(source or Ring(), log or CurrentLog(LOG), issuer="weir", seconds=seconds)
+def tokens(
+    source: Ring | None = None,
+    *,
+    seconds: int = 900,
+    log: CurrentLog | None = None,
+    now: Callable[[], float] = time.time,
+) -> Tokens:
+    return Tokens(source or Ring(), log or CurrentLog(LOG), now=now, issuer="weir", seconds=seconds)
 
 
 async def issue(mint: Tokens, *scopes: str) -> Issued:
@@ -138,6 +144,7 @@ ATTACKS: dict[str, Callable[[], str]] = {
     "a version that is text": lambda: signed(claims(ver="3")),
     "a version that is true": lambda: signed(claims(ver=True)),
     "a version before the first": lambda: signed(claims(ver=0)),
+    "no history": lambda: signed(claims(his=None)),
     "a history that is no id": lambda: signed(claims(his="here")),
     "a history that is a number": lambda: signed(claims(his=7)),
     "nothing": lambda: "",
@@ -203,17 +210,27 @@ async def test_a_token_names_the_history_that_its_version_is_of_as_long_as_it_li
     assert histories == [LOG.history, LOG.on("2").history]
 
 
-async def test_a_token_of_the_release_before_is_of_the_history_of_now_unless_that_began_after_it() -> None:
-    log = CurrentLog(LOG)
-    verifier, old = tokens(log=log), signed(claims(his=None))
-    assert (await verifier.verify(old)).history == LOG.history
-    log.found(LOG.on("2"))
-    assert (await verifier.verify(old)).history == LOG.history
-    unseen = signed(claims(his=None))
-    assert (await verifier.verify(unseen)).history is None
-    later = int(log.since) + 1
-    young = signed(claims(his=None, iat=later, exp=later + 900))
-    assert (await verifier.verify(young)).history == LOG.on("2").history
+async def test_what_a_token_is_good_for_is_told_by_one_clock_and_not_by_the_machines() -> None:
+    fast = time.time() + 7200
+    mint, verifier = tokens(now=lambda: fast), tokens(now=lambda: fast + 890)
+    token = (await issue(mint)).token
+    assert (await verifier.verify(token)).expires_at == int(fast) + 900
+    assert verifier.remembered(token) is not None
+    late = tokens(now=lambda: fast + 906)
+    with pytest.raises(InvalidToken):
+        await late.verify(token)
+
+
+async def test_a_token_of_a_time_that_the_clock_was_set_back_from_is_good_for_nothing() -> None:
+    """It would be good for that much longer than it may be; who refreshes has another at once."""
+    clock = [time.time()]
+    mint = tokens(now=lambda: clock[0])
+    token = (await issue(mint)).token
+    await mint.verify(token)
+    clock[0] -= 3600
+    assert mint.remembered(token) is None
+    with pytest.raises(InvalidToken):
+        await mint.verify(token)
 
 
 async def test_a_refused_token_is_not_remembered() -> None:
