@@ -30,9 +30,10 @@ SELECT DISTINCT coalesce(nullif(application_name, ''), usename, 'somebody')::tex
 WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid() ORDER BY 1"""
 _ALIVE: Final = """
 SELECT kind || ' on ' || host || ' (' || pid || ')' FROM workers
-WHERE heartbeat_at > now() - make_interval(secs => $1) AND EXISTS (
+WHERE heartbeat_at BETWEEN now() - make_interval(secs => $1) AND now() + make_interval(secs => $1) AND EXISTS (
     SELECT FROM checkpoints c WHERE c.owner = worker_id)
-UNION ALL SELECT name FROM leases WHERE expires_at > now() ORDER BY 1"""
+UNION ALL SELECT name FROM leases
+WHERE expires_at BETWEEN now() AND now() + interval '10 minutes' ORDER BY 1"""
 _BUILDING: Final = "SELECT DISTINCT projection || ', which is being built' FROM generations WHERE state = 'building'"
 
 _LIVE: Final = (

@@ -6,12 +6,14 @@ from uuid import uuid4
 
 from infra.postgres.pool import Database
 
+# A lease that ends much later than any that is given now is of a clock that was set back since. Its owner, if it lives,
+# is fenced; leases of another length, as processes with other settings give them, are let be.
 _LEAD: Final = """
 INSERT INTO leases AS l (name, owner, epoch, expires_at)
 VALUES ($1, $2, 1, now() + make_interval(secs => $3))
 ON CONFLICT (name) DO UPDATE
 SET owner = $2, epoch = l.epoch + (l.owner IS DISTINCT FROM $2)::integer, expires_at = now() + make_interval(secs => $3)
-WHERE l.owner = $2 OR l.expires_at < now()
+WHERE l.owner = $2 OR l.expires_at NOT BETWEEN now() AND now() + make_interval(secs => 4 * $3)
 RETURNING epoch
 """
 

@@ -21,7 +21,11 @@ _ENROL: Final = (
     "INSERT INTO checkpoints (consumer, generation, shard) "
     "SELECT * FROM unnest($1::text[], $2::integer[], $3::smallint[]) ON CONFLICT DO NOTHING"
 )
-_ALIVE: Final = "heartbeat_at > now() - make_interval(secs => $2)"
+# A heartbeat of a time to come is of a clock that was set back since: whoever lives beats again, and soon.
+_ALIVE: Final = "heartbeat_at BETWEEN now() - make_interval(secs => $2) AND now() + make_interval(secs => $2)"
+_SWEEP: Final = (
+    "DELETE FROM workers WHERE heartbeat_at NOT BETWEEN now() - interval '1 hour' AND now() + interval '1 hour'"
+)
 
 # A read model's checkpoints count in the generation that is served, and only for code of that generation's version;
 # other consumers have one generation, 0, and version 0.
@@ -165,7 +169,7 @@ class Membership:
         """
         async with self._database.write() as session:
             await self._beat(session)
-            await session.execute("DELETE FROM workers WHERE heartbeat_at < now() - interval '1 hour'")
+            await session.execute(_SWEEP)
             if places:
                 await session.execute(_ENROL, *zip(*places, strict=True))
 

@@ -86,6 +86,16 @@ async def test_a_lease_that_ran_out_goes_to_another_under_a_new_epoch(database: 
     assert ada.epoch == 0
 
 
+async def test_a_lease_of_a_clock_that_was_set_back_holds_nobody_up(database: Database) -> None:
+    """A failover to a machine whose clock is an hour behind: who led on the lost one would lead for an hour."""
+    ada, bob = Leader(database, "relay", SECONDS), Leader(database, "relay", SECONDS)
+    await ada.lead()
+    await database.execute("UPDATE leases SET expires_at = expires_at + interval '1 hour'")
+    assert await bob.lead()
+    assert bob.epoch == 2
+    assert not await ada.lead()
+
+
 async def test_who_resigns_need_not_be_waited_for(database: Database) -> None:
     ada, bob = Leader(database, "relay", SECONDS), Leader(database, "relay", SECONDS)
     await ada.lead()
@@ -133,6 +143,14 @@ async def test_what_a_silent_worker_had_goes_to_the_living_under_new_epochs(data
         epochs = {grant.place: grant.epoch for grant in await turn(bob)}
         assert len(epochs) == 8
         assert {epochs[grant.place] for grant in before} == {2}
+
+
+async def test_what_a_worker_had_that_died_before_the_clock_was_set_back_goes_to_the_living(database: Database) -> None:
+    async with member(database) as ada, member(database) as bob:
+        await turn(ada)
+        await silence(database, ada, -3600)
+        await turn(bob)
+        assert await owners(database) == {bob.worker_id: 8}
 
 
 async def test_what_a_living_worker_has_is_left_alone(database: Database) -> None:
