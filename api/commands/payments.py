@@ -9,7 +9,7 @@ from pydantic import Field
 
 from api.commands.dispatcher import Commands
 from api.commands.orders import change_order
-from api.dependencies import RawBody, SettingsDep
+from api.dependencies import ClockDep, RawBody, SettingsDep
 from api.errors import Problem
 from api.http.fast_route import router
 from api.http.response import Receipt
@@ -64,6 +64,7 @@ _SCHEME: Final = _Signed()
 async def signed(
     body: RawBody,
     settings: SettingsDep,
+    clock: ClockDep,
     webhook_id: Annotated[
         str, Header(max_length=255, description="The message's id, the same each time it is sent.")
     ] = "",
@@ -75,7 +76,7 @@ async def signed(
 ) -> None:
     """A dependency that lets only the provider through, before the body is looked at."""
     signature = Signature(id=webhook_id, timestamp=webhook_timestamp, signatures=webhook_signature)
-    if not signature.is_of(body, settings.payment_webhook_secret):
+    if not signature.is_of(body, settings.payment_webhook_secret, clock.told()):
         raise Problem("invalid-signature")
 
 

@@ -8,7 +8,6 @@ import asyncio
 import re
 from collections.abc import Mapping
 from contextlib import aclosing
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import httpx2
@@ -18,7 +17,7 @@ from pydantic import SecretStr
 from domain.kernel.refusals import InvalidValue
 from domain.money import Money
 from infra.host import network_errors
-from infra.host.retry_after import retry_after
+from infra.host.retry_after import told_wait
 from infra.payments.provider import Deferred, Refund, RefundOutcome, Refused, Returned
 
 CONNECT_SECONDS: Final = 3.0
@@ -93,7 +92,7 @@ async def _bounded(answer: httpx2.Response) -> bytes:
 def judge(refund: Refund, status: int, headers: Mapping[str, str], content: bytes) -> RefundOutcome:
     """What an answer means. Of its text only a code is kept: the rest may name people."""
     told = _object(content)
-    wait = retry_after(headers.get("retry-after"), datetime.now(UTC))
+    wait = told_wait(headers)
     if status in (200, 201):
         reference = told.get("refund_id")
         if _is_about(refund, told) and isinstance(reference, str) and _REFERENCE.fullmatch(reference):

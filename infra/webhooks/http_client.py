@@ -16,7 +16,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
@@ -25,7 +24,7 @@ import httpx2
 
 from domain.webhooks import is_public
 from infra.host import network_errors
-from infra.host.retry_after import retry_after
+from infra.host.retry_after import told_wait
 
 CALL_SECONDS: Final = 15.0
 CONNECT_SECONDS: Final = 5.0
@@ -170,7 +169,7 @@ class WebhookClient:
 def _wait(response: httpx2.Response) -> float | None:
     if response.status_code not in BUSY:
         return None
-    return retry_after(response.headers.get("retry-after"), datetime.now(UTC))
+    return told_wait(response.headers)
 
 
 def _at(parts: SplitResult, address: str) -> str:

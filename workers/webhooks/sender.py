@@ -12,7 +12,7 @@ says when to come back (429, 503 with ``Retry-After``) is left alone until then.
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
@@ -26,6 +26,7 @@ from infra.eventsourcing.commands.handler import CommandHandler
 from infra.identity.server_secret import ServerSecret
 from infra.observability import tracing
 from infra.observability.origin import begin
+from infra.postgres.clock import PostgresClock
 from infra.postgres.due_work import persisted
 from infra.postgres.pool import Database
 from infra.webhooks import outbox
@@ -74,6 +75,7 @@ class WebhookSender:
         metrics: WebhookMetrics,
     ) -> None:
         self._database = database
+        self._clock = PostgresClock(database)
         self._commands = commands
         self._secret = secret
         self._client = client
@@ -102,7 +104,7 @@ class WebhookSender:
     async def _attempt(self, subscriber: Claimed, delivery: Delivery) -> Answer:
         """One POST, and what came of it in the row before anything else is sent of its stream."""
         begin(delivery.cause)
-        at = datetime.now(UTC)
+        at = await self._clock.now()
         signing = [each.secret_id for each in subscriber.signers if each.until is None or each.until > at]
         secrets = [await signing_secret(self._secret, secret_id) for secret_id in signing]
         headers = headers_of(delivery.delivery_id, at, delivery.body, secrets)

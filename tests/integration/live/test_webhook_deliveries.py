@@ -29,6 +29,7 @@ from tests.support import subscriber as other_side
 from tests.support.certificates import DAY, Authority
 from tests.support.encryption import WRAPPING
 from tests.support.subscriber import OK, Behave, answers, answers_after, hangs_after, never_ends, says, subscriber
+from tests.support.timing import clock_ahead
 from tests.support.write_side import WriteSide, context, eventually, write_side
 from workers.webhooks.consumer import write_down
 from workers.webhooks.owed import FollowUp
@@ -203,6 +204,19 @@ async def test_who_has_said_in_time_that_it_has_it_may_be_slow_to_say_more(
     await desk.turn(desk.sender(call_seconds=READING_SECONDS))
     (row,) = await desk.rows()
     assert (row["state"], orjson.loads(row["answers"])[0]["answer"]) == ("delivered", "ab")
+
+
+async def test_a_message_is_signed_with_the_time_of_postgres_whatever_the_workers_clock_says(
+    database_url: str, there: other_side.Subscriber
+) -> None:
+    async with clock_ahead(database_url), write_side(database_url) as ours, AsyncExitStack() as stack:
+        desk = Desk(ours=ours, secret=ServerSecret(ours.database, WRAPPING), stack=stack)
+        await desk.owe(await desk.subscribe(there.url), (1, ONE))
+        await desk.turn()
+        (ahead,) = await ours.database.fetch("SELECT extract(epoch FROM clock_timestamp())::float8 AS now")
+        (row,) = await desk.rows()
+    assert abs(int(there.came[0].headers["webhook-timestamp"]) - ahead["now"]) < 60
+    assert abs(datetime.fromisoformat(orjson.loads(row["answers"])[0]["at"]).timestamp() - ahead["now"]) < 60
 
 
 TROUBLES = ("is down", "answers 500", "hangs", "hangs up", "answers after the timeout", "is too busy")

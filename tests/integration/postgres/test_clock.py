@@ -3,17 +3,20 @@
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
+import orjson
 import pytest
 from asyncpg import InterfaceError
 from structlog.testing import capture_logs
 
 from domain.accounts import Role
 from infra.configs import pool_of
+from infra.payments.webhook_signature import sign
 from infra.postgres.clock import PostgresClock
 from infra.postgres.pool import Database
 from infra.settings import Settings
-from tests.support.shop import shop
+from tests.support.shop import SECRET, shop
 from tests.support.timing import clock_ahead
 
 pytestmark = pytest.mark.anyio
@@ -51,6 +54,19 @@ async def test_an_api_key_runs_out_by_the_clock_that_it_was_promised_by(ahead: S
             for life in (AHEAD - timedelta(days=1), AHEAD + timedelta(days=1), timedelta(days=3660) + AHEAD / 2)
         ]
     assert [answer.status_code for answer in made] == [422, 201, 201], [answer.text for answer in made]
+
+
+@pytest.mark.parametrize(("signed", "code"), [(AHEAD, "not-found"), (timedelta(0), "invalid-signature")])
+async def test_a_payment_is_signed_lately_by_the_clock_of_postgres(
+    ahead: Settings, signed: timedelta, code: str
+) -> None:
+    amount = {"amount": "1.00", "currency": "EUR"}
+    payment = {"order_id": str(uuid4()), "payment_id": "pay-1", "amount": amount, "status": "succeeded"}
+    async with shop(ahead) as opened:
+        body = orjson.dumps(payment)
+        headers = {"content-type": "application/json", **sign(SECRET, body, at=datetime.now(UTC) + signed)}
+        answer = await opened.http.post("/v1/webhooks/payments", content=body, headers=headers)
+    assert answer.json()["code"] == code
 
 
 async def test_the_clock_asks_postgres_once_in_a_while_and_goes_on_by_itself(ahead: Settings) -> None:

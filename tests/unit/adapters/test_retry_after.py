@@ -1,12 +1,13 @@
 """When another server wants to be asked again: a number or a date, bounded, and nothing of what is neither."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime, parsedate_to_datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from infra.host.retry_after import LONGEST_RETRY_AFTER, retry_after
+from infra.host.retry_after import LONGEST_RETRY_AFTER, retry_after, told_wait
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -33,6 +34,18 @@ NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 )
 def test_a_time_to_come_back_is_a_number_or_a_date_and_bounded(value: str, seconds: float | None) -> None:
     assert retry_after(value, NOW) == seconds
+
+
+@pytest.mark.parametrize("date", ["Sun, 01 Mar 2026 12:00:00 GMT", "Thu, 01 Jan 1970 00:00:00 GMT"])
+def test_a_date_is_meant_by_the_clock_of_who_tells_it(date: str) -> None:
+    asked = parsedate_to_datetime(date) + timedelta(seconds=30)
+    assert told_wait({"retry-after": format_datetime(asked, usegmt=True), "date": date}) == 30.0
+
+
+@pytest.mark.parametrize("headers", [{}, {"date": "now"}, {"date": ""}])
+def test_without_a_date_it_is_by_the_machines_clock(headers: dict[str, str]) -> None:
+    asked = format_datetime(datetime.now(UTC) + timedelta(minutes=10), usegmt=True)
+    assert 500 < (told_wait({"retry-after": asked, **headers}) or 0.0) <= 600
 
 
 @given(some.text(max_size=60))

@@ -40,9 +40,17 @@ def at(seconds: float = 0) -> str:
     return str(int(time.time() + seconds))
 
 
-def taken(timestamp: str, signatures: str, *, body: bytes = BODY, id: str = ID, secret: str | None = SECRET) -> bool:
+def taken(
+    timestamp: str,
+    signatures: str,
+    *,
+    body: bytes = BODY,
+    id: str = ID,
+    secret: str | None = SECRET,
+    now: float | None = None,
+) -> bool:
     signature = Signature(id=id, timestamp=timestamp, signatures=signatures)
-    return signature.is_of(body, None if secret is None else SecretStr(secret))
+    return signature.is_of(body, None if secret is None else SecretStr(secret), time.time() if now is None else now)
 
 
 def test_a_signature_by_hand_is_the_one_that_the_standard_publishes() -> None:
@@ -96,6 +104,11 @@ def test_a_key_has_24_to_64_bytes(length: int, is_key: bool) -> None:
 @pytest.mark.parametrize("seconds", [-290, 0, 290])
 def test_a_message_is_taken_for_five_minutes(seconds: int) -> None:
     assert taken(at(seconds), by_hand(at(seconds)))
+
+
+@pytest.mark.parametrize(("moment", "is_taken"), [(1614265330 + 290, True), (1614265330 - 290, True), (0, False)])
+def test_the_five_minutes_are_by_the_clock_that_is_handed_in(moment: float, is_taken: bool) -> None:
+    assert taken("1614265330", by_hand("1614265330"), now=moment) is is_taken
 
 
 @pytest.mark.parametrize("seconds", [-1e9, -310, 310, 1e11])

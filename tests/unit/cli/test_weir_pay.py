@@ -3,6 +3,7 @@
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from time import time
 from typing import Any, Final
 
 import httpx2
@@ -56,7 +57,7 @@ class Api:
         names = ("webhook-id", "webhook-timestamp", "webhook-signature")
         message_id, timestamp, signatures = (request.headers[name] for name in names)
         signature = Signature(id=message_id, timestamp=timestamp, signatures=signatures)
-        assert signature.is_of(request.content, SecretStr(SECRET))
+        assert signature.is_of(request.content, SecretStr(SECRET), time())
         if self.refuses:
             return httpx2.Response(409, json={"code": "payment-mismatch", "detail": "It is another amount."})
         self.paid.append(json.loads(request.content))
