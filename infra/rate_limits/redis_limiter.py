@@ -31,7 +31,11 @@ COUNT: Final = Script("""
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 local each, most, cost = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local debt = math.min(math.max((tonumber(redis.pcall('GET', KEYS[1])) or 0) - now, 0), most)
+local debt = math.max((tonumber(redis.pcall('GET', KEYS[1])) or 0) - now, 0)
+if debt > most then
+  debt = most
+  redis.call('SET', KEYS[1], string.format('%.0f', now + debt), 'PX', math.ceil(debt / 1000))
+end
 local wanted = math.max(debt + each * cost, 0)
 if ARGV[4] == '1' then
   wanted = math.min(wanted, most)
@@ -48,8 +52,9 @@ return {1, wanted}
 """[each, most, cost, whatever] → {allowed, debt}, times in µs by the clock of Redis.
 
 The key holds the moment at which all is paid back, and lives until then; anything else in its place counts for
-nothing. A cost below zero gives back. ``whatever`` = 1 counts what has happened already: it cannot be refused, and
-leaves a full debt at most.
+nothing. A moment that is further away than any, of a clock that was set back since, is a full debt from now on: it
+would refuse everybody for as long as the clock was set back. A cost below zero gives back. ``whatever`` = 1 counts what
+has happened already: it cannot be refused, and leaves a full debt at most.
 """
 
 

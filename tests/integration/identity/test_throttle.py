@@ -70,6 +70,19 @@ async def test_time_pays_the_debt_and_the_keys_are_gone_when_it_is_paid(
         assert await redis.exists(name) == 0
 
 
+async def test_a_debt_of_a_clock_that_was_set_back_is_paid_back_like_any_other(
+    throttles: list[Throttle], redis_url: str, keys: Keyspace
+) -> None:
+    """Who had asked once before Redis's clock was set back an hour would have been refused for an hour."""
+    await throttles[0].take("login", "ada", RATE)
+    async with Redis.from_url(redis_url) as redis:
+        (name,) = [name async for name in redis.scan_iter(f"{keys.prefix}limit:*")]
+        await redis.set(name, int(await redis.get(name)) + 3_600_000_000, ex=3700)
+        refused = await throttles[1].take("login", "ada", RATE)
+        assert (refused.allowed, refused.retry_after) == (False, 10)
+        assert 0 < await redis.pttl(name) <= RATE.seconds * 1000
+
+
 async def test_who_sees_redis_cannot_try_names_and_addresses_until_one_fits(
     throttles: list[Throttle], redis_url: str, keys: Keyspace
 ) -> None:
