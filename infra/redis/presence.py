@@ -20,21 +20,25 @@ BEAT_SECONDS: Final = 15.0
 GONE_SECONDS: Final = 40.0
 """Two beats may be lost."""
 
-_BEAT: Final = """
+LATEST_SECONDS: Final = 120
+"""No beat tells of somebody for so long: what says so is of a clock that was set back since, or of no beat."""
+
+_BEAT: Final = f"""
 local now = redis.call('TIME')
 local moment = now[1] + now[2] / 1000000
 local kind = redis.call('TYPE', KEYS[1]).ok
 if kind ~= 'zset' and kind ~= 'none' then redis.call('DEL', KEYS[1]) end
 for place = 2, #ARGV do redis.call('ZADD', KEYS[1], moment + ARGV[1], ARGV[place]) end
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', moment)
-redis.call('ZREMRANGEBYSCORE', KEYS[1], moment + 3600, '+inf')
+redis.call('ZREMRANGEBYSCORE', KEYS[1], moment + {LATEST_SECONDS}, '+inf')
 local last = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')[2]
 if last then redis.call('PEXPIREAT', KEYS[1], math.ceil(last * 1000)) end
 """
-"""[seconds, …names] → told. What no beat has written, a key of another kind or somebody who is here for hours, goes."""
-_HERE: Final = """
+"""[seconds, …names] → told. What no beat has written, a key of another kind or somebody who is here for long, goes."""
+_HERE: Final = f"""
 local now = redis.call('TIME')
-return redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. now[1] + now[2] / 1000000, '+inf')
+local moment = now[1] + now[2] / 1000000
+return redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. moment, moment + {LATEST_SECONDS})
 """
 
 

@@ -1,5 +1,6 @@
 """What nobody here has written into Redis: it is passed over or taken away, and nothing fails of it for ever."""
 
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
 from uuid import uuid4
@@ -36,8 +37,9 @@ def one_of_a_set(value: bytes) -> Put:
     return lambda redis, key: redis.execute_command("SADD", key, value)
 
 
-def here(name: bytes, until: float = 4e9) -> Put:
-    return lambda redis, key: redis.zadd(key, {name: until})
+def here(name: bytes, until: float | None = None) -> Put:
+    """Somebody is at the place for another minute, or until that time."""
+    return lambda redis, key: redis.zadd(key, {name: time.time() + 60 if until is None else until})
 
 
 @pytest.fixture

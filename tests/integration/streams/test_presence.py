@@ -68,6 +68,19 @@ async def test_whoever_was_at_a_process_that_died_is_gone_in_time(redis: Client)
     await ours.close()
 
 
+async def test_whoever_was_at_a_process_that_died_before_the_clock_was_set_back_is_gone(redis: Client) -> None:
+    """They would be told of for as long as the clock of Redis was set back."""
+    ours, dead = process(redis), process(redis, 60 + 900)
+    with ExitStack() as never_left:
+        never_left.enter_context(dead.at(ROOM, ADA))
+        await dead.beat()
+        assert await ours.who_is_at(ROOM) == frozenset()
+        with ours.at(ROOM, BOB):
+            await ours.beat()
+            assert await ours.who_is_at(ROOM) == frozenset({BOB})
+    await ours.close()
+
+
 async def test_while_redis_is_away_nobody_can_tell_and_all_is_told_when_it_is_back(redis: Client) -> None:
     nowhere = open_redis(SecretStr("redis://127.0.0.1:1/0"))
     ours = process(nowhere)
