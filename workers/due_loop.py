@@ -24,6 +24,7 @@ from infra.observability.origin import begin
 from infra.postgres.due_work import Claimed, DueWork
 from infra.postgres.errors import PASSING
 from infra.postgres.pool import Database
+from workers.clock_watch import ClockWatch
 
 C = TypeVar("C", bound=Claimed)
 
@@ -62,6 +63,11 @@ class DueLoop(Generic[C]):
         self._database = database
         self._woken = asyncio.Event()
         self._running: set[asyncio.Task[None]] = set()
+
+    @property
+    def work(self) -> DueWork:
+        """Its table."""
+        return self._kind.work
 
     def wake(self) -> None:
         """Has the loop look at once; to be called where something has become due."""
@@ -123,8 +129,12 @@ class DueLoop(Generic[C]):
                 await self._kind.work.put_off(self._database, claimed, type(error).__name__)
 
 
-async def run_due_work(loops: Iterable[DueLoop[Any]], stop: asyncio.Event, drain_seconds: float) -> None:
+async def run_due_work(
+    database: Database, loops: Iterable[DueLoop[Any]], stop: asyncio.Event, drain_seconds: float
+) -> None:
     """Does the due work of all kinds until ``stop``, then finishes what it has begun."""
-    async with asyncio.TaskGroup() as group:
+    loops = list(loops)
+    watch = ClockWatch(database, [loop.work for loop in loops])
+    async with watch.following(), asyncio.TaskGroup() as group:
         for loop in loops:
             group.create_task(loop.run(stop, drain_seconds))

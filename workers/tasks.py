@@ -46,7 +46,7 @@ async def _open(
         async with asyncio.TaskGroup() as group:
             group.create_task(host.run(stop))
             group.create_task(observer.run(stop))
-            group.create_task(run_due_work(loops.values(), stop, settings.drain_seconds))
+            group.create_task(run_due_work(database, loops.values(), stop, settings.drain_seconds))
 
     return context, work
 

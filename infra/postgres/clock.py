@@ -44,6 +44,8 @@ class PostgresClock:
         self._own = self._epoch = wall() - awake()
         self._until = 0.0
         self._measuring = asyncio.Lock()
+        self.set_back = 0
+        """How often it was found to have been set back."""
 
     async def now(self) -> datetime:
         """The time, off by no more than half of the round trip that measured it.
@@ -78,6 +80,7 @@ class PostgresClock:
         before, self._epoch = self._epoch, row["now"] - (asked + answered) / 2
         # What it was before the first time is no measurement.
         if self._until and abs(moved := self._epoch - before) > NOTABLE_SECONDS + (answered - asked) / 2:
+            self.set_back += moved < 0
             _log.warning("the clock of postgres was set", seconds=round(moved, 1))
         self._own = self._wall() - answered
         self._until = answered + MEASURED_SECONDS

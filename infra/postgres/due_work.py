@@ -31,6 +31,8 @@ from infra.postgres.statements import CLOCK, Statement, inline
 T = TypeVar("T")
 
 MOST_COUNTED: Final = 500
+MOST_HASTENED: Final = 1_000
+"""Rows that one statement changes."""
 
 _now: Final = sa.select(CLOCK).scalar_subquery()
 """Asked once a statement. As a plain call it would be asked for each row, and no index could be searched by it."""
@@ -68,7 +70,8 @@ class Claimed(Protocol):
 class DueWork:
     """One table of due work. ``open`` is the condition of rows that are not done with.
 
-    ``answers`` are the columns that a claim gives; ``claiming`` what it writes beside the lease.
+    ``answers`` are the columns that a claim gives; ``claiming`` what it writes beside the lease. ``moment`` is a column
+    that says before when the row must not be due.
     """
 
     table: sa.Table
@@ -77,6 +80,7 @@ class DueWork:
     backoff: Backoff
     open: sa.ColumnElement[bool] = field(default_factory=sa.true)
     due: str = "due_at"
+    moment: str | None = None
     fence: str = "attempts"
     claiming: Mapping[str, Any] = field(default_factory=dict)
 
@@ -100,6 +104,15 @@ class DueWork:
         row = await database.fetchrow(*self._overdue())
         assert row is not None  # noqa: S101 - an aggregate always has its row
         return Overdue(*row)
+
+    async def hasten(self, database: Database, ahead: float) -> None:
+        """Has rows looked at now that would be in more than ``ahead`` seconds; those that are leased, when a lease of
+        now ends. It is for after Postgres's clock was set back, by which all of them wait for that much longer.
+
+        Fences stay as they are, so whoever is at a row settles it as ever.
+        """
+        while await database.execute(*self._hasten(ahead=timedelta(seconds=ahead))) == f"UPDATE {MOST_HASTENED}":
+            pass
 
     def change(self, values: Mapping[str, Any], *conditions: sa.ColumnElement[bool]) -> Statement:
         """A statement for :meth:`write`."""
@@ -171,6 +184,16 @@ class DueWork:
         return Statement(sa.select(sa.func.count(), sa.func.coalesce(late, inline(0))).select_from(rows))
 
     @cached_property
+    def _hasten(self) -> Statement:
+        due, leased_until = self.table.c[self.due], self.table.c.leased_until
+        moment = [] if self.moment is None else [self.table.c[self.moment]]
+        lease_end = CLOCK + timedelta(seconds=self.lease_seconds)
+        later = sa.or_(leased_until.is_(None), leased_until > _now + timedelta(seconds=self.lease_seconds))
+        ends = sa.case((leased_until.is_not(None), lease_end))
+        values = {self.due: sa.func.greatest(sa.func.coalesce(ends, CLOCK), *moment), "leased_until": ends}
+        return hastening(self.table, due, values, self.open, later, *(due > each for each in moment))
+
+    @cached_property
     def _put_off(self) -> Statement:
         later = CLOCK + sa.bindparam("later", type_=sa.Interval)
         return self.settling({"last_error": sa.bindparam("error"), self.due: later})
@@ -186,15 +209,39 @@ class DueWork:
 
 @lru_cache(maxsize=64)
 def _claim(work: DueWork, only: sa.ColumnElement[bool] | None) -> Statement:
-    # Rows that another worker is at are passed over: it claims or settles them, and two that wait for each other's rows
-    # would never end.
     table, conditions = work.table, [work.is_due, *([] if only is None else [only])]
-    keys = [column.label(f"key_{place}") for place, column in enumerate(table.primary_key)]
-    waiting = sa.select(*keys).where(*conditions).order_by(table.c[work.due]).limit(sa.bindparam("limit"))
-    free = waiting.with_for_update(skip_locked=True).cte("free")
-    same = [column == free.c[f"key_{place}"] for place, column in enumerate(table.primary_key)]
     claimed = {work.fence: table.c[work.fence] + 1, **work.lease, **work.claiming}
-    return Statement(sa.update(table).values(claimed).where(*same).returning(*work.answers))
+    some = _some(table, table.c[work.due], sa.bindparam("limit"), conditions)
+    return Statement(sa.update(table).values(claimed).where(*some).returning(*work.answers))
+
+
+def hastening(
+    table: sa.Table,
+    due: sa.ColumnElement[Any],
+    values: Mapping[str, sa.ColumnElement[Any]],
+    *conditions: sa.ColumnElement[bool],
+) -> Statement:
+    """Writes the values into rows that are due in more than ``ahead``, at most :data:`MOST_HASTENED`."""
+    later = due > _now + sa.bindparam("ahead", type_=sa.Interval)
+    some = _some(table, due, inline(MOST_HASTENED), [later, *conditions])
+    return Statement(sa.update(table).values(values).where(*some))
+
+
+def _some(
+    table: sa.Table,
+    due: sa.ColumnElement[Any],
+    limit: sa.ColumnElement[int],
+    conditions: Sequence[sa.ColumnElement[bool]],
+) -> Sequence[sa.ColumnElement[bool]]:
+    """That it is one of the first rows of which that is so.
+
+    Rows that another worker is at are passed over: it claims or settles them, and two that wait for each other's rows
+    would never end.
+    """
+    keys = [column.label(f"key_{place}") for place, column in enumerate(table.primary_key)]
+    waiting = sa.select(*keys).where(*conditions).order_by(due).limit(limit)
+    free = waiting.with_for_update(skip_locked=True).cte("free")
+    return [column == free.c[f"key_{place}"] for place, column in enumerate(table.primary_key)]
 
 
 async def persisted(write: Callable[[], Awaitable[T]], seconds: float) -> T:

@@ -8,9 +8,10 @@ import sqlalchemy as sa
 from asyncpg import Record
 
 from infra.eventsourcing.event_log import Session
+from infra.postgres.due_work import MOST_HASTENED, hastening
 from infra.postgres.pool import Database
 from infra.postgres.statements import CLOCK, Statement, inline
-from infra.postgres.tables.webhooks import hears, webhook_deliveries, webhook_subscribers
+from infra.postgres.tables.webhooks import delivery_is_due, hears, webhook_deliveries, webhook_subscribers
 from infra.webhooks import outbox
 
 KEPT_FOR: Final = timedelta(days=30)
@@ -37,6 +38,7 @@ _ANYBODYS: Final = Statement(_found)
 _AGAIN: Final = Statement(
     sa.update(webhook_deliveries).values(state="due", due_at=CLOCK, tried_since=CLOCK, settled_at=sa.null()).where(_its)
 )
+_HASTEN: Final = hastening(webhook_deliveries, _delivery.due_at, {"due_at": CLOCK}, delivery_is_due)
 _old: Final = (
     sa.select(_delivery.delivery_id)
     .where(_delivery.settled_at < CLOCK - KEPT_FOR)
@@ -67,6 +69,12 @@ async def _again(session: Session, found: Record | None, delivery_id: UUID) -> A
     await session.execute(*_AGAIN(delivery=delivery_id))
     await outbox.ring_at_once(session, found["webhook_id"])
     return "due"
+
+
+async def hasten(database: Database, ahead: float) -> None:
+    """The same as that of subscribers (:meth:`infra.postgres.due_work.DueWork.hasten`), who are to be told after it."""
+    while await database.execute(*_HASTEN(ahead=timedelta(seconds=ahead))) == f"UPDATE {MOST_HASTENED}":
+        pass
 
 
 async def forget_old(database: Database) -> int:

@@ -25,6 +25,7 @@ WORK: Final = DueWork(
     table=timers,
     answers=(*timers.primary_key, timers.c.attempts),
     due="wake_at",
+    moment="due_at",
     lease_seconds=30.0,
     backoff=Backoff(longest=3600.0),
 )

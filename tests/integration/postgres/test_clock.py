@@ -12,12 +12,14 @@ from structlog.testing import capture_logs
 
 from domain.accounts import Role
 from infra.configs import pool_of
+from infra.mail import outbox
 from infra.payments.webhook_signature import sign
 from infra.postgres.clock import PostgresClock
 from infra.postgres.pool import Database
 from infra.settings import Settings
 from tests.support.shop import SECRET, shop
 from tests.support.timing import clock_ahead
+from workers.clock_watch import ClockWatch
 
 pytestmark = pytest.mark.anyio
 
@@ -94,14 +96,49 @@ async def test_the_clock_asks_postgres_again_where_the_machines_own_was_set(sett
 
 async def test_a_clock_of_postgres_that_was_set_is_told_of_and_followed(settings: Settings) -> None:
     wall = [0.0]
-    database = Database(pool_of(settings))
-    clock = PostgresClock(database, wall=lambda: time.time() + wall[0])
-    before = await clock.now()
     async with clock_ahead(settings.database_url.get_secret_value()):
-        await database.execute("SET search_path = public, pg_catalog")
+        database = Database(pool_of(settings))
+        clock = PostgresClock(database, wall=lambda: time.time() + wall[0])
+        before = await clock.now()
+        await database.execute("SET search_path = pg_catalog, public")
         wall[0] = 3600.0
         with capture_logs() as told:
             after = await clock.now()
+        await database.close()
+    assert ([line["event"] for line in told], clock.set_back) == (["the clock of postgres was set"], 1)
+    assert abs(before - after - AHEAD) < timedelta(seconds=5)
+
+
+async def test_what_is_owed_waits_for_no_clock_that_was_set_back(settings: Settings) -> None:
+    """A failover to a machine whose clock is behind: mails of the last moments would wait for as long as it is."""
+    wall = [0.0]
+    async with clock_ahead(settings.database_url.get_secret_value()):
+        database = Database(pool_of(settings))
+        clock = PostgresClock(database, wall=lambda: time.time() + wall[0])
+        watch = ClockWatch(database, [outbox.WORK], clock=clock)
+        await watch.look()
+        await database.execute(
+            "INSERT INTO mail_ledger (mail_id, position, kind, recipient, context, message_id, due_at) VALUES"
+            " (gen_random_uuid(), 1, 'shipping_notice', 'ada@example.com', '{}', '',"
+            " clock_timestamp() + interval '59 minutes')"
+        )
+        await watch.look()
+        assert await outbox.claim(database, 10) == [], "nothing was set back"
+        await database.execute("SET search_path = pg_catalog, public")
+        wall[0] = 3600.0
+        await watch.look()
+        assert len(await outbox.claim(database, 10)) == 1
+        await database.close()
+
+
+async def test_what_a_clock_put_off_that_was_set_back_before_a_worker_started_does_not_wait_either(
+    settings: Settings,
+) -> None:
+    database = Database(pool_of(settings))
+    await database.execute(
+        "INSERT INTO mail_ledger (mail_id, position, kind, recipient, context, message_id, due_at) VALUES"
+        " (gen_random_uuid(), 1, 'shipping_notice', 'ada@example.com', '{}', '', now() + interval '2 hours')"
+    )
+    await ClockWatch(database, [outbox.WORK]).look()
+    assert len(await outbox.claim(database, 10)) == 1
     await database.close()
-    assert [line["event"] for line in told] == ["the clock of postgres was set"]
-    assert abs(after - before - AHEAD) < timedelta(seconds=5)

@@ -61,7 +61,9 @@ async def running(office: Office, done: asyncio.Event | None = None, **changed: 
     settings = office.settings.model_copy(update=changed)
     job_context = await office.job_context()
     async with asyncio.TaskGroup() as group:
-        group.create_task(run_due_work(due_loops(job_context).values(), stop, settings.drain_seconds))
+        group.create_task(
+            run_due_work(job_context["database"], due_loops(job_context).values(), stop, settings.drain_seconds)
+        )
         group.create_task(run_jobs(settings, QUEUE, TASKS.cron_jobs, job_context, stop, [func(tell, name="tell")]))
         yield stop
         stop.set()

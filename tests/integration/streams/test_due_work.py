@@ -129,6 +129,32 @@ async def test_what_is_claimed_is_nobody_elses_until_its_lease_ends(database: Da
     assert len(await claimed(database, work)) == 3
 
 
+async def test_what_waits_by_a_clock_that_was_set_back_is_due_at_once_and_what_is_leased_within_a_lease(
+    database: Database, work: DueWork
+) -> None:
+    (held,) = await claimed(database, work, 1)
+    await database.execute(
+        f"UPDATE {work.table} SET {work.due} = {work.due} + interval '1 hour',"
+        " leased_until = leased_until + interval '1 hour'"
+    )
+    await work.hasten(database, 3700.0)
+    assert await claimed(database, work) == [], "all that waits for no longer than anything waits"
+    await work.hasten(database, 0.0)
+    assert held.lease.key not in {each.lease.key for each in await claimed(database, work)}
+    assert all(0 < left <= work.lease_seconds for left in await column(database, work, _LEFT))
+    assert await work.release(database, held), "whoever is at it settles it"
+
+
+_LEFT = "extract(epoch FROM leased_until - clock_timestamp())"
+
+
+async def test_a_timer_rings_no_sooner_than_its_moment_though_the_clock_was_set_back(database: Database) -> None:
+    await database.execute(ROWS["timers"], 1)
+    await database.execute("UPDATE timers SET due_at = now() + interval '1 hour', wake_at = now() + interval '2 hours'")
+    await timer_store.WORK.hasten(database, 0.0)
+    assert await column(database, timer_store.WORK, "wake_at = due_at") == [True]
+
+
 async def test_of_many_workers_that_claim_together_each_row_is_ones(database: Database, work: DueWork) -> None:
     taken = await asyncio.gather(*(claimed(database, work, 1) for _ in range(8)))
     keys = [each.lease.key for of_one in taken for each in of_one]
