@@ -19,7 +19,7 @@ from projections.registry import PROJECTIONS
 from tests.support.builders import ORDER_ID, order_placed
 from tests.support.consumers import SHARDED, Recorder, Scene
 from tests.support.consumers import scene as opened
-from tests.support.event_logs import order
+from tests.support.event_logs import Shop, order
 from tests.support.write_side import connected, eventually
 
 pytestmark = pytest.mark.anyio
@@ -81,6 +81,11 @@ async def put_back(scene: Scene, position: int) -> None:
         await scene.writer.session.execute(
             "UPDATE checkpoints SET position = least(position, $1), event_position = NULL", position
         )
+    await forget_what_is_gone(scene)
+
+
+async def forget_what_is_gone(scene: Scene) -> None:
+    """Those who write go on from the versions that there are."""
     rows = await scene.writer.session.fetch("SELECT stream_id, max(version) FROM events GROUP BY stream_id")
     scene.writer.versions = {row[0]: row[1] for row in rows}
 
@@ -147,6 +152,25 @@ async def test_rows_of_events_that_the_log_lost_are_noticed_and_made_anew(scene:
         async with scene.projector({"order_summary": ORDER_SUMMARY}):
             await scene.happens(20)
             await scene.kept_by(ORDER_SUMMARY, generation=2)
+
+
+async def test_what_is_made_anew_where_the_log_ends_earlier_goes_on_with_what_the_log_says_next(scene: Scene) -> None:
+    async with scene.relay(), scene.projector({"order_summary": ORDER_SUMMARY}):
+        then = await scene.happens(60)
+        await scene.happens(60)
+        await scene.kept_by(ORDER_SUMMARY)
+    async with scene.writer.session.transaction():
+        await scene.writer.session.execute("DELETE FROM events WHERE position > $1", then)
+        await scene.writer.session.execute("UPDATE log_head SET position = $1", then)
+        await scene.writer.session.execute("UPDATE generations SET code_version = 0 WHERE projection = 'order_summary'")
+    await forget_what_is_gone(scene)
+    scene.shop = Shop.of(3)
+    url = scene.settings.database_url
+    async with connected(url.get_secret_value()) as session, asyncio.timeout(20):
+        assert await renew(session, url, scene.log, PROJECTIONS) == ["order_summary"]
+    async with scene.relay(), scene.projector({"order_summary": ORDER_SUMMARY}):
+        await scene.happens(20)  # fewer than are gone
+        await scene.kept_by(ORDER_SUMMARY, generation=2)
 
 
 async def test_a_log_has_one_history_until_its_server_begins_another(scene: Scene) -> None:

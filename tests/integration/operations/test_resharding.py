@@ -13,8 +13,9 @@ import pytest
 
 from cli.operations.shards import DERIVED
 from infra.event_codec import CODEC
-from infra.eventsourcing.event_log import EVENT, identify
+from infra.eventsourcing.event_log import EVENT, identify, log_head
 from infra.eventsourcing.projections.generations import outdated
+from infra.eventsourcing.projections.rebuild import renew
 from infra.eventsourcing.resharding import MOST, Behind, NotAlone, Resharded, hold, nobody_else, reshard
 from infra.postgres.pool import Connection
 from infra.redis.keyspace import Keyspace
@@ -121,6 +122,25 @@ async def test_read_models_are_as_a_fold_of_the_log_and_those_with_a_row_for_eac
         await scene.happens(80)
         for projection in sound.values():
             await scene.kept_by(projection)
+
+
+async def test_what_is_wanted_anew_is_built_at_once_and_stands_where_all_others_are_put(scene: Scene) -> None:
+    """At the head of the log in each shard: the last event of most shards comes before that."""
+    async with scene.relay(), scene.projector():
+        await scene.happens(80)
+        await scene.kept()
+    await changed(scene, 6)
+    url = scene.settings.database_url
+    async with connected(url.get_secret_value()) as session, asyncio.timeout(20):
+        assert {*await renew(session, url, scene.log, PROJECTIONS)} == BY_SHARD
+        head = await log_head(session)
+        places = "SELECT shard FROM checkpoints WHERE consumer = $1 AND generation = 2 AND position = $2 ORDER BY shard"
+        for name in BY_SHARD:
+            assert [row[0] for row in await session.fetch(places, name, head)] == [*range(6)]
+    async with scene.relay(), scene.projector():
+        await scene.happens(80)
+        for name, projection in PROJECTIONS.items():
+            await scene.kept_by(projection, generation=2 if name in BY_SHARD else 1)
 
 
 async def test_a_key_that_depends_on_the_shard_is_that_of_a_read_model_that_is_built_anew(scene: Scene) -> None:

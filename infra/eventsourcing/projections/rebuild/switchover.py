@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from infra.errors import Fenced
 from infra.eventsourcing.consumers.consumer import Batch, Lease, Refusal, is_poison
 from infra.eventsourcing.consumers.metrics import RuntimeMetrics
-from infra.eventsourcing.event_log import Entry, Session, shard_heads
+from infra.eventsourcing.event_log import LAST, Entry, Session, log_head, shard_heads
 from infra.eventsourcing.leases import Place
 from infra.eventsourcing.leases.checkpoints import guard
 from infra.eventsourcing.projections.fold import describe
@@ -115,7 +115,8 @@ async def switch(session: Session, building: Building, follower: "Follower") -> 
         name,
         old,
     )
-    applied = sum([await follower.advance_to(row["shard"], row["position"]) for row in rows])
+    head = await log_head(session)
+    applied = sum([await follower.advance_to(row["shard"], min(row["position"], head)) for row in rows])
     await session.execute(
         "UPDATE generations SET state = CASE generation WHEN $2 THEN 'live' ELSE 'retired' END, "
         "finished_at = CASE generation WHEN $2 THEN clock_timestamp() ELSE finished_at END "
@@ -176,7 +177,7 @@ class Follower:
         """Applies what has come since, until hardly anything comes."""
         applied = 0
         for _ in range(MOST_ROUNDS):
-            page = sum([await self._advance(lease, None) for lease in self._leases.values()])
+            page = sum([await self._advance(lease, LAST) for lease in self._leases.values()])
             applied += page
             if page < CLOSE:
                 return applied
@@ -185,13 +186,16 @@ class Follower:
     async def advance_to(self, shard: int, position: int) -> int:
         """Applies the shard's events up to a position; it may be there already, and further."""
         lease, applied = self._leases[shard], 0
-        while lease.position < position:
-            applied += await self._advance(lease, position)
+        while lease.position < position and (page := await self._advance(lease, position)):
+            applied += page
+        if lease.position < position:
+            # Behind the last event of the shard, as a change of shards puts all checkpoints at the head of the log: a
+            # reader's token may be of an event that was in this shard before.
+            await self._apply(Batch(lease, [], position, None))
         return applied
 
-    async def _advance(self, lease: Lease, upto: int | None) -> int:
-        page = await self._building.log.read_shard(self._session, lease.shard, lease.position, PAGE)
-        entries = [entry for entry in page if upto is None or entry.position <= upto]
+    async def _advance(self, lease: Lease, upto: int) -> int:
+        entries = await self._building.log.read_shard(self._session, lease.shard, lease.position, PAGE, last=upto)
         if not entries:
             return 0
         wanted = [entry for entry in entries if self._building.concerns(entry.type)]
