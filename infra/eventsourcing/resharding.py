@@ -34,7 +34,6 @@ WHERE heartbeat_at BETWEEN now() - make_interval(secs => $1) AND now() + make_in
     SELECT FROM checkpoints c WHERE c.owner = worker_id)
 UNION ALL SELECT name FROM leases
 WHERE expires_at BETWEEN now() AND now() + interval '10 minutes' ORDER BY 1"""
-_BUILDING: Final = "SELECT DISTINCT projection || ', which is being built' FROM generations WHERE state = 'building'"
 
 _LIVE: Final = (
     "checkpoints c LEFT JOIN projections p ON p.name = c.consumer "
@@ -99,7 +98,11 @@ async def hold(session: Session) -> None:
 
 
 async def nobody_else(session: Session) -> None:
-    """Raises :class:`NotAlone` where anybody else is connected: an API process would go on by the old number."""
+    """Raises :class:`NotAlone` where anybody else is connected: an API process would go on by the old number.
+
+    So would who builds a read model, which takes a connection from its beginning to its end. What is being built by
+    nobody was given up, and the next rebuild clears it away.
+    """
     until = monotonic() + WAIT_SECONDS
     while names := await _names(session, _OTHERS):
         if monotonic() > until:
@@ -122,7 +125,7 @@ async def reshard(
     the read models that have a row for each shard: they are to be built anew. Raises :class:`NotAlone` and
     :class:`Behind`: then nothing has changed. Redis is left as it is: the log has another history from here on.
     """
-    if names := [*await _names(session, _ALIVE, lease_seconds), *await _names(session, _BUILDING)]:
+    if names := await _names(session, _ALIVE, lease_seconds):
         raise NotAlone(", ".join(names))
     if names := await _names(session, _BEHIND):
         raise Behind(", ".join(names))

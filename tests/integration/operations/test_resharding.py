@@ -15,11 +15,12 @@ from cli.operations.shards import DERIVED
 from infra.event_codec import CODEC
 from infra.eventsourcing.event_log import EVENT, identify, log_head
 from infra.eventsourcing.projections.generations import outdated
-from infra.eventsourcing.projections.rebuild import renew
+from infra.eventsourcing.projections.rebuild import begin, build, finish, renew, shares
 from infra.eventsourcing.resharding import MOST, Behind, NotAlone, Resharded, hold, nobody_else, reshard
 from infra.postgres.pool import Connection
 from infra.redis.keyspace import Keyspace
 from infra.settings import Settings
+from projections.order_summary import ORDER_SUMMARY
 from projections.registry import BY_SHARD, PROJECTIONS
 from tests.conftest import SHARDS
 from tests.support.consumers import SHARDED, WHOLE_LOG, Scene, both
@@ -188,6 +189,25 @@ async def test_while_anybody_else_is_connected_nothing_changes(alone: Scene) -> 
         await hold(session)
         with pytest.raises(NotAlone):
             await nobody_else(session)
+
+
+async def test_a_rebuild_that_was_killed_is_in_nobodys_way(scene: Scene) -> None:
+    async with scene.relay(), scene.projector():
+        await scene.happens(20)
+        await scene.kept()
+    url = scene.settings.database_url
+    async with connected(url.get_secret_value()) as session:
+        await begin(session, scene.log, ORDER_SUMMARY)
+    await changed(scene, 3)
+    async with connected(url.get_secret_value()) as session:
+        assert {*await renew(session, url, scene.log, PROJECTIONS)} == BY_SHARD
+        building = await begin(session, scene.log, ORDER_SUMMARY)
+        for share in await shares(session, building, 1):
+            await build(session, building, share, lambda _events, _positions: None)
+        assert (await finish(session, building)).retired == 1
+    async with scene.relay(), scene.projector():
+        await scene.happens(20)
+        await scene.kept_by(ORDER_SUMMARY, generation=3)
 
 
 async def weir(settings: Settings, *arguments: str) -> asyncio.subprocess.Process:
