@@ -14,12 +14,13 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, wraps
 from typing import Any, Final, TypeAlias, cast
 
 import orjson
 import structlog
 from arq.cron import CronJob
+from arq.typing import WorkerCoroutine
 from arq.worker import Function, Worker
 from prometheus_client import CollectorRegistry
 
@@ -37,6 +38,7 @@ from infra.observability.logging import logging_to
 from infra.observability.metrics import new_registry
 from infra.observability.origin import Cause, begin
 from infra.observability.tracing.opening import recorded
+from infra.postgres.errors import PASSING
 from infra.postgres.pool import Database
 from infra.postgres.pool_metrics import pool_metrics
 from infra.redis import reachable
@@ -166,7 +168,10 @@ def worker_options(
     between them.
     """
     return {
-        "cron_jobs": [replace(job, name=f"{queue}:{job.coroutine.__qualname__}") for job in cron_jobs],
+        "cron_jobs": [
+            replace(job, name=f"{queue}:{job.coroutine.__qualname__}", coroutine=_comes_again(job.coroutine))
+            for job in cron_jobs
+        ],
         "functions": list(jobs),
         "queue_name": queue,
         "redis_pool": open_jobs(settings.jobs_url, queue),
@@ -179,6 +184,19 @@ def worker_options(
         "on_job_start": _begin,
         "on_job_end": _end,
     }
+
+
+def _comes_again(job: WorkerCoroutine) -> WorkerCoroutine:
+    """A job of the cron, which looks again by itself: a server that is away is told in a line, as no error."""
+
+    @wraps(job)
+    async def run(ctx: Context, *args: Any, **options: Any) -> Any:
+        try:
+            return await job(ctx, *args, **options)
+        except PASSING as error:
+            _log.warning("cannot go on for now", job=job.__qualname__, error=str(error))
+
+    return run
 
 
 def _counted(

@@ -9,6 +9,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import pytest
+from arq.cron import cron
 from arq.worker import func
 from pydantic import SecretStr
 from structlog.testing import capture_logs
@@ -34,6 +35,7 @@ from workers.tasks import TASKS
 pytestmark = pytest.mark.anyio
 
 QUEUE = "weir:0badcafe:jobs"
+NOWHERE: Final = SecretStr("postgresql://127.0.0.1:1/weir")
 
 
 @pytest.fixture
@@ -194,6 +196,28 @@ async def test_work_that_cannot_be_claimed_because_postgres_is_away_is_claimed_w
                 await office.stub.received(1)
     row = await office.row(mail_id)
     assert (row["state"], row["attempts"]) == ("sent", 1)
+
+
+async def test_a_job_of_the_cron_leaves_what_a_server_keeps_it_from_to_the_next_one(settings: Settings) -> None:
+    """Which is told in a line; a fault of its own is told whole."""
+    database = Database(pool_of(settings.model_copy(update={"database_url": NOWHERE})))
+    options = worker_options(settings, QUEUE, [cron(asks_the_database)])
+    (asking,) = [each.coroutine for each in options["cron_jobs"]]
+    try:
+        with capture_logs() as told:
+            await asking({"database": database})
+        assert [(line["log_level"], line["event"], line["job"]) for line in told] == [
+            ("warning", "cannot go on for now", "asks_the_database")
+        ]
+        with pytest.raises(KeyError):
+            await asking({})
+    finally:
+        await close_jobs(options["redis_pool"])
+        await database.close()
+
+
+async def asks_the_database(ctx: dict[Any, Any]) -> None:
+    await ctx["database"].fetch("SELECT")
 
 
 async def test_a_worker_lives_through_the_loss_of_redis(office: Office) -> None:
