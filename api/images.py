@@ -77,6 +77,8 @@ class ImageRewriter:
         self._work = work or picture_of
         self._seconds = seconds
         self._thread = ThreadPoolExecutor(1, "pictures")
+        # Started now: later there may be none to be had, and a pool keeps for it what it told to have failed.
+        self._thread.submit(int)
         # Pillow warns of careless EXIF, as many cameras write it, and of sizes, which are checked here.
         warnings.filterwarnings("ignore", module=r"PIL\.")
 

@@ -14,6 +14,7 @@ from anyio import to_thread
 
 from api.http.request_context import GZIP_MARK
 from api.http.response import Headers, RawResponse
+from infra.host.exhaustion import is_exhaustion
 
 SMALLEST: Final = 1024
 LARGEST: Final = 4 * 1024 * 1024
@@ -77,19 +78,21 @@ class Compressor:
             self._known.move_to_end(id(body))
             return known[1]
         if len(body) <= LARGEST_AT_ONCE:
-            small = gzip.compress(body, LEVEL, mtime=0)
-        elif self._busy < THREADS:
-            small = await self._in_thread(body)
+            small: bytes | None = gzip.compress(body, LEVEL, mtime=0)
         else:
-            return None
-        if shared:
+            small = await self._in_thread(body) if self._busy < THREADS else None
+        if shared and small is not None:
             self._keep(body, small)
         return small
 
-    async def _in_thread(self, body: bytes) -> bytes:
+    async def _in_thread(self, body: bytes) -> bytes | None:
         self._busy += 1
         try:
             return await to_thread.run_sync(lambda: gzip.compress(body, LEVEL, mtime=0))
+        except Exception as error:
+            if is_exhaustion(error):  # no thread is to be had, or no memory: it is sent as it is
+                return None
+            raise
         finally:
             self._busy -= 1
 

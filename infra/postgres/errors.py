@@ -19,6 +19,7 @@ from typing import Final, Literal
 import asyncpg
 
 from infra.errors import AWAY, OutcomeUnknown, Unavailable
+from infra.host.exhaustion import is_exhaustion
 from infra.observability.redaction import QUOTED
 
 
@@ -36,11 +37,15 @@ ENDED: Final = Failure(stored="no", drop_connection=True)
 """Not on this connection: it is ended, or leads to a server that will not."""
 LOST: Final = Failure(stored="maybe", drop_connection=True)
 """The line broke, or nobody answered in time."""
+EXHAUSTED: Final = Failure(stored="maybe", drop_connection=True)
+"""This process is out of something, perhaps in the middle of an answer."""
 
-PASSING: Final = (*AWAY, TimeoutError, asyncpg.PostgresError)
+PASSING: Final = (*AWAY, TimeoutError, MemoryError, asyncpg.PostgresError)
 """What says nothing about the work itself, for those who look again, or put it off: what was stored stays so."""
 
 LONGEST_ERROR: Final = 2000
+
+OUT_OF_IT: Final = "this process has run out of memory, or of something else that all work needs"
 
 OVER_TIME: Final = "57014"
 """A statement was ended by its timeout."""
@@ -87,7 +92,7 @@ def classify(error: BaseException, *, lost: bool = False) -> Failure | None:
             return ENDED  # it was closed before anything was sent
         case asyncpg.InternalClientError() if lost:
             return LOST
-    return None
+    return EXHAUSTED if is_exhaustion(error) else None
 
 
 def refuses_values(error: asyncpg.PostgresError) -> bool:
@@ -114,4 +119,4 @@ def told(failure: Failure, *, writes: bool) -> Unavailable | OutcomeUnknown:
     """The failure of a statement as the rest of the house knows it."""
     if writes and failure.stored == "maybe":
         return OutcomeUnknown("the answer to a commit was lost")
-    return Unavailable("Postgres cannot be reached")
+    return Unavailable(OUT_OF_IT if failure is EXHAUSTED else "Postgres cannot be reached")

@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 from obstore.exceptions import BaseError
 
 from infra.errors import TooLarge, Unavailable
+from infra.host.exhaustion import is_exhaustion
 from infra.storage.storage import Stored
 
 R = TypeVar("R")
@@ -52,6 +53,10 @@ async def answered(seconds: float, waiting: Awaitable[R]) -> R:
             return await waiting
     except (BaseError, OSError) as error:
         raise Unavailable(f"storage: {_reason(error)}") from None
+    except RuntimeError as error:
+        if not is_exhaustion(error):
+            raise
+        raise Unavailable("storage: no thread is to be had") from None
 
 
 def _reason(error: Exception) -> str:

@@ -20,6 +20,7 @@ from infra.eventsourcing.commands.attempt import CommandContext
 from infra.eventsourcing.commands.bulk_create import CreateRequest
 from infra.eventsourcing.commands.handler import CommandHandler
 from infra.eventsourcing.store.appender import ONE_AT_FAULT
+from infra.host.exhaustion import is_exhaustion
 from infra.imports import Claimed
 from infra.observability import tracing
 from infra.postgres.errors import PASSING
@@ -148,13 +149,17 @@ class RowExecutor:
                 return None  # this very row has made it, long enough ago for its key to be forgotten
             case Refusal():
                 return _refused(line, ending)
-            case _ if isinstance(ending, NOT_THE_ROWS_FAULT) and not isinstance(ending, ONE_AT_FAULT):
+            case _ if not _is_of_the_row(ending):
                 raise ending
             case _:  # whatever is in one row's way must not stand in the way of the others for ever
                 _log.error("row failed", import_id=str(self._import_id), line=line, exc_info=ending)
                 return Fault(
                     line, "internal", "Something went wrong on this side. The import's id finds it in the logs."
                 )
+
+
+def _is_of_the_row(ending: Exception) -> bool:
+    return isinstance(ending, ONE_AT_FAULT) or not (isinstance(ending, NOT_THE_ROWS_FAULT) or is_exhaustion(ending))
 
 
 def _refused(line: int, refusal: Refusal) -> Fault:

@@ -14,6 +14,7 @@ import structlog
 from pydantic import TypeAdapter, ValidationError
 
 from domain.catalogue import MOST_TAGS
+from infra.host.exhaustion import is_exhaustion
 from infra.schemas.forms import FORMS
 from infra.schemas.product import NewProduct
 from infra.schemas.strict_json import MalformedJson, check_json
@@ -86,6 +87,8 @@ def read(read_row: ReadRow, record: Record) -> NewProduct | Fault | None:
     except BadRow as bad:
         return bad.at(record.line)
     except Exception as error:  # whatever a row does to its reader, it is one row
+        if is_exhaustion(error):
+            raise
         _log.error("a row broke its reader", line=record.line, error=type(error).__name__)
         return BadRow("unreadable").at(record.line)
 

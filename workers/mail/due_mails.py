@@ -8,9 +8,8 @@ from uuid import UUID
 
 from domain.accounts import AccountErased, AccountRegistered, AccountUsernameChanged
 from domain.kernel.messages import Event, Recorded
-from infra.eventsourcing.codec import UnknownEventType
 from infra.eventsourcing.event_log import Entry
-from infra.eventsourcing.projections.fold import FailedEvent, describe
+from infra.eventsourcing.projections.fold import FailedEvent
 from infra.identity.one_time_links import Purpose
 from infra.identity.void_rows import VOIDED
 from infra.mail.outbox import Mail
@@ -85,7 +84,7 @@ def follow_up(entries: Sequence[Entry], known: dict[UUID, Recipient | None], par
             mails = _mails(event, recipients.new_child(told))
         except Exception as error:
             # All of it is pure: it would fail at every try. This stream waits, everything else flows.
-            result.failures.append(FailedEvent(entry, describe(error), isinstance(error, UnknownEventType)))
+            result.failures.append(FailedEvent.of(entry, error))
             skipped.add(entry.stream_id)
         else:
             result.erased += _erased(event, recipients)

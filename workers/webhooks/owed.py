@@ -17,9 +17,9 @@ from domain.webhooks import (
     WebhookRegistered,
     WebhookSecretRotated,
 )
-from infra.eventsourcing.codec import UnknownEventType, dumps
+from infra.eventsourcing.codec import dumps
 from infra.eventsourcing.event_log import Entry
-from infra.eventsourcing.projections.fold import FailedEvent, describe
+from infra.eventsourcing.projections.fold import FailedEvent
 from infra.webhooks.outbox import Owed
 from infra.webhooks.subscribers import Signer, Subscriber
 
@@ -66,7 +66,7 @@ def follow_up(entries: Sequence[Entry], known: Mapping[UUID, Subscriber], parked
             after = dict(_after(event, there))
         except Exception as error:
             # All of it is pure: it would fail at every try. This stream waits, everything else flows.
-            result.failures.append(FailedEvent(entry, describe(error), isinstance(error, UnknownEventType)))
+            result.failures.append(FailedEvent.of(entry, error))
             aside.add(entry.stream_id)
         else:
             result.owed += owed

@@ -9,10 +9,10 @@ import orjson
 
 from domain.kernel.messages import Recorded
 from domain.kernel.process_manager import ProcessManager, Transition
-from infra.eventsourcing.codec import UnknownEventType, dumps, reader
+from infra.eventsourcing.codec import dumps, reader
 from infra.eventsourcing.event_log import Entry
 from infra.eventsourcing.process_managers.timer_store import Held, Kept
-from infra.eventsourcing.projections.fold import FailedEvent, describe
+from infra.eventsourcing.projections.fold import FailedEvent
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +45,7 @@ def turn_all(
             row = turned(process, rows.get(entry.stream_id, Row()), entry.recorded(), result.effects)
         except Exception as error:
             # All of it is pure: it would fail at every try. This stream waits, everything else flows.
-            result.failures.append(FailedEvent(entry, describe(error), isinstance(error, UnknownEventType)))
+            result.failures.append(FailedEvent.of(entry, error))
             passed.add(entry.stream_id)
         else:
             rows[entry.stream_id] = result.rows[entry.stream_id] = row

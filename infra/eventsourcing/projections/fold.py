@@ -9,6 +9,7 @@ from domain.kernel.event_registry import Concerns
 from infra.eventsourcing.codec import UnknownEventType
 from infra.eventsourcing.event_log import Entry
 from infra.eventsourcing.projections.projection import Projection
+from infra.host.exhaustion import is_exhaustion
 from infra.postgres.errors import storable
 
 
@@ -35,6 +36,16 @@ class FailedEvent(NamedTuple):
     entry: Entry
     error: str
     unknown: bool = False
+
+    @classmethod
+    def of(cls, entry: Entry, error: Exception) -> "FailedEvent":
+        """The event that pure code fails on by this error, at every try.
+
+        A process that is short of memory may fail on any event: then the error is raised again.
+        """
+        if is_exhaustion(error):
+            raise error
+        return cls(entry, describe(error), isinstance(error, UnknownEventType))
 
 
 @dataclass(slots=True)
@@ -93,7 +104,7 @@ def _fold(
             check(projection, key, kept)
         except Exception as error:
             # The fold is pure: whatever it raises, it will raise again. This stream waits, everything else flows.
-            folded.failures.append(FailedEvent(entry, describe(error), isinstance(error, UnknownEventType)))
+            folded.failures.append(FailedEvent.of(entry, error))
             skipped.add(entry.stream_id)
         else:
             folded.kept[key] = kept

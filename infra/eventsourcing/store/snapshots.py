@@ -150,18 +150,18 @@ class SnapshotWriter:
 
     async def write(self, batch: Sequence[Snapshot]) -> None:
         """Write these now, if Postgres is there."""
-        rows = [
-            (
-                each.stream_id,
-                each.decider.category,
-                code_of(each.decider),
-                each.version,
-                *each.last,
-                encode_state(each.state),
-            )
-            for each in batch
-        ]
         try:
+            rows = [
+                (
+                    each.stream_id,
+                    each.decider.category,
+                    code_of(each.decider),
+                    each.version,
+                    *each.last,
+                    encode_state(each.state),
+                )
+                for each in batch
+            ]
             await self._database.execute(_WRITE, *(list(column) for column in zip(*rows, strict=True)))
-        except PASSING as error:
+        except (*PASSING, OSError) as error:  # files of the code are read, too
             _log.warning("snapshots were not kept", count=len(batch), error=str(error))

@@ -4,8 +4,9 @@ from decimal import Decimal
 
 import pytest
 
+from infra.schemas.product import NewProduct
 from workers.imports.record_splitter import BROKEN_QUOTES, LONGEST_RECORD, Record
-from workers.imports.row_parser import COLUMNS, MOST_COLUMNS, BadFile, BadRow, csv_reader, ndjson_row
+from workers.imports.row_parser import COLUMNS, MOST_COLUMNS, BadFile, BadRow, Fault, csv_reader, ndjson_row, read
 
 
 def record(text: str) -> Record:
@@ -28,9 +29,9 @@ def test_numbers_as_they_are_written() -> None:
 @pytest.mark.parametrize("tax_rate", ["00.1", "-0", "-0.0", "+0.1", ".1", "0_1", "1e-1", " 0.1", "٠.١", "01"])
 def test_a_share_that_only_a_lenient_parser_takes_is_refused_in_every_file(tax_rate: str) -> None:
     body = f'{{"sku": "A", "name": "a", "price": {{"amount": "1", "currency": "EUR"}}, "tax_rate": "{tax_rate}"}}'
-    for read, row in ((csv_reader(HEADER), csv_row("1.00", tax_rate, "1")), (ndjson_row, record(body))):
+    for reader, row in ((csv_reader(HEADER), csv_row("1.00", tax_rate, "1")), (ndjson_row, record(body))):
         with pytest.raises(BadRow) as bad:
-            read(row)
+            reader(row)
         assert (bad.value.code, bad.value.pointer) == ("decimal-parsing", "/tax_rate")
 
 
@@ -72,6 +73,18 @@ def test_so_has_one_with_more_tags_than_a_product_may_have(tags: str, code: str)
     with pytest.raises(BadRow) as bad:
         csv_reader(record("sku,name,price,currency,tags"))(record(f"A,a,1.00,EUR,{tags}"))
     assert (bad.value.code, bad.value.pointer) == (code, "/tags")
+
+
+def test_a_row_at_which_memory_runs_out_is_not_said_to_be_wrong() -> None:
+    def starved(_: Record) -> NewProduct:
+        raise MemoryError
+
+    def broken(_: Record) -> NewProduct:
+        raise KeyError
+
+    with pytest.raises(MemoryError):
+        read(starved, HEADER)
+    assert isinstance(read(broken, HEADER), Fault)
 
 
 HEADERS = {

@@ -11,6 +11,7 @@ from infra.errors import OutcomeUnknown, Unavailable
 from infra.postgres.errors import (
     CLASSES,
     ENDED,
+    EXHAUSTED,
     LOST,
     REFUSED,
     STATES,
@@ -96,6 +97,13 @@ def test_a_state_says_whether_anything_may_be_stored_and_whether_the_connection_
 @pytest.mark.parametrize("state", ["53300", "57P03", "28P01", "25P03", "42501"])
 def test_a_session_that_is_ended_is_of_no_more_use_and_has_stored_nothing_where_the_state_says_so(state: str) -> None:
     assert classify(raised(state, "FATAL")) == ENDED
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't start new thread")], ids=repr)
+def test_a_process_that_runs_out_of_something_while_it_waits_does_not_know_what_was_stored(error: Exception) -> None:
+    assert classify(error) is EXHAUSTED
+    assert isinstance(told(EXHAUSTED, writes=True), OutcomeUnknown)
+    assert "this process" in str(told(EXHAUSTED, writes=False))
 
 
 @pytest.mark.parametrize("state", ["57P01", "XX000", "42P01"])

@@ -1,6 +1,7 @@
 """The fold of a batch: what fails takes down its own stream, and nothing else."""
 
 from dataclasses import replace
+from errno import EMFILE
 from typing import Any
 from uuid import UUID
 
@@ -8,9 +9,12 @@ import pytest
 
 from domain.kernel.messages import Event, Recorded
 from domain.orders import OrderPlaced
+from domain.orders.payment_deadline import ORDER_TIME
 from infra.event_codec import CODEC
 from infra.eventsourcing.codec import UnknownEventType
+from infra.eventsourcing.consumers.consumer import is_away, is_poison
 from infra.eventsourcing.event_log import Entry
+from infra.eventsourcing.process_managers.state import turn_all
 from infra.eventsourcing.projections.fold import Kept, fold
 from infra.eventsourcing.projections.projection import Projection, amend
 from projections.order_summary import ORDER_SUMMARY, OrderSummary
@@ -25,6 +29,8 @@ from tests.support.builders import (
     product_added,
 )
 from tests.unit.shop.test_projections import record
+from workers.mail.due_mails import follow_up as mails_of
+from workers.webhooks.owed import follow_up as deliveries_of
 
 
 class Happened(Entry):
@@ -119,6 +125,21 @@ def test_a_stream_that_is_applied_late_does_not_put_its_row_back() -> None:
 def test_an_error_is_kept_short() -> None:
     folded = fold(ORDER_SUMMARY, {}, set(), [Undecodable(ValueError("x" * 10_000), 2)])
     assert len(folded.failures[0].error) == 2_000
+
+
+@pytest.mark.parametrize("fault", [MemoryError(), OSError(EMFILE, "")], ids=repr)
+def test_a_process_that_has_run_out_of_something_sets_no_stream_aside(fault: Exception) -> None:
+    entries = [Undecodable(fault, 1)]
+    with pytest.raises(type(fault)):
+        fold(ORDER_SUMMARY, {}, set(), entries)
+    with pytest.raises(type(fault)):
+        mails_of(entries, {}, set())
+    with pytest.raises(type(fault)):
+        deliveries_of(entries, {}, set())
+    with pytest.raises(type(fault)):
+        turn_all(ORDER_TIME, {}, entries, set())
+    assert not is_poison(fault)
+    assert is_away(fault)  # what is remembered is let go, which may be all that is needed
 
 
 @pytest.mark.parametrize("fault", [KeyboardInterrupt, SystemExit])
