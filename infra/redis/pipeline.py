@@ -107,8 +107,11 @@ class PipelineConnection(asyncio.Protocol):
         return reply
 
     def send(self, commands: bytes) -> None:
-        """Sends packed commands to which nobody waits for a reply: what comes back goes to ``on_push``."""
-        if self._transport is not None:
+        """Sends packed commands to which nobody waits for a reply: what comes back goes to ``on_push``.
+
+        Over a wire that is closed nothing is: ``on_lost`` tells of that, and whoever hears it may have yet to wake.
+        """
+        if self._transport is not None and self.up:
             self._transport.write(commands)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -24,6 +24,7 @@ from infra.redis.pipeline import PipelineConnection
 from infra.redis.resp import pack
 from infra.redis.topology.connection import connect_to
 from infra.redis.topology.opening import open_wires
+from tests.support.garbage import UNDER_UVLOOP
 from tests.support.proxy import Proxy
 
 pytestmark = pytest.mark.anyio
@@ -210,6 +211,16 @@ async def test_a_connection_that_is_lost_fails_the_question_at_once(redis_url: s
     await proxy.close()
     with pytest.raises(BROKEN):
         await asyncio.wait_for(asking, 2)
+
+
+@UNDER_UVLOOP
+async def test_over_a_wire_that_is_closed_nothing_is_said_and_nothing_fails(redis_url: str) -> None:
+    lost = asyncio.Event()
+    wire = await PipelineConnection.connect(SecretStr(redis_url), on_lost=lost.set)
+    wire.close()
+    await asyncio.wait_for(lost.wait(), 2)
+    wire.send(pack("PING", "fence"))
+    assert not wire.up
 
 
 async def test_messages_that_nobody_asked_for_are_pushed(redis_url: str) -> None:
