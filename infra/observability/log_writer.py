@@ -4,11 +4,11 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from fcntl import LOCK_EX, flock
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
+from fcntl import LOCK_EX, LOCK_UN, flock
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from infra.observability.log_rendering import Render, json_line, timestamp
 
@@ -27,12 +27,12 @@ class LogWriter:
 
     ``line`` costs an append. ``urgent`` returns when the line and all before it are written: an error is in the file
     even if the process dies next. If the reader of the descriptor stalls, ordinary lines beyond ``MOST_LINES`` are
-    dropped and counted; urgent ones never.
+    dropped and counted; urgent ones never. What there is no room or memory to write is dropped and counted, too.
     """
 
     def __init__(self, descriptor: int, turns: Path | None = None) -> None:
         self._descriptor = descriptor
-        self._turns = turns
+        self._turns = None if turns is None else _Turns(turns)
         self.terminal = os.isatty(descriptor)
         self._waiting: deque[bytes | Unrendered] = deque()
         self._writing = threading.Lock()
@@ -43,6 +43,7 @@ class LogWriter:
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self.dropped = 0
         self._dropped_and_told = 0
+        self._torn = False
 
     def naming(self, render: Render) -> Render:
         """The same, with the process in each line where others write beside this one."""
@@ -77,17 +78,22 @@ class LogWriter:
 
     def flush(self) -> None:
         """Write what is waiting."""
-        with self._writing, _turn(self._turns):
+        with self._writing, self._turns or nullcontext():
             while self._waiting:
                 # In small parts: rendering holds the interpreter, each write lets the event loop have it back.
                 count = min(len(self._waiting), LINES_AT_ONCE)
-                lines = [self._waiting.popleft() for _ in range(count)]
-                _write(self._descriptor, b"".join([_rendered(line) + b"\n" for line in lines]))
-            lost = self.dropped - self._dropped_and_told
-            if lost:
-                self._dropped_and_told += lost
+                self._put([self._waiting.popleft() for _ in range(count)])
+            if lost := self.dropped - self._dropped_and_told:
                 event = {"time": timestamp(time.time()), "level": "warning", "event": "log lines dropped"}
-                _write(self._descriptor, json_line({**event, "count": lost}) + b"\n")
+                if self._write(json_line({**event, "count": lost}) + b"\n"):
+                    self._dropped_and_told += lost
+
+    def _put(self, lines: "Sequence[bytes | Unrendered]") -> None:
+        try:
+            if not self._write(b"".join([_rendered(line) + b"\n" for line in lines])):
+                self.dropped += len(lines)
+        except Exception:  # this thread is the only one there is: whatever a line does to it, it goes on
+            self.dropped += len(lines)
 
     def close(self) -> None:
         """Write the rest and end the thread; a stalled reader is not waited for."""
@@ -96,6 +102,23 @@ class LogWriter:
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join(CLOSE_SECONDS)
+        if self._turns is not None and not self._thread.is_alive():
+            self._turns.close()
+
+    def _write(self, data: bytes) -> bool:
+        """All of ``data``, or as much as there is room for; a reader that has gone away is no reason to fail."""
+        view = memoryview(b"\n" + data if self._torn else data)
+        size = len(view)
+        while view:
+            try:
+                view = view[os.write(self._descriptor, view) :]
+            except BlockingIOError:
+                threading.Event().wait(0.01)
+            except OSError:
+                self._torn = self._torn or len(view) < size
+                return False
+        self._torn = False
+        return True
 
     def _run(self) -> None:
         while not self._closing.is_set():
@@ -108,28 +131,34 @@ class LogWriter:
         self.flush()
 
 
-@contextmanager
-def _turn(turns: Path | None) -> Iterator[None]:
-    """Nobody else of those who know the file writes meanwhile; whoever dies in its turn has had it."""
-    if turns is None:
-        yield
-        return
-    with turns.open("ab") as file:
-        flock(file, LOCK_EX)
-        yield
+class _Turns:
+    """Nobody else of those who know the file writes within the block; whoever dies in its turn has had it.
+
+    It stays open: a process may come to have no file left to open, and who tidies up takes away what nobody writes to.
+    Where it is not to be had, lines may mix, and that is better than none.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._file: BinaryIO | None = path.open("ab")
+        except OSError:
+            self._file = None
+
+    def __enter__(self) -> None:
+        if self._file is not None:
+            with suppress(OSError):
+                flock(self._file, LOCK_EX)
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            with suppress(OSError):
+                flock(self._file, LOCK_UN)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
 
 def _rendered(line: bytes | Unrendered) -> bytes:
     return line if isinstance(line, bytes) else line[0](line[1])
-
-
-def _write(descriptor: int, data: bytes) -> None:
-    """All of ``data``; a reader that has gone away is no reason to fail."""
-    view = memoryview(data)
-    while view:
-        try:
-            view = view[os.write(descriptor, view) :]
-        except BlockingIOError:
-            threading.Event().wait(0.01)
-        except OSError:
-            return
