@@ -80,7 +80,7 @@ class Fleet(Multiprocess):
                 self._lost(worker)
         wanted = self.processes_num if self._has_served else 1
         while len(self._members) < wanted and self._may_start():
-            self._members.append(self._started())
+            self._members += filter(None, [self._started()])
         while len(self._members) > wanted:
             self._dismiss(self._members.pop())
 
@@ -134,11 +134,24 @@ class Fleet(Multiprocess):
     def _may_start(self) -> bool:
         return time.monotonic() >= self._not_before and not self.should_exit.is_set()
 
-    def _started(self) -> Worker:
-        worker = Worker(self.config, self.sockets, self._most_requests)
-        worker.start()
+    def _started(self) -> Worker | None:
+        """None where the machine has no process or file left for it: those who serve go on, and it is tried again."""
+        try:
+            worker = Worker.started(self.config, self.sockets, self._most_requests)
+        except OSError as error:
+            if not self._has_served:
+                raise CannotListen(f"no worker can be started: {error.strerror}") from None
+            _log.error("no worker can be started", error=str(error), seconds=round(self._pause(), 2))
+            return None
         _log.info("worker started", worker=worker.pid)
         return worker
+
+    def _pause(self) -> float:
+        """The seconds until another is started, longer each time."""
+        self._failures += 1
+        pause = BACKOFF.after(self._failures)
+        self._not_before = time.monotonic() + pause
+        return pause
 
     def _lost(self, worker: Worker) -> None:
         """It ended by itself. One that lived long, or obeyed somebody, is no sign of more to come."""
@@ -152,10 +165,7 @@ class Fleet(Multiprocess):
             self._failures = 0
             _log.warning("worker ended", worker=pid, code=code)
             return
-        self._failures += 1
-        pause = BACKOFF.after(self._failures)
-        self._not_before = time.monotonic() + pause
-        _log.error("worker died young", worker=pid, code=code, seconds=round(pause, 2))
+        _log.error("worker died young", worker=pid, code=code, seconds=round(self._pause(), 2))
 
     def _dismiss(self, worker: Worker) -> None:
         worker.tell_to_end()

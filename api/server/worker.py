@@ -75,6 +75,18 @@ class Worker(Process):
         self._began = time.monotonic()
         self._serves_since: float | None = None
 
+    @classmethod
+    def started(cls, config: uvicorn.Config, sockets: list[socket], most_requests: int) -> "Worker":
+        """A new one. Raises ``OSError`` where the machine has nothing left for it, and leaves nothing open then."""
+        worker = cls(config, sockets, most_requests)
+        try:
+            worker.start()
+        except OSError:
+            worker.parent_conn.close()
+            worker.child_conn.close()
+            raise
+        return worker
+
     def ask(self) -> None:
         """Hear what it has said since, and ask again.
 

@@ -10,6 +10,7 @@ import structlog
 
 from infra.concurrency.cancellation import cancel_and_wait
 from infra.concurrency.waiting import happens
+from infra.host.exhaustion import is_exhaustion
 from infra.postgres.errors import PASSING
 
 Task = Callable[[], Awaitable[object]]
@@ -53,13 +54,11 @@ async def _repeat(name: str, task: Task, pause: Task) -> None:
 async def _fails(name: str, task: Task, *, quiet: bool) -> bool:
     try:
         await task()
-    except PASSING as error:
-        if not quiet:
-            _log.warning("cannot go on for now", task=name, error=str(error))
-        return True
-    except Exception:
+    except Exception as error:
         # Whatever it is, the next turn must come: to stop listening is no option.
-        if not quiet:
+        if not quiet and (isinstance(error, PASSING) or is_exhaustion(error)):
+            _log.warning("cannot go on for now", task=name, error=str(error) or type(error).__name__)
+        elif not quiet:
             _log.exception("failed", task=name)
         return True
     return False

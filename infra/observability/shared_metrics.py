@@ -12,7 +12,7 @@ with its counts: no count goes back, and there are never more files than process
 import fcntl
 import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,10 +20,11 @@ from typing import IO, Final
 from weakref import WeakKeyDictionary
 
 from prometheus_client import CollectorRegistry, Metric
-from prometheus_client.mmap_dict import MmapedDict, mmap_key
+from prometheus_client.mmap_dict import mmap_key
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from infra.concurrency.periodic import repeating
+from infra.observability.metrics_file import MetricsFile, figures_in
 
 METRICS_DIR: Final = "WEIR_METRICS_DIR"
 """Where in the environment the folder stands that the processes share."""
@@ -67,7 +68,7 @@ async def sharing(registry: CollectorRegistry) -> AsyncIterator[None]:
         async with repeating("copy metrics", place.copy, COPY_SECONDS):
             yield
     finally:
-        place.write()
+        place.write_if_there_is_room()
         del _PLACES[registry]
         place.leave()
 
@@ -85,29 +86,35 @@ class Place:
         self._folder = folder
         self._registry = registry
         self._number, self._lock = next(_free(folder))
-        self._files: dict[str, MmapedDict] = {}
+        self._files: dict[str, MetricsFile] = {}
         self._before: dict[str, float] = {}
         self._written: dict[str, float] = {}
         mark_process_dead(self._number, str(folder))  # gauges of whoever had it before
         for kind in ("counter", "histogram"):
-            self._before |= {key: value for key, value, _ in self._file(kind).read_all_values()}
+            self._before |= dict(figures_in(self._path(kind)))
 
     async def copy(self) -> None:
         """The same as a task to be repeated."""
         self.write()
 
     def write(self) -> None:
-        """Writes down what has changed."""
+        """Writes down what has changed. Raises ``OSError`` where there is no room for it."""
+        os.utime(self._lock.fileno())  # who tidies up takes away what is not written to, and the place with it
         for metric in self._registry.collect():
             for key, value in _entries(metric):
                 if self._written.get(key) != value:
-                    self._written[key] = value
                     kind = f"gauge_{GAUGES.get(metric.name, _ADDED)}" if metric.type == "gauge" else metric.type
-                    self._file(kind).write_value(key, self._before.get(key, 0.0) + value, 0.0)
+                    self._file(kind).write(key, self._before.get(key, 0.0) + value)
+                    self._written[key] = value
+
+    def write_if_there_is_room(self) -> None:
+        """Else what was told last is told once more."""
+        with suppress(OSError):
+            self.write()
 
     def together(self) -> CollectorRegistry:
         """What stands in the folder; of processes that have ended, what they counted, and not how they stood."""
-        self.write()
+        self.write_if_there_is_room()
         for number, lock in _free(self._folder, only_old=True):
             with lock:
                 mark_process_dead(number, str(self._folder))
@@ -122,10 +129,13 @@ class Place:
         mark_process_dead(self._number, str(self._folder))
         self._lock.close()
 
-    def _file(self, kind: str) -> MmapedDict:
+    def _file(self, kind: str) -> MetricsFile:
         if kind not in self._files:
-            self._files[kind] = MmapedDict(str(self._folder / f"{kind}_{self._number}.db"))
+            self._files[kind] = MetricsFile(self._path(kind))
         return self._files[kind]
+
+    def _path(self, kind: str) -> Path:
+        return self._folder / f"{kind}_{self._number}.db"
 
 
 def _free(folder: Path, *, only_old: bool = False) -> Iterator[tuple[int, IO[bytes]]]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import socket
 import sys
@@ -58,6 +59,19 @@ async def test_who_dies_or_hangs_is_replaced_and_a_parent_leaves_nobody_behind(b
         running.process.kill()
         await until(lambda: not alive(workers))
         assert not await is_listening(running.port)
+
+
+async def test_a_parent_that_can_start_nobody_lets_those_go_on_who_serve(bare: Settings, tmp_path: Path) -> None:
+    async with small_fleet(bare, tmp_path, 2) as running:
+        parent = running.process.pid
+        workers = await all_serve(running, 2)
+        before = resource.prlimit(parent, resource.RLIMIT_NOFILE)
+        resource.prlimit(parent, resource.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{parent}/fd")) - 2, before[1]))
+        os.kill(max(workers), signal.SIGKILL)
+        await until(lambda: len(told(running, "no worker can be started")) > 1)
+        assert await answering(running) == min(workers)
+        resource.prlimit(parent, resource.RLIMIT_NOFILE, before)
+        assert min(workers) in await all_serve(running, 2)
 
 
 async def test_each_is_replaced_by_one_that_serves_and_stays_if_there_is_none(bare: Settings, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from signal import SIGKILL
 
 import pytest
@@ -15,7 +16,7 @@ from infra.observability.metrics import exposition, new_registry
 from infra.observability.shared_metrics import METRICS_DIR, shared_by_processes, sharing
 
 WORKER = """
-import asyncio, sys
+import asyncio, resource, sys
 from prometheus_client import Counter, Gauge, Histogram
 from api.http.request_metrics import RequestMetrics
 from infra.observability.metrics import exposition, new_registry
@@ -32,6 +33,12 @@ async def main():
             elif order == "end\\n":
                 figures.in_progress -= 1
                 figures.observe(200, 0.003)
+            elif order == "full\\n":  # files grow no more, as on a disk that is full
+                resource.setrlimit(resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
+                for number in range(2_000):
+                    Counter(f"new_{number}", "New.", registry=registry).inc()
+            elif order == "room\\n":
+                resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
             elif order == "leave\\n":
                 break
             told = exposition(registry)
@@ -147,6 +154,33 @@ async def test_one_that_comes_takes_the_place_of_one_that_has_ended_and_counts_o
         assert after[COUNTED] == before[COUNTED]
     assert sorted(os.listdir(folder)) == files
     assert after[COUNTED] == 3
+
+
+async def test_on_a_full_disk_figures_stand_still_and_processes_do_not(workers: Workers) -> None:
+    one = await workers.one()
+    await one.told("begin")
+    assert (await one.told("end"))[COUNTED] == 1
+    await one.told("begin")
+    assert (await one.told("full"))[COUNTED] == 1
+    await one.told("end")
+    told = await one.told("room")
+    assert (told[COUNTED], told["new_1999_total"]) == (2, 1)
+
+
+def sizes_of(folder: Path) -> list[os.stat_result]:
+    assert not list(folder.glob("*.new"))
+    return [path.stat() for path in folder.glob("*.db")]
+
+
+async def test_no_file_has_a_hole_that_the_disk_may_have_no_room_for(workers: Workers) -> None:
+    """Where it had none, the system would end whoever writes to that place in memory."""
+    one = await workers.one()
+    await one.told("full")
+    await one.told("room")
+    files = sizes_of(Path(os.environ[METRICS_DIR]))
+    assert len(files) > 2
+    assert max(file.st_size for file in files) > 100_000
+    assert all(file.st_blocks * 512 >= file.st_size for file in files)
 
 
 async def test_a_process_by_itself_leaves_no_files_and_needs_no_folder() -> None:
