@@ -45,7 +45,8 @@ class Console:
             self._print(Text(f"  {label:<{width}}", style="bold").append(place, style="underline"))
 
     def _print(self, text: Text) -> None:
-        with contextlib.suppress(OSError):  # a terminal that has gone away must not stop an ordered stop
+        # A terminal or a reader that has gone away is no reason to end: rich ends the program, and so all it keeps.
+        with contextlib.suppress(OSError, SystemExit):
             self._terminal.print(text)
 
     def _colour(self, name: str) -> str:

@@ -32,11 +32,12 @@ class LogTail:
 
     def follow(self) -> None:
         """Show what has been added since the last call, a bounded amount at a time."""
-        if not self._path.exists():
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                added = file.read(_CHUNK)
+        except OSError:  # it is not there yet, or no file can be opened just now: it is read on from here later
             return
-        with self._path.open("rb") as file:
-            file.seek(self._offset)
-            added = file.read(_CHUNK)
         self._offset += len(added)
         *lines, self._rest = (self._rest + added).split(b"\n")
         for line in lines:

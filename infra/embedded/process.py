@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import BinaryIO, TypedDict
 
 from infra.embedded.identity import Identity
+from infra.host.exhaustion import is_exhaustion
 
 Patience = tuple[tuple[signal.Signals, float], ...]
 """Signals to try in order, each with the seconds to wait for its effect. SIGKILL follows by itself."""
 
 _LAUNCHER = Path(__file__).with_name("launch.py")
 _READY_POLL = 0.02
+_LOOK_AGAIN = 0.1
 _KILL_WAIT = 10.0
 _LAST_WORDS = 3_000
 
@@ -114,11 +116,13 @@ class Process:
 
     async def exited(self) -> int:
         """Wait until the process has ended and return its exit code."""
-        if self.returncode is None:
-            await _end_of(self.pid)
-        code = self.returncode
-        if code is None:
-            raise RuntimeError(f"the kernel said that {self.pid} has ended, but it has not")
+        while (code := self.returncode) is None:
+            try:
+                await _end_of(self.pid)
+            except OSError as error:
+                if not is_exhaustion(error):
+                    raise
+                await asyncio.sleep(_LOOK_AGAIN)  # there is no file left to watch it by
         return code
 
     async def stop(self) -> int:
@@ -146,6 +150,9 @@ class Process:
         except TimeoutError:
             await self.stop()
             raise StartFailed(self._launch.name, f"not ready after {seconds} s", self.last_words()) from None
+        except OSError:  # whoever cannot look whether it is ready will start another one
+            await self.stop()
+            raise
 
     def ending(self) -> str:
         """How it ended, in words."""

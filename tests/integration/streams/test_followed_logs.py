@@ -35,6 +35,16 @@ def test_only_what_is_added_is_shown_and_a_line_only_when_it_is_whole(tmp_path: 
     assert shown.lines == ["Traceback", "and more"]
 
 
+def test_a_log_that_cannot_be_opened_for_a_while_is_read_on_later(tmp_path: Path) -> None:
+    log, shown = tmp_path / "api.log", Shown()
+    log.mkdir()
+    tail = LogTail("api", log, judge_program, shown)
+    tail.follow()
+    log.rmdir()
+    tail.follow()
+    assert shown.lines == []
+
+
 def test_a_log_that_has_grown_too_long_is_cut_and_followed_on(tmp_path: Path) -> None:
     log, shown = tmp_path / "api.log", Shown()
     tail = LogTail("api", log, judge_program, shown, most_bytes=100)
