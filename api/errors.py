@@ -21,7 +21,7 @@ from api.problem_kinds import STATUS, Kind
 from domain.kernel.refusals import Refusal
 from infra import errors as infra
 from infra.host.exhaustion import is_exhaustion
-from infra.postgres.errors import OUT_OF_IT, classify, told
+from infra.postgres.errors import classify, out_of, told
 from infra.schemas.strict_json import MalformedJson
 from infra.schemas.validation_errors import findings, findings_of
 
@@ -106,9 +106,9 @@ def server_failure(error: Exception) -> Exception | None:
     """What the driver's own error means, should one come as far as here, and one of a process that has run out of
     something: whoever stores anything tells that for what it means there."""
     if is_exhaustion(error):
-        return infra.Unavailable(OUT_OF_IT)
+        return infra.Unavailable(out_of(error))
     failure = classify(error) if isinstance(error, asyncpg.PostgresError) else None
-    return None if failure is None else told(failure, writes=True)
+    return None if failure is None else told(failure, error, writes=True)
 
 
 def _problem_of(error: Exception) -> Problem:

@@ -43,7 +43,7 @@ def meaning(
         return None
     if failure.drop_connection:
         drop(connection)
-    return told(failure, writes=writes)
+    return told(failure, error, writes=writes)
 
 
 async def close(connection: Connection) -> None:

@@ -38,14 +38,14 @@ ENDED: Final = Failure(stored="no", drop_connection=True)
 LOST: Final = Failure(stored="maybe", drop_connection=True)
 """The line broke, or nobody answered in time."""
 EXHAUSTED: Final = Failure(stored="maybe", drop_connection=True)
-"""This process is out of something, perhaps in the middle of an answer."""
+"""This process or its machine is out of something, perhaps in the middle of an answer. The server is not at fault."""
 
 PASSING: Final = (*AWAY, TimeoutError, MemoryError, asyncpg.PostgresError)
 """What says nothing about the work itself, for those who look again, or put it off: what was stored stays so."""
 
 LONGEST_ERROR: Final = 2000
 
-OUT_OF_IT: Final = "this process has run out of memory, or of something else that all work needs"
+OUT_OF_IT: Final = "this machine or process has run out of something"
 
 OVER_TIME: Final = "57014"
 """A statement was ended by its timeout."""
@@ -81,6 +81,8 @@ def classify(error: BaseException, *, lost: bool = False) -> Failure | None:
     ``lost``: the connection is known to be closed. Only then does the driver's complaint about how it is used mean the
     line and not the program.
     """
+    if is_exhaustion(error):
+        return EXHAUSTED
     match error:
         case asyncpg.PostgresError():
             return _by_state(error)
@@ -92,7 +94,7 @@ def classify(error: BaseException, *, lost: bool = False) -> Failure | None:
             return ENDED  # it was closed before anything was sent
         case asyncpg.InternalClientError() if lost:
             return LOST
-    return EXHAUSTED if is_exhaustion(error) else None
+    return None
 
 
 def refuses_values(error: asyncpg.PostgresError) -> bool:
@@ -115,8 +117,13 @@ def _by_state(error: asyncpg.PostgresError) -> Failure | None:
     return ENDED if failure is not None and failure.stored == "no" else LOST
 
 
-def told(failure: Failure, *, writes: bool) -> Unavailable | OutcomeUnknown:
+def told(failure: Failure, error: BaseException, *, writes: bool) -> Unavailable | OutcomeUnknown:
     """The failure of a statement as the rest of the house knows it."""
     if writes and failure.stored == "maybe":
         return OutcomeUnknown("the answer to a commit was lost")
-    return Unavailable(OUT_OF_IT if failure is EXHAUSTED else "Postgres cannot be reached")
+    return Unavailable(out_of(error) if failure is EXHAUSTED else "Postgres cannot be reached")
+
+
+def out_of(error: BaseException) -> str:
+    """What there was no more of, as the system has told."""
+    return f"{OUT_OF_IT}: {str(error) or type(error).__name__}"

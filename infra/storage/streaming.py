@@ -60,6 +60,7 @@ async def answered(seconds: float, waiting: Awaitable[R]) -> R:
 
 
 def _reason(error: Exception) -> str:
-    """Its kind, and S3's code for it. The whole text may tell keys and addresses."""
+    """Its kind, and the system's words or S3's code for it. The whole text may tell keys and addresses."""
     code = _S3_CODE.search(str(error))
-    return f"{type(error).__name__} {code[1]}" if code else type(error).__name__
+    words = code[1] if code else getattr(error, "strerror", None)
+    return f"{type(error).__name__} {words}" if words else type(error).__name__

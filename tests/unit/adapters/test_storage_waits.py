@@ -1,6 +1,7 @@
 """Waiting for storage: it is bounded, and whoever gives up is not kept."""
 
 import asyncio
+from errno import ENOSPC
 
 import pytest
 
@@ -23,3 +24,24 @@ async def test_who_gives_up_at_the_moment_of_the_answer_has_given_up() -> None:
 async def test_what_does_not_answer_in_time_is_away() -> None:
     with pytest.raises(Unavailable, match="TimeoutError"):
         await answered(0.01, asyncio.Event().wait())
+
+
+async def test_what_a_disk_lacks_is_told_and_no_name_of_a_file() -> None:
+    async def full() -> None:
+        raise OSError(ENOSPC, "No space left on device", "/images/secret.png")
+
+    with pytest.raises(Unavailable, match=r"^storage: OSError No space left on device$"):
+        await answered(1, full())
+
+
+async def test_a_storage_for_which_there_is_no_thread_is_away() -> None:
+    async def starved() -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def broken() -> None:
+        raise RuntimeError("else")
+
+    with pytest.raises(Unavailable):
+        await answered(1, starved())
+    with pytest.raises(RuntimeError, match="else"):
+        await answered(1, broken())
