@@ -61,6 +61,7 @@ CLASSES: Final[Mapping[str, Failure]] = {
     "58": ENDED,  # system error
 }
 STATES: Final[Mapping[str, Failure]] = {
+    "25P04": LOST,  # transaction timeout: it may have come about in the middle of the commit
     "40003": LOST,  # statement completion unknown
     "42501": REFUSED,  # insufficient privilege: of a class that is the statement's, but it is the server that will not
     OVER_TIME: REFUSED,  # query canceled: by a timeout, and rolled back

@@ -1,10 +1,16 @@
-"""How far a server's own log (WAL) is, and on which timeline: of a primary what is on disk, of a standby what it has
-replayed.
+"""Standbys: how far a server's own log (WAL) is, on which timeline, and whether those have a commit who have to.
 
-Positions in it are bytes since the cluster was made, and go on across timelines.
+Of a primary counts what is on disk, of a standby what it has replayed. Positions are bytes since the cluster was made,
+and go on across timelines.
 """
 
-from typing import Final
+from typing import Any, Final
+
+from infra.errors import OutcomeUnknown
+from infra.postgres.connect import Connection
+
+_WAIT: Final = "SyncRepWaitForLSN"
+"""The server's function that waits for a synchronous standby. Its words are in the server's language."""
 
 FLUSHED: Final = "pg_wal_lsn_diff(pg_current_wal_flush_lsn(), '0/0')::bigint"
 """Of a primary. A standby hears of no more than that."""
@@ -24,3 +30,24 @@ REPLAYED_TIMELINE: Final = (
     "ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END"
 )
 """Of either, as :data:`~infra.postgres.connect.TIMELINE` says it of a primary."""
+
+
+class StandbyWait:
+    """Whether a commit on this connection waited to the end for the standbys that have to have it.
+
+    Who cancels the wait (``pg_cancel_backend``) has the server answer as if nothing were amiss, and warn: the commit is
+    there, and would be lost with this server.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._given_up = False
+        connection.add_log_listener(self._hear)
+
+    def insist(self) -> None:
+        """To be asked behind each commit. Raises :class:`~infra.errors.OutcomeUnknown`."""
+        if self._given_up:
+            self._given_up = False
+            raise OutcomeUnknown("the wait for the standby was cancelled")
+
+    def _hear(self, _connection: Any, said: Any) -> None:
+        self._given_up = self._given_up or said.server_source_function == _WAIT

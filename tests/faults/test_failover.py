@@ -36,6 +36,7 @@ from workers.projections import READ_MODELS
 pytestmark = pytest.mark.anyio
 
 CUSTOMERS: Final = 8
+CANCEL_THE_WAIT: Final = "SELECT bool_or(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
 PRODUCTS, PIECES = 2, 6
 """So few that there is nearly always somebody who is refused."""
 LOAD: Final = 40
@@ -187,6 +188,20 @@ async def test_what_still_waits_for_a_synchronous_standby_is_told_to_nobody_and_
         await database.fail_over()
         assert await told(partial(reserve, theirs, product, 1)) == "version 2"
         assert await told(partial(ours.commands.handle, (INVENTORY, product), withdraw, key)) == "out of stock"
+
+
+async def test_a_commit_whose_wait_for_the_standby_somebody_cancels_is_told_as_unknown(
+    cluster: Path, tmp_path: Path
+) -> None:
+    product = uuid4()
+    async with pair(cluster, tmp_path, door=True, synchronous=True) as database, write_side(database.url) as side:
+        await change_stock(side, product, 10, new=1)
+        await database.hold_up()
+        changing = asyncio.create_task(change_stock(side, product, 1))
+        async with connected(database.primary.admin_url) as connection:
+            await eventually(lambda: connection.fetchval(CANCEL_THE_WAIT))
+        with pytest.raises(OutcomeUnknown, match="standby"):
+            await changing
 
 
 # --- Two API processes ------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from infra.observability import tracing
 from infra.observability.origin import nobodys
 from infra.postgres.connection import close, meaning
 from infra.postgres.pool import Connection, Database
+from infra.postgres.standby import StandbyWait
 
 ONE_AT_FAULT = (
     asyncpg.DataError,
@@ -79,6 +80,7 @@ class Appender:
         self._last = 0
         self._sending: asyncio.Task[None] | None = None
         self._connection: Connection | None = None
+        self._standby: StandbyWait
 
     async def append(self, request: AppendRequest) -> Verdict:
         """The log's verdict on the request, given once its commit is durable.
@@ -232,7 +234,9 @@ class Appender:
         """What Postgres says of the batch, once that is committed."""
         connection = await self._connected()
         try:
-            return await connection.fetch(APPEND, columns_of(requests, self.limits), timeout=self._timeout)
+            rows = await connection.fetch(APPEND, columns_of(requests, self.limits), timeout=self._timeout)
+            self._standby.insist()
+            return rows
         except Exception as error:
             meant = meaning(connection, error, writes=True)
             if meant is None:
@@ -242,6 +246,7 @@ class Appender:
     async def _connected(self) -> Connection:
         if self._connection is None or self._connection.is_closed():
             self._connection = await self._database.connect()
+            self._standby = StandbyWait(self._connection)
         return self._connection
 
 

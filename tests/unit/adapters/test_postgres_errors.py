@@ -66,6 +66,7 @@ def test_the_table_holds_the_classes_that_are_about_the_server_and_no_others() -
         ("25006", ENDED),  # read only
         ("25P02", ENDED),  # in failed transaction
         ("25P03", ENDED),  # idle in transaction
+        ("25P04", LOST),  # transaction timeout
         ("28000", ENDED),  # invalid authorization
         ("28P01", ENDED),  # invalid password
         ("40001", REFUSED),  # serialization
