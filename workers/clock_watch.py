@@ -38,7 +38,7 @@ class ClockWatch:
 
     async def look(self) -> None:
         """Raises :class:`~infra.errors.Unavailable`; the next look does what this one has not."""
-        await self._clock.now()
+        await self._clock.measure()
         set_back, now = self._clock.set_back, awake()
         if set_back == self._seen and now < self._sweep_at:
             return

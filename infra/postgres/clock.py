@@ -38,10 +38,16 @@ class PostgresClock:
     time that no other clock of its has counted.
     """
 
-    def __init__(self, database: Database, *, wall: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        wall: Callable[[], float] = time.time,
+        passing: Callable[[], float] = awake,
+    ) -> None:
         self._database = database
-        self._wall = wall
-        self._own = self._epoch = wall() - awake()
+        self._wall, self._passing = wall, passing
+        self._own = self._epoch = wall() - passing()
         self._until = 0.0
         self._measuring = asyncio.Lock()
         self.set_back = 0
@@ -55,32 +61,42 @@ class PostgresClock:
         if not self._is_measured():
             async with self._measuring:
                 if not self._is_measured():
-                    await self._measure()
+                    await self.measure()
         return datetime.fromtimestamp(self.told(), UTC)
+
+    async def measure(self) -> None:
+        """Asks Postgres. Raises :class:`~infra.errors.Unavailable`."""
+        epoch, took = await self._epoch_told()
+        if took > NOTABLE_SECONDS:
+            # The process may have stood still between the question and the answer, for as long as it likes.
+            epoch, took = await self._epoch_told()
+        before, self._epoch = self._epoch, epoch
+        # What it was before the first time is no measurement.
+        if self._until and abs(moved := epoch - before) > NOTABLE_SECONDS + took / 2:
+            self.set_back += moved < 0
+            _log.warning("the clock of postgres was set", seconds=round(moved, 1))
+        now = self._passing()
+        self._own = self._wall() - now
+        self._until = now + MEASURED_SECONDS
+
+    async def _epoch_told(self) -> tuple[float, float]:
+        """What Postgres's clock said when the other stood at 0, and how long the answer was under way."""
+        asked = self._passing()
+        row = await self._database.fetchrow("SELECT extract(epoch FROM clock_timestamp())::float8 AS now")
+        answered = self._passing()
+        assert row is not None  # noqa: S101 - it has no condition
+        return row["now"] - (asked + answered) / 2, answered - asked
 
     def told(self) -> float:
         """The time in Unix seconds as it was measured last, however long ago; the machine's own before the first time.
 
         For what must be told without waiting, and while Postgres is away.
         """
-        return self._epoch + awake()
+        return self._epoch + self._passing()
 
     def following(self) -> AbstractAsyncContextManager[None]:
         """Measures until the block ends, so that what is told is never long out of date."""
-        return repeating("follow postgres's clock", self.now, MEASURED_SECONDS)
+        return repeating("follow postgres's clock", self.measure, MEASURED_SECONDS)
 
     def _is_measured(self) -> bool:
-        return awake() < self._until and abs(self._wall() - awake() - self._own) < NOTABLE_SECONDS
-
-    async def _measure(self) -> None:
-        asked = awake()
-        row = await self._database.fetchrow("SELECT extract(epoch FROM clock_timestamp())::float8 AS now")
-        answered = awake()
-        assert row is not None  # noqa: S101 - it has no condition
-        before, self._epoch = self._epoch, row["now"] - (asked + answered) / 2
-        # What it was before the first time is no measurement.
-        if self._until and abs(moved := self._epoch - before) > NOTABLE_SECONDS + (answered - asked) / 2:
-            self.set_back += moved < 0
-            _log.warning("the clock of postgres was set", seconds=round(moved, 1))
-        self._own = self._wall() - answered
-        self._until = answered + MEASURED_SECONDS
+        return self._passing() < self._until and abs(self._wall() - self._passing() - self._own) < NOTABLE_SECONDS

@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import orjson
@@ -14,7 +15,7 @@ from domain.accounts import Role
 from infra.configs import pool_of
 from infra.mail import outbox
 from infra.payments.webhook_signature import sign
-from infra.postgres.clock import PostgresClock
+from infra.postgres.clock import PostgresClock, awake
 from infra.postgres.pool import Database
 from infra.settings import Settings
 from tests.support.shop import SECRET, shop
@@ -92,6 +93,26 @@ async def test_the_clock_asks_postgres_again_where_the_machines_own_was_set(sett
     with pytest.raises(InterfaceError):
         await clock.now()
     assert 0 <= clock.told() - before.timestamp() < 5, "what was measured last goes on"
+
+
+class Stopped(Database):
+    """That of a process that is stopped (SIGSTOP) for two hours when Postgres has told the time, once."""
+
+    slept = 0.0
+
+    async def fetchrow(self, query: str, *arguments: Any) -> Any:
+        row = await super().fetchrow(query, *arguments)
+        self.slept = 7200.0
+        return row
+
+
+async def test_a_process_that_stood_still_while_it_asked_asks_again(settings: Settings) -> None:
+    """Its clock would be an hour behind, and an order that is placed then over before it has begun."""
+    database = Stopped(pool_of(settings))
+    clock = PostgresClock(database, passing=lambda: awake() + database.slept)
+    told = await clock.now()
+    await database.close()
+    assert abs(told - datetime.now(UTC)) < timedelta(seconds=5)
 
 
 async def test_a_clock_of_postgres_that_was_set_is_told_of_and_followed(settings: Settings) -> None:
