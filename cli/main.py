@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
+from io import TextIOWrapper
 from typing import NamedTuple
 
 import typer
@@ -74,12 +75,20 @@ def build(arguments: Sequence[str]) -> typer.Typer:
 
 def main() -> None:
     """The console script."""
+    _write_whatever_the_locale_says()
     with entry_point():
         with loading():
             app = build(_completed() or sys.argv[1:])
         if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as :mod:`cli.console` has left it
             signal.signal(signal.SIGINT, signal.default_int_handler)
         app()
+
+
+def _write_whatever_the_locale_says() -> None:
+    """What goes into a file or to another program is UTF-8 in every locale; a terminal has its own letters."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(encoding=stream.encoding if stream.isatty() else "utf-8", errors="backslashreplace")
 
 
 def _completed() -> Sequence[str]:

@@ -15,5 +15,5 @@ def run_sql(name: str) -> None:
     """
     bind = op.get_bind()
     bind.exec_driver_sql("SELECT 1")
-    text = (FOLDER / name).read_text()
+    text = (FOLDER / name).read_text(encoding="utf-8")
     bind.connection.dbapi_connection.run_async(lambda driver: driver.execute(text))  # type: ignore[union-attr]

@@ -23,7 +23,7 @@ async def copy_out(storage: Storage, pages: AsyncIterator[Sequence[Referenced]],
     :class:`~infra.errors.Unavailable`.
     """
     count, size, missing = 0, 0, list[str]()
-    with (folder / SUMS).open("x") as sums:
+    with (folder / SUMS).open("x", encoding="utf-8") as sums:
         async for page in pages:
             for file in page:
                 copied = await _copied(storage, file, folder / FILES / file.key)
@@ -73,7 +73,7 @@ async def copy_in(folder: Path, storage: Storage, show: Show) -> int:
     Raises :class:`~infra.errors.Unavailable`.
     """
     put = 0
-    for number, line in enumerate((folder / SUMS).read_text().splitlines(), 1):
+    for number, line in enumerate((folder / SUMS).read_text(encoding="utf-8").splitlines(), 1):
         digest, _, name = line.partition("  ")
         key = name.removeprefix(f"{FILES}/")
         if not await _is_there(storage, key, digest):
@@ -101,7 +101,7 @@ async def _chunks(path: Path) -> AsyncIterator[bytes]:
 
 def spoiled(folder: Path) -> str | None:
     """The first file of a backup that is not as it was written; None if all are."""
-    for line in (folder / SUMS).read_text().splitlines():
+    for line in (folder / SUMS).read_text(encoding="utf-8").splitlines():
         digest, _, name = line.partition("  ")
         path = folder / name
         if not path.is_file() or sha256_of(path) != digest:

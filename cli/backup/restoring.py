@@ -126,8 +126,9 @@ async def _fill(url: SecretStr, manifest: Manifest, options: Options) -> None:
 
 
 def _leave_out(listed: Path, wanted: Path) -> None:
-    lines = listed.read_text().splitlines(keepends=True)
-    wanted.write_text("".join(line for line in lines if not (" TABLE DATA " in line and _REVISION in line)))
+    lines = listed.read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = "".join(line for line in lines if not (" TABLE DATA " in line and _REVISION in line))
+    wanted.write_text(kept, encoding="utf-8")
 
 
 async def _compared(connection: Connection, manifest: Manifest) -> Checked:

@@ -59,7 +59,7 @@ def keep(docs: Docs = DOCS) -> None:
 
 
 def _newest(docs: Path) -> changelog.Entry:
-    return changelog.entries((docs / "changelog.md").read_text())[0]
+    return changelog.entries((docs / "changelog.md").read_text(encoding="utf-8"))[0]
 
 
 def _what_to_do(unnamed: set[str], last: changelog.Version) -> str:

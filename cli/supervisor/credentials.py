@@ -50,7 +50,7 @@ def another_admin(directory: Path, used: Mapping[str, str]) -> str | None:
 def kept(directory: Path) -> dict[str, str]:
     """What the file holds; nothing before the first start."""
     try:
-        content: dict[str, str] = json.loads(secrets_file(directory).read_text())
+        content: dict[str, str] = json.loads(secrets_file(directory).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     return content

@@ -87,7 +87,7 @@ def _offset(name: str) -> int:
 def _read(path: Path) -> tuple[int | None, Mapping[str, int]]:
     """Nothing where there is no such file, or one that somebody has spoilt: then the ports are counted anew."""
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         return int(content["port"]), {str(name): int(port) for name, port in content["ports"].items()}
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         return None, {}

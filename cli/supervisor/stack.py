@@ -169,7 +169,7 @@ class Stack:
         path = self._directory / "mark"
         if not path.exists():
             write_private(path, secrets.token_hex(16))
-        return path.read_text()
+        return path.read_text(encoding="utf-8")
 
     async def _start_servers(self) -> tuple[str, str]:
         """The URLs of Postgres and Redis: of those that were named, or of our own, which are started."""

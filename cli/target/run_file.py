@@ -51,7 +51,7 @@ class RunFile:
     def read(self) -> Running | None:
         """The stack that runs here now, or None. Raises PermissionError for others than its owner."""
         try:
-            running = Running(**json.loads(self._path.read_text()))
+            running = Running(**json.loads(self._path.read_text(encoding="utf-8")))
         except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
             return None
         return running if running.lives else None

@@ -66,7 +66,7 @@ async def _all_gone(left: Callable[[], list[int]], seconds: float) -> bool:
 
 def _stands_in(pid: int, directory: Path, name: str) -> bool:
     try:
-        called = Path(f"/proc/{pid}/comm").read_text().strip()
+        called = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip()
         return called == name and Path(f"/proc/{pid}/cwd").samefile(directory)
     except OSError:  # it has ended, or is none of our business
         return False

@@ -31,4 +31,4 @@ def _stand_back(pid: int, by: int) -> None:
     level = os.getpriority(os.PRIO_PROCESS, 0) + by
     for thread in Path(f"/proc/{pid}/task").iterdir():
         os.setpriority(os.PRIO_PROCESS, int(thread.name), level)
-    Path(f"/proc/{pid}/autogroup").write_text(str(by))
+    Path(f"/proc/{pid}/autogroup").write_text(str(by), encoding="utf-8")

@@ -64,5 +64,5 @@ def is_free(port: int, host: str = "127.0.0.1") -> bool:
 
 
 def _first_ephemeral() -> int:
-    first = int(_EPHEMERAL.read_text().split()[0])
+    first = int(_EPHEMERAL.read_text(encoding="utf-8").split()[0])
     return first if first > _LOWEST + 1_000 else _EPHEMERAL_DEFAULT

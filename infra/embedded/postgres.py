@@ -143,7 +143,7 @@ class Postgres:
             await self._process.stop()
 
     def _password(self) -> str:
-        return (self._home / "password").read_text()
+        return (self._home / "password").read_text(encoding="utf-8")
 
     def _launch(self, argv: tuple[str, ...], cwd: Path) -> Launch:
         return Launch(
@@ -162,7 +162,7 @@ class Postgres:
     def _refuse_other_release(self) -> None:
         """A server of another major version could not read the files, and says so less clearly."""
         marker = self._data / "PG_VERSION"
-        if marker.exists() and (made_by := marker.read_text().strip()) != _MAJOR:
+        if marker.exists() and (made_by := marker.read_text(encoding="utf-8").strip()) != _MAJOR:
             raise StartFailed(self.name, f"{self._data} is of PostgreSQL {made_by}, this release runs {_MAJOR}")
 
     async def _end_leftovers(self) -> None:
@@ -214,7 +214,7 @@ class Postgres:
 
     def _pid_lines(self) -> list[str]:
         try:
-            return (self._data / "postmaster.pid").read_text().splitlines()
+            return (self._data / "postmaster.pid").read_text(encoding="utf-8").splitlines()
         except FileNotFoundError:
             return []
 

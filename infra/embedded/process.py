@@ -200,12 +200,12 @@ def living(pidfile: Path) -> int | None:
 def started_at(pid: int) -> str | None:
     """When a process began, to tell it from a later one with the same pid. ``None`` if there is no such process."""
     try:
-        status = Path(f"/proc/{pid}/stat").read_text()
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
     except (FileNotFoundError, ProcessLookupError):
         return None
     # The second field, the program's name, may hold anything, so count from behind its closing bracket.
     state, *fields = status.rpartition(")")[2].split()
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
     return None if state == "Z" else f"{boot}/{fields[18]}"
 
 
@@ -243,7 +243,7 @@ def _remember(launch: Launch, pid: int) -> None:
     stop = [(int(sign), seconds) for sign, seconds in launch.stop]
     memory = _Memory(pid=pid, started=started_at(pid), stop=stop)
     draft = launch.pidfile.with_suffix(".new")
-    draft.write_text(json.dumps(memory))
+    draft.write_text(json.dumps(memory), encoding="utf-8")
     draft.replace(launch.pidfile)
 
 
@@ -254,7 +254,7 @@ def _living(pidfile: Path) -> _Memory | None:
 
 def _remembered(pidfile: Path) -> _Memory | None:
     try:
-        memory: _Memory = json.loads(pidfile.read_text())
+        memory: _Memory = json.loads(pidfile.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):  # after a power cut it may be empty; but then there is no process, either
         return None
     return memory if memory["started"] else None

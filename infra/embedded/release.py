@@ -39,7 +39,7 @@ def reachable(release: Release, directory: Path, identity: Identity | None, *, c
         return release.program
     for place in (directory / "release", cache):
         copy = _copied(release, place)
-        program = copy / (copy / "program").read_text()
+        program = copy / (copy / "program").read_text(encoding="utf-8")
         if _runs(program, identity):
             return program
         shutil.rmtree(copy)
@@ -103,7 +103,7 @@ def _make_copy(release: Release, target: Path) -> None:
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(mode=0o755)
     program = release.copy(draft)
-    (draft / "program").write_text(str(program.relative_to(draft)))
+    (draft / "program").write_text(str(program.relative_to(draft)), encoding="utf-8")
     _open_to_all(draft)
     draft.rename(target)
 

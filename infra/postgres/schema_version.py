@@ -70,7 +70,7 @@ def is_known(revision: str) -> bool:
 
 
 def _texts() -> str:
-    return "\n".join(path.read_text() for path in (FOLDER / "versions").glob("[0-9]*.py"))
+    return "\n".join(path.read_text(encoding="utf-8") for path in (FOLDER / "versions").glob("[0-9]*.py"))
 
 
 def _upgrade(connection: "Connection") -> None:

@@ -69,3 +69,11 @@ def test_who_stops_it_while_it_loads_sees_it_end_and_nothing_else(loading: str) 
 def test_an_id_that_is_no_text_is_refused_in_words(words: tuple[str, ...]) -> None:
     told = CliRunner().invoke(build(words), [*words, "\udcff"])
     assert (told.exit_code, "Invalid value for" in told.output) == (2, True), told.output
+
+
+@pytest.mark.parametrize("locale", [{"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}], ids=["POSIX"])
+def test_what_is_written_into_a_file_is_utf_8_in_every_locale(locale: dict[str, str]) -> None:
+    """`weir reference problems > page.md` came to nothing where the locale has no letters beyond ASCII."""
+    command = [sys.executable, "-c", "from cli.main import main; main()", "reference", "problems"]
+    told = subprocess.run(command, check=True, timeout=60, capture_output=True, env={**os.environ, **locale})
+    assert not told.stdout.decode().isascii()
