@@ -135,21 +135,25 @@ async def place_order(
 ) -> Receipt:
     """Place an order and take its stock, all or nothing. An item that is short is named, and nothing is reserved."""
     # By the clock that will find the order's time over, and no other.
-    expires_at = await clock.now() + timedelta(minutes=settings.order_payment_minutes)
+    now = await clock.now()
+    expires_at = now + timedelta(minutes=settings.order_payment_minutes)
     for _ in range(NUMBER_TRIES):
         try:
-            return await _place(body, commands, buyer.id, expires_at)
+            return await _place(body, commands, buyer.id, now, expires_at)
         except AlreadyTaken:
             # Two orders drew the same number. It is drawn from the id: take another id.
             continue
     raise AlreadyTaken("no free order number was found")
 
 
-async def _place(body: OrderBody, commands: CommandDispatcher, customer_id: UUID, expires_at: datetime) -> Receipt:
+async def _place(
+    body: OrderBody, commands: CommandDispatcher, customer_id: UUID, now: datetime, expires_at: datetime
+) -> Receipt:
     new = NewOrder(
         order_id=new_id(),
         customer_id=customer_id,
         items=[Item(item.product_id, item.quantity) for item in body.items],
+        placed_at=now,
         expires_at=expires_at,
         shipping_address=Address(**body.shipping_address.model_dump()) if body.shipping_address else None,
     )

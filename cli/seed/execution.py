@@ -151,11 +151,13 @@ class Seeder:
             self.tally.statuses[order.status] += 1
 
     async def _place(self, planned: PlannedOrder) -> None:
+        now = await self._clock.now()
         new = NewOrder(
             order_id=planned.order_id,
             customer_id=planned.customer_id,
             items=planned.items,
-            expires_at=await self._clock.now() + self._payment,
+            placed_at=now,
+            expires_at=now + self._payment,
             shipping_address=planned.address,
         )
 

@@ -58,6 +58,7 @@ class NewOrder:
     order_id: UUID
     customer_id: UUID
     items: Sequence[Item]
+    placed_at: datetime
     expires_at: datetime
     shipping_address: Address | None = None
 
@@ -77,7 +78,7 @@ def place_order(work: UnitOfWork, new: NewOrder) -> OrderPlaced:
     ]
     command = PlaceOrder(
         order_id=new.order_id,
-        order_no=order_number(new.order_id, new.expires_at.year),
+        order_no=order_number(new.order_id, new.placed_at.year),
         customer_id=new.customer_id,
         lines=tuple(lines),
         expires_at=new.expires_at,

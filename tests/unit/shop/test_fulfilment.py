@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -44,6 +45,7 @@ E = TypeVar("E")
 S = TypeVar("S")
 
 products = Spec(PRODUCTS)
+NEW_YEARS_EVE = datetime(2095, 12, 31, 23, 45, tzinfo=UTC)
 
 
 class Memory:
@@ -68,7 +70,9 @@ class Memory:
 
 def _wanted(quantity: int = 2) -> NewOrder:
     items = [Item(PRODUCT_ID, quantity)]
-    return NewOrder(order_id=ORDER_ID, customer_id=ACCOUNT_ID, items=items, expires_at=EXPIRES_AT)
+    return NewOrder(
+        order_id=ORDER_ID, customer_id=ACCOUNT_ID, items=items, placed_at=NEW_YEARS_EVE, expires_at=EXPIRES_AT
+    )
 
 
 def _product(*more: ProductDiscontinued) -> Product:
@@ -158,6 +162,11 @@ def test_an_order_is_placed_at_the_prices_of_now_and_has_its_stock() -> None:
     placed = place_order(work, _wanted())
     assert (placed.lines, placed.total) == ((builders.order_line(),), work.states["order"].total)
     assert work.states["inventory"] == PROMISED
+
+
+def test_the_number_of_an_order_has_the_year_in_which_it_is_placed_whenever_it_is_to_be_paid() -> None:
+    placed = place_order(Memory(_product(), FREE), _wanted())
+    assert (placed.order_no[:7], placed.expires_at.year) == ("W-2095-", 2096)
 
 
 def test_a_refused_item_is_pointed_at() -> None:
