@@ -1,6 +1,10 @@
 """How many files a process may have open: each connection is one."""
 
 import resource
+from typing import Final
+
+RESERVED: Final = 128
+"""Open files of a process that no stranger's connection gets: what it needs to answer those that it has."""
 
 
 def raise_open_files() -> None:
@@ -8,3 +12,9 @@ def raise_open_files() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def most_connections() -> int:
+    """How many connections of strangers a process may have: at least half of its files, however few those are."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return soft - min(RESERVED, soft // 2)

@@ -24,13 +24,12 @@ from api.http.edge import request_ids
 from api.http.policies.request_head import LONGEST_HEADERS, LONGEST_TARGET
 from api.http.policies.security_headers import ALWAYS
 from api.http.socket_edge import SOCKETS
+from infra.host.open_files import most_connections
 
 HEAD_SECONDS: Final = 10.0
 """From the first byte of a head, or from the beginning of the connection, until the head is complete."""
-
 LARGEST_HEAD: Final = 2 * (LONGEST_HEADERS + LONGEST_TARGET)
 """So much of a head is kept before it is complete; what is complete by then is measured by the edge."""
-
 LAST_CALL_SECONDS: Final = 0.5
 """When the process ends, a client that rests has so long to say one thing more: what it sends just then is answered,
 and the answer tells it to go. To close at once would break off requests that are on their way (RFC 9112, 9.5)."""
@@ -88,15 +87,16 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin. A client that says nothing has as long as for a head."""
         self._connection = Transport(transport, self.loop, self._owes_a_body)
-        self._deaf = False
         self._phase = _Phase.FIRST
-        self._moved = self._opens = False
+        self._deaf = self._moved = self._opens = False
         self._framing = 0
         self._code: str | None = None
         self._deadline: asyncio.TimerHandle | None = None
         super().connection_made(self._connection)  # type: ignore[arg-type]
         self._await_head()
-        if self._ends:
+        if len(self.connections) > most_connections():
+            self.transport.close()
+        elif self._ends:
             self.shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:

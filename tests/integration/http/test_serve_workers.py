@@ -7,12 +7,13 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from infra.host.open_files import RESERVED
 from infra.settings import Settings
 from tests.support.fleets import alive, all_serve, told, until
 from tests.support.serving import Served, connected, is_listening, served
@@ -72,6 +73,29 @@ async def test_a_parent_that_can_start_nobody_lets_those_go_on_who_serve(bare: S
         assert await answering(running) == min(workers)
         resource.prlimit(parent, resource.RLIMIT_NOFILE, before)
         assert min(workers) in await all_serve(running, 2)
+
+
+async def test_strangers_leave_a_worker_the_files_that_it_needs(bare: Settings, tmp_path: Path) -> None:
+    async with small_fleet(bare, tmp_path, 1) as running, AsyncExitStack() as strangers:
+        (worker,) = await all_serve(running, 1)
+        _, most = resource.prlimit(worker, resource.RLIMIT_NOFILE)
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, (2 * RESERVED, most))
+        first = await strangers.enter_async_context(connected(running.port))
+        assert (await first.ask(GET))[0]
+        others = [await strangers.enter_async_context(connected(running.port)) for _ in range(RESERVED + 20)]
+        for late in others[RESERVED:]:
+            assert await late.hear() == (b"", b"")  # at once, and not when a head has not come for ten seconds
+        assert len(os.listdir(f"/proc/{worker}/fd")) < 2 * RESERVED - 50
+        assert (await first.ask(GET))[0].startswith(b"http/1.1 200")
+        await strangers.aclose()
+
+        async def lets_in() -> bool:
+            with suppress(ConnectionError):  # it has yet to hear that they are gone
+                async with connected(running.port) as line:
+                    return bool((await line.ask(GET))[0])
+            return False
+
+        await eventually(lets_in, 10)
 
 
 async def test_each_is_replaced_by_one_that_serves_and_stays_if_there_is_none(bare: Settings, tmp_path: Path) -> None:
