@@ -43,7 +43,7 @@ from infra.postgres.pool import Database
 from infra.postgres.pool_metrics import pool_metrics
 from infra.redis import reachable
 from infra.redis.client import BROKEN
-from infra.redis.job_queue import close_jobs, drop, is_unreadable, open_jobs, serialize
+from infra.redis.job_queue import close_jobs, drop, is_unreadable, open_jobs, serialize_end
 from infra.redis.job_queue import settings_of as settings_of_jobs
 from infra.redis.keyspace import Keyspace
 from infra.settings import Process, Settings, settings_of
@@ -178,7 +178,7 @@ def worker_options(
         "redis_settings": settings_of_jobs(settings.jobs_url),  # for arq --check
         "keep_result": 0,
         "health_check_interval": 15,
-        "job_serializer": serialize,
+        "job_serializer": serialize_end,
         "job_deserializer": orjson.loads,
         "log_results": False,
         "on_job_start": _begin,

@@ -108,3 +108,11 @@ _OF_A_JOB: Final = tuple(prefix.encode() for prefix in (job_key_prefix, retry_ke
 def serialize(job: dict[str, Any]) -> bytes:
     """A job as JSON; refuses whatever is not plain, such as an exception."""
     return orjson.dumps(job)
+
+
+def serialize_end(job: dict[str, Any]) -> bytes:
+    """How a job has ended, which nobody reads, as JSON: an error by its name alone.
+
+    arq tells it of an entry whose job Redis has lost, and would log what keeps it from that as a fault of ours.
+    """
+    return orjson.dumps(job, default=lambda error: type(error).__name__)

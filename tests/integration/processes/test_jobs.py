@@ -295,6 +295,23 @@ async def test_what_no_job_can_be_read_from_is_dropped_and_stops_nothing(office:
     assert not any("secret" in str(line) or "bad" in str(line) for line in told)
 
 
+async def test_an_entry_whose_job_redis_has_lost_is_passed_over_without_a_traceback(
+    office: Office, jobs: Jobs, caplog: pytest.LogCaptureFixture
+) -> None:
+    await jobs.zadd(QUEUE, {"bad": 1})
+    done = asyncio.Event()
+    async with running(office, done):
+        assert await jobs.enqueue_job("tell", _job_id="good") is not None
+        await asyncio.wait_for(done.wait(), 10)
+
+        async def is_passed_over() -> bool:
+            return await jobs.zscore(QUEUE, "bad") is None
+
+        await eventually(is_passed_over)
+    assert "job bad expired" in caplog.messages
+    assert [record.message for record in caplog.records if record.exc_info] == []
+
+
 async def test_a_drain_finishes_the_mail_in_hand_and_takes_no_other(office: Office) -> None:
     hold = asyncio.Event()
     office.stub.turns.append(turn := Turn(hold=hold))
