@@ -23,6 +23,7 @@ from infra.postgres.pool import Database, Reader
 LEAVE_SECONDS: Final = 3.0
 TRAIL_SECONDS: Final = 0.2
 """On leaving: what the cache has not been told by then, the next owner tells it."""
+SHORTEST_PAUSE: Final = 0.01
 LONGEST_PAUSE: Final = 2.0
 
 _log = structlog.get_logger("weir.runtime")
@@ -92,13 +93,14 @@ class Host:
                 await self._share(standing)
                 for name, events, seconds in await self.membership.lag():
                     self.metrics[name].lags(events, seconds)
-                pause = 0.0
-                await _either(self._unsettled, self._beat_seconds)
+                lost = await _either(self._unsettled, self._beat_seconds)
+                pause = min(max(SHORTEST_PAUSE, pause * 2), LONGEST_PAUSE) if lost else 0.0
             except PASSING as error:
                 _log.warning("leases cannot be seen to", error=str(error))
                 pause = min(max(0.1, pause * 2), LONGEST_PAUSE)
-            # Also where there is reason to hurry: two owners that fence each other must not do so in a tight loop.
-            await asyncio.sleep(random.uniform(0.5, 1.0) * max(pause, 0.01))  # noqa: S311
+            # Also where there is reason to hurry: two owners that fence each other must not do so in a tight loop, nor
+            # one that loses what it takes again and again, as it finds no connection to work on.
+            await asyncio.sleep(random.uniform(0.5, 1.0) * pause)  # noqa: S311
 
     async def _share(self, standing: Standing) -> None:
         me = self.membership.worker_id
@@ -204,7 +206,8 @@ class Host:
             _log.warning("left without a farewell", error=str(error))
 
 
-async def _either(sooner: asyncio.Event, seconds: float) -> None:
-    """Waits for the event, or for about so long."""
-    await happens(sooner, seconds * random.uniform(0.8, 1.0))  # noqa: S311
+async def _either(sooner: asyncio.Event, seconds: float) -> bool:
+    """Waits for the event, or for about so long; answers whether it was the event."""
+    happened = await happens(sooner, seconds * random.uniform(0.8, 1.0))  # noqa: S311
     sooner.clear()
+    return happened

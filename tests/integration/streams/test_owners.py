@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 
 from domain.kernel.messages import Recorded, shard_of
+from infra.errors import Unavailable
 from infra.eventsourcing.configs import LOCK_SECONDS
 from infra.eventsourcing.consumers.consumer import Answers, Batch, Lease, Refusal, move
 from infra.eventsourcing.event_log import Session
@@ -28,7 +29,7 @@ from tests.integration.read_models.test_parking import poisoned
 from tests.integration.read_models.test_replay import rebuilt
 from tests.integration.streams.test_consumers import proxied
 from tests.support.builders import ORDER_ID, order_placed
-from tests.support.consumers import SHARDED, Recorder, Scene
+from tests.support.consumers import SHARDED, WHOLE_LOG, Recorder, Scene
 from tests.support.consumers import scene as opened
 from tests.support.event_logs import expected_rows, order, stored_rows
 from tests.support.write_side import connected, eventually
@@ -262,3 +263,27 @@ async def test_moves_notes_and_switches_never_deadlock(scene: Scene) -> None:
         await asyncio.gather(moving(leases), moving(leases[::-1]), switching())
     except asyncpg.DeadlockDetectedError as deadlock:  # pragma: no cover
         pytest.fail(str(deadlock))
+
+
+class Starved(Recorder):
+    """Finds nothing to work with for a while."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__(whole=True)
+        self._times = times
+        self.tries: list[float] = []
+
+    async def advance(self, session: Session, batches: Sequence[Batch]) -> Answers[int]:
+        self.tries.append(asyncio.get_running_loop().time())
+        if len(self.tries) <= self._times:
+            raise Unavailable("no file is left to connect by")
+        return await super().advance(session, batches)
+
+
+async def test_who_loses_what_it_takes_again_and_again_takes_it_ever_more_slowly(scene: Scene) -> None:
+    starved = Starved(times=8)
+    await scene.happens(5)
+    async with scene.process([starved]):
+        await scene.all_seen(WHOLE_LOG)
+    # Each pause is at least half of what it was meant to be: of 10 ms, and twice as long each time.
+    assert starved.tries[8] - starved.tries[0] > sum(0.01 * 2**loss / 2 for loss in range(8))
