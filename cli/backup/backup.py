@@ -47,11 +47,11 @@ LOOK_SECONDS: Final = 0.5
 
 LOCK_SECONDS: Final = 60
 """For how long a table is waited for that somebody has locked, such as a migration."""
-_PATIENT: Final = (
-    "SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0; "
-    f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"
-)
-"""Whatever bounds a role may have: a backup takes as long as it takes."""
+_PATIENT: Final = """
+SELECT set_config(name, CASE name WHEN 'lock_timeout' THEN $1 ELSE '0' END, true) FROM pg_settings
+WHERE name IN ('idle_in_transaction_session_timeout', 'lock_timeout', 'statement_timeout', 'transaction_timeout')
+"""
+"""Whatever bounds a role may have: a backup takes as long as it takes. The last of them is new in PostgreSQL 17."""
 _EXPORT: Final = "SELECT pg_export_snapshot()"
 
 Place = Annotated[
@@ -143,7 +143,7 @@ async def _snapshot(url: SecretStr) -> AsyncIterator[Connection]:
     try:
         with answering(connection, writes=False):
             async with connection.transaction(isolation="repeatable_read", readonly=True):
-                await connection.execute(_PATIENT)
+                await connection.execute(_PATIENT, f"{LOCK_SECONDS}s")
                 yield connection
     finally:
         await close(connection)

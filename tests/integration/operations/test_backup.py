@@ -125,6 +125,13 @@ async def test_a_backup_is_for_its_owner_alone_and_holds_no_key(shop_url: str, t
     assert not any(secret in path.read_bytes() for path in paths if path.is_file())
 
 
+async def test_a_backup_takes_longer_than_whoever_uses_the_database_may(shop_url: str, tmp_path: Path) -> None:
+    name = shop_url.rpartition("/")[2]
+    bounds = ("idle_in_transaction_session_timeout", "statement_timeout", "transaction_timeout")
+    await does(shop_url, *(f"ALTER DATABASE {name} SET {bound} = '150ms'" for bound in bounds))
+    await taken(tmp_path / "kept")
+
+
 async def test_a_backup_in_a_folder_that_there_is_gets_a_name_by_its_time(tmp_path: Path) -> None:
     (tmp_path / "all").mkdir()
     assert (await weir("backup", str(tmp_path / "all"))).exit_code == 0
