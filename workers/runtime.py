@@ -14,6 +14,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from functools import partial, wraps
 from typing import Any, Final, TypeAlias, cast
 
@@ -218,8 +219,16 @@ async def _end(ctx: Context) -> None:
     ctx["span"].end()
 
 
+MISSED: Final = timedelta(seconds=30)
+"""A cron job that is so late has been missed, once or many times, and is done once."""
+
+
 class WatchedWorker(Worker):
-    """arq shields the end of a job from being cancelled, and forgets it; here it is known, and can be ended."""
+    """arq shields the end of a job from being cancelled, and forgets it; here it is known, and can be ended.
+
+    And it reckons when a cron job comes next from when it came last: after the machine's clock was set, or the process
+    stood still, it would make up for each minute that was passed over, or wait until the former time has come again.
+    """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -232,6 +241,16 @@ class WatchedWorker(Worker):
     async def finish_failed_job(self, *args: Any, **options: Any) -> None:
         with self._known():
             await super().finish_failed_job(*args, **options)
+
+    async def run_cron(self, n: datetime, *args: Any, **options: Any) -> None:
+        for job in self.cron_jobs:
+            if (due := job.next_run) is not None:
+                job.calculate_next(n)
+                if n - due > MISSED:
+                    job.next_run = n
+                elif job.next_run is None or due < job.next_run:
+                    job.next_run = due
+        await super().run_cron(n, *args, **options)
 
     @contextmanager
     def _known(self) -> Iterator[None]:

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -29,7 +30,7 @@ from tests.support.write_side import eventually
 from workers.due_loop import run_due_work
 from workers.job_context import DUE_WORK, due_loops
 from workers.mail.sender import AT_ONCE
-from workers.runtime import run_jobs, worker_options
+from workers.runtime import WatchedWorker, run_jobs, worker_options
 from workers.tasks import TASKS
 
 pytestmark = pytest.mark.anyio
@@ -218,6 +219,25 @@ async def test_a_job_of_the_cron_leaves_what_a_server_keeps_it_from_to_the_next_
 
 async def asks_the_database(ctx: dict[Any, Any]) -> None:
     await ctx["database"].fetch("SELECT")
+
+
+async def test_a_clock_that_was_set_costs_one_run_of_what_is_done_once_a_minute(office: Office, jobs: Jobs) -> None:
+    async def tidy(ctx: dict[Any, Any], *_: Any, **__: Any) -> None:
+        """It is never run here."""
+
+    options = worker_options(office.settings, QUEUE, [cron(tidy, second={17})])
+    worker = WatchedWorker(**options, handle_signals=False)
+    noon, day = datetime(2026, 1, 1, 12, tzinfo=UTC), timedelta(days=1)
+    for moment in (noon, noon + day, noon + day + HALF_A_SECOND, noon + day + 2 * HALF_A_SECOND):
+        await worker.run_cron(moment, 0.5)
+    assert await jobs.zcard(QUEUE) == 1, "the day that was passed over has 1,440 minutes"
+    for moment in (noon - day, noon - day + timedelta(seconds=17)):
+        await worker.run_cron(moment, 0.5)
+    assert await jobs.zcard(QUEUE) == 2, "it does not wait for two days"
+    await close_jobs(worker.pool)
+
+
+HALF_A_SECOND = timedelta(seconds=0.5)
 
 
 async def test_a_worker_lives_through_the_loss_of_redis(office: Office) -> None:
