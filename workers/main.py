@@ -33,7 +33,7 @@ from infra.postgres.pool import Database
 from infra.postgres.pool_metrics import pool_metrics
 from infra.redis import reachable
 from infra.settings import Settings, settings_of
-from workers.parts import Part, run_parts, signals_set, watching
+from workers.parts import OtherLog, Part, is_other_log, run_parts, signals_set, watching
 
 Kind: TypeAlias = Literal["relay", "projections", "tasks"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
@@ -59,8 +59,11 @@ def main(kinds: Collection[Kind], settings: Settings | None = None) -> int:
         except NO_START as error:
             _log.error("worker cannot start", kinds=sorted(kinds), why=str(error))
             return 1
-        except Exception:
-            _log.exception("worker failed", kinds=sorted(kinds))
+        except Exception as error:
+            if is_other_log(error):
+                _log.warning("worker ends", kinds=sorted(kinds), why=str(OtherLog()))
+            else:
+                _log.exception("worker failed", kinds=sorted(kinds))
             return 1
         return 0
 

@@ -31,6 +31,9 @@ _log = structlog.get_logger("weir.worker")
 class OtherLog(Exception):
     """The log behind the database is not the one that this process began with."""
 
+    def __init__(self) -> None:
+        super().__init__("the log is another, or has another history: a new process takes it up")
+
 
 class PartEnded(Exception):
     """A part has returned although nobody asked it to."""
@@ -70,6 +73,11 @@ def watching(database: Database, log: EventLog) -> Part:
                         raise OtherLog
 
     return watch
+
+
+def is_other_log(error: Exception) -> bool:
+    """Whether it is that and nothing else, as after a restore: no part has failed of itself."""
+    return isinstance(error, ExceptionGroup) and error.split(OtherLog)[1] is None
 
 
 @contextmanager

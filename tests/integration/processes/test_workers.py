@@ -20,7 +20,7 @@ from tests.support.encryption import KEY
 from tests.support.mail_office import Office, mail_office
 from tests.support.smtp_stub import Turn
 from tests.support.wire import wire_to
-from tests.support.write_side import eventually, write_side
+from tests.support.write_side import connected, eventually, write_side
 from workers.mail.sender import conversation_seconds
 from workers.main import KINDS, parts_of, run_worker
 from workers.parts import OtherLog, PartEnded, run_parts
@@ -306,6 +306,17 @@ async def test_a_worker_whose_log_becomes_another_ends_and_leaves_it_to_a_new_pr
     with pytest.raises(ExceptionGroup) as failure:
         await asyncio.wait_for(running, 20)
     assert failure.group_contains(OtherLog)
+
+
+async def test_a_worker_whose_log_has_another_history_says_so_in_a_line(settings: Settings) -> None:
+    async with worker(settings, "relay") as process:
+        await process.says("worker started")
+        async with connected(settings.database_url.get_secret_value()) as session:
+            await session.execute("UPDATE log_head SET history = gen_random_uuid()")
+        said = await process.says("worker ends")
+        assert (said["level"], said["why"]) == ("warning", str(OtherLog()))
+        assert await process.ends() == 1
+    assert not any("raceback" in str(line) for line in process.told)
 
 
 def test_every_kind_of_worker_has_its_part() -> None:
