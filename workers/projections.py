@@ -20,8 +20,9 @@ from infra.postgres.pool import Database
 from infra.settings import Settings
 from projections.registry import PROJECTIONS
 from workers.due_loop import DueLoop
+from workers.job_runner import Context
 from workers.rebuilds.requested import KIND, LOOK, Rebuilds, want_spoiled
-from workers.runtime import Context, Runtime, Work
+from workers.runtime import Runtime, Work
 
 RENEWAL_SECONDS = 60.0
 """How often a process looks for a read model whose rows are not to be added to, where no job has it look."""

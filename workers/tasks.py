@@ -19,11 +19,12 @@ from infra.settings import Settings
 from workers.due_loop import run_due_work
 from workers.imports.importer import tidy_imports
 from workers.job_context import due_loops, open_job_context
+from workers.job_runner import Context
 from workers.mail.consumer import NAME, Reacting
 from workers.mail.message import domain_of
 from workers.observation.observer import Observer
 from workers.order_deadlines import PROCESSES, effects_of
-from workers.runtime import Context, Runtime, Work
+from workers.runtime import Runtime, Work
 from workers.upkeep.cleanup import forget_commands
 from workers.upkeep.images import sweep_images
 from workers.upkeep.snapshots import renew_snapshots

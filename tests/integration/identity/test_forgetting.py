@@ -10,7 +10,7 @@ from infra.configs import pool_of
 from infra.eventsourcing.store.idempotency_keys import AT_ONCE, FORGET, KEPT_HOURS, LONG_AGO, MOST_AT_ONCE, forget_old
 from infra.postgres.pool import Database
 from infra.settings import Settings
-from workers.runtime import worker_options
+from workers.job_runner import worker_options
 from workers.tasks import TASKS
 from workers.upkeep.cleanup import forget_commands
 

@@ -29,8 +29,8 @@ from tests.support.wire import wire_to
 from tests.support.write_side import eventually
 from workers.due_loop import run_due_work
 from workers.job_context import DUE_WORK, due_loops
+from workers.job_runner import WatchedWorker, run_jobs, worker_options
 from workers.mail.sender import AT_ONCE
-from workers.runtime import WatchedWorker, run_jobs, worker_options
 from workers.tasks import TASKS
 
 pytestmark = pytest.mark.anyio

@@ -25,11 +25,11 @@ from tests.support.event_logs import expected_rows, stored_rows
 from tests.support.rebuilds import GATE, at_the_gate, gate_closed, replay
 from tests.support.wire import wire_to
 from tests.support.write_side import eventually
+from workers.job_runner import run_jobs
 from workers.projections import READ_MODELS, look_for_rebuilds
 from workers.rebuilds import process as rebuild_process
 from workers.rebuilds.process import fulfil
 from workers.rebuilds.requested import wake
-from workers.runtime import run_jobs
 
 pytestmark = pytest.mark.anyio
 
