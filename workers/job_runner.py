@@ -71,7 +71,7 @@ def _comes_again(job: WorkerCoroutine) -> WorkerCoroutine:
         try:
             return await job(ctx, *args, **options)
         except PASSING as error:
-            _log.warning("cannot go on for now", job=job.__qualname__, error=str(error))
+            _log.warning("cannot go on for now", task=job.__qualname__, error=str(error))
 
     return run
 

@@ -207,7 +207,7 @@ async def test_a_job_of_the_cron_leaves_what_a_server_keeps_it_from_to_the_next_
     try:
         with capture_logs() as told:
             await asking({"database": database})
-        assert [(line["log_level"], line["event"], line["job"]) for line in told] == [
+        assert [(line["log_level"], line["event"], line["task"]) for line in told] == [
             ("warning", "cannot go on for now", "asks_the_database")
         ]
         with pytest.raises(KeyError):
