@@ -22,6 +22,8 @@ USERS: Final[Mapping[str, tuple[str, ...]]] = {
     "workers/parts.py": _KINDS,
     "workers/runtime.py": ("projections", "tasks"),
     "workers/job_metrics.py": ("projections", "tasks"),
+    "workers/job_runner.py": ("projections", "tasks"),
+    "workers/clock_watch.py": ("projections", "tasks"),
     "workers/due_loop.py": ("projections", "tasks"),
     "workers/": ("tasks",),
     "projections/": ("api", "projections", "tasks"),

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx2
 import jwt
@@ -18,7 +18,9 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from infra.configs import pool_of
+from infra.event_codec import CODEC
 from infra.eventsourcing.projections.generations import install
+from infra.eventsourcing.startup import open_log
 from infra.identity.access_tokens import AUDIENCE
 from infra.identity.signing_keys import SigningKey, SigningKeys
 from infra.postgres.pool import Database, connect
@@ -57,6 +59,7 @@ class House:
     http: httpx2.AsyncClient
     port: int
     key: SigningKey
+    history: UUID
     admin: Person
     victim: Person
     stranger: Person
@@ -89,6 +92,7 @@ class House:
             "scope": "orders:read orders:write",
             "sid": str(uuid4()),
             "ver": 1,
+            "his": str(self.history),
         }
         kept = {name: value for name, value in {**claims, **changed}.items() if value is not None}
         named = {"typ": "at+jwt", "kid": self.key.kid, **(header or {})}
@@ -114,7 +118,8 @@ async def house(settings: Settings) -> AsyncIterator[House]:
         admin, victim, stranger = await asyncio.gather(
             signed_in(http, ADMIN), registered(http, "victim"), registered(http, "stranger")
         )
-        made = House(http=http, port=port, key=key, admin=admin, victim=victim, stranger=stranger)
+        log = await open_log(database, CODEC)
+        made = House(http=http, port=port, key=key, history=log.history, admin=admin, victim=victim, stranger=stranger)
         made.product = await _product(made)
         made.order = await placed(made, victim)
         yield made

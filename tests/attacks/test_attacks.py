@@ -165,7 +165,7 @@ TOKENS: Final = [
     Attack("an ordinary JWT", "RFC 9068 4", as_bearer(lambda h: h.token(header={"typ": "JWT"})), 401),
     *[
         Attack(f"no {claim}", "RFC 9068 2.2", as_bearer(_without(claim)), 401)
-        for claim in ("iss", "aud", "sub", "jti", "iat", "exp", "scope", "sid", "ver")
+        for claim in ("iss", "aud", "sub", "jti", "iat", "exp", "scope", "sid", "ver", "his")
     ],
     Attack("another issuer", f"{_RFC_8725} 3.8", as_bearer(lambda h: h.token(iss="mallory")), 401),
     Attack("another audience", f"{_RFC_8725} 3.9", as_bearer(lambda h: h.token(aud="billing")), 401),

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from inspect import unwrap
 
 import orjson
 import pytest
@@ -106,6 +107,6 @@ async def test_a_row_that_somebody_is_at_is_passed_over(database: Database) -> N
 async def test_workers_forget_every_minute(settings: Settings) -> None:
     options = worker_options(settings, "weir:0badcafe:jobs", TASKS.cron_jobs)
     (job,) = [job for job in options["cron_jobs"] if job.name == "weir:0badcafe:jobs:forget_commands"]
-    assert job.coroutine is forget_commands
+    assert unwrap(job.coroutine) is forget_commands
     assert (job.minute, len(job.second)) == (None, 1)
     await options["redis_pool"].aclose(close_connection_pool=True)

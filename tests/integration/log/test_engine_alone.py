@@ -164,6 +164,7 @@ async def test_another_domain_lives_on_the_engine_without_the_shop(database_url:
         "infra.base64url",
         "infra.errors",
         "infra.host",
+        "infra.host.exhaustion",
         "infra.host.network_errors",
         "infra.host.several_hosts",
         "infra.observability",

@@ -99,7 +99,7 @@ async def test_the_table_is_what_real_processes_expose_and_no_alert_fires_where_
     assert firing(told, tmp_path) == set()
 
 
-RELAY: Final = "INSERT INTO leases (name, owner, epoch, expires_at) VALUES ('relay', $1, 1, now() + interval '1 hour')"
+RELAY: Final = "INSERT INTO leases (name, owner, epoch, expires_at) VALUES ('relay', $1, 1, now())"
 OLD: Final = "UPDATE events SET recorded_at = recorded_at - interval '1 hour' WHERE position = $1"
 AGED: Final = "UPDATE mail_ledger SET created_at = now() - interval '2 hours', due_at = now() + interval '1 hour'"
 
@@ -111,7 +111,9 @@ async def test_alerts_fire_by_what_real_processes_tell_of_real_trouble(settings:
         blocker = await stack.enter_async_context(connected(settings.database_url.get_secret_value()))
         office = await stack.enter_async_context(mail_office(settings))
         log = await stack.enter_async_context(write_side(settings.database_url.get_secret_value()))
-        await office.database.execute(RELAY, uuid4())
+        leading = await stack.enter_async_context(connected(settings.database_url.get_secret_value()))
+        await stack.enter_async_context(leading.transaction())
+        await leading.execute(RELAY, uuid4())  # whoever would lead waits for what comes of that
         await office.write()
         await office.database.execute(AGED)
         await append(log, ORDER_ID, 0, Encoded("order.placed", 1, b"{}"))
