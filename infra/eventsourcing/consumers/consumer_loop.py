@@ -104,6 +104,8 @@ class Driver(Generic[C]):
             while True:
                 await self._wait()
                 async with self._turn:
+                    for lease, upto in self.readers.astray():
+                        self._not_of_this_log(Batch(lease, [], upto, None))
                     if batches := self._gather():
                         await self._apply(batches)
                 self.readers.fill(self._filled)

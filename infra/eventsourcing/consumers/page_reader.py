@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final
 
 import structlog
@@ -35,7 +36,8 @@ _log = structlog.get_logger("weir.reader")
 class Reader:
     """One shard's events on their way to the leases that have come equally far in it. ``last`` is where it is.
 
-    ``failures`` are the times in a row that nobody could make sense of its next page.
+    ``failures`` are the times in a row that nobody could make sense of its next page; ``strange`` where the log does
+    not hold ``last``, which a stream has brought then.
     """
 
     inbox: Inbox
@@ -44,6 +46,12 @@ class Reader:
     last: Entry | None = None
     filling: asyncio.Task[None] | None = None
     failures: int = 0
+    strange: bool = False
+
+    @property
+    def place(self) -> tuple[int, int, datetime | None]:
+        """Where it is. The same position may be that of another event: of one that the log has lost, or never had."""
+        return self.shard, self.inbox.position, self.last.recorded_at if self.last else None
 
     @property
     def free(self) -> bool:
@@ -126,6 +134,10 @@ class Readers:
             yield reader, whole_batch
         self._merge()
 
+    def astray(self) -> Sequence[tuple[Lease, int]]:
+        """The leases that streams have led away from the log, and how far: they are to start again."""
+        return [(lease, reader.inbox.position) for reader in self._all if reader.strange for lease in reader.leases]
+
     def aim(self, heads: Mapping[int, int]) -> None:
         """Says how far the log is known to be."""
         for reader in self._all:
@@ -146,7 +158,7 @@ class Readers:
                 continue
             if reader.inbox.ready():
                 self._wake.set()
-            elif reader.filling is None and reader.inbox.behind():
+            elif reader.filling is None and not reader.strange and reader.inbox.behind():
                 reader.filling = asyncio.create_task(self._fill(reader, read))
 
     async def close(self) -> None:
@@ -188,25 +200,36 @@ class Readers:
 
     def _merge(self) -> None:
         """Those that have come equally far go on together."""
-        first: dict[tuple[int, int], Reader] = {}
+        first: dict[tuple[int, int, datetime | None], Reader] = {}
         for reader in [reader for reader in self._all if reader.free]:
-            other = first.setdefault((reader.shard, reader.inbox.position), reader)
+            other = first.setdefault(reader.place, reader)
             if other is not reader:
                 other.leases += reader.leases
-                other.last = other.last or reader.last
                 self._close(reader)
+
+    async def _page(self, reader: Reader) -> list[Entry] | None:
+        """What comes next in the log; None where that does not hold what the reader has last, as a stream has brought
+        it then: nothing of the log follows on that."""
+        after, last = reader.inbox.position, reader.last
+        known = [last] if last is not None and last.position == after else []
+        async with self._database.acquire() as session:
+            if reader.shard == WHOLE:
+                entries = await self._log.read_all(session, after - len(known), PAGE)
+            else:
+                entries = await self._log.read_shard(session, reader.shard, after - len(known), PAGE)
+        found = [(each.position, each.recorded_at) for each in entries[: len(known)]]
+        return entries[len(known) :] if found == [(each.position, each.recorded_at) for each in known] else None
 
     async def _fill(self, reader: Reader, read: Callable[[Reader, Sequence[Entry]], None]) -> None:
         try:
             async with self._fills:
                 after = reader.inbox.position
-                async with self._database.acquire() as session:
-                    if reader.shard == WHOLE:
-                        entries = await self._log.read_all(session, after, PAGE)
-                    else:
-                        entries = await self._log.read_shard(session, reader.shard, after, PAGE)
-            reader.inbox.supply(entries, after=after)
-            read(reader, entries)
+                entries = await self._page(reader)
+            if entries is None:
+                reader.strange = True
+            else:
+                reader.inbox.supply(entries, after=after)
+                read(reader, entries)
             reader.failures = 0
         except PASSING as error:
             # What could not be read says nothing of what was committed: the lease holds, and the page is read again.

@@ -5,16 +5,19 @@ import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any, cast
+from types import SimpleNamespace
+from typing import Any, Final, NamedTuple, cast
 from uuid import UUID, uuid4
 
 import pytest
 from structlog.testing import capture_logs
 
 from infra.errors import Unavailable
+from infra.event_codec import CODEC
 from infra.eventsourcing.consumers.consumer import Lease, Member
 from infra.eventsourcing.consumers.page_reader import FILLS, Readers
 from infra.eventsourcing.consumers.stream_feed import Feed
+from infra.eventsourcing.event_log import Entry
 from infra.eventsourcing.leases import Place
 from infra.postgres.pool import Database
 from tests.support.current_log import LOG
@@ -22,6 +25,22 @@ from tests.support.current_log import LOG
 pytestmark = pytest.mark.anyio
 
 SHARDS = 6
+NOON: Final = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+class Row(NamedTuple):
+    """An event as it is read."""
+
+    position: int
+    stream_id: UUID
+    version: int
+    category: str
+    shard: int
+    type: str
+    schema_version: int
+    data: bytes
+    metadata: bytes
+    recorded_at: datetime
 
 
 class ColdLog:
@@ -50,7 +69,7 @@ class ColdLog:
         if self.failures:
             self.failures -= 1
             raise self.error
-        return [(shard + 1, UUID(int=1), 1, "order", shard, "order.paid", 1, b"{}", b"{}", datetime.now(UTC))]
+        return [Row(shard + 1, UUID(int=1), 1, "order", shard, "order.paid", 1, b"{}", b"{}", datetime.now(UTC))]
 
 
 class NoStreams:
@@ -151,4 +170,25 @@ async def test_who_waits_for_a_page_to_be_mended_does_not_ask_for_it_all_the_tim
         reading.turn()
         await asyncio.sleep(0)
     assert len(log.asked) == asked == 3
+    await reading.readers.close()
+
+
+async def test_what_a_stream_has_brought_is_held_against_the_log_before_anything_follows_on_it() -> None:
+    """Else an event of another history would be applied with the next one, by which alone a commit is told."""
+    log = ColdLog()
+    log.let.set()
+    reading = Reading(log, shards=1)
+    ((reader, _),) = reading.readers.take()
+    (lease,) = reading.leases
+    brought = Entry(SimpleNamespace(recorded_at=NOON), CODEC.decode, 1, 0, 0, UUID(int=1), "order.paid")
+    reader.inbox.offer([brought])
+    list(reading.readers.take())
+    reader.inbox.aim(2)
+    async with asyncio.timeout(5):
+        while not reading.readers.astray():
+            reading.turn()
+            await reading.wake.wait()
+            reading.wake.clear()
+    assert reading.readers.astray() == [(lease, 1)]
+    assert lease.wanted == [brought], "nothing was added to it"
     await reading.readers.close()

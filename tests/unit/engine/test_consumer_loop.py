@@ -2,16 +2,19 @@
 
 import asyncio
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Any, cast
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any, Final, cast
 
+from infra.event_codec import CODEC
 from infra.eventsourcing.consumers.consumer import Batch, Lease, Member
 from infra.eventsourcing.consumers.consumer_loop import sound_first
 from infra.eventsourcing.consumers.inbox import Inbox
 from infra.eventsourcing.consumers.pacing import Pace
 from infra.eventsourcing.consumers.page_reader import BATCH, Reader, Readers
+from infra.eventsourcing.event_log import Entry
 from infra.eventsourcing.leases import Place
-from tests.unit.engine.test_projection_inbox import entries
+from tests.unit.engine.test_projection_inbox import STREAM, entries
 
 
 def batch(consumer: str, shard: int) -> Batch:
@@ -66,6 +69,9 @@ class NoFeed:
     def join(self, _inbox: Inbox, _heads: Mapping[int, int]) -> None:
         """Nobody is told of anything."""
 
+    def leave(self, _inbox: Inbox) -> None:
+        """Nor was anybody."""
+
 
 def test_a_reader_that_was_too_busy_to_take_looks_again_once_its_lease_has_done_its_work() -> None:
     """Nothing else would have it look, where no event comes after those that wait."""
@@ -89,3 +95,22 @@ def test_a_reader_that_was_too_busy_to_take_looks_again_once_its_lease_has_done_
 
 def _untold(_reader: Reader, _entries: Any) -> None:
     """Nothing is read from Postgres here."""
+
+
+NOON: Final = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def test_who_has_come_as_far_by_another_event_goes_on_alone() -> None:
+    """One of the two is of no history of this log: who went on with it would be refused with it, again and again."""
+    names, nothing = ("astray", "right", "right as well"), cast(Any, None)
+    members = {name: Member(name=name, rest=0, linger=0, wants=lambda _: True) for name in names}
+    readers = Readers(
+        members, whole=False, database=nothing, log=nothing, feed=cast(Any, NoFeed()), wake=asyncio.Event()
+    )
+    for name, at in zip(names, (NOON, NOON + timedelta(hours=1), NOON + timedelta(hours=1)), strict=True):
+        readers.begin([batch(name, 0).lease], {0: 0})
+        (fresh,) = [reader for reader, _ in readers.take() if reader.inbox.position == 0]
+        fresh.inbox.offer([Entry(SimpleNamespace(recorded_at=at), CODEC.decode, 1, 0, 0, STREAM, "thing.happened")])
+        list(readers.take())
+    together = [[lease.place.consumer for lease in reader.leases] for reader, _ in readers.take()]
+    assert together == [["astray"], ["right", "right as well"]]
