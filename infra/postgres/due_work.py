@@ -111,8 +111,7 @@ class DueWork:
 
         Fences stay as they are, so whoever is at a row settles it as ever.
         """
-        while await database.execute(*self._hasten(ahead=timedelta(seconds=ahead))) == f"UPDATE {MOST_HASTENED}":
-            pass
+        await hasten_all(database, self._hasten, ahead)
 
     def change(self, values: Mapping[str, Any], *conditions: sa.ColumnElement[bool]) -> Statement:
         """A statement for :meth:`write`."""
@@ -225,6 +224,12 @@ def hastening(
     later = due > _now + sa.bindparam("ahead", type_=sa.Interval)
     some = _some(table, due, inline(MOST_HASTENED), [later, *conditions])
     return Statement(sa.update(table).values(values).where(*some))
+
+
+async def hasten_all(database: Database, statement: Statement, ahead: float) -> None:
+    """Carries out a statement of :func:`hastening` until no row is left that it is about."""
+    while await database.execute(*statement(ahead=timedelta(seconds=ahead))) == f"UPDATE {MOST_HASTENED}":
+        pass
 
 
 def _some(

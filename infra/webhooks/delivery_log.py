@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from asyncpg import Record
 
 from infra.eventsourcing.event_log import Session
-from infra.postgres.due_work import MOST_HASTENED, hastening
+from infra.postgres.due_work import hasten_all, hastening
 from infra.postgres.pool import Database
 from infra.postgres.statements import CLOCK, Statement, inline
 from infra.postgres.tables.webhooks import delivery_is_due, hears, webhook_deliveries, webhook_subscribers
@@ -73,8 +73,7 @@ async def _again(session: Session, found: Record | None, delivery_id: UUID) -> A
 
 async def hasten(database: Database, ahead: float) -> None:
     """The same as that of subscribers (:meth:`infra.postgres.due_work.DueWork.hasten`), who are to be told after it."""
-    while await database.execute(*_HASTEN(ahead=timedelta(seconds=ahead))) == f"UPDATE {MOST_HASTENED}":
-        pass
+    await hasten_all(database, _HASTEN, ahead)
 
 
 async def forget_old(database: Database) -> int:

@@ -223,7 +223,7 @@ class CommandHandler:
         streams += await self._cache.loaded(targets[new:]) if old is None else old
         self.races.decided += 1
         attempt = Attempt(streams, decide, context)
-        if attempt.refused is None and self._used_up.concerns(attempt.allowances):
+        if attempt.refused is None and self._used_up.concerns(attempt):
             return await self._ask_beforehand(attempt)
         with tracing.span("append"):
             answer = self._appender.enqueue(attempt.request(self._encode, attempt.changes))

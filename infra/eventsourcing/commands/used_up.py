@@ -5,11 +5,12 @@ have left, and on a hot stream these are many: one client who goes on asking wou
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from time import monotonic
 from typing import Final
 from uuid import UUID
 
+from infra.eventsourcing.commands.attempt import Attempt
 from infra.eventsourcing.store import AllowanceChange, AllowanceExceeded, Limits, exceeded
 from infra.postgres.pool import Reader
 
@@ -21,27 +22,26 @@ MOST_SUSPECTS: Final = 10_000
 class UsedUp:
     """Who was refused a moment ago for want of which allowance. While nobody is, this costs nothing."""
 
-    def __init__(self, limits: Limits, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._clock = clock
         self._until: OrderedDict[tuple[str, UUID], float] = OrderedDict()
 
     def seen(self, verdict: AllowanceExceeded) -> None:
         """The owner has as much as they may have."""
         suspect = (verdict.allowance.scope, verdict.allowance.owner)
-        self._until[suspect] = self._clock() + SUSPECT_SECONDS
+        self._until[suspect] = monotonic() + SUSPECT_SECONDS
         self._until.move_to_end(suspect)
         if len(self._until) > MOST_SUSPECTS:
             self._until.popitem(last=False)
 
-    def concerns(self, changes: Sequence[AllowanceChange]) -> bool:
-        """Whether anything of that would be taken."""
+    def concerns(self, attempt: Attempt) -> bool:
+        """Whether it would take anything of that."""
         if not self._until:
             return False
-        now = self._clock()
+        now = monotonic()
         while self._until and next(iter(self._until.values())) < now:
             self._until.popitem(last=False)
-        return any((each.allowance.scope, each.allowance.owner) in self._until for each in changes)
+        return any((each.allowance.scope, each.allowance.owner) in self._until for each in attempt.allowances)
 
     async def verdict(self, session: Reader, changes: Sequence[AllowanceChange]) -> AllowanceExceeded | None:
         """What the log would say of these now. Who may have them is suspected no more. Raises Unavailable."""
