@@ -145,7 +145,8 @@ WRITES: Final[Mapping[str, Write]] = {
     "infra.postgres.due_work.DueWork.claim of refunds": lambda database: refund_outbox.claim(database, 1),
     "infra.postgres.due_work.DueWork.claim of timers": lambda database: timer_store.claim(database, 1),
     "infra.postgres.due_work.DueWork.claim of imports": lambda database: imports.claim(database, 1),
-    "infra.postgres.due_work.DueWork.hasten": lambda database: outbox.WORK.hasten(database, 0),
+    "infra.postgres.due_work.hasten_all of mails": lambda database: outbox.WORK.hasten(database, 0),
+    "infra.postgres.due_work.hasten_all of deliveries": lambda database: delivery_log.hasten(database, 0),
     "infra.postgres.due_work.DueWork.write of a mail": lambda database: outbox.WORK.put_off(database, MAIL, "later"),
     "infra.postgres.due_work.DueWork.write of a refund": lambda database: refund_outbox.WORK.put_off(
         database, OWED, "later"
@@ -212,7 +213,6 @@ WRITES: Final[Mapping[str, Write]] = {
     ),
     "infra.webhooks.outbox.pause": lambda database: webhooks.pause(database, SUBSCRIBER, 5, 1.0, "HTTP 500"),
     "infra.webhooks.delivery_log.forget_old": delivery_log.forget_old,
-    "infra.webhooks.delivery_log.hasten": lambda database: delivery_log.hasten(database, 0),
     "infra.webhooks.delivery_log.retry": lambda database: delivery_log.retry(database, uuid4()),
     "infra.identity.reset_wishes.keep": lambda database: reset_wishes.keep(database, "a@b.c", KEYED),
     "infra.identity.reset_wishes.done": lambda database: reset_wishes.done(database, WISH),
