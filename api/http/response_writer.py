@@ -8,6 +8,7 @@ from starlette.types import Message, Send
 
 from api.http.body_reader import ClientGone
 from api.http.compression import SMALLEST, Compressor, is_worth_it, wants_gzip, with_mark
+from api.http.connection.whole_response import send_whole
 from api.http.policies.security_headers import Rules
 from api.http.request_context import RequestState
 from api.http.response import Headers, RawResponse
@@ -66,8 +67,7 @@ class Reply:
         headers = self._dressed(headers)
         if self.status not in (204, 304):
             headers.append((b"content-length", b"%d" % len(body)))
-        await self._send({"type": "http.response.start", "status": self.status, "headers": headers})
-        await self._send({"type": "http.response.body", "body": body})
+        await send_whole(self._send, self.status, headers, body)
 
     def _may_be_compressed(self, answer: RawResponse) -> bool:
         return self._method in ("GET", "HEAD") and wants_gzip(self._exchange.headers) and is_worth_it(answer)
