@@ -20,6 +20,7 @@ from infra.postgres.errors import classify
 from infra.postgres.unreachable import place, unreachable
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+Pooled: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
 Resolve: TypeAlias = Callable[[str, int | None], Awaitable[list[str]]]
 """The addresses of a host, in the order in which they are to be tried."""

@@ -3,17 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Final, TypeAlias
+from typing import Final
 
 import asyncpg
 from asyncpg.transaction import Transaction
 from pydantic import SecretStr
 
 from infra.errors import OutcomeUnknown, Unavailable
-from infra.postgres.connect import CONNECT_SECONDS, Connection, connect
+from infra.postgres.connect import CONNECT_SECONDS, Connection, Pooled, connect
 from infra.postgres.errors import classify, told
-
-Pooled: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+from infra.postgres.standby import StandbyWait
 
 DRIVER_ERRORS: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """All that the driver raises: for where a connection is given up, and it does not matter how that goes."""
@@ -62,7 +61,7 @@ async def session_at(url: SecretStr, *, writes: bool) -> AsyncIterator[Connectio
     """
     connection = await connect(url)
     try:
-        with answering(connection, writes=writes):
+        with answering(connection, writes=writes), StandbyWait(connection):
             yield connection
     finally:
         await close(connection)

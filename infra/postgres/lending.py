@@ -11,9 +11,10 @@ import asyncpg
 
 from infra.concurrency.cancellation import take_note
 from infra.errors import Unavailable
-from infra.postgres.connect import CONNECT_SECONDS, Connector, is_failure
-from infra.postgres.connection import DRIVER_ERRORS, Pooled, meaning
+from infra.postgres.connect import CONNECT_SECONDS, Connector, Pooled, is_failure
+from infra.postgres.connection import DRIVER_ERRORS, meaning
 from infra.postgres.pool_config import COMMAND_SECONDS, PoolConfig, PoolUse
+from infra.postgres.standby import StandbyWait
 
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 Shown = TypeVar("Shown")
@@ -135,7 +136,7 @@ class Loan(Generic[Shown]):
     """A connection until the end of the block, as ``shown`` to its user; failures are told as by
     :func:`~infra.postgres.connection.answering`."""
 
-    __slots__ = ("_connection", "_lender", "_shown", "_writes")
+    __slots__ = ("_connection", "_lender", "_shown", "_standby", "_writes")
 
     def __init__(self, lender: Lender, shown: Callable[[Pooled], Shown], *, writes: bool) -> None:
         self._lender = lender
@@ -144,13 +145,18 @@ class Loan(Generic[Shown]):
 
     async def __aenter__(self) -> Shown:
         self._connection = await self._lender.take()
+        self._standby = StandbyWait(self._connection) if self._writes else None
         return self._shown(self._connection)
 
     async def __aexit__(
         self, _kind: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
+        if self._standby is not None:
+            self._standby.leave()
         if error is None:
             await self._lender.take_back(self._connection)
+            if self._standby is not None:
+                self._standby.insist()
             return
         # Looked at before it is given back, as the pool takes back what is broken and knows no more of it.
         meant = meaning(self._connection, error, writes=self._writes)

@@ -17,11 +17,12 @@ from typing import Any, Final
 import asyncpg
 
 from infra.errors import TookTooLong, Unavailable
-from infra.postgres.connect import CONNECT_SECONDS, Connection, Connector, connect, prepare
-from infra.postgres.connection import DRIVER_ERRORS, Pooled, answering, drop, roll_back
+from infra.postgres.connect import CONNECT_SECONDS, Connection, Connector, Pooled, connect, prepare
+from infra.postgres.connection import DRIVER_ERRORS, answering, drop, roll_back
 from infra.postgres.lending import Lender, Loan
 from infra.postgres.pool_config import PoolConfig, PoolUse
 from infra.postgres.reader import Reader, Reading, Snapshot
+from infra.postgres.standby import StandbyWait
 
 __all__ = ["CONNECT_SECONDS", "DRIVER_ERRORS", "Connection", "Database", "Pooled", "Reader", "connect", "prepare"]
 
@@ -92,7 +93,8 @@ class Database:
         """A transaction: committed at the end of the block, rolled back where that fails.
 
         Raises :class:`~infra.errors.Unavailable` as long as nothing can have been committed, and
-        :class:`~infra.errors.OutcomeUnknown` when the answer to the commit is lost.
+        :class:`~infra.errors.OutcomeUnknown` when the answer to the commit is lost, or a standby may lack it that
+        has to have it.
         """
         async with self._lend() as connection:
             transaction = connection.transaction()
@@ -104,7 +106,7 @@ class Database:
                 await roll_back(connection, transaction)
                 raise
             # From here on the failure of the line says nothing about what is stored.
-            with answering(connection, writes=True):
+            with answering(connection, writes=True), StandbyWait(connection):
                 await transaction.commit()
 
     def session(self) -> AbstractAsyncContextManager[Pooled]:

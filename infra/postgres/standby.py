@@ -4,10 +4,13 @@ Of a primary counts what is on disk, of a standby what it has replayed. Position
 and go on across timelines.
 """
 
+from contextlib import suppress
 from typing import Any, Final
 
+import asyncpg
+
 from infra.errors import OutcomeUnknown
-from infra.postgres.connect import Connection
+from infra.postgres.connect import Connection, Pooled
 
 _WAIT: Final = "SyncRepWaitForLSN"
 """The server's function that waits for a synchronous standby. Its words are in the server's language."""
@@ -33,13 +36,15 @@ REPLAYED_TIMELINE: Final = (
 
 
 class StandbyWait:
-    """Whether a commit on this connection waited to the end for the standbys that have to have it.
+    """Whether the commits on this connection waited to the end for the standbys that have to have them.
 
     Who cancels the wait (``pg_cancel_backend``) has the server answer as if nothing were amiss, and warn: the commit is
-    there, and would be lost with this server.
+    there, and would be lost with this server. As a block it insists at the end; a pooled connection is somebody else's
+    then.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: "Connection | Pooled") -> None:
+        self._connection = connection
         self._given_up = False
         connection.add_log_listener(self._hear)
 
@@ -48,6 +53,19 @@ class StandbyWait:
         if self._given_up:
             self._given_up = False
             raise OutcomeUnknown("the wait for the standby was cancelled")
+
+    def leave(self) -> None:
+        """Listens no more."""
+        with suppress(asyncpg.InterfaceError):  # the pool has taken it back because its line broke
+            self._connection.remove_log_listener(self._hear)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, failed: type[BaseException] | None, *_: object) -> None:
+        self.leave()
+        if failed is None:
+            self.insist()
 
     def _hear(self, _connection: Any, said: Any) -> None:
         self._given_up = self._given_up or said.server_source_function == _WAIT

@@ -1,12 +1,12 @@
 """A standby takes over that has not heard of the last events: nothing is decided on what only the old primary knew."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from uuid import uuid4
 
 import httpx2
@@ -19,6 +19,7 @@ from domain.inventory import INVENTORY, ChangeStock, OutOfStock
 from infra.errors import OutcomeUnknown, Unavailable
 from infra.eventsourcing.commands.attempt import CommandOutcome
 from infra.eventsourcing.projections.generations import install
+from infra.postgres.connection import session_at
 from infra.settings import Settings
 from projections.registry import PROJECTIONS
 from tests.faults.buyers import Buyers
@@ -195,18 +196,39 @@ async def test_what_still_waits_for_a_synchronous_standby_is_told_to_nobody_and_
         assert await told(partial(ours.commands.handle, (INVENTORY, product), withdraw, key)) == "out of stock"
 
 
+A_WRITE: Final = "UPDATE log_head SET position = position"
+
+
+async def appended(side: WriteSide, _url: str) -> None:
+    await change_stock(side, uuid4(), 10, new=1)
+
+
+async def in_a_transaction(side: WriteSide, _url: str) -> None:
+    async with side.database.write() as connection:
+        await connection.execute(A_WRITE)
+
+
+async def by_a_statement(side: WriteSide, _url: str) -> None:
+    await side.database.execute(A_WRITE)
+
+
+async def by_an_operator(_side: WriteSide, url: str) -> None:
+    async with session_at(SecretStr(url), writes=True) as session:
+        await session.execute(A_WRITE)
+
+
+@pytest.mark.parametrize("written", [appended, in_a_transaction, by_a_statement, by_an_operator])
 async def test_a_commit_whose_wait_for_the_standby_somebody_cancels_is_told_as_unknown(
-    cluster: Path, tmp_path: Path
+    cluster: Path, tmp_path: Path, written: Callable[[WriteSide, str], Coroutine[Any, Any, None]]
 ) -> None:
-    product = uuid4()
     async with pair(cluster, tmp_path, door=True, synchronous=True) as database, write_side(database.url) as side:
-        await change_stock(side, product, 10, new=1)
+        await appended(side, database.url)
         await database.hold_up()
-        changing = asyncio.create_task(change_stock(side, product, 1))
+        writing = asyncio.create_task(written(side, database.url))
         async with connected(database.primary.admin_url) as connection:
             await eventually(lambda: connection.fetchval(CANCEL_THE_WAIT))
         with pytest.raises(OutcomeUnknown, match="standby"):
-            await changing
+            await writing
 
 
 # --- Two API processes ------------------------------------------------------------------------------------------------

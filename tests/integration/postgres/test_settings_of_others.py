@@ -18,8 +18,7 @@ from infra.configs import pool_of, worker_pool_of
 from infra.eventsourcing.store import Appended, ClaimTaken
 from infra.identity.api_keys import MOST_KEYS
 from infra.postgres.connect import PINNED, PROBING, Connector, connect
-from infra.postgres.connection import Pooled
-from infra.postgres.pool import Connection, Database
+from infra.postgres.pool import Connection, Database, Pooled
 from infra.settings import Settings
 from tests.support.api_client import api_process
 from tests.support.write_side import (
