@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Final
+from typing import Final, Literal
 
 import asyncpg
 from asyncpg.transaction import Transaction
@@ -67,13 +67,42 @@ async def session_at(url: SecretStr, *, writes: bool) -> AsyncIterator[Connectio
         await close(connection)
 
 
-async def roll_back(connection: Pooled, transaction: Transaction) -> None:
-    """Nothing is committed, whether or not this arrives."""
+@asynccontextmanager
+async def in_transaction(
+    connection: Pooled, *, writes: bool, isolation: Literal["repeatable_read"] | None = None
+) -> AsyncIterator[None]:
+    """A transaction until the end of the block: committed there, rolled back where that fails."""
+    transaction = connection.transaction(isolation=isolation)
+    try:
+        await transaction.start()
+    except asyncio.CancelledError:
+        drop(connection)  # it may have begun, and the driver would tell that as an error of ours
+        raise
+    try:
+        yield
+    except BaseException:
+        await _roll_back(connection, transaction)
+        raise
+    # From here on the failure of the line says nothing about what is stored.
+    with answering(connection, writes=writes), StandbyWait(connection):
+        await transaction.commit()
+
+
+async def _roll_back(connection: Pooled, transaction: Transaction) -> None:
+    """Nothing is committed, whether or not this arrives. A server that has fallen silent keeps nobody for long."""
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
             await transaction.rollback()
     except DRIVER_ERRORS:
         drop(connection)
+
+
+def drop_open(connection: Pooled) -> None:
+    """Cuts it off where a transaction is open on it that is nobody's: whoever was to end it was cancelled again, while
+    it waited for that. The driver would end it, and tell it as an error."""
+    with suppress(asyncpg.InterfaceError):  # it is gone already
+        if connection.is_in_transaction():
+            connection.terminate()
 
 
 def _is_lost(connection: "Connection | Pooled") -> bool:

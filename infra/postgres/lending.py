@@ -12,7 +12,7 @@ import asyncpg
 from infra.concurrency.cancellation import take_note
 from infra.errors import Unavailable
 from infra.postgres.connect import CONNECT_SECONDS, Connector, Pooled, is_failure
-from infra.postgres.connection import DRIVER_ERRORS, meaning
+from infra.postgres.connection import DRIVER_ERRORS, drop_open, meaning
 from infra.postgres.pool_config import COMMAND_SECONDS, PoolConfig, PoolUse
 from infra.postgres.standby import StandbyWait
 
@@ -77,6 +77,7 @@ class Lender:
         """After somebody has given up on it. A server that has fallen silent is waited for, for a while: who is
         cancelled again meanwhile leaves that to itself, and nobody hears of how it ends."""
         try:
+            drop_open(connection)
             release = asyncio.ensure_future(self._pool.release(connection, timeout=CONNECT_SECONDS))
             release.add_done_callback(take_note)
             with suppress(*DRIVER_ERRORS):

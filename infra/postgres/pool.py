@@ -18,11 +18,10 @@ import asyncpg
 
 from infra.errors import TookTooLong, Unavailable
 from infra.postgres.connect import CONNECT_SECONDS, Connection, Connector, Pooled, connect, prepare
-from infra.postgres.connection import DRIVER_ERRORS, answering, drop, roll_back
+from infra.postgres.connection import DRIVER_ERRORS, drop, in_transaction
 from infra.postgres.lending import Lender, Loan
 from infra.postgres.pool_config import PoolConfig, PoolUse
 from infra.postgres.reader import Reader, Reading, Snapshot
-from infra.postgres.standby import StandbyWait
 
 __all__ = ["CONNECT_SECONDS", "DRIVER_ERRORS", "Connection", "Database", "Pooled", "Reader", "connect", "prepare"]
 
@@ -67,7 +66,7 @@ class Database:
     @asynccontextmanager
     async def _pooler_reading(self) -> AsyncIterator[Reader]:
         """A pooler may change its server from one transaction to the next: behind it each read is one, and looks."""
-        async with self._lend() as connection, connection.transaction():
+        async with self._lend() as connection, in_transaction(connection, writes=False):
             await self._look(connection)
             yield Reading(connection)
 
@@ -80,7 +79,7 @@ class Database:
         """
         async with self._lend() as connection:
             try:
-                async with _in_time(connection):
+                async with in_transaction(connection, writes=False, isolation="repeatable_read"):
                     await self._look(connection)  # while it is not read-only by our own will
                     snapshot = Snapshot(Reading(connection))
                     await snapshot.plan({**_ONLY_READ, "statement_timeout": f"{seconds * 1000:.0f}", **(planner or {})})
@@ -96,18 +95,9 @@ class Database:
         :class:`~infra.errors.OutcomeUnknown` when the answer to the commit is lost, or a standby may lack it that
         has to have it.
         """
-        async with self._lend() as connection:
-            transaction = connection.transaction()
-            await transaction.start()
-            try:
-                await self._look(connection)
-                yield connection
-            except BaseException:
-                await roll_back(connection, transaction)
-                raise
-            # From here on the failure of the line says nothing about what is stored.
-            with answering(connection, writes=True), StandbyWait(connection):
-                await transaction.commit()
+        async with self._lend() as connection, in_transaction(connection, writes=True):
+            await self._look(connection)
+            yield connection
 
     def session(self) -> AbstractAsyncContextManager[Pooled]:
         """A connection for statements that commit one by one, or in transactions of the caller's.
@@ -158,19 +148,6 @@ class Database:
     async def _look(self, connection: Pooled) -> None:
         if self._pgbouncer and not self._standby:
             await _insist(connection)
-
-
-@asynccontextmanager
-async def _in_time(connection: Pooled) -> AsyncIterator[None]:
-    """A transaction of one state. A server that has fallen silent keeps nobody who has given up: its end is bounded."""
-    transaction = connection.transaction(isolation="repeatable_read")
-    await transaction.start()
-    try:
-        yield
-    except BaseException:
-        await roll_back(connection, transaction)
-        raise
-    await transaction.commit()
 
 
 async def _insist(connection: Pooled) -> None:

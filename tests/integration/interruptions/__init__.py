@@ -1,0 +1,1 @@
+"""Cancellation at every single wait: what a client that hangs up, a deadline, a drain may leave behind."""
