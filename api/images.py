@@ -19,6 +19,7 @@ from PIL.JpegImagePlugin import JpegImageFile, get_sampling
 from PIL.WebPImagePlugin import WebPImageFile
 
 from api.errors import Problem
+from api.http.body_reader import not_taken
 from infra.errors import TooBusy
 
 LONGEST_SIDE: Final = 10_000
@@ -103,7 +104,7 @@ def picture_of(sent: bytes) -> Picture:
     """
     kind = next((kind for kind, beginning in _BEGINNINGS.items() if beginning.match(sent)), None)
     if kind is None:
-        raise Problem("unsupported-media-type", "The body is neither PNG nor JPEG nor WebP.")
+        raise not_taken(map(_media_of, _BEGINNINGS), "The body is neither PNG nor JPEG nor WebP.")
     try:
         with Image.open(_Parts(sent), formats=(kind,)) as image:
             _check_header(image, kind)
@@ -120,7 +121,7 @@ def picture_of(sent: bytes) -> Picture:
     except Exception:
         # Decoders that are fed by strangers raise whatever they come upon.
         raise _invalid("is damaged, or ends before its end") from None
-    return Picture(f"image/{kind.lower()}", content)
+    return Picture(_media_of(kind), content)
 
 
 def _check_header(image: Image.Image, kind: str) -> None:
@@ -177,6 +178,10 @@ def _in_srgb(image: Image.Image) -> Image.Image:
             srgb = ImageCms.createProfile("sRGB")
             return ImageCms.profileToProfile(image, BytesIO(profile), srgb, outputMode=mode) or image
     return image.convert("RGB") if image.mode == "CMYK" else image
+
+
+def _media_of(kind: str) -> str:
+    return f"image/{kind.lower()}"
 
 
 def _invalid(detail: str) -> Problem:

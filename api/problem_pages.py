@@ -13,7 +13,7 @@ from fastapi import Path, Request
 from pydantic import BaseModel
 from starlette.routing import NoMatchFound
 
-from api.http.accept import prefers_html
+from api.http.accept import VARIES, prefers_html
 from api.http.fast_route import router
 from api.http.policies.security_headers import page_policy
 from api.http.request_context import EXCHANGE, RequestState
@@ -36,7 +36,6 @@ STYLE: Final = (
 POLICY: Final = page_policy(STYLE)
 IN_DEVELOPMENT: Final = {"guide": "guide_front", "live": "live_page"}
 """Pages that are shown in development alone, and their routes."""
-_VARIES: Final = (b"vary", b"accept")
 _CODE: Final = re.compile(r"`([^`]+)`")
 
 Code = Annotated[str, Path(description="The `code` of a problem document.", json_schema_extra={"enum": sorted(STATUS)})]
@@ -90,12 +89,12 @@ async def read_problem_kind(request: Request, code: Code) -> RawResponse:
 async def front_page(request: Request) -> RawResponse:
     """Where to look: a browser is led to the documentation."""
     if _is_browser(request):
-        return RawResponse(303, [(b"location", b"/docs"), _VARIES, PUBLIC])
+        return RawResponse(303, [(b"location", b"/docs"), VARIES, PUBLIC])
     index = {"title": "Weir", "docs": "/docs", "openapi": "/openapi.json", "problems": "/problems", "health": "/health"}
     for name, route in IN_DEVELOPMENT.items():
         with suppress(NoMatchFound):
             index[name] = str(request.app.url_path_for(route))
-    return json_answer(index, headers=[_VARIES, PUBLIC])
+    return json_answer(index, headers=[VARIES, PUBLIC])
 
 
 def kind_of(code: str) -> ProblemKind:
@@ -112,12 +111,12 @@ def _is_browser(request: Request) -> bool:
 
 
 def _json(document: BaseModel) -> RawResponse:
-    return json_answer(document.model_dump(), headers=[_VARIES, PUBLIC])
+    return json_answer(document.model_dump(), headers=[VARIES, PUBLIC])
 
 
 def _html(page: bytes) -> RawResponse:
     media = (b"content-type", b"text/html; charset=utf-8")
-    return RawResponse(200, [media, (b"content-security-policy", POLICY), _VARIES, PUBLIC], page)
+    return RawResponse(200, [media, (b"content-security-policy", POLICY), VARIES, PUBLIC], page)
 
 
 @cache

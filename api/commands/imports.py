@@ -10,7 +10,7 @@ from api.commands.dependencies import ImportUploadsDep
 from api.commands.dispatcher import Commands
 from api.dependencies import Context
 from api.errors import Problem
-from api.http.body_reader import accepts
+from api.http.body_reader import accepts, not_taken
 from api.http.fast_route import router
 from api.http.principal import Principal
 from api.http.request_context import stands_for
@@ -66,7 +66,7 @@ async def import_products(
     """Keep the file; a worker does the rest."""
     media = MEDIA.get(request.headers.get("content-type", "").partition(";")[0].strip().lower())
     if media is None:  # the edge has looked at bodies; there is none
-        raise Problem("unsupported-media-type")
+        raise not_taken(MEDIA)
     new = NewImport(
         import_id=new_id(),
         account_id=importer.id,

@@ -7,6 +7,8 @@ from functools import lru_cache
 from typing import Final
 
 LONGEST: Final = 500
+VARIES: Final = (b"vary", b"accept")
+"""What every answer says that would have had another form for another client (RFC 9110, 12.5.5)."""
 
 _WEIGHT: Final = re.compile(rb"q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)")
 _PAGE: Final = (b"text/html", b"text/*", b"*/*")

@@ -2,7 +2,7 @@
 
 import asyncio
 import types
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar, cast
@@ -108,14 +108,21 @@ def check_head(headers: Mapping[bytes, bytes], policy: BodyPolicy) -> None:
     if not policy.media:
         raise Problem("unexpected-body")
     if not _is_plain(headers.get(b"content-encoding")):
-        raise Problem("unsupported-media-type", "Encoded bodies are not taken.")
+        raise Problem(
+            "unsupported-media-type", "Encoded bodies are not taken.", headers=[(b"accept-encoding", b"identity")]
+        )
     if not _is_media(headers.get(b"content-type", b""), policy.media):
-        raise Problem("unsupported-media-type")
+        raise not_taken(media.decode("ascii") for media in policy.media)
     length = headers.get(b"content-length", b"0")
     if not length.isdigit():
         raise Problem("malformed-request")
     if int(length[:20]) > policy.limit:
         raise Problem("content-too-large")
+
+
+def not_taken(media: Iterable[str], detail: str | None = None) -> Problem:
+    """The refusal of a body that is of none of these kinds, which it tells (RFC 9110, 15.5.16)."""
+    return Problem("unsupported-media-type", detail, headers=[(b"accept", ", ".join(sorted(media)).encode("ascii"))])
 
 
 def _is_plain(codings: bytes | None) -> bool:

@@ -16,6 +16,7 @@ from pydantic import AwareDatetime, BaseModel, Field, StringConstraints
 
 from api.dependencies import EventStreamsDep, LogDep, SubscriptionsDep
 from api.errors import Problem
+from api.http.accept import VARIES
 from api.http.event_stream import EVENT_STREAM, EventStream, event, wants_events
 from api.http.fast_route import router
 from api.http.principal import Principal
@@ -135,12 +136,15 @@ async def list_events(
     a comment. An `end` event says why the server ends a stream; a client that does not keep up is cut off.
     """
     if not wants_events(request):
-        return await page_of(request, filters, pages, log)
+        page = await page_of(request, filters, pages, log)
+        return page._replace(headers=[*page.headers, VARIES])
     _, after = _begin(filters, log)
     after = after if last_event_id is None else int(last_event_id)
     await _insist(pages, after)
     feed = partial(log_feed, subscriptions, after, Wanted(category=filters.category, type=filters.type))
-    return EventStream(streams, auditor, partial(holds_still, request.scope, AUDITS), feed)
+    stream = EventStream(streams, auditor, partial(holds_still, request.scope, AUDITS), feed)
+    stream.raw_headers.append(VARIES)
+    return stream
 
 
 def _begin(filters: EventFilters, log: EventLog) -> tuple[bytes, int]:

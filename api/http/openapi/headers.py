@@ -26,6 +26,8 @@ HEADERS: Final[dict[str, Node]] = {
     "ETag": _told("The version, in quotes, with more behind it where a document is read: what `If-Match` takes."),
     "Consistency-Token": _told("Send it with a read that must include this write."),
     "Idempotency-Replayed": _told("`true` if this is the answer of an earlier request with the same key."),
+    "Accept": _told("The media types that this route takes."),
+    "Accept-Encoding": _told("`identity`, where a body came encoded: it is to come as it is."),
     "WWW-Authenticate": _told("How to authenticate, and what is wrong (RFC 6750)."),
     "Retry-After": _told("Seconds until it is worth another try."),
     "RateLimit-Policy": _told("The rates that hold here: `q` requests in `w` seconds."),

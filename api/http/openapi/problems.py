@@ -63,6 +63,7 @@ _POINTERS: Final = {
 
 _HEADERS: Final[Mapping[int, Sequence[str]]] = {
     401: ("WWW-Authenticate",),
+    415: ("Accept", "Accept-Encoding"),
     429: ("Retry-After", "RateLimit-Policy", "RateLimit"),
     503: ("Retry-After",),
 }

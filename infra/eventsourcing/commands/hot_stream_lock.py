@@ -91,11 +91,13 @@ class HotStreamLock:
 
     async def close(self) -> None:
         """Ends the turn that there may be, and closes the connection."""
-        if self._taking is not None:
-            await self._taking
-        if self._connection is not None:
-            with suppress(*_AWAY):
-                await self._connection.close(timeout=PATIENCE_SECONDS)
+        try:
+            if self._taking is not None:
+                await asyncio.wait([self._taking])
+        finally:
+            if self._connection is not None:
+                with suppress(*_AWAY):
+                    await self._connection.close(timeout=PATIENCE_SECONDS)
 
     async def _begin(self) -> None:
         self._waiting += 1

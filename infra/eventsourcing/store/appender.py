@@ -108,10 +108,13 @@ class Appender:
 
     async def close(self) -> None:
         """Waits for what is in flight, then closes the connection."""
-        if self._sending is not None:
-            await self._sending
-        if self._connection is not None:
-            await close(self._connection)
+        try:
+            if self._sending is not None:
+                # By itself it would be cancelled with whoever waits for it, and leave those unanswered who wait there.
+                await asyncio.wait([self._sending])
+        finally:
+            if self._connection is not None:
+                await close(self._connection)
 
     async def _send_all(self) -> None:
         try:
