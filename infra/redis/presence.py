@@ -90,10 +90,12 @@ class Presence:
                 for place, who in gone:
                     told.zrem(self._keys.present(place), self._named(who))
                 await told.execute()
-        except BROKEN as error:
+        except BaseException as error:  # also where it is cancelled: at the end of a process the last beat tells it
             self._changed |= changed
             self._gone |= {(place, who) for place, who in gone if who not in self._here.get(place, ())}
-            raise Unavailable("nobody can be told who is here") from error
+            if isinstance(error, BROKEN):
+                raise Unavailable("nobody can be told who is here") from error
+            raise
         if due:
             self._all_at = monotonic()
 
