@@ -93,13 +93,23 @@ class WebhookSender:
             due = await outbox.due(self._database, subscriber, trying)
             if not due:
                 return await outbox.rest(self._database, subscriber, failures)
-            answers = await asyncio.gather(*(self._attempt(subscriber, each) for each in due))
+            answers = await self._attempts(subscriber, due)
             failures = _failures(failures, answers)
             if any(answer.gone for answer in answers):
                 return await outbox.pause(self._database, subscriber, 0, GONE_SECONDS, "410 Gone")
             if wait := self._pause(failures, answers):
                 return await outbox.pause(self._database, subscriber, failures, wait, _told(answers))
         return await outbox.go_on(self._database, subscriber, failures)
+
+    async def _attempts(self, subscriber: Claimed, due: Sequence[Delivery]) -> Sequence[Answer]:
+        """All at once. Where one cannot be seen to, the others are none the less seen to their end: by then the
+        subscriber may be another worker's, who would send what is still on its way from here."""
+        attempts = await asyncio.gather(*(self._attempt(subscriber, each) for each in due), return_exceptions=True)
+        answers = [each for each in attempts if isinstance(each, Answer)]
+        for each in attempts:
+            if isinstance(each, BaseException):
+                raise each
+        return answers
 
     async def _attempt(self, subscriber: Claimed, delivery: Delivery) -> Answer:
         """One POST, and what came of it in the row before anything else is sent of its stream."""

@@ -52,6 +52,15 @@ class DiesBeforeItsNote(WebhookClient):
         raise asyncio.CancelledError
 
 
+class FailsAtTheFirst(WebhookClient):
+    """A worker that cannot see to the event at position 1, for a reason that nobody has foreseen."""
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        if orjson.loads(body)["at"] == 1:
+            raise LookupError
+        return await super().post(url, headers, body)
+
+
 def owed(webhook_id: UUID, position: int, stream: UUID) -> Owed:
     return Owed(
         webhook_id=webhook_id,
@@ -362,6 +371,20 @@ async def test_a_worker_that_dies_before_its_note_doubles_under_the_same_id_and_
     await desk.turn()
     assert [came.told["at"] for came in there.came] == [1, 1, 2]
     assert there.came[0].id == there.came[1].id != there.came[2].id
+
+
+async def test_what_is_on_its_way_when_another_fails_is_seen_to_its_end_before_anybody_else_may_send_it(
+    desk: Desk, there: other_side.Subscriber
+) -> None:
+    there.always = answers_after(over := asyncio.Event())
+    await desk.owe(await desk.subscribe(there.url), (1, ONE), (2, TWO))
+    turn = asyncio.create_task(desk.turn(desk.sender(FailsAtTheFirst)))
+    await there.arrived.wait()
+    assert not turn.done()
+    over.set()
+    with pytest.raises(LookupError):
+        await turn
+    assert await desk.states() == ["due", "delivered"]
 
 
 async def test_events_that_are_read_again_double_nothing(desk: Desk, there: other_side.Subscriber) -> None:
