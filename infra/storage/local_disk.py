@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, ParamSpec, TypeVar
 from uuid import uuid4
 
+from infra.concurrency.cancellation import take_note
 from infra.errors import Unavailable
 from infra.host.secret_file import sync_directory
 from infra.storage.storage import LARGEST, Blob, Stored, checked, type_of
@@ -35,18 +36,22 @@ class Folder:
 
     async def put(self, key: str, chunks: AsyncIterator[bytes], *, content_type: str, limit: int = LARGEST) -> Stored:  # noqa: ARG002
         """See :meth:`~infra.storage.storage.Storage.put`."""
-        target, draft = self._folder / checked(key), self._drafts / uuid4().hex
+        target, draft = self._folder / checked(key), _Draft(self._drafts / uuid4().hex)
         if not self._prepared:
             await _done(CLOSE_SECONDS, _prepare, self._drafts)
             self._prepared = True
-        counted, file = Counted(chunks, limit), await _done(WRITE_SECONDS, _begin, draft)
+        counted = Counted(chunks, limit)
         try:
+            await _done(WRITE_SECONDS, draft.open)
             async for chunk in counted:
-                await _done(WRITE_SECONDS, file.write, chunk)
-            await _done(CLOSE_SECONDS, self._publish, file, draft, target)
+                await _done(WRITE_SECONDS, draft.write, chunk)
+            await _done(CLOSE_SECONDS, self._publish, draft, target)
         except BaseException:
+            # Whoever is cancelled again leaves it to itself: a thread's work that has not begun would go with them.
+            discarding = asyncio.ensure_future(_done(CLOSE_SECONDS, draft.discard))
+            discarding.add_done_callback(take_note)
             with suppress(Unavailable):
-                await _done(CLOSE_SECONDS, _discard, file, draft)
+                await asyncio.shield(discarding)
             raise
         return counted.stored()
 
@@ -64,17 +69,52 @@ class Folder:
         """See :meth:`~infra.storage.storage.Storage.delete`."""
         await _done(READ_SECONDS, (self._folder / checked(key)).unlink, missing_ok=True)
 
-    def _publish(self, file: BinaryIO, draft: Path, target: Path) -> None:
+    def _publish(self, draft: "_Draft", target: Path) -> None:
         """First the bytes, then the name, then the directories: even a power cut leaves a whole file or none."""
-        file.flush()
-        os.fsync(file.fileno())
-        file.close()
+        draft.close()
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft.replace(target)
+        draft.path.replace(target)
         for directory in target.parents:
             sync_directory(directory)
             if directory == self._folder:
                 return
+
+
+class _Draft:
+    """A file that is being written, step by step, each in a thread. Whoever gives up waiting for a step discards it; a
+    thread that is late, and opens it only then, leaves nothing either.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: BinaryIO | None = None
+        self._discarded = False
+
+    def open(self) -> None:
+        self._file = self.path.open("xb")
+        if self._discarded:
+            self.discard()
+
+    def write(self, chunk: bytes) -> None:
+        self._opened.write(chunk)
+
+    def close(self) -> None:
+        """When all of it is on the disk itself."""
+        self._opened.flush()
+        os.fsync(self._opened.fileno())
+        self._opened.close()
+
+    def discard(self) -> None:
+        self._discarded = True
+        self.path.unlink(missing_ok=True)
+        if self._file is not None:
+            self._file.close()
+
+    @property
+    def _opened(self) -> BinaryIO:
+        if self._file is None:
+            raise AssertionError("it was never opened")
+        return self._file
 
 
 async def _done(seconds: float, work: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
@@ -86,15 +126,6 @@ async def _chunks(path: Path, start: int) -> AsyncIterator[bytes]:
     with await _done(READ_SECONDS, _reopened, path, start) as file:
         while chunk := await _done(READ_SECONDS, file.read, CHUNK_BYTES):
             yield chunk
-
-
-def _begin(draft: Path) -> BinaryIO:
-    return draft.open("xb")
-
-
-def _discard(file: BinaryIO, draft: Path) -> None:
-    draft.unlink(missing_ok=True)
-    file.close()
 
 
 def _reopened(path: Path, start: int) -> BinaryIO:
