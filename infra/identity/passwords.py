@@ -156,8 +156,7 @@ class Passwords:
                 await self._threads.acquire()
         except TimeoutError:
             raise Unavailable("too many passwords are being checked") from None
-        try:
-            # A client that hangs up does not free the thread early: this waits until the hash is done.
-            return await to_thread.run_sync(work)
-        finally:
-            self._threads.release()
+        # Whoever is cancelled does not free the thread early: that is the next one's when the hash is done.
+        working = asyncio.ensure_future(to_thread.run_sync(work))
+        working.add_done_callback(lambda _: self._threads.release())
+        return await asyncio.shield(working)

@@ -1,6 +1,7 @@
 """Passwords: what is accepted, and that a hash is checked without telling who exists."""
 
 import asyncio
+import threading
 import time
 
 import pytest
@@ -236,3 +237,15 @@ async def test_a_login_that_would_queue_too_long_is_told_to_come_back() -> None:
     with pytest.raises(Unavailable):
         await hashing.verify_password(None, "x")
     assert (await first).startswith("$argon2id$")
+
+
+async def test_who_gives_up_leaves_the_thread_to_its_work_and_the_next_one_waits_for_it() -> None:
+    hashing, going_on = Passwords(CHEAP, threads=1), threading.Event()
+    first = asyncio.create_task(hashing._in_thread(going_on.wait))
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.wait({first})
+    next_one = asyncio.create_task(hashing._in_thread(going_on.is_set))
+    await asyncio.wait({next_one}, timeout=0.05)
+    going_on.set()
+    assert await next_one, "both were at work at once"
