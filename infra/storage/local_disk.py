@@ -4,7 +4,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import BinaryIO, Final, ParamSpec, TypeVar
 from uuid import uuid4
@@ -117,21 +117,39 @@ class _Draft:
         return self._file
 
 
+class _Reading:
+    """A file that is read on in threads. One that is late, and opens it when nobody reads any more, closes it, too."""
+
+    def __init__(self, path: Path, start: int) -> None:
+        self._path = path
+        self._start = start
+        self._file: BinaryIO | None = None
+        self._closed = False
+
+    def read(self) -> bytes:
+        if self._file is None:
+            self._file = self._path.open("rb")
+            self._file.seek(self._start)
+            if self._closed:
+                self._file.close()
+                return b""
+        return self._file.read(CHUNK_BYTES)
+
+    def close(self) -> None:
+        self._closed = True
+        if self._file is not None:
+            self._file.close()
+
+
 async def _done(seconds: float, work: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
     """A disk may hang as well as any server: it is waited for beside the event loop, and not for ever."""
     return await answered(seconds, asyncio.to_thread(work, *arguments, **named))
 
 
 async def _chunks(path: Path, start: int) -> AsyncIterator[bytes]:
-    with await _done(READ_SECONDS, _reopened, path, start) as file:
-        while chunk := await _done(READ_SECONDS, file.read, CHUNK_BYTES):
+    with closing(_Reading(path, start)) as file:
+        while chunk := await _done(READ_SECONDS, file.read):
             yield chunk
-
-
-def _reopened(path: Path, start: int) -> BinaryIO:
-    file = path.open("rb")
-    file.seek(start)
-    return file
 
 
 def _stat(path: Path) -> os.stat_result | None:
