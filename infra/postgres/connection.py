@@ -27,7 +27,7 @@ def answering(connection: "Connection | Pooled", *, writes: bool) -> Iterator[No
         meant = meaning(connection, error, writes=writes)
         if meant is None:
             raise
-        raise meant from error
+        raise asyncio.CancelledError if is_cancelled(error) else meant from error
 
 
 def meaning(
@@ -43,6 +43,17 @@ def meaning(
     if failure.drop_connection:
         drop(connection)
     return told(failure, error, writes=writes)
+
+
+def is_cancelled(error: BaseException) -> bool:
+    """Whether this task is being cancelled, and the error came up behind that: a transaction was to be rolled back over
+    a line that had broken meanwhile. Whoever took it for the server's would go on for ever.
+    """
+    task = asyncio.current_task()
+    if task is None or not task.cancelling():
+        return False  # a deadline that has passed is no cancellation any more
+    behind = error.__context__
+    return isinstance(error, asyncio.CancelledError) or (behind is not None and is_cancelled(behind))
 
 
 async def close(connection: Connection) -> None:

@@ -12,7 +12,7 @@ import asyncpg
 from infra.concurrency.cancellation import take_note
 from infra.errors import Unavailable
 from infra.postgres.connect import CONNECT_SECONDS, Connector, Pooled, is_failure
-from infra.postgres.connection import DRIVER_ERRORS, drop_open, meaning
+from infra.postgres.connection import DRIVER_ERRORS, drop_open, is_cancelled, meaning
 from infra.postgres.pool_config import COMMAND_SECONDS, PoolConfig, PoolUse
 from infra.postgres.standby import StandbyWait
 
@@ -163,7 +163,7 @@ class Loan(Generic[Shown]):
         meant = meaning(self._connection, error, writes=self._writes)
         await self._lender.give_up(self._connection)
         if meant is not None:
-            raise meant from error
+            raise asyncio.CancelledError if is_cancelled(error) else meant from error
 
 
 def _takes_writes(connection: Pooled) -> bool:

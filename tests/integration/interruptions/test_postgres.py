@@ -1,13 +1,16 @@
 """A connection whose user is cancelled at any wait: it comes back, at rest, and its next user has their own answers."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 
 import pytest
 
 from infra.configs import pool_of
+from infra.errors import Unavailable
 from infra.postgres.pool import Database
 from infra.settings import Settings
 from tests.support.interruption import Moment, Work, at_each_wait, leftovers
+from tests.support.write_side import eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -56,3 +59,31 @@ async def test_it_comes_back_at_rest(database: Database, use: Use, moment: Momen
             assert row is not None
             assert row["asked"] == cut.place, "the answer to what somebody else had asked"
             await left.none()
+
+
+async def test_who_is_cancelled_as_the_line_breaks_is_cancelled(database: Database) -> None:
+    """Then the transaction cannot be rolled back. A loop that takes that for a server that is away would go on."""
+
+    async def work() -> None:
+        async with database.session() as connection, connection.transaction():
+            try:
+                await asyncio.Event().wait()
+            finally:
+                connection.terminate()
+
+    working = asyncio.create_task(work())
+    await eventually(lambda: _is_lent(database))
+    working.cancel()
+    await asyncio.wait({working})
+    assert working.cancelled()
+
+
+async def _is_lent(database: Database) -> bool:
+    return database.use.used == 1
+
+
+async def test_who_has_only_run_out_of_time_is_not_cancelled(database: Database) -> None:
+    """A deadline is a cancellation on the way, and none any more where it ends."""
+    with pytest.raises(Unavailable):
+        async with database.acquire(), asyncio.timeout(0):
+            await asyncio.Event().wait()
