@@ -123,7 +123,7 @@ def wait_until_well(container: str, seconds: float = 120) -> float:
     begun = time.monotonic()
     while not _is_well(container):
         if time.monotonic() - begun > seconds:
-            log = run("podman", "logs", "--tail", "15", container)
+            log = run("sh", "-c", f"podman logs --tail 15 {container} 2>&1")
             raise Failed(f"{container} was not well within {seconds:.0f} s:\n{log}")
         time.sleep(0.3)
     return time.monotonic() - begun

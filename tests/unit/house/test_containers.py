@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from infra.postgres.schema_version import ENCODING
 from infra.settings import Settings
 from infra.settings.names import is_secret, name_of
 from tests.support.deployment import ROOT, compose, defaults, required
@@ -76,6 +77,10 @@ def test_images_of_others_are_named_by_registry_and_version(name: str) -> None:
 def test_there_are_two_of_those_whom_nobody_may_miss() -> None:
     assert {"api-1", "api-2"} <= {*SERVICES}
     assert SERVICES["relay"]["deploy"]["replicas"] == 2
+
+
+def test_the_database_is_made_in_the_encoding_that_it_has_to_have() -> None:
+    assert f"--encoding={ENCODING}" in SERVICES["postgres"]["environment"]["POSTGRES_INITDB_ARGS"].split()
 
 
 def test_no_secret_has_a_default() -> None:
