@@ -128,7 +128,8 @@ async def _new_release(stack: Stack, people: Crowd) -> None:
             note(f"{service}: replaced in {seconds:.1f} s, {counting.lost.total() - before} requests lost")
     note(str(counting))
     if counting.lost:
-        raise Failed(f"requests were lost while the release was rolled: {dict(counting.lost)}")
+        lost = f"requests were lost while the release was rolled: {dict(counting.lost)}"
+        raise Failed(f"{lost}\n{stack.errors('nginx')}")
     note(f"images that run: {', '.join(sorted({stack.image(service) for service in ROLLED}))}")
     note(await people.books_are_right())
 

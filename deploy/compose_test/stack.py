@@ -86,6 +86,10 @@ class Stack:
         self.wait_for(service)
         return time.monotonic() - begun
 
+    def errors(self, service: str) -> str:
+        """The last that a service has said of what went wrong."""
+        return "".join([_end_of_log(container, "2>&1 >/dev/null") for container in self.containers(service)])
+
     def image(self, service: str) -> str:
         """The image by which a service runs."""
         return run("podman", "inspect", "--format", "{{.ImageName}}", *self.containers(service)[:1]).strip()
@@ -118,13 +122,16 @@ def _made(kind: str) -> list[str]:
     return run("podman", kind, "ls", *options, f"--filter=label=io.podman.compose.project={PROJECT}").split()
 
 
+def _end_of_log(container: str, streams: str = "2>&1") -> str:
+    return run("sh", "-c", f"podman logs {container} {streams} | tail -n 15")
+
+
 def wait_until_well(container: str, seconds: float = 120) -> float:
     """The seconds that it took. Raises :class:`Failed` with the end of its log if it does not become well."""
     begun = time.monotonic()
     while not _is_well(container):
         if time.monotonic() - begun > seconds:
-            log = run("sh", "-c", f"podman logs --tail 15 {container} 2>&1")
-            raise Failed(f"{container} was not well within {seconds:.0f} s:\n{log}")
+            raise Failed(f"{container} was not well within {seconds:.0f} s:\n{_end_of_log(container)}")
         time.sleep(0.3)
     return time.monotonic() - begun
 
