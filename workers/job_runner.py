@@ -20,7 +20,7 @@ from infra.concurrency.cancellation import cancel_and_wait
 from infra.concurrency.waiting import happens
 from infra.observability import tracing
 from infra.observability.origin import Cause, begin
-from infra.postgres.errors import PASSING
+from infra.postgres.errors import is_passing
 from infra.redis.client import BROKEN
 from infra.redis.job_queue import close_jobs, drop, is_unreadable, open_jobs, serialize_end
 from infra.redis.job_queue import settings_of as settings_of_jobs
@@ -64,14 +64,16 @@ def worker_options(
 
 
 def _comes_again(job: WorkerCoroutine) -> WorkerCoroutine:
-    """A job of the cron, which looks again by itself: a server that is away is told in a line, as no error."""
+    """A job of the cron, which looks again by itself: what will pass is told in a line, as no error."""
 
     @wraps(job)
     async def run(ctx: Context, *args: Any, **options: Any) -> Any:
         try:
             return await job(ctx, *args, **options)
-        except PASSING as error:
-            _log.warning("cannot go on for now", task=job.__qualname__, error=str(error))
+        except Exception as error:
+            if not is_passing(error):
+                raise
+            _log.warning("cannot go on for now", task=job.__qualname__, error=str(error) or type(error).__name__)
 
     return run
 

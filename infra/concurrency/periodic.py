@@ -10,8 +10,7 @@ import structlog
 
 from infra.concurrency.cancellation import cancel_and_wait
 from infra.concurrency.waiting import happens
-from infra.host.exhaustion import is_exhaustion
-from infra.postgres.errors import PASSING
+from infra.postgres.errors import is_passing
 
 Task = Callable[[], Awaitable[object]]
 
@@ -56,7 +55,7 @@ async def _fails(name: str, task: Task, *, quiet: bool) -> bool:
         await task()
     except Exception as error:
         # Whatever it is, the next turn must come: to stop listening is no option.
-        if not quiet and (isinstance(error, PASSING) or is_exhaustion(error)):
+        if not quiet and is_passing(error):
             _log.warning("cannot go on for now", task=name, error=str(error) or type(error).__name__)
         elif not quiet:
             _log.exception("failed", task=name)

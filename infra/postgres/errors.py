@@ -43,6 +43,12 @@ EXHAUSTED: Final = Failure(stored="maybe", drop_connection=True)
 PASSING: Final = (*AWAY, TimeoutError, MemoryError, asyncpg.PostgresError)
 """What says nothing about the work itself, for those who look again, or put it off: what was stored stays so."""
 
+
+def is_passing(error: Exception) -> bool:
+    """Whether the error is one of these, or tells of exhaustion, for which Python has no type."""
+    return isinstance(error, PASSING) or is_exhaustion(error)
+
+
 LONGEST_ERROR: Final = 2000
 
 OUT_OF_IT: Final = "this machine or process has run out of something"

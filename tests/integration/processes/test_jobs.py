@@ -202,19 +202,26 @@ async def test_work_that_cannot_be_claimed_because_postgres_is_away_is_claimed_w
 async def test_a_job_of_the_cron_leaves_what_a_server_keeps_it_from_to_the_next_one(settings: Settings) -> None:
     """Which is told in a line; a fault of its own is told whole."""
     database = Database(pool_of(settings.model_copy(update={"database_url": NOWHERE})))
-    options = worker_options(settings, QUEUE, [cron(asks_the_database)])
-    (asking,) = [each.coroutine for each in options["cron_jobs"]]
+    options = worker_options(settings, QUEUE, [cron(asks_the_database), cron(wants_a_thread)])
+    asking, threaded = [each.coroutine for each in options["cron_jobs"]]
     try:
         with capture_logs() as told:
             await asking({"database": database})
+            await threaded({})
         assert [(line["log_level"], line["event"], line["task"]) for line in told] == [
-            ("warning", "cannot go on for now", "asks_the_database")
+            ("warning", "cannot go on for now", "asks_the_database"),
+            ("warning", "cannot go on for now", "wants_a_thread"),
         ]
         with pytest.raises(KeyError):
             await asking({})
     finally:
         await close_jobs(options["redis_pool"])
         await database.close()
+
+
+async def wants_a_thread(_ctx: dict[Any, Any]) -> None:
+    """As Python tells it where there are too many."""
+    raise RuntimeError("can't start new thread")
 
 
 async def asks_the_database(ctx: dict[Any, Any]) -> None:
