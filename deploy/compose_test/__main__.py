@@ -129,7 +129,7 @@ async def _new_release(stack: Stack, people: Crowd) -> None:
     note(str(counting))
     if counting.lost:
         lost = f"requests were lost while the release was rolled: {dict(counting.lost)}"
-        raise Failed(f"{lost}\n{stack.errors('nginx')}")
+        raise Failed(f"{lost}\n{stack.lost()}")
     note(f"images that run: {', '.join(sorted({stack.image(service) for service in ROLLED}))}")
     note(await people.books_are_right())
 

@@ -86,9 +86,10 @@ class Stack:
         self.wait_for(service)
         return time.monotonic() - begun
 
-    def errors(self, service: str) -> str:
-        """The last that a service has said of what went wrong."""
-        return "".join([_end_of_log(container, "2>&1 >/dev/null") for container in self.containers(service)])
+    def lost(self) -> str:
+        """What nginx has said of requests that nobody answered, and of servers that it could not reach."""
+        (nginx,) = self.containers("nginx")
+        return _end_of_log(nginx, "grep -E 'crit|alert|resolved|live upstreams|prematurely|\" 50[234] '")
 
     def image(self, service: str) -> str:
         """The image by which a service runs."""
@@ -122,8 +123,8 @@ def _made(kind: str) -> list[str]:
     return run("podman", kind, "ls", *options, f"--filter=label=io.podman.compose.project={PROJECT}").split()
 
 
-def _end_of_log(container: str, streams: str = "2>&1") -> str:
-    return run("sh", "-c", f"podman logs {container} {streams} | tail -n 15")
+def _end_of_log(container: str, sifted: str = "cat") -> str:
+    return run("sh", "-c", f"podman logs {container} 2>&1 | {sifted} | tail -n 15")
 
 
 def wait_until_well(container: str, seconds: float = 120) -> float:

@@ -219,7 +219,7 @@ async def test_a_job_of_the_cron_leaves_what_a_server_keeps_it_from_to_the_next_
         await database.close()
 
 
-async def wants_a_thread(_ctx: dict[Any, Any]) -> None:
+async def wants_a_thread(ctx: dict[Any, Any]) -> None:
     """As Python tells it where there are too many."""
     raise RuntimeError("can't start new thread")
 
