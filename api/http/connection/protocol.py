@@ -6,13 +6,11 @@ protocols (RFC 9110, 7.8: to be ignored), and clients that still send when they 
 
 import asyncio
 import re
-from collections.abc import Callable
 from enum import Enum
 from typing import Final
 from urllib.parse import unquote
 
 import httptools
-from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from api.errors import Problem, problem_answer
@@ -21,7 +19,7 @@ from api.http.connection.server import State
 from api.http.connection.socket_protocol import is_handshake
 from api.http.connection.transport import LINGER_SECONDS, Transport
 from api.http.edge import request_ids
-from api.http.policies.request_head import LONGEST_HEADERS, LONGEST_TARGET
+from api.http.policies.request_head import LONGEST_HEADERS, LONGEST_TARGET, LONGEST_URL
 from api.http.policies.security_headers import ALWAYS
 from api.http.socket_edge import SOCKETS
 from infra.host.open_files import most_connections
@@ -194,7 +192,7 @@ class Protocol(HttpToolsProtocol):
         """
         self._framing = 0 if self._moved else self._framing + size
         if self._framing > LARGEST_HEAD:
-            return self._refuse("headers-too-large")
+            return self._refuse("uri-too-long" if len(self.url) > LONGEST_TARGET else "headers-too-large")
         if self._phase in (_Phase.FIRST, _Phase.HEAD) or (self._is_idle() and not self._moved):
             return self._await_head()
         if self._is_idle():
@@ -221,8 +219,7 @@ class Protocol(HttpToolsProtocol):
             return False
         path, _, query = self.url.partition(b"?")
         asked = {**self.scope, "type": "websocket", "path": unquote(path.decode("ascii")), "query_string": query}
-        taken: Callable[[Scope], bool] = self.app_state.get(SOCKETS, lambda _: True)
-        return taken(asked)
+        return bool(self.app_state.get(SOCKETS, lambda _: True)(asked))
 
     def _take_up(self, rest: bytes) -> None:
         """Another protocol was offered, and the parser has stopped behind the head."""
@@ -247,6 +244,8 @@ class Protocol(HttpToolsProtocol):
         version = self.parser.get_http_version()
         if version not in _VERSIONS:
             return "malformed-request" if version == "0.9" else "version-not-supported"
+        if len(self.url) > LONGEST_URL:
+            return "uri-too-long"  # RFC 9112, 3
         codings = [value.strip().lower() for name, value in self.headers if name == b"transfer-encoding"]
         return "not-implemented" if codings and codings != [b"chunked"] else None  # RFC 9112, 6.1
 

@@ -11,6 +11,8 @@ from api.http.policies.repeated_headers import refuse_repeated
 from api.http.policies.trusted_hosts import check_host
 
 LONGEST_TARGET: Final = 8 * 1024
+LONGEST_URL: Final = 65_535
+"""The same as it stands on the line, escapes and all: the parser of addresses counts in 16 bits."""
 LONGEST_HEADERS: Final = 32 * 1024
 """Names and values together."""
 MOST_HEADERS: Final = 128

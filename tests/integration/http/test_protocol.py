@@ -116,6 +116,9 @@ NO_REQUESTS = {
         400,
         "malformed-request",
     ),
+    "a target of 70 kB": (b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\nHost: t\r\n\r\n", 414, "uri-too-long"),
+    "a query of a megabyte": (b"GET /?q=" + b"x" * 1_000_000 + b" HTTP/1.1\r\nHost: t\r\n\r\n", 414, "uri-too-long"),
+    "a target without end": (b"GET /" + b"x" * 1_000_000, 414, "uri-too-long"),
     "a long name": (b"GET / HTTP/1.1\r\nHost: t\r\n" + b"x" * 1_000_000 + b": y\r\n\r\n", 431, "headers-too-large"),
     "a long value": (b"GET / HTTP/1.1\r\nHost: t\r\nx: " + b"y" * 1_000_000 + b"\r\n\r\n", 431, "headers-too-large"),
     "one header repeated": (
