@@ -3,17 +3,20 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any, Final, get_args
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
+from infra.identity.api_keys import ApiKey, prefix_of
 from infra.schemas.money import Body, MoneyBody
 from infra.schemas.text import trimmed
 
 __all__ = [
     "LONGEST_NAME",
+    "ApiKeyDocument",
     "Body",
     "Changes",
     "Line",
@@ -113,3 +116,27 @@ def _fields(schema: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def _is_secret(field: Mapping[str, Any]) -> bool:
     return field.get("format") == "password" or any(_is_secret(each) for each in field.get("anyOf", ()))
+
+
+class ApiKeyDocument(BaseModel):
+    """An API key as it may be seen."""
+
+    id: UUID
+    """The key's id, by which it is read and revoked. It opens nothing."""
+    name: str
+    """What it is for."""
+    prefix: str
+    """How the key begins, to tell it from others."""
+    scopes: list[str]
+    """What it may do, as long as its account may."""
+    created_at: datetime
+    """When it was made."""
+    expires_at: datetime | None
+    """When it stops working; null if never."""
+    last_used_at: datetime | None
+    """When it was last shown, true to a minute; null if never."""
+
+    @classmethod
+    def of(cls, key: ApiKey) -> "ApiKeyDocument":
+        """The document of a row."""
+        return cls(**key._asdict(), id=key.key_id, prefix=prefix_of(key.key_id))

@@ -1,4 +1,4 @@
-"""API keys of one's own: what a program shows in ``X-API-Key`` instead of a token. Made, listed and revoked here."""
+"""API keys of one's own: what a program shows in ``X-API-Key`` instead of a token. Made and revoked here."""
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
@@ -19,7 +19,7 @@ from api.http.principal import Principal
 from api.http.response import JSON, REPLAYED, Done, Headers, RawResponse
 from api.rate_limits.policies import limited
 from api.refusals import refuses
-from api.schemas import LONGEST_NAME, Body, Name
+from api.schemas import LONGEST_NAME, ApiKeyDocument, Body, Name
 from api.scopes import MEANINGS
 from api.security import in_session
 from api.uuid7 import new_id
@@ -31,7 +31,7 @@ from infra.errors import NotFound, TooBusy
 from infra.eventsourcing.commands.idempotency import Answered
 from infra.eventsourcing.store import Last
 from infra.identity import api_keys
-from infra.identity.api_keys import ApiKey, NewKey
+from infra.identity.api_keys import NewKey
 from infra.postgres.pool import Pooled
 from infra.schemas.forms import Moment
 
@@ -70,39 +70,11 @@ class MakeApiKeyBody(Body):
     """When it stops working, at most ten years ahead. Without it the key stays good."""
 
 
-class ApiKeyDocument(BaseModel):
-    """An API key as it may be seen."""
-
-    id: UUID
-    """The key's id, by which it is read and revoked. It opens nothing."""
-    name: str
-    """What it is for."""
-    prefix: str
-    """How the key begins, to tell it from others."""
-    scopes: list[str]
-    """What it may do, as long as its account may."""
-    created_at: datetime
-    """When it was made."""
-    expires_at: datetime | None
-    """When it stops working; null if never."""
-    last_used_at: datetime | None
-    """When it was last shown, true to a minute; null if never."""
-
-
 class MadeApiKeyDocument(ApiKeyDocument):
     """An API key with the key itself."""
 
     key: str | None
     """What goes into `X-API-Key`. It is shown this once, for it is not kept: a repeated request gets null."""
-
-
-class ApiKeyList(BaseModel):
-    """All keys that are good, the newest first."""
-
-    items: list[ApiKeyDocument]
-    """The keys."""
-    next: None = None
-    """Always null: there are few."""
 
 
 @routes.post("", status_code=201, response_model=MadeApiKeyDocument)
@@ -126,29 +98,12 @@ async def make_api_key(
         expires_at=body.expires_at,
     )
     made = await _made(commands, partial(_make, body, owner, new, await clock.now()), owner)
-    document = _document(api_keys.as_told(made.answer))
+    document = ApiKeyDocument.of(api_keys.as_told(made.answer))
     shown = MadeApiKeyDocument(**document.model_dump(), key=None if made.replayed else fresh.text)
     headers: Headers = [(b"location", b"/v1/me/api-keys/%b" % str(shown.id).encode("ascii"))]
     if made.replayed:
         headers.append(REPLAYED)
     return _told(shown, 201, headers)
-
-
-@routes.get("", response_model=ApiKeyList)
-@limited("read")
-async def list_api_keys(owner: Owner, database: DatabaseDep) -> RawResponse:
-    """One's own API keys."""
-    return _told(ApiKeyList(items=[_document(key) for key in await api_keys.listed(database, owner.id)]))
-
-
-@routes.get("/{key_id}", response_model=ApiKeyDocument)
-@limited("read")
-async def read_api_key(key_id: UUID, owner: Owner, database: DatabaseDep) -> RawResponse:
-    """One of one's own API keys."""
-    found = next((key for key in await api_keys.listed(database, owner.id) if key.key_id == key_id), None)
-    if found is None:
-        raise NotFound
-    return _told(_document(found))
 
 
 @routes.delete("/{key_id}")
@@ -200,10 +155,6 @@ def _check(body: MakeApiKeyBody, owner: Principal, now: datetime) -> None:
         raise Problem("insufficient-scope", "A key cannot have scopes that you do not have.")
     if body.expires_at is not None and not now < body.expires_at <= now + LONGEST_LIFE:
         raise InvalidValue("must be in the next ten years", pointer="/expires_at")
-
-
-def _document(key: ApiKey) -> ApiKeyDocument:
-    return ApiKeyDocument(**key._asdict(), id=key.key_id, prefix=api_keys.prefix_of(key.key_id))
 
 
 def _told(document: BaseModel, status: int = 200, headers: Headers | None = None) -> RawResponse:

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, derive_priva
 from prometheus_client import CollectorRegistry
 from pydantic import BaseModel
 
-from api.commands.api_keys import ApiKeyDocument, ApiKeyList, MadeApiKeyDocument
+from api.commands.api_keys import MadeApiKeyDocument
 from api.commands.auth import KeySet, TokenDocument
 from api.commands.imports import ImportReceipt
 from api.commands.orders import OrderReceipt
@@ -33,7 +33,7 @@ from api.queries.order_history import DETAILS, Doer, Happening
 from api.queries.room_messages import MessageDocument, as_json, told_of
 from api.queries.rooms import MemberDocument
 from api.queries.webhooks.deliveries import Attempt, DeliveryDocument
-from api.schemas import MoneyBody, ReceiptDocument
+from api.schemas import ApiKeyDocument, MoneyBody, ReceiptDocument
 from api.scopes import scopes_of
 from domain.accounts import Role
 from domain.kernel.messages import Recorded
@@ -118,7 +118,7 @@ def _access() -> Iterator[BaseModel]:
     }
     yield ApiKeyDocument(**key, last_used_at=NOON + timedelta(hours=3))
     yield MadeApiKeyDocument(**key, last_used_at=None, key=f"{prefix_of(KEY)}…")
-    yield ApiKeyList(items=[ApiKeyDocument(**key, last_used_at=None)])
+    yield Page[ApiKeyDocument](items=[ApiKeyDocument(**key, last_used_at=None)], next=None)
     yield TokenDocument(
         access_token="eyJhbGciOiJFZERTQSIsInR5cCI6IkpXVCJ9…",  # noqa: S106
         refresh_token=REFRESH,

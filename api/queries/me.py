@@ -1,4 +1,4 @@
-"""Reading what is one's own: the account, and where one is signed in."""
+"""Reading what is one's own: the account, where one is signed in, and the API keys."""
 
 from typing import Annotated, Final
 from uuid import UUID
@@ -6,18 +6,24 @@ from uuid import UUID
 import asyncpg
 import orjson
 from fastapi import Depends, Request
+from fastapi import Query as QueryParams
 from pydantic import AwareDatetime, BaseModel
 
-from api.dependencies import Context
+from api.dependencies import Context, DatabaseDep, LogDep
 from api.http.fast_route import router
 from api.http.principal import Principal
-from api.http.response import RawResponse
+from api.http.response import JSON, RawResponse
 from api.queries.dependencies import AccountsDep, PagesDep
 from api.queries.documents import PRIVATE, if_none_match
-from api.queries.lists.page_answer import Page, page_answer
+from api.queries.lists import cursors
+from api.queries.lists.page_answer import Page, PageParams, moment, page_of_few
 from api.rate_limits.policies import limited
 from api.refusals import refuses
+from api.schemas import ApiKeyDocument
 from api.security import in_session, require
+from infra.errors import NotFound
+from infra.identity import api_keys
+from infra.identity.api_keys import ApiKey
 from infra.identity.sessions import MOST_LIVE
 from projections.account_card import AccountCard
 
@@ -28,6 +34,13 @@ _LIVE: Final = (
     "WHERE account_id = $1 AND ended_at IS NULL AND expires_at > now() "
     "ORDER BY last_used_at DESC, session_id DESC LIMIT $2"
 )
+_NO_STORE: Final = (b"cache-control", b"no-store")
+
+InSession = Annotated[Principal, Depends(in_session())]
+
+
+class OwnPage(PageParams):
+    """Which part of what is one's own."""
 
 
 class SessionDocument(BaseModel):
@@ -70,12 +83,36 @@ async def read_me(
 @limited("read")
 async def list_my_sessions(
     request: Request,
-    me: Annotated[Principal, Depends(in_session())],
+    me: InSession,
+    params: Annotated[OwnPage, QueryParams()],
     pages: PagesDep,
+    log: LogDep,
 ) -> RawResponse:
-    """Where one is signed in, the last used first, as of now. They are few, so ``next`` is always null."""
+    """Where one is signed in, the last used first, as of now."""
     rows = await pages.ask(_LIVE, me.id, MOST_LIVE)
-    return page_answer(request, [_document(row, me) for row in rows], None, PRIVATE)
+    items = [((moment(row["last_used_at"]), str(row["session_id"])), _document(row, me)) for row in rows]
+    return page_of_few(request, cursors.list_id(log, "sessions", {"account": me.id}), params, items, PRIVATE)
+
+
+@routes.get("/v1/me/api-keys", response_model=Page[ApiKeyDocument])
+@limited("read")
+async def list_api_keys(
+    request: Request, me: InSession, params: Annotated[OwnPage, QueryParams()], database: DatabaseDep, log: LogDep
+) -> RawResponse:
+    """One's own API keys that are good, the newest first."""
+    keys = await api_keys.listed(database, me.id)
+    items = [((moment(key.created_at), str(key.key_id)), _shown(key)) for key in keys]
+    return page_of_few(request, cursors.list_id(log, "api_keys", {"account": me.id}), params, items, _NO_STORE)
+
+
+@routes.get("/v1/me/api-keys/{key_id}", response_model=ApiKeyDocument)
+@limited("read")
+async def read_api_key(key_id: UUID, me: InSession, database: DatabaseDep) -> RawResponse:
+    """One of one's own API keys."""
+    found = next((key for key in await api_keys.listed(database, me.id) if key.key_id == key_id), None)
+    if found is None:
+        raise NotFound
+    return RawResponse(200, [JSON, _NO_STORE], _shown(found))
 
 
 def _document(row: asyncpg.Record, me: Principal) -> bytes:
@@ -83,3 +120,7 @@ def _document(row: asyncpg.Record, me: Principal) -> bytes:
     session_id = fields.pop("session_id")
     shown = {"id": str(session_id), "current": session_id == me.session_id, **fields}
     return orjson.dumps(shown, option=orjson.OPT_UTC_Z)
+
+
+def _shown(key: ApiKey) -> bytes:
+    return ApiKeyDocument.of(key).model_dump_json().encode()

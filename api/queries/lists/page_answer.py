@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, TypeVar
 from urllib.parse import parse_qsl, urlencode
 
@@ -75,6 +76,27 @@ def page_answer(
         quoted = b'"%b"' % cursor.encode("ascii")
         headers.append((b"link", b'<%b>; rel="next"' % _url_of(request, cursor).encode("ascii")))
     return RawResponse(200, headers, b'{"items":[%b],"next":%b}' % (b",".join(items), quoted))
+
+
+def page_of_few(
+    request: Request,
+    list_id: bytes,
+    params: PageParams,
+    rows: Sequence[tuple[tuple[str, str], bytes]],
+    caching: tuple[bytes, bytes],
+) -> RawResponse:
+    """A page of a list that is so short that all of it was read: documents with their places, the greatest first."""
+    if params.cursor is not None:
+        behind = tuple(read_cursor(list_id, params.cursor, (str, str)))
+        rows = [row for row in rows if row[0] < behind]
+    shown = rows[: params.limit]
+    cursor = cursors.encode(list_id, [*shown[-1][0]]) if len(rows) > params.limit else None
+    return page_answer(request, [document for _, document in shown], cursor, caching)
+
+
+def moment(time: datetime) -> str:
+    """A time as texts of which the later one is the greater."""
+    return time.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def _url_of(request: Request, cursor: str) -> str:

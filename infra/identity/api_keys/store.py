@@ -71,7 +71,9 @@ def _make() -> Statement:
 
 _MAKE: Final = _make()
 _LISTED: Final = Statement(
-    sa.select(*_shown_columns).where(_of_account, is_live).order_by(api_keys.c.created_at.desc(), api_keys.c.key_id)
+    sa.select(*_shown_columns)
+    .where(_of_account, is_live)
+    .order_by(api_keys.c.created_at.desc(), api_keys.c.key_id.desc())
 )
 _IS_KEPT: Final = Statement(sa.select(api_keys.c.key_id).where(_is_it, _of_account))
 _REVOKE: Final = Statement(

@@ -370,3 +370,17 @@ async def test_the_document_of_the_api_names_both_ways_in(api: httpx2.AsyncClien
     assert schemes["apiKey"] == {"type": "apiKey", "in": "header", "name": "X-API-Key", **described}
     assert [list(each) for each in document["paths"]["/v1/orders"]["post"]["security"]] == [["accessToken"], ["apiKey"]]
     assert [list(each) for each in document["paths"][KEYS]["post"]["security"]] == [["accessToken"]]
+
+
+async def test_the_list_of_keys_is_walked_like_any_other(api: httpx2.AsyncClient) -> None:
+    ada = await owner(api)
+    made = [(await ada.make())["id"] for _ in range(3)]
+    path, walked = f"{KEYS}?limit=2", []
+    while path:
+        page = await ada.ask("GET", path)
+        walked += [key["id"] for key in page.json()["items"]]
+        path = page.links["next"]["url"] if "link" in page.headers else ""
+        assert (page.json()["next"] is None) == (path == "")
+    assert walked == made[::-1]
+    for wrong in ("limit=0", "limit=101", "cursor=x", "sort=name"):
+        assert (await ada.ask("GET", f"{KEYS}?{wrong}")).json()["code"] == "invalid"

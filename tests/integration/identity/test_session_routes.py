@@ -112,3 +112,19 @@ async def test_one_ends_a_session_of_ones_own_somewhere_else_and_nobody_elses(ho
     assert not await there.is_alive()
     assert await here.is_alive()
     assert await house.told(account_id) == ["registered", "session_ended"]
+
+
+async def test_the_list_of_sessions_is_walked_like_any_other(house: House) -> None:
+    await house.registered()
+    ada = [await house.signed_in() for _ in range(3)][-1]
+    whole = (await ada.send("GET", "/v1/me/sessions")).json()
+    assert (len(whole["items"]), whole["next"]) == (3, None)
+    path, walked = "/v1/me/sessions?limit=2", []
+    while path:
+        page = await ada.send("GET", path)
+        walked += page.json()["items"]
+        path = page.links["next"]["url"] if "link" in page.headers else ""
+        assert (page.json()["next"] is None) == (path == "")
+    assert walked == whole["items"]
+    for wrong in ("limit=0", "limit=101", "cursor=x", "sort=name"):
+        assert code(await ada.send("GET", f"/v1/me/sessions?{wrong}")) == (422, "invalid")
