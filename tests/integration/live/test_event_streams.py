@@ -137,11 +137,13 @@ async def test_who_does_not_ask_for_a_stream_gets_a_page(scene: Scene) -> None:
     for accept in ("*/*", "application/json", "text/event-stream;q=0, */*", "text/*"):
         answer = await scene.admin.send("GET", EVENTS, Accept=accept)
         assert answer.headers["content-type"] == "application/json"
+        assert "accept" in answer.headers["vary"].split(", ")
 
 
 async def test_head_is_told_how_a_stream_would_begin_and_holds_nothing(scene: Scene) -> None:
     answer = await scene.admin.send("HEAD", EVENTS, Accept="text/event-stream")
     assert (answer.status_code, answer.headers["x-accel-buffering"]) == (200, "no")
+    assert "accept" in answer.headers["vary"].split(", ")
 
 
 async def test_a_stream_ends_within_two_seconds_when_its_access_does(scene: Scene) -> None:

@@ -256,6 +256,7 @@ async def test_what_is_refused_leaves_nothing(open_shop: Shop, staff: Client, pa
             (401, "unauthenticated"),
         ),
     ]
+    assert refusals[1][0].headers["accept"] == "image/jpeg, image/png, image/webp"
     assert [refused(answer) for answer, _ in refusals] == [expected for _, expected in refusals]
     assert await open_shop.stored() == before
     assert kept(told) == []

@@ -460,6 +460,7 @@ async def test_only_csv_and_ndjson_in_utf_8_are_taken(settings: Settings, media:
     async with importing(settings) as scene:
         answer = await scene.send(b"x", media)
         assert (answer.status_code, answer.json()["code"]) == (415, "unsupported-media-type")
+        assert answer.headers["accept"] == "application/x-ndjson, text/csv"
         assert (await scene.send(b"x", 'Text/CSV; Charset="utf-8"')).status_code == 202
 
 

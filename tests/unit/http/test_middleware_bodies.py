@@ -168,6 +168,14 @@ async def test_json_is_taken_only_where_it_belongs(sample: SampleEdge) -> None:
     assert_problem(await sample.send("POST", SHIP, b"a=b", FORM), 415, "unsupported-media-type")
 
 
+async def test_a_body_of_the_wrong_kind_is_told_which_kinds_there_are(sample: SampleEdge) -> None:
+    refused = await sample.send("POST", SHIP, b"a=b", FORM)
+    assert (refused.headers["accept"], "accept-encoding" in refused.headers) == ("application/json", False)
+    coded = await sample.send("POST", SHIP, GOOD, {"content-type": "application/json", "content-encoding": "gzip"})
+    assert (coded.headers["accept-encoding"], "accept" in coded.headers) == ("identity", False)
+    assert (await sample.send("PUT", "/v1/image", b"x", FORM)).headers["accept"] == "image/png, image/webp"
+
+
 @pytest.mark.parametrize(
     ("media", "size", "status"),
     [("image/png", 2048, 200), ("image/webp", 0, 200), ("image/png", 2049, 413), ("application/json", 9, 415)],
