@@ -124,7 +124,7 @@ def _tell_success(facts: Facts, responses: dict[str, Any], examples: Examples) -
         _give_example(content, examples, (media, facts.model), facts.model, media)
     if told := answered(_headers_of_success(facts)):
         success["headers"] = told
-    if facts.is_document:
+    if facts.has_a_tag:
         responses["304"] = {"description": "Not modified: the client's copy is good."}
 
 
@@ -146,7 +146,7 @@ def _give_example(content: dict[str, Any], examples: Examples, *keys: Any) -> No
 def _headers_of_success(facts: Facts) -> Iterator[str]:
     if facts.makes_something:
         yield "Location"
-    if facts.is_document or facts.answers_with(ReceiptDocument):
+    if facts.has_a_tag or facts.answers_with(ReceiptDocument):
         yield "ETag"
     if facts.answers_with(ReceiptDocument):
         yield "Consistency-Token"
@@ -165,7 +165,7 @@ def _headers_of_request(facts: Facts) -> Iterator[str]:
         yield "If-Match"
     if facts.waits:
         yield from ("Consistency-Token", "Prefer")
-    if facts.is_document:
+    if facts.has_a_tag:
         yield "If-None-Match"
 
 

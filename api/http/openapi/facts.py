@@ -108,9 +108,9 @@ class Facts:
         return "cursor" in self._names()
 
     @property
-    def is_document(self) -> bool:
-        """Whether its answer has a tag, and ``304`` for who has it already."""
-        return self.waits and not self.is_list
+    def has_a_tag(self) -> bool:
+        """Whether there is one with its answer, and ``304`` for who has that already."""
+        return self.waits or self.is_list
 
     @property
     def is_keyed(self) -> bool:

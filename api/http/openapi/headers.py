@@ -23,7 +23,10 @@ HEADERS: Final[dict[str, Node]] = {
     ),
     "Deprecation": _told("Since when the route is deprecated, as `@` and the seconds since 1970 (RFC 9745)."),
     "Sunset": _told("Until when it is there at least, in the form of `Date` (RFC 8594)."),
-    "ETag": _told("The version, in quotes, with more behind it where a document is read: what `If-Match` takes."),
+    "ETag": _told(
+        "The version, in quotes, with more behind it where a document is read: what `If-Match` takes. Of a page of a"
+        " list, what `If-None-Match` takes."
+    ),
     "Consistency-Token": _told("Send it with a read that must include this write."),
     "Idempotency-Replayed": _told("`true` if this is the answer of an earlier request with the same key."),
     "Accept": _told("The media types that this route takes."),

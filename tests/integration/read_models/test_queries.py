@@ -207,6 +207,22 @@ async def test_products_come_in_the_order_asked_for_page_by_page(
             assert [int(item["name"].split()[1]) for item in items] == expected, (sort, limit)
 
 
+async def test_a_page_is_sent_once_and_again_when_it_has_changed(
+    visitor: httpx2.AsyncClient, database: Database
+) -> None:
+    await put(database, *[product(number) for number in range(1, 4)])
+    for path in (f"{PRODUCTS}?limit=2", f"{PRODUCTS}?limit=100"):
+        for coding in ("identity", "gzip"):
+            asked = {"Accept-Encoding": coding}
+            first = await visitor.get(path, headers=asked)
+            again = await visitor.get(path, headers={**asked, "If-None-Match": first.headers["etag"]})
+            assert (again.status_code, again.content) == (304, b"")
+            for name in ("etag", "cache-control", "vary"):
+                assert again.headers[name] == first.headers[name]
+    await put(database, product(4))
+    assert (await visitor.get(path, headers={"If-None-Match": first.headers["etag"]})).status_code == 200
+
+
 async def test_an_empty_list_is_a_list(visitor: httpx2.AsyncClient) -> None:
     answer = await visitor.get(PRODUCTS)
     assert answer.content == b'{"items":[],"next":null}'

@@ -26,3 +26,10 @@ def test_the_lists_are_found() -> None:
 def test_every_list_takes_a_limit_and_a_cursor_and_refuses_what_it_does_not_know(operation: Operation) -> None:
     assert {"limit", "cursor"} <= set(operation.parameters("query"))
     assert "422" in operation.told["responses"]
+
+
+@pytest.mark.parametrize("operation", LISTS, ids=lambda each: f"{each.method} {each.path}")
+def test_a_page_that_the_client_has_already_is_not_sent_again(operation: Operation) -> None:
+    assert "If-None-Match" in operation.parameters("header")
+    assert "ETag" in operation.told["responses"]["200"]["headers"]
+    assert "304" in operation.told["responses"]
