@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from rich.console import Console
 
 from cli.backup.files import spoiled
-from cli.backup.manifest import DUMP, SUMS, Manifest, sha256_of
+from cli.backup.manifest import DUMP, MANIFEST, SUMS, Manifest, sha256_of
 from cli.backup.place import is_empty
 from cli.backup.progress import shown
 from cli.backup.restoring import Options, Restored, restored
@@ -98,7 +98,8 @@ def _read(place: Path) -> Manifest:
     try:
         manifest = Manifest.read(place)
     except (OSError, ValueError) as error:
-        raise Refused(f"{place} is no backup: {type(error).__name__}") from None
+        why = error.strerror if isinstance(error, OSError) else f"{MANIFEST} is not as it was written"
+        raise Refused(f"{place} is no backup: {why}; name a folder that `weir backup` has made") from None
     if not schema_version.is_known(manifest.schema_version):
         newest = schema_version.newest()
         raise Refused(

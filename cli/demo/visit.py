@@ -61,6 +61,7 @@ class Mailbox:
     def __init__(self, directory: Path, address: str) -> None:
         self._directory = directory
         self._address = address
+        self._read: dict[Path, EmailMessage] = {}
 
     async def came(self, subject: str) -> Step:
         """Waits for a mail, for :data:`PATIENCE_SECONDS` at most."""
@@ -99,9 +100,10 @@ class Mailbox:
 
     def _messages(self) -> Iterator[EmailMessage]:
         for path in sorted(self._directory.glob("*.eml")):
-            message = message_from_bytes(path.read_bytes(), policy=policy.default)
-            if message["To"] == self._address:
-                yield message
+            if path not in self._read:  # kept for good once it is there, and asked for twenty times a second
+                self._read[path] = message_from_bytes(path.read_bytes(), policy=policy.default)
+            if self._read[path]["To"] == self._address:
+                yield self._read[path]
 
 
 def _link_in(message: EmailMessage) -> re.Match[str] | None:

@@ -9,6 +9,8 @@ from cli.target.data_dir import DATA_DIR, DataDir
 
 WAIT_SECONDS: Final = 60.0
 """A mail stands back for everything else: on a busy machine it takes its time."""
+SILENT_SECONDS: Final = 2.0
+"""A wait that is longer is told."""
 
 Address = Annotated[str, typer.Argument(help="The address that the mail went to.")]
 
@@ -19,8 +21,17 @@ def link(address: Address, data_dir: DataDir = DATA_DIR) -> None:
     from cli.target.servers import stack_in
 
     stack_in(data_dir)  # or nobody brings the mail that is waited for
+    mailbox = Mailbox(data_dir / "mail", address)
+
+    async def newest() -> str:
+        try:
+            return await mailbox.newest_link(SILENT_SECONDS)
+        except Failed:
+            typer.echo(f"no mail with a link has come for {address} yet: waiting for it, a minute at most", err=True)
+        return await mailbox.newest_link(WAIT_SECONDS)
+
     try:
-        typer.echo(asyncio.run(Mailbox(data_dir / "mail", address).newest_link(WAIT_SECONDS)))
+        typer.echo(asyncio.run(newest()))
     except Failed as error:
-        typer.echo(error, err=True)
+        typer.echo(f"{error}; `weir mail list` says what is owed, and why", err=True)
         raise typer.Exit(1) from None

@@ -22,7 +22,8 @@ class DirectoryLock:
         except BlockingIOError:
             holder = os.read(descriptor, 20).decode()
             os.close(descriptor)
-            raise StartFailed("weir", f"{self._path.parent} is in use by process {holder}") from None
+            where = f"{self._path.parent} is in use by process {holder}"
+            raise StartFailed("weir", f"{where}: end that first, or give this one a --data-dir of its own") from None
         os.ftruncate(descriptor, 0)
         os.write(descriptor, str(os.getpid()).encode())
         self._descriptor = descriptor

@@ -462,7 +462,7 @@ async def test_a_second_weir_up_says_who_is_there_and_ends_with_one(tmp_path: Pa
         with supervisor(tmp_path, 0) as process:
             said, _ = await asyncio.to_thread(process.communicate, timeout=PATIENCE)
     assert process.returncode == 1
-    assert f"is in use by process {os.getpid()}" in said.replace("\n", " ")
+    assert f"is in use by process {os.getpid()}: end that first" in said.replace("\n", " ")
 
 
 def test_each_restart_in_a_row_waits_longer_up_to_a_bound_and_never_the_same() -> None:

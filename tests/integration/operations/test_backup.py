@@ -332,6 +332,17 @@ async def test_where_there_is_no_database_there_is_no_backup(
     assert "there is no backup" in done.output
 
 
+async def test_what_is_no_backup_is_told_so_with_what_to_name_instead(
+    shop_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"{shop_url}_not")
+    absent = await weir("restore", str(tmp_path / "absent"))
+    assert "is no backup: No such file or directory; name a folder that `weir backup` has made" in absent.output
+    (tmp_path / MANIFEST).write_text("{}")
+    spoilt = await weir("restore", str(tmp_path))
+    assert f"is no backup: {MANIFEST} is not as it was written" in spoilt.output
+
+
 async def test_a_backup_that_is_killed_takes_its_dump_with_it_and_leaves_nothing_that_looks_whole(
     shop_url: str, tmp_path: Path
 ) -> None:

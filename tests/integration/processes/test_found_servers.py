@@ -11,6 +11,7 @@ import typer
 from pydantic import SecretStr
 
 from cli.env import env
+from cli.mail import newest_link
 from cli.mail.newest_link import link
 from cli.target.programs import target_of
 from cli.target.run_file import RunFile, Running
@@ -91,6 +92,20 @@ def test_no_mail_is_waited_for_that_nobody_brings(tmp_path: Path, capsys: pytest
     with pytest.raises(typer.Exit):
         link("ada@example.com", tmp_path)
     assert f"nothing runs in {tmp_path}\n" in capsys.readouterr().err
+
+
+def test_a_wait_for_a_mail_is_told_and_so_is_where_to_look_when_it_was_in_vain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(newest_link, "SILENT_SECONDS", 0.0)
+    monkeypatch.setattr(newest_link, "WAIT_SECONDS", 0.0)
+    write(tmp_path)
+    with pytest.raises(typer.Exit):
+        link("ada@example.com", tmp_path)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "no mail with a link has come for ada@example.com yet: waiting for it" in err
+    assert "`weir mail list`" in err
 
 
 def test_the_stack_of_a_demo_in_the_same_folder_is_pointed_out(
