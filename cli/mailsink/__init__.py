@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import secrets
+import socket
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -13,6 +14,7 @@ import uvicorn
 import uvloop
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
+from cli.listening import listening
 from cli.mailsink.mailbox import create_mailbox
 from cli.signals import obeyed_once
 from infra.host.secret_file import write_private
@@ -33,20 +35,20 @@ def mailsink(
 ) -> None:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     logging.getLogger("mail.log").setLevel(logging.ERROR)
-    with obeyed_once():
-        uvloop.run(receive(directory, host=host, port=port, http_port=http_port))
+    with listening(host, port, "--port") as mails, listening(host, http_port, "--http-port") as pages, obeyed_once():
+        uvloop.run(receive(directory, mails, pages))
 
 
-async def receive(directory: Path, *, host: str, port: int, http_port: int) -> None:
+async def receive(directory: Path, mails: socket.socket, pages: socket.socket) -> None:
     """Serve SMTP and the mailbox until SIGTERM or SIGINT."""
     loop = asyncio.get_running_loop()
     sink = Sink(directory)
     smtp = await loop.create_server(
-        lambda: SMTP(sink, hostname="localhost", enable_SMTPUTF8=True, loop=loop), host, port
+        lambda: SMTP(sink, hostname="localhost", enable_SMTPUTF8=True, loop=loop), sock=mails
     )
     async with smtp:
-        config = uvicorn.Config(create_mailbox(directory), host=host, port=http_port, log_config=None, access_log=False)
-        await uvicorn.Server(config).serve()
+        config = uvicorn.Config(create_mailbox(directory), log_config=None, access_log=False)
+        await uvicorn.Server(config).serve([pages])
 
 
 class Sink:

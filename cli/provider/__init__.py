@@ -1,12 +1,14 @@
 """``weir provider``: stands in for the payment provider, on this machine, for the demo and for tests."""
 
 import asyncio
+import socket
 from pathlib import Path
 from typing import Annotated
 
 import typer
 import uvicorn
 
+from cli.listening import listening
 from cli.provider.book import Book
 from cli.provider.desk import Desk, create_provider
 from cli.signals import obeyed_once
@@ -27,18 +29,16 @@ def provider(
     port: Annotated[int, typer.Option(help="the port")] = 8090,
 ) -> None:
     key = Settings().payment_provider_key
-    with obeyed_once():
-        asyncio.run(serve(directory, key.get_secret_value() if key else None, host=host, port=port))
+    with listening(host, port, "--port") as listener, obeyed_once():
+        asyncio.run(serve(directory, key.get_secret_value() if key else None, listener))
 
 
-async def serve(directory: Path, key: str | None, *, host: str, port: int) -> None:
+async def serve(directory: Path, key: str | None, listener: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT."""
     config = uvicorn.Config(
         create_provider(Desk(Book(directory), key)),
-        host=host,
-        port=port,
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=_DRAIN_SECONDS,
     )
-    await uvicorn.Server(config).serve()
+    await uvicorn.Server(config).serve([listener])
