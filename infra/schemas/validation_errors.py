@@ -1,5 +1,6 @@
 """pydantic's findings as JSON pointers (RFC 6901), codes and details of our own; no input value is ever echoed."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, get_args
 
@@ -58,6 +59,8 @@ _DETAILS: Final[Mapping[str, str]] = {
     "none_required": "This must be null.",
 }
 
+_ONE: Final = re.compile(r"(\b1 (?:character|item|digit|decimal place))s\b")
+
 
 def findings_of(error: ValidationError) -> list[dict[str, str]]:
     """What a model found, each as ``{"pointer", "code", "detail"}``."""
@@ -99,5 +102,5 @@ def _detail(error: Finding) -> str:
     """Our own words for pydantic's types; a custom type speaks for itself, a bare ValueError is not repeated."""
     kind = error["type"]
     if kind in _DETAILS:
-        return _DETAILS[kind].format_map(error.get("ctx") or {})
+        return _ONE.sub(r"\1", _DETAILS[kind].format_map(error.get("ctx") or {}))
     return "This is not acceptable." if kind in _KNOWN else str(error["msg"])

@@ -272,7 +272,7 @@ def _findings(value: Any) -> list[dict[str, str]]:
         ({"worse": "x"}, ("/worse", "assertion-error", "This is not acceptable.")),
         ({"said": "x"}, ("/said", "too-common", "This password is too common.")),
         ({"more": 1}, ("/more", "extra-forbidden", "There is no such field.")),
-        ({"many": []}, ("/many", "too-short", "This must have at least 1 items.")),
+        ({"many": []}, ("/many", "too-short", "This must have at least 1 item.")),
         ({"many": [{"a/b~c": 1}, {"a/b~c": 0}]}, ("/many/1/a~1b~0c", "greater-than-equal", "This must be at least 1.")),
         ([], ("", "model-type", "This must be an object.")),
     ],
