@@ -36,9 +36,9 @@ MOVES: Final[Mapping[type[Event], Mapping[str, int]]] = {
 
 def _moved(moves: Mapping[str, int], counts: Any, _said: Event, _event: Recorded) -> Row:
     """The counts after an event. They only add up, so the order of streams does not matter."""
-    moved: Row = amend(
-        counts, version=counts.version + 1, **{name: getattr(counts, name) + more for name, more in moves.items()}
-    )
+    # A row that was stored before there was such a status has no field of that name yet: one is made, of plain text.
+    added = {str(name): getattr(counts, name) + more for name, more in moves.items()}
+    moved: Row = amend(counts, version=counts.version + 1, **added)
     return moved
 
 
