@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from typing import Final, Literal
 
 import asyncpg
@@ -72,7 +72,7 @@ async def session_at(url: SecretStr, *, writes: bool) -> AsyncIterator[Connectio
     """
     connection = await connect(url)
     try:
-        with answering(connection, writes=writes), StandbyWait(connection):
+        with answering(connection, writes=writes), StandbyWait(connection) if writes else nullcontext():
             yield connection
     finally:
         await close(connection)
@@ -95,7 +95,7 @@ async def in_transaction(
         await _roll_back(connection, transaction)
         raise
     # From here on the failure of the line says nothing about what is stored.
-    with answering(connection, writes=writes), StandbyWait(connection):
+    with answering(connection, writes=writes), StandbyWait(connection) if writes else nullcontext():
         await transaction.commit()
 
 
