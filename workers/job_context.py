@@ -45,6 +45,7 @@ async def open_job_context(
     commands = open_write_side(stack, settings, database, log, registry)
     return {
         "database": database,
+        "mail_kept_days": settings.mail_kept_days,
         "log": log,
         "images": ImageFiles(database, storage),
         "post": _post(stack, settings, database, secret, registry),

@@ -25,7 +25,7 @@ from workers.mail.message import domain_of
 from workers.observation.observer import Observer
 from workers.order_deadlines import PROCESSES, effects_of
 from workers.runtime import Runtime, Work
-from workers.upkeep.cleanup import forget_commands
+from workers.upkeep.cleanup import forget_old_rows
 from workers.upkeep.images import sweep_images
 from workers.upkeep.snapshots import renew_snapshots
 from workers.webhooks import consumer as webhooks
@@ -56,7 +56,7 @@ TASKS: Final = Runtime(
     name="tasks",
     open=_open,
     cron_jobs=(
-        cron(forget_commands, second={17}, timeout=TIDY_SECONDS),
+        cron(forget_old_rows, second={17}, timeout=TIDY_SECONDS),
         cron(sweep_images, second={37}, timeout=TIDY_SECONDS),
         cron(tidy_imports, second={47}, timeout=TIDY_SECONDS),
         cron(renew_snapshots, minute={13}, second={27}, run_at_startup=True, timeout=RENEW_SECONDS),

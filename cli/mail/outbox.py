@@ -10,13 +10,19 @@ from cli.target.data_dir import DATA_DIR, DataDir
 if TYPE_CHECKING:
     from infra.mail.outbox import Open
 
-Refused = Annotated[bool, typer.Option("--refused", help="Also those that the mail server has refused for good.")]
+Refused = Annotated[
+    bool,
+    typer.Option("--refused", help="Also those that the mail server has refused for good, for WEIR_MAIL_KEPT_DAYS."),
+]
 Failed = Annotated[bool, typer.Option("--failed", help="All mails that were given up.")]
 MailId = Annotated[UUID | None, typer.Argument(help="The mail that `weir mail list` shows.")]
 
 
 def list_mails(refused: Refused = False, data_dir: DataDir = DATA_DIR) -> None:
-    """Show what is owed and what was given up, and why, the oldest first."""
+    """Show what is owed and what was given up, and why, the oldest first.
+
+    Mails that were sent or refused are forgotten after WEIR_MAIL_KEPT_DAYS.
+    """
     from cli.tables import SHOWN, show
     from cli.target.database import on_database
     from infra.mail import outbox

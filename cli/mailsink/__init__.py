@@ -4,9 +4,11 @@ import asyncio
 import logging
 import secrets
 import socket
+from contextlib import suppress
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
+from threading import Lock
 from typing import Annotated
 
 import typer
@@ -18,6 +20,9 @@ from cli.listening import listening
 from cli.mailsink.mailbox import create_mailbox
 from cli.signals import obeyed_once
 from infra.host.secret_file import write_private
+
+MOST_KEPT = 50_000
+"""Messages in the folder, a few hundred megabytes. The oldest go."""
 
 _HELP = "Take mail by SMTP, keep each message as a file, show them in a browser."
 
@@ -58,9 +63,11 @@ class Sink:
     already, by its Message-ID and every byte, is taken and not kept twice, as mailboxes do that suppress duplicates.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, most: int = MOST_KEPT) -> None:
         self._directory = directory
-        self._kept = {path.stem.rpartition("-")[2]: path.name for path in directory.glob("*.eml")}
+        self._most = most
+        self._kept = {path.stem.rpartition("-")[2]: path.name for path in sorted(directory.glob("*.eml"))}
+        self._deleting = Lock()
 
     async def handle_EHLO(  # noqa: N802 (the hook's name)
         self, _server: SMTP, session: Session, _envelope: Envelope, hostname: str, responses: list[str]
@@ -85,7 +92,14 @@ class Sink:
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{digest}.eml"
         write_private(self._directory / name, message)  # the links in it open accounts
         self._kept[digest] = name
+        self._make_room()
         return name
+
+    def _make_room(self) -> None:
+        """What cannot be deleted is let be: the message is kept, and that is what counts."""
+        with self._deleting, suppress(OSError):  # messages are kept by several threads
+            for digest in list(self._kept)[: -self._most]:
+                (self._directory / self._kept.pop(digest)).unlink(missing_ok=True)
 
 
 def _trace(envelope: Envelope) -> bytes:

@@ -10,7 +10,7 @@ import orjson
 
 from cli.supervisor.console import Level, Report
 
-_MOST_BYTES = 20_000_000
+MOST_BYTES = 20_000_000
 _CHUNK = 1_000_000
 _LEVELS = {"warning": Level.WARNING, "error": Level.ERROR, "critical": Level.ERROR, "exception": Level.ERROR}
 
@@ -21,7 +21,7 @@ Judge = Callable[[str], tuple[str, Level] | None]
 class LogTail:
     """One log file, followed from its end. The child writes it itself, in append mode."""
 
-    def __init__(self, name: str, path: Path, judge: Judge, report: Report, *, most_bytes: int = _MOST_BYTES) -> None:
+    def __init__(self, name: str, path: Path, judge: Judge, report: Report, *, most_bytes: int = MOST_BYTES) -> None:
         self._name = name
         self._most_bytes = most_bytes
         self._path = path

@@ -26,7 +26,7 @@ from infra.postgres.tables.log import claims, events
 
 NO_ACCOUNT: Final = (Refusal, VersionMismatch, IdempotencyKeyReused, IdempotencyKeyInFlight, TooBusy, Unavailable)
 """What says for certain that a registration stored nothing. After anything else the account may be there: then its hash
-must stay, and where there is none :func:`forget_orphans` finds that out a day later."""
+must stay, and where there is none :class:`OrphanSweep` finds that out a day later."""
 
 KEPT_HOURS: Final = 24
 AT_ONCE: Final = 1_000
@@ -67,7 +67,8 @@ def _forget_orphans() -> Statement:
     its = credentials.c.account_id == old.c.account_id
     kept = sa.update(credentials).values(settled=True).where(its, old.c.registered).cte("kept")
     gone = sa.delete(credentials).where(its, ~old.c.registered).returning(credentials.c.account_id).cte("gone")
-    return Statement(sa.select(sa.func.count().label("forgotten")).select_from(gone).add_cte(kept))
+    seen = sa.select(sa.func.count()).select_from(old).scalar_subquery().label("seen")
+    return Statement(sa.select(seen, sa.func.count().label("forgotten")).select_from(gone).add_cte(kept))
 
 
 _REPLACE: Final = _replace()
@@ -127,10 +128,19 @@ async def forget(database: Database, account_id: UUID) -> None:
         await database.execute(*_FORGET(account=account_id))
 
 
-async def forget_orphans(database: Database) -> int:
-    """Looks once at each password that is a day old: removes it where its account never came to be; answers how many.
+class OrphanSweep:
+    """Looks once at each password that is a day old, and removes it where its account never came to be.
 
     What has been looked at is ``settled`` and in no index, so that only the last day's are ever read.
     """
-    row = await database.returning_row(*_FORGET_ORPHANS())
-    return int(row["forgotten"]) if row else 0
+
+    def __init__(self) -> None:
+        self.forgotten = 0
+
+    async def step(self, database: Database) -> bool:
+        """Looks at some; answers whether there may be more."""
+        row = await database.returning_row(*_FORGET_ORPHANS())
+        if row is None:
+            return False
+        self.forgotten += row["forgotten"]
+        return bool(row["seen"] == AT_ONCE)

@@ -1,12 +1,13 @@
 """Clean-up of imports: uploads that nobody ends, files that nobody reads again, rows that nobody asks for."""
 
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sa
 
 from infra.imports.upload_table import file_of
 from infra.postgres.pool import Database
+from infra.postgres.retention import Retention, forget
 from infra.postgres.statements import CLOCK, NOW, Statement, inline
 from infra.postgres.tables.columns import among
 from infra.postgres.tables.outboxes import imports
@@ -39,16 +40,12 @@ _DISCARDABLE: Final = Statement(
 _DISCARDED: Final = Statement(
     sa.update(imports).values(file_kept=False).where(_import.import_id == sa.bindparam("import_id"))
 )
-_ctid: Final[sa.ColumnElement[Any]] = sa.literal_column("ctid")
-_month_ago: Final = NOW - timedelta(days=KEPT_DAYS)
-_old: Final = (
-    sa.select(_ctid)
-    .select_from(imports)
-    .where(_import.created_at < _month_ago, _import.finished_at < _month_ago, ~_import.file_kept)
-    .limit(inline(AT_ONCE))
-    .with_for_update(skip_locked=True)
+OLD: Final = Retention(
+    table=imports,
+    since=_import.created_at,
+    over=sa.and_(_import.finished_at < NOW - timedelta(days=KEPT_DAYS), ~_import.file_kept),
 )
-_FORGET_OLD: Final = Statement(sa.delete(imports).where(_ctid == sa.any_(sa.func.array(_old.scalar_subquery()))))
+"""What has come to its end, and has no file any more. Few take long, so that its beginning finds it."""
 
 
 async def abandon_uploads(database: Database) -> int:
@@ -72,5 +69,4 @@ async def discard_files(database: Database, storage: Storage) -> int:
 
 async def forget_old(database: Database) -> int:
     """Deletes the rows of imports that ended :data:`KEPT_DAYS` ago; answers how many."""
-    done = await database.execute(*_FORGET_OLD())
-    return int(done.rpartition(" ")[2])
+    return await forget(database, OLD, timedelta(days=KEPT_DAYS))

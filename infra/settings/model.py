@@ -151,6 +151,12 @@ class Settings(ServerSettings):
     mail_days: float = Field(
         default=5, gt=0, le=30, description="How long a mail is tried that the mail server does not take."
     )
+    mail_kept_days: float = Field(
+        default=90,
+        ge=1,
+        le=3650,
+        description="How long the ledger remembers a mail that was sent or refused. What is owed it never forgets.",
+    )
     mail_max_attempts: Annotated[int, Unit("attempts")] = Field(
         default=12, ge=1, le=100, description="A mail whose sender died so often in a row is given up."
     )

@@ -10,12 +10,12 @@ from asyncpg import Record
 from infra.eventsourcing.event_log import Session
 from infra.postgres.due_work import hasten_all, hastening
 from infra.postgres.pool import Database
-from infra.postgres.statements import CLOCK, Statement, inline
+from infra.postgres.retention import Retention
+from infra.postgres.statements import CLOCK, Statement
 from infra.postgres.tables.webhooks import delivery_is_due, hears, webhook_deliveries, webhook_subscribers
 from infra.webhooks import outbox
 
 KEPT_FOR: Final = timedelta(days=30)
-MOST_FORGOTTEN: Final = 1000
 
 Again: TypeAlias = Literal["due", "inactive", "unknown"]
 
@@ -39,13 +39,8 @@ _AGAIN: Final = Statement(
     sa.update(webhook_deliveries).values(state="due", due_at=CLOCK, tried_since=CLOCK, settled_at=sa.null()).where(_its)
 )
 _HASTEN: Final = hastening(webhook_deliveries, _delivery.due_at, {"due_at": CLOCK}, delivery_is_due)
-_old: Final = (
-    sa.select(_delivery.delivery_id)
-    .where(_delivery.settled_at < CLOCK - KEPT_FOR)
-    .order_by(_delivery.settled_at)
-    .limit(inline(MOST_FORGOTTEN))
-)
-_FORGET: Final = Statement(sa.delete(webhook_deliveries).where(_delivery.delivery_id.in_(_old)))
+OLD: Final = Retention(table=webhook_deliveries, since=_delivery.settled_at)
+"""What was settled, by when that was."""
 
 
 async def send_again(session: Session, owner: UUID, webhook_id: UUID, delivery_id: UUID) -> Again:
@@ -74,8 +69,3 @@ async def _again(session: Session, found: Record | None, delivery_id: UUID) -> A
 async def hasten(database: Database, ahead: float) -> None:
     """The same as that of subscribers (:meth:`infra.postgres.due_work.DueWork.hasten`), who are to be told after it."""
     await hasten_all(database, _HASTEN, ahead)
-
-
-async def forget_old(database: Database) -> int:
-    """Deletes what was settled a month ago; answers how many rows that were."""
-    return int((await database.execute(*_FORGET())).rpartition(" ")[2])

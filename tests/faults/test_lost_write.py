@@ -1,7 +1,7 @@
 """The line breaks behind the commit of any write to a table of state: whoever asked is told that nobody knows."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from tempfile import gettempdir
@@ -26,7 +26,7 @@ from infra.eventsourcing.leases.membership import Grant, Membership
 from infra.eventsourcing.process_managers import timer_store
 from infra.eventsourcing.process_managers.timer_store import TimerId
 from infra.eventsourcing.projections.rebuild import requests
-from infra.eventsourcing.store.idempotency_keys import forget_old
+from infra.eventsourcing.store import idempotency_keys
 from infra.identity import api_keys, credentials, key_rotation, reset_wishes, room_departures, stored_secrets
 from infra.identity.api_keys import NewKey
 from infra.identity.credentials import Credential
@@ -37,6 +37,7 @@ from infra.imports import Checkpoint, Claimed, NewImport
 from infra.mail import outbox
 from infra.payments import refund_outbox
 from infra.postgres.pool import Database, Pooled
+from infra.postgres.retention import Sweep
 from infra.settings import Settings
 from infra.storage.local_disk import Folder
 from infra.storage.product_images import ImageFiles
@@ -140,7 +141,7 @@ WRITES: Final[Mapping[str, Write]] = {
     "infra.identity.credentials.rehash": lambda database: credentials.rehash(
         database, Credential(uuid4(), "old", 0), "new"
     ),
-    "infra.identity.credentials.forget_orphans": credentials.forget_orphans,
+    "infra.identity.credentials.OrphanSweep.step": lambda database: credentials.OrphanSweep().step(database),
     "infra.postgres.due_work.DueWork.claim of mails": lambda database: outbox.claim(database, 1),
     "infra.postgres.due_work.DueWork.claim of refunds": lambda database: refund_outbox.claim(database, 1),
     "infra.postgres.due_work.DueWork.claim of timers": lambda database: timer_store.claim(database, 1),
@@ -164,10 +165,9 @@ WRITES: Final[Mapping[str, Write]] = {
     ),
     "infra.storage.product_images.ImageFiles.sweep": lambda database: files(database).sweep(_is_shown),
     "infra.imports.cleanup.abandon_uploads": imports.abandon_uploads,
-    "infra.imports.cleanup.forget_old": imports.forget_old,
     "infra.imports.upload_table.begin": lambda database: imports.begin(database, NEW, KEYED),
     "infra.imports.upload_table.discard": lambda database: imports.discard(database, uuid4()),
-    "infra.eventsourcing.store.idempotency_keys.forget_old": forget_old,
+    "infra.postgres.retention.Sweep.step": lambda database: Sweep(idempotency_keys.OLD, timedelta(0)).step(database),
     "infra.identity.stored_secrets.writing of a rotation": lambda database: key_rotation.rotate(database, WRAPPING),
     "infra.identity.stored_secrets.writing of a revocation": lambda database: key_rotation.revoke(
         database, WRAPPING, "kid"
@@ -212,7 +212,6 @@ WRITES: Final[Mapping[str, Write]] = {
         database, DELIVERY, webhooks.Outcome(state="delivered", answer={})
     ),
     "infra.webhooks.outbox.pause": lambda database: webhooks.pause(database, SUBSCRIBER, 5, 1.0, "HTTP 500"),
-    "infra.webhooks.delivery_log.forget_old": delivery_log.forget_old,
     "infra.webhooks.delivery_log.retry": lambda database: delivery_log.retry(database, uuid4()),
     "infra.identity.reset_wishes.keep": lambda database: reset_wishes.keep(database, "a@b.c", KEYED),
     "infra.identity.reset_wishes.done": lambda database: reset_wishes.done(database, WISH),

@@ -13,6 +13,7 @@ from asyncpg import Record
 from infra.eventsourcing.event_log import Session
 from infra.identity.account_turns import take_turn
 from infra.postgres.pool import Database, Pooled
+from infra.postgres.retention import Retention
 from infra.postgres.statements import NOW, TIMESTAMPTZ, Statement, any_of, inline
 from infra.postgres.tables.identity import api_keys
 
@@ -53,6 +54,9 @@ class NewKey(NamedTuple):
     expires_at: datetime | None
 
 
+KEPT_FOR: Final = timedelta(days=1)
+"""How long a key that is dead is known still."""
+
 _shown_columns: Final = [api_keys.c[name] for name in ApiKey._fields]
 _of_account: Final = api_keys.c.account_id == sa.bindparam("account_id")
 _is_it: Final = api_keys.c.key_id == sa.bindparam("key_id")
@@ -82,7 +86,9 @@ _REVOKE: Final = Statement(
 _REVOKE_ALL: Final = Statement(
     sa.update(api_keys).values(revoked_at=NOW).where(any_of(api_keys.c.key_id, "keys"), api_keys.c.revoked_at.is_(None))
 )
-_SWEEP: Final = Statement(sa.delete(api_keys).where(_of_account, _dead_since < NOW - timedelta(days=1)))
+_SWEEP: Final = Statement(sa.delete(api_keys).where(_of_account, _dead_since < NOW - KEPT_FOR))
+OLD: Final = Retention(table=api_keys, since=_dead_since)
+"""The same of those whose account makes no others."""
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from infra.postgres.retention import Retention
 from infra.postgres.statements import NOW, TIMESTAMPTZ, Statement, any_of, given_rows, inline
 from infra.postgres.tables.identity import credentials, refresh_tokens, sessions
 
@@ -19,6 +20,8 @@ the life of an access token, so whoever was answered has no need to come back in
 MOST_LIVE: Final = 100
 """Sessions of one account. Beyond that the least recently used give way."""
 _LIFE: Final = timedelta(days=LIFE_DAYS)
+ENDED_FOR: Final = timedelta(days=1)
+"""How long a session that is over is known still, so that a late replay is known as one."""
 
 _account: Final = sa.bindparam("account", type_=sa.Uuid)
 _version: Final = sa.bindparam("version", type_=sa.Integer)
@@ -57,7 +60,7 @@ def _begin() -> Statement:
 
 def _tidied(begun: sa.CTE) -> sa.CTE:
     """What is over gives way in the same statement: tokens go with their sessions, and those that ended are kept for a
-    day, so that a late replay is still known as one. Several sessions are locked in the order of their ids, everywhere.
+    day, as :data:`OLD` has it. Several sessions are locked in the order of their ids, everywhere.
     """
     others = sessions.alias("others")
     beyond = sa.select(others.c.session_id).where(others.c.account_id == _account, others.c.ended_at.is_(None))
@@ -65,9 +68,7 @@ def _tidied(begun: sa.CTE) -> sa.CTE:
     over = sa.select(sessions.c.session_id).where(
         sessions.c.account_id == _account,
         sa.exists().select_from(begun),
-        (sessions.c.expires_at < NOW)
-        | (sessions.c.ended_at < NOW - timedelta(days=1))
-        | sessions.c.session_id.in_(beyond),
+        (sessions.c.expires_at < NOW) | (sessions.c.ended_at < NOW - ENDED_FOR) | sessions.c.session_id.in_(beyond),
     )
     held = over.order_by(sessions.c.session_id).with_for_update().cte("over")
     return sa.delete(sessions).where(sessions.c.session_id == held.c.session_id).cte("tidied")
@@ -142,6 +143,12 @@ def _end_older() -> Statement:
     return _ending(those.where(sessions.c.ended_at.is_(None), kept, older))
 
 
+OLD: Final = Retention(
+    table=sessions,
+    since=sa.func.least(sessions.c.ended_at, sessions.c.expires_at, type_=TIMESTAMPTZ),
+    at_once=100,
+)
+"""Sessions that are over, of accounts that begin no others. Few at once: with each go some thousands of tokens."""
 BEGIN: Final = _begin()
 ROTATE: Final = _rotate()
 LOOK: Final = _look()

@@ -36,6 +36,7 @@ sessions: Final = sa.Table(
     optional("account_version", sa.Integer),
 )
 sa.Index("sessions_account", sessions.c.account_id, sessions.c.last_used_at)
+sa.Index("sessions_over", sa.func.least(sessions.c.ended_at, sessions.c.expires_at))
 
 refresh_tokens: Final = sa.Table(
     "refresh_tokens",
@@ -78,6 +79,7 @@ api_keys: Final = sa.Table(
     optional("account_recorded", sa.BigInteger),
 )
 sa.Index("api_keys_account", api_keys.c.account_id, api_keys.c.created_at)
+sa.Index("api_keys_over", sa.func.least(api_keys.c.revoked_at, api_keys.c.expires_at))
 
 reset_wishes: Final = sa.Table(
     "reset_wishes",

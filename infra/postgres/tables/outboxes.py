@@ -43,9 +43,11 @@ mail_ledger: Final = sa.Table(
 )
 
 mail_is_owed: Final = among(mail_ledger.c.state, "due", "sending", "unknown")
+mail_is_settled: Final = among(mail_ledger.c.state, "sent", "refused")
 mail_failed: Final = mail_ledger.c.state == inline("failed")
 sa.Index("mail_ledger_due", mail_ledger.c.due_at, postgresql_where=mail_is_owed)
 sa.Index("mail_ledger_owed", mail_ledger.c.created_at, postgresql_where=mail_is_owed)
+sa.Index("mail_ledger_settled", mail_ledger.c.due_at, postgresql_where=mail_is_settled)
 sa.Index("mail_ledger_failed", mail_ledger.c.created_at, postgresql_where=mail_failed)
 
 refund_ledger: Final = sa.Table(

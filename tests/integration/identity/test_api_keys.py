@@ -11,10 +11,11 @@ import pytest
 
 from domain.accounts import ACCOUNTS, ChangeRoles, DeactivateAccount
 from infra.configs import pool_of
-from infra.eventsourcing.store.idempotency_keys import forget_old
+from infra.eventsourcing.store import idempotency_keys
 from infra.identity import account_erasure
 from infra.identity.api_keys import MOST_KEYS, fresh
 from infra.postgres.pool import Database
+from infra.postgres.retention import forget
 from infra.settings import Settings
 from tests.support.api_client import api_client
 from tests.support.write_side import WriteSide, context, eventually
@@ -306,7 +307,7 @@ async def test_an_idempotency_key_counts_for_a_day_and_a_dead_key_is_kept_as_lon
         " revoked_at = revoked_at - interval '25 hours'"
     )
     await database.execute("UPDATE commands SET recorded_at = recorded_at - interval '25 hours'")
-    await forget_old(database)
+    await forget(database, idempotency_keys.OLD, idempotency_keys.KEPT_FOR)
     again = await ada.ask("POST", body=wanted(name="other"), Idempotency_Key="k")
     assert (again.status_code, again.json()["id"] == first["id"]) == (201, False)
     assert {row["key_id"] for row in await database.fetch("SELECT key_id FROM api_keys")} == {

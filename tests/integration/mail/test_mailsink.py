@@ -12,7 +12,9 @@ from pathlib import Path
 import aiosmtplib
 import httpx2
 import pytest
+from aiosmtpd.smtp import Envelope
 
+from cli import mailsink
 from cli.mailsink.mailbox import create_mailbox
 from cli.supervisor.programs import WEIR, Program
 from cli.supervisor.runner import Runner
@@ -103,6 +105,20 @@ async def test_a_mail_offered_again_by_a_sender_that_missed_the_answer_is_kept_o
     async with running(tmp_path) as sink:
         await sink.send(hello)
         assert len(sink.kept()) == 2
+
+
+def bodies(folder: Path) -> list[bytes]:
+    return [path.read_bytes()[-1:] for path in sorted(folder.glob("*.eml"))]
+
+
+async def test_the_oldest_mails_go_when_there_are_too_many_also_those_of_the_run_before(tmp_path: Path) -> None:
+    for first in (0, 5):
+        sink = mailsink.Sink(tmp_path, most=3)
+        for number in range(first, first + 5):
+            envelope = Envelope()
+            envelope.original_content = b"Message-ID: <%d@weir.example>\r\n\r\n%d" % (number, number)
+            assert (await sink.handle_DATA(None, None, envelope)).startswith("250")  # type: ignore[arg-type]
+        assert bodies(tmp_path) == [b"%d" % number for number in range(first + 2, first + 5)]
 
 
 async def test_a_mail_that_cannot_be_kept_is_put_off_not_refused(tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ async def test_a_spoiled_read_model_is_made_anew_when_the_job_says_so(office: Of
     ("kind", "jobs"),
     [
         ("projections", {"look_for_spoiled"}),
-        ("tasks", {"forget_commands", "sweep_images", "tidy_imports", "renew_snapshots"}),
+        ("tasks", {"forget_old_rows", "sweep_images", "tidy_imports", "renew_snapshots"}),
     ],
 )
 def test_what_is_done_once_for_all_processes_is_arqs_cron(kind: str, jobs: set[str]) -> None:
