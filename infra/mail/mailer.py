@@ -162,7 +162,10 @@ class Mailer:
             if client.transport is None:
                 raise SMTPServerDisconnected("gone before the mail")
             transport = cast(asyncio.Transport, client.transport)  # uvloop's own are none by their type
-            return Line(transport, pipelining=client.supports_extension("pipelining"))
+            line = Line(transport, pipelining=client.supports_extension("pipelining"))
+            # It knows itself through its protocol, and would lie about until a search for garbage among all objects.
+            client.protocol = client.transport = None
+            return line
 
     def _keep(self, line: Line) -> None:
         timer = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._drop, line)

@@ -151,6 +151,25 @@ async def test_nothing_waits_until_another_has_caught_up(database: Database) -> 
     assert order.index("mails") < len(sweeps) <= order.index("outcomes", 1)
 
 
+async def test_a_sweep_without_an_end_ends_with_its_time(database: Database) -> None:
+    sweep = Endless()
+    async with asyncio.timeout(10):
+        await cleanup.carry_out(database, {"what comes in faster": sweep}, seconds=0.05)
+    assert sweep.forgotten
+
+
+class Endless:
+    """A sweep of rows that come in faster than they go."""
+
+    def __init__(self) -> None:
+        self.forgotten = 0
+
+    async def step(self, _database: Database) -> bool:
+        await asyncio.sleep(0)
+        self.forgotten += 1
+        return True
+
+
 class Told:
     """A sweep that writes down when its turn comes."""
 

@@ -1,15 +1,20 @@
 """A line to a mail server: what goes out together, and what comes back in whatever pieces."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+from aiosmtplib import SMTP
 from pydantic import SecretStr
 
+from infra.concurrency.gc_tuning import gc_paused
 from infra.mail.mailer import Accepted, Deferred, Envelope, Mailer, Progress, Refused, Result, converse
 from infra.mail.smtp_connection import Line, stuffed
+from tests.support.garbage import UNDER_UVLOOP
 from tests.support.smtp_stub import smtp_stub
+from tests.support.write_side import eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -71,6 +76,25 @@ async def test_a_server_that_does_not_gets_each_command_after_the_reply_to_the_l
 
     async with mailer_to(talk) as mailer:
         assert await sent(mailer) == Accepted()
+
+
+@UNDER_UVLOOP
+async def test_of_a_connection_that_is_closed_nothing_waits_for_a_search_for_garbage() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"DATA\r\n")
+        writer.write(b"250 ok\r\n250 ok\r\n354 go on\r\n")
+        await reader.readuntil(b"\r\n.\r\n")
+        writer.write(b"250 taken\r\n")
+        await reader.read()
+
+    async def all_gone() -> bool:
+        return not any(isinstance(each, SMTP) for each in gc.get_objects())
+
+    gc.collect()  # what earlier tests have left
+    with gc_paused():
+        async with mailer_to(talk, b"250-me\r\n250 PIPELINING\r\n") as mailer:
+            assert await sent(mailer) == Accepted()
+        await eventually(all_gone)
 
 
 async def test_replies_of_many_lines_that_come_in_pieces_are_read_whole() -> None:
