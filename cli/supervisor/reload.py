@@ -32,6 +32,7 @@ USERS: Final[Mapping[str, tuple[str, ...]]] = {
     "domain/": ("api", *_KINDS, "provider"),
     "cli/provider/": ("provider",),
     "cli/signals.py": ("api", "mailsink", "provider"),
+    "cli/listening.py": ("mailsink", "provider"),
     "cli/mailsink/": ("mailsink",),
 }
 """Which programs load what: the first line whose beginning a file's path has. What is in none is nobody's here."""

@@ -14,6 +14,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from api.http.request_context import EXCHANGE, RequestState
 from api.queries.events import SPAN, EventFilters, page_of
 from api.queries.lists.page_reader import Pages
 from infra.configs import cache_of, pool_of
@@ -73,7 +74,8 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
 
 
 async def page(pages: Pages, log: EventLog, cursor: str | None, limit: int) -> tuple[list[int], str | None]:
-    request = cast(Request, SimpleNamespace(scope={"query_string": b"", "path": "/v1/events"}))
+    asked = {"query_string": b"", "path": "/v1/events", EXCHANGE: RequestState({}, lambda: "r")}
+    request = cast(Request, SimpleNamespace(scope=asked))
     filters = EventFilters.model_validate({"type": "thing.rare", "limit": limit, "cursor": cursor})
     answer = await page_of(request, filters, pages, log)
     found = orjson.loads(answer.body)
