@@ -20,14 +20,24 @@ DRIVER_ERRORS: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, 
 
 @contextmanager
 def answering(connection: "Connection | Pooled", *, writes: bool) -> Iterator[None]:
-    """Tells a failure of the server for what it means, and drops a connection that is of no more use."""
+    """Tells a failure of the server for what it means, and drops a connection that is of no more use. Who writes
+    insists on the standbys that have to have it."""
     try:
-        yield
+        with StandbyWait(connection) if writes else nullcontext():
+            yield
     except Exception as error:
-        meant = meaning(connection, error, writes=writes)
-        if meant is None:
+        instead = raised_for(connection, error, writes=writes)
+        if instead is None:
             raise
-        raise asyncio.CancelledError if is_cancelled(error) else meant from error
+        raise instead from error
+
+
+def raised_for(
+    connection: "Connection | Pooled", error: BaseException, *, writes: bool
+) -> Unavailable | OutcomeUnknown | asyncio.CancelledError | None:
+    """What is raised instead of an error: its meaning, or the cancellation behind which it came up."""
+    meant = meaning(connection, error, writes=writes)
+    return asyncio.CancelledError() if meant is not None and _is_cancelled(error) else meant
 
 
 def meaning(
@@ -45,7 +55,7 @@ def meaning(
     return told(failure, error, writes=writes)
 
 
-def is_cancelled(error: BaseException) -> bool:
+def _is_cancelled(error: BaseException) -> bool:
     """Whether this task is being cancelled, and the error came up behind that: a transaction was to be rolled back over
     a line that had broken meanwhile. Whoever took it for the server's would go on for ever.
     """
@@ -53,7 +63,7 @@ def is_cancelled(error: BaseException) -> bool:
     if task is None or not task.cancelling():
         return False  # a deadline that has passed is no cancellation any more
     behind = error.__context__
-    return isinstance(error, asyncio.CancelledError) or (behind is not None and is_cancelled(behind))
+    return isinstance(error, asyncio.CancelledError) or (behind is not None and _is_cancelled(behind))
 
 
 async def close(connection: Connection) -> None:
@@ -72,7 +82,7 @@ async def session_at(url: SecretStr, *, writes: bool) -> AsyncIterator[Connectio
     """
     connection = await connect(url)
     try:
-        with answering(connection, writes=writes), StandbyWait(connection) if writes else nullcontext():
+        with answering(connection, writes=writes):
             yield connection
     finally:
         await close(connection)
@@ -95,7 +105,7 @@ async def in_transaction(
         await _roll_back(connection, transaction)
         raise
     # From here on the failure of the line says nothing about what is stored.
-    with answering(connection, writes=writes), StandbyWait(connection) if writes else nullcontext():
+    with answering(connection, writes=writes):
         await transaction.commit()
 
 

@@ -12,7 +12,7 @@ import asyncpg
 from infra.concurrency.cancellation import take_note
 from infra.errors import Unavailable
 from infra.postgres.connect import CONNECT_SECONDS, Connector, Pooled, is_failure
-from infra.postgres.connection import DRIVER_ERRORS, drop_open, is_cancelled, meaning
+from infra.postgres.connection import DRIVER_ERRORS, drop_open, raised_for
 from infra.postgres.pool_config import COMMAND_SECONDS, PoolConfig, PoolUse
 from infra.postgres.standby import StandbyWait
 
@@ -160,10 +160,10 @@ class Loan(Generic[Shown]):
                 self._standby.insist()
             return
         # Looked at before it is given back, as the pool takes back what is broken and knows no more of it.
-        meant = meaning(self._connection, error, writes=self._writes)
+        instead = raised_for(self._connection, error, writes=self._writes)
         await self._lender.give_up(self._connection)
-        if meant is not None:
-            raise asyncio.CancelledError if is_cancelled(error) else meant from error
+        if instead is not None:
+            raise instead from error
 
 
 def _takes_writes(connection: Pooled) -> bool:
