@@ -5,6 +5,7 @@ import re
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -48,6 +49,7 @@ class Proxy:
     def __init__(self, url: str) -> None:
         self._url = urlsplit(url)
         self._server: asyncio.Server | None = None
+        self._times_closed = 0
         self._lines: set[_Line] = set()
         self._flowing = asyncio.Event()
         self._flowing.set()
@@ -105,7 +107,8 @@ class Proxy:
         self._flowing.set()
 
     async def close(self) -> None:
-        """Cuts all lines; new ones are refused."""
+        """Cuts all lines, also those that are being made; new ones are refused."""
+        self._times_closed += 1
         if self._server is not None:
             self._server.close()
         for line in list(self._lines):
@@ -116,10 +119,11 @@ class Proxy:
 
     async def open(self) -> None:
         """Takes connections, at the same port as before."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        serve = partial(self._serve, self._times_closed)
+        self._server = await asyncio.start_server(serve, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
-    async def _serve(self, client: StreamReader, to_client: StreamWriter) -> None:
+    async def _serve(self, times_closed: int, client: StreamReader, to_client: StreamWriter) -> None:
         await self._flowing.wait()
         try:
             server, to_server = await asyncio.open_connection(self._url.hostname, self._url.port)
@@ -127,6 +131,9 @@ class Proxy:
             to_client.transport.abort()
             return
         line = _Line(to_client, to_server)
+        if times_closed != self._times_closed:
+            line.cut()
+            return
         self._lines.add(line)
         try:
             async with asyncio.TaskGroup() as both:

@@ -219,9 +219,15 @@ class Watched:
         await eventually(lambda: _told(self.sentinels[0], "SENTINEL", "FAILOVER", MASTER), 20)
 
     async def told(self, server: Valkey) -> None:
-        """Tells all Sentinels that the master is another, as if they had not reached the one that was."""
+        """Tells all Sentinels that the master is another, as if they had not reached the one that was.
+
+        First all forget: one that still knows the master of before tells those that do not, and its word is newer.
+        """
         for sentinel in self.sentinels:
             await sentinel.ask("SENTINEL", "REMOVE", MASTER)
+        for each in self.servers:
+            await ask(each, "PING")  # whatever they told one another there has arrived
+        for sentinel in self.sentinels:
             await sentinel.ask("SENTINEL", "MONITOR", MASTER, "127.0.0.1", server.port, 2)
             for name, value in _WATCHED.items():
                 await sentinel.ask("SENTINEL", "SET", MASTER, name, value)
