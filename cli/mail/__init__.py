@@ -7,6 +7,7 @@ import typer
 
 from cli.mail.newest_link import link
 from cli.mail.outbox import list_mails, retry
+from cli.operations.typed_id import AS_TYPED
 from infra.locales import LANGUAGES
 from workers.mail.kinds import KINDS
 
@@ -24,7 +25,7 @@ def register(app: typer.Typer) -> None:
     group.command("preview")(preview)
     group.command("list")(list_mails)
     group.command("retry")(retry)
-    group.command("link")(link)
+    group.command("link", context_settings=AS_TYPED)(link)
     app.add_typer(group, name="mail")
 
 

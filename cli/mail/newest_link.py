@@ -5,6 +5,7 @@ from typing import Annotated, Final
 
 import typer
 
+from cli.operations.typed_id import typed_id
 from cli.target.data_dir import DATA_DIR, DataDir
 
 WAIT_SECONDS: Final = 60.0
@@ -12,7 +13,7 @@ WAIT_SECONDS: Final = 60.0
 SILENT_SECONDS: Final = 2.0
 """A wait that is longer is told."""
 
-Address = Annotated[str, typer.Argument(help="The address that the mail went to.")]
+Address = Annotated[str, typer.Argument(callback=typed_id, help="The address that the mail went to.")]
 
 
 def link(address: Address, data_dir: DataDir = DATA_DIR) -> None:

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cli.operations.typed_id import typed_id
+from cli.operations.typed_id import AS_TYPED, typed_id
 from cli.target.data_dir import DATA_DIR, DataDir
 from cli.target.database import on_database, on_secrets
 from infra.identity.key_rotation import (
@@ -38,7 +38,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="List the keys that sign access tokens, rotate them, or revoke one.")
     group.command("list")(list_keys)
     group.command("rotate")(rotate_keys)
-    group.command("revoke")(revoke_key)
+    group.command("revoke", context_settings=AS_TYPED)(revoke_key)
     group.command("rewrap")(rewrap_secrets)
     app.add_typer(group, name="keys")
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from cli.operations.typed_id import typed_id
+from cli.operations.typed_id import AS_TYPED, typed_id
 from cli.tables import SHOWN, moment, show
 from cli.target.data_dir import DATA_DIR, DataDir
 from cli.target.database import on_database
@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
     """Add ``weir refunds``."""
     group = typer.Typer(no_args_is_help=True, help="List money that is owed back, or have it asked for again.")
     group.command("list")(list_refunds)
-    group.command("retry")(retry)
+    group.command("retry", context_settings=AS_TYPED)(retry)
     app.add_typer(group, name="refunds")
 
 

@@ -1,6 +1,12 @@
-"""An id as it is typed that has no form of its own, because others make it up."""
+"""What is typed and has no form of its own, because others make it up: an id, an address."""
+
+from typing import Final
 
 import typer
+
+AS_TYPED: Final = {"ignore_unknown_options": True}
+"""``context_settings`` of a command that takes one. It may begin with a hyphen, as one key in sixty-four does, and then
+it is no option."""
 
 
 def typed_id(value: str) -> str:
