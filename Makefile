@@ -51,9 +51,9 @@ up: compiled             ## every process on this machine, until Ctrl-C
 # So is their assertions' code kept, which each process would make anew as well.
 # A third of a test's time is waited for: there is one process more than processors, and four at most.
 TEST_PROCESSES := $(shell n=$$(nproc 2> /dev/null || echo 2); echo $$((n < 4 ? n + 1 : 4)))
-# One that hangs ends its process (faulthandler_timeout), and is begun again in another: twice, and not for half an hour.
+# One that hangs ends its process (faulthandler_timeout), and is begun again in another one, once.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile \
-	--no-loadscope-reorder --max-worker-restart 2
+	--no-loadscope-reorder --max-worker-restart 1
 
 test: compiled           ## all tests; ARGS goes to pytest
 	$(PYTEST) $(ARGS)
