@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 from api.http.connection.server import Server
 from api.server.config import loaded, server_config
 from api.server.fleet import Fleet
+from api.server.port import insist_on_port
 from infra.errors import Unavailable
 from infra.host.entry_point import DoesNotFit
 from infra.host.open_files import raise_open_files
@@ -45,7 +46,10 @@ def serve(settings: Settings) -> None:
     if not _has_workers(settings):
         from api.main import create_app
 
-        Server(loaded(server_config(settings, create_app(settings)))).run(inherited_sockets() or None)
+        config, sockets = server_config(settings, create_app(settings)), inherited_sockets()
+        if not sockets:
+            insist_on_port(config)
+        Server(loaded(config)).run(sockets or None)
         return
     keep_workers(settings, worker_app)
 

@@ -7,18 +7,17 @@ the other, and what it has begun it finishes first: at no time do fewer serve, a
 """
 
 import signal
-import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final
 
 import structlog
 from starlette.types import ASGIApp
-from uvicorn import Config
 from uvicorn.supervisors import Multiprocess
 
 from api.server.config import server_config
+from api.server.port import bound
 from api.server.worker import State, Worker
 from infra.concurrency.backoff import Backoff
 from infra.host.entry_point import CannotListen
@@ -47,7 +46,7 @@ class Fleet(Multiprocess):
 
     def __init__(self, settings: Settings, app: Callable[[], ASGIApp]) -> None:
         config = server_config(settings, app, factory=True, workers=settings.serve_workers)
-        super().__init__(config, inherited_sockets() or [*_bound(config)])
+        super().__init__(config, inherited_sockets() or [*bound(config)])
         self._most_requests = settings.serve_max_requests
         self._patience = settings.drain_seconds + GRACE_SECONDS
         self._failures = 0
@@ -192,23 +191,3 @@ class Fleet(Multiprocess):
                 for worker, _ in self._leaving:
                     worker.kill()
             time.sleep(TICK_SECONDS / 4)
-
-
-def _bound(config: Config) -> Iterator[socket.socket]:
-    """The port at each address of the host, held from here on, and heard by nobody until a worker serves.
-
-    Raises :class:`CannotListen`.
-    """
-    try:
-        found = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, kind, protocol, _, address in dict.fromkeys(found):
-            listening = socket.socket(family, kind, protocol)
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # as asyncio has it
-            listening.bind(address)
-            listening.set_inheritable(True)
-            yield listening
-    except OSError as error:
-        at = f"{config.host}:{config.port}"
-        raise CannotListen(f"WEIR_HOST and WEIR_PORT lead to {at}: {error.strerror}") from None

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from pydantic import SecretStr
 
 from infra.host.open_files import RESERVED
 from infra.settings import Settings
@@ -23,6 +24,7 @@ from tests.support.write_side import eventually
 pytestmark = pytest.mark.anyio
 
 SMALL: Final = "from tests.support.small_fleet import main; main()"
+SERVE: Final = "import sys; from cli.main import main; sys.argv = ['weir', 'serve']; main()"
 GET: Final = b"GET / HTTP/1.1\r\nHost: t\r\n\r\n"
 
 
@@ -157,9 +159,19 @@ async def test_workers_that_cannot_start_are_told_of_once(bare: Settings, tmp_pa
     assert "Traceback" not in said
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_port_that_is_taken_is_told_of_before_anything_is_opened(bare: Settings, workers: str) -> None:
+    """Postgres is not there: who looked for it first would wait for it."""
+    nowhere = bare.model_copy(update={"database_url": SecretStr("postgresql://weir@127.0.0.1:1/weir")})
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, said = await ended(nowhere, SERVE, WEIR_PORT=str(port), WEIR_SERVE_WORKERS=workers)
+    assert code == 1
+    assert said == f"WEIR_HOST and WEIR_PORT lead to 127.0.0.1:{port}: Address already in use\n"
+
+
 async def test_pools_that_do_not_fit_into_postgres_are_refused_before_any_is_opened(settings: Settings) -> None:
-    program = "import sys; from cli.main import main; sys.argv = ['weir', 'serve']; main()"
-    code, said = await ended(settings, program, WEIR_POOL_SIZE="50")
+    code, said = await ended(settings, SERVE, WEIR_POOL_SIZE="50")
     assert code == 1
     assert "may open 260 connections to Postgres (52 each)" in said
     assert len(said.splitlines()) == 1
