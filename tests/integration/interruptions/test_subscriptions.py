@@ -1,4 +1,4 @@
-"""Whoever follows a stream or the log may be cancelled at any wait, and is given next what it has not been given yet."""
+"""Whoever follows a stream or the log may be cancelled at any wait, and is given next what it was not given yet."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager

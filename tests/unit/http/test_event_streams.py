@@ -19,6 +19,7 @@ from api.http.principal import Principal
 from api.http.request_context import EXCHANGE, RequestState
 from api.http.request_metrics import RouteFigures
 from infra.eventsourcing.subscriptions import Ended, Reason
+from tests.support.interruption import Moment, at_each_wait, leftovers
 
 pytestmark = pytest.mark.anyio
 
@@ -172,3 +173,21 @@ async def test_who_asks_for_its_head_takes_no_place() -> None:
 )
 def test_a_stream_is_for_those_who_name_it(accept: bytes, events: bool) -> None:
     assert prefers_events(accept) is events
+
+
+@pytest.mark.parametrize("moment", Moment)
+async def test_one_that_is_cancelled_at_any_wait_gives_its_place_back_and_leaves_nothing_behind(moment: Moment) -> None:
+    scenes: list[Scene] = []
+
+    async def send(_: Message) -> None:
+        await asyncio.sleep(0)
+
+    async def answered(_: int) -> None:
+        scenes.append(Scene(Script([event(b"1", "1")], [], [event(b"2", "2")])))
+        await scenes[-1].answer(send)
+
+    async with leftovers() as left:
+        async for _ in at_each_wait(answered, moment):
+            await left.none()
+            assert [scene.open for scene in scenes] == [0] * len(scenes)
+    assert all(scene.closed for scene in scenes[1:])
